@@ -1,0 +1,431 @@
+"""Prompts and schema: sample -> prompt, completion -> parsed answer, judge text.
+
+Writes prompts/ (templates as text files, output_schema.json, config.yaml); later stages read that folder when it exists.
+
+    python prompt_schema.py save --prompts-dir prompts
+    python prompt_schema.py test
+    python prompt_schema.py render --data-path data/processed/train.jsonl --template default
+    echo '{"answer": "Paris", "citations": [0], "confidence": 0.9}' | python prompt_schema.py parse
+"""
+
+import argparse
+import json
+import re
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import yaml
+
+from utils.config import home_path, input_path, nearest
+from utils.errors import DataError, StageError, UsageError, run_main
+from utils.jsonl import parse_json, sha256_value, write_json, write_text
+from utils.retrieval import BM25
+from utils.schema import read_samples
+from utils.text import REFUSAL, content_words, split_sentences, tokenize
+from utils.tokens import ChatFrame, encode_plain
+
+MAX_ANSWER_CHARS = 120
+_INSTRUCTIONS = """Answer the question from the numbered evidence alone. Reply with one JSON object and nothing else:
+{"answer": "a few words copied from the evidence", "citations": [numbers of the evidence used], "confidence": 0.0 to 1.0}
+For a claim the answer is "supported" or "refuted", for a yes/no question "yes" or "no". If the evidence does not hold the answer, reply
+{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [], "confidence": 0.0}
+"""
+_EXAMPLES = """
+Evidence:
+[0] Ida Voll: She trained as a pharmacist and kept a diary for most of her life.
+[1] Ida Voll: Born in Bergen in 1871, she went to sea with her father.
+
+Question: In which town was Ida Voll born?
+Answer: {"answer": "Bergen", "citations": [1], "confidence": 0.9}
+
+Evidence:
+[0] Kestrel Bridge: A toll was charged until the war.
+[1] Osk Bridge: The engineer was Tomas Reed, who also laid out the harbour.
+
+Question: Who designed Kestrel Bridge?
+Answer: {"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [], "confidence": 0.0}
+
+Evidence:
+[0] The Glass Orchard: The novel came out in 1932 and sold slowly.
+[1] Lena Marsh: Lena Marsh published nothing after 1940.
+
+Question: Is this claim supported or refuted by the evidence? The Glass Orchard came out in 1951.
+Answer: {"answer": "refuted", "citations": [0], "confidence": 0.9}
+"""
+_TASK = """
+Evidence:
+{evidence}
+
+Question: {question}
+Answer:"""
+_STRUCTURED = """## Task
+Answer the question from the numbered evidence alone.
+
+## Rules
+1. Copy the answer from the evidence, in a few words. For a claim it is "supported" or "refuted", for a yes/no question "yes" or "no".
+2. Cite the number of every evidence chunk the answer rests on, and no other.
+3. Give your confidence from 0.0 to 1.0.
+4. If the evidence does not hold the answer, the answer is [INSUFFICIENT_EVIDENCE], with no citations and confidence 0.0.
+
+## Output
+One JSON object: {"answer": "...", "citations": [...], "confidence": ...}
+
+## Evidence
+{evidence}
+
+## Question
+{question}
+
+## Answer
+"""
+_JUDGE = """You compare two answers to a question. Only the numbered evidence counts, not what you know.
+The better answer is right according to the evidence, cites exactly the chunks that support it, and says [INSUFFICIENT_EVIDENCE] when, and only when, the evidence does not hold the answer.
+
+Evidence:
+{evidence}
+
+Question: {question}
+
+Answer A: {answer_a}
+Answer B: {answer_b}
+
+Which answer is better? Reply with the letter A or B.
+Better answer:"""
+_JUDGE_SIMPLE = """Evidence:
+{evidence}
+
+Question: {question}
+
+A: {answer_a}
+B: {answer_b}
+
+Which one is better supported by the evidence, A or B?
+Better:"""
+SFT_TEMPLATES = {"default": _INSTRUCTIONS + _TASK, "structured": _STRUCTURED, "fewshot": _INSTRUCTIONS + _EXAMPLES + _TASK}
+JUDGE_TEMPLATES = {"default": _JUDGE, "simple": _JUDGE_SIMPLE}
+OUTPUT_SCHEMA = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "Completion",
+    "type": "object",
+    "properties": {
+        "answer": {"type": "string", "minLength": 1, "maxLength": MAX_ANSWER_CHARS},
+        "citations": {"type": "array", "items": {"type": "integer", "minimum": 0}, "uniqueItems": True},
+        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+    },
+    "required": ["answer", "citations", "confidence"],
+    "additionalProperties": False,
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{save,test,render,parse,judge}")
+    save = commands.add_parser("save", help="write the templates, output_schema.json and config.yaml")
+    save.add_argument("--dry-run", action="store_true", help="name the files and write nothing")
+    commands.add_parser("test", help="check the validator against known cases; exit 1 when one fails")
+    render = commands.add_parser("render", help="print the prompts of samples as text")
+    judge = commands.add_parser("judge", help="print the judge prompt for two answers to the first sample")
+    parse = commands.add_parser("parse", help="read a completion from stdin, print what the validator makes of it")
+    parse.add_argument("--n-chunks", type=int, default=10, help="number of evidence chunks that were shown")
+    parse.add_argument("--strict", action="store_true", help="repair nothing")
+    for command in (render, judge):
+        command.add_argument("--data-path", required=True, help="a sample file of build_data.py")
+        command.add_argument("--template", default="default", help="template name")
+    render.add_argument("--limit", type=int, default=1, help="number of samples")
+    judge.add_argument("--answer-a", default='{"answer": "yes", "citations": [0], "confidence": 0.9}', help="first completion")
+    judge.add_argument("--answer-b", default='{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [], "confidence": 0.0}', help="second completion")
+    for command in (save, render, judge):
+        command.add_argument("--prompts-dir", default="prompts", help="folder of the templates (default: prompts)")
+    return parser
+
+
+# --- templates
+
+
+def save_prompts(prompts_dir: Path) -> list[str]:
+    """Write the built-in templates, the output schema and the settings. Returns the file names."""
+    texts = {f"sft_{name}.txt": text for name, text in SFT_TEMPLATES.items()} | {f"judge_{name}.txt": text for name, text in JUDGE_TEMPLATES.items()}
+    for name, text in texts.items():
+        write_text(prompts_dir / name, text)
+    write_json(prompts_dir / "output_schema.json", OUTPUT_SCHEMA)
+    settings = {"refusal_token": REFUSAL, "max_answer_chars": MAX_ANSWER_CHARS, "sft_templates": list(SFT_TEMPLATES), "judge_templates": list(JUDGE_TEMPLATES)}
+    write_text(prompts_dir / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
+    return [*texts, "output_schema.json", "config.yaml"]
+
+
+def load_template(kind: str, name: str, prompts_dir: str | Path = "prompts") -> str:
+    """Template text of kind "sft" or "judge": from `prompts_dir` when that folder exists, else built in."""
+    builtin, folder = {"sft": SFT_TEMPLATES, "judge": JUDGE_TEMPLATES}[kind], input_path(prompts_dir)
+    path = folder / f"{kind}_{name}.txt"
+    if path.is_file():
+        text = path.read_text(encoding="utf-8")
+    elif name in builtin and not folder.is_dir():
+        text = builtin[name]
+    else:
+        known = {p.stem.removeprefix(f"{kind}_") for p in folder.glob(f"{kind}_*.txt")} or set(builtin)
+        raise UsageError(f"no {kind} template {name!r} in {folder}{nearest(name, known)}")
+    slots = ["{evidence}", "{question}"] + (["{answer_a}", "{answer_b}"] if kind == "judge" else [])
+    if any(text.count(slot) != 1 for slot in slots) or text.index("{evidence}") > text.index("{question}"):
+        raise UsageError(f"{path}: a {kind} template needs each of {' '.join(slots)} once, evidence before question")
+    return text
+
+
+def template_hash(text: str) -> str:
+    return sha256_value(text)[:12]
+
+
+def render_evidence(chunks: list[dict]) -> str:
+    return "\n".join(f"[{i}] {chunk['title']}: {chunk['text']}" for i, chunk in enumerate(chunks))
+
+
+def fill_template(template: str, **values: str) -> str:
+    """Fill the named slots left to right; a slot name inside a value stays text."""
+    parts = re.split("(" + "|".join(re.escape("{" + name + "}") for name in values) + ")", template)
+    return "".join(values[part[1:-1]] if part[:1] == "{" and part[1:-1] in values else part for part in parts)
+
+
+# --- prompts as token ids: the one function of training, evaluation, preferences and reward model
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Token ids of one prompt. `prefix` is the same for every sample of a template. `shown[i]` is the sample's id of chunk number i."""
+
+    prefix: list[int]
+    suffix: list[int]
+    shown: list[int]
+    chunks: list[dict] = field(repr=False)
+
+    @property
+    def ids(self) -> list[int]:
+        return self.prefix + self.suffix
+
+
+class PromptBuilder:
+    """Builds prompts of one template for one tokenizer, cutting chunks that do not fit `max_tokens`."""
+
+    def __init__(self, tokenizer, template: str, max_tokens: int):
+        self.tokenizer, self.max_tokens = tokenizer, max_tokens
+        head, self._tail = template.split("{evidence}")
+        self._frame = ChatFrame(tokenizer, head)
+        self.prefix = self._frame.prefix
+
+    def _suffix(self, question: str, chunks: list[dict]) -> list[int]:
+        tail = self._tail.replace("{question}", question)
+        return encode_plain(self.tokenizer, render_evidence(chunks) + tail) + self._frame.closing
+
+    def build(self, sample: dict) -> Prompt:
+        """The prompt of a sample. Chunks are cut blind to gold: lowest BM25 score to the question first, then trailing sentences."""
+        chunks, question = sample["evidence_chunks"], sample["question"]
+        shown = list(range(len(chunks)))
+        suffix, budget = self._suffix(question, chunks), self.max_tokens - len(self.prefix)
+        if len(suffix) > budget:
+            scores = BM25([f"{c['title']}. {c['text']}" for c in chunks]).scores(question)
+            while len(suffix) > budget and len(shown) > 1:
+                shown.remove(min(shown, key=lambda i: (scores[i], -i)))
+                suffix = self._suffix(question, [chunks[i] for i in shown])
+        kept = [chunks[i] for i in shown]
+        while len(suffix) > budget:
+            sentences = split_sentences(kept[0]["text"])
+            if len(sentences) < 2:
+                raise DataError(f"{sample['id']}: question and one sentence need {len(suffix) + len(self.prefix)} tokens, limit {self.max_tokens}; raise it")
+            kept = [{**kept[0], "text": " ".join(sentences[:-1])}]
+            suffix = self._suffix(question, kept)
+        return Prompt(self.prefix, suffix, shown, kept)
+
+
+def gold_is_shown(sample: dict, prompt: Prompt) -> bool:
+    """True when a full support set survived cutting (always, for an unanswerable sample)."""
+    whole = {i for place, i in enumerate(prompt.shown) if prompt.chunks[place]["text"] == sample["evidence_chunks"][i]["text"]}
+    return not sample["answerable"] or any(whole.issuperset(support_set) for support_set in sample["support_sets"])
+
+
+# --- completions
+
+
+def render_completion(answer: str, citations: list[int], confidence: float) -> str:
+    return json.dumps({"answer": answer, "citations": citations, "confidence": confidence}, ensure_ascii=False)
+
+
+def target_confidence(sample: dict) -> float:
+    """Confidence that the gold completion states: 0.0 on a refusal, else 0.5-1.0 by the share of the question's content words in the support."""
+    if not sample["answerable"]:
+        return 0.0
+    support = " ".join(f"{sample['evidence_chunks'][i]['title']} {sample['evidence_chunks'][i]['text']}" for i in sample["support_sets"][0])
+    wanted = set(content_words(sample["question"])) or {""}
+    return round(0.5 + 0.5 * len(wanted & set(tokenize(support))) / len(wanted), 1)
+
+
+def gold_completion(sample: dict, shown: list[int]) -> str:
+    """What the model is trained to emit: the answer, the first support set that is shown, as shown numbers."""
+    if not sample["answerable"]:
+        return render_completion(REFUSAL, [], 0.0)
+    support_set = next(s for s in sample["support_sets"] if set(s) <= set(shown))
+    return render_completion(sample["answer"], sorted(shown.index(i) for i in support_set), target_confidence(sample))
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A parsed completion. `answer` None: unparsable. Citations as emitted; what is no integer stands as -1."""
+
+    answer: str | None
+    citations: list[int]
+    confidence: float | None
+    errors: list[str]
+    repaired: bool = False
+    is_refusal: bool = False
+
+    @property
+    def is_answer(self) -> bool:
+        return self.answer is not None and not self.is_refusal
+
+    @property
+    def is_valid(self) -> bool:
+        """Valid against the schema without any repair."""
+        return self.answer is not None and not self.errors and not self.repaired
+
+
+def _find_object(text: str) -> dict | None:
+    """The first JSON object inside a text (fences or prose around it)."""
+    for match in re.finditer(r"\{", text):
+        try:
+            value, _ = json.JSONDecoder().raw_decode(text[match.start() :])
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            return value
+    return None
+
+
+def _as_citation(value) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = re.fullmatch(r"\s*\[?(\d{1,6})\]?\s*", value) if isinstance(value, str) else None
+    return int(match.group(1)) if match else -1
+
+
+def _as_confidence(value) -> float | None:
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d{1,3}(?:\.\d+)?|\.\d+)\s*(%?)\s*", value)):
+        value = float(match.group(1)) / (100 if match.group(2) else 1)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value <= 1 else None
+
+
+def _schema_errors(row: dict, n_chunks: int) -> list[str]:
+    errors = [f"unknown key {key!r}" for key in row if key not in OUTPUT_SCHEMA["properties"]]
+    errors += [f"missing key {key!r}" for key in OUTPUT_SCHEMA["required"] if key not in row]
+    answer, citations, confidence = row.get("answer"), row.get("citations", []), row.get("confidence", 0.0)
+    if not isinstance(answer, str) or not answer.strip():
+        errors.append("answer is not a text")
+    elif len(answer) > MAX_ANSWER_CHARS:
+        errors.append(f"answer longer than {MAX_ANSWER_CHARS} characters")
+    if not isinstance(citations, list) or any(not isinstance(c, int) or isinstance(c, bool) for c in citations):
+        errors.append("citations are not a list of integers")
+    elif citations != sorted(set(citations)):
+        errors.append("citations are not distinct and sorted")
+    elif any(not 0 <= c < n_chunks for c in citations):
+        errors.append(f"citation out of range 0-{n_chunks - 1}")
+    if not isinstance(confidence, (int, float)) or isinstance(confidence, bool) or not 0 <= confidence <= 1:
+        errors.append("confidence is not a number in 0..1")
+    if isinstance(answer, str) and answer.strip() == REFUSAL and (citations != [] or confidence != 0):
+        errors.append("refusal with citations or confidence")
+    return errors
+
+
+def parse_completion(text: str, n_chunks: int, strict: bool = False) -> Parsed:
+    """A completion as answer, citations, confidence and errors.
+
+    Strict repairs nothing. Repair mends syntax only (fences, prose around the object, "95%", "[1]", a refusal token without
+    brackets), the same for every model, and never drops a wrong citation.
+    """
+    try:
+        row = parse_json(text.strip())
+    except ValueError:
+        row = None
+    repaired = not isinstance(row, dict)
+    if repaired:
+        row = None if strict else _find_object(text)
+    if row is None:
+        return Parsed(None, [], None, ["no JSON object"])
+    errors = _schema_errors(row, n_chunks)
+    answer = row.get("answer")
+    if not isinstance(answer, str) or not answer.strip() or (strict and errors and not isinstance(row.get("citations"), list)):
+        return Parsed(None, [], None, errors, repaired)
+    citations = row["citations"] if isinstance(row.get("citations"), list) else [row["citations"]] if "citations" in row else []
+    confidence = row.get("confidence")
+    is_refusal = answer.strip() == REFUSAL
+    if not strict:
+        bare = answer.strip().strip("[].").replace(" ", "_").upper()
+        is_refusal, repaired = bare == REFUSAL.strip("[]"), repaired or (bare == REFUSAL.strip("[]") and not is_refusal)
+        mended = [_as_citation(c) for c in citations], _as_confidence(confidence)
+        repaired = repaired or mended != (citations, confidence)
+        citations, confidence = mended
+    else:
+        citations, confidence = [c if isinstance(c, int) and not isinstance(c, bool) else -1 for c in citations], _as_confidence(confidence)
+    return Parsed(REFUSAL if is_refusal else answer.strip(), citations, confidence, errors, repaired, is_refusal)
+
+
+def map_citations(parsed: Parsed, shown: list[int]) -> Parsed:
+    """Citations from shown numbers to the sample's chunk ids; a number that was not shown becomes -1."""
+    return replace(parsed, citations=[shown[c] if 0 <= c < len(shown) else -1 for c in parsed.citations])
+
+
+# (completion, strict, answer, citations, confidence, valid): what `test` checks
+SELF_CHECK = [
+    ('{"answer": "Paris", "citations": [0, 2], "confidence": 0.9}', True, "Paris", [0, 2], 0.9, True),
+    ('{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [], "confidence": 0.0}', True, REFUSAL, [], 0.0, True),
+    ('{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [1], "confidence": 0.0}', False, REFUSAL, [1], 0.0, False),
+    ('{"answer": "Paris", "citations": [7], "confidence": 0.9}', False, "Paris", [7], 0.9, False),
+    ('```json\n{"answer": "Paris", "citations": [0], "confidence": 0.9}\n```', True, None, [], None, False),
+    ('```json\n{"answer": "Paris", "citations": [0], "confidence": 0.9}\n```', False, "Paris", [0], 0.9, False),
+    ('Sure! {"answer": "Paris", "citations": ["[1]"], "confidence": "95%"}', False, "Paris", [1], 0.95, False),
+    ('{"answer": "INSUFFICIENT_EVIDENCE", "citations": [], "confidence": 0.0}', False, REFUSAL, [], 0.0, False),
+    ('{"answer": "Paris", "citations": ["the first"], "confidence": 2}', False, "Paris", [-1], None, False),
+    ('{"citations": [0], "confidence": 0.9}', False, None, [], None, False),
+    ("Paris", False, None, [], None, False),
+    ("", False, None, [], None, False),
+]  # fmt: skip
+
+
+def self_check() -> list[str]:
+    failures = []
+    for text, strict, answer, citations, confidence, valid in SELF_CHECK:
+        parsed = parse_completion(text, 5, strict)
+        found = (parsed.answer, parsed.citations, parsed.confidence, parsed.is_valid)
+        if found != (answer, citations, confidence, valid):
+            failures.append(f"{text!r} (strict={strict}): expected {(answer, citations, confidence, valid)}, found {found}")
+    return failures
+
+
+def main(argv: list[str] | None) -> None:
+    args = build_parser().parse_args(argv)
+    if args.command == "save":
+        folder = home_path(args.prompts_dir)
+        if args.dry_run:
+            print(f"would write {len(SFT_TEMPLATES)} SFT and {len(JUDGE_TEMPLATES)} judge templates, output_schema.json and config.yaml to {folder}")
+            return
+        names = save_prompts(folder)
+        print(f"wrote {len(names)} files to {folder}: {', '.join(names)} (dropped 0)")
+        print("next: python train_sft.py -c configs/sft_gemma2.yaml")
+    elif args.command == "test":
+        if failures := self_check():
+            raise StageError(f"{len(failures)} of {len(SELF_CHECK)} validator cases fail:\n" + "\n".join(failures))
+        print(f"validator: {len(SELF_CHECK)} of {len(SELF_CHECK)} cases pass")
+    elif args.command == "render":
+        template = load_template("sft", args.template, args.prompts_dir)
+        for sample in read_samples(input_path(args.data_path))[: args.limit]:
+            print(fill_template(template, evidence=render_evidence(sample["evidence_chunks"]), question=sample["question"]))
+            print(gold_completion(sample, list(range(len(sample["evidence_chunks"])))) + "\n")
+    elif args.command == "judge":
+        template, sample = load_template("judge", args.template, args.prompts_dir), read_samples(input_path(args.data_path))[0]
+        evidence = render_evidence(sample["evidence_chunks"])
+        print(fill_template(template, evidence=evidence, question=sample["question"], answer_a=args.answer_a, answer_b=args.answer_b))
+    else:
+        parsed = parse_completion(sys.stdin.read(), args.n_chunks, args.strict)
+        fields = {name: getattr(parsed, name) for name in ("answer", "citations", "confidence", "is_refusal", "is_valid", "repaired", "errors")}
+        print(json.dumps(fields, ensure_ascii=False, indent=2))
+
+
+if __name__ == "__main__":
+    run_main(main)

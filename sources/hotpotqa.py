@@ -1,0 +1,42 @@
+"""HotpotQA (Yang et al., 2018): distractor and fullwiki json -> records.
+
+{"_id", "question", "answer", "type", "level", "supporting_facts": [[title, sentence], ...], "context": [[title, [sentence, ...]], ...]}
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from utils.errors import DataError
+from utils.jsonl import read_json
+from utils.records import Passage, Record
+
+
+def read_records(path: Path, official_split: str, on_bad: Callable[[str], None]) -> Iterator[Record]:
+    """One record a row. A gold page that is missing from the context (fullwiki) makes the question unanswerable."""
+    rows = read_json(path)
+    if not isinstance(rows, list):
+        raise DataError(f"{path}: expected a JSON list of HotpotQA rows, found {type(rows).__name__}")
+    for number, row in enumerate(rows):
+        try:
+            passages = tuple(Passage(title, tuple(s.strip() for s in sentences)) for title, sentences in row["context"])
+            facts = tuple(dict.fromkeys((title, line) for title, line in row["supporting_facts"]))
+            question, answer, row_id = row["question"], row["answer"], row["_id"]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            on_bad(f"{path}: row {number} is not a HotpotQA row ({error!r}); expected _id, question, answer, context")
+            continue
+        lengths = {passage.title: len(passage.sentences) for passage in passages}
+        complete = all(line < lengths.get(title, 0) for title, line in facts)
+        missing = any(title not in lengths for title, _ in facts)
+        if not complete and not missing:
+            facts = tuple((title, line) for title, line in facts if line < lengths[title])  # a known flaw: sentence numbers past the end
+        yield Record(
+            id=f"hotpotqa:{row_id}",
+            source="hotpotqa",
+            question=question.strip(),
+            answers=(answer.strip(),),
+            answerable=not missing,
+            official_split=official_split,
+            gold_sets=(facts,),
+            passages=passages,
+            metadata={"type": row.get("type"), "level": row.get("level")},
+        )

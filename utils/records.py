@@ -1,0 +1,34 @@
+"""What a source reader yields: a question with its gold, before evidence is chosen."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A titled run of sentences. `is_gold`: the source marks it as holding the answer."""
+
+    title: str
+    sentences: tuple[str, ...]
+    is_gold: bool = False
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row of a source.
+
+    `gold_sets`: alternative sufficient sets of (page title, sentence index), empty when the source has none.
+    `passages`: evidence that comes with the row. `page_titles`: pages to look up in the page store.
+    `subject`: names by which a chunk may name the question's subject; empty when the source does not tell.
+    """
+
+    id: str
+    source: str
+    question: str
+    answers: tuple[str, ...]
+    answerable: bool
+    official_split: str
+    gold_sets: tuple[tuple[tuple[str, int], ...], ...] = ()
+    passages: tuple[Passage, ...] = ()
+    page_titles: tuple[str, ...] = ()
+    subject: tuple[str, ...] = ()
+    metadata: dict = field(default_factory=dict)
