@@ -1,0 +1,70 @@
+"""`--dry-run`: what a run would read, how long it would take and what it would need, from files and names alone."""
+
+import re
+from pathlib import Path
+
+import torch
+
+from utils.config import input_path
+from utils.embedded import EMBEDDED
+from utils.jsonl import read_json
+from utils.models import choose_dtype
+from utils.runs import format_seconds
+from utils.schema import read_samples
+
+_CHARS_PER_TOKEN = 4.0
+_EMBEDDED_PARAMETERS = 134_515_008
+
+
+def count_parameters(name: str) -> int | None:
+    """Parameters of a model from its directory or its name ("gemma-2-9b": 9e9); None when neither tells."""
+    if name == EMBEDDED:
+        return _EMBEDDED_PARAMETERS
+    path = input_path(name)
+    if (path / "adapter_config.json").is_file():
+        return count_parameters(read_json(path / "adapter_config.json")["base_model_name_or_path"])
+    if path.is_dir():
+        n_bytes = sum(file.stat().st_size for file in path.glob("*.safetensors"))
+        return n_bytes // 2 or None
+    match = re.search(r"(\d+(?:\.\d+)?)\s*([bm])\b", name.lower())
+    return int(float(match[1]) * {"b": 1e9, "m": 1e6}[match[2]]) if match else None
+
+
+def measured_flops() -> float:
+    """Matmul speed of this machine in its working precision, FLOP/s, from a tenth of a second."""
+    import time
+
+    where = "cuda" if torch.cuda.is_available() else "cpu"
+    a = torch.ones(768, 768, dtype=choose_dtype(), device=where)
+    a @ a
+    n, started = 0, time.monotonic()
+    while time.monotonic() - started < 0.1:
+        a = a @ a * 0 + 1
+        n += 1
+    return n * 2 * 768**3 / (time.monotonic() - started)
+
+
+def count_rows(path: Path, limit: int | None) -> tuple[int, int] | None:
+    """(rows, prompt tokens at 4 characters each) of a sample file; None, and a warning, when it is not there."""
+    if not path.is_file():
+        print(f"warning: {path} is not there yet; an earlier stage writes it")
+        return None
+    samples = read_samples(path)[: limit or None]
+    chars = sum(len(s["question"]) + sum(len(c["title"]) + len(c["text"]) + 6 for c in s["evidence_chunks"]) for s in samples)
+    return len(samples), int(chars / _CHARS_PER_TOKEN)
+
+
+def warn_missing_model(name: str) -> None:
+    if name != EMBEDDED and not input_path(name).exists():
+        local = name.startswith((".", "/")) or name.count("/") > 1
+        print(f"warning: {name} is not there yet" if local else f"note: {name} will be loaded from the hub or its cache")
+
+
+def estimate(name: str, n_tokens: int, passes: float, bits: int) -> str:
+    """Time and memory of `passes` forward passes over `n_tokens` tokens (2 FLOP a parameter, half the measured matmul speed)."""
+    n_parameters = count_parameters(name)
+    if n_parameters is None:
+        return f"size of {name} unknown: no estimate of time and memory"
+    seconds = 2 * n_parameters * n_tokens * passes / (0.5 * measured_flops())
+    gigabytes = n_parameters * bits / 8e9
+    return f"about {format_seconds(seconds)} on this machine, about {gigabytes * 1.3 + 1.5:.1f} GB of memory, {gigabytes:.1f} GB of weights on disk"

@@ -1,0 +1,67 @@
+"""What people look at: terminal tables, curves, model cards."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+from utils.jsonl import atomic_write  # noqa: E402
+
+
+def plot_curves(path: Path, panels: dict[str, dict[str, list[tuple[float, float]]]]) -> None:
+    """One panel a title, one line a name; points are (step, value)."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(5 * len(panels), 3.6), squeeze=False, layout="constrained")
+    for axis, (title, lines) in zip(axes[0], panels.items()):
+        for name, points in lines.items():
+            if points:
+                axis.plot(*zip(*points), marker="o" if len(points) < 30 else None, markersize=3, label=name)
+        axis.set(title=title, xlabel="step")
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(frameon=False)
+    with atomic_write(path, "wb") as handle:
+        figure.savefig(handle, dpi=120, format="png")
+    plt.close(figure)
+
+
+def format_number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def format_table(header: list[str], rows: list[list[str]]) -> str:
+    """Columns padded to their widest cell, the first to the left, the others to the right."""
+    widths = [max(len(str(row[i])) for row in [header, *rows]) for i in range(len(header))]
+    lines = []
+    for row in [header, ["-" * width for width in widths], *rows]:
+        lines.append("  ".join(str(cell).ljust(width) if i == 0 else str(cell).rjust(width) for i, (cell, width) in enumerate(zip(row, widths))))
+    return "\n".join(lines)
+
+
+def sft_model_card(config: dict, facts: dict, calibration: dict) -> str:
+    """README.md of an SFT run."""
+    lora, training = config["lora"], config["training"]
+    accuracy = format_number(calibration["accuracy"])
+    return f"""---
+library_name: peft
+base_model: {config["model_name"]}
+tags: [grounded-question-answering, citations, refusal, lora]
+---
+# Grounded answers with citations, from {config["model_name"]}
+
+LoRA adapter that answers a question from numbered evidence as `{{"answer", "citations", "confidence"}}`, and answers
+`[INSUFFICIENT_EVIDENCE]` when the evidence does not hold the answer. Made by `train_sft.py`; every setting is in `run.json`.
+
+| | |
+|---|---|
+| training rows, optimiser steps | {facts["n_rows"]}, {facts["n_steps"]} |
+| supervised tokens | {facts["n_supervised_tokens"]} |
+| LoRA r, alpha, learning rate | {lora["r"]}, {lora["alpha"]}, {training["learning_rate"]} |
+| best validation loss | {format_number(facts["best_eval_loss"])} |
+| val answers right with support | {accuracy} of {calibration["n_answers"]} given on {calibration["n_samples"]} samples |
+
+`checkpoint-best` has the lowest validation loss, `checkpoint-final` is the last step. Reported numbers come from `evaluate_sft_fast_robust.py`.
+
+Licences: the adapter follows the terms of {config["model_name"]} and of the training data (see the data set's README.md).
+"""
