@@ -23,7 +23,7 @@ from utils.generation import Sampling, compile_for_speed
 from utils.intervals import as_numbers, group_sums, paired_deltas, total, with_intervals
 from utils.jsonl import append_jsonl, read_appended, read_json, read_jsonl, sha256_value, write_json, write_jsonl
 from utils.metrics import confidence_metrics, rates_from_sums, score_sample
-from utils.models import ATTENTION_FLAGS, adapter_base, check_adapter_dir, load_model, load_tokenizer, model_revision
+from utils.models import ATTENTION_FLAGS, adapter_base, check_adapter_dir, load_model, load_tokenizer, merge_for_speed, model_revision
 from utils.plan import count_rows, estimate, warn_missing_model
 from utils.report import format_number, format_table
 from utils.runs import describe_run, format_drops, format_seconds, hash_inputs
@@ -113,7 +113,7 @@ def generate_predictions(args: argparse.Namespace, samples: list[dict], log_path
     checkpoint = Path(settings["model_dir"])
     log, times = PredictionLog(log_path, settings), {}
     tokenizer = load_tokenizer(str(checkpoint))
-    model = load_model(str(checkpoint), attention=args.attn_impl)
+    model = merge_for_speed(load_model(str(checkpoint), attention=args.attn_impl))
     if args.fast:
         model = compile_for_speed(model)
     max_tokens = settings["max_prompt_tokens"]
@@ -293,7 +293,7 @@ def main(argv: list[str] | None) -> None:
     inputs = hash_inputs([test_path])
     if args.predictions:
         settings = {"predictions": args.predictions}
-        predictions = [row for row in read_predictions(input_path(args.predictions), samples)]
+        predictions = read_predictions(input_path(args.predictions), samples)
     else:
         settings = checkpoint_settings(args) | {"inputs": inputs}
         predictions, times = generate_predictions(args, samples, output.with_name(f"{output.stem}_predictions.jsonl"), settings)

@@ -80,7 +80,8 @@ One JSON object: {"answer": "...", "citations": [...], "confidence": ...}
 ## Answer
 """
 _JUDGE = """You compare two answers to a question. Only the numbered evidence counts, not what you know.
-The better answer is right according to the evidence, cites exactly the chunks that support it, and says [INSUFFICIENT_EVIDENCE] when, and only when, the evidence does not hold the answer.
+The better answer is right according to the evidence and cites exactly the chunks that support it.
+When the evidence does not hold the answer, and only then, the better answer is [INSUFFICIENT_EVIDENCE].
 
 Evidence:
 {evidence}
@@ -233,6 +234,19 @@ class PromptBuilder:
             kept = [{**kept[0], "text": " ".join(sentences[:-1])}]
             suffix = self._suffix(question, kept)
         return Prompt(self.prefix, suffix, shown, kept)
+
+
+class JudgePrompts:
+    """Builds judge prompts of one template as token ids."""
+
+    def __init__(self, tokenizer, template: str):
+        self.tokenizer = tokenizer
+        head, self._tail = template.split("{evidence}")
+        self._frame = ChatFrame(tokenizer, head)
+
+    def build(self, chunks: list[dict], question: str, answer_a: str, answer_b: str) -> list[int]:
+        body = render_evidence(chunks) + fill_template(self._tail, question=question, answer_a=answer_a, answer_b=answer_b)
+        return self._frame.prefix + encode_plain(self.tokenizer, body) + self._frame.closing
 
 
 def gold_is_shown(sample: dict, prompt: Prompt) -> bool:

@@ -30,7 +30,7 @@ from utils.errors import DataError, StageError, UsageError, run_main
 from utils.generation import expand_cache, pad_left, prefix_cache
 from utils.jsonl import read_json, write_json, write_text
 from utils.metrics import is_right_answer
-from utils.models import choose_dtype, load_model, load_tokenizer, model_revision
+from utils.models import choose_dtype, load_model, load_tokenizer, merge_for_speed, model_revision
 from utils.plan import count_rows, estimate, warn_missing_model
 from utils.report import plot_curves, sft_model_card
 from utils.runs import close_run_dir, describe_run, format_drops, format_seconds, hash_inputs, open_run_dir
@@ -328,10 +328,15 @@ def calibrate(model, tokenizer, builder: PromptBuilder, samples: list[dict], bat
             if parsed.is_answer:
                 probabilities.append(row["probability"])
                 right.append(is_right_answer(parsed, by_id[row["id"]]))
-    return {"n_samples": len(samples), "n_answers": len(right), "accuracy": sum(right) / len(right) if right else None, "isotonic": fit_isotonic(probabilities, right)}
+    return {
+        "n_samples": len(samples),
+        "n_answers": len(right),
+        "accuracy": sum(right) / len(right) if right else None,
+        "isotonic": fit_isotonic(probabilities, right),
+    }
 
 
-def train(config: dict, args: argparse.Namespace, samples: dict[str, list[dict]], template: str, run: dict, state: str) -> tuple[dict, Counter]:
+def train(config: dict, args: argparse.Namespace, samples: dict[str, list[dict]], template: str, state: str) -> tuple[dict, Counter]:
     """Fine-tune, save and calibrate. Returns the facts of the run and the dropped rows."""
     training, output_dir = config["training"], home_path(config["output_dir"])
     tokenizer = load_tokenizer(config["model_name"], config["trust_remote_code"])
@@ -382,7 +387,9 @@ def train(config: dict, args: argparse.Namespace, samples: dict[str, list[dict]]
     curves = {"train": [(x["step"], x["loss"]) for x in history["train_losses"]], "val": [(x["step"], x["eval_loss"]) for x in history["eval_metrics"]]}
     plot_curves(output_dir / "loss_curve.png", {"Loss on completion tokens": curves})
     chosen = pick_samples(samples["val"], config["data"]["max_calibration_samples"], training["seed"])
-    calibration = calibrate(trainer.accelerator.unwrap_model(trainer.model).eval(), tokenizer, builder, chosen, 4 * training["per_device_eval_batch_size"])
+    calibration = calibrate(
+        merge_for_speed(trainer.accelerator.unwrap_model(trainer.model).eval()), tokenizer, builder, chosen, 4 * training["per_device_eval_batch_size"]
+    )
     write_json(output_dir / "calibration.json", calibration)
     final = {**facts, "n_rows": len(rows), "n_steps": trainer.state.global_step, "n_supervised_tokens": n_supervised,
              "train_seconds": round(result.metrics["train_runtime"], 1), "best_eval_loss": files.best}  # fmt: skip
@@ -431,7 +438,7 @@ def main(argv: list[str] | None) -> None:
     if state == "complete":
         print(f"{output_dir} is complete with these settings; nothing to do. Next: evaluate {output_dir / 'checkpoint-best'}")
         return
-    facts, drops = train(config, args, samples, template, run, state)
+    facts, drops = train(config, args, samples, template, state)
     if is_main:
         close_run_dir(output_dir, run, **facts)
         elapsed = format_seconds(time.monotonic() - started)

@@ -111,8 +111,12 @@ def find_support(record: Record, pool: PagePool) -> Support | str:
     return Support(record, tuple(aliases), tuple(sets), tuple(candidates), rule)
 
 
-def _negatives(support: Support, pool: PagePool, banned_pages: frozenset[str], rng: random.Random) -> list[Chunk]:
-    """Verified negatives, best first: alternately from the candidates and from BM25, none from a page that supports another split."""
+def _negatives(support: Support, pool: PagePool, max_chunks: int, banned_pages: frozenset[str], rng: random.Random) -> list[Chunk]:
+    """Verified negatives, best first: alternately from the candidates and from BM25, none from a page that supports another split.
+
+    How many of the first ones come from the support's own pages is drawn per sample, so that a title that fits the question
+    neither means support nor rules it out.
+    """
     record, aliases = support.record, list(support.aliases)
     gold = {chunk for chunks in support.sets for chunk in chunks}
     by_page_only = bool(aliases) and is_label_answer(aliases[0])
@@ -136,7 +140,10 @@ def _negatives(support: Support, pool: PagePool, banned_pages: frozenset[str], r
         if key not in seen:
             seen.add(key)
             distinct.append(chunk)
-    return distinct
+    same_page = [chunk for chunk in distinct if chunk.title in support.pages]
+    n_first = rng.randint(0, min(len(same_page), max_chunks - 1))
+    others = [chunk for chunk in distinct if chunk.title not in support.pages]
+    return same_page[:n_first] + others[: max_chunks - n_first] + same_page[n_first:] + others[max_chunks - n_first :]
 
 
 def _layout(sample: dict, sets: list[tuple[Chunk, ...]], negatives: list[Chunk], rng: random.Random) -> dict:
@@ -157,7 +164,7 @@ def _layout(sample: dict, sets: list[tuple[Chunk, ...]], negatives: list[Chunk],
 def build_sample(support: Support, pool: PagePool, max_chunks: int, banned_pages: frozenset[str], group: str, rng: random.Random) -> dict | str:
     """One sample in file layout, or the reason why none could be built."""
     record, aliases = support.record, list(support.aliases)
-    negatives = _negatives(support, pool, banned_pages, rng)
+    negatives = _negatives(support, pool, max_chunks, banned_pages, rng)
     sets: list[tuple[Chunk, ...]] = []
     for chunks in support.sets[:MAX_SUPPORT_SETS]:
         if len({c for s in (*sets, chunks) for c in s}) < max_chunks:
@@ -192,7 +199,7 @@ def build_twin(support: Support, sample: dict, pool: PagePool, banned_pages: fro
     Of a multi-hop support set one hop may stay, when it does not hold the answer.
     """
     aliases, n_chunks = list(support.aliases), len(sample["evidence_chunks"])
-    negatives = _negatives(support, pool, banned_pages, rng)
+    negatives = _negatives(support, pool, n_chunks, banned_pages, rng)
     kept: list[Chunk] = []
     shown = {(c["title"], c["text"]) for i, c in enumerate(sample["evidence_chunks"]) if i in sample["support_spans"]}
     hops = [chunk for chunk in support.sets[0] if (chunk.title, chunk.text) in shown]

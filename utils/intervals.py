@@ -45,7 +45,7 @@ def with_intervals(rows: list[dict[str, float]], groups: list[str], seed: int) -
     metrics = as_numbers(rates_from_sums(total(sums)))
     drawn = resample(sums, seed)
     if drawn is None:
-        return {**metrics, "ci95": {name: None for name in metrics}, "ci95_skipped": {}}
+        return {**metrics, "ci95": dict.fromkeys(metrics), "ci95_skipped": {}}
     skipped = {name: int(np.isnan(values).sum()) for name, values in drawn.items()}
     return {**metrics, "ci95": {name: _interval(values) for name, values in drawn.items()}, "ci95_skipped": {k: v for k, v in skipped.items() if v}}
 

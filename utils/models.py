@@ -1,6 +1,7 @@
 """Models and tokenizers by name: hub id, directory, PEFT checkpoint or `embedded`. Precision, quantisation and attention are chosen here."""
 
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -183,6 +184,21 @@ def load_model(name: str, *, bf16: bool = True, load_in_4bit: bool = False, load
     return model.eval()
 
 
+def merge_for_speed(model):
+    """Fold a float32 adapter into its base for generation (exact to rounding); disabling the adapter takes it out again."""
+    is_float32 = all(p.dtype == torch.float32 for p in model.parameters())
+    if hasattr(model, "merge_adapter") and is_float32:
+        model.merge_adapter()
+    return model
+
+
 def model_revision(model) -> str | None:
     """The hub commit of a loaded model, None for local weights."""
     return getattr(model.config, "_commit_hash", None)
+
+
+def release_memory() -> None:
+    """Give back what deleted models held."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

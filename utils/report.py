@@ -5,9 +5,9 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
-from utils.jsonl import atomic_write  # noqa: E402
+from utils.jsonl import atomic_write
 
 
 def plot_curves(path: Path, panels: dict[str, dict[str, list[tuple[float, float]]]]) -> None:

@@ -1,0 +1,127 @@
+"""Fixtures: stages as subprocesses, a tiny Gemma-2-shaped model with a tokenizer trained here, and a small built data set."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def run_stage(*args: str, home: Path, env: dict | None = None) -> subprocess.CompletedProcess:
+    """`python <script> ...` in the repository with FACTUALITY_HOME=home."""
+    command = [sys.executable, *map(str, args)]
+    environment = {**os.environ, "FACTUALITY_HOME": str(home), "HF_HUB_OFFLINE": "1", **(env or {})}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
+
+
+@pytest.fixture(scope="session")
+def stage():
+    return run_stage
+
+
+@pytest.fixture(scope="session")
+def data_home(tmp_path_factory):
+    """A home with the bundled sample, built small: 30 rows of each source."""
+    home = tmp_path_factory.mktemp("home")
+    flags = ["--sample", "--data-dir", "data", "--limit", "30", "--max-chunks", "3", "--max-chunk-words", "20", "--split", "0.6,0.2,0.2"]
+    done = run_stage("build_data.py", *flags, home=home)
+    assert done.returncode == 0, done.stderr
+    return home
+
+
+@pytest.fixture(scope="session")
+def samples(data_home):
+    from utils.schema import read_samples
+
+    return [row for split in ("train", "val", "test") for row in read_samples(data_home / f"data/processed/{split}.jsonl")]
+
+
+def train_tokenizer(texts: list[str]):
+    """A byte-level BPE tokenizer with BOS, EOS and pad of its own, and no chat template: a base model's."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    specials = ["<pad>", "<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=600, special_tokens=specials, initial_alphabet=alphabet))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>")
+
+
+TINY = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 2048}
+
+
+def tiny_config(kind: str, vocab_size: int):
+    """A configuration of the real architecture class at toy size; Gemma-2 keeps soft-capping and sliding windows."""
+    from transformers import Gemma2Config, LlamaConfig, Qwen2Config
+
+    tokens = {"vocab_size": vocab_size, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
+    if kind == "gemma2":
+        soft_caps = {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0, "sliding_window": 512, "query_pre_attn_scalar": 8}
+        return Gemma2Config(**TINY, **tokens, **soft_caps, head_dim=8)
+    return {"llama": LlamaConfig, "qwen2": Qwen2Config}[kind](**TINY, **tokens)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(samples):
+    from prompt_schema import SFT_TEMPLATES, gold_completion
+
+    texts = [chunk["text"] for sample in samples for chunk in sample["evidence_chunks"]] + [SFT_TEMPLATES["default"]] * 20
+    texts += [gold_completion(sample, list(range(len(sample["evidence_chunks"])))) for sample in samples]
+    tokenizer = train_tokenizer(texts)
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def make_model(tokenizer):
+    """Random causal LM of a kind, float32, eval mode."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    def make(kind: str):
+        torch.manual_seed(0)
+        return AutoModelForCausalLM.from_config(tiny_config(kind, len(tokenizer)), attn_implementation="eager").eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_gemma_dir(make_model, tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "tiny-gemma2"
+    make_model("gemma2").save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def sample():
+    """An answerable sample with two alternative support sets, and its row in file layout."""
+    chunks = [
+        {"title": "Marie Curie", "text": "She was born in Warsaw in 1867."},
+        {"title": "Pierre Curie", "text": "He taught in Paris."},
+        {"title": "Warsaw", "text": "The birthplace of Marie Curie is now a museum in Warsaw."},
+        {"title": "Radium", "text": "The element glows in the dark."},
+    ]
+    return {
+        "id": "popqa:1", "source": "popqa", "question": "Where was Marie Curie born?", "evidence_chunks": chunks, "answer": "Warsaw",
+        "answer_aliases": ["Warsaw", "Warszawa"], "answerable": True, "support_sets": [[0], [2]], "support_spans": [0, 2],
+        "hard_negatives": [1, 3], "group": "g1", "metadata": {},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def unanswerable(sample):
+    row = json.loads(json.dumps(sample))
+    row["evidence_chunks"] = [{"title": "Pierre Curie", "text": "He taught in Paris."}, {"title": "Radium", "text": "The element glows in the dark."}]
+    row |= {"id": "popqa:1:unanswerable", "answer": "[INSUFFICIENT_EVIDENCE]", "answer_aliases": [], "answerable": False}
+    row |= {"support_sets": [], "support_spans": [], "hard_negatives": [0, 1], "metadata": {"twin_of": "popqa:1", "gold_aliases": ["Warsaw"]}}
+    return row

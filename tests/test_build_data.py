@@ -1,0 +1,229 @@
+import json
+import random
+from collections import Counter
+
+import pytest
+
+import build_data
+from sources import contexts, fever, hotpotqa, popqa
+from utils.audit import broken_rules, contamination, position_test
+from utils.errors import DataError
+from utils.evidence import PagePool, build_sample, build_twin, find_support
+from utils.jsonl import read_json
+from utils.records import Passage, Record
+from utils.retrieval import BM25
+from utils.schema import read_samples
+from utils.splits import near_duplicates
+from utils.text import holds_answer
+
+
+def stop(problem):
+    raise DataError(problem)
+
+
+PAGES = {
+    "Marie Curie": ["Marie Curie was a physicist.", "She was born in Warsaw in 1867.", "She won two Nobel Prizes."],
+    "Pierre Curie": ["Pierre Curie was a French physicist.", "He was killed in Paris by a cart.", "He studied crystals."],
+    "Lise Meitner": ["Lise Meitner was a physicist.", "She was born in Vienna.", "She worked with Otto Hahn."],
+    "Warsaw": ["Warsaw lies on the Vistula.", "It was rebuilt after the war."],
+}
+
+
+def record(**change):
+    fields = {"id": "popqa:1", "source": "popqa", "question": "Where was Marie Curie born?", "answers": ("Warsaw", "Warszawa"), "answerable": True,
+              "official_split": "any", "page_titles": ("Marie Curie",), "subject": ("Marie Curie",)}  # fmt: skip
+    return Record(**{**fields, **change})
+
+
+@pytest.fixture
+def pool():
+    return PagePool(PAGES, max_words=8)
+
+
+def test_support_is_an_answer_in_a_chunk_that_names_the_subject(pool):
+    support = find_support(record(), pool)
+    assert [[chunk.text for chunk in chunks] for chunks in support.sets] == [["She was born in Warsaw in 1867."]]
+
+
+def test_support_is_never_invented(pool):
+    assert find_support(record(answers=("Berlin",)), pool) == "answer not verified in any chunk"
+    assert find_support(record(answers=("67",)), pool) == "answer not verified in any chunk"
+    assert find_support(record(subject=("Irène Curie",)), pool) == "answer not verified in any chunk"
+
+
+def test_negatives_hold_no_answer_and_twins_keep_the_count(pool):
+    support = find_support(record(), pool)
+    sample = build_sample(support, pool, 4, frozenset(), "g", random.Random(0))
+    twin = build_twin(support, sample, pool, frozenset(), random.Random(0))
+    assert len(sample["evidence_chunks"]) == len(twin["evidence_chunks"]) == 4
+    for row in (sample, twin):
+        negatives = [row["evidence_chunks"][i] for i in row["hard_negatives"]]
+        assert not any(holds_answer(f"{c['title']}. {c['text']}", ["Warsaw"]) for c in negatives)
+    assert twin["metadata"]["gold_aliases"] == ["Warsaw", "Warszawa"] and twin["metadata"]["twin_of"] == "popqa:1"
+
+
+def test_a_claims_negatives_come_from_no_annotated_page(pool):
+    claim = record(id="fever:1", source="fever", question=fever.QUESTION.format(claim="Marie Curie was a physicist."), answers=("supported",), subject=(),
+                   gold_sets=((("Marie Curie", 0),),))  # fmt: skip
+    sample = build_sample(find_support(claim, pool), pool, 3, frozenset(), "g", random.Random(0))
+    titles = [sample["evidence_chunks"][i]["title"] for i in sample["hard_negatives"]]
+    assert titles and "Marie Curie" not in titles
+
+
+def test_alternative_evidence_sets_are_kept_and_incomplete_ones_dropped(pool):
+    sets = ((("Marie Curie", 1), ("Warsaw", 0)), (("Marie Curie", 1),), (("Nobody", 0),))
+    support = find_support(record(gold_sets=sets), pool)
+    assert [len(chunks) for chunks in support.sets] == [1, 2]
+    assert find_support(record(gold_sets=((("Nobody", 0),),)), pool) == "gold evidence not among the pages"
+
+
+def test_banned_pages_give_no_negatives(pool):
+    sample = build_sample(find_support(record(), pool), pool, 4, frozenset({"Lise Meitner"}), "g", random.Random(0))
+    assert "Lise Meitner" not in {chunk["title"] for chunk in sample["evidence_chunks"]}
+
+
+def test_fever_escapes_sets_and_pages(tmp_path):
+    assert fever.page_title("Python_-LRB-language-RRB-") == "Python (language)"
+    assert fever.unescape("It 's 5 % -LRB- net -RRB- , ``quoted '' .") == 'It\'s 5% (net), "quoted ".'
+    assert fever.page_sentences("0\tFirst one .\tLink\tLink\n1\t\n2\tThird .\nbroken") == ["First one.", "", "Third."]
+    row = {"id": 7, "label": "REFUTES", "claim": "C .", "evidence": [[[1, 2, "A_-LRB-b-RRB-", 0], [1, 3, "C", 1]], [[1, 2, "A_-LRB-b-RRB-", 0]]]}
+    path = tmp_path / "c.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    found = list(fever.read_records(path, "dev", stop))[0]
+    assert found.gold_sets == ((("A (b)", 0), ("C", 1)), (("A (b)", 0),)) and found.answers[0] == "refuted"
+    path.write_text('{"id": 7}\n')
+    with pytest.raises(DataError, match="c.jsonl:1: not a FEVER claim"):
+        list(fever.read_records(path, "dev", stop))
+
+
+def test_the_page_pool_does_not_depend_on_the_order_of_the_file(tmp_path):
+    rows = [json.dumps({"id": f"Page_{i}", "text": "", "lines": f"0\tText {i}."}) for i in range(50)]
+    pools = []
+    for order in (rows, rows[::-1]):
+        path = tmp_path / "wiki.jsonl"
+        path.write_text("\n".join(order))
+        pools.append(fever.read_pages(path, {"Page 3"}, set(), 10))
+    assert set(pools[0]) == set(pools[1]) and len(pools[0]) == 11 and "Page 3" in pools[0]
+
+
+def test_a_missing_gold_page_makes_a_hotpot_question_unanswerable(tmp_path):
+    row = {"_id": "x", "question": "Q?", "answer": "A", "type": "bridge", "level": "hard", "supporting_facts": [["P", 0], ["Q", 0]],
+           "context": [["P", ["One."]], ["R", ["Two."]]]}  # fmt: skip
+    path = tmp_path / "h.json"
+    path.write_text(json.dumps([row]))
+    assert not list(hotpotqa.read_records(path, "dev", stop))[0].answerable
+    path.write_text(json.dumps([{**row, "context": [["P", ["One."]], ["Q", ["Two."]]]}]))
+    assert list(hotpotqa.read_records(path, "dev", stop))[0].answerable
+
+
+def test_popqa_is_read_by_its_header(tmp_path):
+    columns = "possible_answers id subj prop obj s_aliases s_wiki_title s_pop question".split()
+    cells = ['"[""Warsaw"", ""Varsovia""]"', "5", "Curie", "place of birth", "Warsaw", "[]", "Marie Curie", "12", "Where was Curie born?"]
+    path = tmp_path / "p.tsv"
+    path.write_text("\t".join(columns) + "\n" + "\t".join(cells) + "\n")
+    found = list(popqa.read_records(path, "any", stop))[0]
+    assert found.answers == ("Warsaw", "Varsovia") and found.page_titles == ("Marie Curie",) and found.metadata["popularity"] == 12
+    path.write_text("id\tquestion\n1\tQ?\n")
+    with pytest.raises(DataError, match="columns missing: obj, possible_answers"):
+        list(popqa.read_records(path, "any", stop))
+
+
+def test_contexts_mark_gold_passages(tmp_path):
+    path = tmp_path / "ctx.json"
+    positive, negative = {"title": "A", "text": "One. Two."}, {"title": "B", "text": "Three."}
+    path.write_text(json.dumps([{"question": "Q?", "answers": ["x"], "positive_ctxs": [positive], "hard_negative_ctxs": [negative], "negative_ctxs": []}]))
+    assert contexts.read_contexts(path) == {"q": [Passage("A", ("One.", "Two."), True), Passage("B", ("Three.",), False)]}
+
+
+def test_bm25_by_hand():
+    # idf(curie) = ln(1 + (3 - 2 + .5) / 2.5) = 0.470; lengths 2, 1, 1 and mean 4/3: norm 1.5 * (.25 + .75 * 1.5) = 2.0625 and 1.21875.
+    scores = BM25(["marie curie", "curie", "radium"]).scores("Curie")
+    assert scores == pytest.approx([0.470 * 2.5 / 3.0625, 0.470 * 2.5 / 2.21875, 0], abs=1e-3)
+    assert BM25(["a b", "the"]).top("the", 3) == [] and BM25(["x", "x", "y"]).top("x y", 3) == [2, 0, 1]
+
+
+def test_near_duplicates_are_exact():
+    questions = ["who wrote the novel emma in 1815", "Who wrote the novel Emma in 1815?", "who wrote the novel persuasion in 1817"]
+    assert near_duplicates(questions) == [(0, 1)]
+
+
+# --- the build as a whole
+
+
+def test_the_sample_build_keeps_all_rules(data_home, samples):
+    splits = {split: read_samples(data_home / f"data/processed/{split}.jsonl") for split in ("train", "val", "test")}
+    assert broken_rules(splits) == [] and contamination(splits) == {"support_pages": 0, "questions": 0, "groups": 0}
+    figures = read_json(data_home / "data/processed/audit.json")
+    assert figures["rules_broken"] == [] and figures["answers_verbatim_in_support"] == 1.0
+    by_source = Counter((s["source"], s["answerable"]) for s in samples)
+    for source in ("fever", "hotpotqa", "nq_open", "popqa"):
+        share = by_source[source, False] / (by_source[source, True] + by_source[source, False])
+        assert 0.25 < share < 0.4, (source, share)
+        assert any(s["metadata"].get("twin_of") for s in samples if s["source"] == source)
+
+
+def test_output_is_byte_identical_for_any_number_of_workers_and_hash_seed(data_home, stage, tmp_path):
+    flags = ["--sample", "--data-dir", "data", "--limit", "30", "--max-chunks", "3", "--max-chunk-words", "20", "--split", "0.6,0.2,0.2"]
+    done = stage("build_data.py", *flags, "--workers", "2", home=tmp_path, env={"PYTHONHASHSEED": "7", "LC_ALL": "C"})
+    assert done.returncode == 0, done.stderr
+    for split in ("train", "val", "test"):
+        name = f"data/processed/{split}.jsonl"
+        assert (tmp_path / name).read_bytes() == (data_home / name).read_bytes()
+
+
+def test_a_broken_rule_is_found(samples):
+    sample = next(s for s in samples if s["answerable"] and s["source"] == "popqa")
+    poisoned = json.loads(json.dumps(sample))
+    poisoned["evidence_chunks"][poisoned["hard_negatives"][0]]["text"] += f" {sample['answer']}."
+    assert "holds an accepted answer" in broken_rules({"train": [poisoned]})[0]
+    assert "stand in two splits" in " ".join(broken_rules({"train": [sample], "test": [{**sample, "id": "popqa:other"}]}))
+
+
+def test_support_positions_are_tested_against_a_flat_histogram(samples):
+    first = [{"answerable": True, "evidence_chunks": [{}] * 4, "support_spans": [0]}] * 50
+    assert position_test(first)["p"] < 1e-6
+
+
+def test_pins_refuse_unknown_and_changed_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    raw = tmp_path / "raw.jsonl"
+    raw.write_text((build_data.ROOT / "data/sample/raw/nq_open/NQ-open.train.jsonl").read_text())
+    pages = build_data.ROOT / "data/sample/raw/fever/wiki-pages.zip"
+    config = tmp_path / "sources.yaml"
+    config.write_text(
+        json.dumps({"sources": {"nq_open": {"licence": "x", "records": [{"path": str(raw), "split": "train"}], "pages": [{"path": str(pages)}]}}})
+    )
+    flags = ["--sources-config", str(config), "--limit", "60", "--max-chunks", "3", "--max-chunk-words", "20"]
+    with pytest.raises(DataError, match="not pinned.*--accept-new-hash"):
+        build_data.main(flags)
+    build_data.main([*flags, "--accept-new-hash"])
+    assert (tmp_path / "data/processed/train.jsonl").is_file()
+    build_data.main(flags)
+    raw.write_text(raw.read_text() + "\n")
+    with pytest.raises(DataError, match="sha256 .* but .* pins"):
+        build_data.main(flags)
+
+
+def test_bad_rows_stop_the_build_or_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    raw = tmp_path / "raw.jsonl"
+    raw.write_text((build_data.ROOT / "data/sample/raw/nq_open/NQ-open.train.jsonl").read_text() + '{"question": 3}\n{broken\n')
+    config = tmp_path / "sources.yaml"
+    context = build_data.ROOT / "data/sample/raw/nq_open/nq-contexts.json"
+    entry = {"licence": "x", "records": [{"path": str(raw), "split": "train"}], "contexts": [{"path": str(context)}]}
+    config.write_text(json.dumps({"sources": {"nq_open": entry}}))
+    flags = ["--sources-config", str(config), "--accept-new-hash", "--max-chunk-words", "20", "--max-chunks", "3"]
+    with pytest.raises(DataError, match="raw.jsonl:.*--skip-bad"):
+        build_data.main(flags)
+    build_data.main([*flags, "--skip-bad", "--overwrite"])
+    assert read_json(tmp_path / "data/processed/audit.json")["dropped"]["nq_open"]["malformed row"] == 2
+
+
+def test_check_finds_a_bad_file(samples, tmp_path, capsys):
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(json.dumps(s) + "\n" for s in samples[:5]))
+    build_data.main(["--check", str(path)])
+    assert "5 samples keep all rules" in capsys.readouterr().out
+    path.write_text(json.dumps({**samples[0], "hard_negatives": []}) + "\n")
+    with pytest.raises(DataError, match="1 rules broken"):
+        build_data.main(["--check", str(path)])

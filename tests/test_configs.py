@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+import train_rm
+import train_sft
+from utils.config import home_path, input_path, load_config
+from utils.errors import UsageError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("configs/**/*.yaml")) + sorted(ROOT.glob("tests/*.yaml")), ids=lambda p: p.name)
+def test_every_yaml_parses(path):
+    assert isinstance(yaml.safe_load(path.read_text()), dict)
+
+
+@pytest.mark.parametrize("name", ["sft_gemma2.yaml", "demo/sft.yaml"])
+def test_sft_configs_have_known_keys_only(name):
+    config = load_config(ROOT / "configs" / name, train_sft.DEFAULTS, [])
+    assert isinstance(config["training"]["learning_rate"], float)
+
+
+@pytest.mark.parametrize("name", ["rm.yaml", "demo/rm.yaml"])
+def test_rm_configs_have_known_keys_only(name):
+    config = load_config(ROOT / "configs" / name, train_rm.DEFAULTS, [])
+    # PyYAML reads 5e-6 as text.
+    assert isinstance(config["learning_rate"], float) and config["learning_rate"] < 1
+
+
+def test_a_mistyped_key_is_named_with_the_nearest(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("training:\n  learning_rat: 1e-4\n")
+    with pytest.raises(UsageError, match=r"unknown key 'training.learning_rat'; did you mean 'learning_rate'"):
+        load_config(path, train_sft.DEFAULTS, [])
+
+
+@pytest.mark.parametrize(
+    "override, word",
+    [("training.sed=1", "did you mean 'seed'"), ("training", "key=value"), ("bf16=3", "expected bool"), ("training.seed=x", "expected int")],
+)
+def test_bad_overrides_are_named(override, word):
+    with pytest.raises(UsageError, match=word):
+        load_config(ROOT / "configs/demo/sft.yaml", train_sft.DEFAULTS, [override])
+
+
+def test_an_override_changes_one_key_alone():
+    plain = load_config(ROOT / "configs/demo/sft.yaml", train_sft.DEFAULTS, [])
+    changed = load_config(ROOT / "configs/demo/sft.yaml", train_sft.DEFAULTS, ["training.learning_rate=5e-6", "data.max_samples=null"])
+    assert changed["training"].pop("learning_rate") == 5e-6 and changed["data"].pop("max_samples") is None
+    del plain["training"]["learning_rate"], plain["data"]["max_samples"]
+    assert changed == plain
+
+
+def test_inputs_are_looked_for_at_home_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    assert home_path("a/b") == tmp_path / "a/b"
+    assert input_path("README.md") == Path("README.md")
+    (tmp_path / "README.md").touch()
+    assert input_path("README.md") == tmp_path / "README.md"

@@ -1,0 +1,157 @@
+"""Metrics against numbers worked by hand."""
+
+import numpy as np
+import pytest
+
+from prompt_schema import parse_completion, render_completion
+from utils.calibration import apply_isotonic, aurc, brier, expected_calibration_error, fit_isotonic
+from utils.intervals import as_numbers, group_sums, paired_deltas, total, with_intervals
+from utils.metrics import answer_overlap, citation_scores, confidence_metrics, exact_match, hallucination_kind, rates_from_sums, score_sample
+from utils.text import REFUSAL
+
+
+def rates(pairs):
+    """Metrics of (completion, sample) pairs."""
+    terms = []
+    for text, row in pairs:
+        strict = parse_completion(text, len(row["evidence_chunks"]), strict=True)
+        terms.append(score_sample(parse_completion(text, len(row["evidence_chunks"])), strict.is_valid, row))
+    return as_numbers(rates_from_sums(total(group_sums(terms, [str(i) for i in range(len(terms))]))))
+
+
+def answer(text, citations=(0,), confidence=0.9):
+    return render_completion(text, list(citations), confidence)
+
+
+REFUSE = render_completion(REFUSAL, [], 0.0)
+
+
+def test_squad_f1():
+    # "the Warsaw old town" -> warsaw old town; "Old Warsaw" -> old warsaw: shared 2, precision 2/3, recall 1, F1 0.8.
+    assert answer_overlap("the Warsaw old town", ["Old Warsaw"]) == pytest.approx((2 / 3, 1.0, 0.8))
+    assert exact_match("The Warsaw!", ["warsaw"]) == 1.0
+
+
+def test_label_answers_get_no_partial_credit():
+    assert answer_overlap("yes indeed", ["yes"])[2] == 0.0
+    assert answer_overlap("True", ["supported", "supports", "true", "yes"])[2] == 1.0
+
+
+@pytest.mark.parametrize(
+    "cited, expected",
+    [
+        ([0], (1.0, 1.0, 1.0, 1.0)),  # one full set
+        ([0, 2], (1.0, 1.0, 1.0, 1.0)),  # both sets
+        ([0, 1], (0.5, 1.0, 2 / 3, 0.0)),  # a stray citation
+        ([0, -1, -1], (1 / 3, 1.0, 0.5, 0.0)),  # two out-of-range ids stay in the denominator
+        ([1], (0.0, 0.0, 0.0, 0.0)),
+        ([], (0.0, 0.0, 0.0, 0.0)),
+        ([0, 0], (1.0, 1.0, 1.0, 1.0)),
+    ],
+)
+def test_citations_against_alternative_sets(cited, expected):
+    assert citation_scores(cited, [[0], [2]], [0, 2]) == pytest.approx(expected)
+
+
+def test_multi_hop_needs_every_chunk_of_the_set():
+    # One of two hops: precision 1, recall 1/2, F1 2/3, not correct.
+    assert citation_scores([0], [[0, 2]], [0, 2]) == pytest.approx((1.0, 0.5, 2 / 3, 0.0))
+
+
+def test_hallucination_is_split_by_the_first_reason(sample, unanswerable):
+    def kind(text, row):
+        return hallucination_kind(parse_completion(text, 4), row)
+
+    assert kind(answer("Paris", [1]), unanswerable) == "unanswerable"
+    assert kind(answer("Paris", [0]), sample) == "wrong"
+    assert kind(answer("Warsaw", [1]), sample) == "unsupported"
+    assert kind(answer("Warsaw", [1, 2]), sample) is None
+    assert kind(REFUSE, unanswerable) is None and kind("no json", unanswerable) is None
+
+
+def test_a_small_table_by_hand(sample, unanswerable):
+    # Right answer, wrong answer, over-refusal, right refusal, answered unanswerable, unparsable unanswerable.
+    found = rates(
+        [(answer("Warsaw"), sample), (answer("Paris"), sample), (REFUSE, sample), (REFUSE, unanswerable), (answer("Paris"), unanswerable), ("?", unanswerable)]
+    )
+    assert found["em"] == pytest.approx(2 / 6) and found["em_answerable"] == pytest.approx(1 / 3)
+    assert found["answered_rate"] == 0.5 and found["refusal_rate"] == pytest.approx(2 / 6) and found["unparsable_rate"] == pytest.approx(1 / 6)
+    assert found["over_refusal_rate"] == pytest.approx(1 / 3) and found["under_refusal_rate"] == pytest.approx(2 / 3)
+    # Refusing: precision 1/2, recall 1/3, F1 0.4. Answering: precision 2/3, recall 2/3, F1 2/3. Mean 8/15.
+    assert found["refusal_f1"] == pytest.approx(8 / 15)
+    assert found["hallucination_rate"] == pytest.approx(2 / 6) and found["hallucination_given_answered"] == pytest.approx(2 / 3)
+    # +1 right, -1 wrong, 0 refused, +1 refused, -1 answered, -1 unparsable.
+    assert found["net_score"] == pytest.approx(-1 / 6)
+    # Citations: 1, 1 (chunk 0 supports, though the answer is wrong), 0.
+    assert found["citation_f1"] == pytest.approx(2 / 3)
+    # Correct/answered 1/3 and correct/answerable 1/3: F1 1/3.
+    assert found["trust_score"] == pytest.approx((8 / 15 + 1 / 3 + 2 / 3) / 3)
+    assert found["schema_valid_rate"] == pytest.approx(5 / 6)
+
+
+def test_joint_f1_multiplies_answer_and_citation_overlap(sample):
+    # Answer "Warsaw Poland": precision 1/2, recall 1. Citations [0, 1]: precision 1/2, recall 1. Joint 1/4 and 1: F1 0.4.
+    assert rates([(answer("Warsaw Poland", [0, 1]), sample)])["joint_f1"] == pytest.approx(0.4)
+
+
+def test_all_wrong_answers_that_cite_look_perfect_to_the_weak_metric_only(sample):
+    found = rates([(answer("Paris", [0]), sample)] * 3)
+    assert found["legacy_uncited_rate"] == 0.0 and found["hallucination_rate"] == 1.0 and found["net_score"] == -1.0
+
+
+def test_refusing_everything_earns_no_refusal_f1_above_half(sample, unanswerable):
+    found = rates([(REFUSE, sample), (REFUSE, sample), (REFUSE, unanswerable)])
+    # Refusing: precision 1/3, recall 1, F1 0.5; answering: 0.
+    assert found["refusal_f1"] == pytest.approx(0.25) and found["em_answerable"] == 0.0 and found["over_refusal_rate"] == 1.0
+
+
+def test_an_empty_denominator_is_null(sample):
+    found = rates([(REFUSE, sample)])
+    assert found["under_refusal_rate"] is None and found["refusal_f1"] is None and found["hallucination_given_answered"] is None
+    assert found["trust_score"] is None
+
+
+def test_calibration_figures_by_hand():
+    # Bin of 0.9: accuracy 0.5, gap 0.4; bin of 0.1: accuracy 0, gap 0.1. ECE (2*0.4 + 2*0.1)/4.
+    assert expected_calibration_error([0.9, 0.9, 0.1, 0.1], [True, False, False, False]) == pytest.approx(0.25)
+    assert brier([1.0, 0.5], [True, False]) == pytest.approx(0.125)
+    # Most confident first: risks 0, 0, 1/3.
+    assert aurc([0.9, 0.8, 0.7], [True, True, False]) == pytest.approx((0 + 0 + 1 / 3) / 3)
+    # Ties are averaged: both orders of the pair give risk 1/2 each.
+    assert aurc([0.5, 0.5], [True, False]) == aurc([0.5, 0.5], [False, True]) == pytest.approx(0.5)
+    assert expected_calibration_error([], []) is None
+
+
+def test_missing_and_constant_confidence_are_flagged(sample):
+    parsed = [parse_completion('{"answer": "Warsaw", "citations": [0]}', 4), parse_completion(answer("Paris"), 4)]
+    found = confidence_metrics(parsed, [sample, sample], None, None)
+    assert found["n_confidence_missing"] == 1 and found["confidence_is_constant"] is True and found["ece"] == pytest.approx(0.9)
+
+
+def test_isotonic_calibration_is_monotone_and_refuses_tiny_data():
+    probabilities = list(np.linspace(0, 1, 40))
+    knots = fit_isotonic(probabilities, [p > 0.5 for p in probabilities])
+    mapped = apply_isotonic(knots, [0.0, 0.3, 0.6, 1.0])
+    assert mapped == sorted(mapped) and mapped[0] == 0.0 and mapped[-1] == 1.0
+    assert fit_isotonic([0.5] * 5, [True] * 5) is None and fit_isotonic(probabilities, [True] * 40) is None
+
+
+def make_terms(n, right, sample):
+    text = answer("Warsaw") if right else answer("Paris")
+    return [score_sample(parse_completion(text, 4), True, sample)] * n
+
+
+def test_intervals_resample_groups_and_need_twenty(sample):
+    terms = make_terms(30, True, sample) + make_terms(30, False, sample)
+    wide = with_intervals(terms, [str(i // 2) for i in range(60)], seed=0)["ci95"]["em"]
+    narrow = with_intervals(terms, [str(i) for i in range(60)], seed=0)["ci95"]["em"]
+    # Normal approximation: 0.5 +- 1.96 * sqrt(0.25 / 60) = 0.127 for single samples; pairs of equals widen it by sqrt(2).
+    assert narrow == pytest.approx([0.373, 0.627], abs=0.03) and wide[0] < narrow[0] and wide[1] > narrow[1]
+    assert with_intervals(terms, [str(i % 19) for i in range(60)], seed=0)["ci95"]["em"] is None
+
+
+def test_a_delta_is_positive_when_the_first_model_is_better(sample):
+    groups = [str(i) for i in range(40)]
+    deltas = paired_deltas(make_terms(40, True, sample), make_terms(40, False, sample), groups, seed=0)
+    assert deltas["em"] == 1.0 and deltas["hallucination_rate"] == 1.0 and deltas["ci95"]["em"] == [1.0, 1.0]
+    assert paired_deltas(make_terms(40, True, sample), make_terms(40, True, sample), groups, seed=0)["ci95"]["em"] == [0.0, 0.0]

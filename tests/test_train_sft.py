@@ -1,0 +1,124 @@
+import json
+
+import pytest
+import torch
+
+import train_sft
+from prompt_schema import SFT_TEMPLATES, PromptBuilder
+from train_sft import SFTTrainer, TwinSampler, encode_rows, make_collator
+from utils.errors import DataError
+from utils.jsonl import read_json
+
+
+@pytest.fixture
+def rows(tokenizer, samples):
+    builder = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 1400)
+    return encode_rows(samples[:5], builder, tokenizer, 1500)[0], builder.prefix
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma2"])
+@pytest.mark.parametrize("share_prefix", [True, False])
+def test_the_loss_is_the_mean_negative_log_likelihood_of_the_completions(kind, share_prefix, make_model, tokenizer, rows):
+    rows, prefix = rows
+    model = make_model(kind)
+    trainer = SFTTrainer.__new__(SFTTrainer)
+    trainer.prefix, trainer.share_prefix = prefix, share_prefix
+    loss = trainer.compute_loss(model, make_collator(tokenizer.pad_token_id)(rows))
+    total, n = 0.0, 0
+    for row in rows:
+        ids = torch.tensor([prefix + row["suffix"] + row["completion"]])
+        k = len(row["completion"])
+        logps = model(ids).logits[0, -k - 1 : -1].log_softmax(-1)
+        total -= logps[range(k), row["completion"]].sum()
+        n += k
+    assert loss.item() == pytest.approx((total / n).item(), rel=1e-4)
+
+
+def test_a_shared_prefix_gives_the_same_gradient(make_model, tokenizer, rows):
+    rows, prefix = rows
+    gradients = []
+    for share_prefix in (True, False):
+        model = make_model("llama").train()
+        trainer = SFTTrainer.__new__(SFTTrainer)
+        trainer.prefix, trainer.share_prefix = prefix, share_prefix
+        trainer.compute_loss(model, make_collator(tokenizer.pad_token_id)(rows)).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    assert torch.allclose(*gradients, rtol=1e-3, atol=1e-6)
+
+
+def test_labels_cover_the_completion_and_nothing_else(tokenizer, rows):
+    rows, _ = rows
+    batch = make_collator(tokenizer.pad_token_id)(rows)
+    for row, labels, ids in zip(rows, batch["labels"], batch["input_ids"]):
+        assert labels[labels != -100].tolist() == row["completion"] == ids[-len(row["completion"]) :].tolist()
+        assert row["completion"][-1] == tokenizer.eos_token_id
+
+
+def test_rows_without_a_supervised_token_are_refused(tokenizer, samples):
+    builder = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 1400)
+    with pytest.raises(DataError, match="raise training.max_seq_length"):
+        encode_rows(samples[:3], builder, tokenizer, 100)
+
+
+def test_twins_stay_neighbours_and_every_row_comes_once():
+    units = ["a", "b", "a", "c", "b", "d"]
+    sampler = TwinSampler(units, seed=3)
+    order = list(sampler)
+    assert sorted(order) == list(range(6)) and order == list(TwinSampler(units, seed=3))
+    places = {unit: [k for k, i in enumerate(order) if units[i] == unit] for unit in "ab"}
+    assert all(abs(p[0] - p[1]) == 1 for p in places.values())
+    sampler.set_epoch(1)
+    assert list(sampler) != order
+
+
+def config_text(base, **training):
+    settings = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 1, "max_steps": 4, "eval_steps": 2, "save_steps": 2,
+                "max_seq_length": 1500, "gradient_checkpointing": False, "logging_steps": 1, "save_total_limit": 2, **training}  # fmt: skip
+    data = {"max_samples": 12, "max_val_samples": 4, "max_calibration_samples": 4}
+    return json.dumps({"model_name": str(base), "output_dir": "sft", "lora": {"r": 4, "alpha": 8, "dropout": 0.0}, "training": settings, "data": data})
+
+
+def losses(home):
+    return [x["loss"] for x in read_json(home / "sft/training_history.json")["train_losses"]]
+
+
+def test_a_run_resumes_from_its_newest_whole_checkpoint_with_the_same_losses(tiny_gemma_dir, data_home, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    (tmp_path / "data").symlink_to(data_home / "data")
+    config = tmp_path / "c.yaml"
+    config.write_text(config_text(tiny_gemma_dir))
+    train_sft.main(["-c", str(config)])
+    whole = losses(tmp_path)
+    assert len(whole) == 4
+    for name in ("checkpoint-2", "checkpoint-4", "checkpoint-best", "checkpoint-final"):
+        folder = tmp_path / "sft" / name
+        assert (folder / "adapter_model.safetensors").is_file() and read_json(folder / "run.json")["template"] == "default"
+        assert not (folder / "training_args.bin").exists()
+    assert {"loss_curve.png", "calibration.json", "train_ids.txt", "README.md", "run.json"} <= {p.name for p in (tmp_path / "sft").iterdir()}
+    capsys.readouterr()
+    train_sft.main(["-c", str(config)])
+    assert "nothing to do" in capsys.readouterr().out
+    # As a kill during the last save leaves it: no manifest in checkpoint-4, the run unfinished.
+    (tmp_path / "sft/checkpoint-4/run.json").unlink()
+    manifest = read_json(tmp_path / "sft/run.json")
+    (tmp_path / "sft/run.json").write_text(json.dumps({**manifest, "status": "running"}))
+    train_sft.main(["-c", str(config)])
+    assert "resuming from" in (out := capsys.readouterr().out) and "checkpoint-2" in out
+    assert losses(tmp_path) == pytest.approx(whole, rel=1e-5)
+    with pytest.raises(Exception, match=r"made with other settings.*training.seed.*--overwrite"):
+        train_sft.main(["-c", str(config), "--set", "training.seed=7"])
+
+
+@pytest.mark.parametrize("flag", ["load_in_4bit", "load_in_8bit"])
+def test_quantised_training_reaches_the_adapter(flag, tiny_gemma_dir, data_home, tmp_path, monkeypatch):
+    pytest.importorskip("bitsandbytes")
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    (tmp_path / "data").symlink_to(data_home / "data")
+    config = tmp_path / "c.yaml"
+    config.write_text(config_text(tiny_gemma_dir, max_steps=2, gradient_checkpointing=True))
+    train_sft.main(["-c", str(config), "--set", f"{flag}=true"])
+    from safetensors.torch import load_file
+
+    state = load_file(tmp_path / "sft/checkpoint-final/adapter_model.safetensors")
+    assert any(tensor.abs().sum() > 0 for name, tensor in state.items() if "lora_B" in name)
