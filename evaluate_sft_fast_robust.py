@@ -14,9 +14,10 @@ import dataclasses
 import time
 from pathlib import Path
 
-from prompt_schema import PromptBuilder, load_template, map_citations, parse_completion, render_completion
+from prompt_schema import PromptBuilder, load_template
 from utils.answering import predict
 from utils.baselines import always_refuse, cite_first_chunk, lexical, lexical_score
+from utils.completions import map_citations, parse_completion, render_completion
 from utils.config import home_path, input_path
 from utils.errors import DataError, UsageError, run_main
 from utils.generation import Sampling, compile_for_speed
@@ -111,9 +112,9 @@ def parse_buckets(args: argparse.Namespace) -> list[int]:
 def generate_predictions(args: argparse.Namespace, samples: list[dict], log_path: Path, settings: dict) -> tuple[list[dict], dict]:
     """Predictions of the SFT model and, as asked, of the base model; from one load where the checkpoint is an adapter of that base."""
     checkpoint = Path(settings["model_dir"])
-    log, times = PredictionLog(log_path, settings), {}
     tokenizer = load_tokenizer(str(checkpoint))
     model = merge_for_speed(load_model(str(checkpoint), attention=args.attn_impl))
+    log, times = PredictionLog(log_path, settings), {}
     if args.fast:
         model = compile_for_speed(model)
     max_tokens = settings["max_prompt_tokens"]

@@ -16,8 +16,10 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from prompt_schema import JudgePrompts, PromptBuilder, fill_template, load_template, map_citations, parse_completion, render_evidence
+from prompt_schema import JudgePrompts, PromptBuilder, fill_template, load_template, render_evidence
 from utils.answering import predict
+from utils.candidates import find_cache, read_candidates
+from utils.completions import map_citations, parse_completion
 from utils.config import home_path, input_path
 from utils.errors import DataError, UsageError, run_main
 from utils.generation import Sampling
@@ -145,10 +147,10 @@ def generate_phase(args: argparse.Namespace) -> str:
         print(f"temperature 0 gives one text however often it is drawn: 1 candidate per model instead of {settings['n_generations']}")
     samples = draw_samples(settings, input_path(args.data_path))
     run = describe_run(settings, {}, settings["seed"], created=time.time(), n_samples=len(samples))
-    write_json(manifest, run)
     checkpoint = check_adapter_dir(args.sft_model)
     load = {"load_in_8bit": settings["use_8bit"], "load_in_4bit": settings["use_4bit"]}
     model, tokenizer = merge_for_speed(load_model(checkpoint, **load)), load_tokenizer(checkpoint)
+    write_json(manifest, run)
     generate_candidates(model, tokenizer, "sft", samples, settings, cache / "gens_sft.jsonl", args.batch_size)
     same_base = adapter_base(checkpoint) == settings["base_model"]
     without_adapter = model.disable_adapter() if same_base else contextlib.nullcontext()
@@ -166,38 +168,11 @@ def generate_phase(args: argparse.Namespace) -> str:
 # --- phase 2: judgements
 
 
-def find_cache(args: argparse.Namespace) -> str:
-    """The newest complete cache that agrees with every flag given; DataError lists the caches when none does."""
-    folder = home_path(args.prefs_dir) / "cache"
-    manifests = {path.parent.name: read_json(path) for path in sorted(folder.glob("*/manifest.json"))}
-    complete = {sig: manifest for sig, manifest in manifests.items() if manifest["status"] == "complete"}
-    wanted = {name: getattr(args, name) for name in (*GENERATION_DEFAULTS, "sft_model", "base_model") if getattr(args, name) is not None}
+def given_settings(args: argparse.Namespace) -> dict:
+    """The generation settings that the command line names: what a cache must agree with."""
+    given = {name: getattr(args, name) for name in (*GENERATION_DEFAULTS, "sft_model", "base_model") if getattr(args, name) is not None}
     data_path = input_path(args.data_path)
-    if data_path.is_file():
-        wanted["data_sha256"] = sha256_file(data_path)
-
-    def differences(manifest: dict) -> list[str]:
-        return [f"{name} {manifest['settings'].get(name)!r:.40}" for name, value in wanted.items() if manifest["settings"].get(name) != value]
-
-    fitting = {sig: m for sig, m in complete.items() if (sig == args.cache_sig if args.cache_sig else not differences(m))}
-    if not fitting:
-        lines = [f"  {sig}: {manifest['status']}, differs in {'; '.join(differences(manifest)) or 'nothing'}" for sig, manifest in manifests.items()]
-        raise DataError("no complete candidate cache fits the flags" + (f" in {folder}:\n" + "\n".join(lines) if lines else f": {folder} is empty")
-                        + "\nrun --phase generate first, or name one with --cache-sig")  # fmt: skip
-    gensig = max(fitting, key=lambda sig: (fitting[sig]["created"], sig))
-    print(f"judging cache {gensig}, made {fitting[gensig]['started']}")
-    return gensig
-
-
-def read_candidates(cache: Path, samples: list[dict]) -> list[tuple[dict, list[dict]]]:
-    """(sample, its candidates with distinct texts, SFT first), for samples that the cache holds."""
-    by_id: dict[str, list[dict]] = {}
-    for name in ("sft", "base"):
-        for row in read_appended(cache / f"gens_{name}.jsonl"):
-            known = by_id.setdefault(row["id"], [])
-            if row["completion"] not in {other["completion"] for other in known}:
-                known.append(row)
-    return [(sample, sorted(by_id[sample["id"]], key=lambda r: (r["model"] != "sft", r["n"]))) for sample in samples if sample["id"] in by_id]
+    return given | ({"data_sha256": sha256_file(data_path)} if data_path.is_file() else {})
 
 
 def check_candidate(row: dict, sample: dict) -> dict:
@@ -372,8 +347,10 @@ def main(argv: list[str] | None) -> None:
         print_plan(args)
         return
     started = time.monotonic()
-    gensig = generate_phase(args) if args.phase in ("generate", "all") else find_cache(args)
-    if args.phase in ("judge", "all"):
+    gensig = (
+        generate_phase(args) if args.phase in ("generate", "all") else find_cache(home_path(args.prefs_dir) / "cache", given_settings(args), args.cache_sig)
+    )
+    if args.phase != "generate":
         judge_phase(args, gensig)
     print(f"done in {format_seconds(time.monotonic() - started)}")
 

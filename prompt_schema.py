@@ -12,48 +12,58 @@ import argparse
 import json
 import re
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
+from utils.completions import MAX_ANSWER_CHARS, OUTPUT_SCHEMA, gold_completion, parse_completion
 from utils.config import home_path, input_path, nearest
 from utils.errors import DataError, StageError, UsageError, run_main
-from utils.jsonl import parse_json, sha256_value, write_json, write_text
+from utils.jsonl import sha256_value, write_json, write_text
 from utils.retrieval import BM25
 from utils.schema import read_samples
-from utils.text import REFUSAL, content_words, split_sentences, tokenize
+from utils.text import REFUSAL, split_sentences
 from utils.tokens import ChatFrame, encode_plain
 
-MAX_ANSWER_CHARS = 120
 _INSTRUCTIONS = """Answer the question from the numbered evidence alone. Reply with one JSON object and nothing else:
 {"answer": "a few words copied from the evidence", "citations": [numbers of the evidence used], "confidence": 0.0 to 1.0}
 For a claim the answer is "supported" or "refuted", for a yes/no question "yes" or "no". If the evidence does not hold the answer, reply
 {"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [], "confidence": 0.0}
 """
 _EXAMPLES = """
+Question: In which town was Ida Voll born?
+
 Evidence:
-[0] Ida Voll: She trained as a pharmacist and kept a diary for most of her life.
-[1] Ida Voll: Born in Bergen in 1871, she went to sea with her father.
+[0] Ida Voll: She trained as a pharmacist and kept a diary for most of her life. [0]
+[1] Ida Voll: Born in Bergen in 1871, she went to sea with her father. [1]
 
 Question: In which town was Ida Voll born?
 Answer: {"answer": "Bergen", "citations": [1], "confidence": 0.9}
 
+Question: Who designed Kestrel Bridge?
+
 Evidence:
-[0] Kestrel Bridge: A toll was charged until the war.
-[1] Osk Bridge: The engineer was Tomas Reed, who also laid out the harbour.
+[0] Kestrel Bridge: A toll was charged until the war. [0]
+[1] Osk Bridge: The engineer was Tomas Reed, who also laid out the harbour. [1]
 
 Question: Who designed Kestrel Bridge?
 Answer: {"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [], "confidence": 0.0}
 
+Question: Is this claim supported or refuted by the evidence? The Glass Orchard came out in 1951.
+
 Evidence:
-[0] The Glass Orchard: The novel came out in 1932 and sold slowly.
-[1] Lena Marsh: Lena Marsh published nothing after 1940.
+[0] The Glass Orchard: The novel came out in 1932 and sold slowly. [0]
+[1] Lena Marsh: Lena Marsh published nothing after 1940. [1]
 
 Question: Is this claim supported or refuted by the evidence? The Glass Orchard came out in 1951.
 Answer: {"answer": "refuted", "citations": [0], "confidence": 0.9}
 """
+# The question stands before the evidence and again after it: each chunk is then read with the question in mind, which a causal
+# model cannot do otherwise ("query-aware contextualization", Liu et al., 2023).
 _TASK = """
+Question: {question}
+
 Evidence:
 {evidence}
 
@@ -70,6 +80,9 @@ Answer the question from the numbered evidence alone.
 
 ## Output
 One JSON object: {"answer": "...", "citations": [...], "confidence": ...}
+
+## Question
+{question}
 
 ## Evidence
 {evidence}
@@ -105,18 +118,6 @@ Which one is better supported by the evidence, A or B?
 Better:"""
 SFT_TEMPLATES = {"default": _INSTRUCTIONS + _TASK, "structured": _STRUCTURED, "fewshot": _INSTRUCTIONS + _EXAMPLES + _TASK}
 JUDGE_TEMPLATES = {"default": _JUDGE, "simple": _JUDGE_SIMPLE}
-OUTPUT_SCHEMA = {
-    "$schema": "https://json-schema.org/draft/2020-12/schema",
-    "title": "Completion",
-    "type": "object",
-    "properties": {
-        "answer": {"type": "string", "minLength": 1, "maxLength": MAX_ANSWER_CHARS},
-        "citations": {"type": "array", "items": {"type": "integer", "minimum": 0}, "uniqueItems": True},
-        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
-    },
-    "required": ["answer", "citations", "confidence"],
-    "additionalProperties": False,
-}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -167,8 +168,8 @@ def load_template(kind: str, name: str, prompts_dir: str | Path = "prompts") -> 
         known = {p.stem.removeprefix(f"{kind}_") for p in folder.glob(f"{kind}_*.txt")} or set(builtin)
         raise UsageError(f"no {kind} template {name!r} in {folder}{nearest(name, known)}")
     slots = ["{evidence}", "{question}"] + (["{answer_a}", "{answer_b}"] if kind == "judge" else [])
-    if any(text.count(slot) != 1 for slot in slots) or text.index("{evidence}") > text.index("{question}"):
-        raise UsageError(f"{path}: a {kind} template needs each of {' '.join(slots)} once, evidence before question")
+    if any(slot not in text for slot in slots) or text.count("{evidence}") != 1:
+        raise UsageError(f"{path}: a {kind} template needs {' '.join(slots)}, evidence once")
     return text
 
 
@@ -177,7 +178,14 @@ def template_hash(text: str) -> str:
 
 
 def render_evidence(chunks: list[dict]) -> str:
-    return "\n".join(f"[{i}] {chunk['title']}: {chunk['text']}" for i, chunk in enumerate(chunks))
+    """Numbered lines. The number stands at both ends: the closing one has seen its chunk, so a causal model can look it up by content."""
+    return "\n".join(f"[{i}] {chunk['title']}: {chunk['text']} [{i}]" for i, chunk in enumerate(chunks))
+
+
+def split_template(template: str) -> tuple[str, str]:
+    """The constant head of a template, which all its prompts share, and the rest from the first slot on."""
+    start = min(template.index(slot) for slot in ("{evidence}", "{question}"))
+    return template[:start], template[start:]
 
 
 def fill_template(template: str, **values: str) -> str:
@@ -208,13 +216,13 @@ class PromptBuilder:
 
     def __init__(self, tokenizer, template: str, max_tokens: int):
         self.tokenizer, self.max_tokens = tokenizer, max_tokens
-        head, self._tail = template.split("{evidence}")
+        head, self._rest = split_template(template)
         self._frame = ChatFrame(tokenizer, head)
         self.prefix = self._frame.prefix
 
     def _suffix(self, question: str, chunks: list[dict]) -> list[int]:
-        tail = self._tail.replace("{question}", question)
-        return encode_plain(self.tokenizer, render_evidence(chunks) + tail) + self._frame.closing
+        text = fill_template(self._rest, evidence=render_evidence(chunks), question=question)
+        return encode_plain(self.tokenizer, text) + self._frame.closing
 
     def build(self, sample: dict) -> Prompt:
         """The prompt of a sample. Chunks are cut blind to gold: lowest BM25 score to the question first, then trailing sentences."""
@@ -241,11 +249,11 @@ class JudgePrompts:
 
     def __init__(self, tokenizer, template: str):
         self.tokenizer = tokenizer
-        head, self._tail = template.split("{evidence}")
+        head, self._rest = split_template(template)
         self._frame = ChatFrame(tokenizer, head)
 
     def build(self, chunks: list[dict], question: str, answer_a: str, answer_b: str) -> list[int]:
-        body = render_evidence(chunks) + fill_template(self._tail, question=question, answer_a=answer_a, answer_b=answer_b)
+        body = fill_template(self._rest, evidence=render_evidence(chunks), question=question, answer_a=answer_a, answer_b=answer_b)
         return self._frame.prefix + encode_plain(self.tokenizer, body) + self._frame.closing
 
 
@@ -255,135 +263,7 @@ def gold_is_shown(sample: dict, prompt: Prompt) -> bool:
     return not sample["answerable"] or any(whole.issuperset(support_set) for support_set in sample["support_sets"])
 
 
-# --- completions
-
-
-def render_completion(answer: str, citations: list[int], confidence: float) -> str:
-    return json.dumps({"answer": answer, "citations": citations, "confidence": confidence}, ensure_ascii=False)
-
-
-def target_confidence(sample: dict) -> float:
-    """Confidence that the gold completion states: 0.0 on a refusal, else 0.5-1.0 by the share of the question's content words in the support."""
-    if not sample["answerable"]:
-        return 0.0
-    support = " ".join(f"{sample['evidence_chunks'][i]['title']} {sample['evidence_chunks'][i]['text']}" for i in sample["support_sets"][0])
-    wanted = set(content_words(sample["question"])) or {""}
-    return round(0.5 + 0.5 * len(wanted & set(tokenize(support))) / len(wanted), 1)
-
-
-def gold_completion(sample: dict, shown: list[int]) -> str:
-    """What the model is trained to emit: the answer, the first support set that is shown, as shown numbers."""
-    if not sample["answerable"]:
-        return render_completion(REFUSAL, [], 0.0)
-    support_set = next(s for s in sample["support_sets"] if set(s) <= set(shown))
-    return render_completion(sample["answer"], sorted(shown.index(i) for i in support_set), target_confidence(sample))
-
-
-@dataclass(frozen=True)
-class Parsed:
-    """A parsed completion. `answer` None: unparsable. Citations as emitted; what is no integer stands as -1."""
-
-    answer: str | None
-    citations: list[int]
-    confidence: float | None
-    errors: list[str]
-    repaired: bool = False
-    is_refusal: bool = False
-
-    @property
-    def is_answer(self) -> bool:
-        return self.answer is not None and not self.is_refusal
-
-    @property
-    def is_valid(self) -> bool:
-        """Valid against the schema without any repair."""
-        return self.answer is not None and not self.errors and not self.repaired
-
-
-def _find_object(text: str) -> dict | None:
-    """The first JSON object inside a text (fences or prose around it)."""
-    for match in re.finditer(r"\{", text):
-        try:
-            value, _ = json.JSONDecoder().raw_decode(text[match.start() :])
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict):
-            return value
-    return None
-
-
-def _as_citation(value) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    match = re.fullmatch(r"\s*\[?(\d{1,6})\]?\s*", value) if isinstance(value, str) else None
-    return int(match.group(1)) if match else -1
-
-
-def _as_confidence(value) -> float | None:
-    if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d{1,3}(?:\.\d+)?|\.\d+)\s*(%?)\s*", value)):
-        value = float(match.group(1)) / (100 if match.group(2) else 1)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if is_number and 0 <= value <= 1 else None
-
-
-def _schema_errors(row: dict, n_chunks: int) -> list[str]:
-    errors = [f"unknown key {key!r}" for key in row if key not in OUTPUT_SCHEMA["properties"]]
-    errors += [f"missing key {key!r}" for key in OUTPUT_SCHEMA["required"] if key not in row]
-    answer, citations, confidence = row.get("answer"), row.get("citations", []), row.get("confidence", 0.0)
-    if not isinstance(answer, str) or not answer.strip():
-        errors.append("answer is not a text")
-    elif len(answer) > MAX_ANSWER_CHARS:
-        errors.append(f"answer longer than {MAX_ANSWER_CHARS} characters")
-    if not isinstance(citations, list) or any(not isinstance(c, int) or isinstance(c, bool) for c in citations):
-        errors.append("citations are not a list of integers")
-    elif citations != sorted(set(citations)):
-        errors.append("citations are not distinct and sorted")
-    elif any(not 0 <= c < n_chunks for c in citations):
-        errors.append(f"citation out of range 0-{n_chunks - 1}")
-    if not isinstance(confidence, (int, float)) or isinstance(confidence, bool) or not 0 <= confidence <= 1:
-        errors.append("confidence is not a number in 0..1")
-    if isinstance(answer, str) and answer.strip() == REFUSAL and (citations != [] or confidence != 0):
-        errors.append("refusal with citations or confidence")
-    return errors
-
-
-def parse_completion(text: str, n_chunks: int, strict: bool = False) -> Parsed:
-    """A completion as answer, citations, confidence and errors.
-
-    Strict repairs nothing. Repair mends syntax only (fences, prose around the object, "95%", "[1]", a refusal token without
-    brackets), the same for every model, and never drops a wrong citation.
-    """
-    try:
-        row = parse_json(text.strip())
-    except ValueError:
-        row = None
-    repaired = not isinstance(row, dict)
-    if repaired:
-        row = None if strict else _find_object(text)
-    if row is None:
-        return Parsed(None, [], None, ["no JSON object"])
-    errors = _schema_errors(row, n_chunks)
-    answer = row.get("answer")
-    if not isinstance(answer, str) or not answer.strip() or (strict and errors and not isinstance(row.get("citations"), list)):
-        return Parsed(None, [], None, errors, repaired)
-    citations = row["citations"] if isinstance(row.get("citations"), list) else [row["citations"]] if "citations" in row else []
-    confidence = row.get("confidence")
-    is_refusal = answer.strip() == REFUSAL
-    if not strict:
-        bare = answer.strip().strip("[].").replace(" ", "_").upper()
-        is_refusal, repaired = bare == REFUSAL.strip("[]"), repaired or (bare == REFUSAL.strip("[]") and not is_refusal)
-        mended = [_as_citation(c) for c in citations], _as_confidence(confidence)
-        repaired = repaired or mended != (citations, confidence)
-        citations, confidence = mended
-    else:
-        citations, confidence = [c if isinstance(c, int) and not isinstance(c, bool) else -1 for c in citations], _as_confidence(confidence)
-    return Parsed(REFUSAL if is_refusal else answer.strip(), citations, confidence, errors, repaired, is_refusal)
-
-
-def map_citations(parsed: Parsed, shown: list[int]) -> Parsed:
-    """Citations from shown numbers to the sample's chunk ids; a number that was not shown becomes -1."""
-    return replace(parsed, citations=[shown[c] if 0 <= c < len(shown) else -1 for c in parsed.citations])
-
+# --- the validator's own cases
 
 # (completion, strict, answer, citations, confidence, valid): what `test` checks
 SELF_CHECK = [

@@ -11,7 +11,6 @@ train_ids.txt, README.md and run.json.
 import argparse
 import math
 import os
-import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -20,15 +19,18 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from torch import nn
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
-from prompt_schema import PromptBuilder, gold_completion, gold_is_shown, load_template, map_citations, parse_completion, template_hash
+from prompt_schema import PromptBuilder, gold_is_shown, load_template, template_hash
 from utils.answering import predict
+from utils.batching import TwinSampler
 from utils.calibration import fit_isotonic
+from utils.checkpoints import RunFiles, numbered_checkpoints
+from utils.completions import gold_completion, map_citations, parse_completion
 from utils.config import home_path, input_path, load_config
 from utils.errors import DataError, StageError, UsageError, run_main
 from utils.generation import expand_cache, pad_left, prefix_cache
-from utils.jsonl import read_json, write_json, write_text
+from utils.jsonl import write_json, write_text
 from utils.metrics import is_right_answer
 from utils.models import choose_dtype, load_model, load_tokenizer, merge_for_speed, model_revision
 from utils.plan import count_rows, estimate, warn_missing_model
@@ -117,26 +119,17 @@ def encode_rows(samples: list[dict], builder: PromptBuilder, tokenizer, max_seq_
     return rows, drops
 
 
-class TwinSampler(torch.utils.data.Sampler):
-    """Random order in which a question's answerable and unanswerable rows stay neighbours, so that a batch holds the contrast."""
+def make_collator(pad_id: int):
+    """Rows -> {"input_ids", "attention_mask"} (batch, seq_len), left-padded, and "labels" (batch, n_labels) of the last positions."""
 
-    def __init__(self, units: list[str], seed: int):
-        self.units, self.seed, self.epoch = units, seed, 0
-        self.members: dict[str, list[int]] = {}
-        for i, unit in enumerate(units):
-            self.members.setdefault(unit, []).append(i)
+    def collate(rows: list[dict]) -> dict[str, torch.Tensor]:
+        input_ids, mask = pad_left([row["suffix"] + row["completion"] for row in rows], pad_id, "cpu")
+        # One more label than tokens of the longest completion: the position before its first token predicts it.
+        n_labels = max(len(row["completion"]) for row in rows) + 1
+        labels = torch.tensor([[-100] * (n_labels - len(row["completion"])) + row["completion"] for row in rows])
+        return {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
 
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.units)
-
-    def __iter__(self):
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        names = list(self.members)
-        for i in torch.randperm(len(names), generator=generator).tolist():
-            yield from self.members[names[i]]
+    return collate
 
 
 # --- the loss
@@ -198,69 +191,7 @@ class SFTTrainer(Trainer):
             return self.compute_loss(model, inputs).detach(), None, None
 
 
-def make_collator(pad_id: int):
-    """Rows -> {"input_ids", "attention_mask"} (batch, seq_len), left-padded, and "labels" (batch, n_labels) of the last positions."""
-
-    def collate(rows: list[dict]) -> dict[str, torch.Tensor]:
-        input_ids, mask = pad_left([row["suffix"] + row["completion"] for row in rows], pad_id, "cpu")
-        # One more label than tokens of the longest completion: the position before its first token predicts it.
-        n_labels = max(len(row["completion"]) for row in rows) + 1
-        labels = torch.tensor([[-100] * (n_labels - len(row["completion"])) + row["completion"] for row in rows])
-        return {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
-
-    return collate
-
-
 # --- training
-
-
-class RunFiles(TrainerCallback):
-    """Checkpoints marked complete and rotated, the best one kept by validation loss, and one progress line per logging step."""
-
-    def __init__(self, output_dir: Path, max_checkpoints: int, checkpoint_facts: dict):
-        self.output_dir, self.max_checkpoints, self.facts = output_dir, max_checkpoints, checkpoint_facts
-        self.trainer: SFTTrainer | None = None
-        best = output_dir / "checkpoint-best" / "run.json"
-        self.best = read_json(best)["eval_loss"] if best.is_file() else math.inf
-        self.evaluated_step = -1
-
-    def save_model(self, name: str, facts: dict) -> None:
-        """`output_dir/name` with its manifest written last."""
-        self.trainer.save_model(str(self.output_dir / name))
-        write_json(self.output_dir / name / "run.json", {**self.facts, **facts, "status": "complete"})
-
-    def on_epoch_end(self, args, state, control, **kwargs):
-        control.should_evaluate = control.should_save = state.global_step != self.evaluated_step
-        return control
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step >= state.max_steps:
-            control.should_evaluate = control.should_save = True
-        return control
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        if state.is_world_process_zero and logs and ("loss" in logs or "eval_loss" in logs):
-            shown = {key: logs[key] for key in ("loss", "eval_loss", "grad_norm", "learning_rate") if key in logs}
-            text = ", ".join(f"{key} {float(value):.4g}" for key, value in shown.items())
-            print(f"step {state.global_step}/{state.max_steps}: {text}", flush=True)
-
-    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
-        self.evaluated_step, loss = state.global_step, metrics.get("eval_loss", math.nan)
-        if state.is_world_process_zero and loss < self.best:
-            self.best = loss
-            self.save_model("checkpoint-best", {"step": state.global_step, "eval_loss": loss})
-
-    def on_save(self, args, state, control, **kwargs):
-        if state.is_world_process_zero:
-            write_json(self.output_dir / f"checkpoint-{state.global_step}" / "run.json", {**self.facts, "status": "complete", "step": state.global_step})
-            for old in numbered_checkpoints(self.output_dir)[: -self.max_checkpoints]:
-                shutil.rmtree(old)
-
-
-def numbered_checkpoints(output_dir: Path) -> list[Path]:
-    """Complete `checkpoint-<step>` directories (their manifest is written last), oldest first."""
-    found = [p for p in output_dir.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdigit() and (p / "run.json").is_file()]
-    return sorted(found, key=lambda p: int(p.name.removeprefix("checkpoint-")))
 
 
 def load_trainable(config: dict):
@@ -336,10 +267,9 @@ def calibrate(model, tokenizer, builder: PromptBuilder, samples: list[dict], bat
     }
 
 
-def train(config: dict, args: argparse.Namespace, samples: dict[str, list[dict]], template: str, state: str) -> tuple[dict, Counter]:
+def train(config: dict, args: argparse.Namespace, tokenizer, samples: dict[str, list[dict]], template: str, state: str) -> tuple[dict, Counter]:
     """Fine-tune, save and calibrate. Returns the facts of the run and the dropped rows."""
     training, output_dir = config["training"], home_path(config["output_dir"])
-    tokenizer = load_tokenizer(config["model_name"], config["trust_remote_code"])
     builder = PromptBuilder(tokenizer, template, training["max_seq_length"] - COMPLETION_TOKENS)
     rows, drops = encode_rows(samples["train"], builder, tokenizer, training["max_seq_length"])
     val_rows, _ = encode_rows(samples["val"], builder, tokenizer, training["max_seq_length"])
@@ -362,8 +292,8 @@ def train(config: dict, args: argparse.Namespace, samples: dict[str, list[dict]]
         processing_class=tokenizer,
         callbacks=[files],
         prefix=builder.prefix,
-        # A cache and recomputed activations do not go together.
-        share_prefix=not training["gradient_checkpointing"],
+        # A cache does not go with recomputed activations, nor two forward passes a step with DDP.
+        share_prefix=not training["gradient_checkpointing"] and int(os.environ.get("WORLD_SIZE", 1)) == 1,
         twin_pairs=config["data"]["twin_pairs"],
     )
     trainer.remove_callback(PrinterCallback)
@@ -433,12 +363,14 @@ def main(argv: list[str] | None) -> None:
     samples = {split: read_split(config, split, limit) for split, limit in limits.items()}
     inputs = hash_inputs([input_path(config["data"][f"{split}_path"]) for split in samples])
     run = describe_run({**config, "template_hash": template_hash(template)}, inputs, config["training"]["seed"])
+    # Before anything is written: a model that cannot be reached fails here.
+    tokenizer = load_tokenizer(config["model_name"], config["trust_remote_code"])
     is_main = int(os.environ.get("RANK", 0)) == 0
     state = open_run_dir(output_dir, run, args.overwrite) if is_main else "resume"
     if state == "complete":
         print(f"{output_dir} is complete with these settings; nothing to do. Next: evaluate {output_dir / 'checkpoint-best'}")
         return
-    facts, drops = train(config, args, samples, template, state)
+    facts, drops = train(config, args, tokenizer, samples, template, state)
     if is_main:
         close_run_dir(output_dir, run, **facts)
         elapsed = format_seconds(time.monotonic() - started)

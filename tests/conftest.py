@@ -72,7 +72,8 @@ def tiny_config(kind: str, vocab_size: int):
 
 @pytest.fixture(scope="session")
 def tokenizer(samples):
-    from prompt_schema import SFT_TEMPLATES, gold_completion
+    from prompt_schema import SFT_TEMPLATES
+    from utils.completions import gold_completion
 
     texts = [chunk["text"] for sample in samples for chunk in sample["evidence_chunks"]] + [SFT_TEMPLATES["default"]] * 20
     texts += [gold_completion(sample, list(range(len(sample["evidence_chunks"])))) for sample in samples]
@@ -100,6 +101,22 @@ def tiny_gemma_dir(make_model, tokenizer, tmp_path_factory):
     make_model("gemma2").save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def embedded_dir(tmp_path_factory):
+    """The embedded model, converted once for all tests."""
+    from utils.embedded import embedded_dir
+
+    home = tmp_path_factory.mktemp("embedded")
+    before = os.environ.get("FACTUALITY_HOME")
+    os.environ["FACTUALITY_HOME"] = str(home)
+    try:
+        return embedded_dir()
+    finally:
+        os.environ.pop("FACTUALITY_HOME")
+        if before is not None:
+            os.environ["FACTUALITY_HOME"] = before
 
 
 @pytest.fixture

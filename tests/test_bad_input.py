@@ -62,7 +62,7 @@ def test_a_missing_checkpoint_lists_those_present_and_the_corrected_name(home):
 
 def test_an_unreachable_model_is_named(home):
     code, line = failure(train_sft, ["-c", ROOT / "configs/demo/sft.yaml", "--set", "model_name=nobody/no-such-model"])
-    assert code == 3 and "nobody/no-such-model" in line and "`embedded`" in line
+    assert code == 3 and "nobody/no-such-model" in line and "`embedded`" in line and not (home / "checkpoints").exists()
 
 
 def test_caches_are_listed_when_none_fits(home):

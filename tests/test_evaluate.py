@@ -3,8 +3,8 @@ import json
 import pytest
 
 import evaluate_sft_fast_robust as evaluation
-from prompt_schema import gold_completion, render_completion
 from utils.baselines import best_span, lexical
+from utils.completions import gold_completion, render_completion
 from utils.errors import DataError
 from utils.jsonl import read_json, write_jsonl
 from utils.text import REFUSAL

