@@ -10,7 +10,7 @@ DEMO := FACTUALITY_HOME=demo HF_HUB_OFFLINE=1 $(BIN)/python
 .PHONY: demo test install install-dev lint clean
 
 demo: install
-	$(DEMO) build_data.py --sample --data-dir data --seed 42 --max-chunks 4 --max-chunk-words 20 --split 0.7,0.1,0.2
+	$(DEMO) build_data.py --sample --data-dir data --seed 42 --max-chunks 3 --max-chunk-words 20 --split 0.7,0.1,0.2
 	$(DEMO) prompt_schema.py save --prompts-dir prompts
 	$(DEMO) train_sft.py -c configs/demo/sft.yaml
 	$(DEMO) evaluate_sft_fast_robust.py --model-path $(CHECKPOINT) --base-model embedded --test-data data/processed/test.jsonl --compare-baseline --limit 210 --batch-size 16 --max-new-tokens 48 --output eval_results.json

@@ -36,7 +36,7 @@ from utils.models import choose_dtype, load_model, load_tokenizer, merge_for_spe
 from utils.plan import count_rows, estimate, warn_missing_model
 from utils.report import plot_curves, sft_model_card
 from utils.runs import close_run_dir, describe_run, format_drops, format_seconds, hash_inputs, open_run_dir
-from utils.schema import pick_samples, read_samples
+from utils.schema import pick_balanced, pick_samples, read_samples
 from utils.tokens import encode_plain
 
 # Tokens kept free for the completion; 120 characters of answer and the JSON around them take fewer.
@@ -82,6 +82,7 @@ DEFAULTS = {
         "max_val_samples": None,
         "max_calibration_samples": 200,
         "twin_pairs": "adjacent",
+        "unanswerable_fraction": None,
     },
 }
 
@@ -328,8 +329,10 @@ def train(config: dict, args: argparse.Namespace, tokenizer, samples: dict[str, 
 
 
 def read_split(config: dict, split: str, limit: int | None) -> list[dict]:
-    path, seed = input_path(config["data"][f"{split}_path"]), config["training"]["seed"]
-    return pick_samples(read_samples(path), limit, seed)
+    """The samples of a split; training rows with the wanted share of unanswerable ones."""
+    samples, seed = read_samples(input_path(config["data"][f"{split}_path"])), config["training"]["seed"]
+    fraction = config["data"]["unanswerable_fraction"]
+    return pick_balanced(samples, limit, fraction, seed) if fraction and split == "train" else pick_samples(samples, limit, seed)
 
 
 def print_plan(config: dict, template: str) -> None:
@@ -354,6 +357,8 @@ def main(argv: list[str] | None) -> None:
         config["data"]["max_samples"] = args.limit
     if config["data"]["twin_pairs"] not in ("adjacent", "shuffled"):
         raise UsageError(f"data.twin_pairs: expected adjacent or shuffled, found {config['data']['twin_pairs']!r}")
+    if not 0 <= float(config["data"]["unanswerable_fraction"] or 0) < 1:
+        raise UsageError(f"data.unanswerable_fraction: expected a share below 1, found {config['data']['unanswerable_fraction']!r}")
     template, output_dir = load_template("sft", config["data"]["template"]), home_path(config["output_dir"])
     if args.dry_run:
         print_plan(config, template)

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from utils.errors import DataError
-from utils.schema import pick_samples, preference_problem, read_samples, sample_problem
+from utils.schema import pick_balanced, pick_samples, preference_problem, read_samples, sample_problem
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,13 @@ def test_a_pair_of_equal_texts_is_no_preference(sample):
            "rejected_model": "base", "decided_by": "verifier", "judge": {}}  # fmt: skip
     assert "same text" in preference_problem(row)
     assert preference_problem({**row, "rejected": [{"role": "assistant", "content": "y"}]}) is None
+
+
+def test_a_balanced_draw_prefers_originals_of_its_twins(sample, unanswerable):
+    rows = [copy.deepcopy(sample) | {"id": f"popqa:{i}"} for i in range(30)]
+    rows += [copy.deepcopy(unanswerable) | {"id": f"popqa:{i}:unanswerable", "metadata": {"twin_of": f"popqa:{i}"}} for i in range(10)]
+    drawn = pick_balanced(rows, 12, 0.5, seed=1)
+    twins = {row["metadata"]["twin_of"] for row in drawn if not row["answerable"]}
+    assert len(drawn) == 12 and len(twins) == 6 and {row["id"] for row in drawn if row["answerable"]} == twins
+    # Ten unanswerable rows cannot be half of more than twenty.
+    assert len(pick_balanced(rows, None, 0.5, seed=1)) == 20

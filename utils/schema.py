@@ -145,3 +145,17 @@ def pick_samples(samples: list[dict], n_wanted: int | None, seed: int) -> list[d
     random.Random(seed).shuffle(pairs)
     picked = [i for pair in pairs for i in pair][:n_wanted]
     return [samples[i] for i in sorted(picked)]
+
+
+def pick_balanced(samples: list[dict], n_wanted: int | None, unanswerable_fraction: float, seed: int) -> list[dict]:
+    """At most `n_wanted` samples in file order, this share of them unanswerable; originals of the drawn twins come before other answerable ones."""
+    rng = random.Random(seed)
+    unanswerable, answerable = ([s for s in samples if s["answerable"] is side] for side in (False, True))
+    rng.shuffle(unanswerable)
+    rng.shuffle(answerable)
+    n_wanted = min(n_wanted or len(samples), len(samples), int(len(unanswerable) / unanswerable_fraction))
+    drawn = unanswerable[: round(n_wanted * unanswerable_fraction)]
+    originals = {sample["metadata"].get("twin_of") for sample in drawn}
+    drawn += sorted(answerable, key=lambda sample: sample["id"] not in originals)[: n_wanted - len(drawn)]
+    kept = {sample["id"] for sample in drawn}
+    return [sample for sample in samples if sample["id"] in kept]
