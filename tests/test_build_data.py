@@ -72,7 +72,7 @@ def test_a_claims_negatives_come_from_no_annotated_page(pool):
 
 def test_alternative_evidence_sets_are_kept_and_incomplete_ones_dropped(pool):
     sets = ((("Marie Curie", 1), ("Warsaw", 0)), (("Marie Curie", 1),), (("Nobody", 0),))
-    support = find_support(record(gold_sets=sets), pool)
+    support = find_support(record(gold_sets=sets, page_titles=("Marie Curie", "Warsaw")), pool)
     assert [len(chunks) for chunks in support.sets] == [1, 2]
     assert find_support(record(gold_sets=((("Nobody", 0),),)), pool) == "gold evidence not among the pages"
 
