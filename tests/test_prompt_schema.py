@@ -69,10 +69,10 @@ def test_prompts_of_a_template_share_their_prefix_and_spell_out_control_tokens(t
 
 
 def test_a_chat_template_wraps_the_prompt(tokenizer, sample, monkeypatch):
-    chat = "{{ bos_token }}{% for m in messages %}<start_of_turn>{{ m['role'] }}\n{{ m['content'] }}<end_of_turn>\n{% endfor %}<start_of_turn>model\n"
+    chat = "{{ bos_token }}{% for m in messages %}<start_of_turn>{{ m['role'] }}\n{{ m['content'] }}<end_of_turn>\n{% endfor %}<start_of_turn>model"
     monkeypatch.setattr(tokenizer, "chat_template", chat)
     text = tokenizer.decode(PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 2000).build(sample).ids)
-    assert text.startswith("<bos><start_of_turn>user\nAnswer the question") and text.endswith("born?\nAnswer:<end_of_turn>\n<start_of_turn>model\n")
+    assert text.startswith("<bos><start_of_turn>user\nAnswer the question") and text.endswith("born?\nAnswer:<end_of_turn>\n<start_of_turn>model")
 
 
 def test_long_prompts_lose_the_lowest_scored_chunks_and_numbers_stay_consecutive(tokenizer, sample):
@@ -112,7 +112,9 @@ def test_repair_mends_syntax_and_never_drops_a_wrong_citation(text, answer, cita
     parsed = parse_completion(text, 5)
     assert (parsed.answer, parsed.citations, parsed.confidence) == (answer, citations, confidence)
     assert answer is None or parsed.repaired is repaired
-    assert not parse_completion(text, 5, strict=True).is_valid
+    # Strictly, only the bare words are schema-valid: as an answer, not as a refusal.
+    strict = parse_completion(text, 5, strict=True)
+    assert strict.is_valid is ("insufficient" in text) and not strict.is_refusal
 
 
 def test_a_refusal_with_citations_stays_a_refusal_but_is_invalid():
