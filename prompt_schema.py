@@ -22,6 +22,7 @@ from utils.config import home_path, input_path, nearest
 from utils.errors import DataError, StageError, UsageError, run_main
 from utils.jsonl import sha256_value, write_json, write_text
 from utils.retrieval import BM25
+from utils.runs import describe_run
 from utils.schema import read_samples
 from utils.text import REFUSAL, split_sentences
 from utils.tokens import ChatFrame, encode_plain
@@ -300,6 +301,7 @@ def main(argv: list[str] | None) -> None:
             print(f"would write {len(SFT_TEMPLATES)} SFT and {len(JUDGE_TEMPLATES)} judge templates, output_schema.json and config.yaml to {folder}")
             return
         names = save_prompts(folder)
+        write_json(folder / "run.json", describe_run({"files": names}, {}, None) | {"status": "complete"})
         print(f"wrote {len(names)} files to {folder}: {', '.join(names)} (dropped 0)")
         print("next: python train_sft.py -c configs/sft_gemma2.yaml")
     elif args.command == "test":
