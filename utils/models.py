@@ -88,7 +88,9 @@ def has_fast_bf16() -> bool:
     """bfloat16 in hardware: Ampere or newer, or a CPU with AVX512-BF16 or AMX. Elsewhere it is emulated, up to 60 times slower."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    # Private names that older and newer versions of torch may lack; without them the safe answer is no.
+    checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+    return any(check() for check in checks if check)
 
 
 def choose_dtype(want_bf16: bool = True) -> torch.dtype:
