@@ -9,7 +9,9 @@ Writes data/processed/{train,val,test}.jsonl, audit.json, README.md, run.json an
 
 import argparse
 import dataclasses
+import functools
 import hashlib
+import heapq
 import multiprocessing
 import random
 import time
@@ -18,12 +20,12 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from sources import contexts, fever, hotpotqa, nq_open, popqa
-from utils.audit import audit, broken_rules, dataset_card
+from sources import contexts, fever, hotpotqa, nq_open, own, popqa
+from utils.audit import CUT_REASON, audit, broken_rules, dataset_card
 from utils.config import home_path, input_path, nearest, read_yaml
-from utils.download import check_pins, locate
+from utils.download import check_pins, locate, read_pins
 from utils.errors import DataError, StageError, UsageError, run_main
-from utils.evidence import PagePool, Support, build_sample, build_twin, find_support
+from utils.evidence import PagePool, Support, build_sample, build_twin, find_support, ranked_negatives
 from utils.jsonl import raise_bad, read_jsonl, write_json, write_jsonl, write_text
 from utils.records import Record
 from utils.runs import close_run_dir, describe_run, format_drops, format_seconds, open_run_dir
@@ -31,6 +33,7 @@ from utils.splits import SPLITS, assign_splits, group_supports
 
 ROOT = Path(__file__).resolve().parent
 READERS = {"fever": fever.read_records, "hotpotqa": hotpotqa.read_records, "nq_open": nq_open.read_records, "popqa": popqa.read_records}
+ROLES = ("records", "pages", "contexts")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -66,60 +69,75 @@ def parse_shares(text: str) -> dict[str, float]:
     return dict(zip(SPLITS, shares))
 
 
+def check_keys(found: dict, known: set[str], where: str) -> None:
+    if unknown := sorted(found.keys() - known):
+        raise UsageError(f"{where}: unknown key {unknown[0]!r}{nearest(unknown[0], known)}")
+
+
 def read_sources_config(args: argparse.Namespace) -> dict:
     """The sources YAML, cut down to the wanted sources."""
     path = ROOT / ("configs/demo/sources.yaml" if args.sample else args.sources_config)
-    config = read_yaml(path if path.is_file() else Path(args.sources_config))
-    for key in config:
-        if key not in ("respect_official_splits", "max_pool_pages", "sources"):
-            raise UsageError(f"{path}: unknown key {key!r}{nearest(key, ['respect_official_splits', 'max_pool_pages', 'sources'])}")
+    path = path if path.is_file() else Path(args.sources_config)
+    config = read_yaml(path)
+    check_keys(config, {"respect_official_splits", "max_pool_pages", "sources"}, str(path))
     wanted = args.sources.split(",") if args.sources else list(config["sources"])
     for name in wanted:
-        if name not in config["sources"] or name not in READERS:
-            raise UsageError(f"source {name!r} is not in {path}{nearest(name, set(config['sources']) & set(READERS))}")
+        if name not in config["sources"]:
+            raise UsageError(f"source {name!r} is not in {path}{nearest(name, config['sources'])}")
+        source = config["sources"][name]
+        check_keys(source, {"licence", *ROLES}, f"{path}: sources.{name}")
+        for role in ROLES:
+            for entry in source.get(role, []):
+                check_keys(entry, {"url", "mirrors", "path", "file", "split", "optional"}, f"{path}: sources.{name}.{role}")
     return {**config, "sources": {name: config["sources"][name] for name in wanted}}
 
 
-def locate_files(config: dict, raw_dir: Path, offline: bool) -> dict[str, dict[str, list[tuple[Path, dict]]]]:
+def locate_files(config: dict, raw_dir: Path, offline: bool, pins: dict[str, str]) -> dict[str, dict[str, list[tuple[Path, dict]]]]:
     """source -> role (records, pages, contexts) -> [(path, entry)]."""
     files: dict[str, dict[str, list[tuple[Path, dict]]]] = {}
     for name, source in config["sources"].items():
-        for role in ("records", "pages", "contexts"):
-            found = [(locate(entry, raw_dir / name, ROOT, offline), entry) for entry in source.get(role, [])]
+        for role in ROLES:
+            found = [(locate(entry, raw_dir / name, ROOT, offline, pins), entry) for entry in source.get(role, [])]
             files.setdefault(name, {})[role] = [(path, entry) for path, entry in found if path]
     return files
 
 
 def draw_records(name: str, files: list[tuple[Path, dict]], n_wanted: int, seed: int, on_bad) -> list[Record]:
-    """At most `n_wanted` distinct records of a source (0 = all), drawn at random, in file order."""
-    records: dict[str, Record] = {}
+    """At most `n_wanted` distinct records of a source (0 = all): those whose ids hash lowest with the seed, in file order."""
+    reader = READERS.get(name) or functools.partial(own.read_records, source=name)
+    drawn: list[tuple[int, int, Record]] = []
+    seen = set()
     for path, entry in files:
-        for record in tqdm(READERS[name](path, entry.get("split", "any"), on_bad), desc=f"reading {path.name}", unit="row", disable=None):
-            records.setdefault(record.id, record)
-    drawn = list(records.values())
-    if n_wanted and n_wanted < len(drawn):
-        kept = set(random.Random(f"{seed}:{name}").sample(range(len(drawn)), n_wanted))
-        drawn = [record for i, record in enumerate(drawn) if i in kept]
-    return drawn
+        for record in tqdm(reader(path, entry.get("split", "any"), on_bad), desc=f"reading {path.name}", unit="row", disable=None):
+            if record.id in seen:
+                continue
+            seen.add(record.id)
+            # A heap of the lowest hashes: memory holds the drawn rows alone, however long the file is.
+            rank = -int.from_bytes(hashlib.sha1(f"{seed}:{record.id}".encode()).digest()[:8], "big")
+            if not n_wanted or len(drawn) < n_wanted:
+                heapq.heappush(drawn, (rank, len(seen), record))
+            elif rank > drawn[0][0]:
+                heapq.heapreplace(drawn, (rank, len(seen), record))
+    return [record for _, _, record in sorted(drawn, key=lambda item: item[1])]
 
 
 def attach_evidence(records: list[Record], files: list[tuple[Path, dict]]) -> list[Record]:
     """Give each record the passages that a DPR-layout file holds for its question."""
-    passages: dict[str, list] = {}
+    wanted, passages = {contexts.question_key(record.question) for record in records}, {}
     for path, _ in files:
-        for key, found in contexts.read_contexts(path).items():
+        for key, found in contexts.read_contexts(path, wanted).items():
             passages.setdefault(key, []).extend(found)
     return [dataclasses.replace(r, passages=r.passages + tuple(passages.get(contexts.question_key(r.question), ()))) for r in records]
 
 
-def read_page_pool(files: dict, records: list[Record], max_pool: int, max_words: int) -> PagePool:
+def read_page_pool(files: dict, records: list[Record], max_pool: int, max_words: int, on_bad) -> PagePool:
     """Pages that the records name, a pool of others, and every passage that came with a record, as chunks."""
     wanted = {title for record in records for title in record.page_titles}
     keys = fever.named_titles([record.metadata["claim"] for record in records if "claim" in record.metadata])
     pages: dict[str, list[str]] = {}
     for name in files:
         for path, _ in files[name]["pages"]:
-            pages |= fever.read_pages(path, wanted, keys, max_pool)
+            pages |= fever.read_pages(path, wanted, keys, max_pool, functools.partial(on_bad, name=name))
     for record in records:
         for passage in record.passages:
             pages.setdefault(passage.title, list(passage.sentences))
@@ -147,10 +165,11 @@ def _assemble(i: int) -> tuple[dict | str, dict | str]:
     """Sample and twin of support `i`, or the reasons why there is none. Randomness depends on seed and id alone."""
     support, group, banned = _JOB["supports"][i], _JOB["groups"][i], _JOB["banned"][_JOB["split_of"][_JOB["groups"][i]]]
     rng = random.Random(f"{_JOB['seed']}:{support.record.id}")
-    sample = build_sample(support, _JOB["pool"], _JOB["max_chunks"], banned, group, rng)
+    ranked = ranked_negatives(support, _JOB["pool"], banned, rng)
+    sample = build_sample(support, ranked, _JOB["max_chunks"], group, rng)
     if isinstance(sample, str) or not sample["answerable"]:
         return sample, "no twin of an unanswerable"
-    return sample, build_twin(support, sample, _JOB["pool"], banned, rng)
+    return sample, build_twin(support, sample, ranked, rng)
 
 
 def assemble(supports: list[Support], groups: list[str], split_of: dict[str, str], pool: PagePool, args) -> list[tuple[dict | str, dict | str]]:
@@ -197,7 +216,7 @@ def check_file(path: Path) -> None:
 
 def print_plan(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
     for name, source in config["sources"].items():
-        for role in ("records", "pages", "contexts"):
+        for role in ROLES:
             for entry in source.get(role, []):
                 where = entry.get("path") or data_dir / "raw" / name / entry["url"].rsplit("/", 1)[-1]
                 found = Path(ROOT / str(where)).is_file()
@@ -212,16 +231,16 @@ def build(args: argparse.Namespace, config: dict, files: dict) -> tuple[dict[str
     """All samples by split, and what was dropped, by source and reason."""
     drops = {name: Counter() for name in files}
     records: list[Record] = []
+
+    def on_bad(problem: str, name: str) -> None:
+        if not args.skip_bad:
+            raise_bad(f"{problem}; correct it, or add --skip-bad to count and skip such rows")
+        drops[name]["malformed row"] += 1
+
     for name in files:
-
-        def on_bad(problem: str, name=name) -> None:
-            if not args.skip_bad:
-                raise_bad(f"{problem}; correct it, or add --skip-bad to count and skip such rows")
-            drops[name]["malformed row"] += 1
-
-        drawn = draw_records(name, files[name]["records"], args.limit or args.max_per_source, args.seed, on_bad)
+        drawn = draw_records(name, files[name]["records"], args.limit or args.max_per_source, args.seed, functools.partial(on_bad, name=name))
         records += attach_evidence(drawn, files[name]["contexts"])
-    pool = read_page_pool(files, records, config.get("max_pool_pages", 0), args.max_chunk_words)
+    pool = read_page_pool(files, records, config.get("max_pool_pages", 0), args.max_chunk_words, on_bad)
     supports = []
     for record in tqdm(name_pages(records, pool), desc="verifying support", unit="row", disable=None):
         found = find_support(record, pool)
@@ -229,9 +248,13 @@ def build(args: argparse.Namespace, config: dict, files: dict) -> tuple[dict[str
             drops[record.source][found] += 1
         else:
             supports.append(found)
-    groups = group_supports(supports)
-    shares, rng = parse_shares(args.split), random.Random(f"{args.seed}:splits")
-    split_of = assign_splits(supports, groups, shares, config.get("respect_official_splits", True), rng)
+    shares, rng, respect_official = parse_shares(args.split), random.Random(f"{args.seed}:splits"), config.get("respect_official_splits", True)
+    named = group_supports(supports, shares["train"], respect_official, rng)
+    for support, group in zip(supports, named):
+        if group is None:
+            drops[support.record.source][CUT_REASON] += 1
+    supports, groups = [s for s, group in zip(supports, named) if group], [group for group in named if group]
+    split_of = assign_splits(supports, groups, shares, respect_official, rng)
     built: dict[str, list[tuple[dict, dict | str]]] = {split: [] for split in SPLITS}
     for support, (sample, twin) in zip(supports, assemble(supports, groups, split_of, pool, args)):
         if isinstance(sample, str):
@@ -254,7 +277,7 @@ def main(argv: list[str] | None) -> None:
     if args.dry_run:
         print_plan(args, config, data_dir)
         return
-    files = locate_files(config, data_dir / "raw", args.offline)
+    files = locate_files(config, data_dir / "raw", args.offline, read_pins(data_dir / "source_hashes.json"))
     flat = {f"{name}/{path.name}": path for name in files for role in files[name].values() for path, _ in role}
     hashes = check_pins(flat, data_dir / "source_hashes.json", args.accept_new_hash or args.sample)
     ignored = ("data_dir", "accept_new_hash", "offline", "workers", "check", "overwrite", "dry_run")

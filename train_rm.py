@@ -32,7 +32,7 @@ from utils.reward import PENALTIES, RewardHead, load_head, penalties, save_head,
 from utils.runs import close_run_dir, describe_run, format_seconds, hash_inputs, open_run_dir
 from utils.schema import read_preferences
 from utils.scoring import completion_features
-from utils.tokens import encode_plain
+from utils.tokens import encode_completion
 
 DEFAULTS = {
     "base_model": "google/gemma-2-9b",
@@ -107,7 +107,7 @@ def load_features(rows: list[dict], config: dict) -> dict[str, torch.Tensor]:
     builder = PromptBuilder(tokenizer, template, config["max_seq_length"] - COMPLETION_TOKENS)
     suffixes = [builder.build({"id": row["id"], "question": row["question"], "evidence_chunks": row["evidence_chunks"]}).suffix for row in rows]
     # An empty completion is still one token long: the end of the text.
-    completions = [encode_plain(tokenizer, row["completion"])[: COMPLETION_TOKENS - 1] + [tokenizer.eos_token_id] for row in rows]
+    completions = [encode_completion(tokenizer, row["completion"])[: COMPLETION_TOKENS - 1] + [tokenizer.eos_token_id] for row in rows]
     model = load_model(
         config["base_model"], load_in_8bit=config["load_in_8bit"], attention=config["attn_implementation"], trust_remote_code=config["trust_remote_code"]
     )

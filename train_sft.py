@@ -29,7 +29,7 @@ from utils.checkpoints import RunFiles, numbered_checkpoints
 from utils.completions import gold_completion, map_citations, parse_completion
 from utils.config import home_path, input_path, load_config
 from utils.errors import DataError, StageError, UsageError, run_main
-from utils.generation import expand_cache, pad_left, prefix_cache
+from utils.generation import expand_cache, last_positions, pad_left, prefix_cache
 from utils.jsonl import write_json, write_text
 from utils.metrics import is_right_answer
 from utils.models import choose_dtype, load_model, load_tokenizer, merge_for_speed, model_revision
@@ -37,7 +37,7 @@ from utils.plan import count_rows, estimate, warn_missing_model
 from utils.report import plot_curves, sft_model_card
 from utils.runs import close_run_dir, describe_run, format_drops, format_seconds, hash_inputs, open_run_dir
 from utils.schema import pick_balanced, pick_samples, read_samples
-from utils.tokens import encode_plain
+from utils.tokens import encode_completion
 
 # Tokens kept free for the completion; 120 characters of answer and the JSON around them take fewer.
 COMPLETION_TOKENS = 96
@@ -83,6 +83,7 @@ DEFAULTS = {
         "max_calibration_samples": 200,
         "twin_pairs": "adjacent",
         "unanswerable_fraction": None,
+        "answerable_first": 0.0,
     },
 }
 
@@ -102,19 +103,19 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def encode_rows(samples: list[dict], builder: PromptBuilder, tokenizer, max_seq_length: int) -> tuple[list[dict], Counter]:
-    """Rows {"suffix", "completion", "unit"} of token ids (the prefix is common), and what was dropped and why."""
+    """Rows {"id", "suffix", "completion", "unit", "answerable"} with token ids (the prefix is common), and what was dropped and why."""
     rows, drops = [], Counter()
     for sample in samples:
         prompt = builder.build(sample)
         if not gold_is_shown(sample, prompt):
             drops["support cut to fit max_seq_length"] += 1
             continue
-        completion = encode_plain(tokenizer, gold_completion(sample, prompt.shown)) + [tokenizer.eos_token_id]
+        completion = encode_completion(tokenizer, gold_completion(sample, prompt.shown)) + [tokenizer.eos_token_id]
         if len(prompt.ids) + len(completion) > max_seq_length:
             drops["completion does not fit max_seq_length"] += 1
             continue
         unit = sample["metadata"].get("twin_of") or sample["id"]
-        rows.append({"id": sample["id"], "suffix": prompt.suffix, "completion": completion, "unit": unit})
+        rows.append({"id": sample["id"], "suffix": prompt.suffix, "completion": completion, "unit": unit, "answerable": sample["answerable"]})
     if not rows:
         raise DataError(f"no row with a supervised token is left ({dict(drops)}); raise training.max_seq_length")
     return rows, drops
@@ -139,15 +140,16 @@ def make_collator(pad_id: int):
 class SFTTrainer(Trainer):
     """`transformers.Trainer` with the loss of this stage: cross-entropy of the completion tokens, logits computed only where they are needed."""
 
-    def __init__(self, *args, prefix: list[int], share_prefix: bool, twin_pairs: str, **kwargs):
+    def __init__(self, *args, prefix: list[int], share_prefix: bool, data: dict, **kwargs):
         super().__init__(*args, **kwargs)
-        self.prefix, self.share_prefix, self.twin_pairs = prefix, share_prefix, twin_pairs
+        self.prefix, self.share_prefix, self.data = prefix, share_prefix, data
         self.model_accepts_loss_kwargs = True
 
     def _get_train_sampler(self, train_dataset=None):
         rows = train_dataset if train_dataset is not None else self.train_dataset
-        units = rows["unit"] if self.twin_pairs == "adjacent" else rows["id"]
-        return TwinSampler(list(units), self.args.seed)
+        units = rows["unit"] if self.data["twin_pairs"] == "adjacent" else rows["id"]
+        lengths = [len(suffix) + len(completion) for suffix, completion in zip(rows["suffix"], rows["completion"])]
+        return TwinSampler(list(units), lengths, list(rows["answerable"]), round(self.data["answerable_first"] * len(rows)), self.args.seed)
 
     def completion_logits(self, model, inputs: dict) -> torch.Tensor:
         """Logits of the last `labels.shape[1]` positions: (batch, n_labels, vocab).
@@ -161,12 +163,11 @@ class SFTTrainer(Trainer):
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         if not self.share_prefix:
             input_ids = torch.cat([prefix.expand(n_rows, -1), input_ids], dim=1)
-            return model(input_ids=input_ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=n_labels).logits
-        past = expand_cache(model, prefix_cache(model, self.prefix), n_rows)
-        output = model(
-            input_ids=input_ids, attention_mask=mask, position_ids=positions[:, n_prefix:], past_key_values=past, use_cache=True, logits_to_keep=n_labels
-        )
-        return output.logits
+            kept = last_positions(input_ids, n_labels)
+            return model(input_ids=input_ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=kept).logits
+        past, kept = expand_cache(model, prefix_cache(model, self.prefix), n_rows), last_positions(input_ids, n_labels)
+        positions = positions[:, n_prefix:]
+        return model(input_ids=input_ids, attention_mask=mask, position_ids=positions, past_key_values=past, use_cache=True, logits_to_keep=kept).logits
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Mean negative log-likelihood of the completion tokens, each predicted from the position before it (labels -100 are ignored)."""
@@ -295,7 +296,7 @@ def train(config: dict, args: argparse.Namespace, tokenizer, samples: dict[str, 
         prefix=builder.prefix,
         # A cache does not go with recomputed activations, nor two forward passes a step with DDP.
         share_prefix=not training["gradient_checkpointing"] and int(os.environ.get("WORLD_SIZE", 1)) == 1,
-        twin_pairs=config["data"]["twin_pairs"],
+        data=config["data"],
     )
     trainer.remove_callback(PrinterCallback)
     files.trainer = trainer
@@ -357,8 +358,9 @@ def main(argv: list[str] | None) -> None:
         config["data"]["max_samples"] = args.limit
     if config["data"]["twin_pairs"] not in ("adjacent", "shuffled"):
         raise UsageError(f"data.twin_pairs: expected adjacent or shuffled, found {config['data']['twin_pairs']!r}")
-    if not 0 <= float(config["data"]["unanswerable_fraction"] or 0) < 1:
-        raise UsageError(f"data.unanswerable_fraction: expected a share below 1, found {config['data']['unanswerable_fraction']!r}")
+    for key in ("unanswerable_fraction", "answerable_first"):
+        if not 0 <= float(config["data"][key] or 0) < 1:
+            raise UsageError(f"data.{key}: expected a share below 1, found {config['data'][key]!r}")
     template, output_dir = load_template("sft", config["data"]["template"]), home_path(config["output_dir"])
     if args.dry_run:
         print_plan(config, template)

@@ -5,7 +5,6 @@ pages:  {"id", "text", "lines": "0<TAB>sentence<TAB>links...<NEWLINE>1<TAB>..."}
 """
 
 import heapq
-import io
 import re
 import unicodedata
 import zipfile
@@ -13,8 +12,10 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tqdm.auto import tqdm
+
 from utils.errors import DataError
-from utils.jsonl import parse_json, read_jsonl
+from utils.jsonl import read_jsonl, read_objects
 from utils.records import Record
 from utils.schema import LABEL_ALIASES
 from utils.text import tokenize
@@ -22,7 +23,8 @@ from utils.text import tokenize
 QUESTION = "Is this claim supported or refuted by the evidence? {claim}"
 _VERDICTS = {"SUPPORTS": "supported", "REFUTES": "refuted"}
 _ESCAPES = {"-LRB-": "(", "-RRB-": ")", "-LSB-": "[", "-RSB-": "]", "-LCB-": "{", "-RCB-": "}", "-COLON-": ":"}
-_MAX_MEMBER_BYTES = 2 << 30
+# The public zip unpacks from 1.7 GB to about 7 GB.
+_MAX_UNPACKED_BYTES, _MAX_RATIO = 64 << 30, 100
 
 
 def unescape(text: str) -> str:
@@ -35,6 +37,7 @@ def unescape(text: str) -> str:
 
 
 def page_title(page_id: str) -> str:
+    """The running title of a wiki id, `Python_-LRB-language-RRB-` -> `Python (language)`."""
     return unescape(page_id.replace("_", " "))
 
 
@@ -80,51 +83,49 @@ def title_key(title: str) -> str:
     return " ".join(tokenize(re.sub(r"\s*\([^)]*\)$", "", title)))
 
 
-def _read_lines(path: Path) -> Iterator[str]:
-    """Lines of every jsonl member of the zip (or of a plain jsonl file), streamed; nothing is extracted."""
+def _read_rows(path: Path, on_bad: Callable[[str], None]) -> Iterator[tuple[int, dict]]:
+    """Rows of every jsonl member of the zip (or of a plain jsonl file), streamed in the order of their names; nothing is extracted."""
     if path.suffix != ".zip":
-        with open(path, encoding="utf-8", errors="replace") as handle:
-            yield from handle
+        yield from read_jsonl(path, on_bad)
         return
     try:
         with zipfile.ZipFile(path) as archive:
-            for member in sorted(archive.infolist(), key=lambda m: m.filename):
-                if not member.filename.endswith(".jsonl") or member.filename.startswith("__MACOSX"):
-                    continue
-                if member.file_size > _MAX_MEMBER_BYTES:
-                    raise DataError(f"{path}: member {member.filename} unpacks to over {_MAX_MEMBER_BYTES} bytes; not a FEVER zip")
+            members = [m for m in archive.infolist() if m.filename.endswith(".jsonl") and not m.filename.startswith("__MACOSX")]
+            if sum(member.file_size for member in members) > _MAX_UNPACKED_BYTES:
+                raise DataError(f"{path}: unpacks to over {_MAX_UNPACKED_BYTES >> 30} GB; not a FEVER zip")
+            for member in sorted(members, key=lambda m: m.filename):
+                if member.file_size > _MAX_RATIO * max(member.compress_size, 1 << 16):
+                    raise DataError(f"{path}: member {member.filename} unpacks to {_MAX_RATIO} times its size; not a FEVER zip")
+                # A name is only ever shown, never opened as a path, so `../` in it does nothing.
                 with archive.open(member) as raw:
-                    yield from io.TextIOWrapper(raw, encoding="utf-8", errors="replace")
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+                    yield from read_objects(raw, f"{path}/{member.filename}", on_bad)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise DataError(f"{path}: damaged zip ({error}); delete it and run again to fetch it anew") from error
 
 
-def read_pages(path: Path, wanted: set[str], wanted_keys: set[str], max_pool: int) -> dict[str, list[str]]:
+def read_pages(path: Path, wanted: set[str], wanted_keys: set[str], max_pool: int, on_bad: Callable[[str], None]) -> dict[str, list[str]]:
     """One pass over the pages: those with a wanted title or title key, and a pool of `max_pool` others for negatives.
 
     The pool is the pages with the smallest hash, so it depends neither on the order of the file nor on its length.
     Returns title -> sentences, where index = FEVER line number (missing lines are empty).
     """
     kept: dict[str, list[str]] = {}
-    pool: list[tuple[int, str, list[str]]] = []
-    for raw in _read_lines(path):
-        if not raw.strip():
+    pool: list[tuple[int, str, str]] = []
+    for number, row in tqdm(_read_rows(path, on_bad), desc=f"reading {path.name}", unit="page", disable=None):
+        if not isinstance(row.get("id"), str) or not isinstance(row.get("lines"), str):
+            on_bad(f"{path}: row {number} is not a wiki page; expected id, text, lines")
             continue
-        try:
-            row = parse_json(raw)
-            title = page_title(row["id"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path}: a line is not a wiki page ({error}); expected id, text, lines") from error
-        is_wanted = title in wanted or title_key(title) in wanted_keys
+        title, lines = page_title(row["id"]), row["lines"]
+        if not title:  # the zip holds one page without a name
+            continue
+        if title in wanted or (wanted_keys and title_key(title) in wanted_keys):
+            kept[title] = page_sentences(lines)
+            continue
         rank = -zlib.crc32(title.encode("utf-8"))
-        if not title or not (is_wanted or len(pool) < max_pool or (pool and rank > pool[0][0])):
-            continue
-        sentences = page_sentences(row["lines"])
-        if is_wanted:
-            kept[title] = sentences
-        elif any(sentences) and max_pool:
-            (heapq.heappush if len(pool) < max_pool else heapq.heapreplace)(pool, (rank, title, sentences))
-    return kept | {title: sentences for _, title, sentences in sorted(pool, reverse=True)}
+        if max_pool and "\t" in lines and (len(pool) < max_pool or rank > pool[0][0]):
+            (heapq.heappush if len(pool) < max_pool else heapq.heapreplace)(pool, (rank, title, lines))
+    spare = {title: page_sentences(lines) for _, title, lines in sorted(pool, reverse=True)}
+    return kept | {title: sentences for title, sentences in spare.items() if any(sentences)}
 
 
 def page_sentences(lines: str) -> list[str]:

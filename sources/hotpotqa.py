@@ -6,17 +6,13 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from utils.errors import DataError
-from utils.jsonl import read_json
+from utils.jsonl import read_json_list
 from utils.records import Passage, Record
 
 
 def read_records(path: Path, official_split: str, on_bad: Callable[[str], None]) -> Iterator[Record]:
     """One record a row. A gold page that is missing from the context (fullwiki) makes the question unanswerable."""
-    rows = read_json(path)
-    if not isinstance(rows, list):
-        raise DataError(f"{path}: expected a JSON list of HotpotQA rows, found {type(rows).__name__}")
-    for number, row in enumerate(rows):
+    for number, row in read_json_list(path):
         try:
             passages = tuple(Passage(title, tuple(s.strip() for s in sentences)) for title, sentences in row["context"])
             facts = tuple(dict.fromkeys((title, line) for title, line in row["supporting_facts"]))

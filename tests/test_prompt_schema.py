@@ -39,17 +39,16 @@ def test_the_default_prompt_whole(sample):
 
 
 def test_completions_keep_key_order_and_separators(sample, unanswerable):
-    assert gold_completion(sample, [0, 1, 2, 3]) == '{"answer": "Warsaw", "citations": [0], "confidence": 1.0}'
+    assert gold_completion(sample, [0, 1, 2, 3]) == '{"answer": "Warsaw", "citations": [0], "confidence": 0.9}'
     # Chunk 0 was cut, so the second support set is cited under its shown number.
-    assert gold_completion(sample, [1, 2]) == '{"answer": "Warsaw", "citations": [1], "confidence": 1.0}'
+    assert gold_completion(sample, [1, 2]) == '{"answer": "Warsaw", "citations": [1], "confidence": 0.9}'
     assert gold_completion(unanswerable, [0, 1]) == '{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [], "confidence": 0.0}'
 
 
 def test_the_confidence_target_varies_with_the_support(sample, unanswerable):
-    # Content words: marie, curie, born; all three stand in chunk 0 with its title.
-    assert target_confidence(sample) == 1.0
-    # Chunk 2 lacks "born": 0.5 + 0.5 * 2/3.
-    assert target_confidence({**sample, "support_sets": [[2]]}) == 0.8
+    # Content words: marie, curie, born; chunk 2 lacks "born" but holds two of the three, chunk 1 holds one.
+    assert target_confidence({**sample, "support_sets": [[2]]}) == 0.9
+    assert target_confidence({**sample, "support_sets": [[1]]}) == 0.7
     assert target_confidence(unanswerable) == 0.0
 
 

@@ -62,14 +62,30 @@ def test_rows_without_a_supervised_token_are_refused(tokenizer, samples):
 
 
 def test_twins_stay_neighbours_and_every_row_comes_once():
-    units = ["a", "b", "a", "c", "b", "d"]
-    sampler = TwinSampler(units, seed=3)
+    units, lengths, answerable = ["a", "b", "a", "c", "b", "d"], [5, 9, 6, 1, 9, 7], [True, True, False, True, False, False]
+    sampler = TwinSampler(units, lengths, answerable, 0, seed=3)
     order = list(sampler)
-    assert sorted(order) == list(range(6)) and order == list(TwinSampler(units, seed=3))
+    assert sorted(order) == list(range(6)) and order == list(TwinSampler(units, lengths, answerable, 0, seed=3))
     places = {unit: [k for k, i in enumerate(order) if units[i] == unit] for unit in "ab"}
     assert all(abs(p[0] - p[1]) == 1 for p in places.values())
+    # Fewer than 64 questions are one run, sorted by length.
+    assert [units[i] for i in order] == ["c", "a", "a", "d", "b", "b"]
+
+
+def test_answerable_rows_without_a_twin_may_come_first():
+    units = [f"q{i // 2}" for i in range(100)] + [f"s{i}" for i in range(60)]
+    answerable = [i % 2 == 0 for i in range(100)] + [i < 40 for i in range(60)]
+    order = list(TwinSampler(units, [1] * 160, answerable, 25, seed=3))
+    assert sorted(order) == list(range(160))
+    assert all(100 <= i < 140 for i in order[:25]) and not all(answerable[i] for i in order[25:50])
+
+
+def test_each_epoch_has_another_order():
+    units = [f"q{i}" for i in range(200)]
+    sampler = TwinSampler(units, [1] * 200, [True] * 200, 0, seed=3)
+    order = list(sampler)
     sampler.set_epoch(1)
-    assert list(sampler) != order
+    assert sorted(sampler) == sorted(order) and list(sampler) != order
 
 
 def config_text(base, **training):
@@ -134,3 +150,24 @@ def test_quantised_training_reaches_the_adapter(flag, tiny_gemma_dir, data_home,
 
     state = load_file(tmp_path / "sft/checkpoint-final/adapter_model.safetensors")
     assert any(tensor.abs().sum() > 0 for name, tensor in state.items() if "lora_B" in name)
+
+
+def test_4bit_gradients_survive_an_evaluation_pass(tiny_gemma_dir, monkeypatch):
+    pytest.importorskip("bitsandbytes")
+    import copy
+
+    config = copy.deepcopy(train_sft.DEFAULTS) | {"model_name": str(tiny_gemma_dir), "load_in_4bit": True}
+    config["training"]["gradient_checkpointing"] = False
+    model = train_sft.load_trainable(config)
+    ids = torch.arange(5, 25)[None]
+
+    def gradient_norm():
+        model.train().zero_grad()
+        torch.manual_seed(0)
+        model(input_ids=ids, labels=ids).loss.backward()
+        return sum(p.grad.norm() for name, p in model.named_parameters() if p.grad is not None and "lora_B" in name).item()
+
+    before = gradient_norm()
+    with torch.no_grad():
+        model.eval()(input_ids=ids)
+    assert gradient_norm() == pytest.approx(before, rel=1e-3) and before > 0

@@ -2,12 +2,19 @@
 
 import torch
 
+# Questions that are sorted by length together: enough to fill batches evenly, few enough to keep the order random.
+_N_SORTED = 64
+
 
 class TwinSampler(torch.utils.data.Sampler):
-    """Random order in which a question's answerable and unanswerable rows stay neighbours, so that a batch holds the contrast."""
+    """Random order in which a question's answerable and unanswerable rows stay neighbours, so that a batch holds the contrast.
 
-    def __init__(self, units: list[str], seed: int):
-        self.units, self.seed, self.epoch = units, seed, 0
+    `n_first` answerable rows without a twin open the epoch: a small model learns to refuse only once it can find an answer.
+    Within each run of 64 questions the shorter ones come first (in every second run, last), so that a batch pads little.
+    """
+
+    def __init__(self, units: list[str], lengths: list[int], answerable: list[bool], n_first: int, seed: int):
+        self.units, self.lengths, self.answerable, self.n_first, self.seed, self.epoch = units, lengths, answerable, n_first, seed, 0
         self.members: dict[str, list[int]] = {}
         for i, unit in enumerate(units):
             self.members.setdefault(unit, []).append(i)
@@ -20,6 +27,15 @@ class TwinSampler(torch.utils.data.Sampler):
 
     def __iter__(self):
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        names = list(self.members)
-        for i in torch.randperm(len(names), generator=generator).tolist():
-            yield from self.members[names[i]]
+        members = list(self.members.values())
+        order = [members[i] for i in torch.randperm(len(members), generator=generator).tolist()]
+        first = [rows for rows in order if len(rows) == 1 and self.answerable[rows[0]]][: self.n_first]
+        opening = {rows[0] for rows in first}
+        yield from self._in_runs(first)
+        yield from self._in_runs([rows for rows in order if rows[0] not in opening])
+
+    def _in_runs(self, order: list[list[int]]):
+        for start in range(0, len(order), _N_SORTED):
+            run = sorted(order[start : start + _N_SORTED], key=lambda rows: max(self.lengths[i] for i in rows))
+            for rows in reversed(run) if start // _N_SORTED % 2 else run:
+                yield from rows

@@ -82,6 +82,11 @@ def _gold_sets(record: Record, candidates: list[Chunk]) -> list[tuple[Chunk, ...
     return sorted(sets, key=len)
 
 
+def _needs_gold(answer: str) -> bool:
+    """Answers that stand in many texts by chance: yes/no and verdicts, one letter, numbers below 100."""
+    return is_label_answer(answer) or len(answer) < 2 or (answer.isdigit() and len(answer) < 3)
+
+
 def find_support(record: Record, pool: PagePool) -> Support | str:
     """The record with its verified support, or the reason why it is dropped.
 
@@ -104,19 +109,18 @@ def find_support(record: Record, pool: PagePool) -> Support | str:
         if not sets:
             return "gold evidence not among the pages"
     else:
-        found = [c for c in candidates if holds_answer(c.text, aliases) and (c.is_gold or _names_subject(c, record))]
+        if is_label_answer(aliases[0]):
+            return "yes/no answer without gold evidence"
+        weak = _needs_gold(aliases[0])
+        found = [c for c in candidates if holds_answer(c.text, aliases) and (c.is_gold or (not weak and _names_subject(c, record)))]
         sets, rule = [(chunk,) for chunk in sorted(found, key=lambda c: not c.is_gold)], "answer and subject in one chunk"
         if not sets:
             return "answer not verified in any chunk"
     return Support(record, tuple(aliases), tuple(sets), tuple(candidates), rule)
 
 
-def _negatives(support: Support, pool: PagePool, max_chunks: int, banned_pages: frozenset[str], rng: random.Random) -> list[Chunk]:
-    """Verified negatives, best first: alternately from the candidates and from BM25, none from a page that supports another split.
-
-    How many of the first ones come from the support's own pages is drawn per sample, so that a title that fits the question
-    neither means support nor rules it out.
-    """
+def ranked_negatives(support: Support, pool: PagePool, banned_pages: frozenset[str], rng: random.Random) -> list[Chunk]:
+    """Verified negatives, best first: alternately from the candidates and from BM25, none from a page that supports another split."""
     record, aliases = support.record, list(support.aliases)
     gold = {chunk for chunks in support.sets for chunk in chunks}
     by_page_only = bool(aliases) and is_label_answer(aliases[0])
@@ -127,23 +131,30 @@ def _negatives(support: Support, pool: PagePool, max_chunks: int, banned_pages: 
             return False
         return chunk.title not in own_pages if by_page_only else not holds_answer(chunk.full_text, aliases)
 
-    ranked = BM25([chunk.full_text for chunk in support.candidates])
-    order = ranked.top(record.question, len(support.candidates))
-    rest = [i for i in range(len(support.candidates)) if i not in order]
+    candidates = support.candidates
+    order = BM25([chunk.full_text for chunk in candidates]).top(record.question, len(candidates))
+    rest = sorted(set(range(len(candidates))) - set(order))
     rng.shuffle(rest)
-    near = [support.candidates[i] for i in order + rest if is_negative(support.candidates[i])]
+    near = [candidates[i] for i in order + rest if is_negative(candidates[i])]
     searched = [chunk for chunk in pool.search(record.question) if is_negative(chunk)]
     merged = [chunk for i in range(max(len(near), len(searched))) for chunk in (*near[i : i + 1], *searched[i : i + 1])]
-    distinct, seen = [], {" ".join(tokenize(chunk.text)) for chunk in gold}
+    seen = {" ".join(tokenize(chunk.text)) for chunk in gold}
+    distinct = []
     for chunk in merged:
         key = " ".join(tokenize(chunk.text))
         if key not in seen:
             seen.add(key)
             distinct.append(chunk)
-    same_page = [chunk for chunk in distinct if chunk.title in support.pages]
-    n_first = rng.randint(0, min(len(same_page), max_chunks - 1))
-    others = [chunk for chunk in distinct if chunk.title not in support.pages]
-    return same_page[:n_first] + others[: max_chunks - n_first] + same_page[n_first:] + others[max_chunks - n_first :]
+    return distinct
+
+
+def _mix_pages(ranked: list[Chunk], pages: frozenset[str], n_chunks: int, rng: random.Random) -> list[Chunk]:
+    """The ranked negatives with some from the support's own pages first; their number is drawn per sample, so that a title that
+    fits the question neither means support nor rules it out."""
+    same_page = [chunk for chunk in ranked if chunk.title in pages]
+    others = [chunk for chunk in ranked if chunk.title not in pages]
+    n_first = rng.randint(0, min(len(same_page), n_chunks - 1))
+    return same_page[:n_first] + others[: n_chunks - n_first] + same_page[n_first:] + others[n_chunks - n_first :]
 
 
 def _layout(sample: dict, sets: list[tuple[Chunk, ...]], negatives: list[Chunk], rng: random.Random) -> dict:
@@ -161,10 +172,10 @@ def _layout(sample: dict, sets: list[tuple[Chunk, ...]], negatives: list[Chunk],
     }
 
 
-def build_sample(support: Support, pool: PagePool, max_chunks: int, banned_pages: frozenset[str], group: str, rng: random.Random) -> dict | str:
-    """One sample in file layout, or the reason why none could be built."""
+def build_sample(support: Support, ranked: list[Chunk], max_chunks: int, group: str, rng: random.Random) -> dict | str:
+    """One sample in file layout from a support and its ranked negatives, or the reason why none could be built."""
     record, aliases = support.record, list(support.aliases)
-    negatives = _negatives(support, pool, max_chunks, banned_pages, rng)
+    negatives = _mix_pages(ranked, support.pages, max_chunks, rng)
     sets: list[tuple[Chunk, ...]] = []
     for chunks in support.sets[:MAX_SUPPORT_SETS]:
         if len({c for s in (*sets, chunks) for c in s}) < max_chunks:
@@ -193,13 +204,13 @@ def build_sample(support: Support, pool: PagePool, max_chunks: int, banned_pages
     return {name: laid_out[name] for name in (*fields, "group", "metadata")}
 
 
-def build_twin(support: Support, sample: dict, pool: PagePool, banned_pages: frozenset[str], rng: random.Random) -> dict | str:
+def build_twin(support: Support, sample: dict, ranked: list[Chunk], rng: random.Random) -> dict | str:
     """The sample's question without its support: as many chunks, the answer in none of them.
 
     Of a multi-hop support set one hop may stay, when it does not hold the answer.
     """
     aliases, n_chunks = list(support.aliases), len(sample["evidence_chunks"])
-    negatives = _negatives(support, pool, n_chunks, banned_pages, rng)
+    negatives = _mix_pages(ranked, support.pages, n_chunks, rng)
     kept: list[Chunk] = []
     shown = {(c["title"], c["text"]) for i, c in enumerate(sample["evidence_chunks"]) if i in sample["support_spans"]}
     hops = [chunk for chunk in support.sets[0] if (chunk.title, chunk.text) in shown]

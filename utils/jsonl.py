@@ -1,13 +1,22 @@
 """Files that finish whole: JSONL and JSON in and out, atomic writes, hashes."""
 
+import codecs
 import contextlib
+import gzip
 import hashlib
 import json
 import os
+import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from utils.errors import DataError
+
+# The longest line of the real sources has under 2 MB; a longer one than this is no row, and is not read into memory.
+MAX_LINE_BYTES = 16 << 20
+_NO_VALUE = re.compile(r"[\s,]*")
 
 
 def _reject_constant(name: str) -> None:
@@ -27,34 +36,95 @@ def raise_bad(problem: str) -> None:
     raise DataError(problem)
 
 
-def read_jsonl(path: str | Path, on_bad: Callable[[str], None] = raise_bad) -> Iterator[tuple[int, dict]]:
-    """Yield (line number from 1, row). Blank lines are skipped; a bad line goes to `on_bad` with file and line."""
+@contextlib.contextmanager
+def open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
+    """A file as bytes, unpacked when its name ends in .gz. A gzip that ends early is a DataError, wherever the reader stands."""
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: no such file; run the stage that writes it (README, stage table) or check the path")
-    with open(path, "rb") as handle:
-        for number, raw in enumerate(handle, 1):
-            if not raw.strip():
-                continue
-            try:
-                row = parse_json(raw.decode("utf-8"))
-            except (ValueError, UnicodeDecodeError) as error:
-                on_bad(f"{path}:{number}: not a JSON object ({error}); rebuild the file or remove the line")
-                continue
-            if isinstance(row, dict):
-                yield number, row
-            else:
-                on_bad(f"{path}:{number}: expected a JSON object, found {type(row).__name__}")
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as handle:
+            yield handle
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path}: damaged gzip ({error}); delete it and fetch it anew") from error
+
+
+def read_lines(handle: IO[bytes], name: str, on_bad: Callable[[str], None]) -> Iterator[tuple[int, str]]:
+    """(line number from 1, text) of the lines that are not blank. One that is too long or no UTF-8 goes to `on_bad`."""
+    number = 0
+    while raw := handle.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(raw) > MAX_LINE_BYTES:
+            while not raw.endswith(b"\n") and (raw := handle.readline(1 << 20)):
+                pass
+            on_bad(f"{name}:{number}: a line of over {MAX_LINE_BYTES >> 20} MB; the file is damaged or has another format")
+            continue
+        try:
+            text = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            on_bad(f"{name}:{number}: not UTF-8 ({error}); convert the file or remove the line")
+            continue
+        if text.strip():
+            yield number, text
+
+
+def read_objects(handle: IO[bytes], name: str, on_bad: Callable[[str], None]) -> Iterator[tuple[int, dict]]:
+    """(line number from 1, row) of JSON lines; what is no JSON object goes to `on_bad` with file and line."""
+    for number, text in read_lines(handle, name, on_bad):
+        try:
+            row = parse_json(text)
+        except ValueError as error:
+            on_bad(f"{name}:{number}: not a JSON object ({error}); rebuild the file or remove the line")
+            continue
+        if isinstance(row, dict):
+            yield number, row
+        else:
+            on_bad(f"{name}:{number}: expected a JSON object, found {type(row).__name__}")
+
+
+def read_jsonl(path: str | Path, on_bad: Callable[[str], None] = raise_bad) -> Iterator[tuple[int, dict]]:
+    """Yield (line number from 1, row) of a .jsonl or .jsonl.gz file. Blank lines are skipped; a bad line goes to `on_bad`."""
+    with open_bytes(path) as handle:
+        yield from read_objects(handle, str(path), on_bad)
 
 
 def read_json(path: str | Path):
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; run the stage that writes it or check the path")
+    with open_bytes(path) as handle:
+        raw = handle.read()
     try:
-        return parse_json(path.read_text(encoding="utf-8"))
+        return parse_json(raw.decode("utf-8"))
     except (ValueError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not valid JSON ({error}); the file was written by hand or is damaged") from error
+
+
+def read_json_list(path: str | Path) -> Iterator[tuple[int, dict]]:
+    """(row number from 1, row) of a JSON list of objects, .json or .json.gz, parsed one row at a time in flat memory."""
+    with open_bytes(path) as handle:
+        decoder = json.JSONDecoder(parse_constant=_reject_constant)
+        text, place, number = codecs.getreader("utf-8")(handle), 0, 0
+        try:
+            buffer = text.read(1 << 20).lstrip()
+            if not buffer.startswith("["):
+                raise ValueError("it does not start with [")
+            place = 1
+            while True:
+                # Past white space and the comma between two rows.
+                place = _NO_VALUE.match(buffer, place).end()
+                if place < len(buffer) and buffer[place] == "]":
+                    return
+                try:
+                    row, end = decoder.raw_decode(buffer, place)
+                except ValueError:
+                    # The row may go on behind the buffer.
+                    more = text.read(1 << 20)
+                    if not more or len(buffer) - place > MAX_LINE_BYTES:
+                        raise
+                    buffer, place = buffer[place:] + more, 0
+                    continue
+                number, place = number + 1, end
+                yield number, row
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}: row {number + 1} is not valid JSON ({error}); expected a JSON list of objects") from error
 
 
 def dump_row(row: dict) -> str:

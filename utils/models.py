@@ -183,7 +183,17 @@ def load_model(name: str, *, bf16: bool = True, load_in_4bit: bool = False, load
             device_map={"": device()} if load_in_4bit or load_in_8bit or torch.cuda.is_available() else None,
             trust_remote_code=trust_remote_code,
         )
+    if load_in_4bit and not torch.cuda.is_available():
+        _keep_4bit_layout(model)
     return model.eval()
+
+
+def _keep_4bit_layout(model) -> None:
+    """Stop bitsandbytes from repacking 4-bit weights on a CPU with AVX512-BF16: it does so in any pass without gradients, and
+    the training passes after it then lose most of their gradient (0.50.2; a test compares the norms)."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def merge_for_speed(model):

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from utils.text import split_sentences
+
 
 @dataclass(frozen=True)
 class Passage:
@@ -32,3 +34,11 @@ class Record:
     page_titles: tuple[str, ...] = ()
     subject: tuple[str, ...] = ()
     metadata: dict = field(default_factory=dict)
+
+
+def dpr_passages(row: dict) -> list[Passage]:
+    """Passages of a row in DPR layout (Karpukhin et al., 2020): `ctxs`, or `positive_ctxs` (gold) and the two kinds of negatives."""
+    marked = [(ctx, bool(ctx.get("isgold"))) for ctx in row.get("ctxs", [])]
+    marked += [(ctx, True) for ctx in row.get("positive_ctxs", [])[:3]]
+    marked += [(ctx, False) for key in ("hard_negative_ctxs", "negative_ctxs") for ctx in row.get(key, [])[:10]]
+    return [Passage(ctx["title"], tuple(split_sentences(ctx["text"])), gold) for ctx, gold in marked if ctx["text"].strip()]

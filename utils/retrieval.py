@@ -31,19 +31,22 @@ class BM25:
 
     def scores(self, query: str) -> np.ndarray:
         """Score of every text for the query, shape (n_texts,), zero where no term is shared."""
+        total = np.zeros(self.n_texts, dtype=np.float32)
         if self._weights is None:
-            return np.zeros(self.n_texts, dtype=np.float32)
-        vocabulary = self._vectorizer.vocabulary_
-        columns = [vocabulary[term] for term in _terms(query) if term in vocabulary]
-        return np.asarray(self._weights[:, columns].sum(axis=1)).ravel()
+            return total
+        vocabulary, weights = self._vectorizer.vocabulary_, self._weights
+        for term in _terms(query):
+            if (column := vocabulary.get(term)) is not None:
+                # A column names each text once, so that the sum below loses nothing.
+                span = slice(weights.indptr[column], weights.indptr[column + 1])
+                total[weights.indices[span]] += weights.data[span]
+        return total
 
     def top(self, query: str, k: int) -> list[int]:
         """Indices of at most `k` texts that share a term with the query, best first, ties in index order."""
         scores = self.scores(query)
-        k = min(k, int((scores > 0).sum()))
-        if k == 0:
-            return []
-        # Everything that ties with the k-th best is ranked too, so that the order never depends on the partition.
-        at_least = np.partition(scores, -k)[-k]
-        near = np.flatnonzero(scores >= at_least)
+        near = np.flatnonzero(scores)
+        if k < len(near):
+            # Everything that ties with the k-th best is ranked too, so that the order never depends on the partition.
+            near = near[scores[near] >= np.partition(scores[near], -k)[-k]]
         return [int(i) for i in near[np.lexsort((near, -scores[near]))][:k]]

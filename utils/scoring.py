@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
-from utils.generation import expand_cache, pad_left, plan_batches, prefix_cache
+from utils.generation import expand_cache, last_positions, pad_left, plan_batches, prefix_cache
 
 
 @torch.inference_mode()
@@ -13,7 +13,7 @@ def last_logits(model, prompts: list[list[int]], pad_id: int, batch_size: int) -
     for batch in plan_batches([len(prompt) for prompt in prompts], batch_size):
         ids, mask = pad_left([prompts[i] for i in batch], pad_id, model.device)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
-        logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=1).logits
+        logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=last_positions(ids, 1)).logits
         yield list(zip(batch, logits[:, -1].float().log_softmax(-1).cpu()))
 
 
@@ -36,9 +36,10 @@ def completion_features(
             mask = torch.cat([mask.new_ones(len(batch), len(prefix)), mask], dim=1)
             positions = (mask.cumsum(1) - 1).clamp(min=0)[:, len(prefix) :]
             past = expand_cache(model, cache, len(batch))
-            logits = model(
-                input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=past, use_cache=True, logits_to_keep=n_kept
-            ).logits  # (batch, n_kept, vocab)
+            kept = last_positions(ids, n_kept)
+            logits = model(  # (batch, n_kept, vocab)
+                input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=past, use_cache=True, logits_to_keep=kept
+            ).logits
             targets = ids[:, -(n_kept - 1) :]
             logps = logits[:, :-1].float().log_softmax(-1).gather(-1, targets[..., None])[..., 0]
             means = [float(logps[row, -len(completions[i]) :].mean()) for row, i in enumerate(batch)]

@@ -1,36 +1,61 @@
 """Leakage groups and the split by group."""
 
+import math
 import random
-from collections import Counter
+from collections import Counter, deque
 
 import numpy as np
+from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import CountVectorizer
 
 from utils.evidence import Support
 from utils.text import shingles
 
 SPLITS = ("train", "val", "test")
-NEAR_DUPLICATE = 0.9
+NEAR_DUPLICATE = 0.8
+# A group of more than this share of all rows cannot be moved between the splits as a whole.
+LARGE_GROUP = 0.05
+
+
+def _rarest(counts: csr_matrix, threshold: float) -> csr_matrix:
+    """Each row's rarest shingles, just so many that two rows as similar as `threshold` must share one of them.
+
+    The prefix filter of set similarity joins (Chaudhuri et al., 2006): |x| - ceil(threshold |x|) + 1 shingles in one global order.
+    """
+    frequency = np.bincount(counts.indices, minlength=counts.shape[1])
+    rank = np.empty(counts.shape[1], dtype=np.int64)
+    rank[np.lexsort((np.arange(len(frequency)), frequency))] = np.arange(len(frequency))
+    sizes = np.diff(counts.indptr)
+    rows = np.repeat(np.arange(counts.shape[0]), sizes)
+    order = np.lexsort((rank[counts.indices], rows))
+    place = np.arange(len(order)) - counts.indptr[:-1][rows]
+    kept = place < (sizes - np.ceil(threshold * sizes - 1e-9) + 1)[rows]
+    indices = counts.indices[order][kept]
+    return csr_matrix((np.ones(len(indices), dtype=np.int32), (rows[kept], indices)), shape=counts.shape)
 
 
 def near_duplicates(questions: list[str], threshold: float = NEAR_DUPLICATE) -> list[tuple[int, int]]:
     """Index pairs whose word 1- and 2-gram sets have at least this Jaccard similarity, exactly."""
     if len(questions) < 2:
         return []
-    counts = CountVectorizer(analyzer=lambda q: sorted(shingles(q)), binary=True, dtype=np.int32).fit_transform(questions)
-    sizes = np.asarray(counts.sum(axis=1)).ravel()
-    pairs = []
-    for start in range(0, len(questions), 512):
-        shared = (counts[start : start + 512] @ counts.T).tocoo()
-        rows = shared.row + start
-        similar = shared.data >= threshold * (sizes[rows] + sizes[shared.col] - shared.data)
-        pairs += [(int(i), int(j)) for i, j in zip(rows[similar], shared.col[similar]) if i < j]
+    counts = CountVectorizer(analyzer=lambda q: sorted(shingles(q)), binary=True, dtype=np.int32).fit_transform(questions).tocsr()
+    sizes, rarest = np.diff(counts.indptr), _rarest(counts, threshold)
+    by_shingle, pairs = rarest.T.tocsr(), []
+    for start in range(0, len(questions), 1024):
+        near = (rarest[start : start + 1024] @ by_shingle).tocoo()
+        rows, columns = near.row + start, near.col
+        rows, columns = rows[rows < columns], columns[rows < columns]
+        for part in range(0, len(rows), 100_000):
+            i, j = rows[part : part + 100_000], columns[part : part + 100_000]
+            shared = np.asarray(counts[i].multiply(counts[j]).sum(axis=1)).ravel()
+            similar = shared >= threshold * (sizes[i] + sizes[j] - shared) - 1e-9
+            pairs += zip(i[similar].tolist(), j[similar].tolist())
     return pairs
 
 
-def group_supports(supports: list[Support]) -> list[str]:
-    """One group name a support: records that share a support page or are near-duplicate questions share it."""
-    parent = list(range(len(supports)))
+def _components(rows: list[int], keys: list[frozenset]) -> list[list[int]]:
+    """Rows that are connected by shared keys, as sorted lists."""
+    parent = {i: i for i in rows}
 
     def find(i: int) -> int:
         while parent[i] != i:
@@ -38,17 +63,79 @@ def group_supports(supports: list[Support]) -> list[str]:
             i = parent[i]
         return i
 
-    first_of_page: dict[str, int] = {}
-    for i, support in enumerate(supports):
-        for page in sorted(support.pages):
-            parent[find(i)] = find(first_of_page.setdefault(page, i))
-    for i, j in near_duplicates([support.record.question for support in supports]):
-        parent[find(i)] = find(j)
-    names: dict[int, str] = {}
-    for i, support in enumerate(supports):
-        root = find(i)
-        names[root] = min(names.get(root, support.record.id), support.record.id)
-    return [names[find(i)] for i in range(len(supports))]
+    first: dict = {}
+    for i in rows:
+        for key in keys[i]:
+            a, b = find(i), find(first.setdefault(key, i))
+            parent[max(a, b)] = min(a, b)  # the root is the lowest row, whatever order a set of keys has
+    found: dict[int, list[int]] = {}
+    for i in rows:
+        found.setdefault(find(i), []).append(i)
+    return list(found.values())
+
+
+def _components_without(rows: list[int], keys: list[frozenset], dropped: set[int]) -> list[list[int]]:
+    return _components([i for i in rows if i not in dropped], keys)
+
+
+def _divided(rows: list[int], keys: list[frozenset], is_held_out: list[bool]) -> set[int]:
+    """Rows to drop so that no key is shared by held-out and other rows: a key goes to the side that has more rows with it."""
+    votes: Counter = Counter()
+    for i in rows:
+        votes.update({key: 1 if is_held_out[i] else -1 for key in keys[i]})
+    sides = {i: {votes[key] >= 0 for key in keys[i]} for i in rows}
+    # A row that may go to train may also go to the other side, with all of its keys.
+    return {i for i in rows if len(sides[i]) > 1 or (is_held_out[i] and sides[i] == {False})}
+
+
+def _rim(rows: list[int], keys: list[frozenset], share: float, rng: random.Random) -> set[int]:
+    """Rows to drop so that the rim of a large group falls off in small pieces: of the last `share` of the rows, breadth first
+    from a random one, those that share a key with the others."""
+    members: dict = {}
+    for i in rows:
+        for key in keys[i]:
+            members.setdefault(key, []).append(i)
+    start = rng.choice(rows)
+    order, queue, used = [start], deque([start]), set()
+    seen = {start}
+    while queue:
+        for key in sorted(keys[queue.popleft()] - used):
+            used.add(key)
+            fresh = [i for i in members[key] if i not in seen]
+            seen.update(fresh)
+            order += fresh
+            queue.extend(fresh)
+    n_core = math.ceil(len(order) * (1 - share))
+    core_keys = frozenset().union(*(keys[i] for i in order[:n_core]))
+    return {i for i in order[n_core:] if keys[i] & core_keys}
+
+
+def group_supports(supports: list[Support], train_share: float, respect_official: bool, rng: random.Random) -> list[str | None]:
+    """One group name a support, None for the rows dropped: those that share a support page or are near-duplicate questions share it.
+
+    Without drops, chains of shared pages tie most rows of a full dataset into one group, which no split can hold; such a
+    group is cut, official held-out rows from the others first, then its rim from the rest.
+    """
+    questions = [support.record.metadata.get("claim", support.record.question) for support in supports]
+    keys = [frozenset(("page", page) for page in support.pages) for support in supports]
+    for i, j in near_duplicates(questions):
+        keys[i], keys[j] = keys[i] | {("question", str(i))}, keys[j] | {("question", str(i))}
+    # A row without any key is a group of its own.
+    keys = [own or frozenset({("row", str(i))}) for i, own in enumerate(keys)]
+    is_held_out = [respect_official and support.record.official_split in ("dev", "test") for support in supports]
+    n_large = max(50, LARGE_GROUP * len(supports))
+    names: list[str | None] = [None] * len(supports)
+    for rows in _components(list(range(len(supports))), keys):
+        parts = [rows]
+        if len(rows) > n_large and 0 < sum(is_held_out[i] for i in rows) < len(rows):
+            parts = _components_without(rows, keys, _divided(rows, keys, is_held_out))
+        for part in parts:
+            is_core = len(part) > n_large and not any(is_held_out[i] for i in part)
+            for group in _components_without(part, keys, _rim(part, keys, 1 - train_share, rng)) if is_core else [part]:
+                name = min(supports[i].record.id for i in group)
+                for i in group:
+                    names[i] = name
+    return names
 
 
 def assign_splits(supports: list[Support], groups: list[str], shares: dict[str, float], respect_official: bool, rng: random.Random) -> dict[str, str]:

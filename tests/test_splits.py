@@ -1,0 +1,82 @@
+import random
+from collections import Counter
+
+from utils.evidence import Chunk, Support
+from utils.records import Record
+from utils.splits import SPLITS, assign_splits, group_supports, near_duplicates
+from utils.text import shingles
+
+SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
+
+
+def support(i, pages, question=None, official="train", source="hotpotqa", answerable=True):
+    question = question or f"question {i} {' '.join(f'w{i}x{k}' for k in range(6))}"
+    record = Record(id=f"{source}:{i}", source=source, question=question, answers=("x",), answerable=answerable, official_split=official)
+    return Support(record, ("x",), (tuple(Chunk(page, "text", frozenset([0])) for page in pages),), (), "gold annotation")
+
+
+def split(supports, respect_official=True):
+    """(split by row, dropped rows) after groups and splits were made as build_data.py makes them."""
+    rng = random.Random(0)
+    named = group_supports(supports, SHARES["train"], respect_official, rng)
+    kept = [(s, group) for s, group in zip(supports, named) if group is not None]
+    split_of = assign_splits([s for s, _ in kept], [group for _, group in kept], SHARES, respect_official, rng)
+    return [(s, split_of[group]) for s, group in kept], len(supports) - len(kept)
+
+
+def shared_pages(placed):
+    sides = {}
+    for s, name in placed:
+        for page in s.pages:
+            sides.setdefault(page, set()).add(name)
+    return sum(len(names) > 1 for names in sides.values())
+
+
+def test_the_prefix_filter_finds_every_near_duplicate():
+    rng = random.Random(1)
+    words = [f"w{i}" for i in range(12)]
+    questions = [" ".join(rng.choice(words) for _ in range(rng.randint(2, 9))) for _ in range(400)]
+    questions += [q + " " + rng.choice(words) for q in questions[:100]]
+    sets = [shingles(q) for q in questions]
+    for threshold in (0.6, 0.8, 1.0):
+        expected = {(i, j) for i in range(500) for j in range(i + 1, 500) if len(sets[i] & sets[j]) >= threshold * len(sets[i] | sets[j]) - 1e-9}
+        found = near_duplicates(questions, threshold)
+        assert set(found) == expected and len(found) == len(expected)
+
+
+def test_rows_of_one_page_and_near_duplicate_questions_stay_together():
+    same = "in which year was the old lighthouse on the northern cape built"
+    rows = [support(0, ["A"]), support(1, ["A", "B"]), support(2, ["B"]), support(3, ["C"], same), support(4, ["D"], same + " exactly")]
+    groups = group_supports(rows, 0.8, True, random.Random(0))
+    assert groups[0] == groups[1] == groups[2] != groups[3] and groups[3] == groups[4]
+
+
+def test_chains_of_shared_pages_are_cut_without_leaks_and_with_few_drops():
+    # Two pages a question, drawn like Wikipedia's: a few in many questions. Almost all rows hang together.
+    rng = random.Random(2)
+    rows = [support(i, {f"p{int(rng.paretovariate(0.9)) % 3000 if rng.random() < 0.2 else rng.randrange(9000)}" for _ in range(2)},
+                    official="dev" if rng.random() < 0.08 else "train") for i in range(6000)]  # fmt: skip
+    placed, n_dropped = split(rows)
+    sizes = Counter(name for _, name in placed)
+    assert shared_pages(placed) == 0
+    assert n_dropped <= 0.2 * len(rows), n_dropped
+    assert not any(name == "train" and s.record.official_split == "dev" for s, name in placed)
+    assert all(sizes[name] >= 0.04 * len(rows) for name in SPLITS), sizes
+
+
+def test_small_groups_are_never_cut():
+    rows = [support(i, [f"p{i // 5}"], official="dev" if i % 50 == 0 else "train") for i in range(500)]
+    placed, n_dropped = split(rows)
+    assert n_dropped == 0 and shared_pages(placed) == 0
+    sizes = Counter(name for _, name in placed)
+    assert abs(sizes["train"] - 400) <= 10 and abs(sizes["test"] - 50) <= 10
+
+
+def test_splits_are_stratified_by_source_and_answerability():
+    rows = [support(i, [f"p{i}"], source=("fever", "popqa")[i % 2], answerable=i % 3 > 0) for i in range(1200)]
+    placed, _ = split(rows)
+    counts = Counter((s.record.source, s.record.answerable, name) for s, name in placed)
+    for source in ("fever", "popqa"):
+        for answerable in (True, False):
+            total = sum(counts[source, answerable, name] for name in SPLITS)
+            assert abs(counts[source, answerable, "test"] / total - 0.1) < 0.02
