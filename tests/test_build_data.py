@@ -7,7 +7,7 @@ import pytest
 import build_data
 from sources import contexts, fever, hotpotqa, popqa
 from utils.audit import broken_rules, contamination, position_test
-from utils.errors import DataError
+from utils.errors import DataError, UsageError
 from utils.evidence import PagePool, build_sample, build_twin, find_support, ranked_negatives
 from utils.jsonl import read_json
 from utils.records import Passage, Record
@@ -220,3 +220,40 @@ def test_check_finds_a_bad_file(samples, tmp_path, capsys):
     path.write_text(json.dumps({**samples[0], "hard_negatives": []}) + "\n")
     with pytest.raises(DataError, match="1 rules broken"):
         build_data.main(["--check", str(path)])
+
+
+def write_config(path, records, split="any"):
+    path.write_text(json.dumps({"sources": {"handbook": {"licence": "ours", "records": [{"path": str(records), "split": split}]}}}))
+    return str(path)
+
+
+def test_your_own_questions_in_both_layouts_go_through_the_same_checks(tmp_path, monkeypatch, sample, unanswerable):
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    rows = []
+    for i, town in enumerate(("Bergen", "Turin", "Porto", "Lille", "Gdansk", "Sofia")):
+        pages = [{"title": f"Person {i}", "text": f"Person {i} was born in {town}. The family moved often."}]
+        pages += [{"title": f"Ship {k}", "text": f"Ship {k} was launched and named after a person."} for k in range(3)]
+        rows.append({"question": f"Where was Person {i} born?", "answers": [town], "ctxs": pages})
+    rows.append({"question": "Where was Person 0 born?", "answers": ["Atlantis"], "ctxs": rows[0]["ctxs"]})
+    rows.append({"question": "Is Person 0 a sailor?", "answers": ["yes"], "ctxs": rows[0]["ctxs"]})
+    rows += [row | {"id": row["id"].replace("popqa", "handbook"), "source": "handbook"} for row in (sample, unanswerable)]
+    records = tmp_path / "mine.jsonl"
+    records.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    build_data.main(["--sources-config", write_config(tmp_path / "s.yaml", records), "--accept-new-hash", "--max-chunks", "3", "--split", "0.6,0.2,0.2"])
+    figures = read_json(tmp_path / "data/processed/audit.json")
+    assert figures["rules_broken"] == []
+    assert figures["dropped"]["handbook"]["yes/no answer without gold evidence"] == 1
+    built = {s["id"]: s for split in ("train", "val", "test") for s in read_samples(tmp_path / f"data/processed/{split}.jsonl")}
+    assert sum(s["answerable"] for s in built.values()) == 7 and "handbook:1" in built
+    assert built["handbook:1"]["answer_aliases"] == ["Warsaw", "Warszawa"]
+
+
+def test_a_row_in_no_known_layout_and_a_mistyped_key_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    records = tmp_path / "mine.jsonl"
+    records.write_text('{"query": "?"}\n')
+    with pytest.raises(DataError, match="mine.jsonl:1: neither in sample layout nor in DPR layout"):
+        build_data.main(["--sources-config", write_config(tmp_path / "s.yaml", records), "--accept-new-hash"])
+    (tmp_path / "t.yaml").write_text("sources: {handbook: {recods: []}}")
+    with pytest.raises(UsageError, match="unknown key 'recods'; did you mean 'records'"):
+        build_data.main(["--sources-config", str(tmp_path / "t.yaml")])

@@ -82,7 +82,7 @@ def _divided(rows: list[int], keys: list[frozenset], is_held_out: list[bool]) ->
     """Rows to drop so that no key is shared by held-out and other rows: a key goes to the side that has more rows with it."""
     votes: Counter = Counter()
     for i in rows:
-        votes.update({key: 1 if is_held_out[i] else -1 for key in keys[i]})
+        votes.update(dict.fromkeys(keys[i], 1 if is_held_out[i] else -1))
     sides = {i: {votes[key] >= 0 for key in keys[i]} for i in rows}
     # A row that may go to train may also go to the other side, with all of its keys.
     return {i for i in rows if len(sides[i]) > 1 or (is_held_out[i] and sides[i] == {False})}
