@@ -1,12 +1,13 @@
 """Records -> evidence: chunks, verified support, verified negatives, and unanswerable twins."""
 
+import functools
 import random
 from dataclasses import dataclass, field
 
 from utils.records import Record
 from utils.retrieval import BM25
 from utils.schema import is_label_answer
-from utils.text import REFUSAL, contains_tokens, content_words, holds_answer, pack_sentences, tokenize, usable_aliases
+from utils.text import REFUSAL, content_words, holds_words, pack_sentences, padded_words, usable_aliases
 
 MAX_SUPPORT_SETS = 2
 _N_SEARCHED = 40
@@ -24,6 +25,16 @@ class Chunk:
     @property
     def full_text(self) -> str:
         return f"{self.title}. {self.text}"
+
+    @functools.cached_property
+    def words(self) -> str:
+        """`padded_words` of the text."""
+        return padded_words(self.text)
+
+    @functools.cached_property
+    def full_words(self) -> str:
+        """`padded_words` of title and text."""
+        return padded_words(self.title)[:-1] + self.words
 
 
 @dataclass(frozen=True)
@@ -64,11 +75,10 @@ class PagePool:
 
 def _names_subject(chunk: Chunk, record: Record) -> bool:
     """The chunk names the subject; where the source tells none, it shares most content words of the question."""
-    words = tokenize(chunk.full_text)
     if record.subject:
-        return any(contains_tokens(words, tokenize(name)) for name in record.subject)
+        return holds_words(chunk.full_words, [padded_words(name) for name in record.subject])
     wanted = set(content_words(record.question))
-    return len(wanted & set(words)) >= 0.6 * len(wanted)
+    return len(wanted.intersection(chunk.full_words.split())) >= 0.6 * len(wanted)
 
 
 def _gold_sets(record: Record, candidates: list[Chunk]) -> list[tuple[Chunk, ...]]:
@@ -111,8 +121,8 @@ def find_support(record: Record, pool: PagePool) -> Support | str:
     else:
         if is_label_answer(aliases[0]):
             return "yes/no answer without gold evidence"
-        weak = _needs_gold(aliases[0])
-        found = [c for c in candidates if holds_answer(c.text, aliases) and (c.is_gold or (not weak and _names_subject(c, record)))]
+        weak, needles = _needs_gold(aliases[0]), [padded_words(alias) for alias in aliases]
+        found = [c for c in candidates if holds_words(c.words, needles) and (c.is_gold or (not weak and _names_subject(c, record)))]
         sets, rule = [(chunk,) for chunk in sorted(found, key=lambda c: not c.is_gold)], "answer and subject in one chunk"
         if not sets:
             return "answer not verified in any chunk"
@@ -125,11 +135,12 @@ def ranked_negatives(support: Support, pool: PagePool, banned_pages: frozenset[s
     gold = {chunk for chunks in support.sets for chunk in chunks}
     by_page_only = bool(aliases) and is_label_answer(aliases[0])
     own_pages = support.pages if record.answerable else frozenset()
+    needles = [padded_words(alias) for alias in aliases]
 
     def is_negative(chunk: Chunk) -> bool:
         if chunk in gold or chunk.title in banned_pages:
             return False
-        return chunk.title not in own_pages if by_page_only else not holds_answer(chunk.full_text, aliases)
+        return chunk.title not in own_pages if by_page_only else not holds_words(chunk.full_words, needles)
 
     candidates = support.candidates
     order = BM25([chunk.full_text for chunk in candidates]).top(record.question, len(candidates))
@@ -138,12 +149,11 @@ def ranked_negatives(support: Support, pool: PagePool, banned_pages: frozenset[s
     near = [candidates[i] for i in order + rest if is_negative(candidates[i])]
     searched = [chunk for chunk in pool.search(record.question) if is_negative(chunk)]
     merged = [chunk for i in range(max(len(near), len(searched))) for chunk in (*near[i : i + 1], *searched[i : i + 1])]
-    seen = {" ".join(tokenize(chunk.text)) for chunk in gold}
+    seen = {chunk.words for chunk in gold}
     distinct = []
     for chunk in merged:
-        key = " ".join(tokenize(chunk.text))
-        if key not in seen:
-            seen.add(key)
+        if chunk.words not in seen:
+            seen.add(chunk.words)
             distinct.append(chunk)
     return distinct
 
@@ -215,7 +225,8 @@ def build_twin(support: Support, sample: dict, ranked: list[Chunk], rng: random.
     shown = {(c["title"], c["text"]) for i, c in enumerate(sample["evidence_chunks"]) if i in sample["support_spans"]}
     hops = [chunk for chunk in support.sets[0] if (chunk.title, chunk.text) in shown]
     if len(hops) > 1 and rng.random() < 0.5:
-        kept = [chunk for chunk in hops if is_label_answer(aliases[0]) or not holds_answer(chunk.full_text, aliases)][:1]
+        needles = [padded_words(alias) for alias in aliases]
+        kept = [chunk for chunk in hops if is_label_answer(aliases[0]) or not holds_words(chunk.full_words, needles)][:1]
     # The negatives that the original shows come first, so that the twins differ in the support alone.
     texts = {c["text"] for c in sample["evidence_chunks"]}
     ordered = [c for c in negatives if c.text in texts] + [c for c in negatives if c.text not in texts]

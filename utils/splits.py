@@ -160,8 +160,12 @@ def assign_splits(supports: list[Support], groups: list[str], shares: dict[str, 
         strata = Counter((s.record.source, s.record.answerable) for s in members[name])
         allowed = [split for split in SPLITS if shares[split] > 0 and not (split == "train" and is_held_out(name))]
 
+        is_train = respect_official and any(s.record.official_split == "train" for s in members[name])
+
         def gap(split: str) -> float:
-            return sum(n * (shares[split] - filled[split][stratum] / totals[stratum]) / shares[split] for stratum, n in strata.items())
+            short = sum(n * (shares[split] - filled[split][stratum] / totals[stratum]) / shares[split] for stratum, n in strata.items())
+            # Official training rows fill another split only where it is short by a tenth more than train.
+            return short - (0.1 * len(members[name]) if is_train and split != "train" else 0)
 
         split_of[name] = max(allowed, key=gap)
         filled[split_of[name]].update(strata)

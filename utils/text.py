@@ -37,10 +37,19 @@ def contains_tokens(haystack: list[str], needle: list[str]) -> bool:
     return n > 0 and any(haystack[i : i + n] == needle for i in range(len(haystack) - n + 1))
 
 
+def padded_words(text: str) -> str:
+    """The tokens of a text between single spaces, so that one is a token sequence of another when it is its substring."""
+    return f" {' '.join(tokenize(text))} "
+
+
 def holds_answer(text: str, aliases: list[str]) -> bool:
     """True when an accepted answer stands in the text as a token sequence, so "2" is not found in "1912"."""
-    haystack = tokenize(text)
-    return any(contains_tokens(haystack, tokenize(alias)) for alias in aliases)
+    return holds_words(padded_words(text), [padded_words(alias) for alias in aliases])
+
+
+def holds_words(words: str, needles: list[str]) -> bool:
+    """`holds_answer` on `padded_words`. An answer without any token is held by nothing."""
+    return any(needle in words for needle in needles if needle.strip())
 
 
 def usable_aliases(answers: list[str]) -> list[str]:
