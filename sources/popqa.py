@@ -7,6 +7,7 @@ from pathlib import Path
 from utils.errors import DataError
 from utils.jsonl import parse_json
 from utils.records import Record
+from utils.text import tokenize
 
 _COLUMNS = {"id", "subj", "prop", "obj", "s_aliases", "s_wiki_title", "s_pop", "question", "possible_answers"}
 
@@ -30,7 +31,10 @@ def read_records(path: Path, official_split: str, on_bad: Callable[[str], None])
         for number, row in enumerate(reader, 2):
             try:
                 answers = _json_list(row, "possible_answers")
-                aliases, popularity = _json_list(row, "s_aliases"), int(row["s_pop"])
+                # A surname alone names other people too; it is no name for a subject of several words.
+                n_words = min(2, len(tokenize(row["subj"])))
+                aliases = [alias for alias in _json_list(row, "s_aliases") if len(tokenize(alias)) >= n_words]
+                popularity = int(row["s_pop"])
                 if not answers or not row["question"].strip():
                     raise ValueError("no question or no possible answer")
             except (ValueError, TypeError, AttributeError) as error:

@@ -129,6 +129,24 @@ def test_popqa_is_read_by_its_header(tmp_path):
         list(popqa.read_records(path, "any", stop))
 
 
+def test_a_surname_does_not_name_a_popqa_subject_of_two_words(tmp_path):
+    columns = "possible_answers id subj prop obj s_aliases s_wiki_title s_pop question".split()
+    names = '"[""Collins"", ""W. Collins"", ""William Collins R. A.""]"'
+    cells = ['"[""London""]"', "5", "William Collins", "place of birth", "London", names, "William Collins (painter)", "12", "Where?"]
+    path = tmp_path / "p.tsv"
+    path.write_text("\t".join(columns) + "\n" + "\t".join(cells) + "\n")
+    found = list(popqa.read_records(path, "any", stop))[0]
+    assert found.subject == ("William Collins", "William Collins (painter)", "W. Collins", "William Collins R. A.")
+
+
+def test_a_claim_is_searched_without_the_words_of_its_question():
+    pool = PagePool({"A": ["It is refuted by the evidence, the claim."], "B": ["Curie lived in Paris."], "C": ["Curie had a lab."]}, 20)
+    claim = record(question=fever.QUESTION.format(claim="Curie slept."), answers=("refuted",), subject=(), page_titles=("C",),
+                   gold_sets=((("C", 0),),), metadata={"claim": "Curie slept."})  # fmt: skip
+    ranked = ranked_negatives(find_support(claim, pool), pool, frozenset(), random.Random(0))
+    assert [chunk.title for chunk in ranked] == ["B"]
+
+
 def test_contexts_mark_gold_passages(tmp_path):
     path = tmp_path / "ctx.json"
     positive, negative = {"title": "A", "text": "One. Two."}, {"title": "B", "text": "Three."}

@@ -105,7 +105,7 @@ def find_support(record: Record, pool: PagePool) -> Support | str:
     candidates = [c for p in record.passages for c in chunk_page(p.title, list(p.sentences), pool.max_words, p.is_gold)]
     candidates += [chunk for title in record.page_titles for chunk in pool.by_title.get(title, [])]
     if not candidates:
-        candidates = pool.search(record.question)
+        candidates = pool.search(record.query)
     candidates = list(dict.fromkeys(candidates))
     if not candidates:
         return "no evidence found"
@@ -143,11 +143,11 @@ def ranked_negatives(support: Support, pool: PagePool, banned_pages: frozenset[s
         return chunk.title not in own_pages if by_page_only else not holds_words(chunk.full_words, needles)
 
     candidates = support.candidates
-    order = BM25([chunk.full_text for chunk in candidates]).top(record.question, len(candidates))
+    order = BM25([chunk.full_text for chunk in candidates]).top(record.query, len(candidates))
     rest = sorted(set(range(len(candidates))) - set(order))
     rng.shuffle(rest)
     near = [candidates[i] for i in order + rest if is_negative(candidates[i])]
-    searched = [chunk for chunk in pool.search(record.question) if is_negative(chunk)]
+    searched = [chunk for chunk in pool.search(record.query) if is_negative(chunk)]
     merged = [chunk for i in range(max(len(near), len(searched))) for chunk in (*near[i : i + 1], *searched[i : i + 1])]
     seen = {chunk.words for chunk in gold}
     distinct = []

@@ -35,6 +35,11 @@ class Record:
     subject: tuple[str, ...] = ()
     metadata: dict = field(default_factory=dict)
 
+    @property
+    def query(self) -> str:
+        """What evidence is searched with: the question, or of a FEVER row the claim alone, without the words that all these questions share."""
+        return self.metadata.get("claim", self.question)
+
 
 def dpr_passages(row: dict) -> list[Passage]:
     """Passages of a row in DPR layout (Karpukhin et al., 2020): `ctxs`, or `positive_ctxs` (gold) and the two kinds of negatives."""

@@ -117,9 +117,8 @@ def group_supports(supports: list[Support], train_share: float, respect_official
     Without drops, chains of shared pages tie most rows of a full dataset into one group, which no split can hold; such a
     group is cut, official held-out rows from the others first, then its rim from the rest.
     """
-    questions = [support.record.metadata.get("claim", support.record.question) for support in supports]
     keys = [frozenset(("page", page) for page in support.pages) for support in supports]
-    for i, j in near_duplicates(questions):
+    for i, j in near_duplicates([support.record.query for support in supports]):
         keys[i], keys[j] = keys[i] | {("question", str(i))}, keys[j] | {("question", str(i))}
     # A row without any key is a group of its own.
     keys = [own or frozenset({("row", str(i))}) for i, own in enumerate(keys)]
