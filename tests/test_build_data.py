@@ -44,6 +44,14 @@ def test_support_is_an_answer_in_a_chunk_that_names_the_subject(pool):
     assert [[chunk.text for chunk in chunks] for chunks in support.sets] == [["She was born in Warsaw in 1867."]]
 
 
+def test_of_unmarked_chunks_only_the_nearest_to_the_question_is_support_and_none_a_negative():
+    pages = {"Marie Curie": ["She left Warsaw for Paris.", "She was born in Warsaw in 1867.", "She studied crystals."], "Lyon": ["A city."]}
+    pool = PagePool(pages, max_words=8)
+    support = find_support(record(), pool)
+    assert [[chunk.text for chunk in chunks] for chunks in support.sets] == [["She was born in Warsaw in 1867."]]
+    assert not any("Warsaw" in chunk.text for chunk in ranked_negatives(support, pool, frozenset(), random.Random(0)))
+
+
 def test_support_is_never_invented(pool):
     assert find_support(record(answers=("Berlin",)), pool) == "answer not verified in any chunk"
     assert find_support(record(answers=("67",)), pool) == "answer not verified in any chunk"

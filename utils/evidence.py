@@ -123,9 +123,14 @@ def find_support(record: Record, pool: PagePool) -> Support | str:
             return "yes/no answer without gold evidence"
         weak, needles = _needs_gold(aliases[0]), [padded_words(alias) for alias in aliases]
         found = [c for c in candidates if holds_words(c.words, needles) and (c.is_gold or (not weak and _names_subject(c, record)))]
-        sets, rule = [(chunk,) for chunk in sorted(found, key=lambda c: not c.is_gold)], "answer and subject in one chunk"
-        if not sets:
+        if not found:
             return "answer not verified in any chunk"
+        # Chunks that merely hold answer and subject may say something else about both: only the one nearest to the question
+        # counts, unless the source marks more as gold. The others are neither support nor negatives.
+        scores = BM25([chunk.full_text for chunk in found]).scores(record.query)
+        order = sorted(range(len(found)), key=lambda i: (not found[i].is_gold, -scores[i], i))
+        sets = [(found[i],) for place, i in enumerate(order) if place == 0 or found[i].is_gold]
+        rule = "answer and subject in one chunk"
     return Support(record, tuple(aliases), tuple(sets), tuple(candidates), rule)
 
 
