@@ -152,7 +152,8 @@ def name_pages(records: list[Record], pool: PagePool) -> list[Record]:
     named = []
     for record in records:
         if record.source == "fever" and not record.answerable:
-            keys = sorted(fever.named_titles([record.metadata["claim"]]) & by_key.keys())
+            named_here = fever.named_titles([record.metadata["claim"]]) & by_key.keys()
+            keys = sorted(named_here, key=lambda key: (-len(key.split()), key))  # the longest names first
             record = dataclasses.replace(record, page_titles=tuple(title for key in keys for title in by_key[key])[:4])
         named.append(record)
     return named

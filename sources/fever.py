@@ -18,7 +18,7 @@ from utils.errors import DataError
 from utils.jsonl import read_jsonl, read_objects
 from utils.records import Record
 from utils.schema import LABEL_ALIASES
-from utils.text import tokenize
+from utils.text import STOP_WORDS, tokenize
 
 QUESTION = "Is this claim supported or refuted by the evidence? {claim}"
 _VERDICTS = {"SUPPORTS": "supported", "REFUTES": "refuted"}
@@ -68,14 +68,15 @@ def read_records(path: Path, official_split: str, on_bad: Callable[[str], None])
 
 
 def named_titles(claims: list[str]) -> set[str]:
-    """Keys of the titles a claim may name: its token runs of up to 8 words that start with a capital or digit."""
+    """Keys of the titles a claim may name: its token runs of up to 8 words that start with a capital or digit and are not all stop-words."""
     keys = set()
     for claim in claims:
         words = re.findall(r"\w+", unicodedata.normalize("NFKC", claim))
         for start, word in enumerate(words):
             if word[0].isupper() or word[0].isdigit():
                 keys.update(title_key(" ".join(words[start:end])) for end in range(start + 1, min(start + 8, len(words)) + 1))
-    return keys
+    # "You Only Live Twice" names no page "You".
+    return {key for key in keys if not STOP_WORDS.issuperset(key.split())}
 
 
 def title_key(title: str) -> str:

@@ -105,6 +105,11 @@ def test_fever_escapes_sets_and_pages(tmp_path):
         list(fever.read_records(path, "dev", stop))
 
 
+def test_a_claim_names_titles_but_no_stop_words():
+    keys = fever.named_titles(["You Only Live Twice was directed by It."])
+    assert {"you only live twice", "only live", "twice"} <= keys and not {"you", "it"} & keys
+
+
 def test_the_page_pool_does_not_depend_on_the_order_of_the_file(tmp_path):
     rows = [json.dumps({"id": f"Page_{i}", "text": "", "lines": f"0\tText {i}."}) for i in range(50)]
     pools = []
