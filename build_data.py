@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from sources import contexts, fever, hotpotqa, nq_open, own, popqa
 from utils.audit import CUT_REASON, audit, broken_rules, dataset_card
-from utils.config import home_path, input_path, nearest, read_yaml
+from utils.config import check_keys, home_path, input_path, nearest, read_yaml
 from utils.download import check_pins, locate, read_pins
 from utils.errors import DataError, StageError, UsageError, run_main
 from utils.evidence import PagePool, Support, build_sample, build_twin, find_support, ranked_negatives
@@ -69,26 +69,21 @@ def parse_shares(text: str) -> dict[str, float]:
     return dict(zip(SPLITS, shares))
 
 
-def check_keys(found: dict, known: set[str], where: str) -> None:
-    if unknown := sorted(found.keys() - known):
-        raise UsageError(f"{where}: unknown key {unknown[0]!r}{nearest(unknown[0], known)}")
-
-
 def read_sources_config(args: argparse.Namespace) -> dict:
     """The sources YAML, cut down to the wanted sources."""
     path = ROOT / ("configs/demo/sources.yaml" if args.sample else args.sources_config)
     path = path if path.is_file() else Path(args.sources_config)
     config = read_yaml(path)
-    check_keys(config, {"respect_official_splits", "max_pool_pages", "sources"}, str(path))
+    check_keys(str(path), config, {"respect_official_splits", "max_pool_pages", "sources"})
     wanted = args.sources.split(",") if args.sources else list(config["sources"])
     for name in wanted:
         if name not in config["sources"]:
             raise UsageError(f"source {name!r} is not in {path}{nearest(name, config['sources'])}")
         source = config["sources"][name]
-        check_keys(source, {"licence", *ROLES}, f"{path}: sources.{name}")
+        check_keys(f"{path}: sources.{name}", source, {"licence", *ROLES})
         for role in ROLES:
             for entry in source.get(role, []):
-                check_keys(entry, {"url", "mirrors", "path", "file", "split", "optional"}, f"{path}: sources.{name}.{role}")
+                check_keys(f"{path}: sources.{name}.{role}", entry, {"url", "mirrors", "path", "file", "split", "optional"})
     return {**config, "sources": {name: config["sources"][name] for name in wanted}}
 
 

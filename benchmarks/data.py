@@ -136,7 +136,7 @@ def main(args: argparse.Namespace) -> None:
             # A process of its own for each size, so that a peak is that size's.
             flags = ["--one", f"{path}:{n_pages}", "--queries", str(args.queries), "--pool", str(args.pool)]
             row = json.loads(subprocess.run([sys.executable, __file__, *flags], check=True, stdout=subprocess.PIPE, text=True).stdout)
-            print("| " + " | ".join(f"{row[key]:,.0f}" if row[key] > 50 else f"{row[key]:.1f}" for key in row if key not in ()) + " |", flush=True)
+            print("| " + " | ".join(f"{row[key]:,.0f}" if row[key] > 50 else f"{row[key]:.1f}" for key in row) + " |", flush=True)
         rates = compare_retrieval(path, args.queries, args.pool)
         print(f"\nqueries/s over {rates.pop('n_chunks'):,} chunks, top 40, one process: " + ", ".join(f"{name} {rate:,.1f}" for name, rate in rates.items()))
 

@@ -49,15 +49,15 @@ def contamination(splits: dict[str, list[dict]]) -> dict[str, int]:
     return {name: shared[name] for name in ("support_pages", "questions", "near_duplicate_questions", "groups", "answers")}
 
 
-def broken_rules(splits: dict[str, list[dict]]) -> list[str]:
-    """Every rule that the build breaks, one line each; empty when it keeps them all."""
+def broken_rules(splits: dict[str, list[dict]], shared: dict[str, int] | None = None) -> list[str]:
+    """Every rule that the build breaks, one line each; empty when it keeps them all. `shared`: their contamination, when counted already."""
     problems = []
     for split, samples in splits.items():
         for sample in samples:
             if problem := sample_rule_broken(sample):
                 problems.append(f"{split}: {sample['id']}: {problem}")
     # The same answer to two questions is no leak: "1957" or "France" answers many.
-    problems += [f"{n} {name} stand in two splits" for name, n in contamination(splits).items() if n and name != "answers"]
+    problems += [f"{n} {name} stand in two splits" for name, n in (shared or contamination(splits)).items() if n and name != "answers"]
     return problems
 
 
@@ -97,6 +97,7 @@ def audit(splits: dict[str, list[dict]], drops: dict[str, dict[str, int]]) -> di
         any(holds_answer(s["evidence_chunks"][i]["title"] + ". " + s["evidence_chunks"][i]["text"], s["answer_aliases"]) for i in s["support_spans"])
         for s in spans
     )
+    shared = contamination(splits)
     chunk_words = [len(chunk["text"].split()) for s in samples for chunk in s["evidence_chunks"]]
     sample_words = [len(s["question"].split()) + sum(len(f"{c['title']} {c['text']}".split()) for c in s["evidence_chunks"]) for s in samples]
     return {
@@ -108,8 +109,8 @@ def audit(splits: dict[str, list[dict]], drops: dict[str, dict[str, int]]) -> di
         "chunk_words": _quantiles(chunk_words),
         "question_and_evidence_words": _quantiles(sample_words),
         "answers_verbatim_in_support": round(verbatim / len(spans), 4) if spans else None,
-        "contamination": contamination(splits),
-        "rules_broken": broken_rules(splits) + too_many_cut(samples, drops),
+        "contamination": shared,
+        "rules_broken": broken_rules(splits, shared) + too_many_cut(samples, drops),
     }
 
 

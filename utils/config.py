@@ -46,12 +46,18 @@ def _coerce(where: str, value, default):
     raise UsageError(f"{where}: expected {kind.__name__}, found {value!r}")
 
 
+def check_keys(where: str, given: dict, known, prefix: str = "") -> None:
+    """UsageError that names the first key of `given` that is not known, and the nearest that is."""
+    for key in given:
+        if key not in known:
+            raise UsageError(f"{where}: unknown key {f'{prefix}{key}'!r}{nearest(str(key), known)}")
+
+
 def _merge(where: str, defaults: dict, given: dict, prefix: str = "") -> dict:
+    check_keys(where, given, defaults, prefix)
     merged = dict(defaults)
     for key, value in given.items():
         name = f"{prefix}{key}"
-        if key not in defaults:
-            raise UsageError(f"{where}: unknown key {name!r}{nearest(str(key), defaults)}")
         if isinstance(defaults[key], dict) and defaults[key]:
             if not isinstance(value, dict):
                 raise UsageError(f"{where}: {name!r} must be a block of keys, found {value!r}")

@@ -47,6 +47,11 @@ class Support:
     candidates: tuple[Chunk, ...]
     rule: str
 
+    @functools.cached_property
+    def needles(self) -> list[str]:
+        """The accepted answers as `padded_words`, to look up with `holds_words`."""
+        return [padded_words(alias) for alias in self.aliases]
+
     @property
     def pages(self) -> frozenset[str]:
         """Titles of the pages that support the answer or, for an unanswerable record, are its topic."""
@@ -140,12 +145,11 @@ def ranked_negatives(support: Support, pool: PagePool, banned_pages: frozenset[s
     gold = {chunk for chunks in support.sets for chunk in chunks}
     by_page_only = bool(aliases) and is_label_answer(aliases[0])
     own_pages = support.pages if record.answerable else frozenset()
-    needles = [padded_words(alias) for alias in aliases]
 
     def is_negative(chunk: Chunk) -> bool:
         if chunk in gold or chunk.title in banned_pages:
             return False
-        return chunk.title not in own_pages if by_page_only else not holds_words(chunk.full_words, needles)
+        return chunk.title not in own_pages if by_page_only else not holds_words(chunk.full_words, support.needles)
 
     candidates = support.candidates
     order = BM25([chunk.full_text for chunk in candidates]).top(record.query, len(candidates))
@@ -230,8 +234,7 @@ def build_twin(support: Support, sample: dict, ranked: list[Chunk], rng: random.
     shown = {(c["title"], c["text"]) for i, c in enumerate(sample["evidence_chunks"]) if i in sample["support_spans"]}
     hops = [chunk for chunk in support.sets[0] if (chunk.title, chunk.text) in shown]
     if len(hops) > 1 and rng.random() < 0.5:
-        needles = [padded_words(alias) for alias in aliases]
-        kept = [chunk for chunk in hops if is_label_answer(aliases[0]) or not holds_words(chunk.full_words, needles)][:1]
+        kept = [chunk for chunk in hops if is_label_answer(aliases[0]) or not holds_words(chunk.full_words, support.needles)][:1]
     # The negatives that the original shows come first, so that the twins differ in the support alone.
     texts = {c["text"] for c in sample["evidence_chunks"]}
     ordered = [c for c in negatives if c.text in texts] + [c for c in negatives if c.text not in texts]

@@ -25,7 +25,7 @@ def _rarest(counts: csr_matrix, threshold: float) -> csr_matrix:
     """
     frequency = np.bincount(counts.indices, minlength=counts.shape[1])
     rank = np.empty(counts.shape[1], dtype=np.int64)
-    rank[np.lexsort((np.arange(len(frequency)), frequency))] = np.arange(len(frequency))
+    rank[np.argsort(frequency, kind="stable")] = np.arange(len(frequency))
     sizes = np.diff(counts.indptr)
     rows = np.repeat(np.arange(counts.shape[0]), sizes)
     order = np.lexsort((rank[counts.indices], rows))
