@@ -3,10 +3,13 @@ import json
 import pytest
 
 import evaluate_sft_fast_robust as evaluation
+from tests.canned import canned_rows, gold_rows
 from utils.baselines import best_span, lexical
-from utils.completions import gold_completion, render_completion
-from utils.errors import DataError
-from utils.jsonl import read_json, write_jsonl
+from utils.completions import render_completion
+from utils.errors import DataError, UsageError
+from utils.jsonl import read_json, read_jsonl, write_json, write_jsonl
+from utils.predictions import PredictionLog
+from utils.results import score_rows
 from utils.text import REFUSAL
 
 
@@ -15,10 +18,6 @@ def home(data_home, tmp_path, monkeypatch):
     monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
     (tmp_path / "data").symlink_to(data_home / "data")
     return tmp_path
-
-
-def gold_rows(samples, model="sft"):
-    return [{"id": s["id"], "model": model, "completion": gold_completion(s, list(range(len(s["evidence_chunks"]))))} for s in samples]
 
 
 @pytest.fixture
@@ -72,21 +71,21 @@ def test_predictions_must_cover_every_sample_once(home, test_samples):
 def test_shown_numbers_are_mapped_back_to_chunk_ids(sample):
     # Chunks 2 and 3 were shown as 0 and 1: citing 0 means chunk 2, citing 2 means nothing.
     rows = [{"id": sample["id"], "model": "sft", "completion": render_completion("Warsaw", [0], 0.9), "shown": [2, 3]}]
-    terms, parsed = evaluation.score_rows(rows, [sample], None)
+    terms, parsed = score_rows(rows, [sample])
     assert parsed[0].citations == [2] and terms[0]["citation_correctness"] == 1.0
     rows[0]["completion"] = render_completion("Warsaw", [2], 0.9)
-    terms, parsed = evaluation.score_rows(rows, [sample], None)
+    terms, parsed = score_rows(rows, [sample])
     assert parsed[0].citations == [-1] and terms[0]["citation_correctness"] == 0.0 and terms[0]["valid"] == 0.0
 
 
 def test_a_rerun_goes_on_after_the_last_whole_prediction(tmp_path):
-    log = evaluation.PredictionLog(tmp_path / "p.jsonl", {"a": 1})
+    log = PredictionLog(tmp_path / "p.jsonl", {"a": 1})
     log.add([{"id": "1", "model": "sft", "completion": "x"}])
     with open(log.partial, "a") as handle:
         handle.write('{"id": "2", "mod')
-    again = evaluation.PredictionLog(tmp_path / "p.jsonl", {"a": 1})
+    again = PredictionLog(tmp_path / "p.jsonl", {"a": 1})
     assert again.done("sft") == {"1"}
-    assert evaluation.PredictionLog(tmp_path / "p.jsonl", {"a": 2}).done("sft") == set()
+    assert PredictionLog(tmp_path / "p.jsonl", {"a": 2}).done("sft") == set()
 
 
 def test_the_lexical_baseline_answers_from_the_best_chunk_and_can_refuse(sample):
