@@ -28,7 +28,7 @@ from utils.jsonl import read_json, write_json, write_jsonl
 from utils.models import ATTENTION_FLAGS, adapter_base, check_adapter_dir, load_model, load_tokenizer, merge_for_speed, model_revision
 from utils.plan import count_rows, estimate, warn_missing_model
 from utils.plots import plot_calibration
-from utils.predictions import PredictionLog, count_gold_cut, predictions_path, read_predictions
+from utils.predictions import PredictionLog, count_gold_cut, predictions_path, prompt_settings, read_predictions
 from utils.result_tables import results_text
 from utils.results import baseline_predictions, describe_rows, measure_selection, score_all
 from utils.runs import describe_run, format_drops, format_seconds, hash_inputs
@@ -133,15 +133,11 @@ def generate_predictions(args: argparse.Namespace, samples: list[dict], log_path
 
 
 def checkpoint_settings(args: argparse.Namespace) -> dict:
-    """Template and prompt limit: from the flags, else the checkpoint's run.json, else the defaults."""
-    checkpoint = check_adapter_dir(args.model_path)
-    manifest = Path(checkpoint) / "run.json"
-    run = read_json(manifest) if manifest.is_file() else {}
-    settings = {"model_dir": checkpoint, "template": args.template or run.get("template", "default"), "max_prompt_tokens": run.get("max_prompt_tokens", 4096)}
+    """Everything that decides the completions; predictions made with other settings are not gone on from."""
+    settings = prompt_settings(check_adapter_dir(args.model_path), args.template)
     flags = ("base_model", "compare_baseline", "baseline_fewshot", "baseline_closed_book", "baseline_gold_only", "max_new_tokens", "attn_impl", "limit",
              "temperature", "seed")  # fmt: skip
-    settings |= {flag: getattr(args, flag) for flag in flags}
-    return settings | {"template_text": load_template("sft", settings["template"]), "checkpoint_hashes": hash_inputs([Path(checkpoint)])}
+    return settings | {flag: getattr(args, flag) for flag in flags} | {"template_text": load_template("sft", settings["template"])}
 
 
 def read_calibration(model_path: str | None) -> dict | None:

@@ -3,11 +3,11 @@ import json
 import pytest
 
 import evaluate_sft_fast_robust as evaluation
-from tests.canned import canned_rows, gold_rows
+from tests.canned import gold_rows
 from utils.baselines import best_span, lexical
 from utils.completions import render_completion
-from utils.errors import DataError, UsageError
-from utils.jsonl import read_json, read_jsonl, write_json, write_jsonl
+from utils.errors import DataError
+from utils.jsonl import read_json, write_jsonl
 from utils.predictions import PredictionLog
 from utils.results import score_rows
 from utils.text import REFUSAL

@@ -1,28 +1,18 @@
 """The samples of an evaluation as HTML: evidence with gold support, citations and answers marked. Whatever a model or a source wrote is escaped."""
 
-import re
 from html import escape
 
 from utils.metrics import outcome
-from utils.text import tokenize
+from utils.text import answer_pattern, tokenize
 
 _GOOD = {"right answer", "right refusal"}
 # Chunks that are neither support nor cited are cut to so many characters, the first that lets the page fit.
 _CUTS = (100_000, 300, 120, 0)
 
 
-def _pattern(answers: list[str]) -> re.Pattern | None:
-    """Answers as word sequences, whatever stands between their words; the longest first."""
-    words = sorted({tuple(re.findall(r"\w+", answer)) for answer in answers} - {()}, key=len, reverse=True)
-    if not words:
-        return None
-    sequences = (r"\W+".join(map(re.escape, sequence)) for sequence in words)
-    return re.compile(rf"(?<!\w)(?:{'|'.join(sequences)})(?!\w)", re.IGNORECASE)
-
-
 def mark_answers(text: str, accepted: list[str], given: list[str]) -> str:
     """Escaped text with accepted answers in <mark> and other answers that a model gave in <mark class="w">."""
-    accepted_pattern, pattern = _pattern(accepted), _pattern([*accepted, *given])
+    accepted_pattern, pattern = answer_pattern(accepted), answer_pattern([*accepted, *given])
     if pattern is None:
         return escape(text)
     pieces, end = [], 0

@@ -89,6 +89,18 @@ def paired_deltas(rows: list[dict], other_rows: list[dict], groups: list[str], s
     return {**as_numbers(deltas), "ci95": intervals}
 
 
+def mean_with_interval(values: list[bool | float], groups: list[str], seed: int) -> tuple[float | None, list[float] | None]:
+    """(mean, its 95% interval) of one number a sample."""
+    if not values:
+        return None, None
+    index, n_groups = group_index(groups)
+    if n_groups < MIN_GROUPS:
+        return float(np.mean(values)), None
+    columns = np.stack([np.bincount(index, weights=values, minlength=n_groups), np.bincount(index, minlength=n_groups)], axis=1)
+    drawn = (draw_counts(n_groups, seed) @ columns.astype(np.float32)).astype(float)
+    return float(np.mean(values)), percentile_interval(drawn[:, 0] / drawn[:, 1])
+
+
 def holds_zero(interval: list[float] | None) -> bool:
     """True when a difference cannot be told from none: its interval holds 0, or there is no interval."""
     return interval is None or interval[0] <= 0 <= interval[1]

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from utils.errors import DataError
-from utils.jsonl import append_jsonl, read_appended, read_jsonl, sha256_value, write_jsonl
+from utils.jsonl import append_jsonl, read_appended, read_json, read_jsonl, sha256_value, write_jsonl
+from utils.runs import hash_inputs
 
 
 class PredictionLog:
@@ -26,9 +27,22 @@ class PredictionLog:
         append_jsonl(self.partial, rows)
         self.rows += rows
 
-    def finish(self) -> None:
-        write_jsonl(self.path, self.rows)
+    def finish(self, rows: list[dict] | None = None) -> None:
+        """Write the file whole: the rows so far, or these in their place."""
+        write_jsonl(self.path, self.rows if rows is None else rows)
         self.partial.unlink()
+
+
+def prompt_settings(model_dir: str, template: str | None, max_prompt_tokens: int | None = None) -> dict:
+    """What decides a checkpoint's prompts: template and length limit, as given, else of its run.json, else the defaults; and its files' hashes."""
+    manifest = Path(model_dir) / "run.json"
+    run = read_json(manifest) if manifest.is_file() else {}
+    return {
+        "model_dir": model_dir,
+        "template": template or run.get("template", "default"),
+        "max_prompt_tokens": max_prompt_tokens or run.get("max_prompt_tokens", 4096),
+        "checkpoint_hashes": hash_inputs([Path(model_dir)]),
+    }
 
 
 def predictions_path(output: Path) -> Path:

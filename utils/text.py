@@ -52,6 +52,13 @@ def holds_words(words: str, needles: list[str]) -> bool:
     return any(needle in words for needle in needles if needle.strip())
 
 
+def answer_pattern(answers: list[str]) -> re.Pattern | None:
+    """Finds answers in running text as word sequences, whatever stands between their words, the longest first; None without any word."""
+    words = sorted({tuple(re.findall(r"\w+", answer)) for answer in answers} - {()}, key=len, reverse=True)
+    sequences = [r"\W+".join(map(re.escape, sequence)) for sequence in words]
+    return re.compile(rf"(?<!\w)(?:{'|'.join(sequences)})(?!\w)", re.IGNORECASE) if words else None
+
+
 def usable_aliases(answers: list[str]) -> list[str]:
     """The canonical answer first, then distinct aliases of at least 3 characters that are not all stop-words."""
     kept, seen = [], set()
