@@ -76,8 +76,7 @@ def score_level(suite: Suite, samples: list[dict], rows: list[dict], seed: int) 
     """Figures of one level with intervals, and the terms that differences come from."""
     terms, parsed = score_rows(rows, samples)
     groups = [sample["group"] for sample in samples]
-    found = with_intervals(terms, groups, seed)
-    level = {"n": len(samples), **{name: found[name] for name in METRICS}, "ci95": {name: found["ci95"][name] for name in METRICS}}
+    level = {"n": len(samples), **with_intervals(terms, groups, seed, METRICS)}
     for name, measure in suite.extra.items():
         values = [(measure(sample, p), sample["group"]) for sample, p in zip(samples, parsed)]
         known = [(float(value), group) for value, group in values if value is not None]

@@ -1,6 +1,7 @@
 """95% intervals by bootstrap over groups: for metrics that are functions of summed terms, and for the figures of confidence."""
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -22,7 +23,8 @@ def group_index(groups: list[str]) -> tuple[np.ndarray, int]:
 def group_sums(rows: list[dict[str, float]], groups: list[str]) -> dict[str, np.ndarray]:
     """Terms summed by group: name -> (n_groups,)."""
     index, n_groups = group_index(groups)
-    return {term: np.bincount(index, weights=[row[term] for row in rows], minlength=n_groups) for term in rows[0]}
+    values = np.array([list(row.values()) for row in rows])  # (n_rows, n_terms): score_sample names its terms in one order
+    return {term: np.bincount(index, weights=values[:, column], minlength=n_groups) for column, term in enumerate(rows[0])}
 
 
 def total(sums: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -62,18 +64,16 @@ def as_numbers(rates: dict[str, np.ndarray]) -> dict[str, float | None]:
     return {name: None if np.isnan(value) else float(value) for name, value in rates.items()}
 
 
-def summarise(drawn: dict[str, np.ndarray]) -> dict:
-    """`ci95` of resampled metrics and how many resamples lacked a needed class."""
-    skipped = {name: int(np.isnan(values).sum()) for name, values in drawn.items()}
-    return {"ci95": {name: percentile_interval(values) for name, values in drawn.items()}, "ci95_skipped": {k: v for k, v in skipped.items() if v}}
-
-
-def with_intervals(rows: list[dict[str, float]], groups: list[str], seed: int) -> dict:
-    """All rates of scored samples, with `ci95` and `ci95_skipped`."""
+def with_intervals(rows: list[dict[str, float]], groups: list[str], seed: int, names: Sequence[str] | None = None) -> dict:
+    """The rates of scored samples (all, or these), with `ci95` and in `ci95_skipped` how many resamples lacked a needed class."""
     sums = group_sums(rows, groups)
     metrics = as_numbers(rates_from_sums(total(sums)))
+    metrics = {name: metrics[name] for name in names or metrics}
     drawn = resample(sums, seed)
-    return metrics | (summarise(drawn) if drawn else {"ci95": dict.fromkeys(metrics), "ci95_skipped": {}})
+    if drawn is None:
+        return {**metrics, "ci95": dict.fromkeys(metrics), "ci95_skipped": {}}
+    skipped = {name: int(np.isnan(drawn[name]).sum()) for name in metrics}
+    return {**metrics, "ci95": {name: percentile_interval(drawn[name]) for name in metrics}, "ci95_skipped": {k: v for k, v in skipped.items() if v}}
 
 
 def paired_deltas(rows: list[dict], other_rows: list[dict], groups: list[str], seed: int) -> dict:

@@ -1,5 +1,6 @@
 """Text as this project counts it: tokens, sentences, chunks, and whether a text holds an answer."""
 
+import functools
 import re
 import string
 import unicodedata
@@ -12,12 +13,14 @@ STOP_WORDS = frozenset(
     "may me my of on or our she should so such than that the their them then there these they this those to was we were what when "
     "where which who whom whose why will with would you your".split()
 )
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ABBREVIATIONS = frozenset("mr mrs ms dr prof st mt sr jr vs no vol fig inc ltd co gen col lt sgt rev hon u.s u.k e.g i.e c ca approx".split())
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def normalize_answer(text: str) -> str:
     """SQuAD normalisation: lower case, no ASCII punctuation, no articles, single spaces (Rajpurkar et al., 2016)."""
-    text = "".join(ch for ch in text.lower() if ch not in set(string.punctuation))
+    text = text.lower().translate(_NO_PUNCTUATION)
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
 
