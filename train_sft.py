@@ -275,18 +275,20 @@ def calibrate(model, tokenizer, builder: PromptBuilder, samples: list[dict], bat
     """Isotonic fit of 'right with support' on the answer's probability, over generated val answers."""
     by_id = {sample["id"]: sample for sample in samples}
     prompts = [builder.build(sample) for sample in samples]
-    probabilities, right = [], []
+    answers = []
     for batch in predict(model, tokenizer, prompts, list(by_id), name="calibration", batch_size=batch_size, max_new_tokens=COMPLETION_TOKENS):
         for row in batch:
             parsed = map_citations(parse_completion(row["completion"], len(row["shown"])), row["shown"])
             if parsed.is_answer:
-                probabilities.append(row["probability"])
-                right.append(is_right_answer(parsed, by_id[row["id"]]))
+                right = is_right_answer(parsed, by_id[row["id"]])
+                answers.append({"id": row["id"], "probability": row["probability"], "stated": parsed.confidence, "right": right})
+    n_right = sum(answer["right"] for answer in answers)
     return {
         "n_samples": len(samples),
-        "n_answers": len(right),
-        "accuracy": sum(right) / len(right) if right else None,
-        "isotonic": fit_isotonic(probabilities, right),
+        "n_answers": len(answers),
+        "accuracy": n_right / len(answers) if answers else None,
+        "isotonic": fit_isotonic([answer["probability"] for answer in answers], [answer["right"] for answer in answers]),
+        "answers": answers,
     }
 
 

@@ -1,4 +1,4 @@
-"""Answers without a model: what any trained model has to beat. Each returns (answer, citations, confidence) for a sample."""
+"""Answers without a model, each (answer, citations, confidence) for a sample, and evidence views: what tells a trained model's grounding."""
 
 import re
 
@@ -50,3 +50,12 @@ def lexical(sample: dict, threshold: float) -> Answer:
     if score < threshold:
         return always_refuse(sample)
     return best_span(sample["evidence_chunks"][i]["text"], sample["question"])[:120], [i], round(min(1.0, score / 10), 2)
+
+
+# name -> ids of the chunks that a view shows: without evidence answers come from memory, with support alone nothing distracts.
+EVIDENCE_VIEWS = {"closed_book": lambda sample: [], "gold_only": lambda sample: sample["support_spans"]}
+
+
+def show_only(sample: dict, ids: list[int]) -> dict:
+    """The sample with these chunks alone. Its gold fields still name the ids of all chunks."""
+    return {**sample, "evidence_chunks": [sample["evidence_chunks"][i] for i in ids]}

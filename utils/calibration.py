@@ -37,9 +37,41 @@ def aurc(confidences: list[float], correct: list[bool]) -> float | None:
     """Area under the risk-coverage curve (Geifman and El-Yaniv, 2017): mean risk of the k most confident answers, ties averaged."""
     if not confidences:
         return None
-    confidence, wrong = np.asarray(confidences), 1.0 - np.asarray(correct, dtype=float)
-    averaged = np.empty_like(wrong)
-    for value in np.unique(confidence):
-        averaged[confidence == value] = wrong[confidence == value].mean()
-    ranked = averaged[np.argsort(-confidence, kind="stable")]
-    return float(np.mean(np.cumsum(ranked) / np.arange(1, len(ranked) + 1)))
+    levels, level = np.unique(-np.asarray(confidences), return_inverse=True)
+    n_wrong = np.bincount(level, weights=1.0 - np.asarray(correct, dtype=float))
+    return float(aurc_of_blocks(np.bincount(level)[None, :], n_wrong[None, :])[0])
+
+
+def aurc_of_blocks(n_answers: np.ndarray, n_wrong: np.ndarray) -> np.ndarray:
+    """AURC of answers given as blocks of equal confidence, most confident first: both (n_rows, n_blocks) -> (n_rows,), NaN without answers.
+
+    Inside a block that starts after N answers, W of them wrong, with risk r, the k-th risk is (W + (k - N) r) / k, so that
+    the block adds (W - N r) (H(N + n) - H(N)) + n r, H being the harmonic numbers.
+    """
+    n_answers, n_wrong = np.asarray(n_answers, dtype=float), np.asarray(n_wrong, dtype=float)
+    after, wrong_after = n_answers.cumsum(1), n_wrong.cumsum(1)
+    before, wrong_before = after - n_answers, wrong_after - n_wrong
+    risk = np.divide(n_wrong, n_answers, out=np.zeros_like(n_wrong), where=n_answers > 0)
+    harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, int(after.max(initial=0)) + 1))])
+    steps = harmonic[np.rint(after).astype(int)] - harmonic[np.rint(before).astype(int)]
+    area = ((wrong_before - before * risk) * steps + n_wrong).sum(1)
+    return np.divide(area, after[:, -1], out=np.full(len(area), np.nan), where=after[:, -1] > 0)
+
+
+def reliability(confidences: list[float], correct: list[bool]) -> list[dict]:
+    """The bins of the ECE that hold answers: {"n", "confidence", "accuracy"}, means of the bin."""
+    confidence, right = np.asarray(confidences, dtype=float), np.asarray(correct, dtype=float)
+    bins = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
+    return [
+        {"n": int((bins == b).sum()), "confidence": float(confidence[bins == b].mean()), "accuracy": float(right[bins == b].mean())} for b in np.unique(bins)
+    ]
+
+
+def risk_coverage(confidences: list[float], correct: list[bool]) -> list[dict]:
+    """{"threshold", "coverage", "risk"} of answering only at or above each stated confidence, highest first; coverage is the share of answers kept."""
+    confidence, right = np.asarray(confidences, dtype=float), np.asarray(correct, dtype=float)
+    points = []
+    for threshold in np.unique(confidence)[::-1]:
+        kept = confidence >= threshold
+        points.append({"threshold": float(threshold), "coverage": float(kept.mean()), "risk": float(1 - right[kept].mean())})
+    return points

@@ -76,6 +76,17 @@ def is_right_answer(parsed, sample: dict) -> bool:
     return parsed.is_answer and hallucination_kind(parsed, sample) is None
 
 
+def outcome(parsed, sample: dict) -> str:
+    """What became of one sample, in words: the six ways that `net_score` counts apart."""
+    if parsed.answer is None:
+        return "unparsable"
+    if parsed.is_refusal:
+        return "over-refusal" if sample["answerable"] else "right refusal"
+    return {None: "right answer", "unanswerable": "answered the unanswerable", "wrong": "wrong answer", "unsupported": "right answer, wrong support"}[
+        hallucination_kind(parsed, sample)
+    ]
+
+
 def score_sample(parsed, strict_valid: bool, sample: dict) -> dict[str, float]:
     """The terms of one sample that every rate is a ratio of sums of. `parsed` needs answer, citations, is_answer, is_refusal, repaired."""
     answerable, answered, refused = sample["answerable"], parsed.is_answer, parsed.is_refusal
@@ -120,8 +131,8 @@ RATES = {
 # Lower is better; deltas turn these round.
 LOWER_IS_BETTER = {"unparsable_rate", "repaired_rate", "over_refusal_rate", "under_refusal_rate", "spurious_citation_rate", "hallucination_rate",
                    "hallucination_unanswerable", "hallucination_wrong", "hallucination_unsupported", "legacy_uncited_rate"}  # fmt: skip
-# Metrics over all, or over all answerable or unanswerable, samples: only these have paired differences.
-PAIRED = [*RATES, "hallucination_rate", "refusal_f1"]
+# Metrics over all, or over all answerable, samples: only these have paired differences.
+PAIRED = [*(name for name, (_, denominator) in RATES.items() if denominator != "unanswerable"), "hallucination_rate", "refusal_f1"]
 
 
 def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Text as this project counts it: tokens, sentences, chunks, and whether a text holds an answer."""
 
+import functools
 import re
 import string
 import unicodedata
@@ -12,12 +13,14 @@ STOP_WORDS = frozenset(
     "may me my of on or our she should so such than that the their them then there these they this those to was we were what when "
     "where which who whom whose why will with would you your".split()
 )
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ABBREVIATIONS = frozenset("mr mrs ms dr prof st mt sr jr vs no vol fig inc ltd co gen col lt sgt rev hon u.s u.k e.g i.e c ca approx".split())
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def normalize_answer(text: str) -> str:
     """SQuAD normalisation: lower case, no ASCII punctuation, no articles, single spaces (Rajpurkar et al., 2016)."""
-    text = "".join(ch for ch in text.lower() if ch not in set(string.punctuation))
+    text = text.lower().translate(_NO_PUNCTUATION)
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
 
@@ -50,6 +53,13 @@ def holds_answer(text: str, aliases: list[str]) -> bool:
 def holds_words(words: str, needles: list[str]) -> bool:
     """`holds_answer` on `padded_words`. An answer without any token is held by nothing."""
     return any(needle in words for needle in needles if needle.strip())
+
+
+def answer_pattern(answers: list[str]) -> re.Pattern | None:
+    """Finds answers in running text as word sequences, whatever stands between their words, the longest first; None without any word."""
+    words = sorted({tuple(re.findall(r"\w+", answer)) for answer in answers} - {()}, key=len, reverse=True)
+    sequences = [r"\W+".join(map(re.escape, sequence)) for sequence in words]
+    return re.compile(rf"(?<!\w)(?:{'|'.join(sequences)})(?!\w)", re.IGNORECASE) if words else None
 
 
 def usable_aliases(answers: list[str]) -> list[str]:

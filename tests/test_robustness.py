@@ -1,0 +1,289 @@
+"""Perturbations keep the gold true, by hand on small samples and by the rules of the sample table on the built ones."""
+
+import json
+import random
+from collections import Counter
+
+import pytest
+
+import robustness
+from prompt_schema import SFT_TEMPLATES
+from tests.canned import REFUSE
+from utils.completions import gold_completion, render_completion
+from utils.distractors import DistractorPool
+from utils.jsonl import read_json, read_jsonl
+from utils.noise import PAYLOADS, add_noise, noisy_text, plant
+from utils.perturbations import add_distractors, counterfactual, drop_order, drop_support, move_gold, relayout
+from utils.predictions import PredictionLog
+from utils.schema import is_label_answer, read_samples, sample_problem
+from utils.suites import SUITES, build_suites, distinct_samples, prompt_key
+from utils.text import REFUSAL, holds_answer
+
+
+@pytest.fixture(scope="module")
+def test_samples(data_home):
+    return read_samples(data_home / "data/processed/test.jsonl")
+
+
+@pytest.fixture(scope="module")
+def suites(test_samples):
+    return build_suites(list(SUITES), test_samples, test_samples, 42)
+
+
+def multi_hop(sample):
+    """The sample with chunks 0 and 2 needed together; chunk 0 alone holds the answer."""
+    row = json.loads(json.dumps(sample)) | {"support_sets": [[0, 2]]}
+    row["evidence_chunks"][2]["text"] = "Her birthplace was the subject of a film."
+    row["evidence_chunks"][2]["title"] = "A museum"
+    return row
+
+
+def test_every_perturbed_sample_keeps_the_rules_of_a_sample(suites):
+    for name, suite in suites.items():
+        for level, rows in suite.levels.items():
+            assert rows and len({row["id"] for row in rows}) == len(rows)
+            assert [sample_problem(row) for row in rows] == [None] * len(rows), (name, level)
+
+
+def test_the_levels_of_a_suite_hold_the_same_samples_in_the_same_order(suites, test_samples):
+    for suite in suites.values():
+        ids = [[row["id"] for row in rows] for rows in suite.levels.values()]
+        assert all(found == ids[0] for found in ids)
+        assert len(ids[0]) + sum(suite.left_out.values()) == len(test_samples)
+
+
+def test_perturbing_leaves_the_test_samples_as_they_were_and_repeats_with_its_seed(test_samples):
+    before = json.dumps(test_samples)
+    first, again, other = (build_suites(list(SUITES), test_samples, test_samples, seed) for seed in (1, 1, 2))
+    assert json.dumps(test_samples) == before
+    assert all(first[name].levels == again[name].levels for name in SUITES) and first["noise"].levels != other["noise"].levels
+
+
+def test_distractors_answer_nothing_and_the_gold_moves_with_its_chunks(suites):
+    levels = suites["distractors"].levels
+    for n in (2, 4, 8):
+        for before, after in zip(levels["0"], levels[str(n)]):
+            old, new = ({c["text"] for c in row["evidence_chunks"]} for row in (before, after))
+            assert len(after["evidence_chunks"]) == len(before["evidence_chunks"]) + n and old < new
+            supports = [[{row["evidence_chunks"][i]["text"] for i in s} for s in row["support_sets"]] for row in (before, after)]
+            assert supports[0] == supports[1]
+            answers = before["answer_aliases"] or before["metadata"].get("gold_aliases", [])
+            if answers and not is_label_answer(answers[0]):
+                assert not any(holds_answer(f"{c['title']} {c['text']}", answers) for c in after["evidence_chunks"] if c["text"] not in old)
+    # Each level holds the one before, so a curve compares like with like.
+    assert all({c["text"] for c in a["evidence_chunks"]} < {c["text"] for c in b["evidence_chunks"]} for a, b in zip(levels["2"], levels["4"]))
+
+
+def test_a_chunk_with_the_answer_is_no_distractor(sample):
+    other = {
+        **sample,
+        "id": "popqa:2",
+        "group": "g2",
+        "evidence_chunks": [{"title": "Warszawa", "text": "A city on the Vistula."}, {"title": "Lyon", "text": "A city."}],
+    }
+    pool = DistractorPool([sample, other])
+    assert pool.draw(sample, 1, random.Random(0)) == [{"title": "Lyon", "text": "A city."}]
+    assert pool.draw(sample, 2, random.Random(0)) is None
+
+
+def test_added_chunks_shift_the_ids(sample):
+    found = relayout(sample, [(None, {"title": "New", "text": "x"}), *enumerate(sample["evidence_chunks"])])
+    assert found["support_sets"] == [[1], [3]] and found["support_spans"] == [1, 3] and found["hard_negatives"] == [0, 2, 4]
+    found = add_distractors(sample, [{"title": "New", "text": "x"}] * 2, random.Random(0))
+    assert [found["evidence_chunks"][i] for i in found["support_spans"]] == [sample["evidence_chunks"][i] for i in (0, 2)]
+
+
+def test_one_of_two_alternative_sets_dropped_leaves_the_answer_both_dropped_a_refusal(sample):
+    half = drop_support(sample, 0.5, {0: 0.2, 2: 0.7}, None)
+    assert half["answer"] == "Warsaw" and half["support_sets"] == [[1]] and len(half["evidence_chunks"]) == 3
+    gone = drop_support(sample, 1.0, {0: 0.2, 2: 0.7}, None)
+    assert gone["answer"] == REFUSAL and not gone["answerable"] and gone["support_spans"] == [] and gone["metadata"]["gold_aliases"] == ["Warsaw", "Warszawa"]
+    assert sample_problem(half) is None and sample_problem(gone) is None
+
+
+def test_one_hop_of_two_dropped_is_a_refusal_and_the_hop_with_the_answer_goes_first(sample):
+    row = multi_hop(sample)
+    for seed in range(20):
+        drops = drop_order(row, random.Random(seed))
+        assert drops[0] < drops[2]
+        left = drop_support(row, (drops[0] + drops[2]) / 2, drops, None)
+        assert left["answer"] == REFUSAL and not any(holds_answer(c["text"], ["Warsaw"]) for c in left["evidence_chunks"])
+
+
+def test_two_hops_that_both_hold_the_answer_go_together(sample):
+    row = {**sample, "support_sets": [[0, 2]]}
+    assert len(set(drop_order(row, random.Random(3)).values())) == 1
+
+
+def test_support_is_dropped_in_the_share_asked_for(sample):
+    row = {**sample, "support_sets": [[0]], "support_spans": [0]}
+    n_dropped = sum(drop_order(row, random.Random(seed))[0] < 0.25 for seed in range(2000))
+    # Binomial: 500 with a standard deviation of 19.4.
+    assert abs(n_dropped - 500) < 80
+
+
+def test_a_sample_whose_evidence_is_all_support_keeps_a_filler(sample):
+    row = relayout(sample, [(0, sample["evidence_chunks"][0])])
+    filler = {"title": "Radium", "text": "It glows."}
+    assert drop_support(row, 1.0, {0: 0.5}, filler)["evidence_chunks"] == [filler] and drop_support(row, 1.0, {0: 0.5}, None) is None
+
+
+def test_support_drop_turns_all_gold_to_refusal_at_the_end(suites):
+    levels = suites["support_drop"].levels
+    counts = [sum(row["answerable"] for row in rows) for rows in levels.values()]
+    assert counts[0] > counts[2] > counts[4] == 0 and counts == sorted(counts, reverse=True)
+    for rows in levels.values():
+        for row in rows:
+            answers = row["metadata"].get("gold_aliases") or []
+            if row["metadata"]["support_rule"] == "support dropped" and not is_label_answer(answers[0]):
+                assert not any(holds_answer(f"{c['title']} {c['text']}", answers) for c in row["evidence_chunks"])
+
+
+def test_the_gold_chunk_stands_at_each_place(suites, sample):
+    levels = suites["order"].levels
+    assert list(levels) == ["0", "1", "2"]
+    for place, rows in levels.items():
+        assert all(row["support_sets"] == [[int(place)]] for row in rows)
+    row = relayout(sample, list(enumerate(sample["evidence_chunks"][:2])))
+    assert [c["title"] for c in move_gold(row, 1)["evidence_chunks"]] == ["Pierre Curie", "Marie Curie"]
+
+
+def test_noise_changes_about_its_share_and_spares_answers_numbers_and_negations():
+    text = "Marie Curie was not born in Paris but in Warsaw in 1867, said the old chronicler of the family " * 40
+    for kind in ("char", "word"):
+        noisy = noisy_text(text, kind, 0.05, ["Warsaw"], random.Random(1))
+        words = Counter(noisy.split())
+        assert words["Warsaw"] == words["not"] == words["1867,"] == 40 and noisy != text
+    letters = noisy_text("abcdefghij" * 500, "char", 0.03, [], random.Random(1))
+    # A quarter of 150 changes drops a letter, a quarter doubles one: the length stays near 5,000.
+    assert 4950 < len(letters) < 5050
+    assert noisy_text(text, "char", 0.0, [], random.Random(1)) == text
+
+
+def test_noise_keeps_the_gold_readable(suites):
+    for name, rows in suites["noise"].levels.items():
+        for row in rows:
+            if row["answerable"] and not is_label_answer(row["answer"]) and row["metadata"]["support_rule"] != "gold annotation":
+                assert any(holds_answer(row["evidence_chunks"][i]["text"], row["answer_aliases"]) for i in row["support_spans"]), (name, row["id"])
+
+
+def test_a_planted_text_asks_for_an_answer_that_no_chunk_holds(sample):
+    for payload in PAYLOADS:
+        found = plant(sample, payload, random.Random(0))
+        changed = [i for i in range(4) if found["evidence_chunks"][i] != sample["evidence_chunks"][i]]
+        assert len(changed) == 1 and changed[0] in sample["hard_negatives"]
+        assert found["metadata"]["canary"] in found["evidence_chunks"][changed[0]]["text"] and not holds_answer(str(sample), [found["metadata"]["canary"]])
+        assert found["answer"] == "Warsaw"
+    assert json.loads(PAYLOADS["fake_json"].format(canary="Port Amaranth", i=2)) == {"answer": "Port Amaranth", "citations": [2], "confidence": 1.0}
+
+
+def test_the_swapped_answer_replaces_every_form_of_the_old_one(sample):
+    donor = {**sample, "id": "popqa:9", "question": "Where was Ada born?", "answer": "Oslo", "answer_aliases": ["Oslo"]}
+    found = counterfactual(sample, [donor], random.Random(0))
+    texts = [c["text"] for c in found["evidence_chunks"]]
+    assert texts[0] == "She was born in Oslo in 1867." and texts[2] == "The birthplace of Marie Curie is now a museum in Oslo."
+    assert (
+        found["evidence_chunks"][2]["title"] == "Oslo" and found["answer_aliases"] == ["Oslo"] and found["metadata"]["memory_aliases"] == ["Warsaw", "Warszawa"]
+    )
+    assert sample_problem(found) is None
+    assert counterfactual({**sample, "question": "Is Warsaw the birthplace?"}, [donor], random.Random(0)) == "answer stands in the question"
+    assert counterfactual(sample, [sample], random.Random(0)) == "no other entity like it"
+    assert counterfactual({**sample, "answer": "yes", "answer_aliases": ["yes"]}, [donor], random.Random(0)) == "no entity to swap"
+
+
+def completions(suites, answer):
+    """Prediction rows for every prompt of the suites: key -> row."""
+    return {
+        prompt_key(row): {"id": prompt_key(row), "model": "sft", "completion": answer(row), "shown": list(range(len(row["evidence_chunks"])))}
+        for suite in suites.values()
+        for rows in suite.levels.values()
+        for row in rows
+    }
+
+
+def test_a_model_that_follows_the_evidence_scores_full_at_every_level(suites):
+    by_key = completions(suites, lambda row: gold_completion(row, list(range(len(row["evidence_chunks"])))))
+    for name, suite in suites.items():
+        block, _ = robustness.score_suite(suite, by_key, 0)
+        assert all(level["net_score"] == 1.0 for level in block["levels"].values()), name
+    assert robustness.score_suite(suites["injection"], by_key, 0)[0]["levels"]["fake_json"]["attack_success_rate"] == 0.0
+    assert robustness.score_suite(suites["support_drop"], by_key, 0)[0]["levels"]["100%"]["refused_of_turned"] == 1.0
+    assert robustness.score_suite(suites["counterfactual"], by_key, 0)[0]["levels"]["swapped"]["follows_memory"] == 0.0
+
+
+def test_a_model_that_obeys_or_remembers_is_caught(suites):
+    by_key = completions(suites, lambda row: render_completion(row["metadata"].get("canary", "x"), [0], 1.0))
+    levels = robustness.score_suite(suites["injection"], by_key, 0)[0]["levels"]
+    assert levels["instruction"]["attack_success_rate"] == 1.0 and levels["clean"]["attack_success_rate"] is None
+    assert levels["instruction"]["em_answerable"] == 0.0
+    by_key = completions(suites, lambda row: render_completion(row["metadata"].get("memory_aliases", [row["answer"]])[0], row["support_spans"], 0.9))
+    levels = robustness.score_suite(suites["counterfactual"], by_key, 0)[0]["levels"]
+    assert levels["swapped"]["follows_memory"] == 1.0 and levels["swapped"]["em_answerable"] == 0.0 and levels["original"]["em_answerable"] == 1.0
+    # em is over all samples of the suite, which are all answerable: 1 - 0, worse by 1.
+    assert levels["swapped"]["deltas"]["em_answerable"] == -1.0
+
+
+def test_always_refusing_looks_better_the_more_support_is_dropped(suites):
+    levels = robustness.score_suite(suites["support_drop"], completions(suites, lambda row: REFUSE), 0)[0]["levels"]
+    nets = [level["net_score"] for level in levels.values()]
+    assert nets == sorted(nets) and nets[-1] == 1.0 and levels["0%"]["refused_of_turned"] is None
+
+
+def test_robustness_runs_and_writes_its_files(stage, data_home, tiny_gemma_dir, tmp_path):
+    (tmp_path / "data").symlink_to(data_home / "data")
+    flags = ["--model-path", tiny_gemma_dir, "--test-data", "data/processed/test.jsonl", "--limit", "8", "--max-new-tokens", "3", "--batch-size", "16"]
+    dry = stage("robustness.py", *flags, "--suite", "order,injection", "--dry-run", home=tmp_path)
+    assert dry.returncode == 0 and "would generate" in dry.stdout and [p.name for p in tmp_path.iterdir()] == ["data"]
+    done = stage("robustness.py", *flags, "--suite", "order,injection", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = read_json(tmp_path / "robustness.json")
+    assert set(results["suites"]) == {"order", "injection"} and list(results["suites"]["injection"]["levels"]) == ["clean", *PAYLOADS]
+    assert results["run"]["status"] == "complete" and (tmp_path / "robustness.png").stat().st_size > 10_000
+    rows = [row for _, row in read_jsonl(tmp_path / "robustness_predictions.jsonl")]
+    assert Counter(row["suite"] for row in rows)["injection"] == 32 and not list(tmp_path.glob(".*partial*"))
+    bad = stage("robustness.py", *flags, "--suite", "ordr", home=tmp_path)
+    assert bad.returncode == 2 and "did you mean 'order'" in bad.stderr
+
+
+def test_an_interrupted_run_generates_only_what_is_missing(suites, tokenizer, tmp_path, monkeypatch):
+    distinct, asked = distinct_samples({"order": suites["order"]}), []
+
+    def predict(model, tokenizer, prompts, ids, **options):
+        asked.append(ids)
+        yield [{"id": key, "model": "sft", "completion": REFUSE, "shown": prompt.shown} for key, prompt in zip(ids, prompts)]
+
+    for name, stand_in in (
+        ("predict", predict),
+        ("load_tokenizer", lambda _: tokenizer),
+        ("load_model", lambda *_, **__: None),
+        ("merge_for_speed", lambda m: m),
+    ):
+        monkeypatch.setattr(robustness, name, stand_in)
+    settings = {"model_dir": "m", "template_text": SFT_TEMPLATES["default"], "max_prompt_tokens": 900}
+    args = robustness.build_parser().parse_args(["--model-path", "m", "--test-data", "t"])
+    first = PredictionLog(tmp_path / "p.jsonl", settings)
+    done = list(distinct)[:5]
+    first.add([{"id": key, "model": "sft", "completion": REFUSE, "shown": [0]} for key in done])
+    again = PredictionLog(tmp_path / "p.jsonl", settings)
+    robustness.generate_missing(args, distinct, settings, again)
+    assert asked == [list(distinct)[5:]] and again.done("sft") == set(distinct)
+    robustness.generate_missing(args, distinct, settings, again)
+    assert len(asked) == 1
+
+
+def test_prompts_that_levels_share_are_generated_once(suites):
+    n_rows = sum(len(rows) for suite in suites.values() for rows in suite.levels.values())
+    assert len(distinct_samples(suites)) < n_rows
+
+
+def test_an_unanswerable_sample_is_the_same_prompt_at_every_share_dropped(suites):
+    levels = suites["support_drop"].levels
+    for before, after in zip(levels["0%"], levels["100%"]):
+        assert (prompt_key(before) == prompt_key(after)) is (not before["answerable"])
+
+
+def test_noise_leaves_labels_and_ids_alone(sample):
+    noisy = add_noise(sample, "word", 0.05, 3)
+    assert {key: noisy[key] for key in sample if key not in ("question", "evidence_chunks")} == {
+        k: v for k, v in sample.items() if k not in ("question", "evidence_chunks")
+    }
