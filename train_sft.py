@@ -11,8 +11,9 @@ train_ids.txt, README.md and run.json.
 import argparse
 import functools
 import math
-import os
 import random
+import shlex
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -20,77 +21,32 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+from peft import PeftModel
 from torch import nn
-from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
+from transformers import PrinterCallback, Trainer, set_seed
 
 from prompt_schema import PromptBuilder, gold_is_shown, load_template, template_hash
-from utils.answering import predict
 from utils.batching import TwinSampler
-from utils.calibration import fit_isotonic
-from utils.checkpoints import RunFiles, numbered_checkpoints
-from utils.completions import gold_completion, map_citations, parse_completion
+from utils.checkpoints import LOSS, RunFiles, is_whole, numbered_checkpoints
+from utils.completions import gold_completion
 from utils.config import home_path, input_path, load_config
-from utils.errors import DataError, StageError, UsageError, run_main
-from utils.fast_lora import speed_up_lora
+from utils.errors import DataError, StageError, run_main
 from utils.generation import expand_cache, last_positions, pad_left, prefix_cache
-from utils.jsonl import write_json, write_text
-from utils.metrics import is_right_answer
-from utils.models import choose_dtype, load_model, load_tokenizer, merge_for_speed, model_revision
+from utils.jsonl import read_json, write_json, write_text
+from utils.merge import merge_checkpoint
+from utils.models import load_tokenizer, merge_for_speed, model_revision
 from utils.plan import count_rows, estimate, warn_missing_model
+from utils.processes import decide, is_main_process, n_processes
 from utils.report import plot_curves, sft_model_card
 from utils.runs import close_run_dir, describe_run, format_drops, format_seconds, hash_inputs, open_run_dir
 from utils.schema import pick_balanced, pick_samples, read_samples, shuffle_chunks
+from utils.sft_config import DEFAULTS, check_config, check_weights
 from utils.tokens import encode_completion
+from utils.trainable import count_steps, load_trainable, training_arguments
+from utils.val_answers import SELECTION_METRICS, answer_samples, calibration, selection_metrics
 
 # Tokens kept free for the completion; 120 characters of answer and the JSON around them take fewer.
 COMPLETION_TOKENS = 96
-DEFAULTS = {
-    "model_name": "google/gemma-2-9b",
-    "output_dir": "checkpoints/sft/model",
-    "load_in_4bit": False,
-    "load_in_8bit": False,
-    "bf16": True,
-    "trust_remote_code": False,
-    "attn_implementation": "auto",
-    "lora": {
-        "r": 16,
-        "alpha": 32,
-        "dropout": 0.05,
-        "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-        "first_layer": 0,
-    },
-    "training": {
-        "per_device_train_batch_size": 1,
-        "per_device_eval_batch_size": 2,
-        "gradient_accumulation_steps": 16,
-        "learning_rate": 2e-4,
-        "num_train_epochs": 1.0,
-        "max_steps": -1,
-        "max_seq_length": 2048,
-        "warmup_ratio": 0.03,
-        "weight_decay": 0.0,
-        "lr_scheduler_type": "cosine",
-        "logging_steps": 10,
-        "eval_steps": 100,
-        "save_steps": 100,
-        "save_total_limit": 2,
-        "gradient_checkpointing": True,
-        "seed": 42,
-    },
-    "data": {
-        "train_path": "data/processed/train.jsonl",
-        "val_path": "data/processed/val.jsonl",
-        "template": "default",
-        "max_samples": None,
-        "max_val_samples": None,
-        "max_calibration_samples": 200,
-        "twin_pairs": "adjacent",
-        "unanswerable_fraction": None,
-        "answerable_first": 0.0,
-        "reshuffle_chunks": True,
-    },
-}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -98,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-c", "--config", required=True, help="YAML config; configs/sft_gemma2.yaml explains every key")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a YAML key, e.g. training.seed=1 (repeatable)")
     parser.add_argument("--resume", action="store_true", help="go on from the newest complete checkpoint; exit 3 when there is none")
+    parser.add_argument("--merge", metavar="DIR", help="write checkpoint-best of this config with its adapter folded in, bf16 safetensors, and stop")
     parser.add_argument("--limit", "--max-samples", type=int, help="train on at most this many samples (overrides data.max_samples)")
     parser.add_argument("--overwrite", action="store_true", help="delete a run made with other settings and start anew")
     parser.add_argument("--dry-run", action="store_true", help="print rows, tokens, time and memory, and write nothing")
@@ -107,8 +64,15 @@ def build_parser() -> argparse.ArgumentParser:
 # --- rows
 
 
-def encode_rows(samples: list[dict], builder: PromptBuilder, tokenizer, max_seq_length: int) -> tuple[list[dict], Counter]:
-    """Rows {"id", "suffix", "completion", "unit", "answerable"} with token ids (the prefix is common), and what was dropped and why."""
+def row_weight(sample: dict, weights: dict[str, float]) -> float:
+    """The factor of a sample's loss: that of its source times that of its answerability, 1 where none is given."""
+    return weights.get(sample["source"], 1.0) * weights.get("answerable" if sample["answerable"] else "unanswerable", 1.0)
+
+
+def encode_rows(
+    samples: list[dict], builder: PromptBuilder, tokenizer, max_seq_length: int, weights: dict[str, float] | None = None
+) -> tuple[list[dict], Counter]:
+    """Rows {"id", "suffix", "completion", "unit", "answerable", "weight"} with token ids (the prefix is common), and what was dropped and why."""
     rows, drops = [], Counter()
     for sample in samples:
         prompt = builder.build(sample)
@@ -120,7 +84,8 @@ def encode_rows(samples: list[dict], builder: PromptBuilder, tokenizer, max_seq_
             drops["completion does not fit max_seq_length"] += 1
             continue
         unit = sample["metadata"].get("twin_of") or sample["id"]
-        rows.append({"id": sample["id"], "suffix": prompt.suffix, "completion": completion, "unit": unit, "answerable": sample["answerable"]})
+        row = {"id": sample["id"], "suffix": prompt.suffix, "completion": completion, "unit": unit, "answerable": sample["answerable"]}
+        rows.append({**row, "weight": row_weight(sample, weights or {})})
     if not rows:
         raise DataError(f"no row with a supervised token is left ({dict(drops)}); raise training.max_seq_length")
     return rows, drops
@@ -140,14 +105,14 @@ def encode_epochs(samples: list[dict], n_epochs: int, seed: int, encode: Callabl
 
 
 def make_collator(pad_id: int):
-    """Rows -> {"input_ids", "attention_mask"} (batch, seq_len), left-padded, and "labels" (batch, n_labels) of the last positions."""
+    """Rows -> {"input_ids", "attention_mask"} (batch, seq_len), left-padded, "labels" (batch, n_labels) of the last positions, "weights" (batch,)."""
 
     def collate(rows: list[dict]) -> dict[str, torch.Tensor]:
         input_ids, mask = pad_left([row["suffix"] + row["completion"] for row in rows], pad_id, "cpu")
         # One more label than tokens of the longest completion: the position before its first token predicts it.
         n_labels = max(len(row["completion"]) for row in rows) + 1
         labels = torch.tensor([[-100] * (n_labels - len(row["completion"])) + row["completion"] for row in rows])
-        return {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
+        return {"input_ids": input_ids, "attention_mask": mask, "labels": labels, "weights": torch.tensor([row["weight"] for row in rows])}
 
     return collate
 
@@ -158,9 +123,9 @@ def make_collator(pad_id: int):
 class SFTTrainer(Trainer):
     """`transformers.Trainer` with the loss of this stage: cross-entropy of the completion tokens, logits computed only where they are needed."""
 
-    def __init__(self, *args, prefix: list[int], share_prefix: bool, data: dict, n_blocks: int = 1, **kwargs):
+    def __init__(self, *args, prefix: list[int], share_prefix: bool, data: dict, n_blocks: int, measure_answers: Callable | None, **kwargs):
         super().__init__(*args, **kwargs)
-        self.prefix, self.share_prefix, self.data, self.n_blocks = prefix, share_prefix, data, n_blocks
+        self.prefix, self.share_prefix, self.data, self.n_blocks, self.measure_answers = prefix, share_prefix, data, n_blocks, measure_answers
         self.model_accepts_loss_kwargs = True
 
     def _get_train_sampler(self, train_dataset=None):
@@ -190,11 +155,15 @@ class SFTTrainer(Trainer):
         return model(input_ids=input_ids, attention_mask=mask, position_ids=positions, past_key_values=past, use_cache=True, logits_to_keep=kept).logits
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Mean negative log-likelihood of the completion tokens, each predicted from the position before it (labels -100 are ignored)."""
+        """Mean negative log-likelihood of the completion tokens, each predicted from the position before it (labels -100 are ignored).
+
+        A row's tokens count `weights` times above the fraction bar; below it every token counts once.
+        """
         logits, labels = self.completion_logits(model, inputs), inputs["labels"]
         if (labels[:, 1:] == -100).all():
             raise StageError("a batch has no supervised token; raise training.max_seq_length")
-        total = nn.functional.cross_entropy(logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100, reduction="sum")
+        nll = nn.functional.cross_entropy(logits[:, :-1].float().transpose(1, 2), labels[:, 1:], ignore_index=-100, reduction="none")  # (batch, n_labels - 1)
+        total = (nll.sum(1) * inputs["weights"]).sum()
         if num_items_in_batch is None:
             loss = total / (labels != -100).sum()
         else:
@@ -203,8 +172,9 @@ class SFTTrainer(Trainer):
         return (loss, {"logits": logits}) if return_outputs else loss
 
     def _save(self, output_dir=None, state_dict=None):
-        """Adapter and tokenizer alone: no `training_args.bin` (a pickle with the hub token in clear text), no look-up of the base on the hub."""
-        self.model.save_pretrained(output_dir, state_dict=state_dict, save_embedding_layers=False)
+        """Weights and tokenizer alone: no `training_args.bin` (a pickle with the hub token in clear text), no look-up of the base on the hub."""
+        options = {"save_embedding_layers": False} if isinstance(self.model, PeftModel) else {}
+        self.model.save_pretrained(output_dir, state_dict=state_dict, **options)
         self.processing_class.save_pretrained(output_dir)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
@@ -212,147 +182,142 @@ class SFTTrainer(Trainer):
         with torch.no_grad():
             return self.compute_loss(model, inputs).detach(), None, None
 
+    def evaluation_loop(self, *args, **kwargs):
+        """The loss and, where asked for, the metrics of generated val answers beside it."""
+        output = super().evaluation_loop(*args, **kwargs)
+        if self.measure_answers:
+            with self.accelerator.autocast():
+                output.metrics.update(self.measure_answers(self.accelerator.unwrap_model(self.model).eval()))
+        return output
+
 
 # --- training
 
 
-def load_trainable(config: dict):
-    """The base model with LoRA adapters in float32; only they take gradients."""
-    load = {key: config[key] for key in ("bf16", "load_in_4bit", "load_in_8bit", "trust_remote_code")}
-    model = load_model(config["model_name"], attention=config["attn_implementation"], **load)
-    checkpointing = config["training"]["gradient_checkpointing"]
-    if config["load_in_4bit"] or config["load_in_8bit"]:
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=checkpointing)
-    lora = config["lora"]
-    first = lora["first_layer"]
-    layers = list(range(first, model.config.num_hidden_layers)) if first else None
-    adapter = LoraConfig(
-        r=lora["r"], lora_alpha=lora["alpha"], lora_dropout=lora["dropout"], target_modules=lora["target_modules"],
-        layers_to_transform=layers, task_type="CAUSAL_LM",
-    )  # fmt: skip
-    try:
-        model = get_peft_model(model, adapter)
-    except ValueError as error:
-        raise UsageError(f"lora.target_modules do not fit {config['model_name']}: {error}") from error
-    speed_up_lora(model)
-    model.peft_config["default"].base_model_name_or_path = config["model_name"]
-    if checkpointing:
-        model.enable_input_require_grads()
-    return model
-
-
-def training_arguments(config: dict, output_dir: Path, n_steps: int) -> TrainingArguments:
-    training, dtype, on_cuda = config["training"], choose_dtype(config["bf16"]), torch.cuda.is_available()
-    same = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "learning_rate", "num_train_epochs",
-            "max_steps", "weight_decay", "lr_scheduler_type", "logging_steps", "eval_steps", "save_steps",
-            "gradient_checkpointing", "seed")  # fmt: skip
-    return TrainingArguments(
-        output_dir=str(output_dir),
-        **{key: training[key] for key in same},
-        warmup_steps=math.ceil(n_steps * training["warmup_ratio"]),
-        gradient_checkpointing_kwargs={"use_reentrant": False},
-        eval_strategy="steps",
-        save_strategy="steps",
-        bf16=dtype == torch.bfloat16,
-        fp16=dtype == torch.float16,
-        use_cpu=not on_cuda,
-        dataloader_pin_memory=on_cuda,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        report_to="none",
-        disable_tqdm=True,
-        log_level="error",
-    )
-
-
-def count_steps(n_rows: int, training: dict, n_processes: int) -> int:
-    """Optimiser steps of the whole run."""
-    per_step = training["per_device_train_batch_size"] * training["gradient_accumulation_steps"] * n_processes
-    return training["max_steps"] if training["max_steps"] > 0 else math.ceil(math.ceil(n_rows / per_step) * training["num_train_epochs"])
-
-
-def calibrate(model, tokenizer, builder: PromptBuilder, samples: list[dict], batch_size: int) -> dict:
-    """Isotonic fit of 'right with support' on the answer's probability, over generated val answers."""
-    by_id = {sample["id"]: sample for sample in samples}
-    prompts = [builder.build(sample) for sample in samples]
-    answers = []
-    for batch in predict(model, tokenizer, prompts, list(by_id), name="calibration", batch_size=batch_size, max_new_tokens=COMPLETION_TOKENS):
-        for row in batch:
-            parsed = map_citations(parse_completion(row["completion"], len(row["shown"])), row["shown"])
-            if parsed.is_answer:
-                right = is_right_answer(parsed, by_id[row["id"]])
-                answers.append({"id": row["id"], "probability": row["probability"], "stated": parsed.confidence, "right": right})
-    n_right = sum(answer["right"] for answer in answers)
-    return {
-        "n_samples": len(samples),
-        "n_answers": len(answers),
-        "accuracy": n_right / len(answers) if answers else None,
-        "isotonic": fit_isotonic([answer["probability"] for answer in answers], [answer["right"] for answer in answers]),
-        "answers": answers,
-    }
+def print_rows(rows: list[dict], builder: PromptBuilder, n_steps: int, drops: Counter) -> None:
+    """What will be trained on, before it starts."""
+    n_supervised, n_prompt = (sum(n) for n in zip(*((len(row["completion"]), len(row["suffix"]) + len(builder.prefix)) for row in rows)))
+    n_refusals = sum(not row["answerable"] for row in rows)
+    print(f"{len(rows)} rows ({n_refusals} refusals), {n_supervised:,} supervised and {n_prompt:,} prompt tokens ({len(builder.prefix)} of each row "
+          f"shared), {n_steps} steps ({format_drops(drops)})", flush=True)  # fmt: skip
 
 
 def train(config: dict, args: argparse.Namespace, tokenizer, samples: dict[str, list[dict]], template: str, state: str) -> tuple[dict, Counter]:
     """Fine-tune, save and calibrate. Returns the facts of the run and the dropped rows."""
-    training, output_dir = config["training"], home_path(config["output_dir"])
+    training, data, output_dir = config["training"], config["data"], home_path(config["output_dir"])
     builder = PromptBuilder(tokenizer, template, training["max_seq_length"] - COMPLETION_TOKENS)
-    encode = functools.partial(encode_rows, builder=builder, tokenizer=tokenizer, max_seq_length=training["max_seq_length"])
-    n_blocks = math.ceil(training["num_train_epochs"]) if config["data"]["reshuffle_chunks"] else 1
+    encode = functools.partial(encode_rows, builder=builder, tokenizer=tokenizer, max_seq_length=training["max_seq_length"], weights=data["weights"])
+    n_blocks = math.ceil(training["num_train_epochs"]) if data["reshuffle_chunks"] else 1
     blocks, drops = encode_epochs(samples["train"], n_blocks, training["seed"], encode)
-    rows, val_rows = blocks[: len(blocks) // n_blocks], encode(samples["val"])[0]
-    n_supervised = sum(len(row["completion"]) for row in rows)
-    n_prompt = sum(len(row["suffix"]) + len(builder.prefix) for row in rows)
-    n_steps = count_steps(len(rows), training, int(os.environ.get("WORLD_SIZE", 1)))
-    print(f"{len(rows)} rows, {n_supervised:,} supervised and {n_prompt:,} prompt tokens, {n_steps} steps ({format_drops(drops)})", flush=True)
+    rows = blocks[: len(blocks) // n_blocks]
+    n_steps = count_steps(len(rows), training, n_processes())
+    if is_main_process():
+        print_rows(rows, builder, n_steps, drops)
     set_seed(training["seed"])
     model = load_trainable(config)
-    facts = {"template": config["data"]["template"], "template_hash": template_hash(template), "base_model": config["model_name"],
+    facts = {"template": data["template"], "template_hash": template_hash(template), "base_model": config["model_name"],
              "base_revision": model_revision(model), "max_prompt_tokens": builder.max_tokens}  # fmt: skip
+    generate = functools.partial(answer_samples, tokenizer=tokenizer, builder=builder, batch_size=4 * training["per_device_eval_batch_size"],
+                                 max_new_tokens=COMPLETION_TOKENS)  # fmt: skip
+    generated_on = pick_samples(samples["val"], data["max_generated_val_samples"], training["seed"]) if data["max_generated_val_samples"] else []
+    measure = lambda model: selection_metrics(generate(model, samples=generated_on, name="val"), generated_on)  # noqa: E731
 
-    files = RunFiles(output_dir, training["save_total_limit"], facts)
+    files = RunFiles(output_dir, training["save_total_limit"], facts, training["metric_for_best"], training["early_stopping_patience"])
     trainer = SFTTrainer(
         model=model,
         args=training_arguments(config, output_dir, n_steps),
         train_dataset=Dataset.from_list(blocks),
-        eval_dataset=Dataset.from_list(val_rows),
+        eval_dataset=Dataset.from_list(encode(samples["val"])[0]),
         data_collator=make_collator(tokenizer.pad_token_id),
         processing_class=tokenizer,
         callbacks=[files],
         prefix=builder.prefix,
         # A cache does not go with recomputed activations, nor two forward passes a step with DDP.
-        share_prefix=not training["gradient_checkpointing"] and int(os.environ.get("WORLD_SIZE", 1)) == 1,
-        data=config["data"],
+        share_prefix=not training["gradient_checkpointing"] and n_processes() == 1,
+        data=data,
         n_blocks=n_blocks,
+        measure_answers=measure if generated_on else None,
     )
     trainer.remove_callback(PrinterCallback)
     files.trainer = trainer
-    checkpoints = numbered_checkpoints(output_dir) if state == "resume" or args.resume else []
-    if args.resume and not checkpoints:
-        raise DataError(f"{output_dir}: no complete checkpoint to resume from; run without --resume")
-    if checkpoints:
-        print(f"resuming from {checkpoints[-1]}", flush=True)
-    result = trainer.train(resume_from_checkpoint=str(checkpoints[-1]) if checkpoints else None)
-    if not trainer.is_world_process_zero():
-        return facts, drops
+    checkpoint = newest_checkpoint(output_dir, state == "resume" or args.resume, must_exist=args.resume)
+    with files:
+        result = trainer.train(resume_from_checkpoint=checkpoint)
+    if files.stop_signal:
+        print(f"stopped at step {trainer.state.global_step}; go on with: python train_sft.py -c {args.config} {set_flags(args)}--resume", flush=True)
+        raise KeyboardInterrupt
     files.save_model("checkpoint-final", {"step": trainer.state.global_step})
-    write_text(output_dir / "train_ids.txt", "".join(row["id"] + "\n" for row in rows))
+    history = write_history(trainer.state.log_history, config, output_dir) if is_main_process() else {}
+    chosen = pick_samples(samples["val"], data["max_calibration_samples"], training["seed"])
+    answers = generate(merge_for_speed(trainer.accelerator.unwrap_model(trainer.model).eval()), samples=chosen, name="calibration")
+    facts = {**facts, "n_rows": len(rows), "n_steps": trainer.state.global_step, "n_supervised_tokens": sum(len(row["completion"]) for row in rows),
+             "train_seconds": round(result.metrics["train_runtime"], 1), "metric_for_best": files.metric, "best": files.best,
+             "val": selection_metrics(answers, chosen), "licences": licences(samples["train"])}  # fmt: skip
+    if is_main_process():
+        write_text(output_dir / "train_ids.txt", "".join(row["id"] + "\n" for row in rows))
+        write_json(output_dir / "calibration.json", calibration(answers, chosen))
+        write_text(output_dir / "README.md", sft_model_card(config, facts, calibration(answers, chosen)))
+    return facts | {"n_evaluations": len(history.get("eval_metrics", []))}, drops
+
+
+def newest_checkpoint(output_dir: Path, wanted: bool, must_exist: bool) -> str | None:
+    """The newest whole checkpoint to resume from, named aloud; None to start anew."""
+    checkpoints = numbered_checkpoints(output_dir) if wanted else []
+    if not checkpoints:
+        if must_exist:
+            raise DataError(f"{output_dir}: no complete checkpoint to resume from; run without --resume")
+        return None
+    if is_main_process():
+        print(f"resuming from {checkpoints[-1]}", flush=True)
+    return str(checkpoints[-1])
+
+
+def set_flags(args: argparse.Namespace) -> str:
+    """The flags of this run that decide its settings, as they must stand in the command that resumes it."""
+    flags = [f"--set {shlex.quote(override)} " for override in args.set] + ([f"--limit {args.limit} "] if args.limit else [])
+    return "".join(flags)
+
+
+def write_history(log_history: list[dict], config: dict, output_dir: Path) -> dict:
+    """training_history.json and loss_curve.png from the trainer's log."""
     history = {
-        "train_losses": [{"step": log["step"], "loss": log["loss"]} for log in trainer.state.log_history if "loss" in log],
-        "eval_metrics": [{"step": log["step"], "eval_loss": log["eval_loss"]} for log in trainer.state.log_history if "eval_loss" in log],
+        "train_losses": [{"step": log["step"], "loss": log["loss"]} for log in log_history if "loss" in log],
+        "eval_metrics": [{key: log[key] for key in log if key == "step" or key.startswith("eval_")} for log in log_history if LOSS in log],
         "config": config,
     }
     write_json(output_dir / "training_history.json", history)
-    curves = {"train": [(x["step"], x["loss"]) for x in history["train_losses"]], "val": [(x["step"], x["eval_loss"]) for x in history["eval_metrics"]]}
-    plot_curves(output_dir / "loss_curve.png", {"Loss on completion tokens": curves})
-    chosen = pick_samples(samples["val"], config["data"]["max_calibration_samples"], training["seed"])
-    calibration = calibrate(
-        merge_for_speed(trainer.accelerator.unwrap_model(trainer.model).eval()), tokenizer, builder, chosen, 4 * training["per_device_eval_batch_size"]
-    )
-    write_json(output_dir / "calibration.json", calibration)
-    final = {**facts, "n_rows": len(rows), "n_steps": trainer.state.global_step, "n_supervised_tokens": n_supervised,
-             "train_seconds": round(result.metrics["train_runtime"], 1), "best_eval_loss": files.best}  # fmt: skip
-    write_text(output_dir / "README.md", sft_model_card(config, final, calibration))
-    return final, drops
+    curves = {"train": [(x["step"], x["loss"]) for x in history["train_losses"]], "val": [(x["step"], x[LOSS]) for x in history["eval_metrics"]]}
+    panels = {"Loss on completion tokens": curves}
+    generated = {name: [(x["step"], x[name]) for x in history["eval_metrics"] if x.get(name) is not None] for name in SELECTION_METRICS}
+    if any(generated.values()):
+        panels["Generated val answers"] = generated
+    plot_curves(output_dir / "loss_curve.png", panels)
+    return history
+
+
+def licences(samples: list[dict]) -> dict[str, str]:
+    """Licence by source, as the samples state it."""
+    return {sample["source"]: sample["metadata"].get("licence", "not stated") for sample in samples}
+
+
+def merge(config: dict, target: Path, template: str) -> None:
+    """`--merge`: checkpoint-best as one model, after comparing logits on val prompts."""
+    checkpoint = home_path(config["output_dir"]) / "checkpoint-best"
+    if not is_whole(checkpoint):
+        raise DataError(f"{checkpoint}: no whole checkpoint to merge; train it first with this config")
+    tokenizer = load_tokenizer(config["model_name"], config["trust_remote_code"])
+    builder = PromptBuilder(tokenizer, template, config["training"]["max_seq_length"] - COMPLETION_TOKENS)
+    samples = pick_samples(read_samples(input_path(config["data"]["val_path"])), 16, config["training"]["seed"])
+    run = read_json(checkpoint / "run.json")
+    facts = {key: run[key] for key in ("template", "template_hash", "base_model", "base_revision", "max_prompt_tokens")}
+    prompts = [builder.build(sample).ids for sample in samples]
+    figures = merge_checkpoint(checkpoint, target, tokenizer, prompts, facts, config["trust_remote_code"])
+    card = checkpoint.parent / "README.md"
+    if card.is_file():
+        shutil.copy(card, target / "README.md")
+    print(f"wrote {target} (largest logit gap {figures['max_logit_gap_float32']:.2g} in float32, {figures['same_next_token_bfloat16']:.0%} of "
+          f"{len(samples)} next tokens the same in bfloat16)")  # fmt: skip
+    print(f"next: python evaluate_sft_fast_robust.py --model-path {target} --test-data data/processed/test.jsonl --output eval_merged.json")
 
 
 def read_split(config: dict, split: str, limit: int | None) -> list[dict]:
@@ -382,29 +347,28 @@ def main(argv: list[str] | None) -> None:
     config = load_config(args.config, DEFAULTS, args.set)
     if args.limit:
         config["data"]["max_samples"] = args.limit
-    if config["data"]["twin_pairs"] not in ("adjacent", "shuffled"):
-        raise UsageError(f"data.twin_pairs: expected adjacent or shuffled, found {config['data']['twin_pairs']!r}")
-    for key in ("unanswerable_fraction", "answerable_first"):
-        if not 0 <= float(config["data"][key] or 0) < 1:
-            raise UsageError(f"data.{key}: expected a share below 1, found {config['data'][key]!r}")
+    check_config(config)
     template, output_dir = load_template("sft", config["data"]["template"]), home_path(config["output_dir"])
     if args.dry_run:
         print_plan(config, template)
         return
+    if args.merge:
+        merge(config, home_path(args.merge), template)
+        return
     started = time.monotonic()
     limits = {"train": config["data"]["max_samples"], "val": config["data"]["max_val_samples"]}
     samples = {split: read_split(config, split, limit) for split, limit in limits.items()}
+    check_weights(config["data"]["weights"], samples["train"])
     inputs = hash_inputs([input_path(config["data"][f"{split}_path"]) for split in samples])
     run = describe_run({**config, "template_hash": template_hash(template)}, inputs, config["training"]["seed"])
     # Before anything is written: a model that cannot be reached fails here.
     tokenizer = load_tokenizer(config["model_name"], config["trust_remote_code"])
-    is_main = int(os.environ.get("RANK", 0)) == 0
-    state = open_run_dir(output_dir, run, args.overwrite) if is_main else "resume"
+    state = decide(lambda: open_run_dir(output_dir, run, args.overwrite))
     if state == "complete":
         print(f"{output_dir} is complete with these settings; nothing to do. Next: evaluate {output_dir / 'checkpoint-best'}")
         return
     facts, drops = train(config, args, tokenizer, samples, template, state)
-    if is_main:
+    if is_main_process():
         close_run_dir(output_dir, run, **facts)
         elapsed = format_seconds(time.monotonic() - started)
         print(f"wrote {output_dir / 'checkpoint-best'} and checkpoint-final after {facts['n_steps']} steps ({format_drops(drops)}) in {elapsed}")

@@ -1,28 +1,53 @@
-"""The checkpoint directories of a training run: marked complete, rotated, the best one kept."""
+"""The checkpoint directories of a training run: whole or ignored, rotated, the best one kept; stops asked for by signal or patience."""
 
-import math
+import os
 import shutil
+import signal
 from pathlib import Path
 
 from transformers import TrainerCallback
 
 from utils.jsonl import read_json, write_json
 
+LOSS = "eval_loss"
+
 
 class RunFiles(TrainerCallback):
-    """Checkpoints marked complete and rotated, the best one kept by validation loss, and one progress line per logging step."""
+    """Checkpoints marked whole and rotated, the best one kept by `metric`, and one progress line per logging step.
 
-    def __init__(self, output_dir: Path, max_checkpoints: int, checkpoint_facts: dict):
-        self.output_dir, self.max_checkpoints, self.facts = output_dir, max_checkpoints, checkpoint_facts
+    `patience`: stop after this many evaluations without a gain (None: never). SIGINT and SIGTERM end the step, save and stop;
+    a second signal stops at once.
+    """
+
+    def __init__(self, output_dir: Path, max_checkpoints: int, checkpoint_facts: dict, metric: str = LOSS, patience: int | None = None):
+        self.output_dir, self.max_checkpoints, self.facts, self.metric, self.patience = output_dir, max_checkpoints, checkpoint_facts, metric, patience
         self.trainer = None  # set once it exists
         best = output_dir / "checkpoint-best" / "run.json"
-        self.best = read_json(best)["eval_loss"] if best.is_file() else math.inf
-        self.evaluated_step = -1
+        self.best = read_json(best)[metric] if best.is_file() else None
+        self.evaluated_step, self.stop_signal = -1, None
+
+    def __enter__(self):
+        def on_signal(number, frame):
+            if self.stop_signal:
+                raise KeyboardInterrupt
+            self.stop_signal = number
+            print("stopping after this step, with a checkpoint; once more stops at once", flush=True)
+
+        self._handlers = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exc):
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def is_better(self, value: float) -> bool:
+        return self.best is None or (value < self.best if self.metric == LOSS else value > self.best)
 
     def save_model(self, name: str, facts: dict) -> None:
-        """`output_dir/name` with its manifest written last."""
+        """`output_dir/name` with its manifest written last. Every process calls it: sharded weights are gathered from all."""
         self.trainer.save_model(str(self.output_dir / name))
-        write_json(self.output_dir / name / "run.json", {**self.facts, **facts, "status": "complete"})
+        if self.trainer.is_world_process_zero():
+            mark_whole(self.output_dir / name, {**self.facts, **facts})
 
     def on_epoch_end(self, args, state, control, **kwargs):
         control.should_evaluate = control.should_save = state.global_step != self.evaluated_step
@@ -31,28 +56,60 @@ class RunFiles(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step >= state.max_steps:
             control.should_evaluate = control.should_save = True
+        if self.stop_signal:
+            control.should_save = control.should_training_stop = True
+            control.should_evaluate = False
         return control
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        if state.is_world_process_zero and logs and ("loss" in logs or "eval_loss" in logs):
-            shown = {key: logs[key] for key in ("loss", "eval_loss", "grad_norm", "learning_rate") if key in logs}
-            text = ", ".join(f"{key} {float(value):.4g}" for key, value in shown.items())
+        if state.is_world_process_zero and logs and ("loss" in logs or LOSS in logs):
+            names = ["loss", "grad_norm", "learning_rate", *(key for key in logs if key.startswith("eval_") and not key.endswith(("runtime", "_second")))]
+            text = ", ".join(f"{key} {float(logs[key]):.4g}" for key in names if logs.get(key) is not None)
             print(f"step {state.global_step}/{state.max_steps}: {text}", flush=True)
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
-        self.evaluated_step, loss = state.global_step, metrics.get("eval_loss", math.nan)
-        if state.is_world_process_zero and loss < self.best:
-            self.best = loss
-            self.save_model("checkpoint-best", {"step": state.global_step, "eval_loss": loss})
+        self.evaluated_step, value = state.global_step, metrics.get(self.metric)
+        if value is not None and self.is_better(value):
+            self.best = value
+            self.save_model("checkpoint-best", {"step": state.global_step, LOSS: metrics[LOSS], self.metric: value})
+        # From the log alone, so that a resumed run counts as one that was never cut.
+        values = [log[self.metric] for log in state.log_history if log.get(self.metric) is not None]
+        if self.patience is not None and values:
+            best = min(values) if self.metric == LOSS else max(values)
+            if len(values) - 1 - values.index(best) >= self.patience:
+                control.should_training_stop = True
+                print(f"stopping early: {self.patience} evaluations without a better {self.metric} than {best:.4g}", flush=True)
+        return control
 
     def on_save(self, args, state, control, **kwargs):
+        # All processes have written their part (random states) before the manifest says so.
+        self.trainer.accelerator.wait_for_everyone()
         if state.is_world_process_zero:
-            write_json(self.output_dir / f"checkpoint-{state.global_step}" / "run.json", {**self.facts, "status": "complete", "step": state.global_step})
+            mark_whole(self.output_dir / f"checkpoint-{state.global_step}", {**self.facts, "step": state.global_step})
             for old in numbered_checkpoints(self.output_dir)[: -self.max_checkpoints]:
+                (old / "run.json").unlink()  # a cut while deleting leaves no directory that looks whole
                 shutil.rmtree(old)
 
 
+def mark_whole(directory: Path, facts: dict) -> None:
+    """Write the manifest of a checkpoint last, after its files have reached the disk, with their sizes."""
+    sizes = {}
+    for path in sorted(p for p in directory.iterdir() if p.is_file() and p.name != "run.json"):
+        with open(path, "rb") as handle:
+            os.fsync(handle.fileno())
+        sizes[path.name] = path.stat().st_size
+    write_json(directory / "run.json", {**facts, "files": sizes, "status": "complete"})
+
+
+def is_whole(directory: Path) -> bool:
+    """The manifest is there and every file it names has its size."""
+    if not (directory / "run.json").is_file():
+        return False
+    sizes = read_json(directory / "run.json").get("files", {})
+    return all((directory / name).is_file() and (directory / name).stat().st_size == size for name, size in sizes.items())
+
+
 def numbered_checkpoints(output_dir: Path) -> list[Path]:
-    """Complete `checkpoint-<step>` directories (their manifest is written last), oldest first."""
-    found = [p for p in output_dir.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdigit() and (p / "run.json").is_file()]
+    """Whole `checkpoint-<step>` directories, oldest first; torn ones are ignored."""
+    found = [p for p in output_dir.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdigit() and is_whole(p)]
     return sorted(found, key=lambda p: int(p.name.removeprefix("checkpoint-")))

@@ -39,29 +39,49 @@ def format_table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(lines)
 
 
+def base_terms(model_name: str) -> str:
+    """The terms that a base model hands on to what is trained from it."""
+    terms = {"embedded": "Apache-2.0 (SmolLM2-135M-Instruct)", "google/gemma": "the Gemma Terms of Use and its prohibited-use policy"}
+    return next((text for start, text in terms.items() if model_name.startswith(start)), f"the licence of {model_name} (see its model card)")
+
+
 def sft_model_card(config: dict, facts: dict, calibration: dict) -> str:
-    """README.md of an SFT run."""
-    lora, training = config["lora"], config["training"]
-    accuracy = format_number(calibration["accuracy"])
+    """README.md of an SFT run: what it is, how it was made, its val figures, data and licences."""
+    lora, training, full = config["lora"], config["training"], config["full_finetuning"]
+    kind = "all weights trained" if full else f"LoRA, r {lora['r']}, alpha {lora['alpha']}"
+    val = "\n".join(f"| {name.removeprefix('eval_')} | {format_number(value)} |" for name, value in facts["val"].items())
+    data = "\n".join(f"- {source}: {licence}" for source, licence in sorted(facts["licences"].items()))
     return f"""---
-library_name: peft
+{"" if full else "library_name: peft"}
 base_model: {config["model_name"]}
-tags: [grounded-question-answering, citations, refusal, lora]
+tags: [grounded-question-answering, citations, refusal{"" if full else ", lora"}]
 ---
 # Grounded answers with citations, from {config["model_name"]}
 
-LoRA adapter that answers a question from numbered evidence as `{{"answer", "citations", "confidence"}}`, and answers
+Answers a question from numbered evidence as `{{"answer", "citations", "confidence"}}`, and answers
 `[INSUFFICIENT_EVIDENCE]` when the evidence does not hold the answer. Made by `train_sft.py`; every setting is in `run.json`.
 
 | | |
 |---|---|
 | training rows, optimiser steps | {facts["n_rows"]}, {facts["n_steps"]} |
 | supervised tokens | {facts["n_supervised_tokens"]} |
-| LoRA r, alpha, learning rate | {lora["r"]}, {lora["alpha"]}, {training["learning_rate"]} |
-| best validation loss | {format_number(facts["best_eval_loss"])} |
-| val answers right with support | {accuracy} of {calibration["n_answers"]} given on {calibration["n_samples"]} samples |
+| method, learning rate | {kind}, {training["learning_rate"]} |
+| best {facts["metric_for_best"]} | {format_number(facts["best"])} |
 
-`checkpoint-best` has the lowest validation loss, `checkpoint-final` is the last step. Reported numbers come from `evaluate_sft_fast_robust.py`.
+`checkpoint-best` has the best {facts["metric_for_best"]} on val, `checkpoint-final` is the last step.
 
-Licences: the adapter follows the terms of {config["model_name"]} and of the training data (see the data set's README.md).
+## Last step on {calibration["n_samples"]} val samples
+
+| metric | value |
+|---|---|
+{val}
+| answers right with support | {format_number(calibration["accuracy"])} of {calibration["n_answers"]} |
+
+Val chose the checkpoint, so these are no test figures: reported numbers come from `evaluate_sft_fast_robust.py`.
+
+## Data and licences
+
+{data}
+
+The base model's terms go with the weights: {base_terms(config["model_name"])}.
 """

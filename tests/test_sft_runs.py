@@ -1,0 +1,182 @@
+"""Whole runs of train_sft.py on a toy model: several processes, stops, selection, weights, full fine-tuning, merging."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import train_sft
+from tests.conftest import ROOT
+from tests.test_train_sft import config_text, losses
+from utils.checkpoints import is_whole, mark_whole, numbered_checkpoints
+from utils.errors import DataError, UsageError
+from utils.jsonl import read_json
+from utils.sft_config import DEFAULTS, check_config
+
+
+@pytest.fixture
+def home(data_home, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    (tmp_path / "data").symlink_to(data_home / "data")
+    return tmp_path
+
+
+def write_config(home, base, **training):
+    path = home / "c.yaml"
+    path.write_text(config_text(base, **training))
+    return path
+
+
+def launch(n_processes: int, config, *flags: str):
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(n_processes), "--num_machines", "1",
+                "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]  # fmt: skip
+    command = [*launcher, "train_sft.py", "-c", str(config), *flags]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600)
+
+
+def test_two_processes_learn_what_one_with_twice_the_accumulation_learns(tiny_gemma_dir, home):
+    config = write_config(home, tiny_gemma_dir, max_steps=3, eval_steps=3, save_steps=3)
+    flags = ["--set", "bf16=false", "--set", "training.gradient_checkpointing=true"]
+    done = launch(2, config, *flags, "--set", "output_dir=two")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("rows (") == 1  # one process talks
+    train_sft.main(["-c", str(config), *flags, "--set", "output_dir=one", "--set", "training.gradient_accumulation_steps=2"])
+    two, one = (read_json(home / name / "training_history.json") for name in ("two", "one"))
+    assert [x["loss"] for x in two["train_losses"]] == pytest.approx([x["loss"] for x in one["train_losses"]], rel=1e-4)
+    assert two["eval_metrics"][-1]["eval_loss"] == pytest.approx(one["eval_metrics"][-1]["eval_loss"], rel=1e-4)
+    weights = [load_file(home / name / "checkpoint-final/adapter_model.safetensors") for name in ("two", "one")]
+    assert all(torch.allclose(weights[0][key], weights[1][key], atol=1e-5) for key in weights[1])
+    again = launch(2, config, *flags, "--set", "output_dir=two")
+    assert again.returncode == 0 and "nothing to do" in again.stdout
+    other = launch(2, config, *flags, "--set", "output_dir=two", "--set", "training.seed=9")
+    assert other.returncode != 0 and "made with other settings" in other.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_signal_saves_and_prints_the_command_that_goes_on(number, tiny_gemma_dir, home):
+    config = write_config(home, tiny_gemma_dir, max_steps=300, eval_steps=1000, save_steps=1000)
+    command = [sys.executable, "-u", "train_sft.py", "-c", str(config), "--set", "lora.r=2"]
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("step 3/"):
+            process.send_signal(number)
+            break
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    [saved] = numbered_checkpoints(home / "sft")
+    step = int(saved.name.removeprefix("checkpoint-"))
+    assert f"stopped at step {step}; go on with: python train_sft.py -c {config} --set lora.r=2 --resume" in out
+    resumed = ["-c", str(config), "--set", "lora.r=2", "--resume"]
+    process = subprocess.Popen([sys.executable, "-u", "train_sft.py", *resumed], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith(f"step {step + 1}/"):
+            break
+    process.send_signal(number)
+    time.sleep(0.01)
+    assert process.wait(timeout=120) == 130
+
+
+def test_a_torn_checkpoint_is_ignored(tmp_path):
+    for step in (2, 4):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "optimizer.pt").write_bytes(b"x" * 100)
+        mark_whole(folder, {"step": step})
+    assert [p.name for p in numbered_checkpoints(tmp_path)] == ["checkpoint-2", "checkpoint-4"]
+    (tmp_path / "checkpoint-4/optimizer.pt").write_bytes(b"x" * 60)
+    assert [p.name for p in numbered_checkpoints(tmp_path)] == ["checkpoint-2"]
+    (tmp_path / "checkpoint-2/optimizer.pt").unlink()
+    assert numbered_checkpoints(tmp_path) == []
+
+
+def test_generated_val_answers_choose_the_checkpoint_and_stop_early(tiny_gemma_dir, home, capsys):
+    config = write_config(home, tiny_gemma_dir, max_steps=6, eval_steps=1, save_steps=6)
+    flags = ["--set", "data.max_generated_val_samples=4", "--set", "training.metric_for_best=eval_net_score", "--set", "training.early_stopping_patience=2"]
+    train_sft.main(["-c", str(config), *flags])
+    metrics = read_json(home / "sft/training_history.json")["eval_metrics"]
+    # A toy model never gets better than its first evaluation (nothing parsable): two more without a gain end the run.
+    assert [m["step"] for m in metrics] == [1, 2, 3] and {m["eval_net_score"] for m in metrics} == {-1.0}
+    assert {"eval_joint_f1", "eval_schema_valid_rate", "eval_over_refusal_rate", "eval_under_refusal_rate"} <= metrics[0].keys()
+    assert "stopping early: 2 evaluations without a better eval_net_score" in capsys.readouterr().out
+    assert read_json(home / "sft/checkpoint-best/run.json")["step"] == 1 and is_whole(home / "sft/checkpoint-final")
+
+
+def test_weights_scale_the_loss_of_their_rows(tiny_gemma_dir, home, samples):
+    assert train_sft.row_weight(samples[0], {samples[0]["source"]: 0.5, "answerable": 3.0, "unanswerable": 3.0}) == 1.5
+    config = write_config(home, tiny_gemma_dir, max_steps=1)
+    for name, weight in [("plain", 1.0), ("double", 2.0)]:
+        both = f"data.weights={{answerable: {weight}, unanswerable: {weight}}}"
+        train_sft.main(["-c", str(config), "--set", f"output_dir={name}", "--set", both])
+    plain, double = (read_json(home / name / "training_history.json")["train_losses"][0]["loss"] for name in ("plain", "double"))
+    assert double == pytest.approx(2 * plain, rel=1e-5)
+    with pytest.raises(UsageError, match="no sample is of 'popqaa'; did you mean 'popqa'"):
+        train_sft.main(["-c", str(config), "--set", "output_dir=x", "--set", "data.weights={popqaa: 2.0}"])
+
+
+def test_full_finetuning_writes_a_model_that_loads_alone(tiny_gemma_dir, home):
+    config = write_config(home, tiny_gemma_dir, max_steps=2)
+    train_sft.main(["-c", str(config), "--set", "full_finetuning=true"])
+    assert (home / "sft/checkpoint-best/model.safetensors").is_file() and not (home / "sft/checkpoint-best/adapter_config.json").exists()
+    assert len(losses(home)) == 2 and "all weights trained" in (home / "sft/README.md").read_text()
+    with pytest.raises(UsageError, match="full_finetuning"):
+        train_sft.main(["-c", str(config), "--set", "output_dir=x", "--set", "full_finetuning=true", "--set", "load_in_8bit=true"])
+
+
+def test_a_merged_checkpoint_answers_like_its_adapter(tiny_gemma_dir, home, tokenizer, capsys):
+    from transformers import AutoModelForCausalLM
+
+    from utils.models import load_model
+
+    config = write_config(home, tiny_gemma_dir, max_steps=2)
+    with pytest.raises(DataError, match="no whole checkpoint to merge"):
+        train_sft.main(["-c", str(config), "--merge", "merged"])
+    train_sft.main(["-c", str(config)])
+    capsys.readouterr()
+    train_sft.main(["-c", str(config), "--merge", "merged"])
+    assert "largest logit gap" in capsys.readouterr().out and is_whole(home / "merged") and (home / "merged/README.md").is_file()
+    merged = AutoModelForCausalLM.from_pretrained(home / "merged")
+    assert merged.dtype == torch.bfloat16 and not list((home / "merged").glob("*.bin"))
+    ids = torch.arange(5, 40)[None]
+    adapter = load_model(str(home / "sft/checkpoint-best"), bf16=False)
+    with torch.inference_mode():
+        assert torch.allclose(merged.float()(ids).logits, adapter(ids).logits, atol=0.05)
+    with pytest.raises(UsageError, match="not empty"):
+        train_sft.main(["-c", str(config), "--merge", "merged"])
+
+
+def test_the_adapter_needs_no_more_than_peft_and_vllm_read(tiny_gemma_dir, home):
+    train_sft.main(["-c", str(write_config(home, tiny_gemma_dir, max_steps=1))])
+    adapter = json.loads((home / "sft/checkpoint-best/adapter_config.json").read_text())
+    assert adapter["modules_to_save"] is None and adapter["peft_type"] == "LORA" and adapter["bias"] == "none" and not adapter["use_dora"]
+    names = load_file(home / "sft/checkpoint-best/adapter_model.safetensors").keys()
+    assert all(name.endswith(("lora_A.weight", "lora_B.weight")) for name in names)
+    card = (home / "sft/README.md").read_text()
+    assert "schema_valid_rate" in card and "Data and licences" in card and "Apache-2.0" in card
+
+
+@pytest.mark.parametrize(
+    ("block", "key", "value", "message"),
+    [
+        ("training", "metric_for_best", "eval_joint_f", "did you mean 'eval_joint_f1'"),
+        ("training", "metric_for_best", "eval_joint_f1", "max_generated_val_samples"),
+        ("data", "weights", {"fever": -1}, "from 0 on"),
+        ("data", "twin_pairs", "near", "adjacent or shuffled"),
+    ],
+)
+def test_values_that_no_type_check_sees_are_refused(block, key, value, message):
+    config = {**DEFAULTS, block: {**DEFAULTS[block], key: value}}
+    with pytest.raises(UsageError, match=message):
+        check_config(config)
+
+
+def test_a_tracker_that_is_not_installed_is_named(tiny_gemma_dir, home):
+    config = write_config(home, tiny_gemma_dir)
+    with pytest.raises(UsageError, match="trackio is not installed; `pip install trackio`"):
+        train_sft.main(["-c", str(config), "--set", "training.report_to=trackio"])

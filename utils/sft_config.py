@@ -1,0 +1,85 @@
+"""Keys and defaults of train_sft.py's YAML (configs/sft_gemma2.yaml says what each does), and the checks that no type check makes."""
+
+from utils.checkpoints import LOSS
+from utils.config import nearest
+from utils.errors import UsageError
+from utils.val_answers import SELECTION_METRICS
+
+DEFAULTS = {
+    "model_name": "google/gemma-2-9b",
+    "output_dir": "checkpoints/sft/model",
+    "load_in_4bit": False,
+    "load_in_8bit": False,
+    "full_finetuning": False,
+    "bf16": True,
+    "trust_remote_code": False,
+    "attn_implementation": "auto",
+    "lora": {
+        "r": 16,
+        "alpha": 32,
+        "dropout": 0.05,
+        "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+        "first_layer": 0,
+    },
+    "training": {
+        "per_device_train_batch_size": 1,
+        "per_device_eval_batch_size": 2,
+        "gradient_accumulation_steps": 16,
+        "learning_rate": 2e-4,
+        "num_train_epochs": 1.0,
+        "max_steps": -1,
+        "max_seq_length": 2048,
+        "warmup_ratio": 0.03,
+        "weight_decay": 0.0,
+        "lr_scheduler_type": "cosine",
+        "logging_steps": 10,
+        "eval_steps": 100,
+        "save_steps": 100,
+        "save_total_limit": 2,
+        "gradient_checkpointing": True,
+        "metric_for_best": "eval_loss",
+        "early_stopping_patience": None,
+        "report_to": "none",
+        "seed": 42,
+    },
+    "data": {
+        "train_path": "data/processed/train.jsonl",
+        "val_path": "data/processed/val.jsonl",
+        "template": "default",
+        "max_samples": None,
+        "max_val_samples": None,
+        "max_generated_val_samples": 0,
+        "max_calibration_samples": 200,
+        "twin_pairs": "adjacent",
+        "unanswerable_fraction": None,
+        "answerable_first": 0.0,
+        "reshuffle_chunks": True,
+        "weights": {},
+    },
+}
+
+
+def check_config(config: dict) -> None:
+    """UsageError for values that no type check sees."""
+    training, data = config["training"], config["data"]
+    if data["twin_pairs"] not in ("adjacent", "shuffled"):
+        raise UsageError(f"data.twin_pairs: expected adjacent or shuffled, found {data['twin_pairs']!r}")
+    for key in ("unanswerable_fraction", "answerable_first"):
+        if not 0 <= float(data[key] or 0) < 1:
+            raise UsageError(f"data.{key}: expected a share below 1, found {data[key]!r}")
+    for key, value in data["weights"].items():
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or value < 0:
+            raise UsageError(f"data.weights.{key}: expected a number from 0 on, found {value!r}")
+    metrics = (LOSS, *SELECTION_METRICS)
+    if training["metric_for_best"] not in metrics:
+        raise UsageError(f"training.metric_for_best: unknown {training['metric_for_best']!r}{nearest(training['metric_for_best'], metrics)}")
+    if training["metric_for_best"] != LOSS and not data["max_generated_val_samples"]:
+        raise UsageError("training.metric_for_best names a metric of generated answers; set data.max_generated_val_samples, for example to 64")
+
+
+def check_weights(weights: dict, samples: list[dict]) -> None:
+    """UsageError for a weight that no sample would take."""
+    known = {"answerable", "unanswerable", *(sample["source"] for sample in samples)}
+    for key in weights:
+        if key not in known:
+            raise UsageError(f"data.weights: no sample is of {key!r}{nearest(str(key), known)}")

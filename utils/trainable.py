@@ -1,0 +1,91 @@
+"""What is trained and how: the model with its trainable parameters, and a stage's YAML as arguments of `transformers.Trainer`."""
+
+import importlib.util
+import math
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+from transformers import TrainingArguments
+
+from utils.errors import UsageError
+from utils.fast_lora import speed_up_lora
+from utils.models import choose_dtype, load_model
+from utils.processes import is_main_process
+
+# report_to -> the package that must be there
+TRACKERS = {"none": None, "tensorboard": "tensorboard", "trackio": "trackio", "wandb": "wandb"}
+
+
+def load_trainable(config: dict):
+    """The model of `model_name` ready to train: LoRA adapters in float32 on a frozen base or, with `full_finetuning`, all weights in float32."""
+    full, quantised = config["full_finetuning"], config["load_in_4bit"] or config["load_in_8bit"]
+    if full and quantised:
+        raise UsageError("full_finetuning trains the weights themselves, which 4-bit or 8-bit loading freezes; switch one of them off")
+    load = {key: config[key] for key in ("load_in_4bit", "load_in_8bit", "trust_remote_code")}
+    # bfloat16 weights would lose small updates to rounding; autocast still computes in bfloat16.
+    model = load_model(config["model_name"], attention=config["attn_implementation"], bf16=config["bf16"] and not full, **load)
+    checkpointing = config["training"]["gradient_checkpointing"]
+    if quantised:
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=checkpointing)
+    if not full:
+        model = _with_lora(model, config)
+        if checkpointing:
+            model.enable_input_require_grads()
+    n_trained, n_all = (sum(p.numel() for p in model.parameters() if p.requires_grad or not trained) for trained in (True, False))
+    precision = "4-bit" if config["load_in_4bit"] else "8-bit" if config["load_in_8bit"] else str(choose_dtype(config["bf16"])).removeprefix("torch.")
+    if is_main_process():
+        print(f"training {n_trained:,} of {n_all:,} parameters, {precision}, attention {model.config._attn_implementation}", flush=True)
+    return model
+
+
+def _with_lora(model, config: dict):
+    """`model` frozen, with LoRA on the named projections, from layer `first_layer` on."""
+    lora = config["lora"]
+    layers = list(range(lora["first_layer"], model.config.num_hidden_layers)) if lora["first_layer"] else None
+    adapter = LoraConfig(
+        r=lora["r"], lora_alpha=lora["alpha"], lora_dropout=lora["dropout"], target_modules=lora["target_modules"],
+        layers_to_transform=layers, task_type="CAUSAL_LM",
+    )  # fmt: skip
+    try:
+        model = get_peft_model(model, adapter)
+    except ValueError as error:
+        raise UsageError(f"lora.target_modules do not fit {config['model_name']}: {error}") from error
+    model.peft_config["default"].base_model_name_or_path = config["model_name"]
+    speed_up_lora(model)
+    return model
+
+
+def training_arguments(config: dict, output_dir: Path, n_steps: int) -> TrainingArguments:
+    """The YAML's `training` block for `transformers.Trainer`; warm-up in steps of the whole run."""
+    training, dtype, on_cuda = config["training"], choose_dtype(config["bf16"]), torch.cuda.is_available()
+    package = TRACKERS.get(training["report_to"], training["report_to"])
+    if training["report_to"] not in TRACKERS:
+        raise UsageError(f"training.report_to: expected one of {', '.join(TRACKERS)}, found {training['report_to']!r}")
+    if package and importlib.util.find_spec(package) is None:
+        raise UsageError(f"training.report_to: {package} is not installed; `pip install {package}` or report_to: none")
+    same = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "learning_rate", "num_train_epochs",
+            "max_steps", "weight_decay", "lr_scheduler_type", "logging_steps", "eval_steps", "save_steps",
+            "gradient_checkpointing", "seed", "report_to")  # fmt: skip
+    return TrainingArguments(
+        output_dir=str(output_dir),
+        **{key: training[key] for key in same},
+        warmup_steps=math.ceil(n_steps * training["warmup_ratio"]),
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        eval_strategy="steps",
+        save_strategy="steps",
+        bf16=dtype == torch.bfloat16,
+        fp16=dtype == torch.float16,
+        use_cpu=not on_cuda,
+        dataloader_pin_memory=on_cuda,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        disable_tqdm=True,
+        log_level="error",
+    )
+
+
+def count_steps(n_rows: int, training: dict, n_processes: int) -> int:
+    """Optimiser steps of the whole run."""
+    per_step = training["per_device_train_batch_size"] * training["gradient_accumulation_steps"] * n_processes
+    return training["max_steps"] if training["max_steps"] > 0 else math.ceil(math.ceil(n_rows / per_step) * training["num_train_epochs"])
