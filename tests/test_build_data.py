@@ -173,6 +173,20 @@ def test_bm25_by_hand():
     scores = BM25(["marie curie", "curie", "radium"]).scores("Curie")
     assert scores == pytest.approx([0.470 * 2.5 / 3.0625, 0.470 * 2.5 / 2.21875, 0], abs=1e-3)
     assert BM25(["a b", "the"]).top("the", 3) == [] and BM25(["x", "x", "y"]).top("x y", 3) == [2, 0, 1]
+    assert BM25([]).top("x", 3) == [] and BM25(["the", "of"]).top("the x", 3) == []
+
+
+def test_bm25_over_many_texts_ranks_as_a_plain_sort_of_all_scores():
+    # Frequent terms as rows, and blocks in place of a partition, are for speed alone.
+    rng = random.Random(3)
+    words = [f"w{i}" for i in range(300) for _ in range(1 + 300 // (i + 1))]
+    index = BM25([" ".join(rng.choices(words, k=rng.randint(1, 40))) for _ in range(3000)])
+    for _ in range(50):
+        query = " ".join(rng.choices(words, k=8))
+        scores = index.scores(query)
+        best = sorted(range(3000), key=lambda i: (-scores[i], i))
+        for k in (1, 40, 400, 5000):
+            assert index.top(query, k) == [i for i in best[:k] if scores[i] > 0]
 
 
 # --- the build as a whole
