@@ -19,14 +19,14 @@ def _terms(text: str) -> list[str]:
 
 
 class BM25:
-    """Okapi BM25 (Robertson and Zaragoza, 2009) with k1 = 1.5, b = 0.75 and the non-negative idf of Lucene."""
+    """Okapi BM25 (Robertson and Zaragoza, 2009) with k1 = 1.5, b = 0.75 and the non-negative idf of Lucene. A text may come as its terms."""
 
-    def __init__(self, texts: list[str], k1: float = 1.5, b: float = 0.75):
+    def __init__(self, texts: list[str | list[str]], k1: float = 1.5, b: float = 0.75):
         self.n_texts = len(texts)
         self._columns: dict[str, int] = {}
         columns, counts, ends = array("i"), array("f"), array("q", [0])
         for text in texts:
-            counted = Counter(_terms(text))
+            counted = Counter(_terms(text) if isinstance(text, str) else text)
             columns.extend(self._columns.setdefault(term, len(self._columns)) for term in counted)
             counts.extend(counted.values())
             ends.append(len(columns))
