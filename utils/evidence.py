@@ -89,7 +89,7 @@ class PagePool:
         self.max_words = max_words
         self.by_title = {title: chunk_page(title, sentences, max_words) for title, sentences in pages.items()}
         self.chunks = [chunk for chunks in self.by_title.values() for chunk in chunks]
-        self._index = BM25([chunk.terms for chunk in self.chunks])
+        self._index = BM25(chunk.terms for chunk in self.chunks)
 
     def search(self, query: str, k: int = _N_SEARCHED) -> list[Chunk]:
         return [self.chunks[i] for i in self._index.top(query, k)]

@@ -2,6 +2,7 @@
 
 from array import array
 from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -21,8 +22,7 @@ def _terms(text: str) -> list[str]:
 class BM25:
     """Okapi BM25 (Robertson and Zaragoza, 2009) with k1 = 1.5, b = 0.75 and the non-negative idf of Lucene. A text may come as its terms."""
 
-    def __init__(self, texts: list[str | list[str]], k1: float = 1.5, b: float = 0.75):
-        self.n_texts = len(texts)
+    def __init__(self, texts: Iterable[str | list[str]], k1: float = 1.5, b: float = 0.75):
         self._columns: dict[str, int] = {}
         columns, counts, ends = array("i"), array("f"), array("q", [0])
         for text in texts:
@@ -30,16 +30,17 @@ class BM25:
             columns.extend(self._columns.setdefault(term, len(self._columns)) for term in counted)
             counts.extend(counted.values())
             ends.append(len(columns))
+        self.n_texts = n_texts = len(ends) - 1
         if not self._columns:
             return
         indices, data, indptr = np.frombuffer(columns, np.int32), np.frombuffer(counts, np.float32), np.frombuffer(ends, np.int64)
         n_with_term = np.bincount(indices, minlength=len(self._columns))
-        idf = np.log1p((len(texts) - n_with_term + 0.5) / (n_with_term + 0.5))
-        rows = np.repeat(np.arange(len(texts)), np.diff(indptr))
-        lengths = np.bincount(rows, data, minlength=len(texts)).astype(np.float32)
+        idf = np.log1p((n_texts - n_with_term + 0.5) / (n_with_term + 0.5))
+        rows = np.repeat(np.arange(n_texts), np.diff(indptr))
+        lengths = np.bincount(rows, data, minlength=n_texts).astype(np.float32)
         norm = k1 * (1 - b + b * lengths[rows] / max(lengths.mean(), 1e-9))
         data = (idf[indices] * data * (k1 + 1) / (data + norm)).astype(np.float32)
-        self._weights = csr_matrix((data, indices, indptr), shape=(len(texts), len(self._columns))).tocsc()
+        self._weights = csr_matrix((data, indices, indptr), shape=(n_texts, len(self._columns))).tocsc()
         self._rows = self._frequent_rows(n_with_term)
 
     def _frequent_rows(self, n_with_term: np.ndarray) -> dict[int, np.ndarray]:
