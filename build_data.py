@@ -15,6 +15,7 @@ import heapq
 import multiprocessing
 import random
 import time
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -128,16 +129,25 @@ def attach_evidence(records: list[Record], files: list[tuple[Path, dict]]) -> li
 
 
 def read_page_pool(files: dict, records: list[Record], max_pool: int, max_words: int, on_bad) -> PagePool:
-    """Pages that the records name, a pool of others, and every passage that came with a record, as chunks."""
+    """Pages that the records name, a pool of others, and pages of passages that came with the records, as chunks.
+
+    Of the others and of the passages' pages at most `max_pool` each: those whose titles hash lowest, whatever the order of the files.
+    """
     wanted = {title for record in records for title in record.page_titles}
     keys = fever.named_titles([record.metadata["claim"] for record in records if "claim" in record.metadata])
     pages: dict[str, list[str]] = {}
     for name in files:
         for path, _ in files[name]["pages"]:
             pages |= fever.read_pages(path, wanted, keys, max_pool, functools.partial(on_bad, name=name))
+    others = dict.fromkeys(passage.title for record in records for passage in record.passages if passage.title not in pages)
+    if max_pool and len(others) > max_pool:
+        kept = set(heapq.nsmallest(max_pool, others, key=lambda title: (zlib.crc32(title.encode("utf-8")), title)))
+    else:
+        kept = set(others)
     for record in records:
         for passage in record.passages:
-            pages.setdefault(passage.title, list(passage.sentences))
+            if passage.title in kept:
+                pages.setdefault(passage.title, list(passage.sentences))
     return PagePool(pages, max_words)
 
 

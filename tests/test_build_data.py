@@ -1,5 +1,8 @@
 import json
+import os
 import random
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -8,6 +11,7 @@ import build_data
 from sources import contexts, fever, hotpotqa, popqa
 from utils.assembly import build_sample, build_twin, ranked_negatives
 from utils.audit import broken_rules, contamination, position_test
+from utils.download import locate
 from utils.errors import DataError, UsageError
 from utils.evidence import PagePool, find_support
 from utils.jsonl import read_json
@@ -173,6 +177,20 @@ def test_bm25_by_hand():
     scores = BM25(["marie curie", "curie", "radium"]).scores("Curie")
     assert scores == pytest.approx([0.470 * 2.5 / 3.0625, 0.470 * 2.5 / 2.21875, 0], abs=1e-3)
     assert BM25(["a b", "the"]).top("the", 3) == [] and BM25(["x", "x", "y"]).top("x y", 3) == [2, 0, 1]
+    assert BM25([]).top("x", 3) == [] and BM25(["the", "of"]).top("the x", 3) == []
+
+
+def test_bm25_over_many_texts_ranks_as_a_plain_sort_of_all_scores():
+    # Frequent terms as rows, and blocks in place of a partition, are for speed alone.
+    rng = random.Random(3)
+    words = [f"w{i}" for i in range(300) for _ in range(1 + 300 // (i + 1))]
+    index = BM25([" ".join(rng.choices(words, k=rng.randint(1, 40))) for _ in range(3000)])
+    for _ in range(50):
+        query = " ".join(rng.choices(words, k=8))
+        scores = index.scores(query)
+        best = sorted(range(3000), key=lambda i: (-scores[i], i))
+        for k in (1, 40, 400, 5000):
+            assert index.top(query, k) == [i for i in best[:k] if scores[i] > 0]
 
 
 # --- the build as a whole
@@ -190,13 +208,31 @@ def test_the_sample_build_keeps_all_rules(data_home, samples):
         assert any(s["metadata"].get("twin_of") for s in samples if s["source"] == source)
 
 
-def test_output_is_byte_identical_for_any_number_of_workers_and_hash_seed(data_home, stage, tmp_path):
+def test_output_is_byte_identical_for_any_workers_hash_seed_locale_and_working_directory(data_home, tmp_path):
     flags = ["--sample", "--data-dir", "data", "--limit", "30", "--max-chunks", "3", "--max-chunk-words", "20", "--split", "0.6,0.2,0.2"]
-    done = stage("build_data.py", *flags, "--workers", "2", home=tmp_path, env={"PYTHONHASHSEED": "7", "LC_ALL": "C"})
+    env = {**os.environ, "FACTUALITY_HOME": str(tmp_path), "PYTHONHASHSEED": "7", "LC_ALL": "C"}
+    command = [sys.executable, str(build_data.ROOT / "build_data.py"), *flags, "--workers", "2"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for split in ("train", "val", "test"):
         name = f"data/processed/{split}.jsonl"
         assert (tmp_path / name).read_bytes() == (data_home / name).read_bytes()
+
+
+def test_offline_uses_what_is_there_and_names_what_is_not(tmp_path):
+    entry = {"url": "http://127.0.0.1:9/NQ-open.dev.jsonl", "file": "nq.jsonl"}
+    with pytest.raises(DataError, match="nq.jsonl: no such file; run once without --offline"):
+        locate(entry, tmp_path, tmp_path, True, {})
+    assert locate(entry | {"optional": True}, tmp_path, tmp_path, True, {}) is None
+    (tmp_path / "nq.jsonl").write_text("{}")
+    assert locate(entry, tmp_path, tmp_path, True, {}) == tmp_path / "nq.jsonl"
+
+
+def test_a_gold_page_missing_from_fullwiki_makes_the_question_unanswerable(tmp_path):
+    row = {"_id": "1", "question": "Q?", "answer": "x", "supporting_facts": [["A", 0], ["B", 0]], "context": [["A", ["One."]]]}
+    (tmp_path / "h.json").write_text(json.dumps([row]))
+    (found,) = hotpotqa.read_records(tmp_path / "h.json", "dev", stop)
+    assert not found.answerable and found.answers == ("x",)
 
 
 def test_a_broken_rule_is_found(samples):

@@ -198,6 +198,7 @@ def test_a_truncated_gzip_is_named(tmp_path):
         (b'{"question": "caf\xe9", "answer": ["x"]}', "not UTF-8"),
         (b'{"question": "a\x00b", "answer": ["x"]}', "not a JSON object"),
         (b'{"question": "q", "answer": ["x"], "score": NaN}', "NaN is not JSON"),
+        (b'{"question": "q", "question": "r", "answer": ["x"]}', "key 'question' stands twice"),
         (b"[" * 100_000, "nested too deeply"),
         (b'["a list"]', "expected a JSON object, found list"),
         (b'{"question": "q"}', "not an NQ-Open row"),

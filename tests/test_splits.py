@@ -12,7 +12,7 @@ SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 def support(i, pages, question=None, official="train", source="hotpotqa", answerable=True):
     question = question or f"question {i} {' '.join(f'w{i}x{k}' for k in range(6))}"
     record = Record(id=f"{source}:{i}", source=source, question=question, answers=("x",), answerable=answerable, official_split=official)
-    return Support(record, ("x",), (tuple(Chunk(page, "text", frozenset([0])) for page in pages),), (), "gold annotation")
+    return Support(record, ("x",), (tuple(Chunk(page, "text", frozenset([0])) for page in pages),), "gold annotation")
 
 
 def split(supports, respect_official=True):

@@ -33,8 +33,8 @@ def ranked_negatives(support: Support, pool: PagePool, banned_pages: frozenset[s
             return False
         return not ((not by_page_only and holds_words(chunk.full_words, support.needles)) or may_answer(chunk))
 
-    candidates = support.candidates
-    order = BM25([chunk.full_text for chunk in candidates]).top(record.query, len(candidates))
+    candidates = pool.candidates(record)
+    order = BM25([chunk.terms for chunk in candidates]).top(record.query, len(candidates))
     rest = sorted(set(range(len(candidates))) - set(order))
     rng.shuffle(rest)
     near = [candidates[i] for i in order + rest if is_negative(candidates[i])]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from utils.records import Record
 from utils.retrieval import BM25
 from utils.schema import is_label_answer
-from utils.text import holds_words, normalize_answer, pack_sentences, padded_words, usable_aliases
+from utils.text import STOP_WORDS, holds_words, normalize_answer, pack_sentences, padded_words, usable_aliases
 from utils.verify import answer_parts, asked_stems, bare_title, may_refute, share_said, stems, unstated
 
 _N_SEARCHED = 40
@@ -27,29 +27,32 @@ class Chunk:
     def full_text(self) -> str:
         return f"{self.title}. {self.text}"
 
-    @functools.cached_property
+    @property
     def words(self) -> str:
         """`padded_words` of the text."""
         return padded_words(self.text)
 
-    @functools.cached_property
+    @property
     def full_words(self) -> str:
         """`padded_words` of title and text."""
         return padded_words(self.title)[:-1] + self.words
 
-    @functools.cached_property
+    @property
+    def terms(self) -> list[str]:
+        return [token for token in self.full_words.split() if token not in STOP_WORDS]
+
+    @property
     def stems(self) -> frozenset[str]:
         return stems(self.full_text)
 
 
 @dataclass(frozen=True)
 class Support:
-    """What makes a record answerable: sets of chunks, each sufficient; and the other chunks that came with it."""
+    """What makes a record answerable: sets of chunks, each sufficient."""
 
     record: Record
     aliases: tuple[str, ...]
     sets: tuple[tuple[Chunk, ...], ...]
-    candidates: tuple[Chunk, ...]
     rule: str
 
     @functools.cached_property
@@ -86,10 +89,19 @@ class PagePool:
         self.max_words = max_words
         self.by_title = {title: chunk_page(title, sentences, max_words) for title, sentences in pages.items()}
         self.chunks = [chunk for chunks in self.by_title.values() for chunk in chunks]
-        self._index = BM25([chunk.full_text for chunk in self.chunks]) if self.chunks else None
+        self._index = BM25(chunk.terms for chunk in self.chunks)
 
     def search(self, query: str, k: int = _N_SEARCHED) -> list[Chunk]:
-        return [self.chunks[i] for i in self._index.top(query, k)] if self._index else []
+        return [self.chunks[i] for i in self._index.top(query, k)]
+
+    def candidates(self, record: Record) -> list[Chunk]:
+        """The chunks of the record's passages and of the pages that it names; if there are none, those that a search finds.
+
+        They are made anew at each call: those of all records of a full data set would fill the memory.
+        """
+        found = [c for p in record.passages for c in chunk_page(p.title, list(p.sentences), self.max_words, p.is_gold)]
+        found += [chunk for title in record.page_titles for chunk in self.by_title.get(title, [])]
+        return list(dict.fromkeys(found or self.search(record.query)))
 
 
 def _is_support(chunk: Chunk, record: Record, asked: frozenset[str]) -> bool:
@@ -144,16 +156,12 @@ def find_support(record: Record, pool: PagePool) -> Support | str:
 
     Support is gold annotation, or an accepted answer as a token sequence in a chunk that also names the subject.
     """
-    candidates = [c for p in record.passages for c in chunk_page(p.title, list(p.sentences), pool.max_words, p.is_gold)]
-    candidates += [chunk for title in record.page_titles for chunk in pool.by_title.get(title, [])]
-    if not candidates:
-        candidates = pool.search(record.query)
-    candidates = list(dict.fromkeys(candidates))
+    candidates = pool.candidates(record)
     if record.doubt or not candidates:
         return record.doubt or "no evidence found"
     aliases = usable_aliases(list(record.answers))
     if not record.answerable:
-        return Support(record, tuple(aliases), (), tuple(candidates), "unanswerable in the source")
+        return Support(record, tuple(aliases), (), "unanswerable in the source")
     if not aliases or len(aliases[0]) > 120:
         return "answer longer than 120 characters"
     if record.gold_sets:
@@ -170,7 +178,7 @@ def find_support(record: Record, pool: PagePool) -> Support | str:
         held = [alias for alias in aliases if holds_words(found.words, [padded_words(alias)])]
         aliases = held[:1] + [alias for alias in aliases if alias != held[0]]
         sets, rule = [(found,)], "answer and subject in one chunk"
-    return Support(record, tuple(aliases), tuple(sets), tuple(candidates), rule)
+    return Support(record, tuple(aliases), tuple(sets), rule)
 
 
 def _chunk_with_answer(record: Record, candidates: list[Chunk], aliases: list[str]) -> Chunk | str:
@@ -186,5 +194,5 @@ def _chunk_with_answer(record: Record, candidates: list[Chunk], aliases: list[st
     found = [c for c in candidates if holds_words(c.words, needles) and (c.is_gold or not weak) and _is_support(c, record, asked)]
     if not found:
         return "answer not verified in any chunk"
-    scores = BM25([chunk.full_text for chunk in found]).scores(record.query)
+    scores = BM25([chunk.terms for chunk in found]).scores(record.query)
     return found[min(range(len(found)), key=lambda i: (not found[i].is_gold, -share_said(asked, found[i].stems), -scores[i], i))]

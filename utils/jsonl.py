@@ -23,10 +23,22 @@ def _reject_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+def _unique_keys(pairs: list[tuple]) -> dict:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
+    return value
+
+
+# Strict: NaN, Infinity and repeated keys, all of which json.loads takes, are errors.
+_DECODER = json.JSONDecoder(parse_constant=_reject_constant, object_pairs_hook=_unique_keys)
+
+
 def parse_json(text: str):
-    """`json.loads` without its extensions: NaN and Infinity are errors, and so is nesting too deep to parse."""
+    """`json.loads` without its extensions: NaN, Infinity and repeated keys are errors, and so is nesting too deep to parse."""
     try:
-        return json.loads(text, parse_constant=_reject_constant)
+        return _DECODER.decode(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
@@ -100,7 +112,6 @@ def read_json(path: str | Path):
 def read_json_list(path: str | Path) -> Iterator[tuple[int, dict]]:
     """(row number from 1, row) of a JSON list of objects, .json or .json.gz, parsed one row at a time in flat memory."""
     with open_bytes(path) as handle:
-        decoder = json.JSONDecoder(parse_constant=_reject_constant)
         text, place, number = codecs.getreader("utf-8")(handle), 0, 0
         try:
             buffer = text.read(1 << 20).lstrip()
@@ -113,7 +124,7 @@ def read_json_list(path: str | Path) -> Iterator[tuple[int, dict]]:
                 if place < len(buffer) and buffer[place] == "]":
                     return
                 try:
-                    row, end = decoder.raw_decode(buffer, place)
+                    row, end = _DECODER.raw_decode(buffer, place)
                 except ValueError:
                     # The row may go on behind the buffer.
                     more = text.read(1 << 20)

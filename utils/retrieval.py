@@ -1,9 +1,18 @@
-"""BM25 over short texts, on scikit-learn's vectorizer and scipy's sparse matrices."""
+"""BM25 over short texts, on scipy's sparse matrices."""
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
-from sklearn.feature_extraction.text import CountVectorizer
+from scipy.sparse import csr_matrix
 
 from utils.text import STOP_WORDS, tokenize
+
+# Terms of more than this share of the texts are kept as whole rows, which are added many times as fast as scattered entries.
+_FREQUENT = 1 / 24
+_FREQUENT_BYTES = 64 << 20
+_BLOCKS = 256
 
 
 def _terms(text: str) -> list[str]:
@@ -11,42 +20,63 @@ def _terms(text: str) -> list[str]:
 
 
 class BM25:
-    """Okapi BM25 (Robertson and Zaragoza, 2009) with k1 = 1.5, b = 0.75 and the non-negative idf of Lucene."""
+    """Okapi BM25 (Robertson and Zaragoza, 2009) with k1 = 1.5, b = 0.75 and the non-negative idf of Lucene. A text may come as its terms."""
 
-    def __init__(self, texts: list[str], k1: float = 1.5, b: float = 0.75):
-        self.n_texts = len(texts)
-        self._vectorizer = CountVectorizer(analyzer=_terms, dtype=np.float32)
-        try:
-            counts = self._vectorizer.fit_transform(texts)  # (n_texts, n_terms)
-        except ValueError:  # not one term in all texts
-            self._weights = None
+    def __init__(self, texts: Iterable[str | list[str]], k1: float = 1.5, b: float = 0.75):
+        self._columns: dict[str, int] = {}
+        columns, counts, ends = array("i"), array("f"), array("q", [0])
+        for text in texts:
+            counted = Counter(_terms(text) if isinstance(text, str) else text)
+            columns.extend(self._columns.setdefault(term, len(self._columns)) for term in counted)
+            counts.extend(counted.values())
+            ends.append(len(columns))
+        self.n_texts = n_texts = len(ends) - 1
+        if not self._columns:
             return
-        n_with_term = np.bincount(counts.indices, minlength=counts.shape[1])
-        idf = np.log1p((len(texts) - n_with_term + 0.5) / (n_with_term + 0.5))
-        lengths = np.asarray(counts.sum(axis=1)).ravel()
-        rows = np.repeat(np.arange(len(texts)), np.diff(counts.indptr))
+        indices, data, indptr = np.frombuffer(columns, np.int32), np.frombuffer(counts, np.float32), np.frombuffer(ends, np.int64)
+        n_with_term = np.bincount(indices, minlength=len(self._columns))
+        idf = np.log1p((n_texts - n_with_term + 0.5) / (n_with_term + 0.5))
+        rows = np.repeat(np.arange(n_texts), np.diff(indptr))
+        lengths = np.bincount(rows, data, minlength=n_texts).astype(np.float32)
         norm = k1 * (1 - b + b * lengths[rows] / max(lengths.mean(), 1e-9))
-        counts.data = (idf[counts.indices] * counts.data * (k1 + 1) / (counts.data + norm)).astype(np.float32)
-        self._weights = counts.tocsc()
+        data = (idf[indices] * data * (k1 + 1) / (data + norm)).astype(np.float32)
+        self._weights = csr_matrix((data, indices, indptr), shape=(n_texts, len(self._columns))).tocsc()
+        self._rows = self._frequent_rows(n_with_term)
+
+    def _frequent_rows(self, n_with_term: np.ndarray) -> dict[int, np.ndarray]:
+        """Weights of the most frequent terms as rows of shape (n_texts,), within a bound on memory."""
+        n_rows = min(int((n_with_term > max(_FREQUENT * self.n_texts, 64)).sum()), _FREQUENT_BYTES // (4 * self.n_texts))
+        if not n_rows:
+            return {}
+        columns = np.argsort(-n_with_term, kind="stable")[:n_rows]
+        return dict(zip(columns.tolist(), self._weights[:, columns].T.toarray()))
 
     def scores(self, query: str) -> np.ndarray:
         """Score of every text for the query, shape (n_texts,), zero where no term is shared."""
         total = np.zeros(self.n_texts, dtype=np.float32)
-        if self._weights is None:
-            return total
-        vocabulary, weights = self._vectorizer.vocabulary_, self._weights
         for term in _terms(query):
-            if (column := vocabulary.get(term)) is not None:
-                # A column names each text once, so that the sum below loses nothing.
-                span = slice(weights.indptr[column], weights.indptr[column + 1])
-                total[weights.indices[span]] += weights.data[span]
+            if (column := self._columns.get(term)) is None:
+                continue
+            if (row := self._rows.get(column)) is not None:
+                total += row
+                continue
+            # A column names each text once, so that the sum below loses nothing.
+            start, end = self._weights.indptr[column], self._weights.indptr[column + 1]
+            total[self._weights.indices[start:end]] += self._weights.data[start:end]
         return total
 
     def top(self, query: str, k: int) -> list[int]:
         """Indices of at most `k` texts that share a term with the query, best first, ties in index order."""
         scores = self.scores(query)
-        near = np.flatnonzero(scores)
-        if k < len(near):
-            # Everything that ties with the k-th best is ranked too, so that the order never depends on the partition.
-            near = near[scores[near] >= np.partition(scores[near], -k)[-k]]
+        near = np.flatnonzero(scores >= _floor(scores, k))
         return [int(i) for i in near[np.lexsort((near, -scores[near]))][:k]]
+
+
+def _floor(scores: np.ndarray, k: int) -> float:
+    """A positive score that at least `k` texts reach, if so many have one: the k-th best of the maxima of blocks of texts."""
+    smallest = np.finfo(np.float32).tiny
+    if k > _BLOCKS or len(scores) < 2 * _BLOCKS:
+        return smallest
+    n_whole = len(scores) // _BLOCKS * _BLOCKS
+    best = scores[:n_whole].reshape(-1, _BLOCKS).max(axis=0)
+    return max(np.partition(best, -k)[-k], smallest)

@@ -15,6 +15,7 @@ STOP_WORDS = frozenset(
 )
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ABBREVIATIONS = frozenset("mr mrs ms dr prof st mt sr jr vs no vol fig inc ltd co gen col lt sgt rev hon u.s u.k e.g i.e c ca approx".split())
+_WORD, _THOUSANDS = re.compile(r"\w+"), re.compile(r"(?<=\d),(?=\d{3}\b)")
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -27,7 +28,7 @@ def normalize_answer(text: str) -> str:
 def tokenize(text: str) -> list[str]:
     """Lower-case word tokens for matching: NFKC, `1,047` is one number `1047`, punctuation dropped."""
     text = unicodedata.normalize("NFKC", text).lower()
-    return re.findall(r"\w+", re.sub(r"(?<=\d),(?=\d{3}\b)", "", text))
+    return _WORD.findall(_THOUSANDS.sub("", text))
 
 
 def content_words(text: str) -> list[str]:
@@ -40,6 +41,7 @@ def contains_tokens(haystack: list[str], needle: list[str]) -> bool:
     return n > 0 and any(haystack[i : i + n] == needle for i in range(len(haystack) - n + 1))
 
 
+@functools.lru_cache(1 << 14)  # chunks that many questions find
 def padded_words(text: str) -> str:
     """The tokens of a text between single spaces, so that one is a token sequence of another when it is its substring."""
     return f" {' '.join(tokenize(text))} "

@@ -28,8 +28,9 @@ def stem(token: str) -> str:
     return token
 
 
+@functools.lru_cache(1 << 14)  # chunks that many questions find
 def stems(text: str) -> frozenset[str]:
-    return frozenset(stem(token) for token in content_words(text))
+    return frozenset(stem(token) for token in dict.fromkeys(content_words(text)))
 
 
 def asked_stems(question: str) -> frozenset[str]:
