@@ -21,15 +21,17 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from sources import contexts, fever, hotpotqa, nq_open, own, popqa
+from utils.assembly import build_sample, build_twin, ranked_negatives
 from utils.audit import CUT_REASON, audit, broken_rules, dataset_card
 from utils.config import check_keys, home_path, input_path, nearest, read_yaml
 from utils.download import check_pins, locate, read_pins
 from utils.errors import DataError, StageError, UsageError, run_main
-from utils.evidence import PagePool, Support, build_sample, build_twin, find_support, ranked_negatives
+from utils.evidence import PagePool, Support, find_support
 from utils.jsonl import raise_bad, read_jsonl, write_json, write_jsonl, write_text
 from utils.records import Record
 from utils.runs import close_run_dir, describe_run, format_drops, format_seconds, open_run_dir
 from utils.splits import SPLITS, assign_splits, group_supports
+from utils.verify import names_in
 
 ROOT = Path(__file__).resolve().parent
 READERS = {"fever": fever.read_records, "hotpotqa": hotpotqa.read_records, "nq_open": nq_open.read_records, "popqa": popqa.read_records}
@@ -149,7 +151,8 @@ def name_pages(records: list[Record], pool: PagePool) -> list[Record]:
         if record.source == "fever" and not record.answerable:
             named_here = fever.named_titles([record.metadata["claim"]]) & by_key.keys()
             keys = sorted(named_here, key=lambda key: (-len(key.split()), key))  # the longest names first
-            record = dataclasses.replace(record, page_titles=tuple(title for key in keys for title in by_key[key])[:4])
+            titles = tuple(title for key in keys for title in by_key[key])[:4]
+            record = dataclasses.replace(record, page_titles=titles, names=names_in(record.metadata["claim"]))
         named.append(record)
     return named
 

@@ -9,10 +9,13 @@ train_ids.txt, README.md and run.json.
 """
 
 import argparse
+import functools
 import math
 import os
+import random
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -29,6 +32,7 @@ from utils.checkpoints import RunFiles, numbered_checkpoints
 from utils.completions import gold_completion, map_citations, parse_completion
 from utils.config import home_path, input_path, load_config
 from utils.errors import DataError, StageError, UsageError, run_main
+from utils.fast_lora import speed_up_lora
 from utils.generation import expand_cache, last_positions, pad_left, prefix_cache
 from utils.jsonl import write_json, write_text
 from utils.metrics import is_right_answer
@@ -36,7 +40,7 @@ from utils.models import choose_dtype, load_model, load_tokenizer, merge_for_spe
 from utils.plan import count_rows, estimate, warn_missing_model
 from utils.report import plot_curves, sft_model_card
 from utils.runs import close_run_dir, describe_run, format_drops, format_seconds, hash_inputs, open_run_dir
-from utils.schema import pick_balanced, pick_samples, read_samples
+from utils.schema import pick_balanced, pick_samples, read_samples, shuffle_chunks
 from utils.tokens import encode_completion
 
 # Tokens kept free for the completion; 120 characters of answer and the JSON around them take fewer.
@@ -84,6 +88,7 @@ DEFAULTS = {
         "twin_pairs": "adjacent",
         "unanswerable_fraction": None,
         "answerable_first": 0.0,
+        "reshuffle_chunks": True,
     },
 }
 
@@ -121,6 +126,19 @@ def encode_rows(samples: list[dict], builder: PromptBuilder, tokenizer, max_seq_
     return rows, drops
 
 
+def encode_epochs(samples: list[dict], n_epochs: int, seed: int, encode: Callable) -> tuple[list[dict], Counter]:
+    """The rows of every epoch, block after block: from the second on with the chunks of each sample in a new order.
+
+    A sample dropped in one order (its support cut) is dropped in all, so that the blocks stay alike.
+    """
+    rng, blocks = random.Random(seed), []
+    for epoch in range(n_epochs):
+        rows, drops = encode(samples if epoch == 0 else [shuffle_chunks(sample, rng) for sample in samples])
+        blocks.append({row["id"]: row for row in rows})
+    kept = [sample_id for sample_id in blocks[0] if all(sample_id in block for block in blocks)]
+    return [block[sample_id] for block in blocks for sample_id in kept], drops
+
+
 def make_collator(pad_id: int):
     """Rows -> {"input_ids", "attention_mask"} (batch, seq_len), left-padded, and "labels" (batch, n_labels) of the last positions."""
 
@@ -140,16 +158,18 @@ def make_collator(pad_id: int):
 class SFTTrainer(Trainer):
     """`transformers.Trainer` with the loss of this stage: cross-entropy of the completion tokens, logits computed only where they are needed."""
 
-    def __init__(self, *args, prefix: list[int], share_prefix: bool, data: dict, **kwargs):
+    def __init__(self, *args, prefix: list[int], share_prefix: bool, data: dict, n_blocks: int = 1, **kwargs):
         super().__init__(*args, **kwargs)
-        self.prefix, self.share_prefix, self.data = prefix, share_prefix, data
+        self.prefix, self.share_prefix, self.data, self.n_blocks = prefix, share_prefix, data, n_blocks
         self.model_accepts_loss_kwargs = True
 
     def _get_train_sampler(self, train_dataset=None):
         rows = train_dataset if train_dataset is not None else self.train_dataset
+        rows = rows.select(range(len(rows) // self.n_blocks))
         units = rows["unit"] if self.data["twin_pairs"] == "adjacent" else rows["id"]
         lengths = [len(suffix) + len(completion) for suffix, completion in zip(rows["suffix"], rows["completion"])]
-        return TwinSampler(list(units), lengths, list(rows["answerable"]), round(self.data["answerable_first"] * len(rows)), self.args.seed)
+        n_first = round(self.data["answerable_first"] * len(rows))
+        return TwinSampler(list(units), lengths, list(rows["answerable"]), n_first, self.args.seed, self.n_blocks)
 
     def completion_logits(self, model, inputs: dict) -> torch.Tensor:
         """Logits of the last `labels.shape[1]` positions: (batch, n_labels, vocab).
@@ -214,6 +234,7 @@ def load_trainable(config: dict):
         model = get_peft_model(model, adapter)
     except ValueError as error:
         raise UsageError(f"lora.target_modules do not fit {config['model_name']}: {error}") from error
+    speed_up_lora(model)
     model.peft_config["default"].base_model_name_or_path = config["model_name"]
     if checkpointing:
         model.enable_input_require_grads()
@@ -275,8 +296,10 @@ def train(config: dict, args: argparse.Namespace, tokenizer, samples: dict[str, 
     """Fine-tune, save and calibrate. Returns the facts of the run and the dropped rows."""
     training, output_dir = config["training"], home_path(config["output_dir"])
     builder = PromptBuilder(tokenizer, template, training["max_seq_length"] - COMPLETION_TOKENS)
-    rows, drops = encode_rows(samples["train"], builder, tokenizer, training["max_seq_length"])
-    val_rows, _ = encode_rows(samples["val"], builder, tokenizer, training["max_seq_length"])
+    encode = functools.partial(encode_rows, builder=builder, tokenizer=tokenizer, max_seq_length=training["max_seq_length"])
+    n_blocks = math.ceil(training["num_train_epochs"]) if config["data"]["reshuffle_chunks"] else 1
+    blocks, drops = encode_epochs(samples["train"], n_blocks, training["seed"], encode)
+    rows, val_rows = blocks[: len(blocks) // n_blocks], encode(samples["val"])[0]
     n_supervised = sum(len(row["completion"]) for row in rows)
     n_prompt = sum(len(row["suffix"]) + len(builder.prefix) for row in rows)
     n_steps = count_steps(len(rows), training, int(os.environ.get("WORLD_SIZE", 1)))
@@ -290,7 +313,7 @@ def train(config: dict, args: argparse.Namespace, tokenizer, samples: dict[str, 
     trainer = SFTTrainer(
         model=model,
         args=training_arguments(config, output_dir, n_steps),
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=Dataset.from_list(blocks),
         eval_dataset=Dataset.from_list(val_rows),
         data_collator=make_collator(tokenizer.pad_token_id),
         processing_class=tokenizer,
@@ -299,6 +322,7 @@ def train(config: dict, args: argparse.Namespace, tokenizer, samples: dict[str, 
         # A cache does not go with recomputed activations, nor two forward passes a step with DDP.
         share_prefix=not training["gradient_checkpointing"] and int(os.environ.get("WORLD_SIZE", 1)) == 1,
         data=config["data"],
+        n_blocks=n_blocks,
     )
     trainer.remove_callback(PrinterCallback)
     files.trainer = trainer

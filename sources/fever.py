@@ -19,6 +19,7 @@ from utils.jsonl import read_jsonl, read_objects
 from utils.records import Record
 from utils.schema import LABEL_ALIASES
 from utils.text import STOP_WORDS, tokenize
+from utils.verify import bare_title
 
 QUESTION = "Is this claim supported or refuted by the evidence? {claim}"
 _VERDICTS = {"SUPPORTS": "supported", "REFUTES": "refuted"}
@@ -62,7 +63,8 @@ def read_records(path: Path, official_split: str, on_bad: Callable[[str], None])
             answerable=verdict is not None,
             official_split=official_split,
             gold_sets=tuple(sets) if verdict else (),
-            page_titles=tuple(dict.fromkeys(title for pairs in sets for title, _ in pairs)),
+            page_titles=(titles := tuple(dict.fromkeys(title for pairs in sets for title, _ in pairs))),
+            names=tuple(bare_title(title) for title in titles),
             metadata={"type": label, "claim": row["claim"]},
         )
 

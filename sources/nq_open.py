@@ -6,6 +6,7 @@ from pathlib import Path
 
 from utils.jsonl import read_jsonl
 from utils.records import Record
+from utils.verify import agree
 
 
 def read_records(path: Path, official_split: str, on_bad: Callable[[str], None]) -> Iterator[Record]:
@@ -22,4 +23,6 @@ def read_records(path: Path, official_split: str, on_bad: Callable[[str], None])
             answers=tuple(str(answer) for answer in answers),
             answerable=True,
             official_split=official_split,
+            # Annotators who read the question in two ways, or a list of which each is a part.
+            doubt="" if agree([str(answer) for answer in answers]) else "accepted answers are no forms of one answer",
         )

@@ -8,8 +8,25 @@ from utils.errors import DataError
 from utils.jsonl import parse_json
 from utils.records import Record
 from utils.text import tokenize
+from utils.verify import stems
 
 _COLUMNS = {"id", "subj", "prop", "obj", "s_aliases", "s_wiki_title", "s_pop", "question", "possible_answers"}
+
+# Relations whose answer a page on the subject gives away in other words ("drafted by the Blackhawks" for ice hockey).
+_IMPLIED = {"genre", "occupation", "sport", "religion", "color", "country"}
+# Words of which a sentence on the relation has one.
+_CUES = {
+    "director": "directed",
+    "producer": "produced",
+    "screenwriter": "screenwriter screenplay written script",
+    "composer": "composed music score song opera",
+    "author": "author written novel book story poem play published",
+    "place of birth": "born",
+    "capital": "capital",
+    "capital of": "capital",
+    "father": "father son daughter child parent",
+    "mother": "mother son daughter child parent",
+}
 
 
 def _json_list(row: dict, column: str) -> list[str]:
@@ -49,6 +66,8 @@ def read_records(path: Path, official_split: str, on_bad: Callable[[str], None])
                 answerable=True,
                 official_split=official_split,
                 page_titles=(row["s_wiki_title"],),
-                subject=(row["subj"], row["s_wiki_title"], *aliases),
+                subject=(subject := (row["subj"], row["s_wiki_title"], *aliases)),
+                names=subject if row["prop"] in _IMPLIED else (),
+                cues=stems(_CUES.get(row["prop"], "")),
                 metadata={"type": row["prop"], "popularity": popularity},
             )

@@ -6,9 +6,10 @@ import pytest
 
 import build_data
 from sources import contexts, fever, hotpotqa, popqa
+from utils.assembly import build_sample, build_twin, ranked_negatives
 from utils.audit import broken_rules, contamination, position_test
 from utils.errors import DataError, UsageError
-from utils.evidence import PagePool, build_sample, build_twin, find_support, ranked_negatives
+from utils.evidence import PagePool, find_support
 from utils.jsonl import read_json
 from utils.records import Passage, Record
 from utils.retrieval import BM25
@@ -154,8 +155,8 @@ def test_a_surname_does_not_name_a_popqa_subject_of_two_words(tmp_path):
 
 def test_a_claim_is_searched_without_the_words_of_its_question():
     pool = PagePool({"A": ["It is refuted by the evidence, the claim."], "B": ["Curie lived in Paris."], "C": ["Curie had a lab."]}, 20)
-    claim = record(question=fever.QUESTION.format(claim="Curie slept."), answers=("refuted",), subject=(), page_titles=("C",),
-                   gold_sets=((("C", 0),),), metadata={"claim": "Curie slept."})  # fmt: skip
+    claim = record(question=fever.QUESTION.format(claim="Curie never slept."), answers=("refuted",), subject=(), page_titles=("C",),
+                   gold_sets=((("C", 0),),), metadata={"claim": "Curie never slept."})  # fmt: skip
     ranked = ranked_negatives(find_support(claim, pool), pool, frozenset(), random.Random(0))
     assert [chunk.title for chunk in ranked] == ["B"]
 

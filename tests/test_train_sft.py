@@ -5,7 +5,7 @@ import torch
 
 import train_sft
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
-from train_sft import SFTTrainer, encode_rows, make_collator
+from train_sft import SFTTrainer, encode_epochs, encode_rows, make_collator
 from utils.batching import TwinSampler
 from utils.errors import DataError
 from utils.jsonl import read_json
@@ -86,6 +86,29 @@ def test_each_epoch_has_another_order():
     order = list(sampler)
     sampler.set_epoch(1)
     assert sorted(sampler) == sorted(order) and list(sampler) != order
+
+
+def test_epochs_draw_from_blocks_of_their_own():
+    sampler = TwinSampler([f"q{i}" for i in range(10)], [1] * 10, [True] * 10, 0, seed=3, n_blocks=2)
+    assert sorted(sampler) == list(range(10)) and len(sampler) == 10
+    sampler.set_epoch(1)
+    assert sorted(sampler) == list(range(10, 20))
+    sampler.set_epoch(2)
+    assert sorted(sampler) == list(range(10))
+
+
+def test_later_epochs_show_the_chunks_in_a_new_order_and_cite_them_there(tokenizer, samples):
+    builder = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 1400)
+    chosen = samples[:8]
+    rows, drops = encode_epochs(chosen, 3, 5, lambda block: encode_rows(block, builder, tokenizer, 1500))
+    assert [row["id"] for row in rows] == 3 * [sample["id"] for sample in chosen] and not drops
+    assert len({tuple(row["suffix"]) for row in rows}) > 16
+    for row, sample in zip(rows, 3 * chosen):
+        prompt, cited = tokenizer.decode(row["suffix"]), json.loads(tokenizer.decode(row["completion"], skip_special_tokens=True))["citations"]
+        for place, i in zip(cited, sample["support_sets"][0] if sample["answerable"] else []):
+            texts = {sample["evidence_chunks"][k]["text"] for k in sample["support_sets"][0]}
+            shown = prompt.split(f"[{place}] ", 1)[1].split(f" [{place}]")[0]
+            assert any(text in shown for text in texts), (place, i)
 
 
 def config_text(base, **training):

@@ -10,11 +10,13 @@ class TwinSampler(torch.utils.data.Sampler):
     """Random order in which a question's answerable and unanswerable rows stay neighbours, so that a batch holds the contrast.
 
     `n_first` answerable rows without a twin open the epoch: a small model learns to refuse only once it can find an answer.
-    Within each run of 64 questions the shorter ones come first (in every second run, last), so that a batch pads little.
+    Where the data set holds `n_rows` rows once per epoch (`n_blocks` of them, each in its own order of chunks), epoch e draws
+    from block e. Within each run of 64 questions the shorter ones come first (in every second run, last), so that a batch pads little.
     """
 
-    def __init__(self, units: list[str], lengths: list[int], answerable: list[bool], n_first: int, seed: int):
-        self.units, self.lengths, self.answerable, self.n_first, self.seed, self.epoch = units, lengths, answerable, n_first, seed, 0
+    def __init__(self, units: list[str], lengths: list[int], answerable: list[bool], n_first: int, seed: int, n_blocks: int = 1):
+        self.units, self.lengths, self.answerable, self.n_first = units, lengths, answerable, n_first
+        self.seed, self.n_blocks, self.epoch = seed, n_blocks, 0
         self.members: dict[str, list[int]] = {}
         for i, unit in enumerate(units):
             self.members.setdefault(unit, []).append(i)
@@ -29,10 +31,11 @@ class TwinSampler(torch.utils.data.Sampler):
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         members = list(self.members.values())
         order = [members[i] for i in torch.randperm(len(members), generator=generator).tolist()]
+        offset = self.epoch % self.n_blocks * len(self.units)
         first = [rows for rows in order if len(rows) == 1 and self.answerable[rows[0]]][: self.n_first]
         opening = {rows[0] for rows in first}
-        yield from self._in_runs(first)
-        yield from self._in_runs([rows for rows in order if rows[0] not in opening])
+        for run in (first, [rows for rows in order if rows[0] not in opening]):
+            yield from (offset + i for i in self._in_runs(run))
 
     def _in_runs(self, order: list[list[int]]):
         for start in range(0, len(order), _N_SORTED):

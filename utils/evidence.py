@@ -1,16 +1,17 @@
-"""Records -> evidence: chunks, verified support, verified negatives, and unanswerable twins."""
+"""Records -> evidence: chunks, and verified support."""
 
 import functools
-import random
 from dataclasses import dataclass, field
 
 from utils.records import Record
 from utils.retrieval import BM25
 from utils.schema import is_label_answer
-from utils.text import REFUSAL, content_words, holds_words, pack_sentences, padded_words, usable_aliases
+from utils.text import holds_words, normalize_answer, pack_sentences, padded_words, usable_aliases
+from utils.verify import answer_parts, asked_stems, bare_title, may_refute, share_said, stems, unstated
 
-MAX_SUPPORT_SETS = 2
 _N_SEARCHED = 40
+# Shares of the question's words that a chunk with the answer must say to be its support: where the source marks the passage, and where not.
+_SAID_BY_GOLD, _SAID_BY_OTHERS, _SAID_OF_CLAIM = 0.5, 0.6, 0.34
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class Chunk:
         """`padded_words` of title and text."""
         return padded_words(self.title)[:-1] + self.words
 
+    @functools.cached_property
+    def stems(self) -> frozenset[str]:
+        return stems(self.full_text)
+
 
 @dataclass(frozen=True)
 class Support:
@@ -51,6 +56,15 @@ class Support:
     def needles(self) -> list[str]:
         """The accepted answers as `padded_words`, to look up with `holds_words`."""
         return [padded_words(alias) for alias in self.aliases]
+
+    @functools.cached_property
+    def parts(self) -> frozenset[str]:
+        """Stems by which a chunk may hold an answer in another form; none for yes/no and label answers."""
+        return frozenset() if is_label_answer((*self.aliases, "")[0]) else answer_parts(list(self.aliases), self.record.question)
+
+    @functools.cached_property
+    def asked(self) -> frozenset[str]:
+        return asked_stems(self.record.query)
 
     @property
     def pages(self) -> frozenset[str]:
@@ -78,12 +92,22 @@ class PagePool:
         return [self.chunks[i] for i in self._index.top(query, k)] if self._index else []
 
 
-def _names_subject(chunk: Chunk, record: Record) -> bool:
-    """The chunk names the subject; where the source tells none, it shares most content words of the question."""
+def _is_support(chunk: Chunk, record: Record, asked: frozenset[str]) -> bool:
+    """Whether a chunk that holds the answer is about the question's subject.
+
+    Where the source tells its names: the chunk has one, and is the page of the subject or of the answer. Else it says a share of the question.
+    """
     if record.subject:
-        return holds_words(chunk.full_words, [padded_words(name) for name in record.subject])
-    wanted = set(content_words(record.question))
-    return len(wanted.intersection(chunk.full_words.split())) >= 0.6 * len(wanted)
+        is_own_page = chunk.is_gold or chunk.title in record.page_titles or same_name(chunk.title, (*record.subject, *record.answers))
+        says_relation = not record.cues or bool(record.cues & chunk.stems)
+        return is_own_page and says_relation and holds_words(chunk.full_words, [padded_words(name) for name in record.subject])
+    if chunk.is_gold and stems(bare_title(chunk.title)) <= stems(record.question):
+        return True
+    return share_said(asked, chunk.stems) >= (_SAID_BY_GOLD if chunk.is_gold else _SAID_BY_OTHERS)
+
+
+def same_name(title: str, names: tuple[str, ...]) -> bool:
+    return normalize_answer(bare_title(title)) in {normalize_answer(bare_title(name)) for name in names}
 
 
 def _gold_sets(record: Record, candidates: list[Chunk]) -> list[tuple[Chunk, ...]]:
@@ -95,6 +119,19 @@ def _gold_sets(record: Record, candidates: list[Chunk]) -> list[tuple[Chunk, ...
         if all(pair in by_line for pair in pairs) and chunks and chunks not in sets:
             sets.append(chunks)
     return sorted(sets, key=len)
+
+
+def _stating_sets(record: Record, verdict: str, sets: list[tuple[Chunk, ...]]) -> list[tuple[Chunk, ...]]:
+    """Of a claim's evidence sets those that say most of it, best first; sets that cannot bear the verdict are left out."""
+    claim, wanted, asked = record.query, stems(record.query), asked_stems(record.query)
+    said = {chunks: frozenset().union(*(chunk.stems for chunk in chunks)) for chunks in sets}
+    if verdict == "supported":
+        sets = [chunks for chunks in sets if not unstated(claim, said[chunks]) and share_said(asked, said[chunks]) >= _SAID_OF_CLAIM]
+    else:
+        sets = [chunks for chunks in sets if may_refute(claim, said[chunks])]
+    shares = [share_said(wanted, said[chunks]) for chunks in sets]
+    ranked = sorted(range(len(sets)), key=lambda i: (-shares[i], len(sets[i]), i))
+    return [sets[i] for i in ranked if shares[i] == shares[ranked[0]]]
 
 
 def _needs_gold(answer: str) -> bool:
@@ -112,8 +149,8 @@ def find_support(record: Record, pool: PagePool) -> Support | str:
     if not candidates:
         candidates = pool.search(record.query)
     candidates = list(dict.fromkeys(candidates))
-    if not candidates:
-        return "no evidence found"
+    if record.doubt or not candidates:
+        return record.doubt or "no evidence found"
     aliases = usable_aliases(list(record.answers))
     if not record.answerable:
         return Support(record, tuple(aliases), (), tuple(candidates), "unanswerable in the source")
@@ -123,130 +160,31 @@ def find_support(record: Record, pool: PagePool) -> Support | str:
         sets, rule = _gold_sets(record, candidates), "gold annotation"
         if not sets:
             return "gold evidence not among the pages"
+        if "claim" in record.metadata and not (sets := _stating_sets(record, aliases[0], sets)):
+            return "gold evidence says too little of the claim"
     else:
-        if is_label_answer(aliases[0]):
-            return "yes/no answer without gold evidence"
-        weak, needles = _needs_gold(aliases[0]), [padded_words(alias) for alias in aliases]
-        found = [c for c in candidates if holds_words(c.words, needles) and (c.is_gold or (not weak and _names_subject(c, record)))]
-        if not found:
-            return "answer not verified in any chunk"
-        # Chunks that merely hold answer and subject may say something else about both: only the one nearest to the question
-        # counts, unless the source marks more as gold. The others are neither support nor negatives.
-        scores = BM25([chunk.full_text for chunk in found]).scores(record.query)
-        order = sorted(range(len(found)), key=lambda i: (not found[i].is_gold, -scores[i], i))
-        sets = [(found[i],) for place, i in enumerate(order) if place == 0 or found[i].is_gold]
-        rule = "answer and subject in one chunk"
+        found = _chunk_with_answer(record, candidates, aliases)
+        if isinstance(found, str):
+            return found
+        # The canonical answer is one that stands in the support: accepted answers need not be forms of one another.
+        held = [alias for alias in aliases if holds_words(found.words, [padded_words(alias)])]
+        aliases = held[:1] + [alias for alias in aliases if alias != held[0]]
+        sets, rule = [(found,)], "answer and subject in one chunk"
     return Support(record, tuple(aliases), tuple(sets), tuple(candidates), rule)
 
 
-def ranked_negatives(support: Support, pool: PagePool, banned_pages: frozenset[str], rng: random.Random) -> list[Chunk]:
-    """Verified negatives, best first: alternately from the candidates and from BM25, none from a page that supports another split."""
-    record, aliases = support.record, list(support.aliases)
-    gold = {chunk for chunks in support.sets for chunk in chunks}
-    by_page_only = bool(aliases) and is_label_answer(aliases[0])
-    own_pages = support.pages if record.answerable else frozenset()
+def _chunk_with_answer(record: Record, candidates: list[Chunk], aliases: list[str]) -> Chunk | str:
+    """The chunk that holds the answer, is about the subject and says most of the question; or the reason why there is none.
 
-    def is_negative(chunk: Chunk) -> bool:
-        if chunk in gold or chunk.title in banned_pages:
-            return False
-        return chunk.title not in own_pages if by_page_only else not holds_words(chunk.full_words, support.needles)
-
-    candidates = support.candidates
-    order = BM25([chunk.full_text for chunk in candidates]).top(record.query, len(candidates))
-    rest = sorted(set(range(len(candidates))) - set(order))
-    rng.shuffle(rest)
-    near = [candidates[i] for i in order + rest if is_negative(candidates[i])]
-    searched = [chunk for chunk in pool.search(record.query) if is_negative(chunk)]
-    merged = [chunk for i in range(max(len(near), len(searched))) for chunk in (*near[i : i + 1], *searched[i : i + 1])]
-    seen = {chunk.words for chunk in gold}
-    distinct = []
-    for chunk in merged:
-        if chunk.words not in seen:
-            seen.add(chunk.words)
-            distinct.append(chunk)
-    return distinct
-
-
-def _mix_pages(ranked: list[Chunk], pages: frozenset[str], n_chunks: int, rng: random.Random) -> list[Chunk]:
-    """The ranked negatives with some from the support's own pages first; their number is drawn per sample, so that a title that
-    fits the question neither means support nor rules it out."""
-    same_page = [chunk for chunk in ranked if chunk.title in pages]
-    others = [chunk for chunk in ranked if chunk.title not in pages]
-    n_first = rng.randint(0, min(len(same_page), n_chunks - 1))
-    return same_page[:n_first] + others[: n_chunks - n_first] + same_page[n_first:] + others[n_chunks - n_first :]
-
-
-def _layout(sample: dict, sets: list[tuple[Chunk, ...]], negatives: list[Chunk], rng: random.Random) -> dict:
-    chunks = list(dict.fromkeys(chunk for chunks in sets for chunk in chunks)) + negatives
-    rng.shuffle(chunks)
-    place = {chunk: i for i, chunk in enumerate(chunks)}
-    support_sets = [sorted(place[chunk] for chunk in chunks_of_set) for chunks_of_set in sets]
-    spans = sorted({i for support_set in support_sets for i in support_set})
-    return {
-        **sample,
-        "evidence_chunks": [{"title": chunk.title, "text": chunk.text} for chunk in chunks],
-        "support_sets": support_sets,
-        "support_spans": spans,
-        "hard_negatives": [i for i in range(len(chunks)) if i not in spans],
-    }
-
-
-def build_sample(support: Support, ranked: list[Chunk], max_chunks: int, group: str, rng: random.Random) -> dict | str:
-    """One sample in file layout from a support and its ranked negatives, or the reason why none could be built."""
-    record, aliases = support.record, list(support.aliases)
-    negatives = _mix_pages(ranked, support.pages, max_chunks, rng)
-    sets: list[tuple[Chunk, ...]] = []
-    for chunks in support.sets[:MAX_SUPPORT_SETS]:
-        if len({c for s in (*sets, chunks) for c in s}) < max_chunks:
-            sets.append(chunks)
-    if record.answerable and not sets:
-        return "support does not fit the chunk limit"
-    n_support = len({chunk for chunks in sets for chunk in chunks})
-    negatives = negatives[: max_chunks - n_support]
-    if len(negatives) < min(2, max_chunks - n_support):
-        return "fewer than two verified negatives"
-    metadata = {**record.metadata, "official_split": record.official_split, "support_rule": support.rule}
-    if not record.answerable:
-        metadata["gold_aliases"] = aliases
-    sample = {
-        "id": record.id,
-        "source": record.source,
-        "question": record.question,
-        "answer": aliases[0] if record.answerable else REFUSAL,
-        "answer_aliases": aliases if record.answerable else [],
-        "answerable": record.answerable,
-        "group": group,
-        "metadata": metadata,
-    }
-    laid_out = _layout(sample, sets, negatives, rng)
-    fields = ("id", "source", "question", "evidence_chunks", "answer", "answer_aliases", "answerable", "support_sets", "support_spans", "hard_negatives")
-    return {name: laid_out[name] for name in (*fields, "group", "metadata")}
-
-
-def build_twin(support: Support, sample: dict, ranked: list[Chunk], rng: random.Random) -> dict | str:
-    """The sample's question without its support: as many chunks, the answer in none of them.
-
-    Of a multi-hop support set one hop may stay, when it does not hold the answer.
+    Others with answer and subject may say something else about both: they are neither support nor negatives.
     """
-    aliases, n_chunks = list(support.aliases), len(sample["evidence_chunks"])
-    negatives = _mix_pages(ranked, support.pages, n_chunks, rng)
-    kept: list[Chunk] = []
-    shown = {(c["title"], c["text"]) for i, c in enumerate(sample["evidence_chunks"]) if i in sample["support_spans"]}
-    hops = [chunk for chunk in support.sets[0] if (chunk.title, chunk.text) in shown]
-    if len(hops) > 1 and rng.random() < 0.5:
-        kept = [chunk for chunk in hops if is_label_answer(aliases[0]) or not holds_words(chunk.full_words, support.needles)][:1]
-    # The negatives that the original shows come first, so that the twins differ in the support alone.
-    texts = {c["text"] for c in sample["evidence_chunks"]}
-    ordered = [c for c in negatives if c.text in texts] + [c for c in negatives if c.text not in texts]
-    chunks = kept + ordered[: n_chunks - len(kept)]
-    if len(chunks) < n_chunks:
-        return "twin: too few negatives"
-    twin = {
-        **sample,
-        "id": f"{sample['id']}:unanswerable",
-        "answer": REFUSAL,
-        "answer_aliases": [],
-        "answerable": False,
-        "metadata": {**sample["metadata"], "support_rule": "support removed", "gold_aliases": aliases, "twin_of": sample["id"]},
-    }
-    return _layout(twin, [], chunks, rng)
+    if is_label_answer(aliases[0]):
+        return "yes/no answer without gold evidence"
+    if not answer_parts(aliases, record.question):
+        return "the question holds its answer"
+    asked, needles, weak = asked_stems(record.query), [padded_words(alias) for alias in aliases], _needs_gold(aliases[0])
+    found = [c for c in candidates if holds_words(c.words, needles) and (c.is_gold or not weak) and _is_support(c, record, asked)]
+    if not found:
+        return "answer not verified in any chunk"
+    scores = BM25([chunk.full_text for chunk in found]).scores(record.query)
+    return found[min(range(len(found)), key=lambda i: (not found[i].is_gold, -share_said(asked, found[i].stems), -scores[i], i))]

@@ -21,6 +21,10 @@ class Record:
     `gold_sets`: alternative sufficient sets of (page title, sentence index), empty when the source has none.
     `passages`: evidence that comes with the row. `page_titles`: pages to look up in the page store.
     `subject`: names by which a chunk may name the question's subject; empty when the source does not tell.
+    `names`: a chunk that holds one of these may say the answer in words of its own, so it is no negative (of an unanswerable record:
+    unless it stands on one of `page_titles`, which the annotators read).
+    `cues`: stems of which the support says one, while a chunk that names the subject and says one is no negative.
+    `doubt`: why the row is not to be trusted; such a row is dropped.
     """
 
     id: str
@@ -33,6 +37,9 @@ class Record:
     passages: tuple[Passage, ...] = ()
     page_titles: tuple[str, ...] = ()
     subject: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    cues: frozenset[str] = frozenset()
+    doubt: str = ""
     metadata: dict = field(default_factory=dict)
 
     @property

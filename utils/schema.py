@@ -159,3 +159,16 @@ def pick_balanced(samples: list[dict], n_wanted: int | None, unanswerable_fracti
     drawn += sorted(answerable, key=lambda sample: sample["id"] not in originals)[: n_wanted - len(drawn)]
     kept = {sample["id"] for sample in drawn}
     return [sample for sample in samples if sample["id"] in kept]
+
+
+def shuffle_chunks(sample: dict, rng: random.Random) -> dict:
+    """The sample with its evidence chunks in a new order, every chunk id in it renumbered."""
+    order = list(range(len(sample["evidence_chunks"])))
+    rng.shuffle(order)
+    place = {old: new for new, old in enumerate(order)}
+    return {
+        **sample,
+        "evidence_chunks": [sample["evidence_chunks"][old] for old in order],
+        "support_sets": [sorted(place[i] for i in support_set) for support_set in sample["support_sets"]],
+        **{name: sorted(place[i] for i in sample[name]) for name in ("support_spans", "hard_negatives")},
+    }

@@ -1,0 +1,51 @@
+import copy
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+from utils.fast_lora import speed_up_lora
+
+MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def lora_model(make_model, kind, **options):
+    torch.manual_seed(1)
+    model = get_peft_model(make_model(kind), LoraConfig(r=4, lora_alpha=8, target_modules=MODULES, task_type="CAUSAL_LM", **options))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:  # zeros at first, which would hide A's part
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model.train()
+
+
+def loss_and_gradients(model):
+    ids = torch.arange(3, 43).view(2, 20)
+    loss = model(input_ids=ids, labels=ids).loss
+    loss.backward()
+    return loss.item(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "gemma2"])  # Qwen2 has biases
+def test_loss_and_gradients_are_those_of_peft(make_model, kind):
+    model = lora_model(make_model, kind)
+    fast = copy.deepcopy(model)
+    assert speed_up_lora(fast) == 7 * model.config.num_hidden_layers
+    (loss, gradients), (fast_loss, fast_gradients) = loss_and_gradients(model), loss_and_gradients(fast)
+    assert fast_loss == pytest.approx(loss, rel=1e-6)
+    assert torch.allclose(fast_gradients, gradients, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("options", [{"lora_dropout": 0.1}, {"use_dora": True}])
+def test_layers_with_dropout_and_other_variants_are_left_alone(make_model, options):
+    assert speed_up_lora(lora_model(make_model, "llama", **options)) == 0
+
+
+def test_evaluation_and_a_disabled_adapter_take_pefts_own_path(make_model):
+    model, ids = lora_model(make_model, "llama"), torch.arange(3, 23)[None]
+    expected = model.eval()(ids).logits
+    with model.disable_adapter():
+        base = model(ids).logits
+    speed_up_lora(model)
+    assert torch.equal(model(ids).logits, expected)
+    with model.train().disable_adapter():
+        assert torch.equal(model(ids).logits, base)

@@ -1,0 +1,146 @@
+"""What the cautious checks take away, each case seen in the real records."""
+
+import random
+
+import pytest
+
+from sources import hotpotqa, nq_open, popqa
+from tests.test_build_data import record, stop
+from utils.assembly import build_sample, build_twin, ranked_negatives
+from utils.evidence import PagePool, find_support
+from utils.records import Passage
+from utils.verify import agree, answer_parts, asked_stems, may_refute, names_in, says_most, stem, stems, unstated
+
+
+def test_a_stem_joins_the_forms_of_a_word_and_of_a_number():
+    assert stem("drives") == stem("driving") == stem("drive") and stem("won") == stem("winning")[:3] == "win"
+    assert [stem(word) for word in ("seven", "ii", "düsseldorf", "two")] == ["7", "2", "dusseldorf", "2"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "text"),
+    [
+        (["1 October 2006"], "It became law in October 2006."),
+        (["April 1917"], "The United States declared war on April 6, 1917."),
+        (["Major General Clarence L. Tinker"], "General Tinker was killed over the sea."),
+        (["Fascist Italy"], "Germany and Italy each declared war."),
+        (["energy loss"], "A force dissipates energy."),
+        (["eight"], "The series had 8 parts."),
+    ],
+)
+def test_a_part_of_an_answer_in_another_form_is_seen(answers, text):
+    assert answer_parts(answers, "who or what was it") & stems(text)
+
+
+def test_what_the_question_says_itself_is_no_part_of_its_answer():
+    assert answer_parts(["Philippians"], "who was the book of philippians written to") == frozenset()
+    assert answer_parts(["5 gold medals"], "how many gold medals did he win") == {"5"}
+
+
+def test_a_chunk_that_says_most_of_the_question_may_hold_another_answer():
+    asked = asked_stems("who drives the number 95 car in nascar")
+    assert says_most(asked, stems("He competes in NASCAR, driving the No. 95 car."))
+    assert not says_most(asked, stems("The game was released for Windows 95 by NASCAR."))
+
+
+def test_different_answers_do_not_agree_and_forms_of_one_do():
+    assert agree(["2,579 steps", "2,579"]) and agree(["Carl Linnaeus", "Linnaeus", "Carl von Linnaeus"]) and agree(["eight", "8"])
+    assert not agree(["central Saskatchewan", "the Hudson Bay"]) and not agree(["1976", "June 16"])
+
+
+def test_numbers_and_names_of_a_claim_that_its_evidence_lacks():
+    said = stems("Colombiana. Colombiana is a 2011 film produced by Luc Besson.")
+    assert unstated("Colombiana was produced by Luc Besson in 2001.", said) == ["2001"]
+    assert unstated("Colombiana was produced by Luc Besson.", said) == []
+    assert unstated("It sold 1,470 copies.", stems("1,470 copies were sold")) == []
+    assert unstated("He began his career in 1984.", stems("His career began in the 1980s.")) == []
+
+
+def test_names_are_runs_of_capitals_without_an_article():
+    assert names_in("The French Resistance fought in Paris and he lost.") == ("French Resistance", "Paris")
+    assert names_in("It was red.") == ()
+
+
+@pytest.mark.parametrize(
+    ("claim", "evidence", "refutes"),
+    [
+        ("The Colosseum is in a city in Italy.", "Colosseum. It stands in the centre of the city of Rome, Italian: Roma.", False),
+        ("The Colosseum is not in Rome.", "Colosseum. It stands in the centre of the city of Rome.", True),
+        ("Sonny Bono perished on January 5, 1998.", "Sonny Bono (February 16, 1935 - January 5, 1998) was a singer.", False),
+        ("Julie Bowen's birthday is November 3.", "Julie Bowen (born March 3, 1970) is an actress.", True),
+        ("Mohra is a truck.", "Mohra is a 1994 film.", True),
+        ("Anthony Scaramucci is a political leader.", "Anthony Scaramucci (born 1964) is a political figure.", False),
+        ("Donald Duck was a friend of everyone.", "Lesh was the last member to join.", False),
+    ],
+)
+def test_evidence_that_cannot_refute_a_claim_is_seen(claim, evidence, refutes):
+    assert may_refute(claim, stems(evidence)) is refutes
+
+
+def negatives(support, pool):
+    return ranked_negatives(support, pool, frozenset(), random.Random(0))
+
+
+def test_pages_of_the_same_name_are_no_negatives():
+    pages = {"Ugly (film)": ["Ugly was written by Anurag Kashyap."], "The Ugly": ["It has a script by Scott Reynolds."], "Ugly Alert": ["An ugly drama."]}
+    ask = record(question="Who was the screenwriter for Ugly?", answers=("Anurag Kashyap",), subject=("Ugly",), page_titles=("Ugly (film)",))
+    pool = PagePool(pages, 20)
+    assert [chunk.title for chunk in negatives(find_support(ask, pool), pool)] == ["Ugly Alert"]
+
+
+def test_the_canonical_answer_is_one_that_the_support_holds():
+    pool = PagePool({"Beijing": ["Beijing is the capital of China."]}, 20)
+    found = find_support(record(question="What is Beijing the capital of?", answers=("Taiwan", "China"), subject=("Beijing",), page_titles=("Beijing",)), pool)
+    assert found.aliases == ("China", "Taiwan")
+
+
+def test_support_must_say_the_relation_and_stand_on_the_page_of_subject_or_answer():
+    passages = (Passage("Films", ("Che was directed by Hatamikia.",)), Passage("Che", ("Che pays homage to Hatamikia.",)))
+    ask = record(question="Who directed Che?", answers=("Hatamikia",), subject=("Che",), passages=passages, page_titles=(), cues=frozenset({"direct"}))
+    assert find_support(ask, PagePool({}, 20)) == "answer not verified in any chunk"
+    passages += (Passage("Hatamikia", ("Hatamikia directed Che.",)),)
+    found = find_support(record(**{**vars(ask), "passages": passages}), PagePool({}, 20))
+    assert [chunk.title for chunk in found.sets[0]] == ["Hatamikia"]
+
+
+def test_questions_that_hold_their_answer_and_rows_in_doubt_are_dropped(tmp_path):
+    pool = PagePool({"Lakh": ["A lakh is a unit."]}, 20)
+    assert find_support(record(question="how is lakh spelled", answers=("lakh",), subject=(), page_titles=("Lakh",)), pool) == "the question holds its answer"
+    path = tmp_path / "nq.jsonl"
+    path.write_text('{"question": "where will the next olympics be", "answer": ["Beijing", "Tokyo"]}\n')
+    assert find_support(next(nq_open.read_records(path, "dev", stop)), pool) == "accepted answers are no forms of one answer"
+    path = tmp_path / "hotpot.json"
+    row = '{"_id": "1", "question": "Are A and B both plants?", "answer": "no", "supporting_facts": [["A", 0], ["B", 0]], "context": [["A", ["A is a fish."]]]}'
+    path.write_text(f"[{row}]")
+    assert find_support(next(hotpotqa.read_records(path, "dev", stop)), pool) == "one page may prove a no"
+
+
+def test_a_claims_negatives_do_not_name_its_page(tmp_path):
+    pages = {"Eric Bana": ["Eric Bana is an actor."], "Troy": ["The film stars Eric Bana."], "Actor": ["An actor plays a role."], "Hulk": ["Hulk is a film."]}
+    claim = record(question="Is it so? Eric Bana is an actor.", answers=("supported",), subject=(), gold_sets=((("Eric Bana", 0),),),
+                   page_titles=("Eric Bana",), names=("Eric Bana",), metadata={"claim": "Eric Bana is an actor."})  # fmt: skip
+    pool = PagePool(pages, 20)
+    assert [chunk.title for chunk in negatives(find_support(claim, pool), pool)] == ["Actor"]
+
+
+def test_a_twin_of_a_no_keeps_no_hop():
+    pages = {"Arum": ["Arum is a plant."], "Bison": ["Bison is an animal."]} | {f"Plant {i}": [f"Plant {i} is both old and green."] for i in range(4)}
+    both = (("Arum", 0), ("Bison", 0))
+    ask = record(question="Are Arum and Bison both plants?", answers=("no",), subject=(), gold_sets=(both,), page_titles=("Arum", "Bison"))
+    pool = PagePool(pages, 20)
+    support = find_support(ask, pool)
+    for seed in range(8):
+        ranked = negatives(support, pool)
+        sample = build_sample(support, ranked, 4, "g", random.Random(seed))
+        twin = build_twin(support, sample, ranked, random.Random(seed))
+        assert not {"Arum", "Bison"} & {chunk["title"] for chunk in twin["evidence_chunks"]}
+
+
+def test_popqa_relations_have_cues_or_names(tmp_path):
+    columns = "possible_answers id subj prop obj s_aliases s_wiki_title s_pop question".split()
+    rows = [['"[""Oslo""]"', "1", "Ann", "place of birth", "Oslo", "[]", "Ann", "9", "Where was Ann born?"],
+            ['"[""punk""]"', "2", "Disorder", "genre", "punk", "[]", "Disorder (band)", "9", "What genre is Disorder?"]]  # fmt: skip
+    path = tmp_path / "p.tsv"
+    path.write_text("\n".join("\t".join(cells) for cells in [columns, *rows]) + "\n")
+    born, genre = popqa.read_records(path, "any", stop)
+    assert born.cues == {"birth"} and born.names == () and genre.names == genre.subject and genre.cues == frozenset()
