@@ -15,6 +15,11 @@ def known_answers(sample: dict) -> list[str]:
     return sample["answer_aliases"] or sample["metadata"].get("gold_aliases") or []
 
 
+def _query(sample: dict) -> str:
+    """What the sample asks; of a claim (FEVER) without the words that all such questions share."""
+    return sample["metadata"].get("claim") or sample["question"]
+
+
 class DistractorPool:
     """All chunks of a sample file, each text once."""
 
@@ -33,7 +38,7 @@ class DistractorPool:
     def _answers_nothing(self, i: int, sample: dict, needles: list[str], parts: frozenset[str]) -> bool:
         """No accepted answer stands in the chunk, nor a part of one, and it does not say most of what is asked. Where no text can tell
         (verdicts, yes/no, unknown answers): a chunk of another group's evidence that says less than half of it."""
-        asked = asked_stems(sample["metadata"].get("claim") or sample["question"])
+        asked = asked_stems(_query(sample))
         if needles:
             return not holds_words(self._words[i], needles) and not parts & self._stems[i] and not says_most(asked, self._stems[i])
         return sample["group"] not in self._groups[i] and share_said(asked, self._stems[i]) < 0.5
@@ -45,7 +50,7 @@ class DistractorPool:
         parts = answer_parts(answers, sample["question"]) if needles else frozenset()
         own = {tuple(tokenize(chunk["text"])) for chunk in sample["evidence_chunks"]}
         found: list[dict] = []
-        near = self._index.top(sample["question"], _N_SEARCHED)
+        near = self._index.top(_query(sample), _N_SEARCHED)
         far = rng.sample(range(len(self.chunks)), min(_N_SEARCHED, len(self.chunks)))
         for i in dict.fromkeys(near + far):
             words = tuple(tokenize(self.chunks[i]["text"]))
