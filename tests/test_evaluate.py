@@ -115,13 +115,13 @@ def test_slices_by_hops_chunks_and_popularity(sample, unanswerable):
     found = slices(rows)
     assert found["hops"] == {"1": [0], "2": [1], "3 or more": [2]}
     assert found["chunks"] == {"2": [3], "4": [0, 1, 2]} and found["answerability"] == {"answerable": [0, 1, 2], "unanswerable": [3]}
-    assert found["popularity"] == {"5 to 5": [0], "10 to 10": [1], "1,500 to 1,500": [2]}
+    assert found["popularity"] == {"5": [0], "10": [1], "1,500": [2]}
     assert "popularity" not in slices([unanswerable | {"metadata": {}}])
 
 
 def test_equal_popularity_stays_in_one_part(sample):
     rows = [{**sample, "metadata": {"popularity": value}} for value in [1, 1, 1, 1, 2, 9]]
-    assert slices(rows)["popularity"] == {"1 to 1": [0, 1, 2, 3], "2 to 9": [4, 5]}
+    assert slices(rows)["popularity"] == {"1": [0, 1, 2, 3], "2 to 9": [4, 5]}
 
 
 # --- fair comparisons
