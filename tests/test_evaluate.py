@@ -13,7 +13,7 @@ from utils.baselines import best_span, lexical
 from utils.completions import render_completion
 from utils.errors import DataError, UsageError
 from utils.html_samples import mark_answers, sample_html
-from utils.jsonl import read_json, write_json, write_jsonl
+from utils.jsonl import read_json, read_jsonl, write_json, write_jsonl
 from utils.predictions import PredictionLog
 from utils.result_tables import DELTA_METRICS, delta_rows
 from utils.results import describe_rows, score_rows, tune_lexical
@@ -115,13 +115,13 @@ def test_slices_by_hops_chunks_and_popularity(sample, unanswerable):
     found = slices(rows)
     assert found["hops"] == {"1": [0], "2": [1], "3 or more": [2]}
     assert found["chunks"] == {"2": [3], "4": [0, 1, 2]} and found["answerability"] == {"answerable": [0, 1, 2], "unanswerable": [3]}
-    assert found["popularity"] == {"5 to 5": [0], "10 to 10": [1], "1,500 to 1,500": [2]}
+    assert found["popularity"] == {"5": [0], "10": [1], "1,500": [2]}
     assert "popularity" not in slices([unanswerable | {"metadata": {}}])
 
 
 def test_equal_popularity_stays_in_one_part(sample):
     rows = [{**sample, "metadata": {"popularity": value}} for value in [1, 1, 1, 1, 2, 9]]
-    assert slices(rows)["popularity"] == {"1 to 1": [0, 1, 2, 3], "2 to 9": [4, 5]}
+    assert slices(rows)["popularity"] == {"1": [0, 1, 2, 3], "2 to 9": [4, 5]}
 
 
 # --- fair comparisons
@@ -138,6 +138,20 @@ def test_closed_book_and_gold_only_show_what_they_say(tokenizer, sample, unanswe
     for prompt, correct in ((gold[0], 1.0), (closed[0], 0.0)):
         terms, _ = score_rows([{"id": row["id"], "completion": completion, "shown": prompt.shown}], [row])
         assert terms[0]["citation_correctness"] == correct and terms[0]["em"] == 1.0
+
+
+def test_every_baseline_on_request_is_a_model_of_the_results(home, tiny_gemma_dir):
+    flags = ["--model-path", str(tiny_gemma_dir), "--base-model", str(tiny_gemma_dir), "--test-data", "data/processed/test.jsonl", "--limit", "4"]
+    asked = ["--compare-baseline", "--baseline-fewshot", "--baseline-closed-book", "--baseline-gold-only", "--max-new-tokens", "2", "--output", "out.json"]
+    evaluation.main([*flags, *asked])
+    results, names = read_json(home / "out.json"), {"base_fewshot", "closed_book", "gold_only"}
+    assert names < results["baselines"].keys() and set(results["deltas_to"]) == {"base", *results["baselines"]}
+    rows = [row for _, row in read_jsonl(home / "out_predictions.jsonl")]
+    assert len(rows) == 20 and all({"outcome", "em", "f1", "citation_f1"} <= row.keys() for row in rows)
+    assert all(row["shown"] == [] for row in rows if row["model"] == "closed_book") and (home / "out_calibration.png").is_file()
+    evaluation.main(["--predictions", "out_predictions.jsonl", "--test-data", "data/processed/test.jsonl", "--limit", "4", "--output", "again.json"])
+    again = read_json(home / "again.json")
+    assert again["baselines"] == results["baselines"] and again["deltas"] == results["deltas"]
 
 
 def test_the_lexical_threshold_is_the_best_on_val(test_samples):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from utils.calibration import apply_isotonic, aurc, brier, expected_calibration_error, fit_isotonic
+from utils.calibration import apply_isotonic, aurc, brier, expected_calibration_error, fit_isotonic, reliability, risk_coverage
 from utils.completions import parse_completion, render_completion
-from utils.intervals import as_numbers, group_sums, paired_deltas, total, with_intervals
-from utils.metrics import answer_overlap, citation_scores, confidence_metrics, exact_match, hallucination_kind, rates_from_sums, score_sample
+from utils.intervals import as_numbers, group_sums, holds_zero, paired_deltas, total, with_intervals
+from utils.metrics import answer_overlap, citation_scores, confidence_metrics, exact_match, hallucination_kind, outcome, rates_from_sums, score_sample
 from utils.text import REFUSAL
 
 
@@ -155,3 +155,73 @@ def test_a_delta_is_positive_when_the_first_model_is_better(sample):
     deltas = paired_deltas(make_terms(40, True, sample), make_terms(40, False, sample), groups, seed=0)
     assert deltas["em"] == 1.0 and deltas["hallucination_rate"] == 1.0 and deltas["ci95"]["em"] == [1.0, 1.0]
     assert paired_deltas(make_terms(40, True, sample), make_terms(40, True, sample), groups, seed=0)["ci95"]["em"] == [0.0, 0.0]
+
+
+def test_format_rates_by_hand(sample):
+    # Valid; fenced (read after repair); citing what was not shown (read, but no valid reply); prose.
+    fenced, beyond = f"```json\n{answer('Warsaw')}\n```", answer("Warsaw", [9])
+    found = rates([(answer("Warsaw"), sample), (fenced, sample), (beyond, sample), ("Warsaw, I think.", sample)])
+    assert (found["schema_valid_rate"], found["repaired_rate"], found["unparsable_rate"]) == (0.25, 0.5, 0.25)
+    assert found["em"] == 0.75 and found["answered_rate"] == 0.75
+
+
+def test_an_unparsable_reply_stays_in_every_denominator(sample, unanswerable):
+    found = rates([("?", sample), ("?", unanswerable), (answer("Warsaw"), sample), (REFUSE, unanswerable)])
+    assert found["em"] == found["f1"] == found["joint_f1"] == 0.5 and found["citation_precision"] == found["citation_correctness"] == 0.5
+    assert found["under_refusal_rate"] == 0.5 and found["over_refusal_rate"] == 0.0 and found["refusal_rate"] == found["answered_rate"] == 0.25
+    # Refusing: precision 1, recall 1/2, F1 2/3, and so is answering. Net: -1 - 1 + 1 + 1.
+    assert found["refusal_f1"] == pytest.approx(2 / 3) and found["net_score"] == 0.0
+
+
+def test_a_refusal_that_cites_is_right_but_spurious_and_not_joint(unanswerable):
+    found = rates([('{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [1], "confidence": 0.0}', unanswerable), (REFUSE, unanswerable)])
+    assert found["em"] == 1.0 and found["net_score"] == 1.0 and found["spurious_citation_rate"] == 0.5 and found["joint_f1"] == 0.5
+    assert found["schema_valid_rate"] == 0.5
+
+
+def test_outcomes_in_words(sample, unanswerable):
+    cases = [
+        (answer("Warsaw"), sample, "right answer"), (answer("Warsaw", [1]), sample, "right answer, wrong support"), (answer("Paris"), sample, "wrong answer"),
+        (REFUSE, sample, "over-refusal"), (REFUSE, unanswerable, "right refusal"), (answer("Paris"), unanswerable, "answered the unanswerable"),
+        ("", sample, "unparsable"),
+    ]  # fmt: skip
+    assert [outcome(parse_completion(text, 4), row) for text, row, _ in cases] == [words for _, _, words in cases]
+
+
+def test_calibrated_error_reads_the_probability_through_the_fit(sample):
+    parsed = [parse_completion(answer("Warsaw"), 4), parse_completion(answer("Paris"), 4), parse_completion(REFUSE, 4)]
+    knots = {"x": [0.0, 1.0], "y": [0.0, 0.5]}
+    # 0.8 -> 0.4, right: gap 0.6; 0.2 -> 0.1, wrong: gap 0.1; the refusal is left out. Mean 0.35.
+    found = confidence_metrics(parsed, [sample] * 3, [0.8, 0.2, 0.9], knots)
+    assert found["ece_calibrated"] == pytest.approx(0.35) and found["ece"] == pytest.approx(0.4)
+    assert confidence_metrics(parsed, [sample] * 3, None, knots)["ece_calibrated"] is None
+
+
+def test_curves_of_confidence_by_hand():
+    confidences, right = [0.9, 0.9, 0.5, 0.1], [True, False, True, False]
+    assert risk_coverage(confidences, right) == [
+        {"threshold": 0.9, "coverage": 0.5, "risk": 0.5},
+        {"threshold": 0.5, "coverage": 0.75, "risk": pytest.approx(1 / 3)},
+        {"threshold": 0.1, "coverage": 1.0, "risk": 0.5},
+    ]
+    assert reliability(confidences, right) == [
+        {"n": 1, "confidence": 0.1, "accuracy": 0.0},
+        {"n": 1, "confidence": 0.5, "accuracy": 1.0},
+        {"n": 2, "confidence": 0.9, "accuracy": 0.5},
+    ]
+    # A confidence of 1.0 belongs to the last bin, not to one of its own.
+    assert reliability([0.95, 1.0], [True, True]) == [{"n": 2, "confidence": pytest.approx(0.975), "accuracy": 1.0}]
+
+
+def test_a_difference_whose_interval_touches_zero_is_none():
+    assert holds_zero([-0.1, 0.2]) and holds_zero([0.0, 0.2]) and holds_zero([-0.2, 0.0]) and holds_zero(None)
+    assert not holds_zero([0.01, 0.2]) and not holds_zero([-0.2, -0.01])
+
+
+def test_only_figures_over_all_or_all_answerable_samples_have_differences(sample):
+    deltas = paired_deltas(make_terms(30, True, sample), make_terms(30, False, sample), [str(i) for i in range(30)], seed=0)
+    assert {"em", "f1", "citation_correctness", "hallucination_rate", "over_refusal_rate"} <= deltas.keys()
+    # What divides by the answers given, or by unanswerable samples, is no paired difference.
+    assert not deltas.keys() & {"hallucination_given_answered", "trust_score", "ece", "under_refusal_rate", "spurious_citation_rate"}
+    # All answers here are right or all wrong on samples with an answer: no refusal figure.
+    assert deltas["refusal_f1"] is None and deltas["ci95"]["refusal_f1"] is None

@@ -11,6 +11,7 @@ from prompt_schema import SFT_TEMPLATES
 from tests.canned import REFUSE
 from utils.completions import gold_completion, render_completion
 from utils.distractors import DistractorPool
+from utils.errors import UsageError
 from utils.jsonl import read_json, read_jsonl
 from utils.noise import PAYLOADS, add_noise, noisy_text, plant
 from utils.perturbations import add_distractors, counterfactual, drop_order, drop_support, move_gold, relayout
@@ -229,20 +230,31 @@ def test_always_refusing_looks_better_the_more_support_is_dropped(suites):
     assert nets == sorted(nets) and nets[-1] == 1.0 and levels["0%"]["refused_of_turned"] is None
 
 
-def test_robustness_runs_and_writes_its_files(stage, data_home, tiny_gemma_dir, tmp_path):
+@pytest.fixture
+def home(data_home, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
     (tmp_path / "data").symlink_to(data_home / "data")
+    return tmp_path
+
+
+def test_robustness_runs_and_writes_its_files(stage, home, tiny_gemma_dir):
     flags = ["--model-path", tiny_gemma_dir, "--test-data", "data/processed/test.jsonl", "--limit", "8", "--max-new-tokens", "3", "--batch-size", "16"]
-    dry = stage("robustness.py", *flags, "--suite", "order,injection", "--dry-run", home=tmp_path)
-    assert dry.returncode == 0 and "would generate" in dry.stdout and [p.name for p in tmp_path.iterdir()] == ["data"]
-    done = stage("robustness.py", *flags, "--suite", "order,injection", home=tmp_path)
+    done = stage("robustness.py", *flags, "--suite", "order,injection", "--samples-dir", "perturbed", home=home)
     assert done.returncode == 0, done.stderr
-    results = read_json(tmp_path / "robustness.json")
+    results = read_json(home / "robustness.json")
     assert set(results["suites"]) == {"order", "injection"} and list(results["suites"]["injection"]["levels"]) == ["clean", *PAYLOADS]
-    assert results["run"]["status"] == "complete" and (tmp_path / "robustness.png").stat().st_size > 10_000
-    rows = [row for _, row in read_jsonl(tmp_path / "robustness_predictions.jsonl")]
-    assert Counter(row["suite"] for row in rows)["injection"] == 32 and not list(tmp_path.glob(".*partial*"))
-    bad = stage("robustness.py", *flags, "--suite", "ordr", home=tmp_path)
-    assert bad.returncode == 2 and "did you mean 'order'" in bad.stderr
+    assert results["run"]["status"] == "complete" and (home / "robustness.png").stat().st_size > 10_000
+    rows = [row for _, row in read_jsonl(home / "robustness_predictions.jsonl")]
+    assert Counter(row["suite"] for row in rows)["injection"] == 32 and not list(home.glob(".*partial*"))
+    assert len(read_samples(home / "perturbed/injection-fake_json.jsonl")) == 8
+
+
+def test_a_dry_run_writes_nothing_and_a_wrong_suite_is_corrected(home, tiny_gemma_dir, capsys):
+    flags = ["--model-path", str(tiny_gemma_dir), "--test-data", "data/processed/test.jsonl"]
+    robustness.main([*flags, "--dry-run"])
+    assert "would generate" in capsys.readouterr().out and [path.name for path in home.iterdir()] == ["data"]
+    with pytest.raises(UsageError, match="did you mean 'order'"):
+        robustness.main([*flags, "--suite", "ordr"])
 
 
 def test_an_interrupted_run_generates_only_what_is_missing(suites, tokenizer, tmp_path, monkeypatch):

@@ -50,7 +50,7 @@ def _rescored(path: Path, results: dict, test_path: Path) -> tuple[list[dict], d
 
 def paired_between(paths: list[Path], runs: list[dict], test_data: str | None) -> tuple[dict, int] | str:
     """(differences B minus A of the SFT model on the samples both runs hold, their number), or why there are none."""
-    if any(run["run"]["settings"].get("confidence_threshold") is not None or "selective" in run for run in runs):
+    if any("selective" in run for run in runs):
         return "no paired differences: a confidence threshold was set, and completions alone do not hold its effect"
     test_paths = [input_path(test_data or run["run"]["settings"]["test_data"]) for run in runs]
     known = [set(run["run"]["inputs"].values()) for run in runs]
@@ -77,7 +77,7 @@ def _figures(runs: list[dict]) -> list[list[str]]:
     """[model, metric, A, interval of A, B, interval of B] of the models that both runs hold."""
     first, second = map(all_models, runs)
     rows = []
-    for name in first.keys() & second.keys() if "sft" not in first else [n for n in first if n in second]:
+    for name in [name for name in first if name in second]:
         for key in HEADLINE:
             cells = [(side[name][key], side[name]["ci95"].get(key)) for side in (first, second)]
             if name in ("sft", "base") or cells[0] != cells[1]:

@@ -84,7 +84,8 @@ def paired_deltas(rows: list[dict], other_rows: list[dict], groups: list[str], s
     deltas, intervals = {}, {}
     for name in PAIRED:
         sign = -1 if name in LOWER_IS_BETTER else 1
-        deltas[name] = sign * (first[name] - second[name])
+        # Adding zero turns -0.0 into 0.0.
+        deltas[name] = sign * (first[name] - second[name]) + 0.0
         intervals[name] = percentile_interval(sign * (drawn[name] - other_drawn[name])) if drawn and other_drawn else None
     return {**as_numbers(deltas), "ci95": intervals}
 

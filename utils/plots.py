@@ -89,10 +89,13 @@ def plot_robustness(path: Path, suites: dict[str, dict]) -> None:
             x, y = [k[0] for k in known], [k[1] for k in known]
             bars = [[max(0.0, v - (ci or [v, v])[0]) for _, v, ci in known], [max(0.0, (ci or [v, v])[1] - v) for _, v, ci in known]]
             style = {"color": COLOURS[i % 7], "marker": MARKS[i % 7], "markersize": 4, "capsize": 2, "elinewidth": 0.8}
+            # Side by side, so that equal figures do not hide one another.
+            x = [place + 0.05 * (i - (len(suite["plotted"]) - 1) / 2) for place in x]
             axis.errorbar(x, y, yerr=bars, label=metric, linestyle="-" if suite["ordered"] else "none", **style)
         axis.set_xticks(range(len(labels)), labels, rotation=30 if max(map(len, labels)) > 8 else 0, ha="right" if max(map(len, labels)) > 8 else "center")
-        _tidy(axis, f"{name} ({suite['n']} samples)", suite["axis"], "")
-        _legend(axis)
+        _tidy(axis, "", suite["axis"], "")
+        axis.set_title(f"{name} ({suite['n']} samples)", pad=34, loc="left")
+        axis.legend(frameon=False, fontsize=8, ncol=3, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.2)
     with atomic_write(path, "wb") as handle:
         figure.savefig(handle, dpi=120, format="png")
     plt.close(figure)

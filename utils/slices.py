@@ -17,7 +17,8 @@ def _popularity(samples: list[dict]) -> list[str | None]:
         return [None] * len(samples)
     edges = np.unique(np.quantile(known, [1 / 3, 2 / 3], method="lower"))
     third = np.searchsorted(edges, known, side="left")
-    names = {t: f"{known[third == t].min():,} to {known[third == t].max():,}" for t in np.unique(third)}
+    ranges = {t: (known[third == t].min(), known[third == t].max()) for t in np.unique(third)}
+    names = {t: f"{low:,}" if low == high else f"{low:,} to {high:,}" for t, (low, high) in ranges.items()}
     return [None if value is None else names[np.searchsorted(edges, value, side="left")] for value in found]
 
 
