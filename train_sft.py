@@ -199,7 +199,7 @@ def print_rows(rows: list[dict], builder: PromptBuilder, n_steps: int, drops: Co
     n_supervised, n_prompt = (sum(n) for n in zip(*((len(row["completion"]), len(row["suffix"]) + len(builder.prefix)) for row in rows)))
     n_refusals = sum(not row["answerable"] for row in rows)
     print(f"{len(rows)} rows ({n_refusals} refusals), {n_supervised:,} supervised and {n_prompt:,} prompt tokens ({len(builder.prefix)} of each row "
-          f"shared), {n_steps} steps ({format_drops(drops)})", flush=True)  # fmt: skip
+          f"shared), {n_steps} steps on {n_processes()} process{'es' if n_processes() > 1 else ''} ({format_drops(drops)})", flush=True)  # fmt: skip
 
 
 def train(config: dict, args: argparse.Namespace, tokenizer, samples: dict[str, list[dict]], template: str, state: str) -> tuple[dict, Counter]:

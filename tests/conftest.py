@@ -20,6 +20,12 @@ def run_stage(*args: str, home: Path, env: dict | None = None) -> subprocess.Com
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
 
 
+# Two processes on CPU. `accelerate launch --cpu --num_processes 2` starts one and says nothing; this way torchrun starts two, over gloo.
+TWO_PROCESSES = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no",
+                 "--dynamo_backend", "no", "--main_process_port", "0"]  # fmt: skip
+TWO_PROCESSES_ENV = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
 @pytest.fixture(scope="session")
 def stage():
     return run_stage

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 import train_sft
-from tests.conftest import ROOT
+from tests.conftest import ROOT, TWO_PROCESSES, TWO_PROCESSES_ENV
 from tests.test_train_sft import config_text, losses
 from utils.checkpoints import is_whole, mark_whole, numbered_checkpoints
 from utils.errors import DataError, UsageError
@@ -33,29 +33,22 @@ def write_config(home, base, **training):
     return path
 
 
-def launch(n_processes: int, config, *flags: str):
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(n_processes), "--num_machines", "1",
-                "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]  # fmt: skip
-    command = [*launcher, "train_sft.py", "-c", str(config), *flags]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600)
-
-
-def test_two_processes_learn_what_one_with_twice_the_accumulation_learns(tiny_gemma_dir, home):
+def test_two_processes_learn_what_one_with_twice_the_accumulation_learns(tiny_gemma_dir, home, stage):
     config = write_config(home, tiny_gemma_dir, max_steps=3, eval_steps=3, save_steps=3)
     flags = ["--set", "bf16=false", "--set", "training.gradient_checkpointing=true"]
-    done = launch(2, config, *flags, "--set", "output_dir=two")
+    two = [*TWO_PROCESSES, "train_sft.py", "-c", str(config), *flags, "--set", "output_dir=two"]
+    done = stage(*two, home=home, env=TWO_PROCESSES_ENV)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("rows (") == 1  # one process talks
+    assert done.stdout.count("rows (") == 1 and "on 2 processes" in done.stdout  # one process talks
     train_sft.main(["-c", str(config), *flags, "--set", "output_dir=one", "--set", "training.gradient_accumulation_steps=2"])
-    two, one = (read_json(home / name / "training_history.json") for name in ("two", "one"))
-    assert [x["loss"] for x in two["train_losses"]] == pytest.approx([x["loss"] for x in one["train_losses"]], rel=1e-4)
-    assert two["eval_metrics"][-1]["eval_loss"] == pytest.approx(one["eval_metrics"][-1]["eval_loss"], rel=1e-4)
+    shared, alone = (read_json(home / name / "training_history.json") for name in ("two", "one"))
+    assert [x["loss"] for x in shared["train_losses"]] == pytest.approx([x["loss"] for x in alone["train_losses"]], rel=1e-4)
+    assert shared["eval_metrics"][-1]["eval_loss"] == pytest.approx(alone["eval_metrics"][-1]["eval_loss"], rel=1e-4)
     weights = [load_file(home / name / "checkpoint-final/adapter_model.safetensors") for name in ("two", "one")]
     assert all(torch.allclose(weights[0][key], weights[1][key], atol=1e-5) for key in weights[1])
-    again = launch(2, config, *flags, "--set", "output_dir=two")
+    again = stage(*two, home=home, env=TWO_PROCESSES_ENV)
     assert again.returncode == 0 and "nothing to do" in again.stdout
-    other = launch(2, config, *flags, "--set", "output_dir=two", "--set", "training.seed=9")
+    other = stage(*two, "--set", "training.seed=9", home=home, env=TWO_PROCESSES_ENV)
     assert other.returncode != 0 and "made with other settings" in other.stderr
 
 
