@@ -248,6 +248,8 @@ def build(args: argparse.Namespace, config: dict, files: dict) -> tuple[dict[str
 
     for name in files:
         drawn = draw_records(name, files[name]["records"], args.limit or args.max_per_source, args.seed, functools.partial(on_bad, name=name))
+        licence = {"licence": config["sources"][name].get("licence", "unknown")}
+        drawn = [dataclasses.replace(record, metadata={**record.metadata, **licence}) for record in drawn]
         records += attach_evidence(drawn, files[name]["contexts"])
     pool = read_page_pool(files, records, config.get("max_pool_pages", 0), args.max_chunk_words, on_bad)
     supports = []
