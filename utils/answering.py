@@ -5,7 +5,15 @@ from collections.abc import Iterator, Sequence
 
 from tqdm.auto import tqdm
 
-from utils.generation import Generated, Sampling, generate, json_object_end
+from utils.completions import render_completion
+from utils.drafting import Drafter, FreeGuide, json_object_end
+from utils.generation import Generated, generate
+from utils.sampling import Sampling
+from utils.text import REFUSAL
+from utils.tokens import encode_completion
+
+# What a draft starts from before the model has said anything: the two shapes of a completion.
+_EXAMPLES = (render_completion(REFUSAL, [], 0.0), render_completion("supported", [0], 0.9))
 
 
 def answer_probability(tokenizer, generated: Generated) -> float:
@@ -28,16 +36,23 @@ def predict(
     batch_size: int,
     max_new_tokens: int,
     sampling: Sampling = Sampling(),
+    seeds: Sequence[int] = (),
     buckets: Sequence[int] = (),
 ) -> Iterator[list[dict]]:
-    """Batches of prediction rows {"id", "model", "completion", "shown", "probability", "logp", "n_tokens"} for prompts with one prefix."""
+    """Batches of prediction rows {"id", "model", "completion", "shown", "probability", "logp", "n_tokens"} for prompts with one prefix.
+
+    Equal prompts (candidates of one sample) share their reading; `seeds`, one a prompt, fix what each draws.
+    """
     if not prompts:
         return
+    drafter, stop = Drafter([encode_completion(tokenizer, text) for text in _EXAMPLES]), json_object_end(tokenizer)
     with tqdm(total=len(prompts), desc=f"generating: {name}", unit="sample", disable=None) as bar:
         for batch in generate(
-            model, tokenizer, [prompt.suffix for prompt in prompts], prefix=prompts[0].prefix, batch_size=batch_size,
-            max_new_tokens=max_new_tokens, stop=json_object_end(tokenizer), sampling=sampling, buckets=buckets,
+            model, tokenizer, [prompt.suffix for prompt in prompts], lambda i: FreeGuide(drafter, stop), prefix=prompts[0].prefix,
+            batch_size=batch_size, max_new_tokens=max_new_tokens, sampling=sampling, seeds=seeds, buckets=buckets,
         ):  # fmt: skip
+            for _, generated in batch:
+                drafter.learn(generated.ids)
             yield [
                 {
                     "id": sample_ids[i],
