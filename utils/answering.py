@@ -7,7 +7,8 @@ from tqdm.auto import tqdm
 
 from utils.completions import render_completion
 from utils.drafting import Drafter, FreeGuide, json_object_end
-from utils.generation import Generated, generate
+from utils.generation import Generated, Guide, generate
+from utils.guided import Schema, SchemaGuide
 from utils.sampling import Sampling
 from utils.text import REFUSAL
 from utils.tokens import encode_completion
@@ -38,17 +39,24 @@ def predict(
     sampling: Sampling = Sampling(),
     seeds: Sequence[int] = (),
     buckets: Sequence[int] = (),
+    constrained: bool = False,
 ) -> Iterator[list[dict]]:
     """Batches of prediction rows {"id", "model", "completion", "shown", "probability", "logp", "n_tokens"} for prompts with one prefix.
 
     Equal prompts (candidates of one sample) share their reading; `seeds`, one a prompt, fix what each draws.
+    `constrained`: only tokens that keep to the output schema, with citations of shown chunks.
     """
     if not prompts:
         return
     drafter, stop = Drafter([encode_completion(tokenizer, text) for text in _EXAMPLES]), json_object_end(tokenizer)
+    schema = Schema(tokenizer) if constrained else None
+
+    def guide(i: int) -> Guide:
+        return SchemaGuide(schema, drafter, len(prompts[i].shown)) if schema else FreeGuide(drafter, stop)
+
     with tqdm(total=len(prompts), desc=f"generating: {name}", unit="sample", disable=None) as bar:
         for batch in generate(
-            model, tokenizer, [prompt.suffix for prompt in prompts], lambda i: FreeGuide(drafter, stop), prefix=prompts[0].prefix,
+            model, tokenizer, [prompt.suffix for prompt in prompts], guide, prefix=prompts[0].prefix,
             batch_size=batch_size, max_new_tokens=max_new_tokens, sampling=sampling, seeds=seeds, buckets=buckets,
         ):  # fmt: skip
             for _, generated in batch:
