@@ -16,19 +16,22 @@ from pathlib import Path
 
 from prompt_schema import PromptBuilder, load_template
 from utils.answering import predict
+from utils.attention import use_grouped_attention
 from utils.baselines import always_refuse, cite_first_chunk, lexical, lexical_score
 from utils.completions import map_citations, parse_completion, render_completion
 from utils.config import home_path, input_path
 from utils.errors import DataError, UsageError, run_main
-from utils.generation import Sampling, compile_for_speed
+from utils.generation import compile_for_speed
 from utils.intervals import as_numbers, group_sums, paired_deltas, total, with_intervals
-from utils.jsonl import append_jsonl, read_appended, read_json, read_jsonl, sha256_value, write_json, write_jsonl
+from utils.jsonl import read_json, read_jsonl, sha256_value, write_json
 from utils.metrics import confidence_metrics, rates_from_sums, score_sample
 from utils.models import ATTENTION_FLAGS, adapter_base, check_adapter_dir, load_model, load_tokenizer, merge_for_speed, model_revision
 from utils.plan import count_rows, estimate, warn_missing_model
 from utils.report import format_number, format_table
 from utils.runs import describe_run, format_drops, format_seconds, hash_inputs
+from utils.sampling import Sampling
 from utils.schema import pick_samples, read_samples
+from utils.shards import ShardLog, Shards
 from utils.text import REFUSAL
 
 HEADLINE = ("em_answerable", "f1_answerable", "citation_correctness", "citation_f1", "refusal_f1", "hallucination_rate", "answered_rate", "net_score")
@@ -53,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--confidence-threshold", type=float, help="count an answer with a lower stated confidence (0-1) as a refusal")
     parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy; above, completions are drawn with --seed")
     parser.add_argument("--seed", type=int, default=42, help="fixes the draw of --limit, sampling and the bootstrap")
+    parser.add_argument("--constrained", action="store_true", help="report each model a second time, with decoding held to the output schema")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
     return parser
 
@@ -60,45 +64,22 @@ def build_parser() -> argparse.ArgumentParser:
 # --- predictions
 
 
-class PredictionLog:
-    """Predictions that reach the disk batch by batch; a rerun with the same settings goes on after the last whole row."""
-
-    def __init__(self, path: Path, settings: dict):
-        self.path, self.partial = path, path.with_name(f".{path.stem}.partial.jsonl")
-        signature = {"settings": sha256_value(settings)}
-        rows = read_appended(self.partial)
-        if rows[:1] != [signature]:
-            self.partial.unlink(missing_ok=True)
-            append_jsonl(self.partial, [signature])
-            rows = [signature]
-        self.rows = rows[1:]
-
-    def done(self, model: str) -> set[str]:
-        return {row["id"] for row in self.rows if row["model"] == model}
-
-    def add(self, rows: list[dict]) -> None:
-        append_jsonl(self.partial, rows)
-        self.rows += rows
-
-    def finish(self) -> None:
-        write_jsonl(self.path, self.rows)
-        self.partial.unlink()
-
-
-def run_model(model, tokenizer, name: str, template: str, max_tokens: int, samples: list[dict], args, log: PredictionLog) -> dict:
-    """Generate what is missing in the log for one model. Returns its time and throughput."""
-    done = log.done(name)
-    todo = [sample for sample in samples if sample["id"] not in done]
+def run_model(model, tokenizer, name: str, template: str, max_tokens: int, samples: list[dict], args, log: ShardLog) -> dict:
+    """Generate what is missing in the log of this process's share for one model. Returns its time and throughput."""
+    done = {row["id"] for row in log.rows() if row["model"] == name}
+    todo = [sample for sample in log.shards.mine(samples) if sample["id"] not in done]
     builder = PromptBuilder(tokenizer, template, max_tokens)
     prompts = [builder.build(sample) for sample in todo]
     started, n_tokens = time.monotonic(), 0
-    sampling = Sampling(temperature=args.temperature, seed=args.seed)
-    options = {"batch_size": args.batch_size, "max_new_tokens": args.max_new_tokens, "sampling": sampling, "buckets": parse_buckets(args)}
+    options = {"batch_size": args.batch_size, "max_new_tokens": args.max_new_tokens, "buckets": parse_buckets(args)}
+    options |= {"sampling": Sampling(temperature=args.temperature, seed=args.seed), "constrained": name.endswith("_constrained")}
+    options["seeds"] = [int(sha256_value([args.seed, name, sample["id"]])[:8], 16) for sample in todo]
     for rows in predict(model, tokenizer, prompts, [sample["id"] for sample in todo], name=name, **options):
         log.add(rows)
         n_tokens += sum(row["n_tokens"] for row in rows)
     seconds = time.monotonic() - started
-    return {"seconds": round(seconds, 1), "samples_per_second": round(len(todo) / max(seconds, 1e-9), 3), "new_tokens": n_tokens, "n_generated": len(todo)}
+    rate = round(len(todo) / max(seconds, 1e-9), 3)
+    return {"seconds": round(seconds, 1), "samples_per_second": rate, "new_tokens": n_tokens, "n_generated": len(todo), "processes": log.shards.n_processes}
 
 
 def parse_buckets(args: argparse.Namespace) -> list[int]:
@@ -109,28 +90,40 @@ def parse_buckets(args: argparse.Namespace) -> list[int]:
     return buckets if args.fast else []
 
 
-def generate_predictions(args: argparse.Namespace, samples: list[dict], log_path: Path, settings: dict) -> tuple[list[dict], dict]:
+def load_generator(name: str, args: argparse.Namespace):
+    """A model ready to generate: adapter merged where that is exact, the fastest attention of the machine, compiled with --fast."""
+    model = merge_for_speed(load_model(name, attention=args.attn_impl))
+    model = use_grouped_attention(model) if args.attn_impl == "auto" else model
+    return compile_for_speed(model) if args.fast else model
+
+
+def generate_predictions(args: argparse.Namespace, samples: list[dict], log_path: Path, settings: dict, shards: Shards) -> tuple[list[dict], dict]:
     """Predictions of the SFT model and, as asked, of the base model; from one load where the checkpoint is an adapter of that base."""
-    checkpoint = Path(settings["model_dir"])
-    tokenizer = load_tokenizer(str(checkpoint))
-    model = merge_for_speed(load_model(str(checkpoint), attention=args.attn_impl))
-    log, times = PredictionLog(log_path, settings), {}
-    if args.fast:
-        model = compile_for_speed(model)
-    max_tokens = settings["max_prompt_tokens"]
-    times["sft"] = run_model(model, tokenizer, "sft", load_template("sft", settings["template"]), max_tokens, samples, args, log)
-    if args.compare_baseline or args.baseline_fewshot:
-        same_base = adapter_base(str(checkpoint)) == args.base_model
-        without_adapter = model.disable_adapter() if same_base else contextlib.nullcontext()
-        base = model if same_base else load_model(args.base_model, attention=args.attn_impl)
-        base_tokenizer = tokenizer if same_base else load_tokenizer(args.base_model)
-        with without_adapter:
-            for wanted, name, template in [(args.compare_baseline, "base", settings["template"]), (args.baseline_fewshot, "base_fewshot", "fewshot")]:
-                if wanted:
-                    times[name] = run_model(base, base_tokenizer, name, load_template("sft", template), max_tokens, samples, args, log)
-        times["base_revision"] = model_revision(base)
-    log.finish()
-    return log.rows, times
+    checkpoint, template, max_tokens = Path(settings["model_dir"]), settings["template"], settings["max_prompt_tokens"]
+    tokenizer, model = load_tokenizer(str(checkpoint)), load_generator(str(checkpoint), args)
+    log, times = ShardLog(log_path, settings, shards), {}
+    runs = {"sft": template}
+    if args.compare_baseline:
+        runs["base"] = template
+    if args.constrained:
+        runs |= {f"{name}_constrained": template for name in runs}
+    if args.baseline_fewshot:
+        runs["base_fewshot"] = "fewshot"
+    runs = {name: runs[name] for name in sorted(runs, key=lambda name: name.startswith("base"))}
+    base = base_tokenizer = None
+    same_base = adapter_base(str(checkpoint)) == args.base_model
+    for name, template_name in runs.items():
+        text = load_template("sft", template_name)
+        if name.startswith("sft"):
+            times[name] = run_model(model, tokenizer, name, text, max_tokens, samples, args, log)
+            continue
+        if base is None:
+            base, base_tokenizer = (model, tokenizer) if same_base else (load_generator(args.base_model, args), load_tokenizer(args.base_model))
+            times["base_revision"] = model_revision(base)
+        with model.disable_adapter() if same_base else contextlib.nullcontext():
+            times[name] = run_model(base, base_tokenizer, name, text, max_tokens, samples, args, log)
+    place = {sample["id"]: i for i, sample in enumerate(samples)}
+    return log.finish(lambda row: (list(runs).index(row["model"]), place[row["id"]])), times
 
 
 def baseline_predictions(samples: list[dict], val: list[dict]) -> list[dict]:
@@ -243,7 +236,7 @@ def checkpoint_settings(args: argparse.Namespace) -> dict:
     manifest = Path(checkpoint) / "run.json"
     run = read_json(manifest) if manifest.is_file() else {}
     settings = {"model_dir": checkpoint, "template": args.template or run.get("template", "default"), "max_prompt_tokens": run.get("max_prompt_tokens", 4096)}
-    flags = ("base_model", "compare_baseline", "baseline_fewshot", "max_new_tokens", "attn_impl", "limit", "temperature", "seed")
+    flags = ("base_model", "compare_baseline", "baseline_fewshot", "constrained", "max_new_tokens", "attn_impl", "limit", "temperature", "seed")
     settings |= {flag: getattr(args, flag) for flag in flags}
     return settings | {"template_text": load_template("sft", settings["template"]), "checkpoint_hashes": hash_inputs([Path(checkpoint)])}
 
@@ -258,7 +251,7 @@ def print_plan(args: argparse.Namespace) -> None:
         warn_missing_model(name)
     counted = count_rows(input_path(args.test_data), args.limit)
     if counted:
-        n_models = 1 + args.compare_baseline + args.baseline_fewshot
+        n_models = (1 + args.compare_baseline) * (1 + args.constrained) + args.baseline_fewshot
         n_tokens = n_models * (counted[1] + counted[0] * (150 + 30))
         print(f"would evaluate {n_models} models on {counted[0]} samples, about {n_tokens:,} tokens")
         print(estimate(args.base_model or args.model_path, n_tokens, 1, 16))
@@ -297,7 +290,10 @@ def main(argv: list[str] | None) -> None:
         predictions = read_predictions(input_path(args.predictions), samples)
     else:
         settings = checkpoint_settings(args) | {"inputs": inputs}
-        predictions, times = generate_predictions(args, samples, output.with_name(f"{output.stem}_predictions.jsonl"), settings)
+        shards = Shards()
+        predictions, times = generate_predictions(args, samples, output.with_name(f"{output.stem}_predictions.jsonl"), settings, shards)
+        if not shards.is_main:
+            return
     results = score_all(predictions + baseline_predictions(samples, val), samples, args, read_calibration(args.model_path))
     n_cut = count_gold_cut(predictions, samples)
     results["run"] = describe_run({**vars(args), **{k: v for k, v in settings.items() if k != "template_text"}}, inputs, args.seed, times=times,

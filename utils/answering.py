@@ -3,13 +3,12 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from tqdm.auto import tqdm
-
 from utils.completions import render_completion
 from utils.drafting import Drafter, FreeGuide, json_object_end
 from utils.generation import Generated, Guide, generate
 from utils.guided import Schema, SchemaGuide
 from utils.sampling import Sampling
+from utils.shards import progress
 from utils.text import REFUSAL
 from utils.tokens import encode_completion
 
@@ -54,7 +53,7 @@ def predict(
     def guide(i: int) -> Guide:
         return SchemaGuide(schema, drafter, len(prompts[i].shown)) if schema else FreeGuide(drafter, stop)
 
-    with tqdm(total=len(prompts), desc=f"generating: {name}", unit="sample", disable=None) as bar:
+    with progress(len(prompts), f"generating: {name}", "sample") as bar:
         for batch in generate(
             model, tokenizer, [prompt.suffix for prompt in prompts], guide, prefix=prompts[0].prefix,
             batch_size=batch_size, max_new_tokens=max_new_tokens, sampling=sampling, seeds=seeds, buckets=buckets,

@@ -61,4 +61,3 @@ def roomy_cache(model, cache: DynamicCache | None, n_rows: int) -> DynamicCache:
         for i, layer in enumerate(cache.layers):
             roomy.update(layer.keys.expand(n_rows, -1, -1, -1), layer.values.expand(n_rows, -1, -1, -1), i)
     return roomy
-

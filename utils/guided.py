@@ -1,9 +1,9 @@
 """Schema-guided decoding: which tokens keep a completion inside the output schema, and which of them leave no choice.
 
-A state machine over characters: `_step` takes a state and the next character to the next state, None where the schema ends. States are
-("literal", text, where it leads), ("answer", text so far), ("escape", answer so far) behind a backslash, ("list", last citation, text
-since), ("comma", last citation), ("confidence", text so far) and ("done",). A token may come next when its characters lead somewhere. Inside a literal the token is the
-one that training would see there, so that it is forced; answer, citations and confidence are free within the schema.
+A state machine over characters: `_step` takes a state and the next character to the next state, None where the schema ends. States:
+("literal", text, state behind it), ("answer", text so far), ("escape", answer so far) behind a backslash, ("list", last citation, text
+since its comma), ("comma", last citation), ("confidence", text so far), ("done",). A token may come next when its characters lead
+somewhere. Inside a literal it is the token that training sees there, so that it is forced; the rest is free within the schema.
 """
 
 import re
