@@ -181,11 +181,11 @@ def test_out_of_memory_halves_the_batches_and_loses_nothing(make_model, tokenize
 
 def test_a_compiled_model_with_buckets_says_the_same(make_model, tokenizer, prompts):
     model = make_model("llama")
-    texts = [plain(model, tokenizer, prompt) for prompt in prompts]
+    texts = [plain(model, tokenizer, prompt, 4) for prompt in prompts[:2]]
     model.forward = torch.compile(model.forward, dynamic=True, backend="eager")
     drafter = Drafter()
     drafter.learn(texts[0], 4)
-    assert [g.ids for g in run(model, tokenizer, prompts, lambda i: Scripted(drafter.draft))] == texts
+    assert [g.ids for g in run(model, tokenizer, prompts[:2], lambda i: Scripted(drafter.draft), max_new_tokens=4)] == texts
 
 
 def test_batches_are_sorted_by_length_complete_and_within_their_tokens():
