@@ -8,7 +8,6 @@ from utils.completions import parse_completion
 from utils.drafting import Drafter
 from utils.generation import generate, pad_left, plan_batches
 from utils.sampling import Sampling
-from utils.scoring import completion_features, last_logits
 
 KINDS = ["llama", "qwen2", "gemma2"]
 
@@ -198,28 +197,3 @@ def test_buckets_set_the_width():
     ids, mask = pad_left([[1, 2, 3], [4]], 0, "cpu", buckets=(2, 8, 16))
     assert ids.shape == (2, 8) and ids[1].tolist() == [0] * 7 + [4] and mask.sum().item() == 4
     assert pad_left([[1] * 20], 0, "cpu", buckets=(8, 16))[0].shape == (1, 20)
-
-
-@pytest.mark.parametrize("kind", ["llama", "gemma2"])
-def test_features_are_the_hidden_state_of_the_last_token_and_its_log_probability(kind, make_model, tokenizer):
-    model = make_model(kind)
-    prefix, suffixes = [2, 10, 11, 12], [[20, 21], [22, 23, 24, 25]]
-    completions = [[30, 31, 32, 1], [33, 1]]
-    found = {}
-    for batch in completion_features(model, prefix, suffixes, completions, 0, batch_size=2):
-        found |= {i: (hidden, logp) for i, hidden, logp in batch}
-    for i in range(2):
-        ids = torch.tensor([prefix + suffixes[i] + completions[i]])
-        with torch.no_grad():
-            output = model(ids, output_hidden_states=True)
-        n = len(completions[i])
-        logps = output.logits[0, -n - 1 : -1].log_softmax(-1)[range(n), completions[i]]
-        assert torch.allclose(found[i][0], output.hidden_states[-1][0, -1], atol=1e-4)
-        assert found[i][1] == pytest.approx(logps.mean().item(), abs=1e-4)
-
-
-def test_label_logits_do_not_depend_on_the_batch(make_model):
-    model, prompts = make_model("llama"), [[2, 5, 6], [2, 7, 8, 9, 10], [2, 11]]
-    together = {i: logps for batch in last_logits(model, prompts, 0, 3) for i, logps in batch}
-    alone = {i: logps for batch in last_logits(model, prompts, 0, 1) for i, logps in batch}
-    assert all(torch.allclose(together[i], alone[i], atol=1e-4) for i in range(3))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object
 from tqdm.auto import tqdm
 
 from utils.jsonl import append_jsonl, read_appended, sha256_value, write_jsonl
@@ -25,6 +26,14 @@ class Shards:
     def mine(self, items: list) -> list:
         """This process's share: every n-th item, so that all have equally many and equally long ones."""
         return items[self.rank :: self.n_processes]
+
+    def share(self, value):
+        """The first process's value, in all of them."""
+        return broadcast_object_list([value])[0] if self.n_processes > 1 else value
+
+    def gather(self, items: list) -> list:
+        """The items of all processes, in all of them."""
+        return gather_object(items) if self.n_processes > 1 else items
 
     def wait(self) -> None:
         if self.n_processes > 1:
