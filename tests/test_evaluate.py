@@ -79,16 +79,6 @@ def test_shown_numbers_are_mapped_back_to_chunk_ids(sample):
     assert parsed[0].citations == [-1] and terms[0]["citation_correctness"] == 0.0 and terms[0]["valid"] == 0.0
 
 
-def test_a_rerun_goes_on_after_the_last_whole_prediction(tmp_path):
-    log = evaluation.PredictionLog(tmp_path / "p.jsonl", {"a": 1})
-    log.add([{"id": "1", "model": "sft", "completion": "x"}])
-    with open(log.partial, "a") as handle:
-        handle.write('{"id": "2", "mod')
-    again = evaluation.PredictionLog(tmp_path / "p.jsonl", {"a": 1})
-    assert again.done("sft") == {"1"}
-    assert evaluation.PredictionLog(tmp_path / "p.jsonl", {"a": 2}).done("sft") == set()
-
-
 def test_the_lexical_baseline_answers_from_the_best_chunk_and_can_refuse(sample):
     text, citations, _ = lexical(sample, 0.0)
     assert citations in ([0], [2]) and text
