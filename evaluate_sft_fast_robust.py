@@ -17,23 +17,25 @@ import time
 from pathlib import Path
 
 from prompt_schema import PromptBuilder, load_template
-from utils.answering import predict
+from utils.answering import load_generator, predict
 from utils.baselines import EVIDENCE_VIEWS, show_only
 from utils.comparison import compare_runs
 from utils.config import home_path, input_path
 from utils.errors import UsageError, run_main
-from utils.generation import Sampling, compile_for_speed
+from utils.generation import compile_for_speed
 from utils.html_report import write_report
-from utils.jsonl import read_json, write_json, write_jsonl
-from utils.models import ATTENTION_FLAGS, adapter_base, check_adapter_dir, load_model, load_tokenizer, merge_for_speed, model_revision
+from utils.jsonl import read_json, sha256_value, write_json, write_jsonl
+from utils.models import ATTENTION_FLAGS, adapter_base, check_adapter_dir, load_tokenizer, model_revision
 from utils.plan import count_rows, estimate, warn_missing_model
 from utils.plots import plot_calibration
-from utils.predictions import PredictionLog, count_gold_cut, predictions_path, prompt_settings, read_predictions
+from utils.predictions import count_gold_cut, predictions_path, prompt_settings, read_predictions
 from utils.result_tables import results_text
 from utils.results import baseline_predictions, describe_rows, measure_selection, score_all
 from utils.runs import describe_run, format_drops, format_seconds, hash_inputs
+from utils.sampling import Sampling
 from utils.schema import pick_samples, read_samples
 from utils.selective import KINDS, choose_selection
+from utils.shards import ShardLog, Shards
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -63,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy; above, completions are drawn with --seed")
     parser.add_argument("--seed", type=int, default=42, help="fixes the draw of --limit, sampling and the bootstrap")
+    parser.add_argument("--constrained", action="store_true", help="report each model a second time, with decoding held to the output schema")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
     return parser
 
@@ -79,19 +82,21 @@ def build_prompts(builder: PromptBuilder, samples: list[dict], view: str | None)
     return [dataclasses.replace(prompt, shown=[ids[i] for i in prompt.shown]) for prompt, ids in zip(prompts, left)]
 
 
-def run_model(model, tokenizer, name: str, template: str, max_tokens: int, samples: list[dict], args, log: PredictionLog, view: str | None = None) -> dict:
-    """Generate what is missing in the log for one model. Returns its time and throughput."""
-    done = log.done(name)
-    todo = [sample for sample in samples if sample["id"] not in done]
+def run_model(model, tokenizer, name: str, template: str, max_tokens: int, samples: list[dict], args, log: ShardLog, view: str | None = None) -> dict:
+    """Generate what is missing in the log of this process's share for one model. Returns its time and throughput."""
+    done = {row["id"] for row in log.rows() if row["model"] == name}
+    todo = [sample for sample in log.shards.mine(samples) if sample["id"] not in done]
     prompts = build_prompts(PromptBuilder(tokenizer, template, max_tokens), todo, view)
     started, n_tokens = time.monotonic(), 0
-    sampling = Sampling(temperature=args.temperature, seed=args.seed)
-    options = {"batch_size": args.batch_size, "max_new_tokens": args.max_new_tokens, "sampling": sampling, "buckets": parse_buckets(args)}
+    options = {"batch_size": args.batch_size, "max_new_tokens": args.max_new_tokens, "buckets": parse_buckets(args)}
+    options |= {"sampling": Sampling(temperature=args.temperature, seed=args.seed), "constrained": name.endswith("_constrained")}
+    options["seeds"] = [int(sha256_value([args.seed, name, sample["id"]])[:8], 16) for sample in todo]
     for rows in predict(model, tokenizer, prompts, [sample["id"] for sample in todo], name=name, **options):
         log.add(rows)
         n_tokens += sum(row["n_tokens"] for row in rows)
     seconds = time.monotonic() - started
-    return {"seconds": round(seconds, 1), "samples_per_second": round(len(todo) / max(seconds, 1e-9), 3), "new_tokens": n_tokens, "n_generated": len(todo)}
+    rate = round(len(todo) / max(seconds, 1e-9), 3)
+    return {"seconds": round(seconds, 1), "samples_per_second": rate, "new_tokens": n_tokens, "n_generated": len(todo), "processes": log.shards.n_processes}
 
 
 def parse_buckets(args: argparse.Namespace) -> list[int]:
@@ -102,31 +107,37 @@ def parse_buckets(args: argparse.Namespace) -> list[int]:
     return buckets if args.fast else []
 
 
-def generate_predictions(args: argparse.Namespace, samples: list[dict], log_path: Path, settings: dict) -> tuple[list[dict], dict]:
+def plan_models(args: argparse.Namespace, template: str) -> dict[str, tuple[str, str | None]]:
+    """Name of each model to run -> its template and its view of the evidence (None: all of it); those of the checkpoint come first."""
+    runs = {"sft": (template, None)} | ({"base": (template, None)} if args.compare_baseline else {})
+    if args.constrained:
+        runs |= {f"{name}_constrained": run for name, run in runs.items()}
+    runs |= {view: (template, view) for view in EVIDENCE_VIEWS if getattr(args, f"baseline_{view}")}
+    if args.baseline_fewshot:
+        runs["base_fewshot"] = ("fewshot", None)
+    return {name: runs[name] for name in sorted(runs, key=lambda name: name.startswith("base"))}
+
+
+def generate_predictions(args: argparse.Namespace, samples: list[dict], log_path: Path, settings: dict, shards: Shards) -> tuple[list[dict], dict]:
     """Predictions of the SFT model and, as asked, of the base model; from one load where the checkpoint is an adapter of that base."""
-    checkpoint = Path(settings["model_dir"])
-    tokenizer = load_tokenizer(str(checkpoint))
-    model = merge_for_speed(load_model(str(checkpoint), attention=args.attn_impl))
-    log, times = PredictionLog(log_path, settings), {}
-    if args.fast:
-        model = compile_for_speed(model)
-    max_tokens, template = settings["max_prompt_tokens"], load_template("sft", settings["template"])
-    times["sft"] = run_model(model, tokenizer, "sft", template, max_tokens, samples, args, log)
-    for view in EVIDENCE_VIEWS:
-        if getattr(args, f"baseline_{view}"):
-            times[view] = run_model(model, tokenizer, view, template, max_tokens, samples, args, log, view)
-    if args.compare_baseline or args.baseline_fewshot:
-        same_base = adapter_base(str(checkpoint)) == args.base_model
-        without_adapter = model.disable_adapter() if same_base else contextlib.nullcontext()
-        base = model if same_base else load_model(args.base_model, attention=args.attn_impl)
-        base_tokenizer = tokenizer if same_base else load_tokenizer(args.base_model)
-        with without_adapter:
-            for wanted, name, template in [(args.compare_baseline, "base", settings["template"]), (args.baseline_fewshot, "base_fewshot", "fewshot")]:
-                if wanted:
-                    times[name] = run_model(base, base_tokenizer, name, load_template("sft", template), max_tokens, samples, args, log)
-        times["base_revision"] = model_revision(base)
-    log.finish()
-    return log.rows, times
+    checkpoint, max_tokens = Path(settings["model_dir"]), settings["max_prompt_tokens"]
+    load = lambda name: compile_for_speed(load_generator(name, args.attn_impl)) if args.fast else load_generator(name, args.attn_impl)  # noqa: E731
+    tokenizer, model = load_tokenizer(str(checkpoint)), load(str(checkpoint))
+    log, times, runs = ShardLog(log_path, settings, shards), {}, plan_models(args, settings["template"])
+    base = base_tokenizer = None
+    same_base = adapter_base(str(checkpoint)) == args.base_model
+    for name, (template, view) in runs.items():
+        text = load_template("sft", template)
+        if not name.startswith("base"):
+            times[name] = run_model(model, tokenizer, name, text, max_tokens, samples, args, log, view)
+            continue
+        if base is None:
+            base, base_tokenizer = (model, tokenizer) if same_base else (load(args.base_model), load_tokenizer(args.base_model))
+            times["base_revision"] = model_revision(base)
+        with model.disable_adapter() if same_base else contextlib.nullcontext():
+            times[name] = run_model(base, base_tokenizer, name, text, max_tokens, samples, args, log, view)
+    place = {sample["id"]: i for i, sample in enumerate(samples)}
+    return log.finish(lambda row: (list(runs).index(row["model"]), place[row["id"]])), times
 
 
 # --- the run
@@ -135,8 +146,8 @@ def generate_predictions(args: argparse.Namespace, samples: list[dict], log_path
 def checkpoint_settings(args: argparse.Namespace) -> dict:
     """Everything that decides the completions; predictions made with other settings are not gone on from."""
     settings = prompt_settings(check_adapter_dir(args.model_path), args.template)
-    flags = ("base_model", "compare_baseline", "baseline_fewshot", "baseline_closed_book", "baseline_gold_only", "max_new_tokens", "attn_impl", "limit",
-             "temperature", "seed")  # fmt: skip
+    flags = ("base_model", "compare_baseline", "baseline_fewshot", "baseline_closed_book", "baseline_gold_only", "constrained",
+             "max_new_tokens", "attn_impl", "limit", "temperature", "seed")  # fmt: skip
     return settings | {flag: getattr(args, flag) for flag in flags} | {"template_text": load_template("sft", settings["template"])}
 
 
@@ -145,16 +156,12 @@ def read_calibration(model_path: str | None) -> dict | None:
     return read_json(path) if path and path.is_file() else None
 
 
-def count_models(args: argparse.Namespace) -> int:
-    return 0 if args.predictions else 1 + args.compare_baseline + args.baseline_fewshot + args.baseline_closed_book + args.baseline_gold_only
-
-
 def print_plan(args: argparse.Namespace) -> None:
     for name in {args.model_path, args.base_model} - {None}:
         warn_missing_model(name)
     counted = count_rows(input_path(args.test_data), args.limit)
     if counted:
-        n_models = count_models(args)
+        n_models = 0 if args.predictions else len(plan_models(args, args.template or "default"))
         n_tokens = n_models * (counted[1] + counted[0] * (150 + 30))
         print(f"would evaluate {n_models} models on {counted[0]} samples, about {n_tokens:,} tokens")
         if n_models:
@@ -195,7 +202,10 @@ def main(argv: list[str] | None) -> None:
         predictions = read_predictions(input_path(args.predictions), samples)
     else:
         settings = checkpoint_settings(args) | {"inputs": inputs}
-        predictions, times = generate_predictions(args, samples, predictions_path(output), settings)
+        shards = Shards()
+        predictions, times = generate_predictions(args, samples, predictions_path(output), settings, shards)
+        if not shards.is_main:
+            return
     rows = predictions + baseline_predictions(samples, val)
     results, parsed = score_all(rows, samples, args.seed, selection, (calibration or {}).get("isotonic"))
     if selection:

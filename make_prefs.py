@@ -14,21 +14,20 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from prompt_schema import JudgePrompts, PromptBuilder, fill_template, load_template, render_evidence
-from utils.answering import predict
+from utils.answering import load_generator, predict
 from utils.candidates import find_cache, read_candidates
 from utils.completions import map_citations, parse_completion
 from utils.config import home_path, input_path
 from utils.errors import DataError, UsageError, run_main
-from utils.generation import Sampling
-from utils.jsonl import append_jsonl, read_appended, read_json, sha256_file, sha256_value, write_json, write_jsonl
+from utils.jsonl import read_appended, read_json, sha256_file, sha256_value, write_json, write_jsonl
 from utils.judge import order_averaged, orders_agree, preference_probabilities, verifier_checks, verifier_score, win_scores
-from utils.models import adapter_base, check_adapter_dir, choose_dtype, load_model, load_tokenizer, merge_for_speed, model_revision, release_memory
+from utils.models import adapter_base, check_adapter_dir, choose_dtype, load_tokenizer, model_revision, release_memory
 from utils.plan import count_rows, estimate, warn_missing_model
 from utils.runs import describe_run, format_drops, format_seconds, hash_inputs
+from utils.sampling import Sampling
 from utils.schema import pick_samples, read_samples
+from utils.shards import ShardLog, Shards, progress
 
 # Flags that change the generated texts, with their defaults; None on the command line means "not given".
 GENERATION_DEFAULTS = {"max_samples": None, "n_generations": 2, "max_new_tokens": 128, "max_input_tokens": 2048, "temperature": 0.7, "top_p": 1.0,
@@ -112,56 +111,65 @@ def n_candidates(settings: dict) -> int:
     return settings["n_generations"] if settings["temperature"] > 0 else 1
 
 
-def generate_candidates(model, tokenizer, name: str, samples: list[dict], settings: dict, path: Path, batch_size: int) -> None:
-    """Append the missing candidates of one model to its cache file, batch by batch."""
-    done = {(row["id"], row["n"]) for row in read_appended(path)}
+def generate_candidates(model, tokenizer, name: str, samples: list[dict], settings: dict, log: ShardLog, batch_size: int) -> None:
+    """Write the candidates of one model that its log lacks, this process's share. Candidates of a sample share the reading of its prompt."""
+    done, n_each = {(row["id"], row["n"]) for row in log.rows()}, n_candidates(settings)
     builder = PromptBuilder(tokenizer, settings["template_text"], settings["max_input_tokens"])
-    for n in range(n_candidates(settings)):
-        todo = [sample for sample in samples if (sample["id"], n) not in done]
-        prompts = [builder.build(sample) for sample in todo]
-        # Every candidate number and model draws from a stream of its own.
-        seed = int(sha256_value([settings["seed"], name, n])[:8], 16)
-        sampling = Sampling(settings["temperature"], settings["top_p"], settings["top_k"], seed)
-        ids = [sample["id"] for sample in todo]
-        for rows in predict(
-            model, tokenizer, prompts, ids, name=f"{name} {n + 1}", batch_size=batch_size, max_new_tokens=settings["max_new_tokens"], sampling=sampling
-        ):
-            append_jsonl(path, [{**row, "model": name, "n": n} for row in rows])
+    todo = [(sample, n) for sample in log.shards.mine(samples) for n in range(n_each) if (sample["id"], n) not in done]
+    prompts = {sample["id"]: builder.build(sample) for sample, _ in todo}
+    # Every candidate draws from a stream of its own, so that neither batches nor processes nor a restart change it.
+    seeds = [int(sha256_value([settings["seed"], name, sample["id"], n])[:8], 16) for sample, n in todo]
+    sampling = Sampling(settings["temperature"], settings["top_p"], settings["top_k"])
+    options = {"batch_size": batch_size, "max_new_tokens": settings["max_new_tokens"], "sampling": sampling, "seeds": seeds}
+    for rows in predict(model, tokenizer, [prompts[sample["id"]] for sample, _ in todo], list(range(len(todo))), name=name, **options):
+        log.add([{**row, "id": todo[row["id"]][0]["id"], "model": name, "n": todo[row["id"]][1]} for row in rows])
+    place = {sample["id"]: i for i, sample in enumerate(samples)}
+    log.finish(lambda row: (place[row["id"]], row["n"]))
 
 
-def generate_phase(args: argparse.Namespace) -> str:
+def claim_cache(cache: Path, overwrite: bool) -> bool:
+    """Make a cache directory ready, empty with `overwrite`. True when it is complete already."""
+    manifest = cache / "manifest.json"
+    for path in cache.glob("*") if overwrite else ():
+        path.unlink()
+    return manifest.is_file() and read_json(manifest)["status"] == "complete"
+
+
+def generate_phase(args: argparse.Namespace, shards: Shards) -> str:
     """Fill the cache for the settings of the flags. Returns its signature."""
     if not args.sft_model:
         raise UsageError("--phase generate needs --sft-model")
     settings = generation_settings(args)
     gensig = sha256_value(settings)[:12]
     cache = home_path(args.prefs_dir) / "cache" / gensig
-    manifest = cache / "manifest.json"
-    if args.overwrite:
-        for path in cache.glob("*"):
-            path.unlink()
-    if manifest.is_file() and read_json(manifest)["status"] == "complete":
+    if shards.share(claim_cache(cache, args.overwrite) if shards.is_main else None):
         print(f"candidates {gensig} are complete; nothing to generate")
         return gensig
-    if settings["temperature"] == 0 and settings["n_generations"] > 1:
+    if settings["temperature"] == 0 and settings["n_generations"] > 1 and shards.is_main:
         print(f"temperature 0 gives one text however often it is drawn: 1 candidate per model instead of {settings['n_generations']}")
     samples = draw_samples(settings, input_path(args.data_path))
     run = describe_run(settings, {}, settings["seed"], created=time.time(), n_samples=len(samples))
     checkpoint = check_adapter_dir(args.sft_model)
-    load = {"load_in_8bit": settings["use_8bit"], "load_in_4bit": settings["use_4bit"]}
-    model, tokenizer = merge_for_speed(load_model(checkpoint, **load)), load_tokenizer(checkpoint)
-    write_json(manifest, run)
-    generate_candidates(model, tokenizer, "sft", samples, settings, cache / "gens_sft.jsonl", args.batch_size)
+    precision = {"load_in_8bit": settings["use_8bit"], "load_in_4bit": settings["use_4bit"]}
+    model, tokenizer = load_generator(checkpoint, **precision), load_tokenizer(checkpoint)
+    if shards.is_main:
+        write_json(cache / "manifest.json", run)
+    shards.wait()
+    logs = {name: cache / f"gens_{name}.jsonl" for name in ("sft", "base")}
+    if not logs["sft"].is_file():
+        generate_candidates(model, tokenizer, "sft", samples, settings, ShardLog(logs["sft"], settings, shards), args.batch_size)
     same_base = adapter_base(checkpoint) == settings["base_model"]
     without_adapter = model.disable_adapter() if same_base else contextlib.nullcontext()
     if not same_base:
         del model
         release_memory()
-        model, tokenizer = load_model(settings["base_model"], **load), load_tokenizer(settings["base_model"])
+        model, tokenizer = load_generator(settings["base_model"], **precision), load_tokenizer(settings["base_model"])
     with without_adapter:
-        generate_candidates(model, tokenizer, "base", samples, settings, cache / "gens_base.jsonl", args.batch_size)
-    write_json(manifest, {**run, "base_revision": model_revision(model), "status": "complete"})
-    print(f"wrote {2 * n_candidates(settings) * len(samples)} candidates of {len(samples)} samples to {cache}")
+        generate_candidates(model, tokenizer, "base", samples, settings, ShardLog(logs["base"], settings, shards), args.batch_size)
+    if shards.is_main:
+        write_json(cache / "manifest.json", {**run, "base_revision": model_revision(model), "status": "complete"})
+        print(f"wrote {2 * n_candidates(settings) * len(samples)} candidates of {len(samples)} samples to {cache}")
+    shards.wait()
     return gensig
 
 
@@ -185,6 +193,7 @@ def llm_wins(model, tokenizer, jobs: list[tuple[dict, list[dict]]], args: argpar
     """Per job {"p": {(i, j): order-averaged win probability of i}, "agree", "n"}: every two candidates, in both orders."""
     builder = JudgePrompts(tokenizer, load_template("judge", args.judge_template))
     prompts, places = [], []
+    # All comparisons of a sample share instructions, evidence and question.
     for k, (sample, rows) in enumerate(jobs):
         chunks = [sample["evidence_chunks"][i] for i in rows[0]["shown"]]
         for i in range(len(rows)):
@@ -193,8 +202,8 @@ def llm_wins(model, tokenizer, jobs: list[tuple[dict, list[dict]]], args: argpar
                     prompts.append(builder.build(chunks, sample["question"], rows[first]["completion"], rows[second]["completion"]))
                     places.append((k, i, j))
     p_a = [0.0] * len(prompts)
-    with tqdm(total=len(prompts), desc="judging", unit="comparison", disable=None) as bar:
-        for batch in preference_probabilities(model, tokenizer, prompts, args.judge_batch_size):
+    with progress(len(prompts), "judging", "comparison") as bar:
+        for batch in preference_probabilities(model, tokenizer, prompts, args.judge_batch_size, [k for k, _, _ in places]):
             for place, probability in batch:
                 p_a[place] = probability
             bar.update(len(batch))
@@ -207,27 +216,29 @@ def llm_wins(model, tokenizer, jobs: list[tuple[dict, list[dict]]], args: argpar
     return wins
 
 
-def judge_candidates(jobs: list[tuple[dict, list[dict]]], kind: str, args: argparse.Namespace, path: Path) -> dict[str, dict]:
-    """Judgements by sample id: {"id", "checks": [...], "scores": [...], "llm": [...] or None, "agree", "n_compared"}; what is on disk is kept."""
-    done = {row["id"]: row for row in read_appended(path)}
-    todo = [job for job in jobs if job[0]["id"] not in done and len(job[1]) > 1]
+def judge_candidates(jobs: list[tuple[dict, list[dict]]], kind: str, args: argparse.Namespace, path: Path, shards: Shards) -> dict[str, dict]:
+    """Judgements by sample id: {"id", "checks": [...], "verifier": [...], "llm": [...] or None, "agree", "n_compared"}, from `path` if it is there."""
+    if shards.share(path.is_file()):
+        return {row["id"]: row for row in read_appended(path)}
+    log = ShardLog(path, {"judgements": path.stem}, shards)
+    done = {row["id"] for row in log.rows()}
+    todo = [job for job in shards.mine(jobs) if job[0]["id"] not in done and len(job[1]) > 1]
     model = tokenizer = None
     if todo and kind != "verifier":
-        model = load_model(args.judge_model, load_in_8bit=args.judge_use_8bit, load_in_4bit=args.judge_use_4bit)
+        model = load_generator(args.judge_model, load_in_8bit=args.judge_use_8bit, load_in_4bit=args.judge_use_4bit)
         tokenizer = load_tokenizer(args.judge_model)
     for start in range(0, len(todo), 64):
         batch = todo[start : start + 64]
         checks = [[check_candidate(row, sample) for row in rows] for sample, rows in batch]
-        verified = [[verifier_score(c) for c in row] for row in checks]
         wins = llm_wins(model, tokenizer, batch, args) if model else [None] * len(batch)
         judged = []
-        for (sample, rows), row_checks, scores, win in zip(batch, checks, verified, wins):
-            llm = win_scores(len(rows), win["p"]) if win else None
-            judged.append({"id": sample["id"], "checks": row_checks, "verifier": scores, "llm": llm,
+        for (sample, rows), row_checks, win in zip(batch, checks, wins):
+            verified = [verifier_score(c) for c in row_checks]
+            judged.append({"id": sample["id"], "checks": row_checks, "verifier": verified, "llm": win_scores(len(rows), win["p"]) if win else None,
                            "agree": win["agree"] if win else 0, "n_compared": win["n"] if win else 0})  # fmt: skip
-        append_jsonl(path, judged)
-        done |= {row["id"]: row for row in judged}
-    return done
+        log.add(judged)
+    place = {sample["id"]: i for i, (sample, _) in enumerate(jobs)}
+    return {row["id"]: row for row in log.finish(lambda row: (place[row["id"]],))}
 
 
 def choose_pairs(judged: dict, kind: str, min_margin: float) -> tuple[list[tuple[int, int, float, float, str]], str | None]:
@@ -280,7 +291,7 @@ def preference_rows(sample: dict, rows: list[dict], judged: dict, pairs: list, t
     return made
 
 
-def judge_phase(args: argparse.Namespace, gensig: str) -> None:
+def judge_phase(args: argparse.Namespace, gensig: str, shards: Shards) -> None:
     kind = args.judge or ("llm" if args.judge_model else "verifier")
     if kind != "verifier" and not args.judge_model:
         raise UsageError(f"--judge {kind} needs --judge-model")
@@ -295,9 +306,11 @@ def judge_phase(args: argparse.Namespace, gensig: str) -> None:
     judgesig = sha256_value(judge_settings | {"min_margin": args.min_margin, "output_mode": args.output_mode})[:8]
     jobs = read_candidates(folder / "cache" / gensig, draw_samples(settings, data_path))
     log_path = folder / "cache" / gensig / f"judgements_{judgesig}.jsonl"
-    if args.overwrite:
+    if args.overwrite and shards.is_main:
         log_path.unlink(missing_ok=True)
-    judged = judge_candidates(jobs, kind, args, log_path)
+    judged = judge_candidates(jobs, kind, args, log_path, shards)
+    if not shards.is_main:
+        return
     rows, drops = [], Counter()
     for sample, candidates in jobs:
         if len(candidates) < 2:
@@ -346,13 +359,15 @@ def main(argv: list[str] | None) -> None:
     if args.dry_run:
         print_plan(args)
         return
-    started = time.monotonic()
-    gensig = (
-        generate_phase(args) if args.phase in ("generate", "all") else find_cache(home_path(args.prefs_dir) / "cache", given_settings(args), args.cache_sig)
-    )
+    started, shards = time.monotonic(), Shards()
+    if args.phase in ("generate", "all"):
+        gensig = generate_phase(args, shards)
+    else:
+        gensig = find_cache(home_path(args.prefs_dir) / "cache", given_settings(args), args.cache_sig)
     if args.phase != "generate":
-        judge_phase(args, gensig)
-    print(f"done in {format_seconds(time.monotonic() - started)}")
+        judge_phase(args, gensig, shards)
+    if shards.is_main:
+        print(f"done in {format_seconds(time.monotonic() - started)}")
 
 
 if __name__ == "__main__":

@@ -16,20 +16,21 @@ import time
 from collections import Counter
 
 from prompt_schema import PromptBuilder, load_template
-from utils.answering import predict
+from utils.answering import load_generator, predict
 from utils.completions import map_citations, parse_completion
 from utils.config import home_path, input_path, nearest
 from utils.errors import UsageError, run_main
 from utils.intervals import mean_with_interval, paired_deltas, with_intervals
 from utils.jsonl import write_json, write_jsonl
-from utils.models import ATTENTION_FLAGS, check_adapter_dir, load_model, load_tokenizer, merge_for_speed
+from utils.models import ATTENTION_FLAGS, check_adapter_dir, load_tokenizer
 from utils.plan import count_rows, estimate, warn_missing_model
 from utils.plots import plot_robustness
-from utils.predictions import PredictionLog, count_gold_cut, predictions_path, prompt_settings
+from utils.predictions import count_gold_cut, predictions_path, prompt_settings
 from utils.report import format_number, format_table
 from utils.results import score_rows
 from utils.runs import describe_run, format_drops, format_seconds, hash_inputs
 from utils.schema import pick_samples, read_samples
+from utils.shards import ShardLog, Shards
 from utils.suites import SUITES, Suite, build_suites, distinct_samples, prompt_key
 
 METRICS = ("em_answerable", "f1_answerable", "citation_correctness", "citation_f1", "refusal_f1", "refusal_rate", "answered_rate", "unparsable_rate",
@@ -59,13 +60,14 @@ def build_parser() -> argparse.ArgumentParser:
 # --- predictions and figures
 
 
-def generate_missing(args: argparse.Namespace, distinct: dict[str, dict], settings: dict, log: PredictionLog) -> None:
-    """Completions of all prompts that the log lacks, longest first over all levels at once. Rows carry the prompt's key as id."""
-    todo = {key: sample for key, sample in distinct.items() if key not in log.done("sft")}
+def generate_missing(args: argparse.Namespace, distinct: dict[str, dict], settings: dict, log: ShardLog) -> None:
+    """Completions of all prompts of this process's share that the log lacks, longest first over all levels at once. Rows carry the prompt's key as id."""
+    done = {row["id"] for row in log.rows()}
+    todo = {key: distinct[key] for key in log.shards.mine(list(distinct)) if key not in done}
     if not todo:
         return
     tokenizer = load_tokenizer(settings["model_dir"])
-    model = merge_for_speed(load_model(settings["model_dir"], attention=args.attn_impl))
+    model = load_generator(settings["model_dir"], args.attn_impl)
     builder = PromptBuilder(tokenizer, settings["template_text"], settings["max_prompt_tokens"])
     prompts = [builder.build(sample) for sample in todo.values()]
     for rows in predict(model, tokenizer, prompts, list(todo), name="sft", batch_size=args.batch_size, max_new_tokens=args.max_new_tokens):
@@ -170,10 +172,13 @@ def main(argv: list[str] | None) -> None:
         for name, suite in suites.items():
             for level, perturbed in suite.levels.items():
                 write_jsonl(home_path(args.samples_dir) / f"{name}-{level.replace(' ', '-').replace('%', '')}.jsonl", perturbed)
-    log = PredictionLog(predictions_path(output), {**settings, "max_new_tokens": args.max_new_tokens})
-    n_done = len(distinct.keys() & log.done("sft"))
+    shards, place = Shards(), {key: i for i, key in enumerate(distinct)}
+    log = ShardLog(predictions_path(output), {**settings, "max_new_tokens": args.max_new_tokens}, shards)
+    n_done = len(distinct.keys() & {row["id"] for row in log.rows()})
     generate_missing(args, distinct, settings, log)
-    by_key = {row["id"]: row for row in log.rows}
+    by_key = {row["id"]: row for row in log.finish(lambda row: (place.get(row["id"], len(place)), row["id"]))}
+    if not shards.is_main:
+        return
     scored = {name: score_suite(suite, by_key, args.seed) for name, suite in suites.items()}
     blocks = {name: block for name, (block, _) in scored.items()}
     rows = [row for name, (_, rows_of) in scored.items() for row in describe_level_rows(name, suites[name], rows_of)]
@@ -181,7 +186,7 @@ def main(argv: list[str] | None) -> None:
     seconds = time.monotonic() - started
     facts = {"n_generated": len(distinct) - n_done, "seconds": round(seconds, 1)}
     write_json(output, {"suites": blocks, "run": describe_run({**vars(args), **shown}, inputs, args.seed, **facts) | {"status": "complete"}})
-    log.finish(rows)
+    write_jsonl(log.path, rows)
     plot_robustness(output.with_suffix(".png"), blocks)
     print_suites(blocks)
     dropped = sum((suite.left_out for suite in suites.values()), Counter())

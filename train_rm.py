@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save
 from torch.nn.functional import logsigmoid
-from tqdm.auto import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
 from prompt_schema import PromptBuilder, load_template, template_hash
+from utils.attention import use_grouped_attention
 from utils.completions import parse_completion
 from utils.config import home_path, input_path, load_config
 from utils.errors import DataError, UsageError, run_main
@@ -32,6 +32,7 @@ from utils.reward import PENALTIES, RewardHead, load_head, penalties, save_head,
 from utils.runs import close_run_dir, describe_run, format_seconds, hash_inputs, open_run_dir
 from utils.schema import read_preferences
 from utils.scoring import completion_features
+from utils.shards import Shards, progress
 from utils.tokens import encode_completion
 
 DEFAULTS = {
@@ -95,13 +96,13 @@ def as_completions(preferences: list[dict]) -> list[dict]:
     ]
 
 
-def load_features(rows: list[dict], config: dict) -> dict[str, torch.Tensor]:
+def load_features(rows: list[dict], config: dict, shards: Shards) -> dict[str, torch.Tensor]:
     """{"features": (n, hidden), "mean_logp": (n,), "n_tokens": (n,)} of completion rows, from the frozen base model or its cache."""
     keys = [[row["question"], row["evidence_chunks"], row["completion"]] for row in rows]
     template = load_template("sft", config["template"])
     settings = {name: config[name] for name in ("base_model", "max_seq_length", "load_in_8bit")} | {"template": template_hash(template)}
     path = home_path(config["output_dir"]) / "features" / f"{sha256_value([settings, keys])[:16]}.safetensors"
-    if path.is_file():
+    if shards.share(path.is_file()):
         return load_file(path)
     tokenizer = load_tokenizer(config["base_model"], config["trust_remote_code"])
     builder = PromptBuilder(tokenizer, template, config["max_seq_length"] - COMPLETION_TOKENS)
@@ -111,15 +112,27 @@ def load_features(rows: list[dict], config: dict) -> dict[str, torch.Tensor]:
     model = load_model(
         config["base_model"], load_in_8bit=config["load_in_8bit"], attention=config["attn_implementation"], trust_remote_code=config["trust_remote_code"]
     )
-    features, logps = torch.zeros(len(rows), model.config.hidden_size), torch.zeros(len(rows))
-    with tqdm(total=len(rows), desc="reading completions", unit="completion", disable=None) as bar:
-        for batch in completion_features(model, builder.prefix, suffixes, completions, tokenizer.pad_token_id, config["eval_batch_size"]):
-            for i, hidden, mean_logp in batch:
-                features[i], logps[i] = hidden, mean_logp
+    model = use_grouped_attention(model) if config["attn_implementation"] == "auto" else model
+    # Completions of one prompt (chosen and rejected) stay in one process, where they share its reading.
+    of_prompt: dict[tuple, list[int]] = {}
+    for i, suffix in enumerate(suffixes):
+        of_prompt.setdefault(tuple(suffix), []).append(i)
+    mine, read = [i for group in shards.mine(list(of_prompt.values())) for i in group], []
+    with progress(len(mine), "reading completions", "completion") as bar:
+        for batch in completion_features(
+            model, builder.prefix, [suffixes[i] for i in mine], [completions[i] for i in mine], tokenizer.pad_token_id, config["eval_batch_size"]
+        ):
+            read += [(mine[place], hidden, mean_logp) for place, hidden, mean_logp in batch]
             bar.update(len(batch))
-    found = {"features": features, "mean_logp": logps, "n_tokens": torch.tensor([len(c) - 1 for c in completions], dtype=torch.float32)}
-    with atomic_write(path, "wb") as handle:
-        handle.write(save(found))
+    read = sorted(shards.gather(read), key=lambda item: item[0])
+    found = {
+        "features": torch.stack([hidden for _, hidden, _ in read]),
+        "mean_logp": torch.tensor([mean_logp for *_, mean_logp in read]),
+        "n_tokens": torch.tensor([len(c) - 1 for c in completions], dtype=torch.float32),
+    }
+    if shards.is_main:
+        with atomic_write(path, "wb") as handle:
+            handle.write(save(found))
     return found
 
 
@@ -278,7 +291,7 @@ def find_checkpoint(output_dir: Path, name: str) -> Path:
     return output_dir / name if name in ("best", "final") else input_path(name)
 
 
-def score_file(args: argparse.Namespace, config: dict, output_dir: Path) -> None:
+def score_file(args: argparse.Namespace, config: dict, output_dir: Path, shards: Shards) -> None:
     """`--score`: reward, head score and penalties of each row of a file."""
     path = input_path(args.score)
     rows = [row for _, row in read_jsonl(path)]
@@ -289,7 +302,9 @@ def score_file(args: argparse.Namespace, config: dict, output_dir: Path) -> None
     if not rows:
         raise DataError(f"{path}: holds no rows")
     head, saved = load_head(find_checkpoint(output_dir, args.checkpoint))
-    found = load_features(rows, {**config, **{key: saved[key] for key in ("base_model", "template", "max_seq_length")}})
+    found = load_features(rows, {**config, **{key: saved[key] for key in ("base_model", "template", "max_seq_length")}}, shards)
+    if not shards.is_main:
+        return
     table = penalty_table(rows, found["n_tokens"])
     sums = np.array([total_penalty(values, saved["penalty_weights"]) for values in table])
     scores = rewards(head, found["features"], sums, saved["score_scale"])
@@ -321,8 +336,9 @@ def main(argv: list[str] | None) -> None:
     if args.dry_run:
         print_plan(args, config)
         return
+    shards = Shards()
     if args.score:
-        score_file(args, config, output_dir)
+        score_file(args, config, output_dir, shards)
         return
     started, prefs_path = time.monotonic(), find_preferences(args)
     preferences = read_preferences(prefs_path)[: args.limit]
@@ -333,10 +349,12 @@ def main(argv: list[str] | None) -> None:
     else:
         checkpoint = output_dir / "best"
         run = describe_run(config | {"limit": args.limit}, hash_inputs([prefs_path]), config["seed"], n_pairs={side: len(i) for side, i in split.items()})
-        if open_run_dir(output_dir, run, args.overwrite) == "complete":
+        if shards.share(open_run_dir(output_dir, run, args.overwrite) if shards.is_main else None) == "complete":
             print(f"{output_dir} is complete with these settings; nothing to do. Next: python train_rm.py -c {args.config} --validate-only")
             return
-    found = load_features(rows, config)
+    found = load_features(rows, config, shards)
+    if not shards.is_main:
+        return
     if not args.validate_only:
         sums = np.array([total_penalty(values, weights_of(config)) for values in penalty_table(rows, found["n_tokens"])])
         history = train(config, found["features"], sums, split, output_dir)

@@ -36,11 +36,11 @@ from utils.jsonl import read_json, write_json, write_text
 from utils.merge import merge_checkpoint
 from utils.models import load_tokenizer, merge_for_speed, model_revision
 from utils.plan import count_rows, estimate, warn_missing_model
-from utils.processes import decide, is_main_process, n_processes
 from utils.report import plot_curves, sft_model_card
 from utils.runs import close_run_dir, describe_run, format_drops, format_seconds, hash_inputs, open_run_dir
 from utils.schema import pick_balanced, pick_samples, read_samples, shuffle_chunks
 from utils.sft_config import DEFAULTS, check_config, check_weights
+from utils.shards import Shards
 from utils.tokens import encode_completion
 from utils.trainable import count_steps, load_trainable, training_arguments
 from utils.val_answers import SELECTION_METRICS, answer_samples, calibration, selection_metrics
@@ -194,25 +194,25 @@ class SFTTrainer(Trainer):
 # --- training
 
 
-def print_rows(rows: list[dict], builder: PromptBuilder, n_steps: int, drops: Counter) -> None:
+def print_rows(rows: list[dict], builder: PromptBuilder, n_steps: int, n_processes: int, drops: Counter) -> None:
     """What will be trained on, before it starts."""
     n_supervised, n_prompt = (sum(n) for n in zip(*((len(row["completion"]), len(row["suffix"]) + len(builder.prefix)) for row in rows)))
     n_refusals = sum(not row["answerable"] for row in rows)
     print(f"{len(rows)} rows ({n_refusals} refusals), {n_supervised:,} supervised and {n_prompt:,} prompt tokens ({len(builder.prefix)} of each row "
-          f"shared), {n_steps} steps on {n_processes()} process{'es' if n_processes() > 1 else ''} ({format_drops(drops)})", flush=True)  # fmt: skip
+          f"shared), {n_steps} steps on {n_processes} process{'es' if n_processes > 1 else ''} ({format_drops(drops)})", flush=True)  # fmt: skip
 
 
 def train(config: dict, args: argparse.Namespace, tokenizer, samples: dict[str, list[dict]], template: str, state: str) -> tuple[dict, Counter]:
     """Fine-tune, save and calibrate. Returns the facts of the run and the dropped rows."""
-    training, data, output_dir = config["training"], config["data"], home_path(config["output_dir"])
+    training, data, output_dir, shards = config["training"], config["data"], home_path(config["output_dir"]), Shards()
     builder = PromptBuilder(tokenizer, template, training["max_seq_length"] - COMPLETION_TOKENS)
     encode = functools.partial(encode_rows, builder=builder, tokenizer=tokenizer, max_seq_length=training["max_seq_length"], weights=data["weights"])
     n_blocks = math.ceil(training["num_train_epochs"]) if data["reshuffle_chunks"] else 1
     blocks, drops = encode_epochs(samples["train"], n_blocks, training["seed"], encode)
     rows = blocks[: len(blocks) // n_blocks]
-    n_steps = count_steps(len(rows), training, n_processes())
-    if is_main_process():
-        print_rows(rows, builder, n_steps, drops)
+    n_steps = count_steps(len(rows), training, shards.n_processes)
+    if shards.is_main:
+        print_rows(rows, builder, n_steps, shards.n_processes, drops)
     set_seed(training["seed"])
     model = load_trainable(config)
     facts = {"template": data["template"], "template_hash": template_hash(template), "base_model": config["model_name"],
@@ -233,7 +233,7 @@ def train(config: dict, args: argparse.Namespace, tokenizer, samples: dict[str, 
         callbacks=[files],
         prefix=builder.prefix,
         # A cache does not go with recomputed activations, nor two forward passes a step with DDP.
-        share_prefix=not training["gradient_checkpointing"] and n_processes() == 1,
+        share_prefix=not training["gradient_checkpointing"] and shards.n_processes == 1,
         data=data,
         n_blocks=n_blocks,
         measure_answers=measure if generated_on else None,
@@ -247,13 +247,13 @@ def train(config: dict, args: argparse.Namespace, tokenizer, samples: dict[str, 
         print(f"stopped at step {trainer.state.global_step}; go on with: python train_sft.py -c {args.config} {set_flags(args)}--resume", flush=True)
         raise KeyboardInterrupt
     files.save_model("checkpoint-final", {"step": trainer.state.global_step})
-    history = write_history(trainer.state.log_history, config, output_dir) if is_main_process() else {}
+    history = write_history(trainer.state.log_history, config, output_dir) if shards.is_main else {}
     chosen = pick_samples(samples["val"], data["max_calibration_samples"], training["seed"])
     answers = generate(merge_for_speed(trainer.accelerator.unwrap_model(trainer.model).eval()), samples=chosen, name="calibration")
     facts = {**facts, "n_rows": len(rows), "n_steps": trainer.state.global_step, "n_supervised_tokens": sum(len(row["completion"]) for row in rows),
              "train_seconds": round(result.metrics["train_runtime"], 1), "metric_for_best": files.metric, "best": files.best,
              "val": selection_metrics(answers, chosen), "licences": licences(samples["train"])}  # fmt: skip
-    if is_main_process():
+    if shards.is_main:
         write_text(output_dir / "train_ids.txt", "".join(row["id"] + "\n" for row in rows))
         write_json(output_dir / "calibration.json", calibration(answers, chosen))
         write_text(output_dir / "README.md", sft_model_card(config, facts, calibration(answers, chosen)))
@@ -267,7 +267,7 @@ def newest_checkpoint(output_dir: Path, wanted: bool, must_exist: bool) -> str |
         if must_exist:
             raise DataError(f"{output_dir}: no complete checkpoint to resume from; run without --resume")
         return None
-    if is_main_process():
+    if Shards().is_main:
         print(f"resuming from {checkpoints[-1]}", flush=True)
     return str(checkpoints[-1])
 
@@ -363,12 +363,13 @@ def main(argv: list[str] | None) -> None:
     run = describe_run({**config, "template_hash": template_hash(template)}, inputs, config["training"]["seed"])
     # Before anything is written: a model that cannot be reached fails here.
     tokenizer = load_tokenizer(config["model_name"], config["trust_remote_code"])
-    state = decide(lambda: open_run_dir(output_dir, run, args.overwrite))
+    shards = Shards()
+    state = shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite))
     if state == "complete":
         print(f"{output_dir} is complete with these settings; nothing to do. Next: evaluate {output_dir / 'checkpoint-best'}")
         return
     facts, drops = train(config, args, tokenizer, samples, template, state)
-    if is_main_process():
+    if shards.is_main:
         close_run_dir(output_dir, run, **facts)
         elapsed = format_seconds(time.monotonic() - started)
         print(f"wrote {output_dir / 'checkpoint-best'} and checkpoint-final after {facts['n_steps']} steps ({format_drops(drops)}) in {elapsed}")

@@ -14,7 +14,6 @@ from utils.completions import render_completion
 from utils.errors import DataError, UsageError
 from utils.html_samples import mark_answers, sample_html
 from utils.jsonl import read_json, read_jsonl, write_json, write_jsonl
-from utils.predictions import PredictionLog
 from utils.result_tables import DELTA_METRICS, delta_rows
 from utils.results import describe_rows, score_rows, tune_lexical
 from utils.selective import threshold_for_precision
@@ -85,16 +84,6 @@ def test_shown_numbers_are_mapped_back_to_chunk_ids(sample):
     rows[0]["completion"] = render_completion("Warsaw", [2], 0.9)
     terms, parsed = score_rows(rows, [sample])
     assert parsed[0].citations == [-1] and terms[0]["citation_correctness"] == 0.0 and terms[0]["valid"] == 0.0
-
-
-def test_a_rerun_goes_on_after_the_last_whole_prediction(tmp_path):
-    log = PredictionLog(tmp_path / "p.jsonl", {"a": 1})
-    log.add([{"id": "1", "model": "sft", "completion": "x"}])
-    with open(log.partial, "a") as handle:
-        handle.write('{"id": "2", "mod')
-    again = PredictionLog(tmp_path / "p.jsonl", {"a": 1})
-    assert again.done("sft") == {"1"}
-    assert PredictionLog(tmp_path / "p.jsonl", {"a": 2}).done("sft") == set()
 
 
 def test_the_lexical_baseline_answers_from_the_best_chunk_and_can_refuse(sample):

@@ -2,102 +2,198 @@ import pytest
 import torch
 
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
-from utils.generation import Sampling, generate, json_object_end, pad_left, plan_batches
-from utils.scoring import completion_features, last_logits
+from utils.answering import predict
+from utils.attention import use_grouped_attention
+from utils.completions import parse_completion
+from utils.drafting import Drafter
+from utils.generation import generate, pad_left, plan_batches
+from utils.sampling import Sampling
+
+KINDS = ["llama", "qwen2", "gemma2"]
 
 
-def never(ids):
-    return False
+class Scripted:
+    """A guide with a fixed draft function, no constraint and no end."""
+
+    def __init__(self, draft=lambda ids: []):
+        self.draft = draft
+
+    def allowed(self, ids):
+        return None
+
+    def stop(self, ids):
+        return False
 
 
-def run(model, tokenizer, prompts, **options):
+def run(model, tokenizer, prompts, guide=lambda i: Scripted(), **options):
+    options = {"batch_size": 4, "max_new_tokens": 12, **options}
     found = {}
-    for batch in generate(model, tokenizer, [p.suffix for p in prompts], prefix=prompts[0].prefix, max_new_tokens=12, stop=never, **options):
+    for batch in generate(model, tokenizer, [p.suffix for p in prompts], guide, prefix=prompts[0].prefix, **options):
+        assert not set(found) & {i for i, _ in batch}
         found |= dict(batch)
-    return found
+    assert sorted(found) == list(range(len(prompts)))
+    return [found[i] for i in range(len(prompts))]
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen2", "gemma2"])
-def test_greedy_tokens_equal_plain_generate(kind, make_model, tokenizer, samples):
-    model = make_model(kind)
+def plain(model, tokenizer, prompt, max_new_tokens=12):
+    """What transformers' own `generate` says, one prompt at a time."""
+    ids = torch.tensor([prompt.ids])
+    said = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=max_new_tokens, do_sample=False)[0, len(prompt.ids) :]
+    return [token for token in said.tolist() if token != tokenizer.eos_token_id]
+
+
+@pytest.fixture(scope="module")
+def prompts(tokenizer, samples):
     builder = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 1500)
-    prompts = [builder.build(sample) for sample in samples[:9]]
-    found = run(model, tokenizer, prompts, batch_size=4)
-    assert sorted(found) == list(range(9))
-    for i, prompt in enumerate(prompts):
-        ids = torch.tensor([prompt.ids])
-        plain = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)[0, len(prompt.ids) :].tolist()
-        assert found[i].ids == [token for token in plain if token != tokenizer.eos_token_id]
-        scores = model(ids).logits[0, -1].log_softmax(-1)
-        assert found[i].logps[0] == pytest.approx(scores.max().item(), abs=1e-3)
+    return [builder.build(sample) for sample in samples[:9]]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def model_and_texts(request, make_model, tokenizer, prompts):
+    model = make_model(request.param)
+    return model, [plain(model, tokenizer, prompt) for prompt in prompts]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 8])
+def test_greedy_tokens_equal_plain_generate(batch_size, model_and_texts, tokenizer, prompts):
+    model, texts = model_and_texts
+    found = run(model, tokenizer, prompts, batch_size=batch_size)
+    assert [g.ids for g in found] == texts
+    for prompt, generated in zip(prompts, found):
+        scores = model(torch.tensor([prompt.ids])).logits[0, -1].log_softmax(-1)
+        assert generated.logps[0] == pytest.approx(scores.max().item(), abs=1e-3)
+
+
+def test_drafts_right_and_wrong_leave_the_tokens_as_they_are(model_and_texts, tokenizer, prompts):
+    model, texts = model_and_texts
+    plain_found = run(model, tokenizer, prompts)
+
+    def drafts(text):
+        # Right for a while, then wrong; of a length that differs from row to row and step to step.
+        return lambda ids: (text[len(ids) : len(ids) + 1 + len(ids) % 3] + [3, 4, 3])[: 1 + (len(ids) + text[0]) % 5]
+
+    found = run(model, tokenizer, prompts, lambda i: Scripted(drafts(texts[i])))
+    assert [g.ids for g in found] == texts
+    for one, other in zip(found, plain_found):
+        assert one.logps == pytest.approx(other.logps, abs=1e-3)
+
+
+def test_a_right_draft_saves_passes(make_model, tokenizer, prompts):
+    model = make_model("llama")
+    texts, passes = [plain(model, tokenizer, prompt) for prompt in prompts], []
+    handle = model.register_forward_pre_hook(lambda module, args: passes.append(1))
+    run(model, tokenizer, prompts, lambda i: Scripted(lambda ids: texts[i][len(ids) :]), batch_size=9)
+    handle.remove()
+    # One for the prefix, one for everything else.
+    assert len(passes) == 2
 
 
 def test_long_prompts_of_a_sliding_window_model_stay_exact(make_model, tokenizer, samples):
-    # 512 is the window: prefix, padding and suffix together pass it, so the prefix is not shared here.
+    # 512 is the window: prefix, padding and suffix together pass it, so the prefix is not shared here and nothing is drafted.
     model = make_model("gemma2")
     builder = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 1500)
     longer = [{**s, "evidence_chunks": s["evidence_chunks"] * k} for s, k in zip(samples[:2], (1, 4))]
     prompts = [builder.build(sample) for sample in longer]
     assert max(len(p.ids) for p in prompts) > 512
-    found = run(model, tokenizer, prompts, batch_size=2)
-    for i, prompt in enumerate(prompts):
-        ids = torch.tensor([prompt.ids])
-        plain = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)[0, len(prompt.ids) :].tolist()
-        assert found[i].ids == [token for token in plain if token != tokenizer.eos_token_id]
+    found = run(model, tokenizer, prompts, lambda i: Scripted(lambda ids: [5, 6, 7]), batch_size=2)
+    assert [g.ids for g in found] == [plain(model, tokenizer, prompt) for prompt in prompts]
 
 
-def test_sampling_repeats_with_its_seed_and_varies_without(make_model, tokenizer, samples):
-    model = make_model("llama")
+def test_holes_never_fill_a_sliding_window(make_model, tokenizer, samples):
+    # The prompt leaves room for the completion, but not for sixty wrong drafts of eight tokens.
+    model = make_model("gemma2")
     builder = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 1500)
-    prompts = [builder.build(sample) for sample in samples[:4]]
-    draws = [[g.ids for _, g in sorted(run(model, tokenizer, prompts, batch_size=4, sampling=Sampling(1.0, 0.95, 50, seed)).items())] for seed in (1, 1, 2)]
-    assert draws[0] == draws[1] != draws[2]
+    prompts = [builder.build(s) for s in samples if len(builder.build(s).ids) < 430][:2]
+    found = run(model, tokenizer, prompts, lambda i: Scripted(lambda ids: [5, 6, 7, 8, 9, 10, 11, 12]), max_new_tokens=60)
+    assert [g.ids for g in found] == [plain(model, tokenizer, prompt, 60) for prompt in prompts]
 
 
-def test_generation_stops_at_the_end_of_the_object(tokenizer):
-    stop = json_object_end(tokenizer)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n_new", [1, 7, 150])
+def test_grouped_attention_is_eager_attention(kind, n_new, make_model):
+    eager, grouped = make_model(kind), use_grouped_attention(make_model(kind))
+    assert grouped.config._attn_implementation == "grouped"
+    ids = torch.randint(3, 500, (3, 160), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids)
+    mask[0, :30] = 0
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    found = []
+    for model in (eager, grouped):
+        with torch.no_grad():
+            past = model(input_ids=ids[:, :-n_new], attention_mask=mask[:, :-n_new], position_ids=positions[:, :-n_new], use_cache=True).past_key_values
+            new = {"input_ids": ids[:, -n_new:], "attention_mask": mask, "position_ids": positions[:, -n_new:], "past_key_values": past}
+            found.append(model(**new).logits)
+    # Rows of padding see nothing; their logits mean nothing.
+    assert torch.allclose(found[0][1:], found[1][1:], atol=1e-4) and torch.allclose(found[0][0, -1], found[1][0, -1], atol=1e-4)
 
-    def ids(text):
-        return tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    assert stop(ids('{"answer": "a } b", "citations": [0]}'))
-    assert not stop(ids('{"answer": "a }'))
-    assert not stop(ids('{"answer": "quoted \\" }'))
-    assert not stop(ids("prose } without an object"))
-    assert not stop(ids('{"a": {"b": 1}'))
+def test_sampling_repeats_with_its_seed_whatever_the_batch(make_model, tokenizer, prompts):
+    model, sampling = make_model("llama"), Sampling(1.0, 0.95, 50)
+
+    def draws(seed, **options):
+        seeds = [seed + i for i in range(len(prompts))]
+        return [g.ids for g in run(model, tokenizer, prompts, sampling=sampling, seeds=seeds, **options)]
+
+    first = draws(1)
+    assert first == draws(1, batch_size=2) == draws(1, guide=lambda i: Scripted(lambda ids: first[i][len(ids) :][:2])) != draws(100)
 
 
-def test_batches_are_sorted_by_length_and_complete():
-    batches = plan_batches([5, 9, 1, 7, 3], 2)
-    assert batches == [[1, 3], [0, 4], [2]]
+def test_candidates_of_a_prompt_share_its_reading(make_model, tokenizer, prompts):
+    model, sampling, read = make_model("qwen2"), Sampling(1.0), []
+    handle = model.register_forward_pre_hook(lambda module, args, kw: read.append(tuple(kw["input_ids"].shape)), with_kwargs=True)
+    three = [prompt for prompt in prompts[:2] for _ in range(3)]
+    together = run(model, tokenizer, three, sampling=sampling, seeds=range(6), batch_size=6)
+    handle.remove()
+    # The prefix, both prompts once, then single tokens of up to six rows.
+    assert read[1][0] == 2 and read[2] == (6, 1) and sum(shape[1] > 12 for shape in read) == 2
+    alone = [run(model, tokenizer, [p], sampling=sampling, seeds=[i])[0] for i, p in enumerate(three)]
+    assert [g.ids for g in together] == [g.ids for g in alone]
+    # More candidates than rows: the prompt is read again.
+    assert [g.ids for g in run(model, tokenizer, three, sampling=sampling, seeds=range(6), batch_size=2)] == [g.ids for g in alone]
+
+
+def test_constrained_completions_are_valid_whatever_the_model(make_model, tokenizer, prompts):
+    rows = [row for batch in predict(make_model("llama"), tokenizer, prompts, list(range(9)), name="x", batch_size=4, max_new_tokens=200, constrained=True)
+            for row in batch]  # fmt: skip
+    assert len(rows) == 9 and all(parse_completion(row["completion"], len(row["shown"]), strict=True).is_valid for row in rows)
+
+
+def test_out_of_memory_halves_the_batches_and_loses_nothing(make_model, tokenizer, prompts):
+    model, sizes = make_model("llama"), []
+    texts = [plain(model, tokenizer, prompt) for prompt in prompts]
+    forward = model.forward
+
+    def small_memory(**inputs):
+        sizes.append(len(inputs["input_ids"]))
+        if len(inputs["input_ids"]) > 3:
+            raise torch.OutOfMemoryError("fake")
+        return forward(**inputs)
+
+    model.forward = small_memory
+    assert [g.ids for g in run(model, tokenizer, prompts, batch_size=8)] == texts
+    # 8 fails, 4 fails, 2 fits; later batches start at what fitted.
+    assert [n for n in sizes if n > 3] == [8, 4]
+    model.forward = lambda **inputs: (_ for _ in ()).throw(torch.OutOfMemoryError("fake"))
+    with pytest.raises(torch.OutOfMemoryError):
+        run(model, tokenizer, prompts, batch_size=2)
+
+
+def test_a_compiled_model_with_buckets_says_the_same(make_model, tokenizer, prompts):
+    model = make_model("llama")
+    texts = [plain(model, tokenizer, prompt, 4) for prompt in prompts[:2]]
+    model.forward = torch.compile(model.forward, dynamic=True, backend="eager")
+    drafter = Drafter()
+    drafter.learn(texts[0], 4)
+    assert [g.ids for g in run(model, tokenizer, prompts[:2], lambda i: Scripted(drafter.draft), max_new_tokens=4)] == texts
+
+
+def test_batches_are_sorted_by_length_complete_and_within_their_tokens():
+    assert plan_batches([5, 9, 1, 7, 3], 2) == [[1, 3], [0, 4], [2]]
+    assert plan_batches([5, 9, 1, 7, 3], 4, max_tokens=14) == [[1], [3, 0], [4, 2]]
+    assert plan_batches([5, 9, 1], 4, n_rows=[2, 3, 2]) == [[1], [0, 2]]
 
 
 def test_buckets_set_the_width():
     ids, mask = pad_left([[1, 2, 3], [4]], 0, "cpu", buckets=(2, 8, 16))
     assert ids.shape == (2, 8) and ids[1].tolist() == [0] * 7 + [4] and mask.sum().item() == 4
     assert pad_left([[1] * 20], 0, "cpu", buckets=(8, 16))[0].shape == (1, 20)
-
-
-@pytest.mark.parametrize("kind", ["llama", "gemma2"])
-def test_features_are_the_hidden_state_of_the_last_token_and_its_log_probability(kind, make_model, tokenizer):
-    model = make_model(kind)
-    prefix, suffixes = [2, 10, 11, 12], [[20, 21], [22, 23, 24, 25]]
-    completions = [[30, 31, 32, 1], [33, 1]]
-    found = {}
-    for batch in completion_features(model, prefix, suffixes, completions, 0, batch_size=2):
-        found |= {i: (hidden, logp) for i, hidden, logp in batch}
-    for i in range(2):
-        ids = torch.tensor([prefix + suffixes[i] + completions[i]])
-        with torch.no_grad():
-            output = model(ids, output_hidden_states=True)
-        n = len(completions[i])
-        logps = output.logits[0, -n - 1 : -1].log_softmax(-1)[range(n), completions[i]]
-        assert torch.allclose(found[i][0], output.hidden_states[-1][0, -1], atol=1e-4)
-        assert found[i][1] == pytest.approx(logps.mean().item(), abs=1e-4)
-
-
-def test_label_logits_do_not_depend_on_the_batch(make_model):
-    model, prompts = make_model("llama"), [[2, 5, 6], [2, 7, 8, 9, 10], [2, 11]]
-    together = {i: logps for batch in last_logits(model, prompts, 0, 3) for i, logps in batch}
-    alone = {i: logps for batch in last_logits(model, prompts, 0, 1) for i, logps in batch}
-    assert all(torch.allclose(together[i], alone[i], atol=1e-4) for i in range(3))

@@ -15,8 +15,8 @@ from utils.errors import UsageError
 from utils.jsonl import read_json, read_jsonl
 from utils.noise import PAYLOADS, add_noise, noisy_text, plant
 from utils.perturbations import add_distractors, counterfactual, drop_order, drop_support, move_gold, relayout
-from utils.predictions import PredictionLog
 from utils.schema import is_label_answer, read_samples, sample_problem
+from utils.shards import ShardLog, Shards
 from utils.suites import SUITES, build_suites, distinct_samples, prompt_key
 from utils.text import REFUSAL, holds_answer
 
@@ -267,18 +267,17 @@ def test_an_interrupted_run_generates_only_what_is_missing(suites, tokenizer, tm
     for name, stand_in in (
         ("predict", predict),
         ("load_tokenizer", lambda _: tokenizer),
-        ("load_model", lambda *_, **__: None),
-        ("merge_for_speed", lambda m: m),
+        ("load_generator", lambda *_: None),
     ):
         monkeypatch.setattr(robustness, name, stand_in)
     settings = {"model_dir": "m", "template_text": SFT_TEMPLATES["default"], "max_prompt_tokens": 900}
     args = robustness.build_parser().parse_args(["--model-path", "m", "--test-data", "t"])
-    first = PredictionLog(tmp_path / "p.jsonl", settings)
+    first = ShardLog(tmp_path / "p.jsonl", settings, Shards())
     done = list(distinct)[:5]
     first.add([{"id": key, "model": "sft", "completion": REFUSE, "shown": [0]} for key in done])
-    again = PredictionLog(tmp_path / "p.jsonl", settings)
+    again = ShardLog(tmp_path / "p.jsonl", settings, Shards())
     robustness.generate_missing(args, distinct, settings, again)
-    assert asked == [list(distinct)[5:]] and again.done("sft") == set(distinct)
+    assert asked == [list(distinct)[5:]] and {row["id"] for row in again.rows()} == set(distinct)
     robustness.generate_missing(args, distinct, settings, again)
     assert len(asked) == 1
 

@@ -3,9 +3,25 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from tqdm.auto import tqdm
+from utils.attention import use_grouped_attention
+from utils.completions import render_completion
+from utils.drafting import Drafter, FreeGuide, json_object_end
+from utils.generation import Generated, Guide, generate
+from utils.guided import Schema, SchemaGuide
+from utils.models import load_model, merge_for_speed
+from utils.sampling import Sampling
+from utils.shards import progress
+from utils.text import REFUSAL
+from utils.tokens import encode_completion
 
-from utils.generation import Generated, Sampling, generate, json_object_end
+# What a draft starts from before the model has said anything: the two shapes of a completion.
+_EXAMPLES = (render_completion(REFUSAL, [], 0.0), render_completion("supported", [0], 0.9))
+
+
+def load_generator(name: str, attention: str = "auto", **load):
+    """A model ready to generate: adapter merged where that is exact and, with attention "auto", the fastest kernel of the machine."""
+    model = merge_for_speed(load_model(name, attention=attention, **load))
+    return use_grouped_attention(model) if attention == "auto" else model
 
 
 def answer_probability(tokenizer, generated: Generated) -> float:
@@ -28,16 +44,30 @@ def predict(
     batch_size: int,
     max_new_tokens: int,
     sampling: Sampling = Sampling(),
+    seeds: Sequence[int] = (),
     buckets: Sequence[int] = (),
+    constrained: bool = False,
 ) -> Iterator[list[dict]]:
-    """Batches of prediction rows {"id", "model", "completion", "shown", "probability", "logp", "n_tokens"} for prompts with one prefix."""
+    """Batches of prediction rows {"id", "model", "completion", "shown", "probability", "logp", "n_tokens"} for prompts with one prefix.
+
+    Equal prompts (candidates of one sample) share their reading; `seeds`, one a prompt, fix what each draws.
+    `constrained`: only tokens that keep to the output schema, with citations of shown chunks.
+    """
     if not prompts:
         return
-    with tqdm(total=len(prompts), desc=f"generating: {name}", unit="sample", disable=None) as bar:
+    drafter, stop = Drafter([encode_completion(tokenizer, text) for text in _EXAMPLES]), json_object_end(tokenizer)
+    schema = Schema(tokenizer) if constrained else None
+
+    def guide(i: int) -> Guide:
+        return SchemaGuide(schema, drafter, len(prompts[i].shown)) if schema else FreeGuide(drafter, stop)
+
+    with progress(len(prompts), f"generating: {name}", "sample") as bar:
         for batch in generate(
-            model, tokenizer, [prompt.suffix for prompt in prompts], prefix=prompts[0].prefix, batch_size=batch_size,
-            max_new_tokens=max_new_tokens, stop=json_object_end(tokenizer), sampling=sampling, buckets=buckets,
+            model, tokenizer, [prompt.suffix for prompt in prompts], guide, prefix=prompts[0].prefix,
+            batch_size=batch_size, max_new_tokens=max_new_tokens, sampling=sampling, seeds=seeds, buckets=buckets,
         ):  # fmt: skip
+            for _, generated in batch:
+                drafter.learn(generated.ids)
             yield [
                 {
                     "id": sample_ids[i],

@@ -40,10 +40,10 @@ def label_token_ids(tokenizer) -> tuple[list[int], list[int]]:
     return ids[0], ids[1]
 
 
-def preference_probabilities(model, tokenizer, prompts: list[list[int]], batch_size: int) -> Iterator[list[tuple[int, float]]]:
-    """Batches of (index, probability that answer A is better, renormalised over the two labels)."""
+def preference_probabilities(model, tokenizer, prompts: list[list[int]], batch_size: int, groups: list | None = None) -> Iterator[list[tuple[int, float]]]:
+    """Batches of (index, probability that answer A is better, renormalised over the two labels). Prompts of a group share their beginning."""
     a_ids, b_ids = label_token_ids(tokenizer)
-    for batch in last_logits(model, prompts, tokenizer.pad_token_id, batch_size):
+    for batch in last_logits(model, prompts, tokenizer.pad_token_id, batch_size, groups):
         rows = []
         for i, logps in batch:
             a, b = logps[a_ids].logsumexp(0).item(), logps[b_ids].logsumexp(0).item()

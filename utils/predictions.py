@@ -3,34 +3,8 @@
 from pathlib import Path
 
 from utils.errors import DataError
-from utils.jsonl import append_jsonl, read_appended, read_json, read_jsonl, sha256_value, write_jsonl
+from utils.jsonl import read_json, read_jsonl
 from utils.runs import hash_inputs
-
-
-class PredictionLog:
-    """Predictions that reach the disk batch by batch; a rerun with the same settings goes on after the last whole row."""
-
-    def __init__(self, path: Path, settings: dict):
-        self.path, self.partial = path, path.with_name(f".{path.stem}.partial.jsonl")
-        signature = {"settings": sha256_value(settings)}
-        rows = read_appended(self.partial)
-        if rows[:1] != [signature]:
-            self.partial.unlink(missing_ok=True)
-            append_jsonl(self.partial, [signature])
-            rows = [signature]
-        self.rows = rows[1:]
-
-    def done(self, model: str) -> set[str]:
-        return {row["id"] for row in self.rows if row["model"] == model}
-
-    def add(self, rows: list[dict]) -> None:
-        append_jsonl(self.partial, rows)
-        self.rows += rows
-
-    def finish(self, rows: list[dict] | None = None) -> None:
-        """Write the file whole: the rows so far, or these in their place."""
-        write_jsonl(self.path, self.rows if rows is None else rows)
-        self.partial.unlink()
 
 
 def prompt_settings(model_dir: str, template: str | None, max_prompt_tokens: int | None = None) -> dict:

@@ -11,7 +11,7 @@ from transformers import TrainingArguments
 from utils.errors import UsageError
 from utils.fast_lora import speed_up_lora
 from utils.models import choose_dtype, load_model
-from utils.processes import is_main_process
+from utils.shards import Shards
 
 # report_to -> the package that must be there
 TRACKERS = {"none": None, "tensorboard": "tensorboard", "trackio": "trackio", "wandb": "wandb"}
@@ -34,7 +34,7 @@ def load_trainable(config: dict):
             model.enable_input_require_grads()
     n_trained, n_all = (sum(p.numel() for p in model.parameters() if p.requires_grad or not trained) for trained in (True, False))
     precision = "4-bit" if config["load_in_4bit"] else "8-bit" if config["load_in_8bit"] else str(choose_dtype(config["bf16"])).removeprefix("torch.")
-    if is_main_process():
+    if Shards().is_main:
         print(f"training {n_trained:,} of {n_all:,} parameters, {precision}, attention {model.config._attn_implementation}", flush=True)
     return model
 
