@@ -11,11 +11,12 @@ import build_data
 import evaluate_sft_fast_robust
 import make_prefs
 import prompt_schema
+import robustness
 import train_rm
 import train_sft
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPTS = {module.__name__: module for module in (build_data, prompt_schema, train_sft, evaluate_sft_fast_robust, make_prefs, train_rm)}
+SCRIPTS = {module.__name__: module for module in (build_data, prompt_schema, train_sft, evaluate_sft_fast_robust, make_prefs, train_rm, robustness)}
 # The commands of the user's own notebook, as they stand there.
 NOTEBOOK_COMMANDS = [
     "python build_data.py --data-dir data --seed 42 --accept-new-hash",
