@@ -162,8 +162,9 @@ class SFTTrainer(Trainer):
         logits, labels = self.completion_logits(model, inputs), inputs["labels"]
         if (labels[:, 1:] == -100).all():
             raise StageError("a batch has no supervised token; raise training.max_seq_length")
-        nll = nn.functional.cross_entropy(logits[:, :-1].float().transpose(1, 2), labels[:, 1:], ignore_index=-100, reduction="none")  # (batch, n_labels - 1)
-        total = (nll.sum(1) * inputs["weights"]).sum()
+        following = nn.functional.pad(labels[:, 1:], (0, 1), value=-100)  # what each position predicts; (batch, n_labels)
+        nll = nn.functional.cross_entropy(logits.flatten(0, 1).float(), following.flatten(), ignore_index=-100, reduction="none")
+        total = (nll.view(labels.shape).sum(1) * inputs["weights"]).sum()
         if num_items_in_batch is None:
             loss = total / (labels != -100).sum()
         else:

@@ -127,6 +127,22 @@ def test_grouped_attention_is_eager_attention(kind, n_new, make_model):
     assert torch.allclose(found[0][1:], found[1][1:], atol=1e-4) and torch.allclose(found[0][0, -1], found[1][0, -1], atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_grouped_attention_trains_like_eager_attention(kind, make_model):
+    eager, grouped = make_model(kind), use_grouped_attention(make_model(kind))
+    ids = torch.randint(3, 500, (3, 80), generator=torch.Generator().manual_seed(0))
+    labels, mask = ids.clone(), torch.ones_like(ids)
+    mask[0, :30], labels[0, :31] = 0, -100
+    found = []
+    for model in (eager, grouped):
+        loss = model(input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0), labels=labels).loss
+        loss.backward()
+        found.append((loss.item(), torch.cat([p.grad.flatten() for p in model.parameters()])))
+    (loss, gradients), (grouped_loss, grouped_gradients) = found
+    assert grouped_loss == pytest.approx(loss, rel=1e-6)
+    assert torch.allclose(grouped_gradients, gradients, rtol=1e-4, atol=1e-6)
+
+
 def test_sampling_repeats_with_its_seed_whatever_the_batch(make_model, tokenizer, prompts):
     model, sampling = make_model("llama"), Sampling(1.0, 0.95, 50)
 
