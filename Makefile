@@ -14,8 +14,8 @@ demo: install
 	$(DEMO) prompt_schema.py save --prompts-dir prompts
 	$(DEMO) train_sft.py -c configs/demo/sft.yaml
 	$(DEMO) evaluate_sft_fast_robust.py --model-path $(CHECKPOINT) --base-model embedded --test-data data/processed/test.jsonl --compare-baseline --limit 210 --batch-size 16 --max-new-tokens 48 --output eval_results.json
-	$(DEMO) make_prefs.py --phase generate --sft-model $(CHECKPOINT) --base-model embedded --data-path data/processed/train.jsonl --unseen-only --max-samples 48 --n-generations 2 --temperature 0.8 --batch-size 16 --max-new-tokens 48
-	$(DEMO) make_prefs.py --phase judge --judge verifier --data-path data/processed/train.jsonl --min-margin 0.12 --output-mode rich
+	$(DEMO) make_prefs.py --phase generate --sft-model $(CHECKPOINT) --base-model embedded --data-path data/processed/val.jsonl --max-samples 48 --n-generations 2 --temperature 0.8 --batch-size 16 --max-new-tokens 48
+	$(DEMO) make_prefs.py --phase judge --judge verifier --data-path data/processed/val.jsonl --min-margin 0.12 --output-mode rich
 	$(DEMO) train_rm.py -c configs/demo/rm.yaml
 	$(DEMO) train_rm.py -c configs/demo/rm.yaml --validate-only --checkpoint best
 	$(DEMO) -m utils.summary

@@ -40,8 +40,8 @@ def takes_holes(model) -> bool:
 
 def prefix_cache(model, prefix: list[int]) -> DynamicCache:
     """Keys and values of a prefix, computed once for a model, batch of one."""
-    ids = torch.tensor([prefix], device=model.device)
-    return model(input_ids=ids, past_key_values=DynamicCache(config=model.config), use_cache=True, logits_to_keep=1).past_key_values
+    ids, no_logits = torch.tensor([prefix], device=model.device), torch.empty(0, dtype=torch.long, device=model.device)
+    return model(input_ids=ids, past_key_values=DynamicCache(config=model.config), use_cache=True, logits_to_keep=no_logits).past_key_values
 
 
 def expand_cache(model, cache: DynamicCache, n_rows: int) -> DynamicCache:
