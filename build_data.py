@@ -233,7 +233,8 @@ def print_plan(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
                 print(f"{name:10s} {role:9s} {where}: {note}")
     n_rows = args.limit or args.max_per_source
     rows = f"up to {n_rows * len(config['sources'])} rows" if n_rows else "all rows"
-    print(f"would build {rows}, plus twins, into {data_dir / 'processed'}; disk about 3 GB with the public wiki pages, memory under 4 GB, a few minutes")
+    cost = "memory about 1 GB, a few minutes" if n_rows else "memory about 5 GB, 20 minutes"
+    print(f"would build {rows}, plus twins, into {data_dir / 'processed'}; disk about 3 GB with the public wiki pages, {cost}")
 
 
 def build(args: argparse.Namespace, config: dict, files: dict) -> tuple[dict[str, list[dict]], dict[str, Counter]]:

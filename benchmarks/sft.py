@@ -43,9 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-seq-length", type=int, default=1024, help="longest row in tokens")
     parser.add_argument("--chunks", type=int, help="show so many evidence chunks, those of other samples behind a sample's own")
     parser.add_argument("--rounds", type=int, default=3, help="repetitions; medians are shown")
-    parser.add_argument(
-        "--systems", default="trl,ours", help="of trl, plain (no shared prefix, no fast LoRA), ours; ratios are to the first"
-    )
+    parser.add_argument("--systems", default="trl,ours", help="of trl, plain (no shared prefix, no fast LoRA), ours; ratios are to the first")
     parser.add_argument("--one", help="run one system in this process and print JSON (used by the script itself)")
     return parser
 

@@ -38,7 +38,7 @@ def add_gold_candidates(home: Path) -> None:
     from utils.completions import gold_completion
 
     gens = next((home / "prefs/cache").glob("*/gens_sft.jsonl"))
-    by_id = {s["id"]: s for s in read_samples(home / "data/processed/train.jsonl")}
+    by_id = {s["id"]: s for split in ("train", "val") for s in read_samples(home / f"data/processed/{split}.jsonl")}
     rows = [row for _, row in read_jsonl(gens)]
     write_jsonl(gens, [{**row, "completion": gold_completion(by_id[row["id"]], row["shown"])} for row in rows])
 
