@@ -104,7 +104,9 @@ def test_a_mistyped_flag_exits_2(stage, tmp_path):
 
 def test_an_interrupt_exits_130_and_leaves_no_half_file(tmp_path):
     environment = {**os.environ, "FACTUALITY_HOME": str(tmp_path)}
-    process = subprocess.Popen([sys.executable, "build_data.py", "--sample"], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    # A shell starts background jobs with SIGINT ignored, which children inherit.
+    process = subprocess.Popen([sys.executable, "build_data.py", "--sample"], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
     deadline = time.monotonic() + 60
     while not (tmp_path / "data/processed/run.json").is_file() and time.monotonic() < deadline:
         time.sleep(0.05)
