@@ -35,8 +35,6 @@ def load_trainable(config: dict):
             model.enable_input_require_grads()
     if config["attn_implementation"] == "auto":
         use_grouped_attention(model)
-    # Single positions of the hidden states are a strided view, for which the CPU would copy the output matrix at every step.
-    model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(), *inputs[1:]))
     n_trained, n_all = (sum(p.numel() for p in model.parameters() if p.requires_grad or not trained) for trained in (True, False))
     precision = "4-bit" if config["load_in_4bit"] else "8-bit" if config["load_in_8bit"] else str(choose_dtype(config["bf16"])).removeprefix("torch.")
     if Shards().is_main:
