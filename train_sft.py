@@ -26,6 +26,7 @@ from torch import nn
 from transformers import PrinterCallback, Trainer, set_seed
 
 from prompt_schema import PromptBuilder, gold_is_shown, load_template, template_hash
+from utils.attention import pack_rows, takes_packed
 from utils.batching import TwinSampler
 from utils.checkpoints import LOSS, RunFiles, is_whole, numbered_checkpoints
 from utils.completions import gold_completion
@@ -139,10 +140,13 @@ class SFTTrainer(Trainer):
     def completion_logits(self, model, inputs: dict) -> torch.Tensor:
         """Logits of the last `labels.shape[1]` positions: (batch, n_labels, vocab).
 
-        The shared prefix runs once, with gradient, and its keys and values serve every row of the batch.
+        The shared prefix runs once, with gradient, and its keys and values serve every row of the batch; on CPU in one pass with them.
         """
         input_ids, mask, n_labels = inputs["input_ids"], inputs["attention_mask"], inputs["labels"].shape[1]
-        n_rows, n_prefix = len(input_ids), len(self.prefix)
+        (n_rows, n_columns), n_prefix = input_ids.shape, len(self.prefix)
+        if self.share_prefix and takes_packed(model):
+            kept = n_prefix + n_columns * torch.arange(n_rows)[:, None] + torch.arange(n_columns - n_labels, n_columns)
+            return model(**pack_rows(self.prefix, input_ids, mask), logits_to_keep=kept.flatten()).logits.view(n_rows, n_labels, -1)
         prefix = torch.tensor([self.prefix], device=input_ids.device)
         mask = torch.cat([mask.new_ones(n_rows, n_prefix), mask], dim=1)  # (batch, n_prefix + seq_len)
         positions = (mask.cumsum(1) - 1).clamp(min=0)

@@ -6,6 +6,7 @@ import torch
 import train_sft
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
 from train_sft import SFTTrainer, encode_epochs, encode_rows, make_collator
+from utils.attention import takes_packed, use_grouped_attention
 from utils.batching import TwinSampler
 from utils.errors import DataError
 from utils.jsonl import read_json
@@ -18,12 +19,14 @@ def rows(tokenizer, samples):
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma2"])
-@pytest.mark.parametrize("share_prefix", [True, False])
+@pytest.mark.parametrize("share_prefix", [True, False, "packed"])
 def test_the_loss_is_the_mean_negative_log_likelihood_of_the_completions(kind, share_prefix, make_model, tokenizer, rows):
     rows, prefix = rows
     model = make_model(kind)
+    if share_prefix == "packed":
+        assert takes_packed(use_grouped_attention(model)) == (kind != "gemma2") and not takes_packed(make_model(kind))
     trainer = SFTTrainer.__new__(SFTTrainer)
-    trainer.prefix, trainer.share_prefix = prefix, share_prefix
+    trainer.prefix, trainer.share_prefix = prefix, bool(share_prefix)
     loss = trainer.compute_loss(model, make_collator(tokenizer.pad_token_id)(rows))
     total, n = 0.0, 0
     for row in rows:
@@ -35,16 +38,26 @@ def test_the_loss_is_the_mean_negative_log_likelihood_of_the_completions(kind, s
     assert loss.item() == pytest.approx((total / n).item(), rel=1e-4)
 
 
-def test_a_shared_prefix_gives_the_same_gradient(make_model, tokenizer, rows):
+def gradient(model, share_prefix, tokenizer, rows):
     rows, prefix = rows
-    gradients = []
-    for share_prefix in (True, False):
-        model = make_model("llama").train()
-        trainer = SFTTrainer.__new__(SFTTrainer)
-        trainer.prefix, trainer.share_prefix = prefix, share_prefix
-        trainer.compute_loss(model, make_collator(tokenizer.pad_token_id)(rows)).backward()
-        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
-    assert torch.allclose(*gradients, rtol=1e-3, atol=1e-6)
+    trainer = SFTTrainer.__new__(SFTTrainer)
+    trainer.prefix, trainer.share_prefix = prefix, share_prefix
+    trainer.compute_loss(model.train(), make_collator(tokenizer.pad_token_id)(rows)).backward()
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).float()
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+def test_a_shared_prefix_gives_the_same_gradient(kind, make_model, tokenizer, rows):
+    expected = gradient(make_model(kind), False, tokenizer, rows)
+    assert torch.allclose(gradient(make_model(kind), True, tokenizer, rows), expected, rtol=1e-3, atol=1e-6)
+    assert torch.allclose(gradient(use_grouped_attention(make_model(kind)), True, tokenizer, rows), expected, rtol=1e-3, atol=1e-6)
+
+
+def test_packed_rows_in_bfloat16_are_as_exact_as_apart(make_model, tokenizer, rows):
+    exact = gradient(make_model("llama"), False, tokenizer, rows)
+    apart = gradient(make_model("llama").bfloat16(), False, tokenizer, rows)
+    packed = gradient(use_grouped_attention(make_model("llama").bfloat16()), True, tokenizer, rows)
+    assert (packed - exact).norm() < 1.3 * (apart - exact).norm() < 0.1 * exact.norm()
 
 
 def test_labels_cover_the_completion_and_nothing_else(tokenizer, rows):

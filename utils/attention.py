@@ -5,7 +5,8 @@
 """
 
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache
+from transformers.cache_utils import DynamicLayer
 from transformers.masking_utils import eager_mask
 
 GROUPED = "grouped"
@@ -47,19 +48,33 @@ class _TrainedAttention(torch.autograd.Function):
         return grad_query, grad_key, grad_value, None, None
 
 
-def grouped_attention(module, query, key, value, attention_mask, scaling, dropout=0.0, softcap=None, **kwargs):
+def _behind_prefix(query, key, value, mask, scaling, n_prefix):
+    """Attention of a packed sequence (see `pack_rows`): a prefix that sees itself, and rows that see the prefix and themselves."""
+    n_rows, _, n_queries, _ = mask.shape
+    future = torch.full((n_prefix, n_prefix), torch.finfo(mask.dtype).min, dtype=mask.dtype).triu(1)
+    prefix = [x[:, :, :n_prefix] for x in (query, key, value)]  # (1, n_heads, n_prefix, dim)
+    rows = [x[0, :, n_prefix:].unflatten(1, (n_rows, n_queries)).transpose(0, 1) for x in (query, key, value)]  # (n_rows, n_heads, n_queries, dim)
+    keys, values = (torch.cat([first.expand(n_rows, -1, -1, -1), rest], 2) for first, rest in zip(prefix[1:], rows[1:]))
+    mixed = _TrainedAttention.apply(rows[0], keys, values, mask, scaling)
+    return torch.cat([_TrainedAttention.apply(*prefix, future[None, None], scaling), mixed.reshape(1, n_rows * n_queries, *mixed.shape[2:])], 1)
+
+
+def grouped_attention(module, query, key, value, attention_mask, scaling, dropout=0.0, softcap=None, n_prefix=0, **kwargs):
     """softmax(query key^T * scaling + mask) value. query (batch, n_heads, n_queries, dim), key and value (batch, n_key_heads, n_keys, dim).
 
     `attention_mask` (batch or 1, 1, n_queries, n_keys) is added to the scores and causal: the last query sees all keys, the one before
-    it no later key than its own. Returns (batch, n_queries, n_heads, dim) and no weights.
+    it no later key than its own. With `n_prefix` the one row is a prefix and packed rows, and the mask is theirs (`pack_rows`).
+    Returns (batch, n_queries, n_heads, dim) and no weights.
     """
     (n_rows, n_heads, n_queries, dim), (n_key_heads, n_keys) = query.shape, key.shape[1:3]
     n_shared = n_heads // n_key_heads
-    if softcap is None and torch.is_grad_enabled() and query.requires_grad:
+    if n_prefix or (softcap is None and torch.is_grad_enabled() and query.requires_grad):
         # Weights in float32 under autocast give queries, keys and mask in float32 beside values in bfloat16.
         dtype = value.dtype
-        mask = attention_mask.clamp(min=torch.finfo(dtype).min).to(dtype)
-        return _TrainedAttention.apply(query.to(dtype), key.to(dtype), value, mask, scaling), None
+        query, key, mask = query.to(dtype), key.to(dtype), attention_mask.clamp(min=torch.finfo(dtype).min).to(dtype)
+        if n_prefix:
+            return _behind_prefix(query, key, value, mask, scaling, n_prefix), None
+        return _TrainedAttention.apply(query, key, value, mask, scaling), None
     query = query.unflatten(1, (n_key_heads, n_shared))
     keys, values = key.transpose(2, 3).flatten(0, 1), value.flatten(0, 1)
     output = query.new_empty(n_rows, n_queries, n_heads, value.shape[3])
@@ -87,3 +102,29 @@ def use_grouped_attention(model):
     if model.device.type == "cpu" and model.config.model_type in _KNOWN and model.config._attn_implementation in ("sdpa", "eager") and not dropout:
         model.set_attn_implementation(GROUPED)
     return model
+
+
+def takes_packed(model) -> bool:
+    """True when `pack_rows` fits the model: this module's attention in every layer, no soft-capping, no sliding window."""
+    config = model.config.get_text_config()
+    plain = all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
+    return config._attn_implementation == GROUPED and plain and not getattr(config, "attn_logit_softcapping", None)
+
+
+def pack_rows(prefix: list[int], input_ids: torch.Tensor, mask: torch.Tensor) -> dict:
+    """Arguments of a forward pass that reads [prefix][row][row]... as one sequence, so that each layer runs once and the prefix once.
+
+    `input_ids` and `mask` (n_rows, n_queries) are left-padded rows without the prefix. Hidden state of row i at its position k comes
+    at n_prefix + i * n_queries + k of the one row.
+    """
+    (n_rows, n_queries), n_prefix = input_ids.shape, len(prefix)
+    seen = torch.ones(n_queries, n_queries, dtype=torch.bool).tril() & mask.bool()[:, None]
+    seen = torch.cat([seen.new_ones(n_rows, n_queries, n_prefix), seen], 2)  # (n_rows, n_queries, n_prefix + n_queries)
+    positions = n_prefix + (mask.cumsum(1) - 1).clamp(min=0)
+    return {
+        "input_ids": torch.cat([torch.tensor(prefix), input_ids.flatten()])[None],
+        "position_ids": torch.cat([torch.arange(n_prefix), positions.flatten()])[None],
+        "attention_mask": torch.zeros(seen.shape).masked_fill_(~seen, torch.finfo(torch.float32).min)[:, None],
+        "n_prefix": n_prefix,
+        "use_cache": False,
+    }

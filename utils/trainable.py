@@ -10,7 +10,7 @@ from transformers import TrainingArguments
 
 from utils.attention import use_grouped_attention
 from utils.errors import UsageError
-from utils.fast_lora import speed_up_lora
+from utils.fast_layers import speed_up_layers
 from utils.models import choose_dtype, load_model
 from utils.shards import Shards
 
@@ -55,7 +55,7 @@ def _with_lora(model, config: dict):
     except ValueError as error:
         raise UsageError(f"lora.target_modules do not fit {config['model_name']}: {error}") from error
     model.peft_config["default"].base_model_name_or_path = config["model_name"]
-    speed_up_lora(model)
+    speed_up_layers(model)
     return model
 
 
