@@ -25,6 +25,7 @@ from torch.utils.data import SequentialSampler
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import train_sft
+import utils.trainable as trainable
 from prompt_schema import PromptBuilder, load_template
 from utils.batching import TwinSampler
 from utils.config import input_path, load_config
@@ -43,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-seq-length", type=int, default=1024, help="longest row in tokens")
     parser.add_argument("--chunks", type=int, help="show so many evidence chunks, those of other samples behind a sample's own")
     parser.add_argument("--rounds", type=int, default=3, help="repetitions; medians are shown")
-    parser.add_argument("--systems", default="trl,ours", help="of trl, plain (no shared prefix, no fast LoRA), ours; ratios are to the first")
+    parser.add_argument("--systems", default="trl,ours", help="of trl, plain (none of our own layers, no shared prefix), ours; ratios are to the first")
     parser.add_argument("--one", help="run one system in this process and print JSON (used by the script itself)")
     return parser
 
@@ -77,7 +78,7 @@ def run_ours(config: dict, tokenizer, rows: list[dict], prefix: list[int], folde
         pass
 
     if plain:
-        config = {**config, "lora": {**config["lora"], "dropout": 1e-9}}  # dropout keeps PEFT's own forward pass
+        trainable.speed_up_layers, config = lambda model: None, {**config, "attn_implementation": "sdpa"}
     args = training_arguments(config, folder, n_steps)
     args.eval_strategy = args.save_strategy = "no"
     trainer = Ours(

@@ -40,7 +40,7 @@ def read_predictions(path: Path, samples: list[dict]) -> list[dict]:
         rows.append(row)
     for model, ids in seen.items():
         if missing := known - ids:
-            raise DataError(f"{path}: {model} lacks {len(missing)} of {len(known)} samples, e.g. {min(missing)}; use the test file they came from")
+            raise DataError(f"{path}: {model} lacks {len(missing)} of {len(known)} samples, e.g. {min(missing)}; use their test file and --limit")
     if not rows:
         raise DataError(f"{path}: no prediction matches a sample of the test data")
     return rows
