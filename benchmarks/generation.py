@@ -10,6 +10,7 @@ CTranslate2 is measured where `pip install ctranslate2` was run.
 
 import argparse
 import contextlib
+import copy
 import importlib.util
 import statistics
 import sys
@@ -106,7 +107,7 @@ def without_drafts(model, tokenizer, prompts: list, args: argparse.Namespace) ->
 
 
 SYSTEMS = {"generate": by_generate, "sorted16": by_sorted_generate, "free": by_ours, "constrained": by_constrained, "no_drafts": without_drafts,
-           "no_grouped": by_ours, "ct2_float32": None, "ct2_int8": None}  # fmt: skip
+           "no_grouped": by_ours, "float32": by_generate, "ct2_float32": None, "ct2_int8": None}  # fmt: skip
 
 
 def convert_for_ctranslate2(model, tokenizer, compute_type: str, folder: str):
@@ -152,13 +153,15 @@ def answers(texts: list[str], prompts: list) -> list[tuple]:
 def time_systems(model, tokenizer, prompts: list, args: argparse.Namespace) -> None:
     names, seconds, said = args.systems.split(","), {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        rivals = {name: convert_for_ctranslate2(model, tokenizer, name.removeprefix("ct2_"), folder) for name in names if name.startswith("ct2_")}
+        models = {name: convert_for_ctranslate2(model, tokenizer, name.removeprefix("ct2_"), folder) for name in names if name.startswith("ct2_")}
+        if "float32" in names:
+            models["float32"] = copy.deepcopy(model).float()
         for number in range(args.rounds):
             for name in names:
                 started = time.perf_counter()
                 with attention(model, name):
-                    run = by_ctranslate2 if name in rivals else SYSTEMS[name]
-                    said[name] = run(rivals.get(name, model), tokenizer, prompts, args)
+                    run = SYSTEMS[name] or by_ctranslate2
+                    said[name] = run(models.get(name, model), tokenizer, prompts, args)
                 seconds.setdefault(name, []).append(time.perf_counter() - started)
                 print(f"round {number + 1}: {name} {seconds[name][-1]:.1f} s", file=sys.stderr, flush=True)
     print("| system | samples/s | times the first | same answer as the first | and citations | valid |\n|---|---|---|---|---|---|")
