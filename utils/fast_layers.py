@@ -59,7 +59,7 @@ class _FrozenNorm(torch.autograd.Function):
 
 
 def _norm_forward(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    if not layer.training or layer.weight.dtype != x.dtype:
+    if not (layer.training and x.requires_grad) or layer.weight.dtype != x.dtype:
         return type(layer).forward(layer, x)
     return _FrozenNorm.apply(x, layer.weight, layer.variance_epsilon)
 
