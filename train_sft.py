@@ -39,7 +39,7 @@ from utils.models import load_tokenizer, merge_for_speed, model_revision
 from utils.plan import count_rows, estimate, warn_missing_model
 from utils.report import plot_curves, sft_model_card
 from utils.runs import close_run_dir, describe_run, format_drops, format_seconds, hash_inputs, open_run_dir
-from utils.schema import pick_balanced, pick_samples, read_samples, shuffle_chunks
+from utils.schema import cap_sources, pick_balanced, pick_samples, read_samples, shuffle_chunks
 from utils.sft_config import DEFAULTS, check_config, check_weights
 from utils.shards import Shards
 from utils.tokens import encode_completion
@@ -325,17 +325,20 @@ def merge(config: dict, target: Path, template: str) -> None:
     print(f"next: python evaluate_sft_fast_robust.py --model-path {target} --test-data data/processed/test.jsonl --output eval_merged.json")
 
 
-def read_split(config: dict, split: str, limit: int | None) -> list[dict]:
-    """The samples of a split; training rows with the wanted share of unanswerable ones."""
-    samples, seed = read_samples(input_path(config["data"][f"{split}_path"])), config["training"]["seed"]
-    fraction = config["data"]["unanswerable_fraction"]
-    return pick_balanced(samples, limit, fraction, seed) if fraction and split == "train" else pick_samples(samples, limit, seed)
+def training_rows(samples: list[dict], config: dict) -> list[dict]:
+    """The samples that `data` asks to be trained on: so many of a source, that share unanswerable, so many in all."""
+    data, seed = config["data"], config["training"]["seed"]
+    if data["max_per_source"]:
+        samples = cap_sources(samples, data["max_per_source"], seed)
+    if data["unanswerable_fraction"]:
+        return pick_balanced(samples, data["max_samples"], data["unanswerable_fraction"], seed)
+    return pick_samples(samples, data["max_samples"], seed)
 
 
 def print_plan(config: dict, template: str) -> None:
     data, training = config["data"], config["training"]
     warn_missing_model(config["model_name"])
-    counted = count_rows(input_path(data["train_path"]), data["max_samples"])
+    counted = count_rows(input_path(data["train_path"]), None, functools.partial(training_rows, config=config))
     count_rows(input_path(data["val_path"]), data["max_val_samples"])
     if counted:
         n_rows, n_tokens = counted
@@ -361,11 +364,12 @@ def main(argv: list[str] | None) -> None:
         merge(config, home_path(args.merge), template)
         return
     started = time.monotonic()
-    limits = {"train": config["data"]["max_samples"], "val": config["data"]["max_val_samples"]}
-    samples = {split: read_split(config, split, limit) for split, limit in limits.items()}
-    check_weights(config["data"]["weights"], samples["train"])
-    inputs = hash_inputs([input_path(config["data"][f"{split}_path"]) for split in samples])
-    run = describe_run({**config, "template_hash": template_hash(template)}, inputs, config["training"]["seed"])
+    data, seed = config["data"], config["training"]["seed"]
+    paths = {split: input_path(data[f"{split}_path"]) for split in ("train", "val")}
+    samples = {"train": training_rows(read_samples(paths["train"]), config), "val": pick_samples(read_samples(paths["val"]), data["max_val_samples"], seed)}
+    check_weights(data["weights"], samples["train"])
+    inputs = hash_inputs(list(paths.values()))
+    run = describe_run({**config, "template_hash": template_hash(template)}, inputs, seed)
     # Before anything is written: a model that cannot be reached fails here.
     tokenizer = load_tokenizer(config["model_name"], config["trust_remote_code"])
     shards = Shards()

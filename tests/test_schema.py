@@ -4,7 +4,7 @@ import json
 import pytest
 
 from utils.errors import DataError
-from utils.schema import pick_balanced, pick_samples, preference_problem, read_samples, sample_problem
+from utils.schema import cap_sources, pick_balanced, pick_samples, preference_problem, read_samples, sample_problem
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,15 @@ def test_a_balanced_draw_prefers_originals_of_its_twins(sample, unanswerable):
     assert len(drawn) == 12 and len(twins) == 6 and {row["id"] for row in drawn if row["answerable"]} == twins
     # Ten unanswerable rows cannot be half of more than twenty.
     assert len(pick_balanced(rows, None, 0.5, seed=1)) == 20
+
+
+def test_a_large_source_is_capped_and_twins_stay_together(sample):
+    def make(source: str, i: int) -> list[dict]:
+        original = {**sample, "id": f"{source}:{i}", "source": source}
+        return [original, {**original, "id": f"{source}:{i}t", "metadata": {"twin_of": original["id"]}}]
+
+    samples = [row for i in range(10) for row in make("fever", i)] + [row for i in range(2) for row in make("popqa", i)]
+    kept = cap_sources(samples, 8, seed=1)
+    assert [row["source"] for row in kept].count("fever") == 8 and [row["source"] for row in kept].count("popqa") == 4
+    assert [row["id"] for row in kept] == [row["id"] for row in samples if row in kept]  # in file order
+    assert {row["metadata"]["twin_of"] for row in kept if "twin_of" in row["metadata"]} <= {row["id"] for row in kept}

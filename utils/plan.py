@@ -1,6 +1,7 @@
 """`--dry-run`: what a run would read, how long it would take and what it would need, from files and names alone."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -44,12 +45,12 @@ def measured_flops() -> float:
     return n * 2 * 768**3 / (time.monotonic() - started)
 
 
-def count_rows(path: Path, limit: int | None) -> tuple[int, int] | None:
-    """(rows, prompt tokens at 4 characters each) of a sample file; None, and a warning, when it is not there."""
+def count_rows(path: Path, limit: int | None, choose: Callable[[list[dict]], list[dict]] | None = None) -> tuple[int, int] | None:
+    """(rows, prompt tokens at 4 characters each) of a sample file's first `limit` rows or of those chosen; None, and a warning, when it is not there."""
     if not path.is_file():
         print(f"warning: {path} is not there yet; an earlier stage writes it")
         return None
-    samples = read_samples(path)[: limit or None]
+    samples = choose(read_samples(path)) if choose else read_samples(path)[: limit or None]
     chars = sum(len(s["question"]) + sum(len(c["title"]) + len(c["text"]) + 6 for c in s["evidence_chunks"]) for s in samples)
     return len(samples), int(chars / _CHARS_PER_TOKEN)
 

@@ -147,6 +147,15 @@ def pick_samples(samples: list[dict], n_wanted: int | None, seed: int) -> list[d
     return [samples[i] for i in sorted(picked)]
 
 
+def cap_sources(samples: list[dict], n_wanted: int, seed: int) -> list[dict]:
+    """At most `n_wanted` samples of each source, in file order."""
+    by_source: dict[str, list[dict]] = {}
+    for sample in samples:
+        by_source.setdefault(sample["source"], []).append(sample)
+    kept = {sample["id"] for of_source in by_source.values() for sample in pick_samples(of_source, n_wanted, seed)}
+    return [sample for sample in samples if sample["id"] in kept]
+
+
 def pick_balanced(samples: list[dict], n_wanted: int | None, unanswerable_fraction: float, seed: int) -> list[dict]:
     """At most `n_wanted` samples in file order, this share of them unanswerable; originals of the drawn twins come before other answerable ones."""
     rng = random.Random(seed)

@@ -47,6 +47,7 @@ DEFAULTS = {
         "val_path": "data/processed/val.jsonl",
         "template": "default",
         "max_samples": None,
+        "max_per_source": None,
         "max_val_samples": None,
         "max_generated_val_samples": 0,
         "max_calibration_samples": 200,
