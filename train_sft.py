@@ -225,6 +225,7 @@ def train(config: dict, args: argparse.Namespace, tokenizer, samples: dict[str, 
     generate = functools.partial(answer_samples, tokenizer=tokenizer, builder=builder, batch_size=4 * training["per_device_eval_batch_size"],
                                  max_new_tokens=COMPLETION_TOKENS)  # fmt: skip
     generated_on = pick_samples(samples["val"], data["max_generated_val_samples"], training["seed"]) if data["max_generated_val_samples"] else []
+    val = pick_samples(samples["val"], data["max_val_samples"], training["seed"])
     measure = lambda model: selection_metrics(generate(model, samples=generated_on, name="val"), generated_on)  # noqa: E731
 
     files = RunFiles(output_dir, training["save_total_limit"], facts, training["metric_for_best"], training["early_stopping_patience"])
@@ -232,7 +233,7 @@ def train(config: dict, args: argparse.Namespace, tokenizer, samples: dict[str, 
         model=model,
         args=training_arguments(config, output_dir, n_steps),
         train_dataset=Dataset.from_list(blocks),
-        eval_dataset=Dataset.from_list(encode(samples["val"])[0]),
+        eval_dataset=Dataset.from_list(encode(val)[0]),
         data_collator=make_collator(tokenizer.pad_token_id),
         processing_class=tokenizer,
         callbacks=[files],
@@ -364,12 +365,12 @@ def main(argv: list[str] | None) -> None:
         merge(config, home_path(args.merge), template)
         return
     started = time.monotonic()
-    data, seed = config["data"], config["training"]["seed"]
+    data = config["data"]
     paths = {split: input_path(data[f"{split}_path"]) for split in ("train", "val")}
-    samples = {"train": training_rows(read_samples(paths["train"]), config), "val": pick_samples(read_samples(paths["val"]), data["max_val_samples"], seed)}
+    samples = {"train": training_rows(read_samples(paths["train"]), config), "val": read_samples(paths["val"])}
     check_weights(data["weights"], samples["train"])
     inputs = hash_inputs(list(paths.values()))
-    run = describe_run({**config, "template_hash": template_hash(template)}, inputs, seed)
+    run = describe_run({**config, "template_hash": template_hash(template)}, inputs, config["training"]["seed"])
     # Before anything is written: a model that cannot be reached fails here.
     tokenizer = load_tokenizer(config["model_name"], config["trust_remote_code"])
     shards = Shards()
