@@ -178,6 +178,8 @@ class SFTTrainer(Trainer):
 
     def _save(self, output_dir=None, state_dict=None):
         """Weights and tokenizer alone: no `training_args.bin` (a pickle with the hub token in clear text), no look-up of the base on the hub."""
+        if not self.args.should_save:  # every process comes here; under FSDP the first alone has gathered the weights
+            return
         options = {"save_embedding_layers": False} if isinstance(self.model, PeftModel) else {}
         self.model.save_pretrained(output_dir, state_dict=state_dict, **options)
         self.processing_class.save_pretrained(output_dir)
@@ -249,8 +251,10 @@ def train(config: dict, args: argparse.Namespace, tokenizer, samples: dict[str, 
     checkpoint = newest_checkpoint(output_dir, state == "resume" or args.resume, must_exist=args.resume)
     with files:
         result = trainer.train(resume_from_checkpoint=checkpoint)
-    if files.stop_signal:
-        print(f"stopped at step {trainer.state.global_step}; go on with: python train_sft.py -c {args.config} {set_flags(args)}--resume", flush=True)
+    if files.is_stopped:
+        if shards.is_main:
+            start = "python" if shards.n_processes == 1 else "accelerate launch ..."
+            print(f"stopped at step {trainer.state.global_step}; go on with: {start} train_sft.py -c {args.config} {set_flags(args)}--resume", flush=True)
         raise KeyboardInterrupt
     files.save_model("checkpoint-final", {"step": trainer.state.global_step})
     history = write_history(trainer.state.log_history, config, output_dir) if shards.is_main else {}

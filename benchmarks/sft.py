@@ -8,7 +8,6 @@ taken within a round, medians are shown. `pip install trl==1.16.0` for the compa
 """
 
 import argparse
-import functools
 import importlib.util
 import json
 import resource
@@ -44,7 +43,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-seq-length", type=int, default=1024, help="longest row in tokens")
     parser.add_argument("--chunks", type=int, help="show so many evidence chunks, those of other samples behind a sample's own")
     parser.add_argument("--rounds", type=int, default=3, help="repetitions; medians are shown")
-    parser.add_argument("--systems", default="trl,ours", help="of trl, plain (none of our own layers, no shared prefix), ours; ratios are to the first")
+    parser.add_argument(
+        "--systems",
+        default="trl,ours",
+        help="of trl, trl_eager (its other attention: how far rounding alone moves the loss), "
+        "plain (none of our own layers, no shared prefix), ours; ratios are to the first",
+    )
     parser.add_argument("--one", help="run one system in this process and print JSON (used by the script itself)")
     return parser
 
@@ -88,7 +92,7 @@ def run_ours(config: dict, tokenizer, rows: list[dict], prefix: list[int], folde
     return trainer
 
 
-def run_trl(config: dict, tokenizer, rows: list[dict], prefix: list[int], folder: Path, n_steps: int):
+def run_trl(config: dict, tokenizer, rows: list[dict], prefix: list[int], folder: Path, n_steps: int, attention: str):
     from datasets import Dataset
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
@@ -107,7 +111,7 @@ def run_trl(config: dict, tokenizer, rows: list[dict], prefix: list[int], folder
     args = SFTConfig(output_dir=str(folder), **{key: getattr(ours, key) for key in same}, completion_only_loss=True, max_length=None, report_to="none",
                      gradient_checkpointing=False, use_cpu=not torch.cuda.is_available(), save_strategy="no", disable_tqdm=True)  # fmt: skip
     adapter = LoraConfig(r=lora["r"], lora_alpha=lora["alpha"], lora_dropout=lora["dropout"], target_modules=lora["target_modules"], task_type="CAUSAL_LM")
-    model = load_model(config["model_name"], bf16=config["bf16"], attention="auto")
+    model = load_model(config["model_name"], bf16=config["bf16"], attention=attention)
     return Theirs(model=model, args=args, train_dataset=data, processing_class=tokenizer, peft_config=adapter)
 
 
@@ -117,10 +121,13 @@ def run_one(args: argparse.Namespace) -> dict:
     tokenizer = load_tokenizer(config["model_name"])
     rows, prefix = make_rows(config, tokenizer, args)
     n_tokens = sum(len(prefix) + len(row["suffix"]) + len(row["completion"]) for row in rows)
-    make = run_trl if args.one == "trl" else functools.partial(run_ours, plain=args.one == "plain")
+    makers = {"trl": (run_trl, {"attention": "auto"}), "trl_eager": (run_trl, {"attention": "eager"}),
+              "plain": (run_ours, {"plain": True}), "ours": (run_ours, {"plain": False})}  # fmt: skip
+    make, options = makers[args.one]
     with tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(config["training"]["seed"])
-        trainer = make(config, tokenizer, rows, prefix, Path(folder), -(-len(rows) // config["training"]["per_device_train_batch_size"]))
+        n_steps = -(-len(rows) // config["training"]["per_device_train_batch_size"])
+        trainer = make(config, tokenizer, rows, prefix, Path(folder), n_steps, **options)
         started = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - started
@@ -135,9 +142,9 @@ def main(args: argparse.Namespace) -> None:
         print("\n" + json.dumps(run_one(args)))
         return
     systems = args.systems.split(",")
-    if "trl" in systems and importlib.util.find_spec("trl") is None:
+    if importlib.util.find_spec("trl") is None and any(name.startswith("trl") for name in systems):
         print("trl is not installed; left out", file=sys.stderr)
-        systems.remove("trl")
+        systems = [name for name in systems if not name.startswith("trl")]
     found: dict[str, list[dict]] = {name: [] for name in systems}
     flags = ["-c", args.config, "--data", args.data, "--rows", str(args.rows), "--max-seq-length", str(args.max_seq_length)]
     flags += ["--chunks", str(args.chunks)] if args.chunks else []

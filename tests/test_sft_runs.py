@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -50,6 +51,44 @@ def test_two_processes_learn_what_one_with_twice_the_accumulation_learns(tiny_ge
     assert again.returncode == 0 and "nothing to do" in again.stdout
     other = stage(*two, "--set", "training.seed=9", home=home, env=TWO_PROCESSES_ENV)
     assert other.returncode != 0 and "made with other settings" in other.stderr
+
+
+FSDP = ["-m", "accelerate.commands.launch", "--config_file", "configs/accelerate/fsdp.yaml", "--num_processes", "2", "--main_process_port", "0",
+        "--mixed_precision", "no", "tests/fsdp_on_cpu.py", "train_sft.py"]  # fmt: skip
+
+
+def test_sharded_weights_train_generate_and_save_like_whole_ones(tiny_gemma_dir, home, stage):
+    config = write_config(home, tiny_gemma_dir, max_steps=3, eval_steps=3, save_steps=3)
+    flags = ["--set", "bf16=false", "--set", "data.max_generated_val_samples=2"]
+    done = stage(*FSDP, "-c", str(config), *flags, "--set", "output_dir=two", home=home, env=TWO_PROCESSES_ENV)
+    assert done.returncode == 0, done.stderr[-3000:]
+    # Only FSDP saves its own file beside the adapter.
+    assert (home / "two/checkpoint-3/pytorch_model_fsdp.bin").is_file() and done.stdout.count("step 3/3: loss") == 1
+    train_sft.main(["-c", str(config), *flags, "--set", "output_dir=one", "--set", "training.gradient_accumulation_steps=2"])
+    weights = [load_file(home / name / "checkpoint-best/adapter_model.safetensors") for name in ("two", "one")]
+    assert weights[0].keys() == weights[1].keys() and all(torch.allclose(weights[0][key], weights[1][key], atol=1e-5) for key in weights[1])
+    assert read_json(home / "two/calibration.json") == read_json(home / "one/calibration.json")
+
+
+def test_a_signal_to_one_process_stops_all_in_the_same_step_and_sharded_runs_resume(tiny_gemma_dir, home, stage):
+    config = write_config(home, tiny_gemma_dir, max_steps=60, eval_steps=1000, save_steps=1000)
+    command = [*FSDP, "-c", str(config), "--set", "bf16=false"]
+    straight = stage(*command, "--set", "output_dir=straight", home=home, env=TWO_PROCESSES_ENV)
+    assert straight.returncode == 0, straight.stderr[-3000:]
+    env = {**os.environ, **TWO_PROCESSES_ENV}
+    process = subprocess.Popen([sys.executable, "-u", *command], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    for line in process.stdout:
+        if line.startswith("step 4/"):
+            [*_, worker] = sorted(int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
+            os.kill(worker, signal.SIGTERM)
+            break
+    out, _ = process.communicate(timeout=120)
+    [saved] = numbered_checkpoints(home / "sft")
+    assert process.returncode != 0 and out.count(f"stopped at step {int(saved.name.removeprefix('checkpoint-'))}; go on with: accelerate launch") == 1
+    resumed = stage(*command, "--resume", home=home, env=TWO_PROCESSES_ENV)
+    assert resumed.returncode == 0 and resumed.stdout.count(f"resuming from {saved}") == 1, resumed.stderr[-3000:]
+    weights = [load_file(home / name / "checkpoint-final/adapter_model.safetensors") for name in ("straight", "sft")]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -8,6 +8,7 @@ from pathlib import Path
 from transformers import TrainerCallback
 
 from utils.jsonl import read_json, write_json
+from utils.shards import Shards
 
 LOSS = "eval_loss"
 
@@ -24,14 +25,16 @@ class RunFiles(TrainerCallback):
         self.trainer = None  # set once it exists
         best = output_dir / "checkpoint-best" / "run.json"
         self.best = read_json(best)[metric] if best.is_file() else None
-        self.evaluated_step, self.stop_signal = -1, None
+        self.evaluated_step, self.stop_signal, self.shards = -1, None, Shards()
+        self.is_stopped = False  # by a signal
 
     def __enter__(self):
         def on_signal(number, frame):
             if self.stop_signal:
                 raise KeyboardInterrupt
             self.stop_signal = number
-            print("stopping after this step, with a checkpoint; once more stops at once", flush=True)
+            if self.shards.is_main:
+                print("stopping after this step, with a checkpoint; once more stops at once", flush=True)
 
         self._handlers = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
@@ -56,7 +59,9 @@ class RunFiles(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step >= state.max_steps:
             control.should_evaluate = control.should_save = True
-        if self.stop_signal:
+        # A signal can reach processes in different steps, or one of them alone: all stop in the same step, else they wait for each other.
+        self.is_stopped = any(self.shards.gather([self.stop_signal]))
+        if self.is_stopped:
             control.should_save = control.should_training_stop = True
             control.should_evaluate = False
         return control
@@ -78,7 +83,8 @@ class RunFiles(TrainerCallback):
             best = min(values) if self.metric == LOSS else max(values)
             if len(values) - 1 - values.index(best) >= self.patience:
                 control.should_training_stop = True
-                print(f"stopping early: {self.patience} evaluations without a better {self.metric} than {best:.4g}", flush=True)
+                if self.shards.is_main:
+                    print(f"stopping early: {self.patience} evaluations without a better {self.metric} than {best:.4g}", flush=True)
         return control
 
     def on_save(self, args, state, control, **kwargs):

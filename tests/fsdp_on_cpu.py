@@ -1,0 +1,25 @@
+"""Run a script under accelerate's FSDP on a CPU: `accelerate launch --config_file configs/accelerate/fsdp.yaml tests/fsdp_on_cpu.py train_sft.py ...`
+
+accelerate 1.15 takes FSDP up for device types alone and calls processes on a CPU MULTI_CPU. Here they are called MULTI_GPU, so that everything
+behind that name (sharding, gathering, saving, resuming) is the real thing, over gloo.
+"""
+
+import runpy
+import sys
+
+import accelerate.state
+from accelerate.utils import DistributedType
+
+_init = accelerate.state.PartialState.__init__
+
+
+def init(self, *args, **kwargs):
+    _init(self, *args, **kwargs)
+    if self.distributed_type == DistributedType.MULTI_CPU:
+        accelerate.state.PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+
+
+if __name__ == "__main__":
+    accelerate.state.PartialState.__init__ = init
+    sys.argv = sys.argv[1:]
+    runpy.run_path(sys.argv[0], run_name="__main__")
