@@ -380,7 +380,8 @@ def main(argv: list[str] | None) -> None:
     shards = Shards()
     state = shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite))
     if state == "complete":
-        print(f"{output_dir} is complete with these settings; nothing to do. Next: evaluate {output_dir / 'checkpoint-best'}")
+        if shards.is_main:
+            print(f"{output_dir} is complete with these settings; nothing to do. Next: evaluate {output_dir / 'checkpoint-best'}")
         return
     facts, drops = train(config, args, tokenizer, samples, template, state)
     if shards.is_main:

@@ -57,6 +57,8 @@ def test_a_missing_checkpoint_lists_those_present_and_the_corrected_name(home):
     assert code == 3 and "checkpoint-10, checkpoint-best" in line and "use " in line and line.endswith("checkpoint-best")
     code, line = failure(evaluate_sft_fast_robust, ["--model-path", "checkpoints/sft/x/checkpoint-10", *flags])
     assert code == 3 and "neither an adapter" in line
+    code, line = failure(evaluate_sft_fast_robust, ["--model-path", "checkpoints/sft/checkpoint-best", *flags])
+    assert code == 3 and "holds x/checkpoint-best; use " in line and line.endswith("x/checkpoint-best")
     assert not (home / "out.json").exists()
 
 

@@ -40,11 +40,11 @@ def resolve_model(name: str) -> str:
 
 
 def _missing_checkpoint(path: Path) -> str:
-    present = sorted(p.name for p in path.parent.glob("checkpoint-*")) if path.parent.is_dir() else []
+    present = sorted(path.parent.glob("checkpoint-*")) or sorted(path.parent.glob("*/checkpoint-best"))
     if not present:
         return f"{path}: no such checkpoint, and {path.parent} holds none; train one with train_sft.py"
-    best = "checkpoint-best" if "checkpoint-best" in present else present[-1]
-    return f"{path}: no such checkpoint; {path.parent} holds {', '.join(present)}; use {path.parent / best}"
+    best = next((p for p in present if p.name == "checkpoint-best"), present[-1])
+    return f"{path}: no such checkpoint; {path.parent} holds {', '.join(str(p.relative_to(path.parent)) for p in present)}; use {best}"
 
 
 def adapter_base(name: str) -> str | None:

@@ -60,16 +60,25 @@ DEFAULTS = {
 }
 
 
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def check_config(config: dict) -> None:
     """UsageError for values that no type check sees."""
     training, data = config["training"], config["data"]
+    counts = {f"data.{key}": data[key] for key in data if key.startswith("max_")}
+    counts["training.early_stopping_patience"] = training["early_stopping_patience"]
+    for name, value in counts.items():
+        if value is not None and not (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+            raise UsageError(f"{name}: expected a whole number from 0 on, or nothing, found {value!r}")
     if data["twin_pairs"] not in ("adjacent", "shuffled"):
         raise UsageError(f"data.twin_pairs: expected adjacent or shuffled, found {data['twin_pairs']!r}")
     for key in ("unanswerable_fraction", "answerable_first"):
-        if not 0 <= float(data[key] or 0) < 1:
+        if data[key] is not None and not (_is_number(data[key]) and 0 <= data[key] < 1):
             raise UsageError(f"data.{key}: expected a share below 1, found {data[key]!r}")
     for key, value in data["weights"].items():
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or value < 0:
+        if not _is_number(value) or value < 0:
             raise UsageError(f"data.weights.{key}: expected a number from 0 on, found {value!r}")
     metrics = (LOSS, *SELECTION_METRICS)
     if training["metric_for_best"] not in metrics:
