@@ -110,11 +110,11 @@ def parse_buckets(args: argparse.Namespace) -> list[int]:
 def plan_models(args: argparse.Namespace, template: str) -> dict[str, tuple[str, str | None]]:
     """Name of each model to run -> its template and its view of the evidence (None: all of it); those of the checkpoint come first."""
     runs = {"sft": (template, None)} | ({"base": (template, None)} if args.compare_baseline else {})
+    if args.baseline_fewshot:
+        runs["base_fewshot"] = ("fewshot", None)
     if args.constrained:
         runs |= {f"{name}_constrained": run for name, run in runs.items()}
     runs |= {view: (template, view) for view in EVIDENCE_VIEWS if getattr(args, f"baseline_{view}")}
-    if args.baseline_fewshot:
-        runs["base_fewshot"] = ("fewshot", None)
     return {name: runs[name] for name in sorted(runs, key=lambda name: name.startswith("base"))}
 
 

@@ -32,6 +32,8 @@ _INSTRUCTIONS = """Answer the question from the numbered evidence alone. Reply w
 For a claim the answer is "supported" or "refuted", for a yes/no question "yes" or "no". If the evidence does not hold the answer, reply
 {"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [], "confidence": 0.0}
 """
+# <<...>> is the assistant's turn of a chat model, and plain text for a base model. In one user turn a small model repeats an example
+# instead of following it (docs/log.md).
 _EXAMPLES = """
 Question: In which town was Ida Voll born?
 
@@ -40,7 +42,7 @@ Evidence:
 [1] Ida Voll: Born in Bergen in 1871, she went to sea with her father. [1]
 
 Question: In which town was Ida Voll born?
-Answer: {"answer": "Bergen", "citations": [1], "confidence": 0.9}
+Answer: <<{"answer": "Bergen", "citations": [1], "confidence": 0.9}>>
 
 Question: Who designed Kestrel Bridge?
 
@@ -49,7 +51,7 @@ Evidence:
 [1] Osk Bridge: The engineer was Tomas Reed, who also laid out the harbour. [1]
 
 Question: Who designed Kestrel Bridge?
-Answer: {"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [], "confidence": 0.0}
+Answer: <<{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [], "confidence": 0.0}>>
 
 Question: Is this claim supported or refuted by the evidence? The Glass Orchard came out in 1951.
 
@@ -58,7 +60,7 @@ Evidence:
 [1] Lena Marsh: Lena Marsh published nothing after 1940. [1]
 
 Question: Is this claim supported or refuted by the evidence? The Glass Orchard came out in 1951.
-Answer: {"answer": "refuted", "citations": [0], "confidence": 0.9}
+Answer: <<{"answer": "refuted", "citations": [0], "confidence": 0.9}>>
 """
 # The question stands before the evidence and again after it: each chunk is then read with the question in mind, which a causal
 # model cannot do otherwise ("query-aware contextualization", Liu et al., 2023).

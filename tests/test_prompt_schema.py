@@ -74,6 +74,16 @@ def test_a_chat_template_wraps_the_prompt(tokenizer, sample, monkeypatch):
     assert text.startswith("<bos><start_of_turn>user\nAnswer the question") and text.endswith("born?\nAnswer:<end_of_turn>\n<start_of_turn>model")
 
 
+def test_shown_answers_are_turns_of_a_chat_and_text_for_a_base_model(tokenizer, sample, monkeypatch):
+    frame = "Do it.\n\nQ: a\nAnswer: <<{1}>>\n\nQ: b\nAnswer: <<{2}>>\n\nQ: {question} {evidence}\nAnswer:"
+    text = tokenizer.decode(PromptBuilder(tokenizer, frame, 2000).build(sample).ids)
+    assert text.startswith("<bos>Do it.\n\nQ: a\nAnswer: {1}\n\nQ: b\nAnswer: {2}\n\nQ: Where was Marie Curie")
+    monkeypatch.setattr(tokenizer, "chat_template", "{% for m in messages %}({{ m['role'] }}){{ m['content'] }}{% endfor %}(assistant)")
+    text = tokenizer.decode(PromptBuilder(tokenizer, frame, 2000).build(sample).ids)
+    assert text.startswith("(user)Do it.\n\nQ: a\nAnswer:(assistant){1}(user)Q: b\nAnswer:(assistant){2}(user)Q: Where was Marie Curie")
+    assert text.endswith("\nAnswer:(assistant)")
+
+
 def test_long_prompts_lose_the_lowest_scored_chunks_and_numbers_stay_consecutive(tokenizer, sample):
     full = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 4000).build(sample)
     cut = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], len(full.ids) - 1).build(sample)

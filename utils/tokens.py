@@ -1,6 +1,9 @@
 """Text -> token ids, so that nothing inside evidence or question can become a chat control token."""
 
+import re
+
 _SLOT = "\x02slot\x02"
+_SHOWN_TURN = re.compile(r" ?<<(.+?)>>\n*")
 _ANSWER_OPENS = '{"answer": "'
 
 
@@ -24,17 +27,20 @@ def encode_completion(tokenizer, text: str) -> list[int]:
 class ChatFrame:
     """What stands around a prompt's changing part: `prefix` (ids up to the evidence) and `closing` (ids after the question).
 
-    With a chat template, `head` opens a user message and `closing` opens the assistant's turn. A base model gets the text as it is,
-    after the tokenizer's BOS if it has one.
+    With a chat template, `head` opens a user message and `closing` opens the assistant's turn; `<<...>>` in `head` is a turn that the assistant
+    is shown to have taken. A base model gets the text as it is, after the tokenizer's BOS if it has one.
     """
 
     def __init__(self, tokenizer, head: str):
         if tokenizer.chat_template:
-            messages = [{"role": "user", "content": _SLOT}]
+            contents = _SHOWN_TURN.split(head)  # user, assistant, ..., user
+            messages = [{"role": "assistant" if i % 2 else "user", "content": _SLOT} for i in range(len(contents))]
             text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            opening, closing = text.split(_SLOT)
-            self.prefix = tokenizer(opening, add_special_tokens=False)["input_ids"] + encode_plain(tokenizer, head)
+            *openings, closing = text.split(_SLOT)
+            self.prefix = []
+            for opening, content in zip(openings, contents):
+                self.prefix += tokenizer(opening, add_special_tokens=False)["input_ids"] + encode_plain(tokenizer, content)
             self.closing = tokenizer(closing, add_special_tokens=False)["input_ids"]
         else:
             bos = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
-            self.prefix, self.closing = bos + encode_plain(tokenizer, head), []
+            self.prefix, self.closing = bos + encode_plain(tokenizer, re.sub("<<(.+?)>>", r"\1", head)), []
