@@ -81,7 +81,8 @@ def _loading(name: str):
 
 
 def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """This process's own: a bare "cuda" may be read as the first GPU by loaders, and every process of a launch would share it."""
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def has_fast_bf16() -> bool:
@@ -161,8 +162,16 @@ def quantization(load_in_4bit: bool, load_in_8bit: bool, compute_dtype: torch.dt
     return BitsAndBytesConfig(load_in_8bit=True) if load_in_8bit else None
 
 
-def load_model(name: str, *, bf16: bool = True, load_in_4bit: bool = False, load_in_8bit: bool = False, attention: str = "auto", trust_remote_code=False):
-    """A causal LM in eval mode on the device; a PEFT checkpoint directory loads its base and the adapter (a PeftModel)."""
+def trains_sharded() -> bool:
+    """True in a process of a launch whose accelerate config says FSDP."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+
+def load_model(name: str, *, bf16=True, load_in_4bit=False, load_in_8bit=False, attention: str = "auto", trust_remote_code=False, place: bool = True):
+    """A causal LM in eval mode on the device; a PEFT checkpoint directory loads its base and the adapter (a PeftModel).
+
+    Without `place` it stays in main memory, for FSDP to move it layer by layer: whole, it may not fit the device.
+    """
     quiet_libraries()
     resolved = resolve_model(name)
     base = adapter_base(resolved)
@@ -180,7 +189,7 @@ def load_model(name: str, *, bf16: bool = True, load_in_4bit: bool = False, load
             dtype=dtype,
             quantization_config=quantization(load_in_4bit, load_in_8bit, dtype),
             attn_implementation=choose_attention(attention, config),
-            device_map={"": device()} if load_in_4bit or load_in_8bit or torch.cuda.is_available() else None,
+            device_map={"": device()} if load_in_4bit or load_in_8bit or (torch.cuda.is_available() and place) else None,
             trust_remote_code=trust_remote_code,
         )
     if load_in_4bit and not torch.cuda.is_available():

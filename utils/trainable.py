@@ -11,7 +11,7 @@ from transformers import TrainingArguments
 from utils.attention import use_grouped_attention
 from utils.errors import UsageError
 from utils.fast_layers import speed_up_layers
-from utils.models import choose_dtype, load_model
+from utils.models import choose_dtype, device, load_model, trains_sharded
 from utils.shards import Shards
 
 # report_to -> the package that must be there
@@ -25,7 +25,8 @@ def load_trainable(config: dict):
         raise UsageError("full_finetuning trains the weights themselves, which 4-bit or 8-bit loading freezes; switch one of them off")
     load = {key: config[key] for key in ("load_in_4bit", "load_in_8bit", "trust_remote_code")}
     # bfloat16 weights would lose small updates to rounding; autocast still computes in bfloat16.
-    model = load_model(config["model_name"], attention=config["attn_implementation"], bf16=config["bf16"] and not full, **load)
+    load |= {"attention": config["attn_implementation"], "bf16": config["bf16"] and not full, "place": not trains_sharded()}
+    model = load_model(config["model_name"], **load)
     checkpointing = config["training"]["gradient_checkpointing"]
     if quantised:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=checkpointing)
@@ -33,7 +34,7 @@ def load_trainable(config: dict):
         model = _with_lora(model, config)
         if checkpointing:
             model.enable_input_require_grads()
-    if config["attn_implementation"] == "auto":
+    if config["attn_implementation"] == "auto" and device().type == "cpu":
         use_grouped_attention(model)
     n_trained, n_all = (sum(p.numel() for p in model.parameters() if p.requires_grad or not trained) for trained in (True, False))
     precision = "4-bit" if config["load_in_4bit"] else "8-bit" if config["load_in_8bit"] else str(choose_dtype(config["bf16"])).removeprefix("torch.")
@@ -55,7 +56,8 @@ def _with_lora(model, config: dict):
     except ValueError as error:
         raise UsageError(f"lora.target_modules do not fit {config['model_name']}: {error}") from error
     model.peft_config["default"].base_model_name_or_path = config["model_name"]
-    speed_up_layers(model)
+    if device().type == "cpu":  # the model's own device says nothing yet under FSDP
+        speed_up_layers(model)
     return model
 
 
