@@ -129,6 +129,13 @@ def test_closed_book_and_gold_only_show_what_they_say(tokenizer, sample, unanswe
         assert terms[0]["citation_correctness"] == correct and terms[0]["em"] == 1.0
 
 
+def test_every_opponent_is_also_held_to_the_schema():
+    flags = ["--model-path", "m", "--base-model", "b", "--test-data", "t", "--compare-baseline", "--baseline-fewshot", "--constrained", "--output", "o.json"]
+    plan = evaluation.plan_models(evaluation.build_parser().parse_args(flags), "default")
+    assert list(plan) == ["sft", "sft_constrained", "base", "base_fewshot", "base_constrained", "base_fewshot_constrained"]
+    assert plan["base_fewshot_constrained"] == ("fewshot", None)
+
+
 def test_every_baseline_on_request_is_a_model_of_the_results(home, tiny_gemma_dir):
     flags = ["--model-path", str(tiny_gemma_dir), "--base-model", str(tiny_gemma_dir), "--test-data", "data/processed/test.jsonl", "--limit", "4"]
     asked = ["--compare-baseline", "--baseline-fewshot", "--baseline-closed-book", "--baseline-gold-only", "--max-new-tokens", "2", "--output", "out.json"]
