@@ -3,7 +3,7 @@
 import re
 
 _SLOT = "\x02slot\x02"
-_SHOWN_TURN = re.compile(r" ?<<(.+?)>>\n*")
+_SHOWN_TURN = "<<(.+?)>>"
 _ANSWER_OPENS = '{"answer": "'
 
 
@@ -33,7 +33,7 @@ class ChatFrame:
 
     def __init__(self, tokenizer, head: str):
         if tokenizer.chat_template:
-            contents = _SHOWN_TURN.split(head)  # user, assistant, ..., user
+            contents = re.split(rf" ?{_SHOWN_TURN}\n*", head)  # user, assistant, ..., user
             messages = [{"role": "assistant" if i % 2 else "user", "content": _SLOT} for i in range(len(contents))]
             text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
             *openings, closing = text.split(_SLOT)
@@ -43,4 +43,4 @@ class ChatFrame:
             self.closing = tokenizer(closing, add_special_tokens=False)["input_ids"]
         else:
             bos = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
-            self.prefix, self.closing = bos + encode_plain(tokenizer, re.sub("<<(.+?)>>", r"\1", head)), []
+            self.prefix, self.closing = bos + encode_plain(tokenizer, re.sub(_SHOWN_TURN, r"\1", head)), []
