@@ -159,7 +159,7 @@ def read_calibration(model_path: str | None) -> dict | None:
 def print_plan(args: argparse.Namespace) -> None:
     for name in {args.model_path, args.base_model} - {None}:
         warn_missing_model(name)
-    counted = count_rows(input_path(args.test_data), args.limit)
+    counted = count_rows(input_path(args.test_data), lambda samples: pick_samples(samples, args.limit, args.seed))
     if counted:
         n_models = 0 if args.predictions else len(plan_models(args, args.template or "default"))
         n_tokens = n_models * (counted[1] + counted[0] * (150 + 30))

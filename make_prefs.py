@@ -343,7 +343,7 @@ def judge_phase(args: argparse.Namespace, gensig: str, shards: Shards) -> None:
 def print_plan(args: argparse.Namespace) -> None:
     for name in filter(None, (args.sft_model, args.base_model, args.judge_model)):
         warn_missing_model(name)
-    counted = count_rows(input_path(args.data_path), args.max_samples)
+    counted = count_rows(input_path(args.data_path), lambda samples: pick_samples(samples, args.max_samples, 0))
     if counted and args.phase != "judge" and (args.base_model or args.sft_model):
         n_texts = 2 * (args.n_generations or GENERATION_DEFAULTS["n_generations"])
         n_tokens = n_texts * (counted[1] + counted[0] * 180)

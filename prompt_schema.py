@@ -228,7 +228,7 @@ class PromptBuilder:
         return encode_plain(self.tokenizer, text) + self._frame.closing
 
     def build(self, sample: dict) -> Prompt:
-        """The prompt of a sample. Chunks are cut blind to gold: lowest BM25 score to the question first, then trailing sentences."""
+        """The prompt of a sample. Chunks are cut blind to gold: lowest BM25 score to the question first, then trailing sentences, then words."""
         chunks, question = sample["evidence_chunks"], sample["question"]
         shown = list(range(len(chunks)))
         suffix, budget = self._suffix(question, chunks), self.max_tokens - len(self.prefix)
@@ -239,10 +239,12 @@ class PromptBuilder:
                 suffix = self._suffix(question, [chunks[i] for i in shown])
         kept = [chunks[i] for i in shown]
         while len(suffix) > budget:
-            sentences = split_sentences(kept[0]["text"])
-            if len(sentences) < 2:
-                raise DataError(f"{sample['id']}: question and one sentence need {len(suffix) + len(self.prefix)} tokens, limit {self.max_tokens}; raise it")
-            kept = [{**kept[0], "text": " ".join(sentences[:-1])}]
+            sentences, words = split_sentences(kept[0]["text"]), kept[0]["text"].split()
+            if len(words) < 2:
+                raise DataError(f"{sample['id']}: question and one word need {len(suffix) + len(self.prefix)} tokens, limit {self.max_tokens}; raise it")
+            # A table or a list is one sentence of hundreds of words; a tenth of it goes at a time.
+            left = sentences[:-1] if len(sentences) > 1 else words[: -max(1, len(words) // 10)]
+            kept = [{**kept[0], "text": " ".join(left)}]
             suffix = self._suffix(question, kept)
         return Prompt(self.prefix, suffix, shown, kept)
 

@@ -128,7 +128,7 @@ def suite_names(text: str) -> list[str]:
 
 def print_plan(args: argparse.Namespace, names: list[str]) -> None:
     warn_missing_model(args.model_path)
-    if count_rows(input_path(args.test_data), args.limit):
+    if count_rows(input_path(args.test_data)):
         everything = read_samples(input_path(args.test_data))
         suites = build_suites(names, pick_samples(everything, args.limit, args.seed), everything, args.seed)
         distinct = distinct_samples(suites)

@@ -11,8 +11,6 @@ train_ids.txt, README.md and run.json.
 import argparse
 import functools
 import math
-import random
-import shlex
 import shutil
 import time
 from collections import Counter
@@ -25,26 +23,26 @@ from peft import PeftModel
 from torch import nn
 from transformers import PrinterCallback, Trainer, set_seed
 
-from prompt_schema import PromptBuilder, gold_is_shown, load_template, template_hash
+from prompt_schema import PromptBuilder, gold_is_shown, load_template, split_template, template_hash
 from utils.attention import pack_rows, takes_packed
-from utils.batching import TwinSampler
-from utils.checkpoints import LOSS, RunFiles, is_whole, numbered_checkpoints
+from utils.batching import TwinSampler, encode_epochs
+from utils.checkpoints import RunFiles, is_whole, newest_checkpoint
 from utils.completions import gold_completion
-from utils.config import home_path, input_path, load_config
+from utils.config import home_path, input_path, load_config, settings_flags
 from utils.errors import DataError, StageError, run_main
 from utils.generation import expand_cache, last_positions, pad_left, prefix_cache
 from utils.jsonl import read_json, write_json, write_text
 from utils.merge import merge_checkpoint
 from utils.models import load_tokenizer, merge_for_speed, model_revision
-from utils.plan import count_rows, estimate, warn_missing_model
-from utils.report import plot_curves, sft_model_card
+from utils.plan import CHARS_PER_TOKEN, count_rows, estimate, warn_missing_model
+from utils.report import licences, sft_model_card, write_history
 from utils.runs import close_run_dir, describe_run, format_drops, format_seconds, hash_inputs, open_run_dir
-from utils.schema import cap_sources, pick_balanced, pick_samples, read_samples, shuffle_chunks
-from utils.sft_config import DEFAULTS, check_config, check_weights
+from utils.schema import pick_samples, read_samples
+from utils.sft_config import DEFAULTS, check_config, check_weights, training_rows
 from utils.shards import Shards
 from utils.tokens import encode_completion
 from utils.trainable import count_steps, load_trainable, training_arguments
-from utils.val_answers import SELECTION_METRICS, answer_samples, calibration, selection_metrics
+from utils.val_answers import answer_samples, calibration, selection_metrics
 
 # Tokens kept free for the completion; 120 characters of answer and the JSON around them take fewer.
 COMPLETION_TOKENS = 96
@@ -90,19 +88,6 @@ def encode_rows(
     if not rows:
         raise DataError(f"no row with a supervised token is left ({dict(drops)}); raise training.max_seq_length")
     return rows, drops
-
-
-def encode_epochs(samples: list[dict], n_epochs: int, seed: int, encode: Callable) -> tuple[list[dict], Counter]:
-    """The rows of every epoch, block after block: from the second on with the chunks of each sample in a new order.
-
-    A sample dropped in one order (its support cut) is dropped in all, so that the blocks stay alike.
-    """
-    rng, blocks = random.Random(seed), []
-    for epoch in range(n_epochs):
-        rows, drops = encode(samples if epoch == 0 else [shuffle_chunks(sample, rng) for sample in samples])
-        blocks.append({row["id"]: row for row in rows})
-    kept = [sample_id for sample_id in blocks[0] if all(sample_id in block for block in blocks)]
-    return [block[sample_id] for block in blocks for sample_id in kept], drops
 
 
 def make_collator(pad_id: int):
@@ -254,7 +239,8 @@ def train(config: dict, args: argparse.Namespace, tokenizer, samples: dict[str, 
     if files.is_stopped:
         if shards.is_main:
             start = "python" if shards.n_processes == 1 else "accelerate launch ..."
-            print(f"stopped at step {trainer.state.global_step}; go on with: {start} train_sft.py -c {args.config} {set_flags(args)}--resume", flush=True)
+            command = f"{start} train_sft.py -c {args.config} {settings_flags(args.set, args.limit)}--resume"
+            print(f"stopped at step {trainer.state.global_step}; go on with: {command}", flush=True)
         raise KeyboardInterrupt
     files.save_model("checkpoint-final", {"step": trainer.state.global_step})
     history = write_history(trainer.state.log_history, config, output_dir) if shards.is_main else {}
@@ -268,46 +254,6 @@ def train(config: dict, args: argparse.Namespace, tokenizer, samples: dict[str, 
         write_json(output_dir / "calibration.json", calibration(answers, chosen))
         write_text(output_dir / "README.md", sft_model_card(config, facts, calibration(answers, chosen)))
     return facts | {"n_evaluations": len(history.get("eval_metrics", []))}, drops
-
-
-def newest_checkpoint(output_dir: Path, wanted: bool, must_exist: bool) -> str | None:
-    """The newest whole checkpoint to resume from, named aloud; None to start anew."""
-    checkpoints = numbered_checkpoints(output_dir) if wanted else []
-    if not checkpoints:
-        if must_exist:
-            raise DataError(f"{output_dir}: no complete checkpoint to resume from; run without --resume")
-        return None
-    if Shards().is_main:
-        print(f"resuming from {checkpoints[-1]}", flush=True)
-    return str(checkpoints[-1])
-
-
-def set_flags(args: argparse.Namespace) -> str:
-    """The flags of this run that decide its settings, as they must stand in the command that resumes it."""
-    flags = [f"--set {shlex.quote(override)} " for override in args.set] + ([f"--limit {args.limit} "] if args.limit else [])
-    return "".join(flags)
-
-
-def write_history(log_history: list[dict], config: dict, output_dir: Path) -> dict:
-    """training_history.json and loss_curve.png from the trainer's log."""
-    history = {
-        "train_losses": [{"step": log["step"], "loss": log["loss"]} for log in log_history if "loss" in log],
-        "eval_metrics": [{key: log[key] for key in log if key == "step" or key.startswith("eval_")} for log in log_history if LOSS in log],
-        "config": config,
-    }
-    write_json(output_dir / "training_history.json", history)
-    curves = {"train": [(x["step"], x["loss"]) for x in history["train_losses"]], "val": [(x["step"], x[LOSS]) for x in history["eval_metrics"]]}
-    panels = {"Loss on completion tokens": curves}
-    generated = {name: [(x["step"], x[name]) for x in history["eval_metrics"] if x.get(name) is not None] for name in SELECTION_METRICS}
-    if any(generated.values()):
-        panels["Generated val answers"] = generated
-    plot_curves(output_dir / "loss_curve.png", panels)
-    return history
-
-
-def licences(samples: list[dict]) -> dict[str, str]:
-    """Licence by source, as the samples state it."""
-    return {sample["source"]: sample["metadata"].get("licence", "not stated") for sample in samples}
 
 
 def merge(config: dict, target: Path, template: str) -> None:
@@ -330,26 +276,18 @@ def merge(config: dict, target: Path, template: str) -> None:
     print(f"next: python evaluate_sft_fast_robust.py --model-path {target} --test-data data/processed/test.jsonl --output eval_merged.json")
 
 
-def training_rows(samples: list[dict], config: dict) -> list[dict]:
-    """The samples that `data` asks to be trained on: so many of a source, that share unanswerable, so many in all."""
-    data, seed = config["data"], config["training"]["seed"]
-    if data["max_per_source"]:
-        samples = cap_sources(samples, data["max_per_source"], seed)
-    if data["unanswerable_fraction"]:
-        return pick_balanced(samples, data["max_samples"], data["unanswerable_fraction"], seed)
-    return pick_samples(samples, data["max_samples"], seed)
-
-
 def print_plan(config: dict, template: str) -> None:
     data, training = config["data"], config["training"]
     warn_missing_model(config["model_name"])
-    counted = count_rows(input_path(data["train_path"]), None, functools.partial(training_rows, config=config))
-    count_rows(input_path(data["val_path"]), data["max_val_samples"])
+    counted = count_rows(input_path(data["train_path"]), functools.partial(training_rows, config=config))
+    count_rows(input_path(data["val_path"]))
     if counted:
         n_rows, n_tokens = counted
-        n_tokens = int(training["num_train_epochs"] * (n_tokens + n_rows * (len(template) / 4 + 25)))
+        n_tokens = int(training["num_train_epochs"] * (n_tokens + n_rows * (len(template) / CHARS_PER_TOKEN + 25)))
         print(f"would train on {n_rows} rows, about {n_tokens:,} tokens, {count_steps(n_rows, training, 1)} steps")
-        # Forward, backward to the activations, and recomputation with gradient checkpointing.
+        # Forward, backward to the activations, and recomputation with gradient checkpointing; without it the prefix is computed once a batch.
+        n_shared = 0 if training["gradient_checkpointing"] else len(split_template(template)[0]) / CHARS_PER_TOKEN
+        n_tokens -= int(training["num_train_epochs"] * n_rows * n_shared * (1 - 1 / training["per_device_train_batch_size"]))
         bits = 4 if config["load_in_4bit"] else 8 if config["load_in_8bit"] else 16
         print(estimate(config["model_name"], n_tokens, 3 if training["gradient_checkpointing"] else 2, bits))
     print(f"would write {home_path(config['output_dir'])}/ with at most {training['save_total_limit'] + 2} adapters of a few to a few hundred MB")

@@ -1,10 +1,12 @@
 """A training step against TRL's SFTTrainer: tokens/s, peak memory and loss on the same rows in the same order.
 
 Reads a sample file; writes nothing but a table. Each run is a process of its own; systems take turns within a round, ratios are
-taken within a round, medians are shown. `pip install trl==1.16.0` for the comparison (left out where it is missing).
+taken within a round, medians are shown. Every round has another seed, so another order of the rows and other first weights; the loss
+is compared as the mean over rounds with its standard error. `pip install trl==1.16.0` for the comparison (left out where it is missing).
 
     python benchmarks/sft.py --data data/processed/train.jsonl
     python benchmarks/sft.py --data data/processed/train.jsonl --rows 48 --max-seq-length 512
+    python benchmarks/sft.py --data data/processed/train.jsonl --set training.learning_rate=2e-4
 """
 
 import argparse
@@ -38,6 +40,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("-c", "--config", default=str(ROOT / "configs/demo/sft.yaml"), help="model, LoRA, batch size and rate are taken from it")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one value of the config, as in train_sft.py")
     parser.add_argument("--data", required=True, help="a sample file")
     parser.add_argument("--rows", type=int, default=104, help="training rows, one epoch")
     parser.add_argument("--max-seq-length", type=int, default=1024, help="longest row in tokens")
@@ -49,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="of trl, trl_eager (its other attention: how far rounding alone moves the loss), "
         "plain (none of our own layers, no shared prefix), ours; ratios are to the first",
     )
+    parser.add_argument("--seed", type=int, default=42, help="of the first round; each further one takes the next")
     parser.add_argument("--one", help="run one system in this process and print JSON (used by the script itself)")
     return parser
 
@@ -117,7 +121,8 @@ def run_trl(config: dict, tokenizer, rows: list[dict], prefix: list[int], folder
 
 def run_one(args: argparse.Namespace) -> dict:
     """Train once with one system: tokens/s over the whole loop, peak memory in GB, mean loss of the last quarter of the steps."""
-    config = load_config(args.config, train_sft.DEFAULTS, ["training.logging_steps=1", "training.num_train_epochs=1", "training.max_steps=-1"])
+    fixed = [f"training.seed={args.seed}", "training.logging_steps=1", "training.num_train_epochs=1", "training.max_steps=-1"]
+    config = load_config(args.config, train_sft.DEFAULTS, [*args.set, *fixed])
     tokenizer = load_tokenizer(config["model_name"])
     rows, prefix = make_rows(config, tokenizer, args)
     n_tokens = sum(len(prefix) + len(row["suffix"]) + len(row["completion"]) for row in rows)
@@ -148,20 +153,24 @@ def main(args: argparse.Namespace) -> None:
     found: dict[str, list[dict]] = {name: [] for name in systems}
     flags = ["-c", args.config, "--data", args.data, "--rows", str(args.rows), "--max-seq-length", str(args.max_seq_length)]
     flags += ["--chunks", str(args.chunks)] if args.chunks else []
-    for _ in range(args.rounds):
+    flags += [part for value in args.set for part in ("--set", value)]
+    for seed in range(args.seed, args.seed + args.rounds):
         for name in systems:
-            done = subprocess.run([sys.executable, __file__, *flags, "--one", name], check=True, stdout=subprocess.PIPE, text=True)
+            done = subprocess.run([sys.executable, __file__, *flags, "--seed", str(seed), "--one", name], check=True, stdout=subprocess.PIPE, text=True)
             found[name].append(json.loads(done.stdout.strip().splitlines()[-1]))
             print(f"{name}: {found[name][-1]}", file=sys.stderr, flush=True)
     first = found[systems[0]][0]
     print(f"{first['n_rows']} rows of {first['tokens_per_row']:.0f} tokens, {torch.get_num_threads()} threads, median of {args.rounds}\n")
-    print("| system | tokens/s | times the first | peak GB | share of the first | first loss | final loss |\n|---|---|---|---|---|---|---|")
+    print("| system | tokens/s | times the first | peak GB | share of the first | first loss | final loss | against the first |")
+    print("|---|---|---|---|---|---|---|---|")
     base = found[systems[0]]
     for name, runs in found.items():
         middle = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
         speed, memory = (statistics.median(run[key] / other[key] for run, other in zip(runs, base)) for key in ("tokens_per_s", "peak_gb"))
+        moved = [100 * (run["final_loss"] / other["final_loss"] - 1) for run, other in zip(runs, base)]
+        error = statistics.stdev(moved) / len(moved) ** 0.5 if len(moved) > 1 else float("nan")
         print(f"| {name} | {middle['tokens_per_s']:.0f} | {speed:.2f} | {middle['peak_gb']:.1f} | {memory:.2f} "
-              f"| {middle['first_loss']:.4f} | {middle['final_loss']:.4f} |")  # fmt: skip
+              f"| {middle['first_loss']:.4f} | {middle['final_loss']:.4f} | {statistics.mean(moved):+.1f}% ± {error:.1f} |")  # fmt: skip
 
 
 if __name__ == "__main__":

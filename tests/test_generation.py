@@ -130,7 +130,7 @@ def test_grouped_attention_is_eager_attention(kind, n_new, make_model):
 @pytest.mark.parametrize("kind", KINDS)
 def test_grouped_attention_trains_like_eager_attention(kind, make_model):
     eager, grouped = make_model(kind), use_grouped_attention(make_model(kind))
-    ids = torch.randint(3, 500, (3, 80), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(3, 500, (3, 160), generator=torch.Generator().manual_seed(0))
     labels, mask = ids.clone(), torch.ones_like(ids)
     mask[0, :30], labels[0, :31] = 0, -100
     found = []

@@ -93,13 +93,16 @@ def test_long_prompts_lose_the_lowest_scored_chunks_and_numbers_stay_consecutive
     assert map_citations(parse_completion(render_completion("x", [0, 2, 3], 0.5), 3), [0, 2, 3]).citations == [0, 3, -1]
 
 
-def test_then_trailing_sentences_go_and_lost_support_is_noticed(tokenizer, sample):
+def test_then_trailing_sentences_and_words_go_and_lost_support_is_noticed(tokenizer, sample):
     long = {**sample, "evidence_chunks": [{"title": "Marie Curie", "text": "Marie Curie was born. " * 3 + "The place was Warsaw."}], "support_sets": [[0]]}
     full = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 4000).build(long)
     cut = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], len(full.ids) - 1).build(long)
     assert cut.chunks[0]["text"] == "Marie Curie was born. Marie Curie was born. Marie Curie was born."
     assert not gold_is_shown(long, cut)
-    with pytest.raises(DataError, match="popqa:1: question and one sentence need"):
+    table = {**long, "evidence_chunks": [{"title": "Marie Curie", "text": " ".join(["born in Warsaw"] * 300)}]}
+    cut = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], len(full.ids)).build(table)
+    assert cut.chunks[0]["text"].startswith("born in Warsaw") and len(cut.ids) <= len(full.ids) and not gold_is_shown(table, cut)
+    with pytest.raises(DataError, match="popqa:1: question and one word need"):
         PromptBuilder(tokenizer, SFT_TEMPLATES["default"], len(full.prefix) + 3).build(long)
 
 

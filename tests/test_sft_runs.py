@@ -200,7 +200,7 @@ def test_the_adapter_needs_no_more_than_peft_and_vllm_read(tiny_gemma_dir, home)
         ("training", "metric_for_best", "eval_joint_f1", "max_generated_val_samples"),
         ("data", "weights", {"fever": -1}, "from 0 on"),
         ("data", "twin_pairs", "near", "adjacent or shuffled"),
-        ("data", "max_samples", -5, "data.max_samples: expected a whole number"),
+        ("data", "max_samples", 0, "data.max_samples: expected a whole number from 1 on"),
         ("data", "max_per_source", "1e3", "data.max_per_source: expected a whole number"),
         ("data", "unanswerable_fraction", "half", "a share below 1"),
         ("training", "early_stopping_patience", 1.5, "early_stopping_patience: expected a whole number"),

@@ -1,4 +1,4 @@
-"""Attention on a CPU: the query heads that share a key head as one matrix; for inference in blocks that skip the future.
+"""Attention on a CPU: the query heads that share a key head as one matrix, in blocks of queries that skip the future.
 
 `sdpa` repeats keys for every query head and, given a mask, also computes what the mask hides; in bfloat16 its CPU kernel is slow besides
 (benchmarks/generation.py and benchmarks/sft.py have the figures). Rounding is close to that of transformers' `eager`.
@@ -16,36 +16,68 @@ _BLOCK = 64
 _KNOWN = ("llama", "qwen2", "gemma2")
 
 
+def _weigh(query, keys, mask, scaling, softcap=None):
+    """Queries of a block, stacked and scaled (n_batch, n_stacked, dim), and their softmax weights (n_batch, n_stacked, n_seen).
+
+    query (n_rows, n_key_heads, n_shared, n_block, dim), keys (n_batch = n_rows * n_key_heads, dim, n_seen), mask (n_rows or 1, 1, n_block, n_seen).
+    """
+    stacked = (query * scaling).flatten(2, 3).flatten(0, 1)
+    scores = torch.bmm(stacked, keys)
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
+    scores.view(*query.shape[:4], -1).add_(mask[:, :, None])
+    return stacked, scores.softmax(-1)
+
+
+def _blocks(n_queries: int, n_keys: int):
+    """(first, last + 1, number of keys that its last query sees) of each block of queries."""
+    for start in range(0, n_queries, _BLOCK):
+        end = min(start + _BLOCK, n_queries)
+        yield start, end, n_keys - n_queries + end
+
+
+def _mix(query, key, value, mask, scaling, softcap=None):
+    """softmax(query key^T * scaling + mask) value, block after block of queries; shapes of `grouped_attention`, mask in its type."""
+    (n_rows, n_heads, n_queries, _), (n_key_heads, n_keys) = query.shape, key.shape[1:3]
+    query, keys, values = query.unflatten(1, (n_key_heads, -1)), key.flatten(0, 1).transpose(1, 2), value.flatten(0, 1)
+    output = query.new_empty(n_rows, n_queries, n_heads, value.shape[3])
+    for start, end, n_seen in _blocks(n_queries, n_keys):
+        _, weights = _weigh(query[:, :, :, start:end], keys[:, :, :n_seen], mask[:, :, start:end, :n_seen], scaling, softcap)
+        mixed = torch.bmm(weights, values[:, :n_seen])  # (n_batch, n_stacked, dim)
+        output[:, start:end] = mixed.view(n_rows, n_heads, end - start, -1).transpose(1, 2)
+    return output
+
+
 class _TrainedAttention(torch.autograd.Function):
-    """softmax(query key^T * scaling + mask) value, in one matrix product each way, forward and backward.
+    """`_mix` with a backward pass that computes the weights of a block anew (as in Dao et al., 2022), so that none is kept between the passes.
 
     `eager` repeats keys and values, and writes out scores, scaled scores, masked scores and their float32 softmax one after another.
     """
 
     @staticmethod
     def forward(ctx, query, key, value, mask, scaling):
-        (n_rows, n_heads, n_queries, dim), (n_key_heads, n_keys) = query.shape, key.shape[1:3]
-        n_batch, n_stacked = n_rows * n_key_heads, n_heads // n_key_heads * n_queries
-        query = query.reshape(n_batch, n_stacked, dim)
-        key, value = key.reshape(n_batch, n_keys, dim), value.reshape(n_batch, n_keys, -1)
-        mask = mask.expand(n_rows, n_heads, -1, -1).reshape(n_batch, n_stacked, n_keys)
+        ctx.save_for_backward(query, key, value, mask)
+        ctx.scaling = scaling
         with torch.autocast("cpu", enabled=False):  # which would compute the softmax in float32 and write it out as such
-            weights = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=scaling).softmax(-1)  # (n_batch, n_stacked, n_keys)
-            mixed = torch.bmm(weights, value)
-        ctx.save_for_backward(query, key, value, weights)
-        ctx.scaling, ctx.shape, ctx.n_keys = scaling, (n_rows, n_heads, n_queries, dim), (n_rows, n_key_heads, n_keys, -1)
-        return mixed.view(n_rows, n_heads, n_queries, -1).transpose(1, 2).contiguous()
+            return _mix(query, key, value, mask, scaling)
 
     @staticmethod
     def backward(ctx, grad):
-        query, key, value, weights = ctx.saved_tensors
-        grad = grad.transpose(1, 2).reshape(*weights.shape[:2], -1)
+        query, key, value, mask = ctx.saved_tensors
+        stacks, keys, values = query.unflatten(1, (key.shape[1], -1)), key.flatten(0, 1), value.flatten(0, 1)
+        grad_stacks, grad_keys, grad_values = torch.empty_like(stacks), torch.zeros(keys.shape), torch.zeros(values.shape)  # sums in float32
         with torch.autocast("cpu", enabled=False):
-            grad_scores = torch._softmax_backward_data(torch.bmm(grad, value.transpose(1, 2)), weights, -1, weights.dtype)
-            grad_query = torch.bmm(grad_scores, key).mul_(ctx.scaling).view(ctx.shape)
-            grad_key = torch.bmm(grad_scores.transpose(1, 2), query).mul_(ctx.scaling).view(ctx.n_keys)
-            grad_value = torch.bmm(weights.transpose(1, 2), grad).view(ctx.n_keys)
-        return grad_query, grad_key, grad_value, None, None
+            for start, end, n_seen in _blocks(query.shape[2], key.shape[2]):
+                block, seen, seen_values = stacks[:, :, :, start:end], keys[:, :n_seen], values[:, :n_seen]
+                scaled, weights = _weigh(block, seen.transpose(1, 2), mask[:, :, start:end, :n_seen], ctx.scaling)
+                grad_block = grad[:, start:end].transpose(1, 2).reshape(*scaled.shape[:2], -1)  # (n_batch, n_stacked, dim)
+                grad_weights = torch.bmm(grad_block, seen_values.transpose(1, 2))
+                grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
+                grad_stacks[:, :, :, start:end] = torch.bmm(grad_scores, seen).view(block.shape)
+                grad_keys[:, :n_seen] += torch.bmm(grad_scores.transpose(1, 2), scaled)
+                grad_values[:, :n_seen] += torch.bmm(weights.transpose(1, 2), grad_block)
+        grad_query = grad_stacks.mul_(ctx.scaling).view(query.shape)
+        return grad_query, grad_keys.to(key.dtype).view(key.shape), grad_values.to(value.dtype).view(value.shape), None, None
 
 
 def _behind_prefix(query, key, value, mask, scaling, n_prefix):
@@ -66,8 +98,6 @@ def grouped_attention(module, query, key, value, attention_mask, scaling, dropou
     it no later key than its own. With `n_prefix` the one row is a prefix and packed rows, and the mask is theirs (`pack_rows`).
     Returns (batch, n_queries, n_heads, dim) and no weights.
     """
-    (n_rows, n_heads, n_queries, dim), (n_key_heads, n_keys) = query.shape, key.shape[1:3]
-    n_shared = n_heads // n_key_heads
     if n_prefix or (softcap is None and torch.is_grad_enabled() and query.requires_grad):
         # Weights in float32 under autocast give queries, keys and mask in float32 beside values in bfloat16.
         dtype = value.dtype
@@ -75,21 +105,7 @@ def grouped_attention(module, query, key, value, attention_mask, scaling, dropou
         if n_prefix:
             return _behind_prefix(query, key, value, mask, scaling, n_prefix), None
         return _TrainedAttention.apply(query, key, value, mask, scaling), None
-    query = query.unflatten(1, (n_key_heads, n_shared))
-    keys, values = key.transpose(2, 3).flatten(0, 1), value.flatten(0, 1)
-    output = query.new_empty(n_rows, n_queries, n_heads, value.shape[3])
-    for start in range(0, n_queries, _BLOCK):
-        end = min(start + _BLOCK, n_queries)
-        n_seen, n_stacked = n_keys - n_queries + end, n_shared * (end - start)
-        stacked = query[:, :, :, start:end].reshape(n_rows * n_key_heads, n_stacked, dim)
-        mask = attention_mask[:, :, None, start:end, :n_seen].expand(n_rows, n_key_heads, n_shared, -1, -1).reshape(-1, n_stacked, n_seen)
-        if softcap is None:
-            scores = torch.baddbmm(mask, stacked, keys[:, :, :n_seen], alpha=scaling)  # (rows * key heads, stacked, seen)
-        else:
-            scores = torch.tanh(torch.bmm(stacked, keys[:, :, :n_seen]) * scaling / softcap) * softcap + mask
-        mixed = torch.bmm(scores.softmax(-1), values[:, :n_seen])
-        output[:, start:end] = mixed.view(n_rows, n_heads, end - start, -1).transpose(1, 2)
-    return output, None
+    return _mix(query, key, value, attention_mask, scaling, softcap), None
 
 
 AttentionInterface.register(GROUPED, grouped_attention)

@@ -1,6 +1,12 @@
 """The order in which training rows reach the model."""
 
+import random
+from collections import Counter
+from collections.abc import Callable
+
 import torch
+
+from utils.schema import shuffle_chunks
 
 # Questions that are sorted by length together: enough to fill batches evenly, few enough to keep the order random.
 _N_SORTED = 64
@@ -42,3 +48,16 @@ class TwinSampler(torch.utils.data.Sampler):
             run = sorted(order[start : start + _N_SORTED], key=lambda rows: max(self.lengths[i] for i in rows))
             for rows in reversed(run) if start // _N_SORTED % 2 else run:
                 yield from rows
+
+
+def encode_epochs(samples: list[dict], n_epochs: int, seed: int, encode: Callable) -> tuple[list[dict], Counter]:
+    """The rows of every epoch, block after block: from the second on with the chunks of each sample in a new order.
+
+    A sample dropped in one order (its support cut) is dropped in all, so that the blocks stay alike.
+    """
+    rng, blocks = random.Random(seed), []
+    for epoch in range(n_epochs):
+        rows, drops = encode(samples if epoch == 0 else [shuffle_chunks(sample, rng) for sample in samples])
+        blocks.append({row["id"]: row for row in rows})
+    kept = [sample_id for sample_id in blocks[0] if all(sample_id in block for block in blocks)]
+    return [block[sample_id] for block in blocks for sample_id in kept], drops

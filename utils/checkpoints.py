@@ -7,6 +7,7 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
+from utils.errors import DataError
 from utils.jsonl import read_json, write_json
 from utils.shards import Shards
 
@@ -119,3 +120,15 @@ def numbered_checkpoints(output_dir: Path) -> list[Path]:
     """Whole `checkpoint-<step>` directories, oldest first; torn ones are ignored."""
     found = [p for p in output_dir.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdigit() and is_whole(p)]
     return sorted(found, key=lambda p: int(p.name.removeprefix("checkpoint-")))
+
+
+def newest_checkpoint(output_dir: Path, wanted: bool, must_exist: bool) -> str | None:
+    """The newest whole checkpoint to resume from, named aloud; None to start anew."""
+    checkpoints = numbered_checkpoints(output_dir) if wanted else []
+    if not checkpoints:
+        if must_exist:
+            raise DataError(f"{output_dir}: no complete checkpoint to resume from; run without --resume")
+        return None
+    if Shards().is_main:
+        print(f"resuming from {checkpoints[-1]}", flush=True)
+    return str(checkpoints[-1])

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import shlex
 from pathlib import Path
 
 import yaml
@@ -102,3 +103,8 @@ def _merge_over(where: str, defaults: dict, config: dict, given: dict) -> dict:
         nested = isinstance(value, dict) and isinstance(defaults[key], dict) and defaults[key]
         merged[key] = _merge_over(where, defaults[key], config[key], value) if nested else checked[key]
     return merged
+
+
+def settings_flags(overrides: list[str], limit: int | None) -> str:
+    """The flags that decide a run's settings, each with a space behind it, as they must stand in the command that resumes it."""
+    return "".join([*(f"--set {shlex.quote(override)} " for override in overrides), f"--limit {limit} " if limit else ""])

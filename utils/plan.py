@@ -13,7 +13,7 @@ from utils.models import choose_dtype
 from utils.runs import format_seconds
 from utils.schema import read_samples
 
-_CHARS_PER_TOKEN = 4.0
+CHARS_PER_TOKEN = 4.0
 _EMBEDDED_PARAMETERS = 134_515_008
 
 
@@ -45,14 +45,15 @@ def measured_flops() -> float:
     return n * 2 * 768**3 / (time.monotonic() - started)
 
 
-def count_rows(path: Path, limit: int | None, choose: Callable[[list[dict]], list[dict]] | None = None) -> tuple[int, int] | None:
-    """(rows, prompt tokens at 4 characters each) of a sample file's first `limit` rows or of those chosen; None, and a warning, when it is not there."""
+def count_rows(path: Path, choose: Callable[[list[dict]], list[dict]] | None = None) -> tuple[int, int] | None:
+    """(rows, prompt tokens at 4 characters each) of a sample file, or of those that `choose` keeps; None, and a warning, when it is not there."""
     if not path.is_file():
         print(f"warning: {path} is not there yet; an earlier stage writes it")
         return None
-    samples = choose(read_samples(path)) if choose else read_samples(path)[: limit or None]
+    samples = read_samples(path)
+    samples = choose(samples) if choose else samples
     chars = sum(len(s["question"]) + sum(len(c["title"]) + len(c["text"]) + 6 for c in s["evidence_chunks"]) for s in samples)
-    return len(samples), int(chars / _CHARS_PER_TOKEN)
+    return len(samples), int(chars / CHARS_PER_TOKEN)
 
 
 def warn_missing_model(name: str) -> None:

@@ -7,7 +7,9 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from utils.jsonl import atomic_write
+from utils.checkpoints import LOSS
+from utils.jsonl import atomic_write, write_json
+from utils.val_answers import SELECTION_METRICS
 
 
 def plot_curves(path: Path, panels: dict[str, dict[str, list[tuple[float, float]]]]) -> None:
@@ -24,6 +26,23 @@ def plot_curves(path: Path, panels: dict[str, dict[str, list[tuple[float, float]
     with atomic_write(path, "wb") as handle:
         figure.savefig(handle, dpi=120, format="png")
     plt.close(figure)
+
+
+def write_history(log_history: list[dict], config: dict, output_dir: Path) -> dict:
+    """training_history.json and loss_curve.png from the trainer's log."""
+    history = {
+        "train_losses": [{"step": log["step"], "loss": log["loss"]} for log in log_history if "loss" in log],
+        "eval_metrics": [{key: log[key] for key in log if key == "step" or key.startswith("eval_")} for log in log_history if LOSS in log],
+        "config": config,
+    }
+    write_json(output_dir / "training_history.json", history)
+    curves = {"train": [(x["step"], x["loss"]) for x in history["train_losses"]], "val": [(x["step"], x[LOSS]) for x in history["eval_metrics"]]}
+    panels = {"Loss on completion tokens": curves}
+    generated = {name: [(x["step"], x[name]) for x in history["eval_metrics"] if x.get(name) is not None] for name in SELECTION_METRICS}
+    if any(generated.values()):
+        panels["Generated val answers"] = generated
+    plot_curves(output_dir / "loss_curve.png", panels)
+    return history
 
 
 def format_number(value: float | None) -> str:
@@ -43,6 +62,11 @@ def base_terms(model_name: str) -> str:
     """The terms that a base model hands on to what is trained from it."""
     terms = {"embedded": "Apache-2.0 (SmolLM2-135M-Instruct)", "google/gemma": "the Gemma Terms of Use and its prohibited-use policy"}
     return next((text for start, text in terms.items() if model_name.startswith(start)), f"the licence of {model_name} (see its model card)")
+
+
+def licences(samples: list[dict]) -> dict[str, str]:
+    """Licence by source, as the samples state it."""
+    return {sample["source"]: sample["metadata"].get("licence", "not stated") for sample in samples}
 
 
 def sft_model_card(config: dict, facts: dict, calibration: dict) -> str:

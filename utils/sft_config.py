@@ -3,6 +3,7 @@
 from utils.checkpoints import LOSS
 from utils.config import nearest
 from utils.errors import UsageError
+from utils.schema import cap_sources, pick_balanced, pick_samples
 from utils.val_answers import SELECTION_METRICS
 
 DEFAULTS = {
@@ -70,8 +71,9 @@ def check_config(config: dict) -> None:
     counts = {f"data.{key}": data[key] for key in data if key.startswith("max_")}
     counts["training.early_stopping_patience"] = training["early_stopping_patience"]
     for name, value in counts.items():
-        if value is not None and not (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
-            raise UsageError(f"{name}: expected a whole number from 0 on, or nothing, found {value!r}")
+        least = 0 if name == "data.max_generated_val_samples" else 1  # elsewhere 0 could be read as none or as all
+        if value is not None and not (isinstance(value, int) and not isinstance(value, bool) and value >= least):
+            raise UsageError(f"{name}: expected a whole number from {least} on, or null, found {value!r}")
     if data["twin_pairs"] not in ("adjacent", "shuffled"):
         raise UsageError(f"data.twin_pairs: expected adjacent or shuffled, found {data['twin_pairs']!r}")
     for key in ("unanswerable_fraction", "answerable_first"):
@@ -93,3 +95,13 @@ def check_weights(weights: dict, samples: list[dict]) -> None:
     for key in weights:
         if key not in known:
             raise UsageError(f"data.weights: no sample is of {key!r}{nearest(str(key), known)}")
+
+
+def training_rows(samples: list[dict], config: dict) -> list[dict]:
+    """The samples that `data` asks to be trained on: so many of a source, that share unanswerable, so many in all."""
+    data, seed = config["data"], config["training"]["seed"]
+    if data["max_per_source"]:
+        samples = cap_sources(samples, data["max_per_source"], seed)
+    if data["unanswerable_fraction"]:
+        return pick_balanced(samples, data["max_samples"], data["unanswerable_fraction"], seed)
+    return pick_samples(samples, data["max_samples"], seed)
