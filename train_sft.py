@@ -41,7 +41,7 @@ from utils.schema import pick_samples, read_samples
 from utils.sft_config import DEFAULTS, check_config, check_weights, training_rows
 from utils.shards import Shards
 from utils.tokens import encode_completion
-from utils.trainable import count_steps, load_trainable, training_arguments
+from utils.trainable import load_trainable, steps_and_epochs, training_arguments
 from utils.val_answers import answer_samples, calibration, selection_metrics
 
 # Tokens kept free for the completion; 120 characters of answer and the JSON around them take fewer.
@@ -55,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="go on from the newest complete checkpoint; exit 3 when there is none")
     parser.add_argument("--merge", metavar="DIR", help="write checkpoint-best of this config with its adapter folded in, bf16 safetensors, and stop")
     parser.add_argument("--limit", "--max-samples", type=int, help="train on at most this many samples (overrides data.max_samples)")
-    parser.add_argument("--overwrite", action="store_true", help="delete a run made with other settings and start anew")
+    parser.add_argument("--overwrite", action="store_true", help="delete a finished run, or one made with other settings, and start anew")
     parser.add_argument("--dry-run", action="store_true", help="print rows, tokens, time and memory, and write nothing")
     return parser
 
@@ -120,7 +120,8 @@ class SFTTrainer(Trainer):
         units = rows["unit"] if self.data["twin_pairs"] == "adjacent" else rows["id"]
         lengths = [len(suffix) + len(completion) for suffix, completion in zip(rows["suffix"], rows["completion"])]
         n_first = round(self.data["answerable_first"] * len(rows))
-        return TwinSampler(list(units), lengths, list(rows["answerable"]), n_first, self.args.seed, self.n_blocks)
+        self.sampler = TwinSampler(list(units), lengths, list(rows["answerable"]), n_first, self.args.seed, self.n_blocks)
+        return self.sampler
 
     def completion_logits(self, model, inputs: dict) -> torch.Tensor:
         """Logits of the last `labels.shape[1]` positions: (batch, n_labels, vocab).
@@ -199,12 +200,14 @@ def train(config: dict, args: argparse.Namespace, tokenizer, samples: dict[str, 
     training, data, output_dir, shards = config["training"], config["data"], home_path(config["output_dir"]), Shards()
     builder = PromptBuilder(tokenizer, template, training["max_seq_length"] - COMPLETION_TOKENS)
     encode = functools.partial(encode_rows, builder=builder, tokenizer=tokenizer, max_seq_length=training["max_seq_length"], weights=data["weights"])
-    n_blocks = math.ceil(training["num_train_epochs"]) if data["reshuffle_chunks"] else 1
+    n_blocks = math.ceil(steps_and_epochs(len(samples["train"]), training, shards.n_processes)[1]) if data["reshuffle_chunks"] else 1
     blocks, drops = encode_epochs(samples["train"], n_blocks, training["seed"], encode)
     rows = blocks[: len(blocks) // n_blocks]
-    n_steps = count_steps(len(rows), training, shards.n_processes)
+    n_steps, _ = steps_and_epochs(len(rows), training, shards.n_processes)
+    val, val_drops = encode(pick_samples(samples["val"], data["max_val_samples"], training["seed"]))
     if shards.is_main:
         print_rows(rows, builder, n_steps, shards.n_processes, drops)
+        print(f"{len(val)} val rows ({format_drops(val_drops)})", flush=True)
     set_seed(training["seed"])
     model = load_trainable(config)
     facts = {"template": data["template"], "template_hash": template_hash(template), "base_model": config["model_name"],
@@ -212,7 +215,6 @@ def train(config: dict, args: argparse.Namespace, tokenizer, samples: dict[str, 
     generate = functools.partial(answer_samples, tokenizer=tokenizer, builder=builder, batch_size=4 * training["per_device_eval_batch_size"],
                                  max_new_tokens=COMPLETION_TOKENS)  # fmt: skip
     generated_on = pick_samples(samples["val"], data["max_generated_val_samples"], training["seed"]) if data["max_generated_val_samples"] else []
-    val = pick_samples(samples["val"], data["max_val_samples"], training["seed"])
     measure = lambda model: selection_metrics(generate(model, samples=generated_on, name="val"), generated_on)  # noqa: E731
 
     files = RunFiles(output_dir, training["save_total_limit"], facts, training["metric_for_best"], training["early_stopping_patience"])
@@ -220,7 +222,7 @@ def train(config: dict, args: argparse.Namespace, tokenizer, samples: dict[str, 
         model=model,
         args=training_arguments(config, output_dir, n_steps),
         train_dataset=Dataset.from_list(blocks),
-        eval_dataset=Dataset.from_list(encode(val)[0]),
+        eval_dataset=Dataset.from_list(val),
         data_collator=make_collator(tokenizer.pad_token_id),
         processing_class=tokenizer,
         callbacks=[files],
@@ -277,26 +279,31 @@ def merge(config: dict, target: Path, template: str) -> None:
 
 
 def print_plan(config: dict, template: str) -> None:
-    data, training = config["data"], config["training"]
+    data, training, full = config["data"], config["training"], config["full_finetuning"]
     warn_missing_model(config["model_name"])
     counted = count_rows(input_path(data["train_path"]), functools.partial(training_rows, config=config))
     count_rows(input_path(data["val_path"]))
     if counted:
         n_rows, n_tokens = counted
-        n_tokens = int(training["num_train_epochs"] * (n_tokens + n_rows * (len(template) / CHARS_PER_TOKEN + 25)))
-        print(f"would train on {n_rows} rows, about {n_tokens:,} tokens, {count_steps(n_rows, training, 1)} steps")
-        # Forward, backward to the activations, and recomputation with gradient checkpointing; without it the prefix is computed once a batch.
-        n_shared = 0 if training["gradient_checkpointing"] else len(split_template(template)[0]) / CHARS_PER_TOKEN
-        n_tokens -= int(training["num_train_epochs"] * n_rows * n_shared * (1 - 1 / training["per_device_train_batch_size"]))
-        bits = 4 if config["load_in_4bit"] else 8 if config["load_in_8bit"] else 16
-        print(estimate(config["model_name"], n_tokens, 3 if training["gradient_checkpointing"] else 2, bits))
-    print(f"would write {home_path(config['output_dir'])}/ with at most {training['save_total_limit'] + 2} adapters of a few to a few hundred MB")
+        n_steps, n_epochs = steps_and_epochs(n_rows, training, 1)
+        n_tokens = int(n_epochs * (n_tokens + n_rows * (len(template) / CHARS_PER_TOKEN + 25)))
+        print(f"would train on {n_rows} rows, about {n_tokens:,} tokens, {n_steps} steps")
+        # Forward, backward to the activations, to all weights when they train, and recomputation with gradient checkpointing;
+        # without it the prefix is computed once a batch.
+        n_passes, n_shared = 2 + full + training["gradient_checkpointing"], len(split_template(template)[0]) / CHARS_PER_TOKEN
+        if not training["gradient_checkpointing"]:
+            n_tokens -= int(n_epochs * n_rows * n_shared * (1 - 1 / training["per_device_train_batch_size"]))
+        # Float32 weights, gradients and two moments of Adam; else the frozen weights.
+        bits = 128 if full else 4 if config["load_in_4bit"] else 8 if config["load_in_8bit"] else 16 if config["bf16"] else 32
+        print(estimate(config["model_name"], n_tokens, n_passes, bits, config["bf16"]))
+    kind = "whole models of 4 bytes a parameter, and 8 more of optimiser" if full else "adapters of a few to a few hundred MB"
+    print(f"would write {home_path(config['output_dir'])}/ with at most {training['save_total_limit'] + 2} {kind}")
 
 
 def main(argv: list[str] | None) -> None:
     args = build_parser().parse_args(argv)
     config = load_config(args.config, DEFAULTS, args.set)
-    if args.limit:
+    if args.limit is not None:
         config["data"]["max_samples"] = args.limit
     check_config(config)
     template, output_dir = load_template("sft", config["data"]["template"]), home_path(config["output_dir"])

@@ -38,7 +38,13 @@ def test_a_mistyped_key_is_named_with_the_nearest(tmp_path):
 
 @pytest.mark.parametrize(
     "override, word",
-    [("training.sed=1", "did you mean 'seed'"), ("training", "key=value"), ("bf16=3", "expected bool"), ("training.seed=x", "expected int")],
+    [
+        ("training.sed=1", "did you mean 'seed'"),
+        ("training", "key=value"),
+        ("bf16=3", "expected bool"),
+        ("training.seed=x", "expected int"),
+        ("bf16=null", "expected bool, found None"),
+    ],
 )
 def test_bad_overrides_are_named(override, word):
     with pytest.raises(UsageError, match=word):

@@ -7,18 +7,24 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import TrainingArguments
 
 import train_sft
 from tests.conftest import ROOT, TWO_PROCESSES, TWO_PROCESSES_ENV
 from tests.test_train_sft import config_text, losses
-from utils.checkpoints import is_whole, mark_whole, numbered_checkpoints
+from utils.batching import TwinSampler
+from utils.checkpoints import RunFiles, is_whole, mark_whole, numbered_checkpoints
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_json
+from utils.report import write_history
+from utils.runs import close_run_dir, open_run_dir
 from utils.sft_config import DEFAULTS, check_config
+from utils.trainable import training_arguments
 
 
 @pytest.fixture
@@ -40,9 +46,10 @@ def test_two_processes_learn_what_one_with_twice_the_accumulation_learns(tiny_ge
     two = [*TWO_PROCESSES, "train_sft.py", "-c", str(config), *flags, "--set", "output_dir=two"]
     done = stage(*two, home=home, env=TWO_PROCESSES_ENV)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("rows (") == 1 and "on 2 processes" in done.stdout  # one process talks
+    assert done.stdout.count(" supervised and ") == 1 and "on 2 processes" in done.stdout  # one process talks
     train_sft.main(["-c", str(config), *flags, "--set", "output_dir=one", "--set", "training.gradient_accumulation_steps=2"])
     shared, alone = (read_json(home / name / "training_history.json") for name in ("two", "one"))
+    assert read_json(home / "two/calibration.json") == read_json(home / "one/calibration.json")  # the answers were shared out
     assert [x["loss"] for x in shared["train_losses"]] == pytest.approx([x["loss"] for x in alone["train_losses"]], rel=1e-4)
     assert shared["eval_metrics"][-1]["eval_loss"] == pytest.approx(alone["eval_metrics"][-1]["eval_loss"], rel=1e-4)
     weights = [load_file(home / name / "checkpoint-final/adapter_model.safetensors") for name in ("two", "one")]
@@ -105,6 +112,7 @@ def test_a_stop_signal_saves_and_prints_the_command_that_goes_on(number, tiny_ge
     [saved] = numbered_checkpoints(home / "sft")
     step = int(saved.name.removeprefix("checkpoint-"))
     assert f"stopped at step {step}; go on with: python train_sft.py -c {config} --set lora.r=2 --resume" in out
+    assert "eval_loss" not in out  # whoever asks for a stop does not wait for an evaluation
     resumed = ["-c", str(config), "--set", "lora.r=2", "--resume"]
     process = subprocess.Popen([sys.executable, "-u", "train_sft.py", *resumed], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
@@ -113,6 +121,45 @@ def test_a_stop_signal_saves_and_prints_the_command_that_goes_on(number, tiny_ge
     process.send_signal(number)
     time.sleep(0.01)
     assert process.wait(timeout=120) == 130
+
+
+def test_a_loss_that_is_no_number_never_counts_as_the_best_and_the_history_is_written(tmp_path):
+    files = RunFiles(tmp_path, 2, {})
+    assert not files.is_better(float("nan")) and files.is_better(1.0)
+    logs = [{"step": 1, "loss": float("nan")}, {"step": 1, "eval_loss": float("inf"), "eval_net_score": None}]
+    history = write_history(logs, {}, tmp_path)
+    assert history["train_losses"] == [{"step": 1, "loss": None}] and history["eval_metrics"] == [{"step": 1, "eval_loss": None, "eval_net_score": None}]
+
+
+def test_an_epoch_begun_again_has_its_own_order(tmp_path):
+    files = RunFiles(tmp_path, 2, {})
+    files.trainer = SimpleNamespace(sampler=TwinSampler([f"q{i}" for i in range(4)], [1] * 4, [True] * 4, 0, seed=3, n_blocks=2))
+    files.on_epoch_begin(None, SimpleNamespace(epoch=1.25), None)
+    assert sorted(files.trainer.sampler) == [4, 5, 6, 7]
+
+
+def test_an_adapter_is_no_base_for_another(tiny_gemma_dir, home):
+    config = write_config(home, tiny_gemma_dir, max_steps=1)
+    train_sft.main(["-c", str(config)])
+    with pytest.raises(UsageError, match="is an adapter, which the new one would replace; fold it in first"):
+        train_sft.main(["-c", str(config), "--set", "model_name=sft/checkpoint-best", "--set", "output_dir=second"])
+
+
+def test_one_process_takes_one_of_several_gpus(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(TrainingArguments, "n_gpu", property(lambda self: self.__dict__.get("_n_gpu") or 2))
+    assert training_arguments(DEFAULTS, tmp_path, 10).n_gpu == 1 and "2 GPUs, one is used" in capsys.readouterr().out
+
+
+def test_overwrite_goes_on_with_an_unfinished_run_of_the_same_settings(tmp_path):
+    run, other = ({"settings": {"seed": seed}, "inputs": {}, "status": "running"} for seed in (1, 2))
+    assert open_run_dir(tmp_path / "r", run, True) == "new"
+    (tmp_path / "r/checkpoint-5").mkdir()
+    assert open_run_dir(tmp_path / "r", run, True) == "resume" and (tmp_path / "r/checkpoint-5").is_dir()
+    close_run_dir(tmp_path / "r", run)
+    assert open_run_dir(tmp_path / "r", run, False) == "complete" and open_run_dir(tmp_path / "r", run, True) == "new"
+    assert not (tmp_path / "r/checkpoint-5").exists()
+    (tmp_path / "r/checkpoint-5").mkdir()
+    assert open_run_dir(tmp_path / "r", other, True) == "new" and not (tmp_path / "r/checkpoint-5").exists()
 
 
 def test_a_torn_checkpoint_is_ignored(tmp_path):
@@ -204,6 +251,8 @@ def test_the_adapter_needs_no_more_than_peft_and_vllm_read(tiny_gemma_dir, home)
         ("data", "max_per_source", "1e3", "data.max_per_source: expected a whole number"),
         ("data", "unanswerable_fraction", "half", "a share below 1"),
         ("training", "early_stopping_patience", 1.5, "early_stopping_patience: expected a whole number"),
+        ("training", "save_total_limit", 0, "save_total_limit: expected a whole number from 1 on"),
+        ("training", "num_train_epochs", 0.0, "must be above 0"),
     ],
 )
 def test_values_that_no_type_check_sees_are_refused(block, key, value, message):

@@ -25,6 +25,9 @@ def _weigh(query, keys, mask, scaling, softcap=None):
     scores = torch.bmm(stacked, keys)
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
+    # A block at a time, as a converted mask would be kept for the backward pass of every layer.
+    if mask.dtype != scores.dtype:
+        mask = mask.clamp(min=torch.finfo(scores.dtype).min).to(scores.dtype)
     scores.view(*query.shape[:4], -1).add_(mask[:, :, None])
     return stacked, scores.softmax(-1)
 
@@ -37,7 +40,7 @@ def _blocks(n_queries: int, n_keys: int):
 
 
 def _mix(query, key, value, mask, scaling, softcap=None):
-    """softmax(query key^T * scaling + mask) value, block after block of queries; shapes of `grouped_attention`, mask in its type."""
+    """softmax(query key^T * scaling + mask) value, block after block of queries; shapes of `grouped_attention`."""
     (n_rows, n_heads, n_queries, _), (n_key_heads, n_keys) = query.shape, key.shape[1:3]
     query, keys, values = query.unflatten(1, (n_key_heads, -1)), key.flatten(0, 1).transpose(1, 2), value.flatten(0, 1)
     output = query.new_empty(n_rows, n_queries, n_heads, value.shape[3])
@@ -99,12 +102,11 @@ def grouped_attention(module, query, key, value, attention_mask, scaling, dropou
     Returns (batch, n_queries, n_heads, dim) and no weights.
     """
     if n_prefix or (softcap is None and torch.is_grad_enabled() and query.requires_grad):
-        # Weights in float32 under autocast give queries, keys and mask in float32 beside values in bfloat16.
-        dtype = value.dtype
-        query, key, mask = query.to(dtype), key.to(dtype), attention_mask.clamp(min=torch.finfo(dtype).min).to(dtype)
+        # Weights in float32 under autocast give queries and keys in float32 beside values in bfloat16.
+        query, key = query.to(value.dtype), key.to(value.dtype)
         if n_prefix:
-            return _behind_prefix(query, key, value, mask, scaling, n_prefix), None
-        return _TrainedAttention.apply(query, key, value, mask, scaling), None
+            return _behind_prefix(query, key, value, attention_mask, scaling, n_prefix), None
+        return _TrainedAttention.apply(query, key, value, attention_mask, scaling), None
     return _mix(query, key, value, attention_mask, scaling, softcap), None
 
 

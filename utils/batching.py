@@ -53,11 +53,14 @@ class TwinSampler(torch.utils.data.Sampler):
 def encode_epochs(samples: list[dict], n_epochs: int, seed: int, encode: Callable) -> tuple[list[dict], Counter]:
     """The rows of every epoch, block after block: from the second on with the chunks of each sample in a new order.
 
-    A sample dropped in one order (its support cut) is dropped in all, so that the blocks stay alike.
+    A sample dropped in one order (its support cut) is dropped in all, so that the blocks stay alike; it is counted once.
     """
-    rng, blocks = random.Random(seed), []
+    rng, blocks, drops = random.Random(seed), [], Counter()
     for epoch in range(n_epochs):
-        rows, drops = encode(samples if epoch == 0 else [shuffle_chunks(sample, rng) for sample in samples])
+        rows, dropped = encode(samples if epoch == 0 else [shuffle_chunks(sample, rng) for sample in samples])
         blocks.append({row["id"]: row for row in rows})
+        drops = drops or dropped
     kept = [sample_id for sample_id in blocks[0] if all(sample_id in block for block in blocks)]
+    if n_later := len(blocks[0]) - len(kept):
+        drops["dropped in the order of a later epoch"] += n_later
     return [block[sample_id] for block in blocks for sample_id in kept], drops

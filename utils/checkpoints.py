@@ -1,5 +1,6 @@
 """The checkpoint directories of a training run: whole or ignored, rotated, the best one kept; stops asked for by signal or patience."""
 
+import math
 import os
 import shutil
 import signal
@@ -8,7 +9,7 @@ from pathlib import Path
 from transformers import TrainerCallback
 
 from utils.errors import DataError
-from utils.jsonl import read_json, write_json
+from utils.jsonl import finite, read_json, write_json
 from utils.shards import Shards
 
 LOSS = "eval_loss"
@@ -45,7 +46,7 @@ class RunFiles(TrainerCallback):
             signal.signal(number, handler)
 
     def is_better(self, value: float) -> bool:
-        return self.best is None or (value < self.best if self.metric == LOSS else value > self.best)
+        return math.isfinite(value) and (self.best is None or (value < self.best if self.metric == LOSS else value > self.best))
 
     def save_model(self, name: str, facts: dict) -> None:
         """`output_dir/name` with its manifest written last. Every process calls it: sharded weights are gathered from all."""
@@ -53,18 +54,24 @@ class RunFiles(TrainerCallback):
         if self.trainer.is_world_process_zero():
             mark_whole(self.output_dir / name, {**self.facts, **facts})
 
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        # Trainer's own call does not reach the sampler of a run that several processes resume in the middle of an epoch.
+        self.trainer.sampler.set_epoch(int(state.epoch or 0))
+
     def on_epoch_end(self, args, state, control, **kwargs):
-        control.should_evaluate = control.should_save = state.global_step != self.evaluated_step
+        # Trainer also comes here when a stop cuts an epoch.
+        control.should_evaluate = control.should_save = not self.is_stopped and state.global_step != self.evaluated_step
         return control
 
     def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step >= state.max_steps:
+        is_last = state.global_step >= state.max_steps
+        if is_last:
             control.should_evaluate = control.should_save = True
         # A signal can reach processes in different steps, or one of them alone: all stop in the same step, else they wait for each other.
         self.is_stopped = any(self.shards.gather([self.stop_signal]))
         if self.is_stopped:
             control.should_save = control.should_training_stop = True
-            control.should_evaluate = False
+            control.should_evaluate = is_last
         return control
 
     def on_log(self, args, state, control, logs=None, **kwargs):
@@ -75,13 +82,16 @@ class RunFiles(TrainerCallback):
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         self.evaluated_step, value = state.global_step, metrics.get(self.metric)
+        if not math.isfinite(metrics[LOSS]) and self.shards.is_main:
+            print(f"warning: {LOSS} is not a number at step {state.global_step}; lower training.learning_rate", flush=True)
         if value is not None and self.is_better(value):
             self.best = value
-            self.save_model("checkpoint-best", {"step": state.global_step, LOSS: metrics[LOSS], self.metric: value})
+            self.save_model("checkpoint-best", {"step": state.global_step, LOSS: finite(metrics[LOSS]), self.metric: value})
         # From the log alone, so that a resumed run counts as one that was never cut.
         values = [log[self.metric] for log in state.log_history if log.get(self.metric) is not None]
-        if self.patience is not None and values:
-            best = min(values) if self.metric == LOSS else max(values)
+        numbers = [value for value in values if math.isfinite(value)]
+        if self.patience is not None and numbers:
+            best = min(numbers) if self.metric == LOSS else max(numbers)
             if len(values) - 1 - values.index(best) >= self.patience:
                 control.should_training_stop = True
                 if self.shards.is_main:

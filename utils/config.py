@@ -30,7 +30,7 @@ def nearest(word: str, known) -> str:
 
 def _coerce(where: str, value, default):
     """`value` as the type of `default`. PyYAML reads `5e-6` as text, so text is parsed where a number is wanted."""
-    if value is None or default is None:
+    if default is None:
         return value
     kind = type(default)
     try:

@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import hashlib
 import json
+import math
 import os
 import re
 import zlib
@@ -161,6 +162,11 @@ def atomic_write(path: str | Path, mode: str = "w"):
 def write_text(path: str | Path, text: str) -> None:
     with atomic_write(path) as handle:
         handle.write(text)
+
+
+def finite(value: float | None) -> float | None:
+    """None for infinity and not-a-number, which JSON cannot say."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def write_json(path: str | Path, value) -> None:

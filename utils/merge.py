@@ -27,7 +27,11 @@ def merge_checkpoint(checkpoint: Path, target: Path, tokenizer, prompts: list[li
     """
     if target.exists() and any(target.iterdir()):
         raise UsageError(f"--merge {target}: the directory is not empty; name a new one")
-    model = load_model(str(checkpoint), bf16=False, trust_remote_code=trust_remote_code)
+    try:
+        model = load_model(str(checkpoint), bf16=False, trust_remote_code=trust_remote_code)
+    except torch.OutOfMemoryError as error:
+        remedy = "put CUDA_VISIBLE_DEVICES= before the command to merge in main memory"
+        raise StageError(f"--merge: {checkpoint} does not fit the GPU in float32; {remedy}") from error
     if not isinstance(model, PeftModel):
         raise UsageError(f"{checkpoint}: holds a full model, there is nothing to merge")
     expected = last_logits(model, prompts)

@@ -105,11 +105,11 @@ def choose_dtype(want_bf16: bool = True) -> torch.dtype:
     return fallback
 
 
-def choose_attention(flag: str, config) -> str:
-    """The attention implementation for a flag, with what is there; a fall-back is printed in one line."""
+def choose_attention(flag: str, config, half: bool = True) -> str:
+    """The attention implementation for a flag, with what is there; a fall-back is printed in one line. `half`: passes run in half precision."""
     wanted = {"flash2": "flash_attention_2", "flex": "flex_attention"}.get(flag, flag)
     soft_capped = getattr(config, "attn_logit_softcapping", None) is not None
-    has_flash = torch.cuda.is_available() and _is_installed("flash_attn")
+    has_flash = half and torch.cuda.is_available() and _is_installed("flash_attn")  # its kernels take no float32
     if wanted == "auto":
         wanted = "flash_attention_2" if has_flash else ("flex_attention" if torch.cuda.is_available() else "eager") if soft_capped else "sdpa"
     usable = {
@@ -121,7 +121,7 @@ def choose_attention(flag: str, config) -> str:
     }
     if wanted not in usable:
         raise UsageError(f"attention {flag!r} is unknown; choose one of {', '.join(ATTENTION_FLAGS)}")
-    chosen = wanted if usable[wanted] else choose_attention("auto", config)
+    chosen = wanted if usable[wanted] else choose_attention("auto", config, half)
     if chosen != wanted:
         _say_once(f"attention: {wanted} is not usable here, taking {chosen}")
     return chosen
@@ -167,10 +167,11 @@ def trains_sharded() -> bool:
     return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
 
 
-def load_model(name: str, *, bf16=True, load_in_4bit=False, load_in_8bit=False, attention: str = "auto", trust_remote_code=False, place: bool = True):
+def load_model(name: str, *, bf16=True, load_in_4bit=False, load_in_8bit=False, attention: str = "auto", trust_remote_code=False, place=True, autocast=False):
     """A causal LM in eval mode on the device; a PEFT checkpoint directory loads its base and the adapter (a PeftModel).
 
-    Without `place` it stays in main memory, for FSDP to move it layer by layer: whole, it may not fit the device.
+    Without `place` it stays in main memory, for FSDP to move it layer by layer: whole, it may not fit the device. `autocast`: its passes
+    will run in half precision whatever its weights are.
     """
     quiet_libraries()
     resolved = resolve_model(name)
@@ -178,7 +179,8 @@ def load_model(name: str, *, bf16=True, load_in_4bit=False, load_in_8bit=False, 
     if base is not None:
         from peft import PeftModel
 
-        model = load_model(base, bf16=bf16, load_in_4bit=load_in_4bit, load_in_8bit=load_in_8bit, attention=attention)
+        options = {"load_in_4bit": load_in_4bit, "load_in_8bit": load_in_8bit, "trust_remote_code": trust_remote_code, "place": place}
+        model = load_model(base, bf16=bf16, attention=attention, autocast=autocast, **options)
         with _loading(name):
             return PeftModel.from_pretrained(model, resolved, autocast_adapter_dtype=False).eval()
     dtype = choose_dtype(bf16)
@@ -188,7 +190,7 @@ def load_model(name: str, *, bf16=True, load_in_4bit=False, load_in_8bit=False, 
             resolved,
             dtype=dtype,
             quantization_config=quantization(load_in_4bit, load_in_8bit, dtype),
-            attn_implementation=choose_attention(attention, config),
+            attn_implementation=choose_attention(attention, config, half=bf16 or autocast),
             device_map={"": device()} if load_in_4bit or load_in_8bit or (torch.cuda.is_available() and place) else None,
             trust_remote_code=trust_remote_code,
         )

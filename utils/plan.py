@@ -33,10 +33,10 @@ def count_parameters(name: str) -> int | None:
     return int(float(match[1]) * {"b": 1e9, "m": 1e6}[match[2]]) if match else None
 
 
-def measured_flops() -> float:
-    """Matmul speed of this machine in its working precision, FLOP/s: the fastest product of a fifth of a second, as other programs may run beside it."""
+def measured_flops(dtype: torch.dtype) -> float:
+    """Matmul speed of this machine, FLOP/s: the fastest product of a fifth of a second, as other programs may run beside it."""
     on_gpu, n = torch.cuda.is_available(), 1024
-    a = torch.ones(n, n, dtype=choose_dtype(), device="cuda" if on_gpu else "cpu")
+    a = torch.ones(n, n, dtype=dtype, device="cuda" if on_gpu else "cpu")
     best, started = math.inf, time.perf_counter()
     while time.perf_counter() - started < 0.2:
         before = time.perf_counter()
@@ -64,11 +64,14 @@ def warn_missing_model(name: str) -> None:
         print(f"warning: {name} is not there yet" if local else f"note: {name} will be loaded from the hub or its cache")
 
 
-def estimate(name: str, n_tokens: int, passes: float, bits: int) -> str:
-    """Time and memory of `passes` forward passes over `n_tokens` tokens (2 FLOP a parameter, half the measured matmul speed)."""
+def estimate(name: str, n_tokens: int, passes: float, bits: int, bf16: bool = True) -> str:
+    """Time and memory of `passes` forward passes over `n_tokens` tokens (2 FLOP a parameter, half the measured matmul speed).
+
+    `bits` of memory a parameter, gradients and optimiser included; its files have 16 however it is loaded.
+    """
     n_parameters = count_parameters(name)
     if n_parameters is None:
         return f"size of {name} unknown: no estimate of time and memory"
-    seconds = 2 * n_parameters * n_tokens * passes / (0.5 * measured_flops())
-    gigabytes = n_parameters * bits / 8e9
-    return f"about {format_seconds(seconds)} on this machine, about {gigabytes * 1.3 + 1.5:.1f} GB of memory, {gigabytes:.1f} GB of weights on disk"
+    seconds = 2 * n_parameters * n_tokens * passes / (0.5 * measured_flops(choose_dtype(bf16)))
+    memory, disk = n_parameters * bits / 8e9 * 1.3 + 1.5, n_parameters * 16 / 8e9
+    return f"about {format_seconds(seconds)} on this machine, about {memory:.1f} GB of memory, {disk:.1f} GB of weights on disk"

@@ -8,7 +8,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from utils.checkpoints import LOSS
-from utils.jsonl import atomic_write, write_json
+from utils.jsonl import atomic_write, finite, write_json
 from utils.val_answers import SELECTION_METRICS
 
 
@@ -31,8 +31,8 @@ def plot_curves(path: Path, panels: dict[str, dict[str, list[tuple[float, float]
 def write_history(log_history: list[dict], config: dict, output_dir: Path) -> dict:
     """training_history.json and loss_curve.png from the trainer's log."""
     history = {
-        "train_losses": [{"step": log["step"], "loss": log["loss"]} for log in log_history if "loss" in log],
-        "eval_metrics": [{key: log[key] for key in log if key == "step" or key.startswith("eval_")} for log in log_history if LOSS in log],
+        "train_losses": [{"step": log["step"], "loss": finite(log["loss"])} for log in log_history if "loss" in log],
+        "eval_metrics": [{key: finite(log[key]) for key in log if key == "step" or key.startswith("eval_")} for log in log_history if LOSS in log],
         "config": config,
     }
     write_json(output_dir / "training_history.json", history)

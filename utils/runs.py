@@ -75,21 +75,24 @@ def open_run_dir(run_dir: Path, run: dict, overwrite: bool) -> str:
     """Claim a directory for a run: returns "new", "resume" (same settings, unfinished) or "complete" (nothing to do).
 
     Settings and input hashes decide what is the same. Other settings raise UsageError unless `overwrite`, which clears
-    the directory; one that holds nothing but a manifest is new. The manifest is written with status "running";
-    `close_run_dir` marks it complete.
+    the directory, as it does a complete run's; an unfinished one of the same settings is gone on with either way. A directory that
+    holds nothing but a manifest is new. The manifest is written with status "running"; `close_run_dir` marks it complete.
     """
     manifest = run_dir / "run.json"
-    if overwrite and manifest.is_file():
-        shutil.rmtree(run_dir)
     if manifest.is_file() and len(list(run_dir.iterdir())) > 1:
         old = read_json(manifest)
         changed = _differences(
             {"settings": old.get("settings", {}), "inputs": old.get("inputs", {})},
             {"settings": run["settings"], "inputs": run["inputs"]},
         )
+        is_complete = old.get("status") == "complete"
+        if overwrite and (changed or is_complete):
+            shutil.rmtree(run_dir)
+            write_json(manifest, run)
+            return "new"
         if changed:
             raise UsageError(f"{run_dir} was made with other settings: {'; '.join(changed[:4])}; add --overwrite or choose another directory")
-        if old.get("status") == "complete":
+        if is_complete:
             return "complete"
         write_json(manifest, run)
         return "resume"

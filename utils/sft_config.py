@@ -1,5 +1,7 @@
 """Keys and defaults of train_sft.py's YAML (configs/sft_gemma2.yaml says what each does), and the checks that no type check makes."""
 
+import importlib.util
+
 from utils.checkpoints import LOSS
 from utils.config import nearest
 from utils.errors import UsageError
@@ -61,6 +63,13 @@ DEFAULTS = {
 }
 
 
+# report_to -> the package that must be there
+TRACKERS = {"none": None, "tensorboard": "tensorboard", "trackio": "trackio", "wandb": "wandb"}
+# Keys of `training` that count something, from 1 on.
+_COUNTS = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "max_seq_length", "logging_steps", "eval_steps",
+           "save_steps", "save_total_limit")  # fmt: skip
+
+
 def _is_number(value) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
@@ -69,11 +78,20 @@ def check_config(config: dict) -> None:
     """UsageError for values that no type check sees."""
     training, data = config["training"], config["data"]
     counts = {f"data.{key}": data[key] for key in data if key.startswith("max_")}
-    counts["training.early_stopping_patience"] = training["early_stopping_patience"]
+    counts |= {f"training.{key}": training[key] for key in (*_COUNTS, "early_stopping_patience")}
     for name, value in counts.items():
         least = 0 if name == "data.max_generated_val_samples" else 1  # elsewhere 0 could be read as none or as all
         if value is not None and not (isinstance(value, int) and not isinstance(value, bool) and value >= least):
             raise UsageError(f"{name}: expected a whole number from {least} on, or null, found {value!r}")
+    if training["num_train_epochs"] <= 0 or training["learning_rate"] <= 0 or training["max_steps"] == 0:
+        raise UsageError("training: num_train_epochs and learning_rate must be above 0, max_steps too (or -1: as many as the epochs take)")
+    if config["full_finetuning"] and (config["load_in_4bit"] or config["load_in_8bit"]):
+        raise UsageError("full_finetuning trains the weights themselves, which 4-bit or 8-bit loading freezes; switch one of them off")
+    package = TRACKERS.get(training["report_to"], training["report_to"])
+    if training["report_to"] not in TRACKERS:
+        raise UsageError(f"training.report_to: expected one of {', '.join(TRACKERS)}, found {training['report_to']!r}")
+    if package and importlib.util.find_spec(package) is None:
+        raise UsageError(f"training.report_to: {package} is not installed; `pip install {package}` or report_to: none")
     if data["twin_pairs"] not in ("adjacent", "shuffled"):
         raise UsageError(f"data.twin_pairs: expected adjacent or shuffled, found {data['twin_pairs']!r}")
     for key in ("unanswerable_fraction", "answerable_first"):

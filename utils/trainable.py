@@ -1,11 +1,10 @@
 """What is trained and how: the model with its trainable parameters, and a stage's YAML as arguments of `transformers.Trainer`."""
 
-import importlib.util
 import math
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from transformers import TrainingArguments
 
 from utils.attention import use_grouped_attention
@@ -14,19 +13,18 @@ from utils.fast_layers import speed_up_layers
 from utils.models import choose_dtype, device, load_model, trains_sharded
 from utils.shards import Shards
 
-# report_to -> the package that must be there
-TRACKERS = {"none": None, "tensorboard": "tensorboard", "trackio": "trackio", "wandb": "wandb"}
-
 
 def load_trainable(config: dict):
     """The model of `model_name` ready to train: LoRA adapters in float32 on a frozen base or, with `full_finetuning`, all weights in float32."""
     full, quantised = config["full_finetuning"], config["load_in_4bit"] or config["load_in_8bit"]
-    if full and quantised:
-        raise UsageError("full_finetuning trains the weights themselves, which 4-bit or 8-bit loading freezes; switch one of them off")
     load = {key: config[key] for key in ("load_in_4bit", "load_in_8bit", "trust_remote_code")}
     # bfloat16 weights would lose small updates to rounding; autocast still computes in bfloat16.
-    load |= {"attention": config["attn_implementation"], "bf16": config["bf16"] and not full, "place": not trains_sharded()}
+    load |= {"attention": config["attn_implementation"], "bf16": config["bf16"] and not full, "autocast": config["bf16"], "place": not trains_sharded()}
     model = load_model(config["model_name"], **load)
+    if isinstance(model, PeftModel):
+        remedy = "fold it in first: train_sft.py -c ITS_YAML --merge DIR, then model_name: DIR"
+        remedy = "fold it in first: train_sft.py -c ITS_YAML --merge DIR, then model_name: DIR"
+        raise UsageError(f"model_name: {config['model_name']} is an adapter, which the new one would replace; {remedy}")
     checkpointing = config["training"]["gradient_checkpointing"]
     if quantised:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=checkpointing)
@@ -64,15 +62,10 @@ def _with_lora(model, config: dict):
 def training_arguments(config: dict, output_dir: Path, n_steps: int) -> TrainingArguments:
     """The YAML's `training` block for `transformers.Trainer`; warm-up in steps of the whole run."""
     training, dtype, on_cuda = config["training"], choose_dtype(config["bf16"]), torch.cuda.is_available()
-    package = TRACKERS.get(training["report_to"], training["report_to"])
-    if training["report_to"] not in TRACKERS:
-        raise UsageError(f"training.report_to: expected one of {', '.join(TRACKERS)}, found {training['report_to']!r}")
-    if package and importlib.util.find_spec(package) is None:
-        raise UsageError(f"training.report_to: {package} is not installed; `pip install {package}` or report_to: none")
     same = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "learning_rate", "num_train_epochs",
             "max_steps", "weight_decay", "lr_scheduler_type", "logging_steps", "eval_steps", "save_steps",
             "gradient_checkpointing", "seed", "report_to")  # fmt: skip
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(output_dir),
         **{key: training[key] for key in same},
         warmup_steps=math.ceil(n_steps * training["warmup_ratio"]),
@@ -88,9 +81,14 @@ def training_arguments(config: dict, output_dir: Path, n_steps: int) -> Training
         disable_tqdm=True,
         log_level="error",
     )
+    if arguments.n_gpu > 1:  # the library would take all of them for one process: larger batches than the YAML says, and DataParallel
+        print(f"{arguments.n_gpu} GPUs, one is used; `accelerate launch train_sft.py ...` uses all", flush=True)
+        arguments._n_gpu = 1
+    return arguments
 
 
-def count_steps(n_rows: int, training: dict, n_processes: int) -> int:
-    """Optimiser steps of the whole run."""
-    per_step = training["per_device_train_batch_size"] * training["gradient_accumulation_steps"] * n_processes
-    return training["max_steps"] if training["max_steps"] > 0 else math.ceil(math.ceil(n_rows / per_step) * training["num_train_epochs"])
+def steps_and_epochs(n_rows: int, training: dict, n_processes: int) -> tuple[int, float]:
+    """Optimiser steps of the whole run, and the passes over the rows that they are; `max_steps` stands above `num_train_epochs`."""
+    per_epoch = math.ceil(n_rows / (training["per_device_train_batch_size"] * training["gradient_accumulation_steps"] * n_processes))
+    n_steps = training["max_steps"] if training["max_steps"] > 0 else math.ceil(per_epoch * training["num_train_epochs"])
+    return n_steps, n_steps / per_epoch

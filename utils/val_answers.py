@@ -4,7 +4,9 @@ from utils.answering import predict
 from utils.calibration import fit_isotonic
 from utils.intervals import as_numbers, group_sums, total
 from utils.metrics import is_right_answer, rates_from_sums
+from utils.models import trains_sharded
 from utils.results import score_rows
+from utils.shards import Shards
 
 # Metrics of generated answers that `training.metric_for_best` may name, higher is better; and two that are reported beside them.
 SELECTION_METRICS = ("eval_joint_f1", "eval_refusal_f1", "eval_net_score", "eval_schema_valid_rate")
@@ -12,11 +14,19 @@ _REPORTED = ("over_refusal_rate", "under_refusal_rate")
 
 
 def answer_samples(model, tokenizer, builder, samples: list[dict], name: str, batch_size: int, max_new_tokens: int) -> list[dict]:
-    """Greedy completions of samples as prediction rows."""
-    prompts = [builder.build(sample) for sample in samples]
-    ids = [sample["id"] for sample in samples]
-    batches = predict(model, tokenizer, prompts, ids, name=name, batch_size=batch_size, max_new_tokens=max_new_tokens)
-    return [row for batch in batches for row in batch]
+    """Greedy completions of samples as prediction rows, the same on every process, so that all decide alike by them.
+
+    Processes with whole models share the samples out; with sharded weights each pass needs all of them, and all generate everything.
+    """
+    shards, sharded = Shards(), trains_sharded()
+    mine = samples if sharded else shards.mine(samples)
+    prompts = [builder.build(sample) for sample in mine]
+    batches = predict(model, tokenizer, prompts, [s["id"] for s in mine], name=name, batch_size=batch_size, max_new_tokens=max_new_tokens)
+    rows = [row for batch in batches for row in batch]
+    if sharded:
+        return shards.share(rows)
+    by_id = {row["id"]: row for row in shards.gather(rows)}
+    return [by_id[sample["id"]] for sample in samples]
 
 
 def selection_metrics(rows: list[dict], samples: list[dict]) -> dict[str, float | None]:
