@@ -1,8 +1,8 @@
 """A training step against TRL's SFTTrainer: tokens/s, peak memory and loss on the same rows in the same order.
 
 Reads a sample file; writes nothing but a table. Each run is a process of its own; systems take turns within a round, ratios are
-taken within a round, medians are shown. Every round has another seed, so another order of the rows and other first weights; the loss
-is compared as the mean over rounds with its standard error. `pip install trl==1.16.0` for the comparison (left out where it is missing).
+taken within a round, medians are shown. Every round has another seed, so other first weights and, beyond 64 questions, another order;
+the loss is compared as the mean over rounds with its standard error. `pip install trl==1.16.0` for the comparison (left out where it is missing).
 
     python benchmarks/sft.py --data data/processed/train.jsonl
     python benchmarks/sft.py --data data/processed/train.jsonl --rows 48 --max-seq-length 512
