@@ -65,13 +65,13 @@ def warn_missing_model(name: str) -> None:
 
 
 def estimate(name: str, n_tokens: int, passes: float, bits: int, bf16: bool = True) -> str:
-    """Time and memory of `passes` forward passes over `n_tokens` tokens (2 FLOP a parameter, half the measured matmul speed).
+    """Time and memory of `passes` forward passes over `n_tokens` tokens (2 FLOP a parameter, a third of the measured matmul speed).
 
     `bits` of memory a parameter, gradients and optimiser included; its files have 16 however it is loaded.
     """
     n_parameters = count_parameters(name)
     if n_parameters is None:
         return f"size of {name} unknown: no estimate of time and memory"
-    seconds = 2 * n_parameters * n_tokens * passes / (0.5 * measured_flops(choose_dtype(bf16)))
+    seconds = 2 * n_parameters * n_tokens * passes / (measured_flops(choose_dtype(bf16)) / 3)
     memory, disk = n_parameters * bits / 8e9 * 1.3 + 1.5, n_parameters * 16 / 8e9
     return f"about {format_seconds(seconds)} on this machine, about {memory:.1f} GB of memory, {disk:.1f} GB of weights on disk"
