@@ -26,7 +26,7 @@ from utils.generation import compile_for_speed
 from utils.html_report import write_report
 from utils.jsonl import read_json, sha256_value, write_json, write_jsonl
 from utils.models import ATTENTION_FLAGS, adapter_base, check_adapter_dir, load_tokenizer, model_revision
-from utils.plan import count_rows, estimate, warn_missing_model
+from utils.plan import count_tokens, estimate, planned_samples, warn_missing_model
 from utils.plots import plot_calibration
 from utils.predictions import count_gold_cut, predictions_path, prompt_settings, read_predictions
 from utils.result_tables import results_text
@@ -159,11 +159,12 @@ def read_calibration(model_path: str | None) -> dict | None:
 def print_plan(args: argparse.Namespace) -> None:
     for name in {args.model_path, args.base_model} - {None}:
         warn_missing_model(name)
-    counted = count_rows(input_path(args.test_data), lambda samples: pick_samples(samples, args.limit, args.seed))
-    if counted:
+    samples = planned_samples(input_path(args.test_data))
+    if samples is not None:
+        samples = pick_samples(samples, args.limit, args.seed)
         n_models = 0 if args.predictions else len(plan_models(args, args.template or "default"))
-        n_tokens = n_models * (counted[1] + counted[0] * (150 + 30))
-        print(f"would evaluate {n_models} models on {counted[0]} samples, about {n_tokens:,} tokens")
+        n_tokens = n_models * (count_tokens(samples) + len(samples) * (150 + 30))
+        print(f"would evaluate {n_models} models on {len(samples)} samples, about {n_tokens:,} tokens")
         if n_models:
             print(estimate(args.base_model or args.model_path, n_tokens, 1, 16))
     print(f"would write {home_path(args.output)}, its _predictions.jsonl and its _calibration.png" + (f" and {home_path(args.report)}" if args.report else ""))

@@ -23,7 +23,7 @@ from utils.errors import DataError, UsageError, run_main
 from utils.jsonl import read_appended, read_json, sha256_file, sha256_value, write_json, write_jsonl
 from utils.judge import order_averaged, orders_agree, preference_probabilities, verifier_checks, verifier_score, win_scores
 from utils.models import adapter_base, check_adapter_dir, choose_dtype, load_tokenizer, model_revision, release_memory
-from utils.plan import count_rows, estimate, warn_missing_model
+from utils.plan import count_tokens, estimate, planned_samples, warn_missing_model
 from utils.runs import describe_run, format_drops, format_seconds, hash_inputs
 from utils.sampling import Sampling
 from utils.schema import pick_samples, read_samples
@@ -343,11 +343,12 @@ def judge_phase(args: argparse.Namespace, gensig: str, shards: Shards) -> None:
 def print_plan(args: argparse.Namespace) -> None:
     for name in filter(None, (args.sft_model, args.base_model, args.judge_model)):
         warn_missing_model(name)
-    counted = count_rows(input_path(args.data_path), lambda samples: pick_samples(samples, args.max_samples, 0))
-    if counted and args.phase != "judge" and (args.base_model or args.sft_model):
+    samples = planned_samples(input_path(args.data_path))
+    if samples is not None and args.phase != "judge" and (args.base_model or args.sft_model):
         n_texts = 2 * (args.n_generations or GENERATION_DEFAULTS["n_generations"])
-        n_tokens = n_texts * (counted[1] + counted[0] * 180)
-        print(f"would generate {n_texts * counted[0]} candidates, about {n_tokens:,} tokens")
+        samples = pick_samples(samples, args.max_samples, GENERATION_DEFAULTS["seed"] if args.seed is None else args.seed)
+        n_tokens = n_texts * (count_tokens(samples) + len(samples) * 180)
+        print(f"would generate {n_texts * len(samples)} candidates, about {n_tokens:,} tokens")
         print(estimate(args.base_model or args.sft_model, n_tokens, 1, 8 if args.use_8bit else 4 if args.use_4bit else 16))
     print(f"would write {home_path(args.prefs_dir)}/ (a few MB per thousand samples)")
 

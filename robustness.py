@@ -23,7 +23,7 @@ from utils.errors import UsageError, run_main
 from utils.intervals import mean_with_interval, paired_deltas, with_intervals
 from utils.jsonl import write_json, write_jsonl
 from utils.models import ATTENTION_FLAGS, check_adapter_dir, load_tokenizer
-from utils.plan import count_rows, estimate, warn_missing_model
+from utils.plan import estimate, planned_samples, warn_missing_model
 from utils.plots import plot_robustness
 from utils.predictions import count_gold_cut, predictions_path, prompt_settings
 from utils.report import format_number, format_table
@@ -128,8 +128,8 @@ def suite_names(text: str) -> list[str]:
 
 def print_plan(args: argparse.Namespace, names: list[str]) -> None:
     warn_missing_model(args.model_path)
-    if count_rows(input_path(args.test_data)):
-        everything = read_samples(input_path(args.test_data))
+    everything = planned_samples(input_path(args.test_data))
+    if everything:
         suites = build_suites(names, pick_samples(everything, args.limit, args.seed), everything, args.seed)
         distinct = distinct_samples(suites)
         for name, suite in suites.items():

@@ -34,11 +34,11 @@ from utils.generation import expand_cache, last_positions, pad_left, prefix_cach
 from utils.jsonl import read_json, write_json, write_text
 from utils.merge import merge_checkpoint
 from utils.models import load_tokenizer, merge_for_speed, model_revision
-from utils.plan import CHARS_PER_TOKEN, count_rows, estimate, warn_missing_model
-from utils.report import licences, sft_model_card, write_history
+from utils.plan import CHARS_PER_TOKEN, count_tokens, estimate, planned_samples, warn_missing_model
 from utils.runs import close_run_dir, describe_run, format_drops, format_seconds, hash_inputs, open_run_dir
 from utils.schema import pick_samples, read_samples
 from utils.sft_config import DEFAULTS, check_config, check_weights, training_rows
+from utils.sft_report import licences, sft_model_card, write_history
 from utils.shards import Shards
 from utils.tokens import encode_completion
 from utils.trainable import load_trainable, steps_and_epochs, training_arguments
@@ -281,17 +281,18 @@ def merge(config: dict, target: Path, template: str) -> None:
 def print_plan(config: dict, template: str) -> None:
     data, training, full = config["data"], config["training"], config["full_finetuning"]
     warn_missing_model(config["model_name"])
-    counted = count_rows(input_path(data["train_path"]), functools.partial(training_rows, config=config))
-    count_rows(input_path(data["val_path"]))
-    if counted:
-        n_rows, n_tokens = counted
+    samples = planned_samples(input_path(data["train_path"]))
+    planned_samples(input_path(data["val_path"]))
+    if samples is not None:
+        samples = training_rows(samples, config)
+        n_rows = len(samples)
         n_steps, n_epochs = steps_and_epochs(n_rows, training, 1)
-        n_tokens = int(n_epochs * (n_tokens + n_rows * (len(template) / CHARS_PER_TOKEN + 25)))
+        n_tokens = int(n_epochs * (count_tokens(samples) + n_rows * (len(template) / CHARS_PER_TOKEN + 25)))
         print(f"would train on {n_rows} rows, about {n_tokens:,} tokens, {n_steps} steps")
-        # Forward, backward to the activations, to all weights when they train, and recomputation with gradient checkpointing;
-        # without it the prefix is computed once a batch.
-        n_passes, n_shared = 2 + full + training["gradient_checkpointing"], len(split_template(template)[0]) / CHARS_PER_TOKEN
-        if not training["gradient_checkpointing"]:
+        # Forward, backward to the activations, to all weights when they train, and recomputation with gradient checkpointing.
+        n_passes = 2 + full + training["gradient_checkpointing"]
+        if not training["gradient_checkpointing"]:  # the prefix is computed once a batch
+            n_shared = len(split_template(template)[0]) / CHARS_PER_TOKEN
             n_tokens -= int(n_epochs * n_rows * n_shared * (1 - 1 / training["per_device_train_batch_size"]))
         # Float32 weights, gradients and two moments of Adam; else the frozen weights.
         bits = 128 if full else 4 if config["load_in_4bit"] else 8 if config["load_in_8bit"] else 16 if config["bf16"] else 32

@@ -21,9 +21,9 @@ from utils.batching import TwinSampler
 from utils.checkpoints import RunFiles, is_whole, mark_whole, numbered_checkpoints
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_json
-from utils.report import write_history
 from utils.runs import close_run_dir, open_run_dir
 from utils.sft_config import DEFAULTS, check_config
+from utils.sft_report import write_history
 from utils.trainable import training_arguments
 
 

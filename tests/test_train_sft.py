@@ -118,7 +118,12 @@ def test_later_epochs_show_the_chunks_in_a_new_order_and_cite_them_there(tokeniz
     assert [row["id"] for row in rows] == 3 * [sample["id"] for sample in chosen] and not drops
     assert len({tuple(row["suffix"]) for row in rows}) > 16
     later = iter(range(3))
-    fewer, drops = encode_epochs(chosen, 3, 5, lambda block: (encode_rows(block[: 8 - next(later)], builder, tokenizer, 1500)[0], Counter()))
+
+    def encode_fewer(block):
+        n_dropped = next(later)
+        return encode_rows(block[: 8 - n_dropped], builder, tokenizer, 1500)[0], Counter({"support cut": n_dropped} if n_dropped else {})
+
+    fewer, drops = encode_epochs(chosen, 3, 5, encode_fewer)
     assert len(fewer) == 3 * 6 and drops == {"dropped in the order of a later epoch": 2}
     for row, sample in zip(rows, 3 * chosen):
         prompt, cited = tokenizer.decode(row["suffix"]), json.loads(tokenizer.decode(row["completion"], skip_special_tokens=True))["citations"]

@@ -55,11 +55,9 @@ def encode_epochs(samples: list[dict], n_epochs: int, seed: int, encode: Callabl
 
     A sample dropped in one order (its support cut) is dropped in all, so that the blocks stay alike; it is counted once.
     """
-    rng, blocks, drops = random.Random(seed), [], Counter()
-    for epoch in range(n_epochs):
-        rows, dropped = encode(samples if epoch == 0 else [shuffle_chunks(sample, rng) for sample in samples])
-        blocks.append({row["id"]: row for row in rows})
-        drops = drops or dropped
+    rng, (rows, drops) = random.Random(seed), encode(samples)
+    epochs = [rows] + [encode([shuffle_chunks(sample, rng) for sample in samples])[0] for _ in range(n_epochs - 1)]
+    blocks = [{row["id"]: row for row in rows} for rows in epochs]
     kept = [sample_id for sample_id in blocks[0] if all(sample_id in block for block in blocks)]
     if n_later := len(blocks[0]) - len(kept):
         drops["dropped in the order of a later epoch"] += n_later

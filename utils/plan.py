@@ -3,7 +3,6 @@
 import math
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -47,15 +46,18 @@ def measured_flops(dtype: torch.dtype) -> float:
     return 2 * n**3 / best
 
 
-def count_rows(path: Path, choose: Callable[[list[dict]], list[dict]] | None = None) -> tuple[int, int] | None:
-    """(rows, prompt tokens at 4 characters each) of a sample file, or of those that `choose` keeps; None, and a warning, when it is not there."""
+def planned_samples(path: Path) -> list[dict] | None:
+    """The samples of a file; None, and a warning, when it is not there yet."""
     if not path.is_file():
         print(f"warning: {path} is not there yet; an earlier stage writes it")
         return None
-    samples = read_samples(path)
-    samples = choose(samples) if choose else samples
+    return read_samples(path)
+
+
+def count_tokens(samples: list[dict]) -> int:
+    """Tokens of question and evidence, at 4 characters each."""
     chars = sum(len(s["question"]) + sum(len(c["title"]) + len(c["text"]) + 6 for c in s["evidence_chunks"]) for s in samples)
-    return len(samples), int(chars / CHARS_PER_TOKEN)
+    return int(chars / CHARS_PER_TOKEN)
 
 
 def warn_missing_model(name: str) -> None:

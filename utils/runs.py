@@ -86,16 +86,14 @@ def open_run_dir(run_dir: Path, run: dict, overwrite: bool) -> str:
             {"settings": run["settings"], "inputs": run["inputs"]},
         )
         is_complete = old.get("status") == "complete"
-        if overwrite and (changed or is_complete):
-            shutil.rmtree(run_dir)
+        if not (changed or is_complete):
             write_json(manifest, run)
-            return "new"
-        if changed:
+            return "resume"
+        if not overwrite and changed:
             raise UsageError(f"{run_dir} was made with other settings: {'; '.join(changed[:4])}; add --overwrite or choose another directory")
-        if is_complete:
+        if not overwrite:
             return "complete"
-        write_json(manifest, run)
-        return "resume"
+        shutil.rmtree(run_dir)
     write_json(manifest, run)
     return "new"
 

@@ -87,9 +87,9 @@ def check_config(config: dict) -> None:
         raise UsageError("training: num_train_epochs and learning_rate must be above 0, max_steps too (or -1: as many as the epochs take)")
     if config["full_finetuning"] and (config["load_in_4bit"] or config["load_in_8bit"]):
         raise UsageError("full_finetuning trains the weights themselves, which 4-bit or 8-bit loading freezes; switch one of them off")
-    package = TRACKERS.get(training["report_to"], training["report_to"])
     if training["report_to"] not in TRACKERS:
         raise UsageError(f"training.report_to: expected one of {', '.join(TRACKERS)}, found {training['report_to']!r}")
+    package = TRACKERS[training["report_to"]]
     if package and importlib.util.find_spec(package) is None:
         raise UsageError(f"training.report_to: {package} is not installed; `pip install {package}` or report_to: none")
     if data["twin_pairs"] not in ("adjacent", "shuffled"):

@@ -23,7 +23,6 @@ def load_trainable(config: dict):
     model = load_model(config["model_name"], **load)
     if isinstance(model, PeftModel):
         remedy = "fold it in first: train_sft.py -c ITS_YAML --merge DIR, then model_name: DIR"
-        remedy = "fold it in first: train_sft.py -c ITS_YAML --merge DIR, then model_name: DIR"
         raise UsageError(f"model_name: {config['model_name']} is an adapter, which the new one would replace; {remedy}")
     checkpointing = config["training"]["gradient_checkpointing"]
     if quantised:
@@ -89,6 +88,6 @@ def training_arguments(config: dict, output_dir: Path, n_steps: int) -> Training
 
 def steps_and_epochs(n_rows: int, training: dict, n_processes: int) -> tuple[int, float]:
     """Optimiser steps of the whole run, and the passes over the rows that they are; `max_steps` stands above `num_train_epochs`."""
-    per_epoch = math.ceil(n_rows / (training["per_device_train_batch_size"] * training["gradient_accumulation_steps"] * n_processes))
+    per_epoch = math.ceil(max(n_rows, 1) / (training["per_device_train_batch_size"] * training["gradient_accumulation_steps"] * n_processes))
     n_steps = training["max_steps"] if training["max_steps"] > 0 else math.ceil(per_epoch * training["num_train_epochs"])
     return n_steps, n_steps / per_epoch
