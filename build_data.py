@@ -21,18 +21,18 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from evidence.audit import CUT_REASON, audit, broken_rules, dataset_card
+from evidence.paraphrase import names_in
+from evidence.records import Record
+from evidence.samples import build_sample, build_twin, ranked_negatives
+from evidence.splits import SPLITS, assign_splits, group_supports
+from evidence.support import PagePool, Support, find_support
 from sources import contexts, fever, hotpotqa, nq_open, own, popqa
-from utils.assembly import build_sample, build_twin, ranked_negatives
-from utils.audit import CUT_REASON, audit, broken_rules, dataset_card
+from sources.download import check_pins, locate, read_pins
 from utils.config import check_keys, home_path, input_path, nearest, read_yaml
-from utils.download import check_pins, locate, read_pins
 from utils.errors import DataError, StageError, UsageError, run_main
-from utils.evidence import PagePool, Support, find_support
 from utils.jsonl import raise_bad, read_jsonl, write_json, write_jsonl, write_text
-from utils.records import Record
 from utils.runs import close_run_dir, describe_run, format_drops, format_seconds, open_run_dir
-from utils.splits import SPLITS, assign_splits, group_supports
-from utils.verify import names_in
 
 ROOT = Path(__file__).resolve().parent
 READERS = {"fever": fever.read_records, "hotpotqa": hotpotqa.read_records, "nq_open": nq_open.read_records, "popqa": popqa.read_records}

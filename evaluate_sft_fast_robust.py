@@ -16,26 +16,26 @@ import dataclasses
 import time
 from pathlib import Path
 
+from evaluation.baselines import EVIDENCE_VIEWS, show_only
+from evaluation.comparison import compare_runs
+from evaluation.html_report import write_report
+from evaluation.plots import plot_calibration
+from evaluation.predictions import count_gold_cut, predictions_path, prompt_settings, read_predictions
+from evaluation.results import baseline_predictions, describe_rows, measure_selection, score_all
+from evaluation.selective import KINDS, choose_selection
+from evaluation.tables import results_text
+from generation.answering import load_generator, predict
+from generation.engine import compile_for_speed
+from generation.sampling import Sampling
+from models.distributed import ShardLog, Shards
+from models.estimate import count_tokens, estimate, planned_samples, warn_missing_model
+from models.loading import ATTENTION_FLAGS, adapter_base, check_adapter_dir, load_tokenizer, model_revision
 from prompt_schema import PromptBuilder, load_template
-from utils.answering import load_generator, predict
-from utils.baselines import EVIDENCE_VIEWS, show_only
-from utils.comparison import compare_runs
 from utils.config import home_path, input_path
 from utils.errors import UsageError, run_main
-from utils.generation import compile_for_speed
-from utils.html_report import write_report
 from utils.jsonl import read_json, sha256_value, write_json, write_jsonl
-from utils.models import ATTENTION_FLAGS, adapter_base, check_adapter_dir, load_tokenizer, model_revision
-from utils.plan import count_tokens, estimate, planned_samples, warn_missing_model
-from utils.plots import plot_calibration
-from utils.predictions import count_gold_cut, predictions_path, prompt_settings, read_predictions
-from utils.result_tables import results_text
-from utils.results import baseline_predictions, describe_rows, measure_selection, score_all
 from utils.runs import describe_run, format_drops, format_seconds, hash_inputs
-from utils.sampling import Sampling
 from utils.schema import pick_samples, read_samples
-from utils.selective import KINDS, choose_selection
-from utils.shards import ShardLog, Shards
 
 
 def build_parser() -> argparse.ArgumentParser:

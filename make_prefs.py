@@ -14,20 +14,20 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from generation.answering import load_generator, predict
+from generation.sampling import Sampling
+from models.distributed import ShardLog, Shards, progress
+from models.estimate import count_tokens, estimate, planned_samples, warn_missing_model
+from models.loading import adapter_base, check_adapter_dir, choose_dtype, load_tokenizer, model_revision, release_memory
+from preferences.candidates import find_cache, read_candidates
+from preferences.judges import order_averaged, orders_agree, preference_probabilities, verifier_checks, verifier_score, win_scores
 from prompt_schema import JudgePrompts, PromptBuilder, fill_template, load_template, render_evidence
-from utils.answering import load_generator, predict
-from utils.candidates import find_cache, read_candidates
 from utils.completions import map_citations, parse_completion
 from utils.config import home_path, input_path
 from utils.errors import DataError, UsageError, run_main
 from utils.jsonl import read_appended, read_json, sha256_file, sha256_value, write_json, write_jsonl
-from utils.judge import order_averaged, orders_agree, preference_probabilities, verifier_checks, verifier_score, win_scores
-from utils.models import adapter_base, check_adapter_dir, choose_dtype, load_tokenizer, model_revision, release_memory
-from utils.plan import count_tokens, estimate, planned_samples, warn_missing_model
 from utils.runs import describe_run, format_drops, format_seconds, hash_inputs
-from utils.sampling import Sampling
 from utils.schema import pick_samples, read_samples
-from utils.shards import ShardLog, Shards, progress
 
 # Flags that change the generated texts, with their defaults; None on the command line means "not given".
 GENERATION_DEFAULTS = {"max_samples": None, "n_generations": 2, "max_new_tokens": 128, "max_input_tokens": 2048, "temperature": 0.7, "top_p": 1.0,

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import yaml
 
+from evidence.retrieval import BM25
 from utils.completions import MAX_ANSWER_CHARS, OUTPUT_SCHEMA, gold_completion, parse_completion
 from utils.config import home_path, input_path, nearest
 from utils.errors import DataError, StageError, UsageError, run_main
 from utils.jsonl import sha256_value, write_json, write_text
-from utils.retrieval import BM25
 from utils.runs import describe_run
 from utils.schema import read_samples
 from utils.text import REFUSAL, split_sentences

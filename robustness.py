@@ -15,23 +15,23 @@ import argparse
 import time
 from collections import Counter
 
+from evaluation.plots import plot_robustness
+from evaluation.predictions import count_gold_cut, predictions_path, prompt_settings
+from evaluation.report import format_number, format_table
+from evaluation.results import score_rows
+from generation.answering import load_generator, predict
+from models.distributed import ShardLog, Shards
+from models.estimate import estimate, planned_samples, warn_missing_model
+from models.loading import ATTENTION_FLAGS, check_adapter_dir, load_tokenizer
+from perturbations.suites import SUITES, Suite, build_suites, distinct_samples, prompt_key
 from prompt_schema import PromptBuilder, load_template
-from utils.answering import load_generator, predict
 from utils.completions import map_citations, parse_completion
 from utils.config import home_path, input_path, nearest
 from utils.errors import UsageError, run_main
 from utils.intervals import mean_with_interval, paired_deltas, with_intervals
 from utils.jsonl import write_json, write_jsonl
-from utils.models import ATTENTION_FLAGS, check_adapter_dir, load_tokenizer
-from utils.plan import estimate, planned_samples, warn_missing_model
-from utils.plots import plot_robustness
-from utils.predictions import count_gold_cut, predictions_path, prompt_settings
-from utils.report import format_number, format_table
-from utils.results import score_rows
 from utils.runs import describe_run, format_drops, format_seconds, hash_inputs
 from utils.schema import pick_samples, read_samples
-from utils.shards import ShardLog, Shards
-from utils.suites import SUITES, Suite, build_suites, distinct_samples, prompt_key
 
 METRICS = ("em_answerable", "f1_answerable", "citation_correctness", "citation_f1", "refusal_f1", "refusal_rate", "answered_rate", "unparsable_rate",
            "hallucination_rate", "net_score")  # fmt: skip

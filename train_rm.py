@@ -18,21 +18,21 @@ from safetensors.torch import load_file, save
 from torch.nn.functional import logsigmoid
 from transformers import get_cosine_schedule_with_warmup
 
+from evaluation.report import format_number, format_table, plot_curves
+from generation.likelihood import completion_features
+from models.cpu_attention import use_grouped_attention
+from models.distributed import Shards, progress
+from models.estimate import estimate, warn_missing_model
+from models.loading import load_model, load_tokenizer
+from preferences.pairs import baseline_scores, interval, pair_metrics
+from preferences.reward import PENALTIES, RewardHead, load_head, penalties, save_head, total_penalty
 from prompt_schema import PromptBuilder, load_template, template_hash
-from utils.attention import use_grouped_attention
 from utils.completions import parse_completion
 from utils.config import home_path, input_path, load_config
 from utils.errors import DataError, UsageError, run_main
 from utils.jsonl import atomic_write, read_jsonl, sha256_value, write_json, write_jsonl
-from utils.models import load_model, load_tokenizer
-from utils.pairs import baseline_scores, interval, pair_metrics
-from utils.plan import estimate, warn_missing_model
-from utils.report import format_number, format_table, plot_curves
-from utils.reward import PENALTIES, RewardHead, load_head, penalties, save_head, total_penalty
 from utils.runs import close_run_dir, describe_run, format_seconds, hash_inputs, open_run_dir
 from utils.schema import read_preferences
-from utils.scoring import completion_features
-from utils.shards import Shards, progress
 from utils.tokens import encode_completion
 
 DEFAULTS = {

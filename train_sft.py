@@ -23,26 +23,26 @@ from peft import PeftModel
 from torch import nn
 from transformers import PrinterCallback, Trainer, set_seed
 
+from generation.engine import expand_cache, last_positions, pad_left, prefix_cache
+from models.cpu_attention import pack_rows, takes_packed
+from models.distributed import Shards
+from models.estimate import CHARS_PER_TOKEN, count_tokens, estimate, planned_samples, warn_missing_model
+from models.loading import load_tokenizer, merge_for_speed, model_revision
 from prompt_schema import PromptBuilder, gold_is_shown, load_template, split_template, template_hash
-from utils.attention import pack_rows, takes_packed
-from utils.batching import TwinSampler, encode_epochs
-from utils.checkpoints import RunFiles, is_whole, newest_checkpoint
+from training.adapters import load_trainable, steps_and_epochs, training_arguments
+from training.checkpoints import RunFiles, is_whole, newest_checkpoint
+from training.merge import merge_checkpoint
+from training.rows import TwinSampler, encode_epochs
+from training.run_report import licences, sft_model_card, write_history
+from training.sft_config import DEFAULTS, check_config, check_weights, training_rows
+from training.validation import answer_samples, calibration, selection_metrics
 from utils.completions import gold_completion
 from utils.config import home_path, input_path, load_config, settings_flags
 from utils.errors import DataError, StageError, run_main
-from utils.generation import expand_cache, last_positions, pad_left, prefix_cache
 from utils.jsonl import read_json, write_json, write_text
-from utils.merge import merge_checkpoint
-from utils.models import load_tokenizer, merge_for_speed, model_revision
-from utils.plan import CHARS_PER_TOKEN, count_tokens, estimate, planned_samples, warn_missing_model
 from utils.runs import close_run_dir, describe_run, format_drops, format_seconds, hash_inputs, open_run_dir
 from utils.schema import pick_samples, read_samples
-from utils.sft_config import DEFAULTS, check_config, check_weights, training_rows
-from utils.sft_report import licences, sft_model_card, write_history
-from utils.shards import Shards
 from utils.tokens import encode_completion
-from utils.trainable import load_trainable, steps_and_epochs, training_arguments
-from utils.val_answers import answer_samples, calibration, selection_metrics
 
 # Tokens kept free for the completion; 120 characters of answer and the JSON around them take fewer.
 COMPLETION_TOKENS = 96

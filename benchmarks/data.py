@@ -61,8 +61,8 @@ def queries_of(chunks, n_queries: int) -> list[str]:
 
 def measure(path: Path, n_pages: int, n_queries: int, max_pool: int) -> dict:
     """Read one zip as build_data.py does, index the kept pages, search them."""
+    from evidence.support import PagePool
     from sources import fever
-    from utils.evidence import PagePool
     from utils.jsonl import raise_bad
 
     start_mb, started = peak_mb(), time.perf_counter()
@@ -84,10 +84,10 @@ def measure(path: Path, n_pages: int, n_queries: int, max_pool: int) -> dict:
 
 def compare_retrieval(path: Path, n_queries: int, max_pool: int) -> dict[str, float]:
     """Queries/s of the top 40 on one pool: ours, rank-bm25, bm25s (NumPy and Numba backends), three rounds each, the median."""
+    from evidence.retrieval import _terms
+    from evidence.support import PagePool
     from sources import fever
-    from utils.evidence import PagePool
     from utils.jsonl import raise_bad
-    from utils.retrieval import _terms
 
     pool = PagePool(fever.read_pages(path, set(), set(), max_pool, raise_bad), 80)
     texts = [_terms(chunk.full_text) for chunk in pool.chunks]

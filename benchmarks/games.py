@@ -7,13 +7,13 @@ A weak metric is one that some pipelines report. Every row of the table is also 
 
 import argparse
 
+from evaluation.report import format_number, format_table
+from evaluation.results import score_rows
 from utils.completions import parse_completion, render_completion
 from utils.config import input_path
 from utils.errors import run_main
 from utils.intervals import as_numbers, group_sums, total
 from utils.metrics import rates_from_sums
-from utils.report import format_number, format_table
-from utils.results import score_rows
 from utils.schema import is_label_answer, read_samples
 from utils.text import REFUSAL, holds_answer, tokenize
 

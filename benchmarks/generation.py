@@ -22,15 +22,15 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from generation.answering import predict
+from generation.drafting import Drafter, FreeGuide, json_object_end
+from generation.engine import generate, pad_left
+from models.cpu_attention import use_grouped_attention
+from models.estimate import count_parameters, measured_flops
+from models.loading import load_model, load_tokenizer
 from prompt_schema import PromptBuilder, load_template
-from utils.answering import predict
-from utils.attention import use_grouped_attention
 from utils.completions import parse_completion
 from utils.config import input_path
-from utils.drafting import Drafter, FreeGuide, json_object_end
-from utils.generation import generate, pad_left
-from utils.models import load_model, load_tokenizer
-from utils.plan import count_parameters, measured_flops
 from utils.schema import read_samples
 
 # Two best logits closer than this may change places with the order of float32 additions.

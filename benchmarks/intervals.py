@@ -9,13 +9,13 @@ import time
 
 import numpy as np
 
+from evaluation.report import format_table
+from evaluation.results import baseline_predictions, score_all, score_rows
 from utils.completions import render_completion
 from utils.config import input_path
 from utils.errors import run_main
 from utils.intervals import confidence_intervals, draw_counts, paired_deltas, with_intervals
 from utils.metrics import is_right_answer
-from utils.report import format_table
-from utils.results import baseline_predictions, score_all, score_rows
 from utils.schema import read_samples
 
 

@@ -26,13 +26,13 @@ from torch.utils.data import SequentialSampler
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import train_sft
-import utils.trainable as trainable
+import training.adapters as trainable
+from models.loading import load_tokenizer
 from prompt_schema import PromptBuilder, load_template
-from utils.batching import TwinSampler
+from training.adapters import load_trainable, training_arguments
+from training.rows import TwinSampler
 from utils.config import input_path, load_config
-from utils.models import load_tokenizer
 from utils.schema import read_samples
-from utils.trainable import load_trainable, training_arguments
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -101,7 +101,7 @@ def run_trl(config: dict, tokenizer, rows: list[dict], prefix: list[int], folder
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
 
-    from utils.models import load_model
+    from models.loading import load_model
 
     class Theirs(InOrder, SFTTrainer):
         pass

@@ -5,9 +5,9 @@
 
 from pathlib import Path
 
+from evidence.records import Passage, dpr_passages
 from utils.errors import DataError
 from utils.jsonl import read_json_list, read_jsonl
-from utils.records import Passage, dpr_passages
 from utils.text import tokenize
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from evidence.paraphrase import bare_title
+from evidence.records import Record
 from utils.errors import DataError
 from utils.jsonl import read_jsonl, read_objects
-from utils.records import Record
 from utils.schema import LABEL_ALIASES
 from utils.text import STOP_WORDS, tokenize
-from utils.verify import bare_title
 
 QUESTION = "Is this claim supported or refuted by the evidence? {claim}"
 _VERDICTS = {"SUPPORTS": "supported", "REFUTES": "refuted"}

@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from evidence.paraphrase import agree
+from evidence.records import Record
 from utils.jsonl import read_jsonl
-from utils.records import Record
-from utils.verify import agree
 
 
 def read_records(path: Path, official_split: str, on_bad: Callable[[str], None]) -> Iterator[Record]:

@@ -8,8 +8,8 @@ import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from evidence.records import Passage, Record, dpr_passages
 from utils.jsonl import read_jsonl
-from utils.records import Passage, Record, dpr_passages
 
 
 def _sample_record(row: dict) -> dict:

@@ -4,11 +4,11 @@ import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from evidence.paraphrase import stems
+from evidence.records import Record
 from utils.errors import DataError
 from utils.jsonl import parse_json
-from utils.records import Record
 from utils.text import tokenize
-from utils.verify import stems
 
 _COLUMNS = {"id", "subj", "prop", "obj", "s_aliases", "s_wiki_title", "s_pop", "question", "possible_answers"}
 

@@ -112,7 +112,7 @@ def tiny_gemma_dir(make_model, tokenizer, tmp_path_factory):
 @pytest.fixture(scope="session")
 def embedded_dir(tmp_path_factory):
     """The embedded model, converted once for all tests."""
-    from utils.embedded import embedded_dir
+    from models.embedded import embedded_dir
 
     home = tmp_path_factory.mktemp("embedded")
     before = os.environ.get("FACTUALITY_HOME")

@@ -8,15 +8,15 @@ from collections import Counter
 import pytest
 
 import build_data
+from evidence.audit import broken_rules, contamination, position_test
+from evidence.records import Passage, Record
+from evidence.retrieval import BM25
+from evidence.samples import build_sample, build_twin, ranked_negatives
+from evidence.support import PagePool, find_support
 from sources import contexts, fever, hotpotqa, popqa
-from utils.assembly import build_sample, build_twin, ranked_negatives
-from utils.audit import broken_rules, contamination, position_test
-from utils.download import locate
+from sources.download import locate
 from utils.errors import DataError, UsageError
-from utils.evidence import PagePool, find_support
 from utils.jsonl import read_json
-from utils.records import Passage, Record
-from utils.retrieval import BM25
 from utils.schema import read_samples
 from utils.text import holds_answer
 

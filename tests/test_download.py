@@ -10,8 +10,8 @@ import zipfile
 
 import pytest
 
-from sources import fever, nq_open
-from utils import download, jsonl
+from sources import download, fever, nq_open
+from utils import jsonl
 from utils.errors import DataError, StageError
 from utils.jsonl import read_json_list, read_jsonl
 

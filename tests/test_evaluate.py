@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 import evaluate_sft_fast_robust as evaluation
+from evaluation.baselines import best_span, lexical
+from evaluation.html_samples import mark_answers, sample_html
+from evaluation.results import describe_rows, score_rows, tune_lexical
+from evaluation.selective import threshold_for_precision
+from evaluation.slices import slices
+from evaluation.tables import DELTA_METRICS, delta_rows
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
 from tests.canned import canned_rows, gold_rows
-from utils.baselines import best_span, lexical
 from utils.completions import render_completion
 from utils.errors import DataError, UsageError
-from utils.html_samples import mark_answers, sample_html
 from utils.jsonl import read_json, read_jsonl, write_json, write_jsonl
-from utils.result_tables import DELTA_METRICS, delta_rows
-from utils.results import describe_rows, score_rows, tune_lexical
-from utils.selective import threshold_for_precision
-from utils.slices import slices
 from utils.text import REFUSAL
 
 
@@ -263,8 +263,8 @@ def test_answers_are_marked_as_words_and_escaped():
 
 
 def test_the_report_of_a_thousand_long_samples_stays_below_3_mb(home, test_samples):
-    from utils.html_report import write_report
-    from utils.results import score_all
+    from evaluation.html_report import write_report
+    from evaluation.results import score_all
 
     long = [{"title": f"Page {i}", "text": f"{'Some words of evidence that nobody cites. ' * 12}{i}"} for i in range(8)]
     samples = [

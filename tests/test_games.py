@@ -6,7 +6,7 @@ The two samples: "Where was Marie Curie born?" over four chunks, either chunk 0 
 import pytest
 
 from benchmarks.games import GAMES, play
-from utils.results import score_rows
+from evaluation.results import score_rows
 
 
 @pytest.fixture

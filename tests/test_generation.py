@@ -1,13 +1,13 @@
 import pytest
 import torch
 
+from generation.answering import predict
+from generation.drafting import Drafter
+from generation.engine import generate, pad_left, plan_batches
+from generation.sampling import Sampling
+from models.cpu_attention import use_grouped_attention
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
-from utils.answering import predict
-from utils.attention import use_grouped_attention
 from utils.completions import parse_completion
-from utils.drafting import Drafter
-from utils.generation import generate, pad_left, plan_batches
-from utils.sampling import Sampling
 
 KINDS = ["llama", "qwen2", "gemma2"]
 

@@ -2,9 +2,9 @@ import random
 
 import pytest
 
+from generation.constrained import Schema, SchemaGuide
+from generation.drafting import Drafter, json_object_end
 from utils.completions import parse_completion, render_completion
-from utils.drafting import Drafter, json_object_end
-from utils.guided import Schema, SchemaGuide
 from utils.text import REFUSAL
 from utils.tokens import encode_completion
 

@@ -6,10 +6,10 @@ import torch
 
 import train_rm
 from make_prefs import choose_pairs
+from preferences.judges import label_token_ids, order_averaged, orders_agree, preference_probabilities, verifier_checks, verifier_score, win_scores
+from preferences.pairs import pair_metrics
+from preferences.reward import RewardHead, answer_in_chunks, load_head, penalties, save_head
 from utils.completions import parse_completion, render_completion
-from utils.judge import label_token_ids, order_averaged, orders_agree, preference_probabilities, verifier_checks, verifier_score, win_scores
-from utils.pairs import pair_metrics
-from utils.reward import RewardHead, answer_in_chunks, load_head, penalties, save_head
 from utils.text import REFUSAL
 
 REFUSE = render_completion(REFUSAL, [], 0.0)

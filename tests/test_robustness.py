@@ -7,17 +7,17 @@ from collections import Counter
 import pytest
 
 import robustness
+from models.distributed import ShardLog, Shards
+from perturbations.distractors import DistractorPool
+from perturbations.edits import add_distractors, counterfactual, drop_order, drop_support, move_gold, relayout
+from perturbations.noise import PAYLOADS, add_noise, noisy_text, plant
+from perturbations.suites import SUITES, build_suites, distinct_samples, prompt_key
 from prompt_schema import SFT_TEMPLATES
 from tests.canned import REFUSE
 from utils.completions import gold_completion, render_completion
-from utils.distractors import DistractorPool
 from utils.errors import UsageError
 from utils.jsonl import read_json, read_jsonl
-from utils.noise import PAYLOADS, add_noise, noisy_text, plant
-from utils.perturbations import add_distractors, counterfactual, drop_order, drop_support, move_gold, relayout
 from utils.schema import is_label_answer, read_samples, sample_problem
-from utils.shards import ShardLog, Shards
-from utils.suites import SUITES, build_suites, distinct_samples, prompt_key
 from utils.text import REFUSAL, holds_answer
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from utils.scoring import completion_features, last_logits
+from generation.likelihood import completion_features, last_logits
 
 KINDS = ["llama", "qwen2", "gemma2"]
 PROMPTS = [[2, 5, 6, 7, 20, 21], [2, 5, 6, 7, 22], [2, 5, 9, 30, 31, 32, 33, 40], [2, 5, 9, 30, 31, 32, 33, 41, 42], [2, 5, 50]]

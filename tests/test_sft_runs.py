@@ -17,14 +17,14 @@ from transformers import TrainingArguments
 import train_sft
 from tests.conftest import ROOT, TWO_PROCESSES, TWO_PROCESSES_ENV
 from tests.test_train_sft import config_text, losses
-from utils.batching import TwinSampler
-from utils.checkpoints import RunFiles, is_whole, mark_whole, numbered_checkpoints
+from training.adapters import training_arguments
+from training.checkpoints import RunFiles, is_whole, mark_whole, numbered_checkpoints
+from training.rows import TwinSampler
+from training.run_report import write_history
+from training.sft_config import DEFAULTS, check_config
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_json
 from utils.runs import close_run_dir, open_run_dir
-from utils.sft_config import DEFAULTS, check_config
-from utils.sft_report import write_history
-from utils.trainable import training_arguments
 
 
 @pytest.fixture
@@ -211,7 +211,7 @@ def test_full_finetuning_writes_a_model_that_loads_alone(tiny_gemma_dir, home):
 def test_a_merged_checkpoint_answers_like_its_adapter(tiny_gemma_dir, home, tokenizer, capsys):
     from transformers import AutoModelForCausalLM
 
-    from utils.models import load_model
+    from models.loading import load_model
 
     config = write_config(home, tiny_gemma_dir, max_steps=2)
     with pytest.raises(DataError, match="no whole checkpoint to merge"):

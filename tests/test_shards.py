@@ -1,8 +1,8 @@
 import pytest
 
+from models.distributed import ShardLog, Shards
 from tests.conftest import TWO_PROCESSES, TWO_PROCESSES_ENV
 from utils.jsonl import read_json, read_jsonl
-from utils.shards import ShardLog, Shards
 
 
 def test_a_rerun_goes_on_after_the_last_whole_row_on_any_number_of_processes(tmp_path):

@@ -1,9 +1,9 @@
 import random
 from collections import Counter
 
-from utils.evidence import Chunk, Support
-from utils.records import Record
-from utils.splits import SPLITS, assign_splits, group_supports, near_duplicates
+from evidence.records import Record
+from evidence.splits import SPLITS, assign_splits, group_supports, near_duplicates
+from evidence.support import Chunk, Support
 from utils.text import shingles
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 import train_sft
+from models.cpu_attention import takes_packed, use_grouped_attention
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
 from train_sft import SFTTrainer, encode_epochs, encode_rows, make_collator
-from utils.attention import takes_packed, use_grouped_attention
-from utils.batching import TwinSampler
+from training.rows import TwinSampler
 from utils.errors import DataError
 from utils.jsonl import read_json
 
@@ -174,7 +174,7 @@ def test_a_run_resumes_from_its_newest_whole_checkpoint_with_the_same_losses(tin
 
 def test_training_and_generation_run_in_bfloat16(tiny_gemma_dir, data_home, tmp_path, monkeypatch):
     # On hardware without bfloat16 this is emulated: slow, but the same code path.
-    monkeypatch.setattr("utils.models.has_fast_bf16", lambda: True)
+    monkeypatch.setattr("models.loading.has_fast_bf16", lambda: True)
     monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
     (tmp_path / "data").symlink_to(data_home / "data")
     config = tmp_path / "c.yaml"

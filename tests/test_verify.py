@@ -4,12 +4,12 @@ import random
 
 import pytest
 
+from evidence.paraphrase import agree, answer_parts, asked_stems, may_refute, names_in, says_most, stem, stems, unstated
+from evidence.records import Passage
+from evidence.samples import build_sample, build_twin, ranked_negatives
+from evidence.support import PagePool, find_support
 from sources import hotpotqa, nq_open, popqa
 from tests.test_build_data import record, stop
-from utils.assembly import build_sample, build_twin, ranked_negatives
-from utils.evidence import PagePool, find_support
-from utils.records import Passage
-from utils.verify import agree, answer_parts, asked_stems, may_refute, names_in, says_most, stem, stems, unstated
 
 
 def test_a_stem_joins_the_forms_of_a_word_and_of_a_number():

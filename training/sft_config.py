@@ -1,0 +1,125 @@
+"""Keys and defaults of train_sft.py's YAML (configs/sft_gemma2.yaml says what each does), and the checks that no type check makes."""
+
+import importlib.util
+
+from training.checkpoints import LOSS
+from training.validation import SELECTION_METRICS
+from utils.config import nearest
+from utils.errors import UsageError
+from utils.schema import cap_sources, pick_balanced, pick_samples
+
+DEFAULTS = {
+    "model_name": "google/gemma-2-9b",
+    "output_dir": "checkpoints/sft/model",
+    "load_in_4bit": False,
+    "load_in_8bit": False,
+    "full_finetuning": False,
+    "bf16": True,
+    "trust_remote_code": False,
+    "attn_implementation": "auto",
+    "lora": {
+        "r": 16,
+        "alpha": 32,
+        "dropout": 0.05,
+        "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+        "first_layer": 0,
+    },
+    "training": {
+        "per_device_train_batch_size": 1,
+        "per_device_eval_batch_size": 2,
+        "gradient_accumulation_steps": 16,
+        "learning_rate": 2e-4,
+        "num_train_epochs": 1.0,
+        "max_steps": -1,
+        "max_seq_length": 2048,
+        "warmup_ratio": 0.03,
+        "weight_decay": 0.0,
+        "lr_scheduler_type": "cosine",
+        "logging_steps": 10,
+        "eval_steps": 100,
+        "save_steps": 100,
+        "save_total_limit": 2,
+        "gradient_checkpointing": True,
+        "metric_for_best": "eval_loss",
+        "early_stopping_patience": None,
+        "report_to": "none",
+        "seed": 42,
+    },
+    "data": {
+        "train_path": "data/processed/train.jsonl",
+        "val_path": "data/processed/val.jsonl",
+        "template": "default",
+        "max_samples": None,
+        "max_per_source": None,
+        "max_val_samples": None,
+        "max_generated_val_samples": 0,
+        "max_calibration_samples": 200,
+        "twin_pairs": "adjacent",
+        "unanswerable_fraction": None,
+        "answerable_first": 0.0,
+        "reshuffle_chunks": True,
+        "weights": {},
+    },
+}
+
+
+# report_to -> the package that must be there
+TRACKERS = {"none": None, "tensorboard": "tensorboard", "trackio": "trackio", "wandb": "wandb"}
+# Keys of `training` that count something, from 1 on.
+_COUNTS = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "max_seq_length", "logging_steps", "eval_steps",
+           "save_steps", "save_total_limit")  # fmt: skip
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def check_config(config: dict) -> None:
+    """UsageError for values that no type check sees."""
+    training, data = config["training"], config["data"]
+    counts = {f"data.{key}": data[key] for key in data if key.startswith("max_")}
+    counts |= {f"training.{key}": training[key] for key in (*_COUNTS, "early_stopping_patience")}
+    for name, value in counts.items():
+        least = 0 if name == "data.max_generated_val_samples" else 1  # elsewhere 0 could be read as none or as all
+        if value is not None and not (isinstance(value, int) and not isinstance(value, bool) and value >= least):
+            raise UsageError(f"{name}: expected a whole number from {least} on, or null, found {value!r}")
+    if training["num_train_epochs"] <= 0 or training["learning_rate"] <= 0 or training["max_steps"] == 0:
+        raise UsageError("training: num_train_epochs and learning_rate must be above 0, max_steps too (or -1: as many as the epochs take)")
+    if config["full_finetuning"] and (config["load_in_4bit"] or config["load_in_8bit"]):
+        raise UsageError("full_finetuning trains the weights themselves, which 4-bit or 8-bit loading freezes; switch one of them off")
+    if training["report_to"] not in TRACKERS:
+        raise UsageError(f"training.report_to: expected one of {', '.join(TRACKERS)}, found {training['report_to']!r}")
+    package = TRACKERS[training["report_to"]]
+    if package and importlib.util.find_spec(package) is None:
+        raise UsageError(f"training.report_to: {package} is not installed; `pip install {package}` or report_to: none")
+    if data["twin_pairs"] not in ("adjacent", "shuffled"):
+        raise UsageError(f"data.twin_pairs: expected adjacent or shuffled, found {data['twin_pairs']!r}")
+    for key in ("unanswerable_fraction", "answerable_first"):
+        if data[key] is not None and not (_is_number(data[key]) and 0 <= data[key] < 1):
+            raise UsageError(f"data.{key}: expected a share below 1, found {data[key]!r}")
+    for key, value in data["weights"].items():
+        if not _is_number(value) or value < 0:
+            raise UsageError(f"data.weights.{key}: expected a number from 0 on, found {value!r}")
+    metrics = (LOSS, *SELECTION_METRICS)
+    if training["metric_for_best"] not in metrics:
+        raise UsageError(f"training.metric_for_best: unknown {training['metric_for_best']!r}{nearest(training['metric_for_best'], metrics)}")
+    if training["metric_for_best"] != LOSS and not data["max_generated_val_samples"]:
+        raise UsageError("training.metric_for_best names a metric of generated answers; set data.max_generated_val_samples, for example to 64")
+
+
+def check_weights(weights: dict, samples: list[dict]) -> None:
+    """UsageError for a weight that no sample would take."""
+    known = {"answerable", "unanswerable", *(sample["source"] for sample in samples)}
+    for key in weights:
+        if key not in known:
+            raise UsageError(f"data.weights: no sample is of {key!r}{nearest(str(key), known)}")
+
+
+def training_rows(samples: list[dict], config: dict) -> list[dict]:
+    """The samples that `data` asks to be trained on: so many of a source, that share unanswerable, so many in all."""
+    data, seed = config["data"], config["training"]["seed"]
+    if data["max_per_source"]:
+        samples = cap_sources(samples, data["max_per_source"], seed)
+    if data["unanswerable_fraction"]:
+        return pick_balanced(samples, data["max_samples"], data["unanswerable_fraction"], seed)
+    return pick_samples(samples, data["max_samples"], seed)
