@@ -39,33 +39,96 @@ from utils.schema import pick_samples, read_samples
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    parser.add_argument("--model-path", help="checkpoint directory of train_sft.py, or a full model")
-    parser.add_argument("--base-model", help="model the checkpoint was trained from: hub id, directory or embedded")
-    parser.add_argument("--test-data", help="sample file with gold")
-    parser.add_argument("--compare-baseline", action="store_true", help="evaluate the base model on the same prompts")
-    parser.add_argument("--baseline-fewshot", action="store_true", help="evaluate the base model with the few-shot template too")
-    parser.add_argument("--baseline-closed-book", action="store_true", help="evaluate the checkpoint without evidence too: what it answers from memory")
-    parser.add_argument("--baseline-gold-only", action="store_true", help="evaluate the checkpoint on support chunks alone too: what distraction costs")
-    parser.add_argument("--batch-size", type=int, default=8, help="rows generated at once; memory, not results, depends on it")
-    parser.add_argument("--max-new-tokens", type=int, default=128, help="tokens after which a completion is cut")
-    parser.add_argument("--fast", action="store_true", help="on CUDA: pad prompts to --buckets and compile the model; on CPU: sorted batches, as always")
-    parser.add_argument("--buckets", default="512,1024,2048,4096", help="prompt lengths in tokens that --fast pads to")
-    parser.add_argument("--attn-impl", default="auto", choices=ATTENTION_FLAGS, help="attention kernel; what is missing falls back with a line")
-    parser.add_argument("--output", default="eval_results.json", help="results file (default: eval_results.json)")
-    parser.add_argument("--report", metavar="FILE", help="write one HTML page with tables, plots and samples to look through")
-    parser.add_argument("--template", help="prompt template (default: the one in the checkpoint's run.json)")
-    parser.add_argument("--limit", type=int, help="evaluate at most this many samples, drawn by --seed with their twins")
-    parser.add_argument("--predictions", metavar="FILE", help="score these completions instead of running a model")
-    parser.add_argument("--compare", nargs=2, metavar=("A", "B"), help="print two results files side by side, with what differs in their settings, and stop")
-    parser.add_argument("--confidence-threshold", type=float, help="count an answer of lower confidence (0-1) as a refusal")
-    parser.add_argument("--wanted-precision", type=float, help="take the threshold at which val answers kept were right this often (0-1)")
-    parser.add_argument(
-        "--confidence-kind", default="stated", choices=KINDS, help="confidence that thresholds look at: in the completion, or fitted on val (SFT model only)"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy; above, completions are drawn with --seed")
-    parser.add_argument("--seed", type=int, default=42, help="fixes the draw of --limit, sampling and the bootstrap")
-    parser.add_argument("--constrained", action="store_true", help="report each model a second time, with decoding held to the output schema")
+    parser.add_argument("--model-path", help="checkpoint directory of train_sft.py, or a full model")
+    parser.add_argument(
+        "--base-model", help="model the checkpoint was trained from: hub id, directory or embedded"
+    )
+    parser.add_argument("--test-data", help="sample file with gold")
+    parser.add_argument(
+        "--compare-baseline", action="store_true", help="evaluate the base model on the same prompts"
+    )
+    parser.add_argument(
+        "--baseline-fewshot",
+        action="store_true",
+        help="evaluate the base model with the few-shot template too",
+    )
+    parser.add_argument(
+        "--baseline-closed-book",
+        action="store_true",
+        help="evaluate the checkpoint without evidence too: what it answers from memory",
+    )
+    parser.add_argument(
+        "--baseline-gold-only",
+        action="store_true",
+        help="evaluate the checkpoint on support chunks alone too: what distraction costs",
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=8, help="rows generated at once; memory, not results, depends on it"
+    )
+    parser.add_argument(
+        "--max-new-tokens", type=int, default=128, help="tokens after which a completion is cut"
+    )
+    parser.add_argument(
+        "--fast",
+        action="store_true",
+        help="on CUDA: pad prompts to --buckets and compile the model; on CPU: sorted batches, as always",
+    )
+    parser.add_argument(
+        "--buckets", default="512,1024,2048,4096", help="prompt lengths in tokens that --fast pads to"
+    )
+    parser.add_argument(
+        "--attn-impl",
+        default="auto",
+        choices=ATTENTION_FLAGS,
+        help="attention kernel; what is missing falls back with a line",
+    )
+    parser.add_argument(
+        "--output", default="eval_results.json", help="results file (default: eval_results.json)"
+    )
+    parser.add_argument(
+        "--report", metavar="FILE", help="write one HTML page with tables, plots and samples to look through"
+    )
+    parser.add_argument("--template", help="prompt template (default: the one in the checkpoint's run.json)")
+    parser.add_argument(
+        "--limit", type=int, help="evaluate at most this many samples, drawn by --seed with their twins"
+    )
+    parser.add_argument(
+        "--predictions", metavar="FILE", help="score these completions instead of running a model"
+    )
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("A", "B"),
+        help="print two results files side by side, with what differs in their settings, and stop",
+    )
+    parser.add_argument(
+        "--confidence-threshold", type=float, help="count an answer of lower confidence (0-1) as a refusal"
+    )
+    parser.add_argument(
+        "--wanted-precision",
+        type=float,
+        help="take the threshold at which val answers kept were right this often (0-1)",
+    )
+    parser.add_argument(
+        "--confidence-kind",
+        default="stated",
+        choices=KINDS,
+        help="confidence that thresholds look at: in the completion, or fitted on val (SFT model only)",
+    )
+    parser.add_argument(
+        "--temperature", type=float, default=0.0, help="0 is greedy; above, completions are drawn with --seed"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=42, help="fixes the draw of --limit, sampling and the bootstrap"
+    )
+    parser.add_argument(
+        "--constrained",
+        action="store_true",
+        help="report each model a second time, with decoding held to the output schema",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
     return parser
 
@@ -79,31 +142,60 @@ def build_prompts(builder: PromptBuilder, samples: list[dict], view: str | None)
         return [builder.build(sample) for sample in samples]
     left = [EVIDENCE_VIEWS[view](sample) for sample in samples]
     prompts = [builder.build(show_only(sample, ids)) for sample, ids in zip(samples, left)]
-    return [dataclasses.replace(prompt, shown=[ids[i] for i in prompt.shown]) for prompt, ids in zip(prompts, left)]
+    return [
+        dataclasses.replace(prompt, shown=[ids[i] for i in prompt.shown])
+        for prompt, ids in zip(prompts, left)
+    ]
 
 
-def run_model(model, tokenizer, name: str, template: str, max_tokens: int, samples: list[dict], args, log: ShardLog, view: str | None = None) -> dict:
+def run_model(
+    model,
+    tokenizer,
+    name: str,
+    template: str,
+    max_tokens: int,
+    samples: list[dict],
+    args,
+    log: ShardLog,
+    view: str | None = None,
+) -> dict:
     """Generate what is missing in the log of this process's share for one model. Returns its time and throughput."""
     done = {row["id"] for row in log.rows() if row["model"] == name}
     todo = [sample for sample in log.shards.mine(samples) if sample["id"] not in done]
     prompts = build_prompts(PromptBuilder(tokenizer, template, max_tokens), todo, view)
-    started, n_tokens = time.monotonic(), 0
-    options = {"batch_size": args.batch_size, "max_new_tokens": args.max_new_tokens, "buckets": parse_buckets(args)}
-    options |= {"sampling": Sampling(temperature=args.temperature, seed=args.seed), "constrained": name.endswith("_constrained")}
+    started = time.monotonic()
+    n_tokens = 0
+    options = {
+        "batch_size": args.batch_size,
+        "max_new_tokens": args.max_new_tokens,
+        "buckets": parse_buckets(args),
+    }
+    options |= {
+        "sampling": Sampling(temperature=args.temperature, seed=args.seed),
+        "constrained": name.endswith("_constrained"),
+    }
     options["seeds"] = [int(sha256_value([args.seed, name, sample["id"]])[:8], 16) for sample in todo]
     for rows in predict(model, tokenizer, prompts, [sample["id"] for sample in todo], name=name, **options):
         log.add(rows)
         n_tokens += sum(row["n_tokens"] for row in rows)
     seconds = time.monotonic() - started
     rate = round(len(todo) / max(seconds, 1e-9), 3)
-    return {"seconds": round(seconds, 1), "samples_per_second": rate, "new_tokens": n_tokens, "n_generated": len(todo), "processes": log.shards.n_processes}
+    return {
+        "seconds": round(seconds, 1),
+        "samples_per_second": rate,
+        "new_tokens": n_tokens,
+        "n_generated": len(todo),
+        "processes": log.shards.n_processes,
+    }
 
 
 def parse_buckets(args: argparse.Namespace) -> list[int]:
     try:
         buckets = sorted(int(part) for part in args.buckets.split(","))
     except ValueError as error:
-        raise UsageError(f"--buckets {args.buckets}: write lengths in tokens, for example 512,1024,2048") from error
+        raise UsageError(
+            f"--buckets {args.buckets}: write lengths in tokens, for example 512,1024,2048"
+        ) from error
     return buckets if args.fast else []
 
 
@@ -118,12 +210,22 @@ def plan_models(args: argparse.Namespace, template: str) -> dict[str, tuple[str,
     return {name: runs[name] for name in sorted(runs, key=lambda name: name.startswith("base"))}
 
 
-def generate_predictions(args: argparse.Namespace, samples: list[dict], log_path: Path, settings: dict, shards: Shards) -> tuple[list[dict], dict]:
+def generate_predictions(
+    args: argparse.Namespace, samples: list[dict], log_path: Path, settings: dict, shards: Shards
+) -> tuple[list[dict], dict]:
     """Predictions of the SFT model and, as asked, of the base model; from one load where the checkpoint is an adapter of that base."""
-    checkpoint, max_tokens = Path(settings["model_dir"]), settings["max_prompt_tokens"]
-    load = lambda name: compile_for_speed(load_generator(name, args.attn_impl)) if args.fast else load_generator(name, args.attn_impl)  # noqa: E731
-    tokenizer, model = load_tokenizer(str(checkpoint)), load(str(checkpoint))
-    log, times, runs = ShardLog(log_path, settings, shards), {}, plan_models(args, settings["template"])
+    checkpoint = Path(settings["model_dir"])
+    max_tokens = settings["max_prompt_tokens"]
+    load = lambda name: (
+        compile_for_speed(load_generator(name, args.attn_impl))
+        if args.fast
+        else load_generator(name, args.attn_impl)
+    )  # noqa: E731
+    tokenizer = load_tokenizer(str(checkpoint))
+    model = load(str(checkpoint))
+    log = ShardLog(log_path, settings, shards)
+    times = {}
+    runs = plan_models(args, settings["template"])
     base = base_tokenizer = None
     same_base = adapter_base(str(checkpoint)) == args.base_model
     for name, (template, view) in runs.items():
@@ -132,7 +234,9 @@ def generate_predictions(args: argparse.Namespace, samples: list[dict], log_path
             times[name] = run_model(model, tokenizer, name, text, max_tokens, samples, args, log, view)
             continue
         if base is None:
-            base, base_tokenizer = (model, tokenizer) if same_base else (load(args.base_model), load_tokenizer(args.base_model))
+            base, base_tokenizer = (
+                (model, tokenizer) if same_base else (load(args.base_model), load_tokenizer(args.base_model))
+            )
             times["base_revision"] = model_revision(base)
         with model.disable_adapter() if same_base else contextlib.nullcontext():
             times[name] = run_model(base, base_tokenizer, name, text, max_tokens, samples, args, log, view)
@@ -146,9 +250,24 @@ def generate_predictions(args: argparse.Namespace, samples: list[dict], log_path
 def checkpoint_settings(args: argparse.Namespace) -> dict:
     """Everything that decides the completions; predictions made with other settings are not gone on from."""
     settings = prompt_settings(check_adapter_dir(args.model_path), args.template)
-    flags = ("base_model", "compare_baseline", "baseline_fewshot", "baseline_closed_book", "baseline_gold_only", "constrained",
-             "max_new_tokens", "attn_impl", "limit", "temperature", "seed")  # fmt: skip
-    return settings | {flag: getattr(args, flag) for flag in flags} | {"template_text": load_template("sft", settings["template"])}
+    flags = (
+        "base_model",
+        "compare_baseline",
+        "baseline_fewshot",
+        "baseline_closed_book",
+        "baseline_gold_only",
+        "constrained",
+        "max_new_tokens",
+        "attn_impl",
+        "limit",
+        "temperature",
+        "seed",
+    )
+    return (
+        settings
+        | {flag: getattr(args, flag) for flag in flags}
+        | {"template_text": load_template("sft", settings["template"])}
+    )
 
 
 def read_calibration(model_path: str | None) -> dict | None:
@@ -167,7 +286,10 @@ def print_plan(args: argparse.Namespace) -> None:
         print(f"would evaluate {n_models} models on {len(samples)} samples, about {n_tokens:,} tokens")
         if n_models:
             print(estimate(args.base_model or args.model_path, n_tokens, 1, 16))
-    print(f"would write {home_path(args.output)}, its _predictions.jsonl and its _calibration.png" + (f" and {home_path(args.report)}" if args.report else ""))
+    print(
+        f"would write {home_path(args.output)}, its _predictions.jsonl and its _calibration.png"
+        + (f" and {home_path(args.report)}" if args.report else "")
+    )
 
 
 def check_usage(args: argparse.Namespace) -> None:
@@ -191,13 +313,18 @@ def main(argv: list[str] | None) -> None:
     if args.dry_run:
         print_plan(args)
         return
-    started, output, test_path = time.monotonic(), home_path(args.output), input_path(args.test_data)
+    started = time.monotonic()
+    output = home_path(args.output)
+    test_path = input_path(args.test_data)
     samples = pick_samples(read_samples(test_path), args.limit, args.seed)
     calibration = read_calibration(args.model_path)
-    selection, selective = choose_selection(args.confidence_threshold, args.wanted_precision, args.confidence_kind, calibration)
+    selection, selective = choose_selection(
+        args.confidence_threshold, args.wanted_precision, args.confidence_kind, calibration
+    )
     val_path = test_path.with_name("val.jsonl")
     val = read_samples(val_path) if val_path.is_file() and val_path != test_path else []
-    inputs, times = hash_inputs([test_path]), {}
+    inputs = hash_inputs([test_path])
+    times = {}
     if args.predictions:
         settings = {"predictions": args.predictions}
         predictions = read_predictions(input_path(args.predictions), samples)
@@ -214,17 +341,27 @@ def main(argv: list[str] | None) -> None:
     if not args.predictions:
         write_jsonl(predictions_path(output), describe_rows(predictions, parsed, samples))
     n_cut = count_gold_cut([row for row in predictions if row["model"] == "sft"], samples)
-    results["run"] = describe_run({**vars(args), **{k: v for k, v in settings.items() if k != "template_text"}}, inputs, args.seed, times=times,
-                                  gold_cut=n_cut, seconds=round(time.monotonic() - started, 1)) | {"status": "complete"}  # fmt: skip
+    results["run"] = describe_run(
+        {**vars(args), **{k: v for k, v in settings.items() if k != "template_text"}},
+        inputs,
+        args.seed,
+        times=times,
+        gold_cut=n_cut,
+        seconds=round(time.monotonic() - started, 1),
+    ) | {"status": "complete"}
     write_json(output, results)
     plot_calibration(output.with_name(f"{output.stem}_calibration.png"), results["curves"])
     print(results_text(results))
     if args.report:
         shown = write_report(home_path(args.report), results, predictions, parsed, samples)
         print(f"wrote {home_path(args.report)} ({shown})")
-    print(f"wrote {output} ({len(samples)} samples, {format_drops({})}, gold cut {n_cut}) in {format_seconds(time.monotonic() - started)}")
-    print(f"next: python make_prefs.py --phase generate --sft-model {args.model_path or 'CHECKPOINT'} --base-model {args.base_model or 'BASE'} "
-          "--data-path data/processed/train.jsonl")  # fmt: skip
+    print(
+        f"wrote {output} ({len(samples)} samples, {format_drops({})}, gold cut {n_cut}) in {format_seconds(time.monotonic() - started)}"
+    )
+    print(
+        f"next: python make_prefs.py --phase generate --sft-model {args.model_path or 'CHECKPOINT'} --base-model {args.base_model or 'BASE'} "
+        "--data-path data/processed/train.jsonl"
+    )
 
 
 if __name__ == "__main__":

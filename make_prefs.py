@@ -18,9 +18,23 @@ from generation.answering import load_generator, predict
 from generation.sampling import Sampling
 from models.distributed import ShardLog, Shards, progress
 from models.estimate import count_tokens, estimate, planned_samples, warn_missing_model
-from models.loading import adapter_base, check_adapter_dir, choose_dtype, load_tokenizer, model_revision, release_memory
+from models.loading import (
+    adapter_base,
+    check_adapter_dir,
+    choose_dtype,
+    load_tokenizer,
+    model_revision,
+    release_memory,
+)
 from preferences.candidates import find_cache, read_candidates
-from preferences.judges import order_averaged, orders_agree, preference_probabilities, verifier_checks, verifier_score, win_scores
+from preferences.judges import (
+    order_averaged,
+    orders_agree,
+    preference_probabilities,
+    verifier_checks,
+    verifier_score,
+    win_scores,
+)
 from prompt_schema import JudgePrompts, PromptBuilder, fill_template, load_template, render_evidence
 from utils.completions import map_citations, parse_completion
 from utils.config import home_path, input_path
@@ -30,40 +44,100 @@ from utils.runs import describe_run, format_drops, format_seconds, hash_inputs
 from utils.schema import pick_samples, read_samples
 
 # Flags that change the generated texts, with their defaults; None on the command line means "not given".
-GENERATION_DEFAULTS = {"max_samples": None, "n_generations": 2, "max_new_tokens": 128, "max_input_tokens": 2048, "temperature": 0.7, "top_p": 1.0,
-                       "top_k": 0, "use_8bit": False, "use_4bit": False, "template": None, "seed": 42, "unseen_only": False}  # fmt: skip
+GENERATION_DEFAULTS = {
+    "max_samples": None,
+    "n_generations": 2,
+    "max_new_tokens": 128,
+    "max_input_tokens": 2048,
+    "temperature": 0.7,
+    "top_p": 1.0,
+    "top_k": 0,
+    "use_8bit": False,
+    "use_4bit": False,
+    "template": None,
+    "seed": 42,
+    "unseen_only": False,
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    parser.add_argument("--phase", choices=("generate", "judge", "all"), default="all", help="generate candidates, judge cached ones, or both")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument(
+        "--phase",
+        choices=("generate", "judge", "all"),
+        default="all",
+        help="generate candidates, judge cached ones, or both",
+    )
     parser.add_argument("--sft-model", help="checkpoint directory of train_sft.py")
     parser.add_argument("--base-model", help="hub id, directory or embedded")
-    parser.add_argument("--judge-model", help="model that compares answers (needed for --judge llm and hybrid)")
+    parser.add_argument(
+        "--judge-model", help="model that compares answers (needed for --judge llm and hybrid)"
+    )
     parser.add_argument("--data-path", default="data/processed/train.jsonl", help="sample file")
-    parser.add_argument("--max-samples", "--limit", type=int, help="use at most this many samples, drawn by --seed")
+    parser.add_argument(
+        "--max-samples", "--limit", type=int, help="use at most this many samples, drawn by --seed"
+    )
     parser.add_argument("--n-generations", type=int, help="candidates per model and sample (default: 2)")
-    parser.add_argument("--batch-size", type=int, default=8, help="rows generated at once; not part of the cache's signature")
+    parser.add_argument(
+        "--batch-size", type=int, default=8, help="rows generated at once; not part of the cache's signature"
+    )
     parser.add_argument("--judge-batch-size", type=int, default=8, help="comparisons read at once")
-    parser.add_argument("--max-new-tokens", type=int, help="tokens after which a candidate is cut (default: 128)")
-    parser.add_argument("--max-input-tokens", type=int, help="longest prompt; evidence is cut to fit (default: 2048)")
+    parser.add_argument(
+        "--max-new-tokens", type=int, help="tokens after which a candidate is cut (default: 128)"
+    )
+    parser.add_argument(
+        "--max-input-tokens", type=int, help="longest prompt; evidence is cut to fit (default: 2048)"
+    )
     parser.add_argument("--temperature", type=float, help="0 gives one candidate per model (default: 0.7)")
-    parser.add_argument("--top-p", type=float, help="keep the smallest set of tokens with this probability (default: 1.0)")
+    parser.add_argument(
+        "--top-p", type=float, help="keep the smallest set of tokens with this probability (default: 1.0)"
+    )
     parser.add_argument("--top-k", type=int, help="keep this many tokens; 0 keeps all (default: 0)")
     for flag, what in [("--use", "the generators"), ("--judge-use", "the judge")]:
         default = None if flag == "--use" else False
-        parser.add_argument(f"{flag}-8bit", action="store_true", default=default, help=f"load {what} in 8 bits (bitsandbytes)")
-        parser.add_argument(f"{flag}-4bit", action="store_true", default=default, help=f"load {what} in 4 bits (bitsandbytes)")
-    parser.add_argument("--min-margin", type=float, default=0.1, help="keep a pair when its scores differ by at least this (0-1)")
-    parser.add_argument("--output-mode", choices=("lite", "rich"), default="lite", help="rich adds parsed outputs and gold fields to each row")
-    parser.add_argument("--cache-sig", help="signature of the cache to judge (default: the newest that fits the other flags)")
+        parser.add_argument(
+            f"{flag}-8bit", action="store_true", default=default, help=f"load {what} in 8 bits (bitsandbytes)"
+        )
+        parser.add_argument(
+            f"{flag}-4bit", action="store_true", default=default, help=f"load {what} in 4 bits (bitsandbytes)"
+        )
+    parser.add_argument(
+        "--min-margin",
+        type=float,
+        default=0.1,
+        help="keep a pair when its scores differ by at least this (0-1)",
+    )
+    parser.add_argument(
+        "--output-mode",
+        choices=("lite", "rich"),
+        default="lite",
+        help="rich adds parsed outputs and gold fields to each row",
+    )
+    parser.add_argument(
+        "--cache-sig", help="signature of the cache to judge (default: the newest that fits the other flags)"
+    )
     parser.add_argument("--seed", type=int, help="fixes the draw of samples and of tokens (default: 42)")
-    parser.add_argument("--prefs-dir", default="prefs", help="folder of the cache and the results (default: prefs)")
-    parser.add_argument("--judge", choices=("llm", "verifier", "hybrid"), help="who scores: default llm with --judge-model, else verifier (gold checks)")
+    parser.add_argument(
+        "--prefs-dir", default="prefs", help="folder of the cache and the results (default: prefs)"
+    )
+    parser.add_argument(
+        "--judge",
+        choices=("llm", "verifier", "hybrid"),
+        help="who scores: default llm with --judge-model, else verifier (gold checks)",
+    )
     parser.add_argument("--template", help="prompt template of the candidates (default: the checkpoint's)")
     parser.add_argument("--judge-template", default="default", help="judge template: default or simple")
-    parser.add_argument("--unseen-only", action="store_true", default=None, help="skip samples named in the checkpoint's train_ids.txt")
-    parser.add_argument("--overwrite", action="store_true", help="generate and judge anew instead of going on from the cache")
+    parser.add_argument(
+        "--unseen-only",
+        action="store_true",
+        default=None,
+        help="skip samples named in the checkpoint's train_ids.txt",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="generate and judge anew instead of going on from the cache"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
     return parser
 
@@ -76,7 +150,10 @@ def generation_settings(args: argparse.Namespace) -> dict:
     checkpoint = check_adapter_dir(args.sft_model)
     manifest = Path(checkpoint) / "run.json"
     trained = read_json(manifest) if manifest.is_file() else {}
-    chosen = {name: default if getattr(args, name) is None else getattr(args, name) for name, default in GENERATION_DEFAULTS.items()}
+    chosen = {
+        name: default if getattr(args, name) is None else getattr(args, name)
+        for name, default in GENERATION_DEFAULTS.items()
+    }
     chosen["template"] = chosen["template"] or trained.get("template", "default")
     base = args.base_model or adapter_base(checkpoint)
     if base is None:
@@ -111,18 +188,40 @@ def n_candidates(settings: dict) -> int:
     return settings["n_generations"] if settings["temperature"] > 0 else 1
 
 
-def generate_candidates(model, tokenizer, name: str, samples: list[dict], settings: dict, log: ShardLog, batch_size: int) -> None:
+def generate_candidates(
+    model, tokenizer, name: str, samples: list[dict], settings: dict, log: ShardLog, batch_size: int
+) -> None:
     """Write the candidates of one model that its log lacks, this process's share. Candidates of a sample share the reading of its prompt."""
-    done, n_each = {(row["id"], row["n"]) for row in log.rows()}, n_candidates(settings)
+    done = {(row["id"], row["n"]) for row in log.rows()}
+    n_each = n_candidates(settings)
     builder = PromptBuilder(tokenizer, settings["template_text"], settings["max_input_tokens"])
-    todo = [(sample, n) for sample in log.shards.mine(samples) for n in range(n_each) if (sample["id"], n) not in done]
+    todo = [
+        (sample, n)
+        for sample in log.shards.mine(samples)
+        for n in range(n_each)
+        if (sample["id"], n) not in done
+    ]
     prompts = {sample["id"]: builder.build(sample) for sample, _ in todo}
     # Every candidate draws from a stream of its own, so that neither batches nor processes nor a restart change it.
     seeds = [int(sha256_value([settings["seed"], name, sample["id"], n])[:8], 16) for sample, n in todo]
     sampling = Sampling(settings["temperature"], settings["top_p"], settings["top_k"])
-    options = {"batch_size": batch_size, "max_new_tokens": settings["max_new_tokens"], "sampling": sampling, "seeds": seeds}
-    for rows in predict(model, tokenizer, [prompts[sample["id"]] for sample, _ in todo], list(range(len(todo))), name=name, **options):
-        log.add([{**row, "id": todo[row["id"]][0]["id"], "model": name, "n": todo[row["id"]][1]} for row in rows])
+    options = {
+        "batch_size": batch_size,
+        "max_new_tokens": settings["max_new_tokens"],
+        "sampling": sampling,
+        "seeds": seeds,
+    }
+    for rows in predict(
+        model,
+        tokenizer,
+        [prompts[sample["id"]] for sample, _ in todo],
+        list(range(len(todo))),
+        name=name,
+        **options,
+    ):
+        log.add(
+            [{**row, "id": todo[row["id"]][0]["id"], "model": name, "n": todo[row["id"]][1]} for row in rows]
+        )
     place = {sample["id"]: i for i, sample in enumerate(samples)}
     log.finish(lambda row: (place[row["id"]], row["n"]))
 
@@ -146,29 +245,53 @@ def generate_phase(args: argparse.Namespace, shards: Shards) -> str:
         print(f"candidates {gensig} are complete; nothing to generate")
         return gensig
     if settings["temperature"] == 0 and settings["n_generations"] > 1 and shards.is_main:
-        print(f"temperature 0 gives one text however often it is drawn: 1 candidate per model instead of {settings['n_generations']}")
+        print(
+            f"temperature 0 gives one text however often it is drawn: 1 candidate per model instead of {settings['n_generations']}"
+        )
     samples = draw_samples(settings, input_path(args.data_path))
     run = describe_run(settings, {}, settings["seed"], created=time.time(), n_samples=len(samples))
     checkpoint = check_adapter_dir(args.sft_model)
     precision = {"load_in_8bit": settings["use_8bit"], "load_in_4bit": settings["use_4bit"]}
-    model, tokenizer = load_generator(checkpoint, **precision), load_tokenizer(checkpoint)
+    model = load_generator(checkpoint, **precision)
+    tokenizer = load_tokenizer(checkpoint)
     if shards.is_main:
         write_json(cache / "manifest.json", run)
     shards.wait()
     logs = {name: cache / f"gens_{name}.jsonl" for name in ("sft", "base")}
     if not logs["sft"].is_file():
-        generate_candidates(model, tokenizer, "sft", samples, settings, ShardLog(logs["sft"], settings, shards), args.batch_size)
+        generate_candidates(
+            model,
+            tokenizer,
+            "sft",
+            samples,
+            settings,
+            ShardLog(logs["sft"], settings, shards),
+            args.batch_size,
+        )
     same_base = adapter_base(checkpoint) == settings["base_model"]
     without_adapter = model.disable_adapter() if same_base else contextlib.nullcontext()
     if not same_base:
         del model
         release_memory()
-        model, tokenizer = load_generator(settings["base_model"], **precision), load_tokenizer(settings["base_model"])
+        model = load_generator(settings["base_model"], **precision)
+        tokenizer = load_tokenizer(settings["base_model"])
     with without_adapter:
-        generate_candidates(model, tokenizer, "base", samples, settings, ShardLog(logs["base"], settings, shards), args.batch_size)
+        generate_candidates(
+            model,
+            tokenizer,
+            "base",
+            samples,
+            settings,
+            ShardLog(logs["base"], settings, shards),
+            args.batch_size,
+        )
     if shards.is_main:
-        write_json(cache / "manifest.json", {**run, "base_revision": model_revision(model), "status": "complete"})
-        print(f"wrote {2 * n_candidates(settings) * len(samples)} candidates of {len(samples)} samples to {cache}")
+        write_json(
+            cache / "manifest.json", {**run, "base_revision": model_revision(model), "status": "complete"}
+        )
+        print(
+            f"wrote {2 * n_candidates(settings) * len(samples)} candidates of {len(samples)} samples to {cache}"
+        )
     shards.wait()
     return gensig
 
@@ -178,7 +301,11 @@ def generate_phase(args: argparse.Namespace, shards: Shards) -> str:
 
 def given_settings(args: argparse.Namespace) -> dict:
     """The generation settings that the command line names: what a cache must agree with."""
-    given = {name: getattr(args, name) for name in (*GENERATION_DEFAULTS, "sft_model", "base_model") if getattr(args, name) is not None}
+    given = {
+        name: getattr(args, name)
+        for name in (*GENERATION_DEFAULTS, "sft_model", "base_model")
+        if getattr(args, name) is not None
+    }
     data_path = input_path(args.data_path)
     return given | ({"data_sha256": sha256_file(data_path)} if data_path.is_file() else {})
 
@@ -192,18 +319,25 @@ def check_candidate(row: dict, sample: dict) -> dict:
 def llm_wins(model, tokenizer, jobs: list[tuple[dict, list[dict]]], args: argparse.Namespace) -> list[dict]:
     """Per job {"p": {(i, j): order-averaged win probability of i}, "agree", "n"}: every two candidates, in both orders."""
     builder = JudgePrompts(tokenizer, load_template("judge", args.judge_template))
-    prompts, places = [], []
+    prompts = []
+    places = []
     # All comparisons of a sample share instructions, evidence and question.
     for k, (sample, rows) in enumerate(jobs):
         chunks = [sample["evidence_chunks"][i] for i in rows[0]["shown"]]
         for i in range(len(rows)):
             for j in range(i + 1, len(rows)):
                 for first, second in ((i, j), (j, i)):
-                    prompts.append(builder.build(chunks, sample["question"], rows[first]["completion"], rows[second]["completion"]))
+                    prompts.append(
+                        builder.build(
+                            chunks, sample["question"], rows[first]["completion"], rows[second]["completion"]
+                        )
+                    )
                     places.append((k, i, j))
     p_a = [0.0] * len(prompts)
     with progress(len(prompts), "judging", "comparison") as bar:
-        for batch in preference_probabilities(model, tokenizer, prompts, args.judge_batch_size, [k for k, _, _ in places]):
+        for batch in preference_probabilities(
+            model, tokenizer, prompts, args.judge_batch_size, [k for k, _, _ in places]
+        ):
             for place, probability in batch:
                 p_a[place] = probability
             bar.update(len(batch))
@@ -216,7 +350,9 @@ def llm_wins(model, tokenizer, jobs: list[tuple[dict, list[dict]]], args: argpar
     return wins
 
 
-def judge_candidates(jobs: list[tuple[dict, list[dict]]], kind: str, args: argparse.Namespace, path: Path, shards: Shards) -> dict[str, dict]:
+def judge_candidates(
+    jobs: list[tuple[dict, list[dict]]], kind: str, args: argparse.Namespace, path: Path, shards: Shards
+) -> dict[str, dict]:
     """Judgements by sample id: {"id", "checks": [...], "verifier": [...], "llm": [...] or None, "agree", "n_compared"}, from `path` if it is there."""
     if shards.share(path.is_file()):
         return {row["id"]: row for row in read_appended(path)}
@@ -225,7 +361,9 @@ def judge_candidates(jobs: list[tuple[dict, list[dict]]], kind: str, args: argpa
     todo = [job for job in shards.mine(jobs) if job[0]["id"] not in done and len(job[1]) > 1]
     model = tokenizer = None
     if todo and kind != "verifier":
-        model = load_generator(args.judge_model, load_in_8bit=args.judge_use_8bit, load_in_4bit=args.judge_use_4bit)
+        model = load_generator(
+            args.judge_model, load_in_8bit=args.judge_use_8bit, load_in_4bit=args.judge_use_4bit
+        )
         tokenizer = load_tokenizer(args.judge_model)
     for start in range(0, len(todo), 64):
         batch = todo[start : start + 64]
@@ -234,14 +372,24 @@ def judge_candidates(jobs: list[tuple[dict, list[dict]]], kind: str, args: argpa
         judged = []
         for (sample, rows), row_checks, win in zip(batch, checks, wins):
             verified = [verifier_score(c) for c in row_checks]
-            judged.append({"id": sample["id"], "checks": row_checks, "verifier": verified, "llm": win_scores(len(rows), win["p"]) if win else None,
-                           "agree": win["agree"] if win else 0, "n_compared": win["n"] if win else 0})  # fmt: skip
+            judged.append(
+                {
+                    "id": sample["id"],
+                    "checks": row_checks,
+                    "verifier": verified,
+                    "llm": win_scores(len(rows), win["p"]) if win else None,
+                    "agree": win["agree"] if win else 0,
+                    "n_compared": win["n"] if win else 0,
+                }
+            )
         log.add(judged)
     place = {sample["id"]: i for i, (sample, _) in enumerate(jobs)}
     return {row["id"]: row for row in log.finish(lambda row: (place[row["id"]],))}
 
 
-def choose_pairs(judged: dict, kind: str, min_margin: float) -> tuple[list[tuple[int, int, float, float, str]], str | None]:
+def choose_pairs(
+    judged: dict, kind: str, min_margin: float
+) -> tuple[list[tuple[int, int, float, float, str]], str | None]:
     """The pair rule: the best-scored candidate against every other that it beats by at least `min_margin`.
 
     Returns (chosen, rejected, score of each, decided by) with a reason when there is none. In `hybrid`, exact ties of the
@@ -250,14 +398,20 @@ def choose_pairs(judged: dict, kind: str, min_margin: float) -> tuple[list[tuple
     by_verifier = kind != "llm"
     scores = judged["verifier"] if by_verifier else judged["llm"]
     if kind == "hybrid" and len(set(scores)) == 1:
-        scores, by_verifier = judged["llm"], False
+        scores = judged["llm"]
+        by_verifier = False
     best = max(range(len(scores)), key=lambda i: (scores[i], -i))
-    pairs = [(best, i, scores[best], scores[i], "verifier" if by_verifier else "llm")
-             for i in range(len(scores)) if i != best and scores[best] > scores[i] and scores[best] - scores[i] >= min_margin]  # fmt: skip
+    pairs = [
+        (best, i, scores[best], scores[i], "verifier" if by_verifier else "llm")
+        for i in range(len(scores))
+        if i != best and scores[best] > scores[i] and scores[best] - scores[i] >= min_margin
+    ]
     return pairs, None if pairs else "margin below --min-margin"
 
 
-def preference_rows(sample: dict, rows: list[dict], judged: dict, pairs: list, template: str, args: argparse.Namespace) -> list[dict]:
+def preference_rows(
+    sample: dict, rows: list[dict], judged: dict, pairs: list, template: str, args: argparse.Namespace
+) -> list[dict]:
     chunks = [sample["evidence_chunks"][i] for i in rows[0]["shown"]]
     prompt = fill_template(template, evidence=render_evidence(chunks), question=sample["question"])
     made = []
@@ -279,14 +433,21 @@ def preference_rows(sample: dict, rows: list[dict], judged: dict, pairs: list, t
             "chosen_model": rows[chosen]["model"],
             "rejected_model": rows[rejected]["model"],
             "decided_by": decided_by,
-            "judge": {"checks_chosen": judged["checks"][chosen], "checks_rejected": judged["checks"][rejected], "llm": judged["llm"]},
+            "judge": {
+                "checks_chosen": judged["checks"][chosen],
+                "checks_rejected": judged["checks"][rejected],
+                "llm": judged["llm"],
+            },
         }
         if args.output_mode == "rich":
             for name, i in (("chosen", chosen), ("rejected", rejected)):
                 parsed = parse_completion(rows[i]["completion"], len(rows[i]["shown"]))
                 fields = ("answer", "citations", "confidence", "is_refusal", "errors")
                 row[f"{name}_parsed"] = {field: getattr(parsed, field) for field in fields}
-            row |= {field: sample[field] for field in ("answer", "answer_aliases", "support_sets", "support_spans")}
+            row |= {
+                field: sample[field]
+                for field in ("answer", "answer_aliases", "support_sets", "support_spans")
+            }
         made.append(row)
     return made
 
@@ -300,10 +461,19 @@ def judge_phase(args: argparse.Namespace, gensig: str, shards: Shards) -> None:
     settings = manifest["settings"]
     data_path = input_path(args.data_path)
     if not data_path.is_file() or sha256_file(data_path) != settings["data_sha256"]:
-        raise DataError(f"{data_path}: not the file that the candidates {gensig} were generated from; give that file, or generate anew")
-    judge_settings = {"judge": kind, "model": args.judge_model if kind != "verifier" else None, "use_8bit": args.judge_use_8bit,
-                      "use_4bit": args.judge_use_4bit, "template": load_template("judge", args.judge_template) if kind != "verifier" else None}  # fmt: skip
-    judgesig = sha256_value(judge_settings | {"min_margin": args.min_margin, "output_mode": args.output_mode})[:8]
+        raise DataError(
+            f"{data_path}: not the file that the candidates {gensig} were generated from; give that file, or generate anew"
+        )
+    judge_settings = {
+        "judge": kind,
+        "model": args.judge_model if kind != "verifier" else None,
+        "use_8bit": args.judge_use_8bit,
+        "use_4bit": args.judge_use_4bit,
+        "template": load_template("judge", args.judge_template) if kind != "verifier" else None,
+    }
+    judgesig = sha256_value(
+        judge_settings | {"min_margin": args.min_margin, "output_mode": args.output_mode}
+    )[:8]
     jobs = read_candidates(folder / "cache" / gensig, draw_samples(settings, data_path))
     log_path = folder / "cache" / gensig / f"judgements_{judgesig}.jsonl"
     if args.overwrite and shards.is_main:
@@ -311,16 +481,21 @@ def judge_phase(args: argparse.Namespace, gensig: str, shards: Shards) -> None:
     judged = judge_candidates(jobs, kind, args, log_path, shards)
     if not shards.is_main:
         return
-    rows, drops = [], Counter()
+    rows = []
+    drops = Counter()
     for sample, candidates in jobs:
         if len(candidates) < 2:
             drops["same text"] += 1
             continue
         pairs, reason = choose_pairs(judged[sample["id"]], kind, args.min_margin)
         drops[reason] += reason is not None
-        rows += preference_rows(sample, candidates, judged[sample["id"]], pairs, settings["template_text"], args)
+        rows += preference_rows(
+            sample, candidates, judged[sample["id"]], pairs, settings["template_text"], args
+        )
     if not rows:
-        raise DataError(f"no pair reaches --min-margin {args.min_margin} ({format_drops(drops)}); lower it, or generate with a higher temperature")
+        raise DataError(
+            f"no pair reaches --min-margin {args.min_margin} ({format_drops(drops)}); lower it, or generate with a higher temperature"
+        )
     target = folder / f"preferences_{gensig}-{judgesig}.jsonl"
     n_compared = sum(row["n_compared"] for row in judged.values())
     stats = {
@@ -328,15 +503,26 @@ def judge_phase(args: argparse.Namespace, gensig: str, shards: Shards) -> None:
         "n_samples": len(jobs),
         "dropped": {reason: n for reason, n in drops.items() if reason},
         "by_source": dict(Counter(row["source"] for row in rows)),
-        "pairs_by_models": dict(Counter(f"{row['chosen_model']} over {row['rejected_model']}" for row in rows)),
+        "pairs_by_models": dict(
+            Counter(f"{row['chosen_model']} over {row['rejected_model']}" for row in rows)
+        ),
         "decided_by": dict(Counter(row["decided_by"] for row in rows)),
         "mean_margin": sum(row["margin"] for row in rows) / len(rows),
-        "order_consistency": sum(row["agree"] for row in judged.values()) / n_compared if n_compared else None,
-        "settings": {**judge_settings, "min_margin": args.min_margin, "output_mode": args.output_mode, "cache": gensig},
+        "order_consistency": sum(row["agree"] for row in judged.values()) / n_compared
+        if n_compared
+        else None,
+        "settings": {
+            **judge_settings,
+            "min_margin": args.min_margin,
+            "output_mode": args.output_mode,
+            "cache": gensig,
+        },
     }
     write_jsonl(target, rows)
     write_json(folder / f"preference_stats_{gensig}-{judgesig}.json", stats)
-    print(f"wrote {len(rows):,} preferences to {target} ({format_drops({k: v for k, v in drops.items() if k})})")
+    print(
+        f"wrote {len(rows):,} preferences to {target} ({format_drops({k: v for k, v in drops.items() if k})})"
+    )
     print("next: python train_rm.py -c configs/rm.yaml")
 
 
@@ -346,10 +532,19 @@ def print_plan(args: argparse.Namespace) -> None:
     samples = planned_samples(input_path(args.data_path))
     if samples is not None and args.phase != "judge" and (args.base_model or args.sft_model):
         n_texts = 2 * (args.n_generations or GENERATION_DEFAULTS["n_generations"])
-        samples = pick_samples(samples, args.max_samples, GENERATION_DEFAULTS["seed"] if args.seed is None else args.seed)
+        samples = pick_samples(
+            samples, args.max_samples, GENERATION_DEFAULTS["seed"] if args.seed is None else args.seed
+        )
         n_tokens = n_texts * (count_tokens(samples) + len(samples) * 180)
         print(f"would generate {n_texts * len(samples)} candidates, about {n_tokens:,} tokens")
-        print(estimate(args.base_model or args.sft_model, n_tokens, 1, 8 if args.use_8bit else 4 if args.use_4bit else 16))
+        print(
+            estimate(
+                args.base_model or args.sft_model,
+                n_tokens,
+                1,
+                8 if args.use_8bit else 4 if args.use_4bit else 16,
+            )
+        )
     print(f"would write {home_path(args.prefs_dir)}/ (a few MB per thousand samples)")
 
 
@@ -360,7 +555,8 @@ def main(argv: list[str] | None) -> None:
     if args.dry_run:
         print_plan(args)
         return
-    started, shards = time.monotonic(), Shards()
+    started = time.monotonic()
+    shards = Shards()
     if args.phase in ("generate", "all"):
         gensig = generate_phase(args, shards)
     else:

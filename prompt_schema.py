@@ -119,29 +119,47 @@ B: {answer_b}
 
 Which one is better supported by the evidence, A or B?
 Better:"""
-SFT_TEMPLATES = {"default": _INSTRUCTIONS + _TASK, "structured": _STRUCTURED, "fewshot": _INSTRUCTIONS + _EXAMPLES + _TASK}
+SFT_TEMPLATES = {
+    "default": _INSTRUCTIONS + _TASK,
+    "structured": _STRUCTURED,
+    "fewshot": _INSTRUCTIONS + _EXAMPLES + _TASK,
+}
 JUDGE_TEMPLATES = {"default": _JUDGE, "simple": _JUDGE_SIMPLE}
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="{save,test,render,parse,judge}")
     save = commands.add_parser("save", help="write the templates, output_schema.json and config.yaml")
     save.add_argument("--dry-run", action="store_true", help="name the files and write nothing")
     commands.add_parser("test", help="check the validator against known cases; exit 1 when one fails")
     render = commands.add_parser("render", help="print the prompts of samples as text")
     judge = commands.add_parser("judge", help="print the judge prompt for two answers to the first sample")
-    parse = commands.add_parser("parse", help="read a completion from stdin, print what the validator makes of it")
+    parse = commands.add_parser(
+        "parse", help="read a completion from stdin, print what the validator makes of it"
+    )
     parse.add_argument("--n-chunks", type=int, default=10, help="number of evidence chunks that were shown")
     parse.add_argument("--strict", action="store_true", help="repair nothing")
     for command in (render, judge):
         command.add_argument("--data-path", required=True, help="a sample file of build_data.py")
         command.add_argument("--template", default="default", help="template name")
     render.add_argument("--limit", type=int, default=1, help="number of samples")
-    judge.add_argument("--answer-a", default='{"answer": "yes", "citations": [0], "confidence": 0.9}', help="first completion")
-    judge.add_argument("--answer-b", default='{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [], "confidence": 0.0}', help="second completion")
+    judge.add_argument(
+        "--answer-a",
+        default='{"answer": "yes", "citations": [0], "confidence": 0.9}',
+        help="first completion",
+    )
+    judge.add_argument(
+        "--answer-b",
+        default='{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [], "confidence": 0.0}',
+        help="second completion",
+    )
     for command in (save, render, judge):
-        command.add_argument("--prompts-dir", default="prompts", help="folder of the templates (default: prompts)")
+        command.add_argument(
+            "--prompts-dir", default="prompts", help="folder of the templates (default: prompts)"
+        )
     return parser
 
 
@@ -150,18 +168,26 @@ def build_parser() -> argparse.ArgumentParser:
 
 def save_prompts(prompts_dir: Path) -> list[str]:
     """Write the built-in templates, the output schema and the settings. Returns the file names."""
-    texts = {f"sft_{name}.txt": text for name, text in SFT_TEMPLATES.items()} | {f"judge_{name}.txt": text for name, text in JUDGE_TEMPLATES.items()}
+    texts = {f"sft_{name}.txt": text for name, text in SFT_TEMPLATES.items()} | {
+        f"judge_{name}.txt": text for name, text in JUDGE_TEMPLATES.items()
+    }
     for name, text in texts.items():
         write_text(prompts_dir / name, text)
     write_json(prompts_dir / "output_schema.json", OUTPUT_SCHEMA)
-    settings = {"refusal_token": REFUSAL, "max_answer_chars": MAX_ANSWER_CHARS, "sft_templates": list(SFT_TEMPLATES), "judge_templates": list(JUDGE_TEMPLATES)}
+    settings = {
+        "refusal_token": REFUSAL,
+        "max_answer_chars": MAX_ANSWER_CHARS,
+        "sft_templates": list(SFT_TEMPLATES),
+        "judge_templates": list(JUDGE_TEMPLATES),
+    }
     write_text(prompts_dir / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
     return [*texts, "output_schema.json", "config.yaml"]
 
 
 def load_template(kind: str, name: str, prompts_dir: str | Path = "prompts") -> str:
     """Template text of kind "sft" or "judge": from `prompts_dir` when that folder exists, else built in."""
-    builtin, folder = {"sft": SFT_TEMPLATES, "judge": JUDGE_TEMPLATES}[kind], input_path(prompts_dir)
+    builtin = {"sft": SFT_TEMPLATES, "judge": JUDGE_TEMPLATES}[kind]
+    folder = input_path(prompts_dir)
     path = folder / f"{kind}_{name}.txt"
     if path.is_file():
         text = path.read_text(encoding="utf-8")
@@ -218,7 +244,8 @@ class PromptBuilder:
     """Builds prompts of one template for one tokenizer, cutting chunks that do not fit `max_tokens`."""
 
     def __init__(self, tokenizer, template: str, max_tokens: int):
-        self.tokenizer, self.max_tokens = tokenizer, max_tokens
+        self.tokenizer = tokenizer
+        self.max_tokens = max_tokens
         head, self._rest = split_template(template)
         self._frame = ChatFrame(tokenizer, head)
         self.prefix = self._frame.prefix
@@ -229,9 +256,11 @@ class PromptBuilder:
 
     def build(self, sample: dict) -> Prompt:
         """The prompt of a sample. Chunks are cut blind to gold: lowest BM25 score to the question first, then trailing sentences, then words."""
-        chunks, question = sample["evidence_chunks"], sample["question"]
+        chunks = sample["evidence_chunks"]
+        question = sample["question"]
         shown = list(range(len(chunks)))
-        suffix, budget = self._suffix(question, chunks), self.max_tokens - len(self.prefix)
+        suffix = self._suffix(question, chunks)
+        budget = self.max_tokens - len(self.prefix)
         if len(suffix) > budget:
             scores = BM25([f"{c['title']}. {c['text']}" for c in chunks]).scores(question)
             while len(suffix) > budget and len(shown) > 1:
@@ -239,9 +268,12 @@ class PromptBuilder:
                 suffix = self._suffix(question, [chunks[i] for i in shown])
         kept = [chunks[i] for i in shown]
         while len(suffix) > budget:
-            sentences, words = split_sentences(kept[0]["text"]), kept[0]["text"].split()
+            sentences = split_sentences(kept[0]["text"])
+            words = kept[0]["text"].split()
             if len(words) < 2:
-                raise DataError(f"{sample['id']}: question and one word need {len(suffix) + len(self.prefix)} tokens, limit {self.max_tokens}; raise it")
+                raise DataError(
+                    f"{sample['id']}: question and one word need {len(suffix) + len(self.prefix)} tokens, limit {self.max_tokens}; raise it"
+                )
             # A table or a list is one sentence of hundreds of words; a tenth of it goes at a time.
             left = sentences[:-1] if len(sentences) > 1 else words[: -max(1, len(words) // 10)]
             kept = [{**kept[0], "text": " ".join(left)}]
@@ -258,14 +290,26 @@ class JudgePrompts:
         self._frame = ChatFrame(tokenizer, head)
 
     def build(self, chunks: list[dict], question: str, answer_a: str, answer_b: str) -> list[int]:
-        body = fill_template(self._rest, evidence=render_evidence(chunks), question=question, answer_a=answer_a, answer_b=answer_b)
+        body = fill_template(
+            self._rest,
+            evidence=render_evidence(chunks),
+            question=question,
+            answer_a=answer_a,
+            answer_b=answer_b,
+        )
         return self._frame.prefix + encode_plain(self.tokenizer, body) + self._frame.closing
 
 
 def gold_is_shown(sample: dict, prompt: Prompt) -> bool:
     """True when a full support set survived cutting (always, for an unanswerable sample)."""
-    whole = {i for place, i in enumerate(prompt.shown) if prompt.chunks[place]["text"] == sample["evidence_chunks"][i]["text"]}
-    return not sample["answerable"] or any(whole.issuperset(support_set) for support_set in sample["support_sets"])
+    whole = {
+        i
+        for place, i in enumerate(prompt.shown)
+        if prompt.chunks[place]["text"] == sample["evidence_chunks"][i]["text"]
+    }
+    return not sample["answerable"] or any(
+        whole.issuperset(support_set) for support_set in sample["support_sets"]
+    )
 
 
 # --- the validator's own cases
@@ -273,18 +317,53 @@ def gold_is_shown(sample: dict, prompt: Prompt) -> bool:
 # (completion, strict, answer, citations, confidence, valid): what `test` checks
 SELF_CHECK = [
     ('{"answer": "Paris", "citations": [0, 2], "confidence": 0.9}', True, "Paris", [0, 2], 0.9, True),
-    ('{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [], "confidence": 0.0}', True, REFUSAL, [], 0.0, True),
-    ('{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [1], "confidence": 0.0}', False, REFUSAL, [1], 0.0, False),
+    (
+        '{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [], "confidence": 0.0}',
+        True,
+        REFUSAL,
+        [],
+        0.0,
+        True,
+    ),
+    (
+        '{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [1], "confidence": 0.0}',
+        False,
+        REFUSAL,
+        [1],
+        0.0,
+        False,
+    ),
     ('{"answer": "Paris", "citations": [7], "confidence": 0.9}', False, "Paris", [7], 0.9, False),
     ('```json\n{"answer": "Paris", "citations": [0], "confidence": 0.9}\n```', True, None, [], None, False),
-    ('```json\n{"answer": "Paris", "citations": [0], "confidence": 0.9}\n```', False, "Paris", [0], 0.9, False),
-    ('Sure! {"answer": "Paris", "citations": ["[1]"], "confidence": "95%"}', False, "Paris", [1], 0.95, False),
-    ('{"answer": "INSUFFICIENT_EVIDENCE", "citations": [], "confidence": 0.0}', False, REFUSAL, [], 0.0, False),
+    (
+        '```json\n{"answer": "Paris", "citations": [0], "confidence": 0.9}\n```',
+        False,
+        "Paris",
+        [0],
+        0.9,
+        False,
+    ),
+    (
+        'Sure! {"answer": "Paris", "citations": ["[1]"], "confidence": "95%"}',
+        False,
+        "Paris",
+        [1],
+        0.95,
+        False,
+    ),
+    (
+        '{"answer": "INSUFFICIENT_EVIDENCE", "citations": [], "confidence": 0.0}',
+        False,
+        REFUSAL,
+        [],
+        0.0,
+        False,
+    ),
     ('{"answer": "Paris", "citations": ["the first"], "confidence": 2}', False, "Paris", [-1], None, False),
     ('{"citations": [0], "confidence": 0.9}', False, None, [], None, False),
     ("Paris", False, None, [], None, False),
     ("", False, None, [], None, False),
-]  # fmt: skip
+]
 
 
 def self_check() -> list[str]:
@@ -293,7 +372,9 @@ def self_check() -> list[str]:
         parsed = parse_completion(text, 5, strict)
         found = (parsed.answer, parsed.citations, parsed.confidence, parsed.is_valid)
         if found != (answer, citations, confidence, valid):
-            failures.append(f"{text!r} (strict={strict}): expected {(answer, citations, confidence, valid)}, found {found}")
+            failures.append(
+                f"{text!r} (strict={strict}): expected {(answer, citations, confidence, valid)}, found {found}"
+            )
     return failures
 
 
@@ -302,7 +383,9 @@ def main(argv: list[str] | None) -> None:
     if args.command == "save":
         folder = home_path(args.prompts_dir)
         if args.dry_run:
-            print(f"would write {len(SFT_TEMPLATES)} SFT and {len(JUDGE_TEMPLATES)} judge templates, output_schema.json and config.yaml to {folder}")
+            print(
+                f"would write {len(SFT_TEMPLATES)} SFT and {len(JUDGE_TEMPLATES)} judge templates, output_schema.json and config.yaml to {folder}"
+            )
             return
         names = save_prompts(folder)
         write_json(folder / "run.json", describe_run({"files": names}, {}, None) | {"status": "complete"})
@@ -310,20 +393,38 @@ def main(argv: list[str] | None) -> None:
         print("next: python train_sft.py -c configs/sft_gemma2.yaml")
     elif args.command == "test":
         if failures := self_check():
-            raise StageError(f"{len(failures)} of {len(SELF_CHECK)} validator cases fail:\n" + "\n".join(failures))
+            raise StageError(
+                f"{len(failures)} of {len(SELF_CHECK)} validator cases fail:\n" + "\n".join(failures)
+            )
         print(f"validator: {len(SELF_CHECK)} of {len(SELF_CHECK)} cases pass")
     elif args.command == "render":
         template = load_template("sft", args.template, args.prompts_dir)
         for sample in read_samples(input_path(args.data_path))[: args.limit]:
-            print(fill_template(template, evidence=render_evidence(sample["evidence_chunks"]), question=sample["question"]))
+            print(
+                fill_template(
+                    template, evidence=render_evidence(sample["evidence_chunks"]), question=sample["question"]
+                )
+            )
             print(gold_completion(sample, list(range(len(sample["evidence_chunks"])))) + "\n")
     elif args.command == "judge":
-        template, sample = load_template("judge", args.template, args.prompts_dir), read_samples(input_path(args.data_path))[0]
+        template = load_template("judge", args.template, args.prompts_dir)
+        sample = read_samples(input_path(args.data_path))[0]
         evidence = render_evidence(sample["evidence_chunks"])
-        print(fill_template(template, evidence=evidence, question=sample["question"], answer_a=args.answer_a, answer_b=args.answer_b))
+        print(
+            fill_template(
+                template,
+                evidence=evidence,
+                question=sample["question"],
+                answer_a=args.answer_a,
+                answer_b=args.answer_b,
+            )
+        )
     else:
         parsed = parse_completion(sys.stdin.read(), args.n_chunks, args.strict)
-        fields = {name: getattr(parsed, name) for name in ("answer", "citations", "confidence", "is_refusal", "is_valid", "repaired", "errors")}
+        fields = {
+            name: getattr(parsed, name)
+            for name in ("answer", "citations", "confidence", "is_refusal", "is_valid", "repaired", "errors")
+        }
         print(json.dumps(fields, ensure_ascii=False, indent=2))
 
 

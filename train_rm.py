@@ -66,14 +66,34 @@ COMPLETION_TOKENS = 160
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    parser.add_argument("-c", "--config", required=True, help="YAML config; configs/rm.yaml explains every key")
-    parser.add_argument("--prefs", metavar="FILE", help="preferences file (default: the newest preferences_*.jsonl of --prefs-dir)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument(
+        "-c", "--config", required=True, help="YAML config; configs/rm.yaml explains every key"
+    )
+    parser.add_argument(
+        "--prefs",
+        metavar="FILE",
+        help="preferences file (default: the newest preferences_*.jsonl of --prefs-dir)",
+    )
     parser.add_argument("--prefs-dir", default="prefs", help="folder of make_prefs.py (default: prefs)")
-    parser.add_argument("--validate-only", action="store_true", help="compute validation.json for a trained head and stop")
-    parser.add_argument("--checkpoint", default="best", help="best, final or a directory: the head for --validate-only and --score")
-    parser.add_argument("--score", metavar="FILE", help="write rewards for rows {id, question, evidence_chunks, completion} beside FILE")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a YAML key (repeatable)")
+    parser.add_argument(
+        "--validate-only", action="store_true", help="compute validation.json for a trained head and stop"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        default="best",
+        help="best, final or a directory: the head for --validate-only and --score",
+    )
+    parser.add_argument(
+        "--score",
+        metavar="FILE",
+        help="write rewards for rows {id, question, evidence_chunks, completion} beside FILE",
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a YAML key (repeatable)"
+    )
     parser.add_argument("--limit", type=int, help="use at most this many preference rows")
     parser.add_argument("--overwrite", action="store_true", help="replace a run made with other settings")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
@@ -90,7 +110,12 @@ def weights_of(config: dict) -> dict[str, float]:
 def as_completions(preferences: list[dict]) -> list[dict]:
     """Chosen and rejected of each preference as rows {"id", "question", "evidence_chunks", "completion"}: 2i and 2i + 1."""
     return [
-        {"id": f"{row['id']}:{side}", "question": row["question"], "evidence_chunks": row["evidence_chunks"], "completion": row[side][0]["content"]}
+        {
+            "id": f"{row['id']}:{side}",
+            "question": row["question"],
+            "evidence_chunks": row["evidence_chunks"],
+            "completion": row[side][0]["content"],
+        }
         for row in preferences
         for side in ("chosen", "rejected")
     ]
@@ -100,27 +125,46 @@ def load_features(rows: list[dict], config: dict, shards: Shards) -> dict[str, t
     """{"features": (n, hidden), "mean_logp": (n,), "n_tokens": (n,)} of completion rows, from the frozen base model or its cache."""
     keys = [[row["question"], row["evidence_chunks"], row["completion"]] for row in rows]
     template = load_template("sft", config["template"])
-    settings = {name: config[name] for name in ("base_model", "max_seq_length", "load_in_8bit")} | {"template": template_hash(template)}
+    settings = {name: config[name] for name in ("base_model", "max_seq_length", "load_in_8bit")} | {
+        "template": template_hash(template)
+    }
     path = home_path(config["output_dir"]) / "features" / f"{sha256_value([settings, keys])[:16]}.safetensors"
     if shards.share(path.is_file()):
         return load_file(path)
     tokenizer = load_tokenizer(config["base_model"], config["trust_remote_code"])
     builder = PromptBuilder(tokenizer, template, config["max_seq_length"] - COMPLETION_TOKENS)
-    suffixes = [builder.build({"id": row["id"], "question": row["question"], "evidence_chunks": row["evidence_chunks"]}).suffix for row in rows]
+    suffixes = [
+        builder.build(
+            {"id": row["id"], "question": row["question"], "evidence_chunks": row["evidence_chunks"]}
+        ).suffix
+        for row in rows
+    ]
     # An empty completion is still one token long: the end of the text.
-    completions = [encode_completion(tokenizer, row["completion"])[: COMPLETION_TOKENS - 1] + [tokenizer.eos_token_id] for row in rows]
+    completions = [
+        encode_completion(tokenizer, row["completion"])[: COMPLETION_TOKENS - 1] + [tokenizer.eos_token_id]
+        for row in rows
+    ]
     model = load_model(
-        config["base_model"], load_in_8bit=config["load_in_8bit"], attention=config["attn_implementation"], trust_remote_code=config["trust_remote_code"]
+        config["base_model"],
+        load_in_8bit=config["load_in_8bit"],
+        attention=config["attn_implementation"],
+        trust_remote_code=config["trust_remote_code"],
     )
     model = use_grouped_attention(model) if config["attn_implementation"] == "auto" else model
     # Completions of one prompt (chosen and rejected) stay in one process, where they share its reading.
     of_prompt: dict[tuple, list[int]] = {}
     for i, suffix in enumerate(suffixes):
         of_prompt.setdefault(tuple(suffix), []).append(i)
-    mine, read = [i for group in shards.mine(list(of_prompt.values())) for i in group], []
+    mine = [i for group in shards.mine(list(of_prompt.values())) for i in group]
+    read = []
     with progress(len(mine), "reading completions", "completion") as bar:
         for batch in completion_features(
-            model, builder.prefix, [suffixes[i] for i in mine], [completions[i] for i in mine], tokenizer.pad_token_id, config["eval_batch_size"]
+            model,
+            builder.prefix,
+            [suffixes[i] for i in mine],
+            [completions[i] for i in mine],
+            tokenizer.pad_token_id,
+            config["eval_batch_size"],
         ):
             read += [(mine[place], hidden, mean_logp) for place, hidden, mean_logp in batch]
             bar.update(len(batch))
@@ -148,17 +192,25 @@ def split_groups(preferences: list[dict], config: dict) -> dict[str, list[int]]:
     """Indices of train, val and test pairs; a group stands on one side."""
     groups = sorted({row["group"] for row in preferences})
     np.random.default_rng(config["seed"]).shuffle(groups)
-    quota = {"test": config["test_fraction"] * len(preferences), "val": config["val_fraction"] * len(preferences)}
+    quota = {
+        "test": config["test_fraction"] * len(preferences),
+        "val": config["val_fraction"] * len(preferences),
+    }
     members: dict[str, list[int]] = {}
     for i, row in enumerate(preferences):
         members.setdefault(row["group"], []).append(i)
     split: dict[str, list[int]] = {"train": [], "val": [], "test": []}
     for group in groups:
-        side = next((side for side in ("test", "val") if len(split[side]) + len(members[group]) <= quota[side] + 0.5), "train")
+        side = next(
+            (side for side in ("test", "val") if len(split[side]) + len(members[group]) <= quota[side] + 0.5),
+            "train",
+        )
         split[side] += members[group]
     if not all(split.values()):
         sizes = {side: len(rows) for side, rows in split.items()}
-        raise DataError(f"{len(preferences)} pairs in {len(groups)} groups split into {sizes}; make more pairs with make_prefs.py --max-samples")
+        raise DataError(
+            f"{len(preferences)} pairs in {len(groups)} groups split into {sizes}; make more pairs with make_prefs.py --max-samples"
+        )
     return {side: sorted(rows) for side, rows in split.items()}
 
 
@@ -167,7 +219,9 @@ def bradley_terry_loss(chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Te
     return -logsigmoid(chosen - rejected).mean()
 
 
-def rewards(head: RewardHead, features: torch.Tensor, penalty_sums: np.ndarray, scale: dict[str, float]) -> np.ndarray:
+def rewards(
+    head: RewardHead, features: torch.Tensor, penalty_sums: np.ndarray, scale: dict[str, float]
+) -> np.ndarray:
     """reward = standardised head score - weighted penalties: (n,)."""
     with torch.no_grad():
         scores = head(features).numpy()
@@ -181,27 +235,43 @@ def score_scale(head: RewardHead, features: torch.Tensor) -> dict[str, float]:
     return {"mean": float(scores.mean()), "std": float(scores.std()) or 1.0}
 
 
-def train(config: dict, features: torch.Tensor, penalty_sums: np.ndarray, split: dict[str, list[int]], output_dir: Path) -> dict:
+def train(
+    config: dict,
+    features: torch.Tensor,
+    penalty_sums: np.ndarray,
+    split: dict[str, list[int]],
+    output_dir: Path,
+) -> dict:
     """Fit the head; the checkpoint with the best val ROC-AUC (then loss) becomes best/. Returns the history."""
     torch.manual_seed(config["seed"])
-    chosen, rejected = features[0::2], features[1::2]  # (n_pairs, hidden)
-    train_rows, val_rows = torch.tensor(split["train"]), torch.tensor(split["val"])
+    # (n_pairs, hidden)
+    chosen = features[0::2]
+    rejected = features[1::2]
+    train_rows = torch.tensor(split["train"])
+    val_rows = torch.tensor(split["val"])
     pooled = torch.cat([chosen[train_rows], rejected[train_rows]])
     head = RewardHead(features.shape[1])
-    head.mean, head.std = pooled.mean(0), pooled.std(0).clamp(min=1e-6)
-    optimizer = torch.optim.AdamW(head.linear.parameters(), lr=config["learning_rate"], weight_decay=config["weight_decay"])
+    head.mean = pooled.mean(0)
+    head.std = pooled.std(0).clamp(min=1e-6)
+    optimizer = torch.optim.AdamW(
+        head.linear.parameters(), lr=config["learning_rate"], weight_decay=config["weight_decay"]
+    )
     per_step = config["batch_size"] * config["gradient_accumulation_steps"]
     n_steps = -(-len(train_rows) // per_step) * config["num_epochs"]
     schedule = get_cosine_schedule_with_warmup(optimizer, int(n_steps * config["warmup_ratio"]), n_steps)
     history = {"train_losses": [], "eval_metrics": [], "config": config}
-    best, step = (-1.0, 0.0), 0
+    best = (-1.0, 0.0)
+    step = 0
 
     def evaluate(epoch: float) -> None:
         nonlocal best
         with torch.no_grad():
             loss = float(bradley_terry_loss(head(chosen[val_rows]), head(rejected[val_rows])))
         scale = score_scale(head, pooled)
-        sides = [rewards(head, side[val_rows], penalty_sums[k::2][split["val"]], scale) for k, side in enumerate((chosen, rejected))]
+        sides = [
+            rewards(head, side[val_rows], penalty_sums[k::2][split["val"]], scale)
+            for k, side in enumerate((chosen, rejected))
+        ]
         metrics = {"step": step, "epoch": round(epoch, 3), "loss": loss, **pair_metrics(*sides)}
         history["eval_metrics"].append(metrics)
         if (metrics["roc_auc"], -loss) > best:
@@ -228,24 +298,42 @@ def train(config: dict, features: torch.Tensor, penalty_sums: np.ndarray, split:
             if step % config["eval_steps"] == 0:
                 evaluate(epoch + (start + len(batch)) / len(order))
         evaluate(epoch + 1)
-    save_head(output_dir / "final", head, head_config(config, score_scale(head, pooled), history["eval_metrics"][-1]))
+    save_head(
+        output_dir / "final",
+        head,
+        head_config(config, score_scale(head, pooled), history["eval_metrics"][-1]),
+    )
     return history
 
 
 def head_config(config: dict, scale: dict[str, float], metrics: dict) -> dict:
-    return {"base_model": config["base_model"], "template": config["template"], "max_seq_length": config["max_seq_length"],
-            "penalty_weights": weights_of(config), "score_scale": scale, "metrics": metrics}  # fmt: skip
+    return {
+        "base_model": config["base_model"],
+        "template": config["template"],
+        "max_seq_length": config["max_seq_length"],
+        "penalty_weights": weights_of(config),
+        "score_scale": scale,
+        "metrics": metrics,
+    }
 
 
 # --- validation
 
 
-def validate(config: dict, checkpoint: Path, preferences: list[dict], rows: list[dict], found: dict, split: dict[str, list[int]]) -> dict:
+def validate(
+    config: dict,
+    checkpoint: Path,
+    preferences: list[dict],
+    rows: list[dict],
+    found: dict,
+    split: dict[str, list[int]],
+) -> dict:
     """Test figures of one head beside the baselines."""
     head, saved = load_head(checkpoint)
     table = penalty_table(rows, found["n_tokens"])
     penalty_sums = np.array([total_penalty(values, saved["penalty_weights"]) for values in table])
-    test, groups = split["test"], [preferences[i]["group"] for i in split["test"]]
+    test = split["test"]
+    groups = [preferences[i]["group"] for i in split["test"]]
     with torch.no_grad():
         head_scores = head(found["features"]).numpy()
     scored = {
@@ -255,12 +343,22 @@ def validate(config: dict, checkpoint: Path, preferences: list[dict], rows: list
     }
     figures = {}
     for name, scores in scored.items():
-        chosen, rejected = scores[0::2][test], scores[1::2][test]
-        figures[name] = pair_metrics(chosen, rejected) | {"ci95": interval(chosen, rejected, groups, config["seed"])}
+        chosen = scores[0::2][test]
+        rejected = scores[1::2][test]
+        figures[name] = pair_metrics(chosen, rejected) | {
+            "ci95": interval(chosen, rejected, groups, config["seed"])
+        }
     mean_penalties = {
-        side: {name: float(np.mean([table[2 * i + k][name] for i in test])) for name in PENALTIES} for k, side in enumerate(("chosen", "rejected"))
+        side: {name: float(np.mean([table[2 * i + k][name] for i in test])) for name in PENALTIES}
+        for k, side in enumerate(("chosen", "rejected"))
     }
-    return {"checkpoint": str(checkpoint), "n_test_pairs": len(test), "n_test_groups": len(set(groups)), "test": figures, "mean_penalties": mean_penalties}
+    return {
+        "checkpoint": str(checkpoint),
+        "n_test_pairs": len(test),
+        "n_test_groups": len(set(groups)),
+        "test": figures,
+        "mean_penalties": mean_penalties,
+    }
 
 
 def print_validation(figures: dict) -> None:
@@ -268,7 +366,10 @@ def print_validation(figures: dict) -> None:
         span = metrics["ci95"][name]
         return format_number(metrics[name]) + (f" [{span[0]:.2f}, {span[1]:.2f}]" if span else "")
 
-    body = [[name, cell(metrics, "accuracy"), cell(metrics, "roc_auc")] for name, metrics in figures["test"].items()]
+    body = [
+        [name, cell(metrics, "accuracy"), cell(metrics, "roc_auc")]
+        for name, metrics in figures["test"].items()
+    ]
     print(format_table([f"{figures['n_test_pairs']} test pairs", "accuracy", "roc_auc"], body))
 
 
@@ -282,7 +383,9 @@ def find_preferences(args: argparse.Namespace) -> Path:
     folder = home_path(args.prefs_dir)
     found = sorted(folder.glob("preferences_*.jsonl"), key=lambda path: (path.stat().st_mtime, path.name))
     if not found:
-        raise DataError(f"{folder}: no preferences_*.jsonl; run make_prefs.py first, or name a file with --prefs")
+        raise DataError(
+            f"{folder}: no preferences_*.jsonl; run make_prefs.py first, or name a file with --prefs"
+        )
     print(f"preferences: {found[-1]}" + (f" (newest of {len(found)})" if len(found) > 1 else ""))
     return found[-1]
 
@@ -298,18 +401,28 @@ def score_file(args: argparse.Namespace, config: dict, output_dir: Path, shards:
     for number, row in enumerate(rows, 1):
         missing = [field for field in ("id", "question", "evidence_chunks", "completion") if field not in row]
         if missing:
-            raise DataError(f"{path}:{number}: row lacks {', '.join(missing)}; needed are id, question, evidence_chunks, completion")
+            raise DataError(
+                f"{path}:{number}: row lacks {', '.join(missing)}; needed are id, question, evidence_chunks, completion"
+            )
     if not rows:
         raise DataError(f"{path}: holds no rows")
     head, saved = load_head(find_checkpoint(output_dir, args.checkpoint))
-    found = load_features(rows, {**config, **{key: saved[key] for key in ("base_model", "template", "max_seq_length")}}, shards)
+    found = load_features(
+        rows, {**config, **{key: saved[key] for key in ("base_model", "template", "max_seq_length")}}, shards
+    )
     if not shards.is_main:
         return
     table = penalty_table(rows, found["n_tokens"])
     sums = np.array([total_penalty(values, saved["penalty_weights"]) for values in table])
     scores = rewards(head, found["features"], sums, saved["score_scale"])
     target = path.with_name(f"{path.stem}_scores.jsonl")
-    write_jsonl(target, [{"id": row["id"], "reward": float(r), "head_score": float(r + s), "penalties": p} for row, r, s, p in zip(rows, scores, sums, table)])
+    write_jsonl(
+        target,
+        [
+            {"id": row["id"], "reward": float(r), "head_score": float(r + s), "penalties": p}
+            for row, r, s, p in zip(rows, scores, sums, table)
+        ],
+    )
     print(f"wrote {len(rows)} rewards to {target}")
 
 
@@ -322,7 +435,9 @@ def print_plan(args: argparse.Namespace, config: dict) -> None:
         preferences = []
     if preferences:
         n_tokens = sum(len(row["prompt"][0]["content"]) // 2 + 60 for row in preferences)
-        print(f"would read {2 * len(preferences)} completions, about {n_tokens:,} tokens, then train a head in seconds")
+        print(
+            f"would read {2 * len(preferences)} completions, about {n_tokens:,} tokens, then train a head in seconds"
+        )
         print(estimate(config["base_model"], n_tokens, 1, 8 if config["load_in_8bit"] else 16))
     print(f"would write {home_path(config['output_dir'])}/ (features: 4 bytes x hidden size a completion)")
 
@@ -330,7 +445,11 @@ def print_plan(args: argparse.Namespace, config: dict) -> None:
 def main(argv: list[str] | None) -> None:
     args = build_parser().parse_args(argv)
     config = load_config(args.config, DEFAULTS, args.set)
-    if not 0 < config["val_fraction"] < 1 or not 0 < config["test_fraction"] < 1 or config["val_fraction"] + config["test_fraction"] >= 1:
+    if (
+        not 0 < config["val_fraction"] < 1
+        or not 0 < config["test_fraction"] < 1
+        or config["val_fraction"] + config["test_fraction"] >= 1
+    ):
         raise UsageError("val_fraction and test_fraction must be above 0 and add up to less than 1")
     output_dir = home_path(config["output_dir"])
     if args.dry_run:
@@ -340,30 +459,50 @@ def main(argv: list[str] | None) -> None:
     if args.score:
         score_file(args, config, output_dir, shards)
         return
-    started, prefs_path = time.monotonic(), find_preferences(args)
+    started = time.monotonic()
+    prefs_path = find_preferences(args)
     preferences = read_preferences(prefs_path)[: args.limit]
-    split, rows = split_groups(preferences, config), as_completions(preferences)
+    split = split_groups(preferences, config)
+    rows = as_completions(preferences)
     if args.validate_only:
         checkpoint = find_checkpoint(output_dir, args.checkpoint)
         load_head(checkpoint)
     else:
         checkpoint = output_dir / "best"
-        run = describe_run(config | {"limit": args.limit}, hash_inputs([prefs_path]), config["seed"], n_pairs={side: len(i) for side, i in split.items()})
-        if shards.share(open_run_dir(output_dir, run, args.overwrite) if shards.is_main else None) == "complete":
-            print(f"{output_dir} is complete with these settings; nothing to do. Next: python train_rm.py -c {args.config} --validate-only")
+        run = describe_run(
+            config | {"limit": args.limit},
+            hash_inputs([prefs_path]),
+            config["seed"],
+            n_pairs={side: len(i) for side, i in split.items()},
+        )
+        if (
+            shards.share(open_run_dir(output_dir, run, args.overwrite) if shards.is_main else None)
+            == "complete"
+        ):
+            print(
+                f"{output_dir} is complete with these settings; nothing to do. Next: python train_rm.py -c {args.config} --validate-only"
+            )
             return
     found = load_features(rows, config, shards)
     if not shards.is_main:
         return
     if not args.validate_only:
-        sums = np.array([total_penalty(values, weights_of(config)) for values in penalty_table(rows, found["n_tokens"])])
+        sums = np.array(
+            [total_penalty(values, weights_of(config)) for values in penalty_table(rows, found["n_tokens"])]
+        )
         history = train(config, found["features"], sums, split, output_dir)
         write_json(output_dir / "training_history.json", history)
         losses = [(i, loss) for i, loss in enumerate(history["train_losses"], 1)]
-        val = {name: [(m["step"], m[name]) for m in history["eval_metrics"]] for name in ("loss", "roc_auc", "accuracy")}
+        val = {
+            name: [(m["step"], m[name]) for m in history["eval_metrics"]]
+            for name in ("loss", "roc_auc", "accuracy")
+        }
         plot_curves(
             output_dir / "curves.png",
-            {"Bradley-Terry loss": {"train": losses, "val": val["loss"]}, "Validation pairs": {k: val[k] for k in ("roc_auc", "accuracy")}},
+            {
+                "Bradley-Terry loss": {"train": losses, "val": val["loss"]},
+                "Validation pairs": {k: val[k] for k in ("roc_auc", "accuracy")},
+            },
         )
     figures = validate(config, checkpoint, preferences, rows, found, split)
     write_json(output_dir / "validation.json", figures)

@@ -26,11 +26,22 @@ N_WANTED = 5_000
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pages", default="50000,150000,500000", help="comma-separated sizes")
     parser.add_argument("--queries", type=int, default=200, help="queries of the retrieval comparison")
-    parser.add_argument("--pool", type=int, default=20_000, help="pages kept for negatives (max_pool_pages of the sources config)")
-    parser.add_argument("--one", metavar="ZIP", help="measure one zip in this process and print JSON (used by the script itself)")
+    parser.add_argument(
+        "--pool",
+        type=int,
+        default=20_000,
+        help="pages kept for negatives (max_pool_pages of the sources config)",
+    )
+    parser.add_argument(
+        "--one",
+        metavar="ZIP",
+        help="measure one zip in this process and print JSON (used by the script itself)",
+    )
     return parser
 
 
@@ -39,11 +50,16 @@ def write_zip(path: Path, n_pages: int) -> None:
     rng = np.random.default_rng(0)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for start in range(0, n_pages, 50_000):
-            with archive.open(f"wiki-pages/wiki-{start // 50_000:03d}.jsonl", "w", force_zip64=True) as member:
+            with archive.open(
+                f"wiki-pages/wiki-{start // 50_000:03d}.jsonl", "w", force_zip64=True
+            ) as member:
                 for i in range(start, min(start + 50_000, n_pages)):
                     n_sentences = int(rng.integers(3, 16))
                     words = rng.zipf(1.25, size=n_sentences * 18) % N_WORDS
-                    sentences = [" ".join(f"w{word}" for word in words[k * 18 : k * 18 + 18]) + " ." for k in range(n_sentences)]
+                    sentences = [
+                        " ".join(f"w{word}" for word in words[k * 18 : k * 18 + 18]) + " ."
+                        for k in range(n_sentences)
+                    ]
                     lines = "\n".join(f"{k}\t{sentence}\tw1\tw2" for k, sentence in enumerate(sentences))
                     row = {"id": f"Page_w{words[0]}_{i}", "text": " ".join(sentences), "lines": lines}
                     member.write(json.dumps(row).encode() + b"\n")
@@ -65,7 +81,8 @@ def measure(path: Path, n_pages: int, n_queries: int, max_pool: int) -> dict:
     from sources import fever
     from utils.jsonl import raise_bad
 
-    start_mb, started = peak_mb(), time.perf_counter()
+    start_mb = peak_mb()
+    started = time.perf_counter()
     with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as member:
         wanted = {fever.page_title(json.loads(line)["id"]) for line, _ in zip(member, range(N_WANTED))}
     pages = fever.read_pages(path, wanted, set(), max_pool, raise_bad)
@@ -78,8 +95,17 @@ def measure(path: Path, n_pages: int, n_queries: int, max_pool: int) -> dict:
     for query in queries:
         pool.search(query)
     search_seconds = time.perf_counter() - started
-    return {"n_pages": n_pages, "n_kept": len(pages), "n_chunks": len(pool.chunks), "pages_per_s": n_pages / read_seconds, "read_s": read_seconds,
-            "index_s": index_seconds, "queries_per_s": n_queries / search_seconds, "start_mb": start_mb, "peak_mb": peak_mb()}  # fmt: skip
+    return {
+        "n_pages": n_pages,
+        "n_kept": len(pages),
+        "n_chunks": len(pool.chunks),
+        "pages_per_s": n_pages / read_seconds,
+        "read_s": read_seconds,
+        "index_s": index_seconds,
+        "queries_per_s": n_queries / search_seconds,
+        "start_mb": start_mb,
+        "peak_mb": peak_mb(),
+    }
 
 
 def compare_retrieval(path: Path, n_queries: int, max_pool: int) -> dict[str, float]:
@@ -97,7 +123,10 @@ def compare_retrieval(path: Path, n_queries: int, max_pool: int) -> dict[str, fl
         from rank_bm25 import BM25Okapi
 
         ranked = BM25Okapi(texts)
-        searches["rank-bm25"] = (lambda batch: [np.argsort(ranked.get_scores(_terms(query)))[::-1][:40] for query in batch], min(n_queries, 20))
+        searches["rank-bm25"] = (
+            lambda batch: [np.argsort(ranked.get_scores(_terms(query)))[::-1][:40] for query in batch],
+            min(n_queries, 20),
+        )
     except ImportError:
         print("rank-bm25 is not installed; left out", file=sys.stderr)
     try:
@@ -107,7 +136,9 @@ def compare_retrieval(path: Path, n_queries: int, max_pool: int) -> dict[str, fl
             try:
                 index = bm25s.BM25(backend=backend)
                 index.index(texts, show_progress=False)
-                found = lambda batch, index=index: index.retrieve([_terms(query) for query in batch], k=40, show_progress=False)  # noqa: E731
+                found = lambda batch, index=index: index.retrieve(
+                    [_terms(query) for query in batch], k=40, show_progress=False
+                )  # noqa: E731
                 found(queries[:2])
                 searches[f"bm25s {backend}"] = (found, n_queries)
             except ImportError as error:
@@ -129,16 +160,30 @@ def main(args: argparse.Namespace) -> None:
         print(json.dumps(measure(Path(name), int(n_pages), args.queries, args.pool)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        print("| pages | kept | chunks | pages/s | read s | index s | queries/s | memory before MB | peak MB |\n|---|---|---|---|---|---|---|---|---|")
+        print(
+            "| pages | kept | chunks | pages/s | read s | index s | queries/s | memory before MB | peak MB |\n|---|---|---|---|---|---|---|---|---|"
+        )
         for n_pages in map(int, args.pages.split(",")):
             path = Path(folder) / f"{n_pages}.zip"
             write_zip(path, n_pages)
             # A process of its own for each size, so that a peak is that size's.
             flags = ["--one", f"{path}:{n_pages}", "--queries", str(args.queries), "--pool", str(args.pool)]
-            row = json.loads(subprocess.run([sys.executable, __file__, *flags], check=True, stdout=subprocess.PIPE, text=True).stdout)
-            print("| " + " | ".join(f"{row[key]:,.0f}" if row[key] > 50 else f"{row[key]:.1f}" for key in row) + " |", flush=True)
+            row = json.loads(
+                subprocess.run(
+                    [sys.executable, __file__, *flags], check=True, stdout=subprocess.PIPE, text=True
+                ).stdout
+            )
+            print(
+                "| "
+                + " | ".join(f"{row[key]:,.0f}" if row[key] > 50 else f"{row[key]:.1f}" for key in row)
+                + " |",
+                flush=True,
+            )
         rates = compare_retrieval(path, args.queries, args.pool)
-        print(f"\nqueries/s over {rates.pop('n_chunks'):,} chunks, top 40, one process: " + ", ".join(f"{name} {rate:,.1f}" for name, rate in rates.items()))
+        print(
+            f"\nqueries/s over {rates.pop('n_chunks'):,} chunks, top 40, one process: "
+            + ", ".join(f"{name} {rate:,.1f}" for name, rate in rates.items())
+        )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python -m benchmarks.games --test-data data/processed/test.jsonl
 
-A weak metric is one that some pipelines report. Every row of the table is also a test (tests/test_games.py), worked by hand on two samples.
+A weak metric is one that some pipelines report. Every row of the table is also a test (tests/test_metric_gaming.py), worked by hand on two samples.
 """
 
 import argparse
@@ -17,7 +17,14 @@ from utils.metrics import rates_from_sums
 from utils.schema import is_label_answer, read_samples
 from utils.text import REFUSAL, holds_answer, tokenize
 
-OURS = ("em_answerable", "citation_correctness", "refusal_f1", "hallucination_rate", "answered_rate", "net_score")
+OURS = (
+    "em_answerable",
+    "citation_correctness",
+    "refusal_f1",
+    "hallucination_rate",
+    "answered_rate",
+    "net_score",
+)
 _WRONG = "a wrong answer"
 
 
@@ -34,7 +41,9 @@ def refuse_everything(sample: dict) -> str:
 
 
 def cite_everything(sample: dict) -> str:
-    return render_completion(sample["answer"] if sample["answerable"] else _WRONG, list(range(len(sample["evidence_chunks"]))), 1.0)
+    return render_completion(
+        sample["answer"] if sample["answerable"] else _WRONG, list(range(len(sample["evidence_chunks"]))), 1.0
+    )
 
 
 def unparsable(sample: dict) -> str:
@@ -67,32 +76,60 @@ def answer_only_em(rows: list) -> float:
 def error_rate_given_answered(rows: list) -> float:
     """Lower is better: wrong answers among the answers, 0 without any."""
     answered = [(parsed, sample) for parsed, sample in rows if parsed.is_answer]
-    return sum(parsed.answer not in sample["answer_aliases"] for parsed, sample in answered) / len(answered) if answered else 0.0
+    return (
+        sum(parsed.answer not in sample["answer_aliases"] for parsed, sample in answered) / len(answered)
+        if answered
+        else 0.0
+    )
 
 
 def support_recall(rows: list) -> float:
     """Share of the support of answerable samples that is cited."""
     asked = [(parsed, sample) for parsed, sample in rows if sample["answerable"]]
-    return sum(len(set(parsed.citations) & set(s["support_spans"])) / len(s["support_spans"]) for parsed, s in asked) / len(asked)
+    return sum(
+        len(set(parsed.citations) & set(s["support_spans"])) / len(s["support_spans"]) for parsed, s in asked
+    ) / len(asked)
 
 
 def containment(rows: list) -> float:
     """Share of questions for a span of the evidence whose answer holds an accepted form somewhere."""
-    asked = [(parsed, sample) for parsed, sample in rows if sample["answerable"] and not is_label_answer(sample["answer"])]
-    return sum(parsed.is_answer and holds_answer(parsed.answer, sample["answer_aliases"]) for parsed, sample in asked) / len(asked)
+    asked = [
+        (parsed, sample)
+        for parsed, sample in rows
+        if sample["answerable"] and not is_label_answer(sample["answer"])
+    ]
+    return sum(
+        parsed.is_answer and holds_answer(parsed.answer, sample["answer_aliases"]) for parsed, sample in asked
+    ) / len(asked)
 
 
 def question_overlap(rows: list) -> float:
     """ "Relevance": share of the question's words that the answer repeats."""
-    shares = [len(set(tokenize(sample["question"])) & set(tokenize(parsed.answer or ""))) / len(set(tokenize(sample["question"]))) for parsed, sample in rows]
+    shares = [
+        len(set(tokenize(sample["question"])) & set(tokenize(parsed.answer or "")))
+        / len(set(tokenize(sample["question"])))
+        for parsed, sample in rows
+    ]
     return sum(shares) / len(shares)
 
 
 # game -> (what it emits, the weak metric that it wins, what that metric is in words)
 GAMES = {
-    "wrong answers that cite chunk 0": (wrong_but_cited, legacy_uncited_rate, "`legacy_uncited_rate`, 0 is best"),
-    "right answers that cite ids out of range": (right_out_of_range, answer_only_em, "EM without citations, 1 is best"),
-    "refusing everything": (refuse_everything, error_rate_given_answered, "errors per answer given, 0 is best"),
+    "wrong answers that cite chunk 0": (
+        wrong_but_cited,
+        legacy_uncited_rate,
+        "`legacy_uncited_rate`, 0 is best",
+    ),
+    "right answers that cite ids out of range": (
+        right_out_of_range,
+        answer_only_em,
+        "EM without citations, 1 is best",
+    ),
+    "refusing everything": (
+        refuse_everything,
+        error_rate_given_answered,
+        "errors per answer given, 0 is best",
+    ),
     "citing everything": (cite_everything, support_recall, "recall of the support, 1 is best"),
     "unparsable text": (unparsable, legacy_uncited_rate, "`legacy_uncited_rate`, 0 is best"),
     "repeating the question": (repeat_the_question, question_overlap, "overlap with the question, 1 is best"),
@@ -106,12 +143,17 @@ def play(game: str, samples: list[dict]) -> tuple[float, dict]:
     rows = [{"id": sample["id"], "completion": emit(sample)} for sample in samples]
     terms, parsed = score_rows(rows, samples)
     ours = as_numbers(rates_from_sums(total(group_sums(terms, [sample["id"] for sample in samples]))))
-    emitted = [parse_completion(row["completion"], len(sample["evidence_chunks"])) for row, sample in zip(rows, samples)]
+    emitted = [
+        parse_completion(row["completion"], len(sample["evidence_chunks"]))
+        for row, sample in zip(rows, samples)
+    ]
     return weak(list(zip(emitted, samples))), ours
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--test-data", required=True, help="sample file with gold")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     return parser

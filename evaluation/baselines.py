@@ -19,8 +19,11 @@ def best_span(text: str, question: str) -> str:
     words = text.split()
     asked = set(tokenize(question)) - STOP_WORDS
     hits = [any(token in asked for token in tokenize(word)) for word in words]
-    usable = [not hit and any(token not in STOP_WORDS for token in tokenize(word)) for hit, word in zip(hits, words)]
-    best, best_score = " ".join(words[:MAX_SPAN]), -1.0
+    usable = [
+        not hit and any(token not in STOP_WORDS for token in tokenize(word)) for hit, word in zip(hits, words)
+    ]
+    best = " ".join(words[:MAX_SPAN])
+    best_score = -1.0
     for start in range(len(words)):
         for end in range(start + 1, min(start + MAX_SPAN, len(words)) + 1):
             if not usable[start] or not usable[end - 1] or any(hits[start:end]):
@@ -28,19 +31,28 @@ def best_span(text: str, question: str) -> str:
             around = sum(hits[max(0, start - _CONTEXT) : start]) + sum(hits[end : end + _CONTEXT])
             score = around + 0.01 * (end - start)
             if score > best_score:
-                best, best_score = " ".join(words[start:end]), score
+                best = " ".join(words[start:end])
+                best_score = score
     return re.sub(r"^\W+|\W+$", "", best) or best
 
 
 def cite_first_chunk(sample: dict) -> Answer:
     """The best span of the first sentence of chunk 0, citing chunk 0 with full confidence."""
     sentences = split_sentences(sample["evidence_chunks"][0]["text"])
-    return best_span(sentences[0] if sentences else sample["evidence_chunks"][0]["text"], sample["question"])[:120], [0], 1.0
+    return (
+        best_span(sentences[0] if sentences else sample["evidence_chunks"][0]["text"], sample["question"])[
+            :120
+        ],
+        [0],
+        1.0,
+    )
 
 
 def lexical_score(sample: dict) -> tuple[float, int]:
     """BM25 score and index of the chunk nearest to the question, among the sample's own chunks."""
-    scores = BM25([f"{chunk['title']}. {chunk['text']}" for chunk in sample["evidence_chunks"]]).scores(sample["question"])
+    scores = BM25([f"{chunk['title']}. {chunk['text']}" for chunk in sample["evidence_chunks"]]).scores(
+        sample["question"]
+    )
     return float(scores.max()), int(scores.argmax())
 
 
@@ -49,7 +61,11 @@ def lexical(sample: dict, threshold: float) -> Answer:
     score, i = lexical_score(sample)
     if score < threshold:
         return always_refuse(sample)
-    return best_span(sample["evidence_chunks"][i]["text"], sample["question"])[:120], [i], round(min(1.0, score / 10), 2)
+    return (
+        best_span(sample["evidence_chunks"][i]["text"], sample["question"])[:120],
+        [i],
+        round(min(1.0, score / 10), 2),
+    )
 
 
 # name -> ids of the chunks that a view shows: without evidence answers come from memory, with support alone nothing distracts.

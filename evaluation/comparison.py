@@ -27,7 +27,9 @@ def read_results(path: Path) -> dict:
 def _flat(value, prefix: str = "") -> dict[str, str]:
     if not isinstance(value, dict):
         return {prefix.rstrip("."): str(value)}
-    return {name: text for key, inner in value.items() for name, text in _flat(inner, f"{prefix}{key}.").items()}
+    return {
+        name: text for key, inner in value.items() for name, text in _flat(inner, f"{prefix}{key}.").items()
+    }
 
 
 def differing_settings(first: dict, second: dict) -> list[list[str]]:
@@ -35,9 +37,22 @@ def differing_settings(first: dict, second: dict) -> list[list[str]]:
     found = []
     for run in (first, second):
         settings = {key: value for key, value in run["settings"].items() if key not in _NOT_SETTINGS}
-        found.append(_flat({**settings, "input hashes": run["inputs"], "packages": run["packages"], "git_commit": run["git_commit"]}))
+        found.append(
+            _flat(
+                {
+                    **settings,
+                    "input hashes": run["inputs"],
+                    "packages": run["packages"],
+                    "git_commit": run["git_commit"],
+                }
+            )
+        )
     names = sorted(found[0].keys() | found[1].keys())
-    return [[name, *(side.get(name, "(not there)")[:60] for side in found)] for name in names if found[0].get(name) != found[1].get(name)]
+    return [
+        [name, *(side.get(name, "(not there)")[:60] for side in found)]
+        for name in names
+        if found[0].get(name) != found[1].get(name)
+    ]
 
 
 def _rescored(path: Path, results: dict, test_path: Path) -> tuple[list[dict], dict[str, list[dict]]]:
@@ -70,7 +85,9 @@ def paired_between(paths: list[Path], runs: list[dict], test_data: str | None) -
     if not both:
         return "no paired differences: the runs share no sample"
     (before, _), (after, _) = score_rows(first_rows["sft"], both), score_rows(second_rows["sft"], both)
-    return paired_deltas(after, before, [sample["group"] for sample in both], runs[0]["run"]["seed"]), len(both)
+    return paired_deltas(after, before, [sample["group"] for sample in both], runs[0]["run"]["seed"]), len(
+        both
+    )
 
 
 def _figures(runs: list[dict]) -> list[list[str]]:
@@ -81,7 +98,16 @@ def _figures(runs: list[dict]) -> list[list[str]]:
         for key in HEADLINE:
             cells = [(side[name][key], side[name]["ci95"].get(key)) for side in (first, second)]
             if name in ("sft", "base") or cells[0] != cells[1]:
-                rows.append([f"{name} {key}", *(cell for value, interval in cells for cell in (format_number(value), format_interval(interval)))])
+                rows.append(
+                    [
+                        f"{name} {key}",
+                        *(
+                            cell
+                            for value, interval in cells
+                            for cell in (format_number(value), format_interval(interval))
+                        ),
+                    ]
+                )
     return rows
 
 
@@ -91,12 +117,20 @@ def compare_runs(first_path: Path, second_path: Path, test_data: str | None = No
     runs = [read_results(path) for path in paths]
     blocks = [f"A = {first_path}\nB = {second_path}"]
     differing = differing_settings(runs[0]["run"], runs[1]["run"])
-    blocks.append(format_table(["differs", "A", "B"], differing) if differing else "settings, inputs and versions are the same")
+    blocks.append(
+        format_table(["differs", "A", "B"], differing)
+        if differing
+        else "settings, inputs and versions are the same"
+    )
     blocks.append(format_table(["", "A", "95% interval", "B", "95% interval"], _figures(runs)))
     paired = paired_between(paths, runs, test_data)
     if isinstance(paired, str):
         blocks.append(paired)
     else:
         deltas, n = paired
-        blocks.append(format_table([f"sft, B against A, {n} samples", "better by", "95% interval", ""], delta_rows(deltas)))
+        blocks.append(
+            format_table(
+                [f"sft, B against A, {n} samples", "better by", "95% interval", ""], delta_rows(deltas)
+            )
+        )
     return "\n\n".join(blocks)

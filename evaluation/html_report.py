@@ -41,7 +41,10 @@ filter();
 def _table(header: list[str], rows: list[list[str]]) -> str:
     """A table of HTML cells (escape before) that scrolls sideways on a narrow screen."""
     head = "".join(f"<th>{cell.replace('_', '_<wbr>')}</th>" for cell in header)
-    body = "".join(f"<tr><td>{row[0].replace('_', '_<wbr>')}</td>{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>" for row in rows)
+    body = "".join(
+        f"<tr><td>{row[0].replace('_', '_<wbr>')}</td>{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>"
+        for row in rows
+    )
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
@@ -52,7 +55,13 @@ def _figure(metrics: dict, key: str) -> str:
 
 def _headline(results: dict) -> str:
     header = ["", *(f"{key}{' ↓' if key in LOWER_IS_BETTER else ''}" for key in HEADLINE)]
-    return _table(header, [[escape(name), *(_figure(metrics, key) for key in HEADLINE)] for name, metrics in all_models(results).items()])
+    return _table(
+        header,
+        [
+            [escape(name), *(_figure(metrics, key) for key in HEADLINE)]
+            for name, metrics in all_models(results).items()
+        ],
+    )
 
 
 def _interval_svg(value: float, interval: list[float] | None) -> str:
@@ -61,21 +70,40 @@ def _interval_svg(value: float, interval: list[float] | None) -> str:
     def x(number: float) -> float:
         return round(85 + 80 * max(-1.0, min(1.0, number)), 1)
 
-    line = f'<line x1="{x(interval[0])}" x2="{x(interval[1])}" y1="9" y2="9" stroke="#1c2024" stroke-width="2"/>' if interval else ""
+    line = (
+        f'<line x1="{x(interval[0])}" x2="{x(interval[1])}" y1="9" y2="9" stroke="#1c2024" stroke-width="2"/>'
+        if interval
+        else ""
+    )
     axis = '<line x1="5" x2="165" y1="9" y2="9" stroke="#d9dee3"/><line x1="85" x2="85" y1="1" y2="17" stroke="#5b6570"/>'
     start = f'<svg class="interval" viewBox="0 0 170 18" role="img" aria-label="{value:+.3f}">'
     return f'{start}{axis}{line}<circle cx="{x(value)}" cy="9" r="4" fill="#0b57a4"/></svg>'
 
 
 def _deltas(results: dict, other: str) -> str:
-    deltas, rows = results["deltas_to"][other], []
+    deltas = results["deltas_to"][other]
+    rows = []
     for key in DELTA_METRICS:
-        value, interval = deltas[key], deltas["ci95"][key]
+        value = deltas[key]
+        interval = deltas["ci95"][key]
         if value is None:
             continue
-        verdict = "interval holds 0" if interval and holds_zero(interval) else "no interval" if interval is None else "better" if value > 0 else "worse"
+        verdict = (
+            "interval holds 0"
+            if interval and holds_zero(interval)
+            else "no interval"
+            if interval is None
+            else "better"
+            if value > 0
+            else "worse"
+        )
         colour = {"better": "good", "worse": "bad"}.get(verdict, "soft")
-        cells = [f"{value:+.3f}", format_interval(interval, sign=True) or "-", _interval_svg(value, interval), f'<span class="{colour}">{verdict}</span>']
+        cells = [
+            f"{value:+.3f}",
+            format_interval(interval, sign=True) or "-",
+            _interval_svg(value, interval),
+            f'<span class="{colour}">{verdict}</span>',
+        ]
         rows.append([key, *cells])
     models = all_models(results)
     rates = f"Answered rate: sft {format_number(models['sft']['answered_rate'])}, {escape(other)} {format_number(models[other]['answered_rate'])}."
@@ -87,7 +115,8 @@ def _all_deltas(results: dict) -> str:
     if not others:
         return ""
     text = "<p>On the same samples and resamples. A positive number means that the SFT model is better; an interval that holds 0 shows no difference.</p>"
-    first, rest = _deltas(results, others[0]), "".join(_deltas(results, name) for name in others[1:])
+    first = _deltas(results, others[0])
+    rest = "".join(_deltas(results, name) for name in others[1:])
     more = f"<details><summary>against {len(others) - 1} more</summary>{rest}</details>" if rest else ""
     return f"<h2>Differences</h2>{text}{first}{more}"
 
@@ -97,9 +126,14 @@ def _plots(results: dict, names: list[str]) -> str:
     if not curves:
         return ""
     words = {"reliability": "Reliability of the stated confidence", "risk_coverage": "Risk against coverage"}
-    images = [f'<img alt="{alt}" src="data:image/png;base64,{base64.b64encode(calibration_png(curves, panel)).decode()}">' for panel, alt in words.items()]
+    images = [
+        f'<img alt="{alt}" src="data:image/png;base64,{base64.b64encode(calibration_png(curves, panel)).decode()}">'
+        for panel, alt in words.items()
+    ]
     header = ["", "ece", "ece_calibrated", "brier", "aurc"]
-    rows = [[escape(name), *(_figure(all_models(results)[name], key) for key in header[1:])] for name in curves]
+    rows = [
+        [escape(name), *(_figure(all_models(results)[name], key) for key in header[1:])] for name in curves
+    ]
     constant = [name for name in curves if all_models(results)[name]["confidence_is_constant"]]
     note = f"<p>Constant confidence: {escape(', '.join(constant))}.</p>" if constant else ""
     return f'<h2>Confidence</h2>{_table(header, rows)}{note}<div class="plots">{"".join(images)}</div>'
@@ -108,12 +142,17 @@ def _plots(results: dict, names: list[str]) -> str:
 def _slices(results: dict, main: str) -> str:
     blocks = []
     for dimension, parts in {"source": results["by_source"], **results["slices"]}.items():
-        rows = [[escape(part), str(found[main]["n"]), *(_figure(found[main], key) for key in HEADLINE)] for part, found in parts.items()]
+        rows = [
+            [escape(part), str(found[main]["n"]), *(_figure(found[main], key) for key in HEADLINE)]
+            for part, found in parts.items()
+        ]
         blocks.append(f"<h3>by {dimension}</h3>{_table(['', 'n', *HEADLINE], rows)}")
     return f"<h2>Slices of {escape(main)}</h2>{''.join(blocks)}"
 
 
-def _browser(results: dict, predictions: list[dict], parsed: dict[str, list], samples: list[dict], max_bytes: int) -> tuple[str, str]:
+def _browser(
+    results: dict, predictions: list[dict], parsed: dict[str, list], samples: list[dict], max_bytes: int
+) -> tuple[str, str]:
     shown = {name: rows for name, rows in parsed.items() if name not in WITHOUT_MODEL}
     completions: dict[str, dict[str, str]] = {}
     for row in predictions:
@@ -122,7 +161,9 @@ def _browser(results: dict, predictions: list[dict], parsed: dict[str, list], sa
     main = next(iter(shown))
 
     def options(values) -> str:
-        return "".join(f'<option value="{escape(value)}">{escape(value)}</option>' for value in sorted(values))
+        return "".join(
+            f'<option value="{escape(value)}">{escape(value)}</option>' for value in sorted(values)
+        )
 
     found = {outcome(p, s) for p, s in zip(shown[main], samples)}
     tags = '<span class="tag g">gold support</span> <span class="tag c">cited</span>'
@@ -136,25 +177,37 @@ def _browser(results: dict, predictions: list[dict], parsed: dict[str, list], sa
     return f"<h2>Samples</h2><p>{legend}</p>{tools}{cut}{cards}", note
 
 
-def write_report(path: Path, results: dict, predictions: list[dict], parsed: dict[str, list], samples: list[dict]) -> str:
+def write_report(
+    path: Path, results: dict, predictions: list[dict], parsed: dict[str, list], samples: list[dict]
+) -> str:
     """Write the page, under 3 MB whatever the number of samples. Returns what it shows, in words."""
-    run, settings = results["run"], results["run"]["settings"]
+    run = results["run"]
+    settings = results["run"]["settings"]
     names = [name for name in all_models(results) if name not in WITHOUT_MODEL]
     title = f"Evaluation of {settings.get('model_path') or settings.get('predictions')}"
-    about = (
-        f"{len(samples):,} samples of {settings['test_data']}; {run['started']}; commit {(run['git_commit'] or 'unknown')[:12]}; gold cut {run['gold_cut']}."
-    )
+    about = f"{len(samples):,} samples of {settings['test_data']}; {run['started']}; commit {(run['git_commit'] or 'unknown')[:12]}; gold cut {run['gold_cut']}."
     intro = "Below a figure stands its 95% interval (bootstrap over groups); ↓: lower is better. Some figures are won by silence or by citing everything: "
     intro += "read a row, not a cell."
     selective = f"<p>{escape(selective_line(results['selective']))}</p>" if "selective" in results else ""
-    parts = [f"<h1>{escape(title)}</h1><p class='soft'>{escape(about)}</p><p>{intro}</p>{selective}", f"<h2>Headline</h2>{_headline(results)}",
-             _all_deltas(results), _plots(results, names), _slices(results, names[0])]  # fmt: skip
-    settings_text = json.dumps({"settings": settings, "packages": run["packages"], "inputs": run["inputs"]}, indent=1, ensure_ascii=False)
+    parts = [
+        f"<h1>{escape(title)}</h1><p class='soft'>{escape(about)}</p><p>{intro}</p>{selective}",
+        f"<h2>Headline</h2>{_headline(results)}",
+        _all_deltas(results),
+        _plots(results, names),
+        _slices(results, names[0]),
+    ]
+    settings_text = json.dumps(
+        {"settings": settings, "packages": run["packages"], "inputs": run["inputs"]},
+        indent=1,
+        ensure_ascii=False,
+    )
     end = f"<h2>Settings</h2><details><summary>every setting of the run</summary><pre>{escape(settings_text)}</pre></details>"
     used = sum(len(part.encode()) for part in [*parts, end]) + _TEMPLATE.stat().st_size + len(_SCRIPT)
     browser, note = _browser(results, predictions, parsed, samples, MAX_BYTES - used)
     script_hash = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
     template = string.Template(_TEMPLATE.read_text(encoding="utf-8"))
-    page = template.substitute(title=escape(title), script=_SCRIPT, script_hash=script_hash, body="\n".join([*parts, browser, end]))
+    page = template.substitute(
+        title=escape(title), script=_SCRIPT, script_hash=script_hash, body="\n".join([*parts, browser, end])
+    )
     write_text(path, page)
     return f"{len(page.encode()) / 1e6:.1f} MB, {note or 'all samples'}"

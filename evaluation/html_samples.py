@@ -12,13 +12,20 @@ _CUTS = (100_000, 300, 120, 0)
 
 def mark_answers(text: str, accepted: list[str], given: list[str]) -> str:
     """Escaped text with accepted answers in <mark> and other answers that a model gave in <mark class="w">."""
-    accepted_pattern, pattern = answer_pattern(accepted), answer_pattern([*accepted, *given])
+    accepted_pattern = answer_pattern(accepted)
+    pattern = answer_pattern([*accepted, *given])
     if pattern is None:
         return escape(text)
-    pieces, end = [], 0
+    pieces = []
+    end = 0
     for match in pattern.finditer(text):
         is_accepted = accepted_pattern is not None and accepted_pattern.fullmatch(match[0])
-        pieces += [escape(text[end : match.start()]), "<mark>" if is_accepted else '<mark class="w">', escape(match[0]), "</mark>"]
+        pieces += [
+            escape(text[end : match.start()]),
+            "<mark>" if is_accepted else '<mark class="w">',
+            escape(match[0]),
+            "</mark>",
+        ]
         end = match.end()
     return "".join(pieces) + escape(text[end:])
 
@@ -62,7 +69,8 @@ def sample_html(sample: dict, parsed: dict, completions: dict[str, str], cut: in
         gold += f" <span class='soft'>(support of “{escape(removed[0])}” removed)</span>"
     lines = "".join(_completion_html(name, p, completions[name], sample) for name, p in parsed.items())
     chunks = "".join(
-        _chunk_html(i, chunk, sample, [name for name, p in parsed.items() if i in p.citations], given, cut) for i, chunk in enumerate(sample["evidence_chunks"])
+        _chunk_html(i, chunk, sample, [name for name, p in parsed.items() if i in p.citations], given, cut)
+        for i, chunk in enumerate(sample["evidence_chunks"])
     )
     return (
         f'<details class="s" data-s="{escape(sample["source"])}" data-o="{escape(found)}"><summary>{badge(found)}{escape(sample["question"])}</summary>'
@@ -70,19 +78,35 @@ def sample_html(sample: dict, parsed: dict, completions: dict[str, str], cut: in
     )
 
 
-def samples_html(samples: list[dict], parsed: dict[str, list], completions: dict[str, dict[str, str]], max_bytes: int) -> tuple[str, str]:
+def samples_html(
+    samples: list[dict], parsed: dict[str, list], completions: dict[str, dict[str, str]], max_bytes: int
+) -> tuple[str, str]:
     """(all samples as HTML of at most `max_bytes`, what was left out). Chunks of no interest are cut first, then samples at even steps left out."""
     for cut in _CUTS:
         cards = [
-            sample_html(sample, {name: rows[i] for name, rows in parsed.items()}, {name: completions[name][sample["id"]] for name in parsed}, cut)
+            sample_html(
+                sample,
+                {name: rows[i] for name, rows in parsed.items()},
+                {name: completions[name][sample["id"]] for name in parsed},
+                cut,
+            )
             for i, sample in enumerate(samples)
         ]
         size = sum(len(card.encode()) for card in cards)
         if size <= max_bytes:
-            note = "" if cut == _CUTS[0] else f"chunks that are neither support nor cited are cut to {cut} characters"
+            note = (
+                ""
+                if cut == _CUTS[0]
+                else f"chunks that are neither support nor cited are cut to {cut} characters"
+            )
             return "".join(cards), note
     n_kept = max(1, int(len(cards) * max_bytes / size))
-    while sum(len(cards[i * len(cards) // n_kept].encode()) for i in range(n_kept)) > max_bytes and n_kept > 1:
+    while (
+        sum(len(cards[i * len(cards) // n_kept].encode()) for i in range(n_kept)) > max_bytes and n_kept > 1
+    ):
         n_kept = n_kept * 9 // 10
     kept = [cards[i * len(cards) // n_kept] for i in range(n_kept)]
-    return "".join(kept), f"{n_kept} of {len(cards)} samples, at even steps through the file; chunks that are neither support nor cited are cut"
+    return (
+        "".join(kept),
+        f"{n_kept} of {len(cards)} samples, at even steps through the file; chunks that are neither support nor cited are cut",
+    )

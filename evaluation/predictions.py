@@ -40,7 +40,9 @@ def read_predictions(path: Path, samples: list[dict]) -> list[dict]:
         rows.append(row)
     for model, ids in seen.items():
         if missing := known - ids:
-            raise DataError(f"{path}: {model} lacks {len(missing)} of {len(known)} samples, e.g. {min(missing)}; use their test file and --limit")
+            raise DataError(
+                f"{path}: {model} lacks {len(missing)} of {len(known)} samples, e.g. {min(missing)}; use their test file and --limit"
+            )
     if not rows:
         raise DataError(f"{path}: no prediction matches a sample of the test data")
     return rows
@@ -49,4 +51,8 @@ def read_predictions(path: Path, samples: list[dict]) -> list[dict]:
 def count_gold_cut(rows: list[dict], samples: list[dict]) -> int:
     """Answerable samples of which no whole support set was shown: lost to the length limit. Rows that do not tell are not counted."""
     sets = {sample["id"]: sample["support_sets"] for sample in samples}
-    return sum(bool(sets[row["id"]]) and not any(set(s) <= set(row["shown"]) for s in sets[row["id"]]) for row in rows if "shown" in row)
+    return sum(
+        bool(sets[row["id"]]) and not any(set(s) <= set(row["shown"]) for s in sets[row["id"]])
+        for row in rows
+        if "shown" in row
+    )

@@ -12,7 +12,9 @@ from utils.jsonl import atomic_write
 
 def plot_curves(path: Path, panels: dict[str, dict[str, list[tuple[float, float]]]]) -> None:
     """One panel a title, one line a name; points are (step, value)."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(5 * len(panels), 3.6), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(5 * len(panels), 3.6), squeeze=False, layout="constrained"
+    )
     for axis, (title, lines) in zip(axes[0], panels.items()):
         for name, points in lines.items():
             if points:
@@ -35,5 +37,10 @@ def format_table(header: list[str], rows: list[list[str]]) -> str:
     widths = [max(len(str(row[i])) for row in [header, *rows]) for i in range(len(header))]
     lines = []
     for row in [header, ["-" * width for width in widths], *rows]:
-        lines.append("  ".join(str(cell).ljust(width) if i == 0 else str(cell).rjust(width) for i, (cell, width) in enumerate(zip(row, widths))))
+        lines.append(
+            "  ".join(
+                str(cell).ljust(width) if i == 0 else str(cell).rjust(width)
+                for i, (cell, width) in enumerate(zip(row, widths))
+            )
+        )
     return "\n".join(lines)

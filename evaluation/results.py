@@ -12,17 +12,29 @@ from utils.completions import map_citations, parse_completion, render_completion
 from utils.intervals import as_numbers, confidence_intervals, group_sums, paired_deltas, total, with_intervals
 from utils.metrics import confidence_metrics, is_right_answer, outcome, rates_from_sums, score_sample
 
-HEADLINE = ("em_answerable", "f1_answerable", "citation_correctness", "citation_f1", "refusal_f1", "hallucination_rate", "answered_rate", "net_score")
+HEADLINE = (
+    "em_answerable",
+    "f1_answerable",
+    "citation_correctness",
+    "citation_f1",
+    "refusal_f1",
+    "hallucination_rate",
+    "answered_rate",
+    "net_score",
+)
 # Models of a results file that are no baselines.
 MAIN_MODELS = ("sft", "base")
 # Baselines that no model stands behind.
 WITHOUT_MODEL = ("always_refuse", "cite_first_chunk", "lexical")
 
 
-def score_rows(rows: list[dict], samples: list[dict], selection: Selection | None = None, strict: bool = False) -> tuple[list[dict], list]:
+def score_rows(
+    rows: list[dict], samples: list[dict], selection: Selection | None = None, strict: bool = False
+) -> tuple[list[dict], list]:
     """Terms and parsed completions, in the order of `samples`. Shown numbers are mapped back to the sample's chunk ids."""
     by_id = {row["id"]: row for row in rows}
-    terms, parsed_rows = [], []
+    terms = []
+    parsed_rows = []
     for sample in samples:
         row = by_id[sample["id"]]
         # Without `shown` all chunks were; an empty list is a prompt without evidence.
@@ -41,9 +53,17 @@ def selection_for(model: str, selection: Selection | None) -> Selection | None:
     return selection if selection and (selection.kind == "stated" or model == "sft") else None
 
 
-def score_model(name: str, rows: list[dict], samples: list[dict], seed: int, selection: Selection | None, isotonic: dict | None) -> tuple[dict, list, list]:
+def score_model(
+    name: str,
+    rows: list[dict],
+    samples: list[dict],
+    seed: int,
+    selection: Selection | None,
+    isotonic: dict | None,
+) -> tuple[dict, list, list]:
     """All metrics of one model, the terms they come from, and the parsed completions."""
-    groups, by_id = [sample["group"] for sample in samples], {row["id"]: row for row in rows}
+    groups = [sample["group"] for sample in samples]
+    by_id = {row["id"]: row for row in rows}
     own = selection_for(name, selection)
     terms, parsed = score_rows(rows, samples, own)
     strict, _ = score_rows(rows, samples, own, strict=True)
@@ -52,7 +72,9 @@ def score_model(name: str, rows: list[dict], samples: list[dict], seed: int, sel
     metrics = with_intervals(terms, groups, seed)
     metrics |= confidence_metrics(parsed, samples, known, isotonic) | {"n": len(samples)}
     right = [is_right_answer(p, s) for p, s in zip(parsed, samples)]
-    metrics["ci95"] |= confidence_intervals([p.confidence if p.is_answer else None for p in parsed], right, groups, seed)
+    metrics["ci95"] |= confidence_intervals(
+        [p.confidence if p.is_answer else None for p in parsed], right, groups, seed
+    )
     calibrated = apply_isotonic(isotonic, known) if isotonic and known else [None] * len(samples)
     of_answers = [c if p.is_answer else None for c, p in zip(calibrated, parsed)]
     metrics["ci95"]["ece_calibrated"] = confidence_intervals(of_answers, right, groups, seed)["ece"]
@@ -62,16 +84,26 @@ def score_model(name: str, rows: list[dict], samples: list[dict], seed: int, sel
 
 def confidence_curves(parsed: list, samples: list[dict]) -> dict | None:
     """Reliability bins and risk-coverage points of the stated confidence over answers; None when no answer states one."""
-    stated = [(p.confidence, is_right_answer(p, s)) for p, s in zip(parsed, samples) if p.is_answer and p.confidence is not None]
+    stated = [
+        (p.confidence, is_right_answer(p, s))
+        for p, s in zip(parsed, samples)
+        if p.is_answer and p.confidence is not None
+    ]
     if not stated:
         return None
-    confidences, right = [c for c, _ in stated], [r for _, r in stated]
-    return {"reliability": reliability(confidences, right), "risk_coverage": risk_coverage(confidences, right)}
+    confidences = [c for c, _ in stated]
+    right = [r for _, r in stated]
+    return {
+        "reliability": reliability(confidences, right),
+        "risk_coverage": risk_coverage(confidences, right),
+    }
 
 
 def slice_metrics(terms: list[dict], indices: list[int], groups: list[str], seed: int) -> dict:
     """The headline figures, EM and F1 of some samples, with intervals."""
-    found = with_intervals([terms[i] for i in indices], [groups[i] for i in indices], seed, ("em", "f1", *HEADLINE))
+    found = with_intervals(
+        [terms[i] for i in indices], [groups[i] for i in indices], seed, ("em", "f1", *HEADLINE)
+    )
     del found["ci95_skipped"]
     return {"n": len(indices), **found}
 
@@ -83,25 +115,47 @@ def by_model(predictions: list[dict]) -> dict[str, list[dict]]:
     return rows
 
 
-def score_all(predictions: list[dict], samples: list[dict], seed: int, selection: Selection | None = None, isotonic: dict | None = None) -> tuple[dict, dict]:
+def score_all(
+    predictions: list[dict],
+    samples: list[dict],
+    seed: int,
+    selection: Selection | None = None,
+    isotonic: dict | None = None,
+) -> tuple[dict, dict]:
     """The results object (README, "Results files") without its `run`, and each model's parsed completions in the order of `samples`."""
-    scored = {name: score_model(name, rows, samples, seed, selection, isotonic if name == "sft" else None) for name, rows in by_model(predictions).items()}
+    scored = {
+        name: score_model(name, rows, samples, seed, selection, isotonic if name == "sft" else None)
+        for name, rows in by_model(predictions).items()
+    }
     groups = [sample["group"] for sample in samples]
     results = {name: scored[name][0] for name in MAIN_MODELS if name in scored}
     if "sft" in scored:
-        to_others = {name: paired_deltas(scored["sft"][1], scored[name][1], groups, seed) for name in scored if name != "sft"}
+        to_others = {
+            name: paired_deltas(scored["sft"][1], scored[name][1], groups, seed)
+            for name in scored
+            if name != "sft"
+        }
         if "base" in to_others:
             results["deltas"] = to_others["base"]
         results["deltas_to"] = to_others
-    results["baselines"] = {name: metrics for name, (metrics, _, _) in scored.items() if name not in MAIN_MODELS}
+    results["baselines"] = {
+        name: metrics for name, (metrics, _, _) in scored.items() if name not in MAIN_MODELS
+    }
     parts = {
-        dimension: {part: {name: slice_metrics(terms, indices, groups, seed) for name, (_, terms, _) in scored.items()} for part, indices in named.items()}
+        dimension: {
+            part: {
+                name: slice_metrics(terms, indices, groups, seed) for name, (_, terms, _) in scored.items()
+            }
+            for part, indices in named.items()
+        }
         for dimension, named in slices(samples).items()
     }
     results["by_source"] = parts.pop("source")
     results["slices"] = parts
     with_model = [name for name in scored if name not in WITHOUT_MODEL]
-    results["curves"] = {name: curves for name in with_model if (curves := confidence_curves(scored[name][2], samples))}
+    results["curves"] = {
+        name: curves for name in with_model if (curves := confidence_curves(scored[name][2], samples))
+    }
     return results, {name: parsed for name, (_, _, parsed) in scored.items()}
 
 
@@ -113,10 +167,19 @@ def measure_selection(predictions: list[dict], samples: list[dict], selection: S
             continue
         rows = {row["id"]: row for row in predictions if row["model"] == name}
         _, parsed = score_rows(list(rows.values()), samples)
-        answers = [(selection.confidence(p, rows[s["id"]]) >= selection.threshold, is_right_answer(p, s)) for p, s in zip(parsed, samples) if p.is_answer]
+        answers = [
+            (selection.confidence(p, rows[s["id"]]) >= selection.threshold, is_right_answer(p, s))
+            for p, s in zip(parsed, samples)
+            if p.is_answer
+        ]
         kept = [right for keep, right in answers if keep]
         precision = sum(kept) / len(kept) if kept else None
-        found[name] = {"precision": precision, "coverage": len(kept) / len(answers) if answers else None, "n_answers": len(answers), "n_kept": len(kept)}
+        found[name] = {
+            "precision": precision,
+            "coverage": len(kept) / len(answers) if answers else None,
+            "n_answers": len(answers),
+            "n_kept": len(kept),
+        }
     return found
 
 
@@ -126,19 +189,35 @@ def describe_rows(predictions: list[dict], parsed: dict[str, list], samples: lis
     described = []
     for row in predictions:
         i = place[row["id"]]
-        found, sample = parsed[row["model"]][i], samples[i]
+        found = parsed[row["model"]][i]
+        sample = samples[i]
         terms = score_sample(found, True, sample)
         scores = {name: round(terms[name], 4) for name in ("em", "f1", "citation_f1")}
         described.append(
-            {**row, "answer": found.answer, "citations": found.citations, "confidence": found.confidence, "outcome": outcome(found, sample), **scores}
+            {
+                **row,
+                "answer": found.answer,
+                "citations": found.citations,
+                "confidence": found.confidence,
+                "outcome": outcome(found, sample),
+                **scores,
+            }
         )
     return described
 
 
 def baseline_predictions(samples: list[dict], val: list[dict]) -> list[dict]:
     """`always_refuse`, `cite_first_chunk` and `lexical`, as completions like a model's."""
-    answerers = {"always_refuse": always_refuse, "cite_first_chunk": cite_first_chunk, "lexical": functools.partial(lexical, threshold=tune_lexical(val))}
-    return [{"id": s["id"], "model": name, "completion": render_completion(*answer(s))} for name, answer in answerers.items() for s in samples]
+    answerers = {
+        "always_refuse": always_refuse,
+        "cite_first_chunk": cite_first_chunk,
+        "lexical": functools.partial(lexical, threshold=tune_lexical(val)),
+    }
+    return [
+        {"id": s["id"], "model": name, "completion": render_completion(*answer(s))}
+        for name, answer in answerers.items()
+        for s in samples
+    ]
 
 
 def tune_lexical(val: list[dict]) -> float:
@@ -148,7 +227,12 @@ def tune_lexical(val: list[dict]) -> float:
     scored = []
     for sample in val:
         score, _ = lexical_score(sample)
-        nets = [score_rows([{"id": sample["id"], "completion": render_completion(*lexical(sample, t))}], [sample])[0][0]["net_score"] for t in (0.0, np.inf)]
+        nets = [
+            score_rows(
+                [{"id": sample["id"], "completion": render_completion(*lexical(sample, t))}], [sample]
+            )[0][0]["net_score"]
+            for t in (0.0, np.inf)
+        ]
         scored.append((score, *nets))
 
     def net(threshold: float) -> float:

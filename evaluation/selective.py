@@ -23,7 +23,11 @@ class Selection:
         """Confidence of one answer, 0 when there is none. `row` is its prediction row."""
         if self.kind == "stated":
             return parsed.confidence or 0.0
-        return apply_isotonic(self.isotonic, [row["probability"]])[0] if row.get("probability") is not None else 0.0
+        return (
+            apply_isotonic(self.isotonic, [row["probability"]])[0]
+            if row.get("probability") is not None
+            else 0.0
+        )
 
     def apply(self, parsed, row: dict):
         """The parsed completion, or the refusal that takes its place."""
@@ -34,31 +38,56 @@ class Selection:
 
 def threshold_for_precision(confidences: list[float], right: list[bool], wanted: float) -> dict | None:
     """The lowest threshold at which answers kept are right at least this often: {"threshold", "precision", "coverage", "n_kept"}; None if none is."""
-    confidence, correct = np.asarray(confidences, dtype=float), np.asarray(right, dtype=float)
+    confidence = np.asarray(confidences, dtype=float)
+    correct = np.asarray(right, dtype=float)
     for threshold in np.unique(confidence):
         kept = confidence >= threshold
         if correct[kept].mean() >= wanted:
-            return {"threshold": float(threshold), "precision": float(correct[kept].mean()), "coverage": float(kept.mean()), "n_kept": int(kept.sum())}
+            return {
+                "threshold": float(threshold),
+                "precision": float(correct[kept].mean()),
+                "coverage": float(kept.mean()),
+                "n_kept": int(kept.sum()),
+            }
     return None
 
 
-def choose_selection(threshold: float | None, wanted: float | None, kind: str, calibration: dict | None) -> tuple[Selection | None, dict]:
+def choose_selection(
+    threshold: float | None, wanted: float | None, kind: str, calibration: dict | None
+) -> tuple[Selection | None, dict]:
     """The selection that the flags ask for and what val says of it. `calibration` is the checkpoint's calibration.json."""
     if threshold is None and wanted is None:
         return None, {}
     isotonic = (calibration or {}).get("isotonic")
     if kind == "calibrated" and not isotonic:
-        raise DataError("--confidence-kind calibrated needs the isotonic fit of a checkpoint's calibration.json; name the checkpoint with --model-path")
+        raise DataError(
+            "--confidence-kind calibrated needs the isotonic fit of a checkpoint's calibration.json; name the checkpoint with --model-path"
+        )
     if wanted is None:
         return Selection(threshold, kind, isotonic), {"kind": kind, "threshold": threshold}
     answers = (calibration or {}).get("answers")
     if not answers:
-        raise DataError("--wanted-precision needs the val answers in a checkpoint's calibration.json; name a checkpoint of train_sft.py with --model-path")
+        raise DataError(
+            "--wanted-precision needs the val answers in a checkpoint's calibration.json; name a checkpoint of train_sft.py with --model-path"
+        )
     right = [answer["right"] for answer in answers]
     stated = [answer["stated"] or 0.0 for answer in answers]
-    confidences = stated if kind == "stated" else apply_isotonic(isotonic, [answer["probability"] for answer in answers])
+    confidences = (
+        stated
+        if kind == "stated"
+        else apply_isotonic(isotonic, [answer["probability"] for answer in answers])
+    )
     found = threshold_for_precision(confidences, right, wanted)
     if found is None:
-        best = max(float(np.mean([r for c, r in zip(confidences, right) if c >= t])) for t in set(confidences))
-        raise UsageError(f"--wanted-precision {wanted}: no {kind} confidence reaches it on {len(answers)} val answers; the best precision there is {best:.3f}")
-    return Selection(found["threshold"], kind, isotonic), {"kind": kind, "wanted_precision": wanted, "threshold": found["threshold"], "val": found}
+        best = max(
+            float(np.mean([r for c, r in zip(confidences, right) if c >= t])) for t in set(confidences)
+        )
+        raise UsageError(
+            f"--wanted-precision {wanted}: no {kind} confidence reaches it on {len(answers)} val answers; the best precision there is {best:.3f}"
+        )
+    return Selection(found["threshold"], kind, isotonic), {
+        "kind": kind,
+        "wanted_precision": wanted,
+        "threshold": found["threshold"],
+        "val": found,
+    }

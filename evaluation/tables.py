@@ -5,7 +5,16 @@ from evaluation.results import HEADLINE, MAIN_MODELS
 from utils.intervals import holds_zero
 from utils.metrics import LOWER_IS_BETTER
 
-DELTA_METRICS = ("em", "f1", "citation_correctness", "citation_f1", "refusal_f1", "joint_f1", "hallucination_rate", "net_score")
+DELTA_METRICS = (
+    "em",
+    "f1",
+    "citation_correctness",
+    "citation_f1",
+    "refusal_f1",
+    "joint_f1",
+    "hallucination_rate",
+    "net_score",
+)
 
 
 def all_models(results: dict) -> dict[str, dict]:
@@ -22,14 +31,20 @@ def format_interval(interval: list[float] | None, sign: bool = False) -> str:
 
 
 def headline_table(results: dict) -> str:
-    rows = [[name, *(format_number(metrics[key]) for key in HEADLINE)] for name, metrics in all_models(results).items()]
+    rows = [
+        [name, *(format_number(metrics[key]) for key in HEADLINE)]
+        for name, metrics in all_models(results).items()
+    ]
     return format_table(["", *HEADLINE], rows)
 
 
 def interval_table(results: dict, name: str) -> str:
     """The headline figures of one model with their intervals."""
     metrics = results[name]
-    rows = [[key, format_number(metrics[key]), format_interval(metrics["ci95"][key]) or "-"] for key in (*HEADLINE, "trust_score", "ece", "brier", "aurc")]
+    rows = [
+        [key, format_number(metrics[key]), format_interval(metrics["ci95"][key]) or "-"]
+        for key in (*HEADLINE, "trust_score", "ece", "brier", "aurc")
+    ]
     return format_table([name, "value", "95% interval"], rows)
 
 
@@ -37,11 +52,20 @@ def delta_rows(deltas: dict) -> list[list[str]]:
     """[metric, difference, interval, verdict] of the metrics worth a line."""
     rows = []
     for name in DELTA_METRICS:
-        value, interval = deltas[name], deltas["ci95"][name]
+        value = deltas[name]
+        interval = deltas["ci95"][name]
         if value is None:
             rows.append([name, "-", "-", "no such samples"])
             continue
-        verdict = "no interval: under 20 groups" if interval is None else "interval holds 0" if holds_zero(interval) else "better" if value > 0 else "worse"
+        verdict = (
+            "no interval: under 20 groups"
+            if interval is None
+            else "interval holds 0"
+            if holds_zero(interval)
+            else "better"
+            if value > 0
+            else "worse"
+        )
         rows.append([name, f"{value:+.3f}", format_interval(interval, sign=True) or "-", verdict])
     return rows
 
@@ -49,13 +73,20 @@ def delta_rows(deltas: dict) -> list[list[str]]:
 def delta_table(results: dict, other: str) -> str:
     """SFT model minus another, signed so that positive is better, with both answered rates below: silence must not look safe."""
     models = all_models(results)
-    table = format_table([f"sft against {other}", "better by", "95% interval", ""], delta_rows(results["deltas_to"][other]))
+    table = format_table(
+        [f"sft against {other}", "better by", "95% interval", ""], delta_rows(results["deltas_to"][other])
+    )
     rates = [format_number(models[name]["answered_rate"]) for name in ("sft", other)]
-    return f"{table}\nanswered_rate: sft {rates[0]}, {other} {rates[1]} (read the hallucination_rate beside it)"
+    return (
+        f"{table}\nanswered_rate: sft {rates[0]}, {other} {rates[1]} (read the hallucination_rate beside it)"
+    )
 
 
 def slice_table(parts: dict[str, dict], dimension: str, name: str) -> str:
-    rows = [[part, str(found[name]["n"]), *(format_number(found[name][key]) for key in HEADLINE)] for part, found in parts.items()]
+    rows = [
+        [part, str(found[name]["n"]), *(format_number(found[name][key]) for key in HEADLINE)]
+        for part, found in parts.items()
+    ]
     return format_table([f"{name} by {dimension}", "n", *HEADLINE], rows)
 
 
@@ -63,9 +94,13 @@ def selective_line(selective: dict) -> str:
     lines = [f"answers below {selective['kind']} confidence {selective['threshold']:.3f} count as refusals"]
     if "val" in selective:
         val = selective["val"]
-        lines[0] += f" (on val: precision {val['precision']:.3f} of {val['n_kept']} answers kept, coverage {val['coverage']:.3f})"
+        lines[0] += (
+            f" (on val: precision {val['precision']:.3f} of {val['n_kept']} answers kept, coverage {val['coverage']:.3f})"
+        )
     for name, test in selective["test"].items():
-        lines.append(f"  {name}: precision {format_number(test['precision'])} of {test['n_kept']} answers kept of {test['n_answers']}")
+        lines.append(
+            f"  {name}: precision {format_number(test['precision'])} of {test['n_kept']} answers kept of {test['n_answers']}"
+        )
     return "\n".join(lines)
 
 
@@ -78,8 +113,16 @@ def results_text(results: dict) -> str:
     if "selective" in results:
         blocks.append(selective_line(results["selective"]))
     blocks.append(slice_table(results["by_source"], "source", main))
-    blocks += [slice_table(parts, dimension, main) for dimension, parts in results["slices"].items() if len(parts) > 1]
-    constant = [name for name, metrics in all_models(results).items() if name in MAIN_MODELS and metrics["confidence_is_constant"]]
+    blocks += [
+        slice_table(parts, dimension, main)
+        for dimension, parts in results["slices"].items()
+        if len(parts) > 1
+    ]
+    constant = [
+        name
+        for name, metrics in all_models(results).items()
+        if name in MAIN_MODELS and metrics["confidence_is_constant"]
+    ]
     if constant:
         blocks.append(f"constant confidence: {', '.join(constant)} (ECE, Brier score and AURC say little)")
     lowers = [key for key in HEADLINE if key in LOWER_IS_BETTER]

@@ -6,14 +6,49 @@ import unicodedata
 
 from utils.text import content_words, tokenize
 
-_NUMBERS = {word: str(i) for i, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())}
-_NUMBERS |= {"ii": "2", "iii": "3", "iv": "4", "vi": "6", "vii": "7", "viii": "8", "ix": "9", "xi": "11", "xii": "12"}
-_NUMBERS |= dict(zip("twenty thirty forty fifty sixty seventy eighty ninety".split(), map(str, range(20, 100, 10))))
-_IRREGULAR = {"won": "win", "wrote": "writ", "written": "writ", "sang": "sing", "sung": "sing", "began": "begin", "begun": "begin", "made": "mak"}
-_IRREGULAR |= {"led": "lead", "held": "hold", "born": "birth", "died": "death", "dead": "death", "sold": "sell", "built": "build", "fought": "fight"}
+_NUMBERS = {
+    word: str(i)
+    for i, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())
+}
+_NUMBERS |= {
+    "ii": "2",
+    "iii": "3",
+    "iv": "4",
+    "vi": "6",
+    "vii": "7",
+    "viii": "8",
+    "ix": "9",
+    "xi": "11",
+    "xii": "12",
+}
+_NUMBERS |= dict(
+    zip("twenty thirty forty fifty sixty seventy eighty ninety".split(), map(str, range(20, 100, 10)))
+)
+_IRREGULAR = {
+    "won": "win",
+    "wrote": "writ",
+    "written": "writ",
+    "sang": "sing",
+    "sung": "sing",
+    "began": "begin",
+    "begun": "begin",
+    "made": "mak",
+}
+_IRREGULAR |= {
+    "led": "lead",
+    "held": "hold",
+    "born": "birth",
+    "died": "death",
+    "dead": "death",
+    "sold": "sell",
+    "built": "build",
+    "fought": "fight",
+}
 _IRREGULAR |= {"became": "become", "known": "know", "knew": "know"}
 # What a question asks with: the sentence that answers it need not hold these.
-_ASKING = frozenset("last latest current currently present time date year name call know many much number type kind get got go come take".split())
+_ASKING = frozenset(
+    "last latest current currently present time date year name call know many much number type kind get got go come take".split()
+)
 
 
 @functools.lru_cache(1 << 18)
@@ -56,7 +91,8 @@ def says_most(asked: frozenset[str], said: frozenset[str]) -> bool:
 def agree(answers: list[str]) -> bool:
     """The accepted answers hang together by shared content words: forms of one answer rather than different answers."""
     sets = [stems(answer) or frozenset(tokenize(answer)) for answer in answers]
-    together, rest = sets[0], sets[1:]
+    together = sets[0]
+    rest = sets[1:]
     while near := [words for words in rest if words & together]:
         together, rest = together.union(*near), [words for words in rest if not words & together]
     return not rest
@@ -77,7 +113,9 @@ def unstated(claim: str, said: frozenset[str]) -> list[str]:
     words = re.findall(r"\w+", re.sub(r"(?<=\d),(?=\d{3}\b)", "", claim))
     numbers = [w for w in words if stem(w.lower())[0].isdigit()]
     names = [w for i, w in enumerate(words) if i and w[0].isupper() and w not in numbers]
-    missing = [w for w in numbers if stem(w.lower()) not in said and not (len(w) == 4 and f"{w[:3]}0" in said)]
+    missing = [
+        w for w in numbers if stem(w.lower()) not in said and not (len(w) == 4 and f"{w[:3]}0" in said)
+    ]
     return missing + [w for w in names if not stems(w) <= said and not _begins_any(stem(w.lower()), said)]
 
 
@@ -92,11 +130,16 @@ def may_refute(claim: str, said: frozenset[str]) -> bool:
 
     Of a person such a word refutes nothing: a politician may be an author too.
     """
-    wanted, named = stems(claim), names_in(claim)
+    wanted = stems(claim)
+    named = names_in(claim)
     is_near = share_said(wanted, said) >= 0.4 or len(wanted - said) <= 3
     if not is_near or (named and not any(_begins_any(part, said) for name in named for part in stems(name))):
         return False
-    is_other_thing = not said & {"birth", "death"} and _COPULAR.search(claim) and not all(_begins_any(part, said) for part in wanted)
+    is_other_thing = (
+        not said & {"birth", "death"}
+        and _COPULAR.search(claim)
+        and not all(_begins_any(part, said) for part in wanted)
+    )
     return bool(_NEGATED.search(claim) or unstated(claim, said) or is_other_thing)
 
 

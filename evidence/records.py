@@ -52,5 +52,11 @@ def dpr_passages(row: dict) -> list[Passage]:
     """Passages of a row in DPR layout (Karpukhin et al., 2020): `ctxs`, or `positive_ctxs` (gold) and the two kinds of negatives."""
     marked = [(ctx, bool(ctx.get("isgold"))) for ctx in row.get("ctxs", [])]
     marked += [(ctx, True) for ctx in row.get("positive_ctxs", [])[:3]]
-    marked += [(ctx, False) for key in ("hard_negative_ctxs", "negative_ctxs") for ctx in row.get(key, [])[:10]]
-    return [Passage(ctx["title"], tuple(split_sentences(ctx["text"])), gold) for ctx, gold in marked if ctx["text"].strip()]
+    marked += [
+        (ctx, False) for key in ("hard_negative_ctxs", "negative_ctxs") for ctx in row.get(key, [])[:10]
+    ]
+    return [
+        Passage(ctx["title"], tuple(split_sentences(ctx["text"])), gold)
+        for ctx, gold in marked
+        if ctx["text"].strip()
+    ]

@@ -24,7 +24,9 @@ class BM25:
 
     def __init__(self, texts: Iterable[str | list[str]], k1: float = 1.5, b: float = 0.75):
         self._columns: dict[str, int] = {}
-        columns, counts, ends = array("i"), array("f"), array("q", [0])
+        columns = array("i")
+        counts = array("f")
+        ends = array("q", [0])
         for text in texts:
             counted = Counter(_terms(text) if isinstance(text, str) else text)
             columns.extend(self._columns.setdefault(term, len(self._columns)) for term in counted)
@@ -33,7 +35,9 @@ class BM25:
         self.n_texts = n_texts = len(ends) - 1
         if not self._columns:
             return
-        indices, data, indptr = np.frombuffer(columns, np.int32), np.frombuffer(counts, np.float32), np.frombuffer(ends, np.int64)
+        indices = np.frombuffer(columns, np.int32)
+        data = np.frombuffer(counts, np.float32)
+        indptr = np.frombuffer(ends, np.int64)
         n_with_term = np.bincount(indices, minlength=len(self._columns))
         idf = np.log1p((n_texts - n_with_term + 0.5) / (n_with_term + 0.5))
         rows = np.repeat(np.arange(n_texts), np.diff(indptr))
@@ -45,7 +49,10 @@ class BM25:
 
     def _frequent_rows(self, n_with_term: np.ndarray) -> dict[int, np.ndarray]:
         """Weights of the most frequent terms as rows of shape (n_texts,), within a bound on memory."""
-        n_rows = min(int((n_with_term > max(_FREQUENT * self.n_texts, 64)).sum()), _FREQUENT_BYTES // (4 * self.n_texts))
+        n_rows = min(
+            int((n_with_term > max(_FREQUENT * self.n_texts, 64)).sum()),
+            _FREQUENT_BYTES // (4 * self.n_texts),
+        )
         if not n_rows:
             return {}
         columns = np.argsort(-n_with_term, kind="stable")[:n_rows]
@@ -61,7 +68,8 @@ class BM25:
                 total += row
                 continue
             # A column names each text once, so that the sum below loses nothing.
-            start, end = self._weights.indptr[column], self._weights.indptr[column + 1]
+            start = self._weights.indptr[column]
+            end = self._weights.indptr[column + 1]
             total[self._weights.indices[start:end]] += self._weights.data[start:end]
         return total
 

@@ -39,15 +39,23 @@ def near_duplicates(questions: list[str], threshold: float = NEAR_DUPLICATE) -> 
     """Index pairs whose word 1- and 2-gram sets have at least this Jaccard similarity, exactly."""
     if len(questions) < 2:
         return []
-    counts = CountVectorizer(analyzer=lambda q: sorted(shingles(q)), binary=True, dtype=np.int32).fit_transform(questions).tocsr()
-    sizes, rarest = np.diff(counts.indptr), _rarest(counts, threshold)
-    by_shingle, pairs = rarest.T.tocsr(), []
+    counts = (
+        CountVectorizer(analyzer=lambda q: sorted(shingles(q)), binary=True, dtype=np.int32)
+        .fit_transform(questions)
+        .tocsr()
+    )
+    sizes = np.diff(counts.indptr)
+    rarest = _rarest(counts, threshold)
+    by_shingle = rarest.T.tocsr()
+    pairs = []
     for start in range(0, len(questions), 1024):
         near = (rarest[start : start + 1024] @ by_shingle).tocoo()
-        rows, columns = near.row + start, near.col
+        rows = near.row + start
+        columns = near.col
         rows, columns = rows[rows < columns], columns[rows < columns]
         for part in range(0, len(rows), 100_000):
-            i, j = rows[part : part + 100_000], columns[part : part + 100_000]
+            i = rows[part : part + 100_000]
+            j = columns[part : part + 100_000]
             shared = np.asarray(counts[i].multiply(counts[j]).sum(axis=1)).ravel()
             similar = shared >= threshold * (sizes[i] + sizes[j] - shared) - 1e-9
             pairs += zip(i[similar].tolist(), j[similar].tolist())
@@ -67,7 +75,8 @@ def _components(rows: list[int], keys: list[frozenset]) -> list[list[int]]:
     first: dict = {}
     for i in rows:
         for key in keys[i]:
-            a, b = find(i), find(first.setdefault(key, i))
+            a = find(i)
+            b = find(first.setdefault(key, i))
             parent[max(a, b)] = min(a, b)  # the root is the lowest row, whatever order a set of keys has
     found: dict[int, list[int]] = {}
     for i in rows:
@@ -97,7 +106,9 @@ def _rim(rows: list[int], keys: list[frozenset], share: float, rng: random.Rando
         for key in keys[i]:
             members.setdefault(key, []).append(i)
     start = rng.choice(rows)
-    order, queue, used = [start], deque([start]), set()
+    order = [start]
+    queue = deque([start])
+    used = set()
     seen = {start}
     while queue:
         for key in sorted(keys[queue.popleft()] - used):
@@ -111,7 +122,9 @@ def _rim(rows: list[int], keys: list[frozenset], share: float, rng: random.Rando
     return {i for i in order[n_core:] if keys[i] & core_keys}
 
 
-def group_supports(supports: list[Support], train_share: float, respect_official: bool, rng: random.Random) -> list[str | None]:
+def group_supports(
+    supports: list[Support], train_share: float, respect_official: bool, rng: random.Random
+) -> list[str | None]:
     """One group name a support, None for the rows dropped: those that share a support page or are near-duplicate questions share it.
 
     Without drops, chains of shared pages tie most rows of a full dataset into one group, which no split can hold; such a
@@ -119,10 +132,13 @@ def group_supports(supports: list[Support], train_share: float, respect_official
     """
     keys = [frozenset(("page", page) for page in support.pages) for support in supports]
     for i, j in near_duplicates([support.record.query for support in supports]):
-        keys[i], keys[j] = keys[i] | {("question", str(i))}, keys[j] | {("question", str(i))}
+        keys[i] = keys[i] | {("question", str(i))}
+        keys[j] = keys[j] | {("question", str(i))}
     # A row without any key is a group of its own.
     keys = [own or frozenset({("row", str(i))}) for i, own in enumerate(keys)]
-    is_held_out = [respect_official and support.record.official_split in ("dev", "test") for support in supports]
+    is_held_out = [
+        respect_official and support.record.official_split in ("dev", "test") for support in supports
+    ]
     n_large = max(50, LARGE_GROUP * len(supports))
     names: list[str | None] = [None] * len(supports)
     for rows in _components(list(range(len(supports))), keys):
@@ -131,14 +147,22 @@ def group_supports(supports: list[Support], train_share: float, respect_official
             parts = _components_without(rows, keys, _divided(rows, keys, is_held_out))
         for part in parts:
             is_core = len(part) > n_large and not any(is_held_out[i] for i in part)
-            for group in _components_without(part, keys, _rim(part, keys, 1 - train_share, rng)) if is_core else [part]:
+            for group in (
+                _components_without(part, keys, _rim(part, keys, 1 - train_share, rng)) if is_core else [part]
+            ):
                 name = min(supports[i].record.id for i in group)
                 for i in group:
                     names[i] = name
     return names
 
 
-def assign_splits(supports: list[Support], groups: list[str], shares: dict[str, float], respect_official: bool, rng: random.Random) -> dict[str, str]:
+def assign_splits(
+    supports: list[Support],
+    groups: list[str],
+    shares: dict[str, float],
+    respect_official: bool,
+    rng: random.Random,
+) -> dict[str, str]:
     """Split by group name: whole groups, largest first, each to the split that is furthest below its share of the group's sources.
 
     With `respect_official`, a group with an official dev or test row never goes to train.
@@ -158,12 +182,17 @@ def assign_splits(supports: list[Support], groups: list[str], shares: dict[str, 
     # Held-out groups first: they may only go to val and test, the others fill what is left.
     for name in sorted(names, key=lambda name: (not is_held_out(name), -len(members[name]))):
         strata = Counter((s.record.source, s.record.answerable) for s in members[name])
-        allowed = [split for split in SPLITS if shares[split] > 0 and not (split == "train" and is_held_out(name))]
+        allowed = [
+            split for split in SPLITS if shares[split] > 0 and not (split == "train" and is_held_out(name))
+        ]
 
         is_train = respect_official and any(s.record.official_split == "train" for s in members[name])
 
         def gap(split: str) -> float:
-            short = sum(n * (shares[split] - filled[split][stratum] / totals[stratum]) / shares[split] for stratum, n in strata.items())
+            short = sum(
+                n * (shares[split] - filled[split][stratum] / totals[stratum]) / shares[split]
+                for stratum, n in strata.items()
+            )
             # Official training rows fill another split only where it is short by a tenth more than train.
             return short - (0.1 * len(members[name]) if is_train and split != "train" else 0)
 

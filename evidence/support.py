@@ -11,7 +11,9 @@ from utils.text import STOP_WORDS, holds_words, normalize_answer, pack_sentences
 
 _N_SEARCHED = 40
 # Shares of the question's words that a chunk with the answer must say to be its support: where the source marks the passage, and where not.
-_SAID_BY_GOLD, _SAID_BY_OTHERS, _SAID_OF_CLAIM = 0.5, 0.6, 0.34
+_SAID_BY_GOLD = 0.5
+_SAID_BY_OTHERS = 0.6
+_SAID_OF_CLAIM = 0.34
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,11 @@ class Support:
     @functools.cached_property
     def parts(self) -> frozenset[str]:
         """Stems by which a chunk may hold an answer in another form; none for yes/no and label answers."""
-        return frozenset() if is_label_answer((*self.aliases, "")[0]) else answer_parts(list(self.aliases), self.record.question)
+        return (
+            frozenset()
+            if is_label_answer((*self.aliases, "")[0])
+            else answer_parts(list(self.aliases), self.record.question)
+        )
 
     @functools.cached_property
     def asked(self) -> frozenset[str]:
@@ -99,7 +105,11 @@ class PagePool:
 
         They are made anew at each call: those of all records of a full data set would fill the memory.
         """
-        found = [c for p in record.passages for c in chunk_page(p.title, list(p.sentences), self.max_words, p.is_gold)]
+        found = [
+            c
+            for p in record.passages
+            for c in chunk_page(p.title, list(p.sentences), self.max_words, p.is_gold)
+        ]
         found += [chunk for title in record.page_titles for chunk in self.by_title.get(title, [])]
         return list(dict.fromkeys(found or self.search(record.query)))
 
@@ -110,9 +120,17 @@ def _is_support(chunk: Chunk, record: Record, asked: frozenset[str]) -> bool:
     Where the source tells its names: the chunk has one, and is the page of the subject or of the answer. Else it says a share of the question.
     """
     if record.subject:
-        is_own_page = chunk.is_gold or chunk.title in record.page_titles or same_name(chunk.title, (*record.subject, *record.answers))
+        is_own_page = (
+            chunk.is_gold
+            or chunk.title in record.page_titles
+            or same_name(chunk.title, (*record.subject, *record.answers))
+        )
         says_relation = not record.cues or bool(record.cues & chunk.stems)
-        return is_own_page and says_relation and holds_words(chunk.full_words, [padded_words(name) for name in record.subject])
+        return (
+            is_own_page
+            and says_relation
+            and holds_words(chunk.full_words, [padded_words(name) for name in record.subject])
+        )
     if chunk.is_gold and stems(bare_title(chunk.title)) <= stems(record.question):
         return True
     return share_said(asked, chunk.stems) >= (_SAID_BY_GOLD if chunk.is_gold else _SAID_BY_OTHERS)
@@ -135,10 +153,16 @@ def _gold_sets(record: Record, candidates: list[Chunk]) -> list[tuple[Chunk, ...
 
 def _stating_sets(record: Record, verdict: str, sets: list[tuple[Chunk, ...]]) -> list[tuple[Chunk, ...]]:
     """Of a claim's evidence sets those that say most of it, best first; sets that cannot bear the verdict are left out."""
-    claim, wanted, asked = record.query, stems(record.query), asked_stems(record.query)
+    claim = record.query
+    wanted = stems(record.query)
+    asked = asked_stems(record.query)
     said = {chunks: frozenset().union(*(chunk.stems for chunk in chunks)) for chunks in sets}
     if verdict == "supported":
-        sets = [chunks for chunks in sets if not unstated(claim, said[chunks]) and share_said(asked, said[chunks]) >= _SAID_OF_CLAIM]
+        sets = [
+            chunks
+            for chunks in sets
+            if not unstated(claim, said[chunks]) and share_said(asked, said[chunks]) >= _SAID_OF_CLAIM
+        ]
     else:
         sets = [chunks for chunks in sets if may_refute(claim, said[chunks])]
     shares = [share_said(wanted, said[chunks]) for chunks in sets]
@@ -165,7 +189,8 @@ def find_support(record: Record, pool: PagePool) -> Support | str:
     if not aliases or len(aliases[0]) > 120:
         return "answer longer than 120 characters"
     if record.gold_sets:
-        sets, rule = _gold_sets(record, candidates), "gold annotation"
+        sets = _gold_sets(record, candidates)
+        rule = "gold annotation"
         if not sets:
             return "gold evidence not among the pages"
         if "claim" in record.metadata and not (sets := _stating_sets(record, aliases[0], sets)):
@@ -177,7 +202,8 @@ def find_support(record: Record, pool: PagePool) -> Support | str:
         # The canonical answer is one that stands in the support: accepted answers need not be forms of one another.
         held = [alias for alias in aliases if holds_words(found.words, [padded_words(alias)])]
         aliases = held[:1] + [alias for alias in aliases if alias != held[0]]
-        sets, rule = [(found,)], "answer and subject in one chunk"
+        sets = [(found,)]
+        rule = "answer and subject in one chunk"
     return Support(record, tuple(aliases), tuple(sets), rule)
 
 
@@ -190,9 +216,20 @@ def _chunk_with_answer(record: Record, candidates: list[Chunk], aliases: list[st
         return "yes/no answer without gold evidence"
     if not answer_parts(aliases, record.question):
         return "the question holds its answer"
-    asked, needles, weak = asked_stems(record.query), [padded_words(alias) for alias in aliases], _needs_gold(aliases[0])
-    found = [c for c in candidates if holds_words(c.words, needles) and (c.is_gold or not weak) and _is_support(c, record, asked)]
+    asked = asked_stems(record.query)
+    needles = [padded_words(alias) for alias in aliases]
+    weak = _needs_gold(aliases[0])
+    found = [
+        c
+        for c in candidates
+        if holds_words(c.words, needles) and (c.is_gold or not weak) and _is_support(c, record, asked)
+    ]
     if not found:
         return "answer not verified in any chunk"
     scores = BM25([chunk.terms for chunk in found]).scores(record.query)
-    return found[min(range(len(found)), key=lambda i: (not found[i].is_gold, -share_said(asked, found[i].stems), -scores[i], i))]
+    return found[
+        min(
+            range(len(found)),
+            key=lambda i: (not found[i].is_gold, -share_said(asked, found[i].stems), -scores[i], i),
+        )
+    ]

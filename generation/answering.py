@@ -55,7 +55,8 @@ def predict(
     """
     if not prompts:
         return
-    drafter, stop = Drafter([encode_completion(tokenizer, text) for text in _EXAMPLES]), json_object_end(tokenizer)
+    drafter = Drafter([encode_completion(tokenizer, text) for text in _EXAMPLES])
+    stop = json_object_end(tokenizer)
     schema = Schema(tokenizer) if constrained else None
 
     def guide(i: int) -> Guide:
@@ -63,9 +64,17 @@ def predict(
 
     with progress(len(prompts), f"generating: {name}", "sample") as bar:
         for batch in generate(
-            model, tokenizer, [prompt.suffix for prompt in prompts], guide, prefix=prompts[0].prefix,
-            batch_size=batch_size, max_new_tokens=max_new_tokens, sampling=sampling, seeds=seeds, buckets=buckets,
-        ):  # fmt: skip
+            model,
+            tokenizer,
+            [prompt.suffix for prompt in prompts],
+            guide,
+            prefix=prompts[0].prefix,
+            batch_size=batch_size,
+            max_new_tokens=max_new_tokens,
+            sampling=sampling,
+            seeds=seeds,
+            buckets=buckets,
+        ):
             for _, generated in batch:
                 drafter.learn(generated.ids)
             yield [

@@ -11,12 +11,16 @@ _ROOM = 64
 class RoomyLayer(DynamicLayer):
     """A `DynamicLayer` that writes into spare columns, where the original copies all keys and values at every step."""
 
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs) -> tuple[torch.Tensor, torch.Tensor]:
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append (batch, n_heads, n_new, dim); returns all keys and values so far."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self.n_filled, self.stored = 0, [key_states[:, :, :0], value_states[:, :, :0]]
-        start, end = self.n_filled, self.n_filled + key_states.shape[-2]
+            self.n_filled = 0
+            self.stored = [key_states[:, :, :0], value_states[:, :, :0]]
+        start = self.n_filled
+        end = self.n_filled + key_states.shape[-2]
         for i, new in enumerate((key_states, value_states)):
             if self.stored[i].shape[-2] < end:
                 larger = new.new_empty(*new.shape[:2], end + _ROOM, new.shape[3])
@@ -35,13 +39,22 @@ class RoomyLayer(DynamicLayer):
 
 def takes_holes(model) -> bool:
     """True when every layer keeps plain keys and values, so that positions may be masked out afterwards."""
-    return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in DynamicCache(config=model.config).layers)
+    return all(
+        type(layer) in (DynamicLayer, DynamicSlidingWindowLayer)
+        for layer in DynamicCache(config=model.config).layers
+    )
 
 
 def prefix_cache(model, prefix: list[int]) -> DynamicCache:
     """Keys and values of a prefix, computed once for a model, batch of one."""
-    ids, no_logits = torch.tensor([prefix], device=model.device), torch.empty(0, dtype=torch.long, device=model.device)
-    return model(input_ids=ids, past_key_values=DynamicCache(config=model.config), use_cache=True, logits_to_keep=no_logits).past_key_values
+    ids = torch.tensor([prefix], device=model.device)
+    no_logits = torch.empty(0, dtype=torch.long, device=model.device)
+    return model(
+        input_ids=ids,
+        past_key_values=DynamicCache(config=model.config),
+        use_cache=True,
+        logits_to_keep=no_logits,
+    ).past_key_values
 
 
 def expand_cache(model, cache: DynamicCache, n_rows: int) -> DynamicCache:

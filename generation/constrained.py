@@ -55,7 +55,8 @@ def _step(state: tuple, char: str, n_chunks: int) -> tuple | None:
 
 def _step_list(last: int, text: str, char: str, n_chunks: int) -> tuple | None:
     """Inside ` [0, 2]`: `text` is what stands since the last comma, `last` the citation before it (-1: none)."""
-    opening, digits = (" [" if last < 0 else " "), text.lstrip(" [")
+    opening = " [" if last < 0 else " "
+    digits = text.lstrip(" [")
     if len(text) < len(opening):
         return ("list", last, text + char) if char == opening[len(text)] else None
     left = range(last + 1, n_chunks)
@@ -72,7 +73,9 @@ def token_texts(tokenizer) -> list[str | None]:
     # Some tokenizers drop the space of a text's first token; behind an anchor it is kept.
     anchor = encode_plain(tokenizer, ":")
     n_anchor = len(tokenizer.decode(anchor, clean_up_tokenization_spaces=False))
-    texts = tokenizer.batch_decode([[*anchor, i] for i in range(len(tokenizer))], clean_up_tokenization_spaces=False)
+    texts = tokenizer.batch_decode(
+        [[*anchor, i] for i in range(len(tokenizer))], clean_up_tokenization_spaces=False
+    )
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     return [None if i in special else text[n_anchor:] for i, text in enumerate(texts)]
 
@@ -81,7 +84,9 @@ class Schema:
     """The vocabulary of a tokenizer against the output schema; what it finds is kept for all rows."""
 
     def __init__(self, tokenizer):
-        self.tokenizer, self.texts, self._known = tokenizer, token_texts(tokenizer), {}
+        self.tokenizer = tokenizer
+        self.texts = token_texts(tokenizer)
+        self._known = {}
         texts = list(enumerate(self.texts))
         self.structural = [i for i, text in texts if text and not set(text) - set(' []0123456789,."}')]
         self.marked = [i for i, text in texts if text and ('"' in text or "\\" in text)]
@@ -102,7 +107,9 @@ class Schema:
             # A quote stands before every literal but the first, and no tokenizer joins it with what follows a space.
             before = encode_plain(self.tokenizer, '"')
             ids = encode_plain(self.tokenizer, '"' + state[1])
-            self._known[state] = ids[len(before) :] if ids[: len(before)] == before else encode_plain(self.tokenizer, state[1])
+            self._known[state] = (
+                ids[len(before) :] if ids[: len(before)] == before else encode_plain(self.tokenizer, state[1])
+            )
         return self._known[state]
 
     def allowed(self, state: tuple, n_chunks: int) -> torch.Tensor:
@@ -110,7 +117,8 @@ class Schema:
         if state[0] == "literal":
             return torch.tensor(self.literal_tokens(state)[:1])
         if state[0] not in ("answer", "escape"):
-            key, candidates = (state, n_chunks), self.structural
+            key = (state, n_chunks)
+            candidates = self.structural
         else:
             # An answer's words do not matter here, only how long it is.
             state = key = (state[0], "x" * len(state[1]))
@@ -118,7 +126,9 @@ class Schema:
         if key not in self._known:
             found = torch.tensor([i for i in candidates if self.follow(state, i, n_chunks)], dtype=torch.long)
             if state[0] == "answer":
-                fits = (self.plain_lengths <= MAX_ANSWER_CHARS - len(state[1])) & (self.plain_opens | bool(state[1]))
+                fits = (self.plain_lengths <= MAX_ANSWER_CHARS - len(state[1])) & (
+                    self.plain_opens | bool(state[1])
+                )
                 found = torch.cat([self.plain[fits], found])
             self._known[key] = found
         return self._known[key]
@@ -128,7 +138,11 @@ class SchemaGuide:
     """Guide of one row: forced tokens as draft, with the drafter's guesses behind them."""
 
     def __init__(self, schema: Schema, drafter: Drafter, n_chunks: int):
-        self.schema, self.drafter, self.n_chunks, self.state, self.n_read = schema, drafter, n_chunks, START, 0
+        self.schema = schema
+        self.drafter = drafter
+        self.n_chunks = n_chunks
+        self.state = START
+        self.n_read = 0
 
     def _read(self, ids: list[int]) -> tuple:
         """The state after the tokens so far, which only ever grow."""

@@ -27,9 +27,13 @@ class Drafter:
 
     def draft(self, ids: list[int]) -> list[int]:
         """The likeliest continuation of `ids`, as far as it is right with a probability of at least 0.2."""
-        ids, drafted, probability = [None] * _CONTEXTS[0] + ids, [], 1.0
+        ids = [None] * _CONTEXTS[0] + ids
+        drafted = []
+        probability = 1.0
         while len(drafted) < _MAX_DRAFT:
-            known = next((self.counts[context] for n in _CONTEXTS if (context := tuple(ids[-n:])) in self.counts), None)
+            known = next(
+                (self.counts[context] for n in _CONTEXTS if (context := tuple(ids[-n:])) in self.counts), None
+            )
             if known is None:
                 break
             token, n_times = known.most_common(1)[0]
@@ -46,7 +50,8 @@ class FreeGuide:
     """Guide of a row without constraints: drafts, and a test for the end."""
 
     def __init__(self, drafter: Drafter, stop: Callable[[list[int]], bool]):
-        self.draft, self.stop = drafter.draft, stop
+        self.draft = drafter.draft
+        self.stop = stop
 
     def allowed(self, ids: list[int]) -> None:
         return None
@@ -59,7 +64,9 @@ def json_object_end(tokenizer) -> Callable[[list[int]], bool]:
         # Only a token with a closing brace can end the object; decoding the rest of the time would be waste.
         if "}" not in tokenizer.decode(ids[-1:]):
             return False
-        depth, in_string, escaped = 0, False, False
+        depth = 0
+        in_string = False
+        escaped = False
         for char in tokenizer.decode(ids, skip_special_tokens=True):
             if in_string:
                 escaped, in_string = (char == "\\" and not escaped), not (char == '"' and not escaped)

@@ -11,7 +11,18 @@ from generation.cache import expand_cache, prefix_cache, roomy_cache, takes_hole
 from generation.sampling import Choice, Sampling
 
 # Other modules take the first two from here.
-__all__ = ["expand_cache", "prefix_cache", "generate", "generate_batch", "last_positions", "pad_left", "plan_batches", "Generated", "Guide", "Sampling"]
+__all__ = [
+    "expand_cache",
+    "prefix_cache",
+    "generate",
+    "generate_batch",
+    "last_positions",
+    "pad_left",
+    "plan_batches",
+    "Generated",
+    "Guide",
+    "Sampling",
+]
 
 # Tokens that a batch may hold, padding and completions included, however many rows --batch-size allows.
 MAX_BATCH_TOKENS = 1 << 16
@@ -51,15 +62,22 @@ class Row:
     draft: list[int] = field(default_factory=list)
 
 
-def plan_batches(lengths: list[int], batch_size: int, max_tokens: int = MAX_BATCH_TOKENS, n_rows: list[int] | None = None) -> list[list[int]]:
+def plan_batches(
+    lengths: list[int], batch_size: int, max_tokens: int = MAX_BATCH_TOKENS, n_rows: list[int] | None = None
+) -> list[list[int]]:
     """Indices in batches of at most `batch_size` rows and `max_tokens` tokens with padding; one index at least.
 
     Longest first: a batch pads little, and memory peaks at once. `n_rows[i]` is the number of rows of index i (one, if not given).
     """
-    batches, n_filled = [], 0
+    batches = []
+    n_filled = 0
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         n_new = n_rows[i] if n_rows else 1
-        if not batches or n_filled + n_new > batch_size or (n_filled + n_new) * lengths[batches[-1][0]] > max_tokens:
+        if (
+            not batches
+            or n_filled + n_new > batch_size
+            or (n_filled + n_new) * lengths[batches[-1][0]] > max_tokens
+        ):
             batches.append([])
             n_filled = 0
         batches[-1].append(i)
@@ -67,7 +85,9 @@ def plan_batches(lengths: list[int], batch_size: int, max_tokens: int = MAX_BATC
     return batches
 
 
-def pad_left(rows: list[list[int]], pad_id: int, device, buckets: Sequence[int] = ()) -> tuple[torch.Tensor, torch.Tensor]:
+def pad_left(
+    rows: list[list[int]], pad_id: int, device, buckets: Sequence[int] = ()
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(ids, mask), both (n_rows, width): the longest row, or the next bucket length.
 
     Left padding: the last position of every row is the token to continue from.
@@ -91,21 +111,33 @@ def last_positions(ids: torch.Tensor, n_kept: int) -> torch.Tensor:
 def compile_for_speed(model):
     """`--fast`: `torch.compile` on CUDA; on CPU a line that says what happens instead."""
     if model.device.type != "cuda":
-        print("fast: on CPU batches are sorted by length, as always; buckets and compilation are for CUDA", flush=True)
+        print(
+            "fast: on CPU batches are sorted by length, as always; buckets and compilation are for CUDA",
+            flush=True,
+        )
         return model
     model.forward = torch.compile(model.forward, dynamic=True)
     return model
 
 
-def settle(rows: list[Row], logits: torch.Tensor, eos_ids: set[int], max_new_tokens: int, sampling: Sampling) -> list[int | None]:
+def settle(
+    rows: list[Row], logits: torch.Tensor, eos_ids: set[int], max_new_tokens: int, sampling: Sampling
+) -> list[int | None]:
     """Extend each row by what its pass settles: the drafted tokens that the model says too, and one more.
 
     The logits (n_rows, n_positions, vocab) end with those after the last drafted token. Returns how many drafted tokens are kept,
     None for a row that is finished. Exact for drawn tokens too: each is drawn from the distribution after the tokens before it.
     """
-    choice, kept, places, tokens, holders = Choice(logits, sampling), [], [], [], []
+    choice = Choice(logits, sampling)
+    kept = []
+    places = []
+    tokens = []
+    holders = []
     for r, row in enumerate(rows):
-        ids, logps, first, n_right = row.done.ids, row.done.logps, logits.shape[1] - 1 - len(row.draft), 0
+        ids = row.done.ids
+        logps = row.done.logps
+        first = logits.shape[1] - 1 - len(row.draft)
+        n_right = 0
         while True:
             token, logp = choice.pick(r, first + n_right, row.guide.allowed(ids), row.generator)
             if logp is None:
@@ -151,9 +183,15 @@ def generate_batch(
     """
     # A sliding window counts holes as positions: where it could pass over one there is neither shared prefix nor draft.
     window = getattr(model.config, "sliding_window", None) or 1 << 30
-    drafting = takes_holes(model) and len(prefix) + max([*map(len, suffixes), *buckets[-1:]]) + max_new_tokens <= window
+    drafting = (
+        takes_holes(model)
+        and len(prefix) + max([*map(len, suffixes), *buckets[-1:]]) + max_new_tokens <= window
+    )
     shared = cache if drafting else None
-    starts = [rows[owners.index(i)].guide.draft([])[: max_new_tokens - 1] if drafting else [] for i in range(len(suffixes))]
+    starts = [
+        rows[owners.index(i)].guide.draft([])[: max_new_tokens - 1] if drafting else []
+        for i in range(len(suffixes))
+    ]
     for row, owner in zip(rows, owners):
         row.draft = starts[owner]
     inputs = [(suffix if shared else prefix + suffix) + start for suffix, start in zip(suffixes, starts)]
@@ -165,7 +203,12 @@ def generate_batch(
         n_read = 1 + max(len(row.draft) for row in rows)
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         logits = model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=past, use_cache=True, logits_to_keep=last_positions(ids, n_read)
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=past,
+            use_cache=True,
+            logits_to_keep=last_positions(ids, n_read),
         ).logits  # (n_suffixes, then n_rows; n_read; vocab)
         if len(rows) > len(logits):
             logits = logits[source]
@@ -179,7 +222,8 @@ def generate_batch(
             mask = mask[index]
         for place, i in enumerate(alive):
             mask[place, mask.shape[1] - len(rows[i].draft) + kept[i] :] = 0
-        rows, source = [rows[i] for i in alive], torch.arange(len(alive), device=model.device)
+        rows = [rows[i] for i in alive]
+        source = torch.arange(len(alive), device=model.device)
         draft_next(rows, max_new_tokens, window - mask.shape[1] if drafting else 0)
         ids, new_mask = pad_left([[row.done.ids[-1], *row.draft] for row in rows], pad_id, model.device)
         mask = torch.cat([mask, new_mask], dim=1)
@@ -200,7 +244,11 @@ def _share_prompts(suffixes: list[list[int]], batch_size: int) -> list[list[int]
     same: dict[tuple, list[int]] = {}
     for i, suffix in enumerate(suffixes):
         same.setdefault(tuple(suffix), []).append(i)
-    return [group[start : start + batch_size] for group in same.values() for start in range(0, len(group), batch_size)]
+    return [
+        group[start : start + batch_size]
+        for group in same.values()
+        for start in range(0, len(group), batch_size)
+    ]
 
 
 def generate(
@@ -226,10 +274,13 @@ def generate(
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     with torch.inference_mode():
         cache = prefix_cache(model, prefix) if len(prefix) > 1 else None
-    max_tokens, units = MAX_BATCH_TOKENS, _share_prompts(suffixes, batch_size)
+    max_tokens = MAX_BATCH_TOKENS
+    units = _share_prompts(suffixes, batch_size)
 
     def plan(units: list[list[int]]) -> list[list[list[int]]]:
-        batches = plan_batches([length(unit) for unit in units], batch_size, max_tokens, [len(unit) for unit in units])
+        batches = plan_batches(
+            [length(unit) for unit in units], batch_size, max_tokens, [len(unit) for unit in units]
+        )
         return [[units[k] for k in batch] for batch in batches]
 
     def length(unit: list[int]) -> int:
@@ -237,18 +288,30 @@ def generate(
 
     def new_row(i: int) -> Row:
         seed = seeds[i] if seeds else sampling.seed + i
-        return Row(guide(i), torch.Generator(model.device).manual_seed(seed) if sampling.temperature > 0 else None)
+        return Row(
+            guide(i), torch.Generator(model.device).manual_seed(seed) if sampling.temperature > 0 else None
+        )
 
     waiting = plan(units)
     while waiting:
         batch = waiting.pop(0)
         indices = [i for unit in batch for i in unit]
-        rows, owners = [new_row(i) for i in indices], [k for k, unit in enumerate(batch) for _ in unit]
+        rows = [new_row(i) for i in indices]
+        owners = [k for k, unit in enumerate(batch) for _ in unit]
         try:
             generate_batch(
-                model, [suffixes[unit[0]] for unit in batch], rows, owners, prefix=prefix, cache=cache, max_new_tokens=max_new_tokens, pad_id=pad_id,
-                eos_ids=eos_ids, sampling=sampling, buckets=buckets if model.device.type == "cuda" else (),
-            )  # fmt: skip
+                model,
+                [suffixes[unit[0]] for unit in batch],
+                rows,
+                owners,
+                prefix=prefix,
+                cache=cache,
+                max_new_tokens=max_new_tokens,
+                pad_id=pad_id,
+                eos_ids=eos_ids,
+                sampling=sampling,
+                buckets=buckets if model.device.type == "cuda" else (),
+            )
         except torch.OutOfMemoryError:
             if len(indices) == 1:
                 raise
@@ -256,7 +319,12 @@ def generate(
                 torch.cuda.empty_cache()
             half = len(indices) // 2
             max_tokens = half * length(batch[0])
-            units = [unit[start : start + half] for part in [batch, *waiting] for unit in part for start in range(0, len(unit), half)]
+            units = [
+                unit[start : start + half]
+                for part in [batch, *waiting]
+                for unit in part
+                for start in range(0, len(unit), half)
+            ]
             waiting = plan(units)
             continue
         yield [(i, row.done) for i, row in zip(indices, rows)]

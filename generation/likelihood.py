@@ -11,16 +11,25 @@ from generation.engine import MAX_BATCH_TOKENS, last_positions, pad_left, plan_b
 def _common_length(rows: list[list[int]]) -> int:
     """Length of the longest common beginning."""
     # The first and the last in order differ as early as any two do.
-    low, high = min(rows), max(rows)
+    low = min(rows)
+    high = max(rows)
     return next((i for i, (a, b) in enumerate(zip(low, high)) if a != b), min(len(low), len(high)))
 
 
-def _read(model, past, mask: torch.Tensor, rows: list[list[int]], pad_id: int, n_kept: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _read(
+    model, past, mask: torch.Tensor, rows: list[list[int]], pad_id: int, n_kept: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """One pass over left-padded rows behind a cache: (ids, mask of everything so far, logits of the last `n_kept` positions)."""
     ids, new_mask = pad_left(rows, pad_id, model.device)
     mask = torch.cat([mask, new_mask], dim=1)
     positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-    inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "past_key_values": past, "use_cache": past is not None}
+    inputs = {
+        "input_ids": ids,
+        "attention_mask": mask,
+        "position_ids": positions,
+        "past_key_values": past,
+        "use_cache": past is not None,
+    }
     return ids, mask, model(**inputs, logits_to_keep=last_positions(ids, n_kept)).logits
 
 
@@ -42,10 +51,19 @@ def read_last(
     spare = min(len(row) - n for row, n in zip(rows, n_last))
     n_common = min(_common_length(rows), spare) if sharing else 0
     common = prefix_cache(model, rows[0][:n_common]) if n_common else None
-    units = [group[start : start + batch_size] for group in members.values() for start in range(0, len(group), batch_size)]
+    units = [
+        group[start : start + batch_size]
+        for group in members.values()
+        for start in range(0, len(group), batch_size)
+    ]
     lengths = [max(len(rows[i]) for i in unit) for unit in units]
     for batch in plan_batches(lengths, batch_size, MAX_BATCH_TOKENS, [len(unit) for unit in units]):
-        n_heads = [min(_common_length([rows[i] for i in units[k]]), *(len(rows[i]) - n_last[i] for i in units[k])) if sharing else 0 for k in batch]
+        n_heads = [
+            min(_common_length([rows[i] for i in units[k]]), *(len(rows[i]) - n_last[i] for i in units[k]))
+            if sharing
+            else 0
+            for k in batch
+        ]
         heads = [rows[units[k][0]][n_common:n] for k, n in zip(batch, n_heads)]
         past = roomy_cache(model, common, len(heads)) if sharing else None
         mask = torch.ones(len(heads), n_common, dtype=torch.long, device=model.device)
@@ -64,24 +82,35 @@ def last_logits(
     model, prompts: list[list[int]], pad_id: int, batch_size: int, groups: list[Hashable] | None = None
 ) -> Iterator[list[tuple[int, torch.Tensor]]]:
     """Batches of (index, log-probabilities of the next token, (vocab,), float32 on CPU). Prompts of one group share their beginning."""
-    for indices, _, logits in read_last(model, prompts, [1] * len(prompts), groups or list(range(len(prompts))), pad_id, batch_size):
+    for indices, _, logits in read_last(
+        model, prompts, [1] * len(prompts), groups or list(range(len(prompts))), pad_id, batch_size
+    ):
         yield list(zip(indices, logits[:, -1].float().log_softmax(-1).cpu()))
 
 
 def completion_features(
-    model, prefix: list[int], suffixes: list[list[int]], completions: list[list[int]], pad_id: int, batch_size: int
+    model,
+    prefix: list[int],
+    suffixes: list[list[int]],
+    completions: list[list[int]],
+    pad_id: int,
+    batch_size: int,
 ) -> Iterator[list[tuple[int, torch.Tensor, float]]]:
     """Batches of (index, hidden state of the last completion token (hidden,), mean log-probability of the completion tokens).
 
     Completions of one prompt share its reading. The hidden state is what the output layer reads.
     """
     seen = {}
-    hook = model.get_output_embeddings().register_forward_pre_hook(lambda module, inputs: seen.update(hidden=inputs[0]))
+    hook = model.get_output_embeddings().register_forward_pre_hook(
+        lambda module, inputs: seen.update(hidden=inputs[0])
+    )
     rows = [prefix + suffix + completion for suffix, completion in zip(suffixes, completions)]
     # The position before a completion's first token predicts it.
     n_last = [len(completion) + 1 for completion in completions]
     try:
-        for indices, ids, logits in read_last(model, rows, n_last, [tuple(suffix) for suffix in suffixes], pad_id, batch_size):
+        for indices, ids, logits in read_last(
+            model, rows, n_last, [tuple(suffix) for suffix in suffixes], pad_id, batch_size
+        ):
             logps = logits[:, :-1].float().log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
             means = [float(logps[place, -len(completions[i]) :].mean()) for place, i in enumerate(indices)]
             # Left padding: the last position of every row is the last completion token.

@@ -3,7 +3,12 @@
 from dataclasses import dataclass
 
 import torch
-from transformers.generation import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+from transformers.generation import (
+    LogitsProcessorList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 
 @dataclass(frozen=True)
@@ -30,22 +35,31 @@ class Choice:
     """Picks tokens from the logits of one pass, (n_rows, n_positions, vocab)."""
 
     def __init__(self, logits: torch.Tensor, sampling: Sampling):
-        self.logits, self.warpers = logits, sampling.warpers()
+        self.logits = logits
+        self.warpers = sampling.warpers()
         # One transfer for the whole pass; drawn tokens are few and fetched one by one.
         self.best = logits.argmax(-1).tolist() if sampling.temperature == 0 else None
 
-    def pick(self, row: int, position: int, allowed: torch.Tensor | None, generator: torch.Generator | None) -> tuple[int, float | None]:
+    def pick(
+        self, row: int, position: int, allowed: torch.Tensor | None, generator: torch.Generator | None
+    ) -> tuple[int, float | None]:
         """(token, its log-probability among the allowed ones; None when it is left to `logps`)."""
         if allowed is None and self.best:
             return self.best[row][position], None
         if allowed is not None and len(allowed) == 1:
             return int(allowed[0]), 0.0
-        logits = self.logits[row, position] if allowed is None else self.logits[row, position, allowed.to(self.logits.device)]
+        logits = (
+            self.logits[row, position]
+            if allowed is None
+            else self.logits[row, position, allowed.to(self.logits.device)]
+        )
         logps = logits.float().log_softmax(-1)
         if self.best:
             place = int(logps.argmax())
         else:
-            place = int(torch.multinomial(self.warpers(None, logps[None]).softmax(-1)[0], 1, generator=generator))
+            place = int(
+                torch.multinomial(self.warpers(None, logps[None]).softmax(-1)[0], 1, generator=generator)
+            )
         return place if allowed is None else int(allowed[place]), float(logps[place])
 
     def logps(self, places: list[tuple[int, int]], tokens: list[int]) -> list[float]:

@@ -42,10 +42,14 @@ def _blocks(n_queries: int, n_keys: int):
 def _mix(query, key, value, mask, scaling, softcap=None):
     """softmax(query key^T * scaling + mask) value, block after block of queries; shapes of `grouped_attention`."""
     (n_rows, n_heads, n_queries, _), (n_key_heads, n_keys) = query.shape, key.shape[1:3]
-    query, keys, values = query.unflatten(1, (n_key_heads, -1)), key.flatten(0, 1).transpose(1, 2), value.flatten(0, 1)
+    query = query.unflatten(1, (n_key_heads, -1))
+    keys = key.flatten(0, 1).transpose(1, 2)
+    values = value.flatten(0, 1)
     output = query.new_empty(n_rows, n_queries, n_heads, value.shape[3])
     for start, end, n_seen in _blocks(n_queries, n_keys):
-        _, weights = _weigh(query[:, :, :, start:end], keys[:, :, :n_seen], mask[:, :, start:end, :n_seen], scaling, softcap)
+        _, weights = _weigh(
+            query[:, :, :, start:end], keys[:, :, :n_seen], mask[:, :, start:end, :n_seen], scaling, softcap
+        )
         mixed = torch.bmm(weights, values[:, :n_seen])  # (n_batch, n_stacked, dim)
         output[:, start:end] = mixed.view(n_rows, n_heads, end - start, -1).transpose(1, 2)
     return output
@@ -61,26 +65,45 @@ class _TrainedAttention(torch.autograd.Function):
     def forward(ctx, query, key, value, mask, scaling):
         ctx.save_for_backward(query, key, value, mask)
         ctx.scaling = scaling
-        with torch.autocast("cpu", enabled=False):  # which would compute the softmax in float32 and write it out as such
+        with torch.autocast(
+            "cpu", enabled=False
+        ):  # which would compute the softmax in float32 and write it out as such
             return _mix(query, key, value, mask, scaling)
 
     @staticmethod
     def backward(ctx, grad):
         query, key, value, mask = ctx.saved_tensors
-        stacks, keys, values = query.unflatten(1, (key.shape[1], -1)), key.flatten(0, 1), value.flatten(0, 1)
-        grad_stacks, grad_keys, grad_values = torch.empty_like(stacks), torch.zeros(keys.shape), torch.zeros(values.shape)  # sums in float32
+        stacks = query.unflatten(1, (key.shape[1], -1))
+        keys = key.flatten(0, 1)
+        values = value.flatten(0, 1)
+        # sums in float32
+        grad_stacks = torch.empty_like(stacks)
+        grad_keys = torch.zeros(keys.shape)
+        grad_values = torch.zeros(values.shape)
         with torch.autocast("cpu", enabled=False):
             for start, end, n_seen in _blocks(query.shape[2], key.shape[2]):
-                block, seen, seen_values = stacks[:, :, :, start:end], keys[:, :n_seen], values[:, :n_seen]
-                scaled, weights = _weigh(block, seen.transpose(1, 2), mask[:, :, start:end, :n_seen], ctx.scaling)
-                grad_block = grad[:, start:end].transpose(1, 2).reshape(*scaled.shape[:2], -1)  # (n_batch, n_stacked, dim)
+                block = stacks[:, :, :, start:end]
+                seen = keys[:, :n_seen]
+                seen_values = values[:, :n_seen]
+                scaled, weights = _weigh(
+                    block, seen.transpose(1, 2), mask[:, :, start:end, :n_seen], ctx.scaling
+                )
+                grad_block = (
+                    grad[:, start:end].transpose(1, 2).reshape(*scaled.shape[:2], -1)
+                )  # (n_batch, n_stacked, dim)
                 grad_weights = torch.bmm(grad_block, seen_values.transpose(1, 2))
                 grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
                 grad_stacks[:, :, :, start:end] = torch.bmm(grad_scores, seen).view(block.shape)
                 grad_keys[:, :n_seen] += torch.bmm(grad_scores.transpose(1, 2), scaled)
                 grad_values[:, :n_seen] += torch.bmm(weights.transpose(1, 2), grad_block)
         grad_query = grad_stacks.mul_(ctx.scaling).view(query.shape)
-        return grad_query, grad_keys.to(key.dtype).view(key.shape), grad_values.to(value.dtype).view(value.shape), None, None
+        return (
+            grad_query,
+            grad_keys.to(key.dtype).view(key.shape),
+            grad_values.to(value.dtype).view(value.shape),
+            None,
+            None,
+        )
 
 
 def _behind_prefix(query, key, value, mask, scaling, n_prefix):
@@ -88,13 +111,25 @@ def _behind_prefix(query, key, value, mask, scaling, n_prefix):
     n_rows, _, n_queries, _ = mask.shape
     future = torch.full((n_prefix, n_prefix), torch.finfo(mask.dtype).min, dtype=mask.dtype).triu(1)
     prefix = [x[:, :, :n_prefix] for x in (query, key, value)]  # (1, n_heads, n_prefix, dim)
-    rows = [x[0, :, n_prefix:].unflatten(1, (n_rows, n_queries)).transpose(0, 1) for x in (query, key, value)]  # (n_rows, n_heads, n_queries, dim)
-    keys, values = (torch.cat([first.expand(n_rows, -1, -1, -1), rest], 2) for first, rest in zip(prefix[1:], rows[1:]))
+    rows = [
+        x[0, :, n_prefix:].unflatten(1, (n_rows, n_queries)).transpose(0, 1) for x in (query, key, value)
+    ]  # (n_rows, n_heads, n_queries, dim)
+    keys, values = (
+        torch.cat([first.expand(n_rows, -1, -1, -1), rest], 2) for first, rest in zip(prefix[1:], rows[1:])
+    )
     mixed = _TrainedAttention.apply(rows[0], keys, values, mask, scaling)
-    return torch.cat([_TrainedAttention.apply(*prefix, future[None, None], scaling), mixed.reshape(1, n_rows * n_queries, *mixed.shape[2:])], 1)
+    return torch.cat(
+        [
+            _TrainedAttention.apply(*prefix, future[None, None], scaling),
+            mixed.reshape(1, n_rows * n_queries, *mixed.shape[2:]),
+        ],
+        1,
+    )
 
 
-def grouped_attention(module, query, key, value, attention_mask, scaling, dropout=0.0, softcap=None, n_prefix=0, **kwargs):
+def grouped_attention(
+    module, query, key, value, attention_mask, scaling, dropout=0.0, softcap=None, n_prefix=0, **kwargs
+):
     """softmax(query key^T * scaling + mask) value. query (batch, n_heads, n_queries, dim), key and value (batch, n_key_heads, n_keys, dim).
 
     `attention_mask` (batch or 1, 1, n_queries, n_keys) is added to the scores and causal: the last query sees all keys, the one before
@@ -103,7 +138,8 @@ def grouped_attention(module, query, key, value, attention_mask, scaling, dropou
     """
     if n_prefix or (softcap is None and torch.is_grad_enabled() and query.requires_grad):
         # Weights in float32 under autocast give queries and keys in float32 beside values in bfloat16.
-        query, key = query.to(value.dtype), key.to(value.dtype)
+        query = query.to(value.dtype)
+        key = key.to(value.dtype)
         if n_prefix:
             return _behind_prefix(query, key, value, attention_mask, scaling, n_prefix), None
         return _TrainedAttention.apply(query, key, value, attention_mask, scaling), None
@@ -117,7 +153,12 @@ AttentionMaskInterface.register(GROUPED, eager_mask)
 def use_grouped_attention(model):
     """Switch a model on a CPU from `sdpa` or `eager` to the attention of this module; elsewhere, and with dropout, nothing changes."""
     dropout = getattr(model.config, "attention_dropout", 0.0)
-    if model.device.type == "cpu" and model.config.model_type in _KNOWN and model.config._attn_implementation in ("sdpa", "eager") and not dropout:
+    if (
+        model.device.type == "cpu"
+        and model.config.model_type in _KNOWN
+        and model.config._attn_implementation in ("sdpa", "eager")
+        and not dropout
+    ):
         model.set_attn_implementation(GROUPED)
     return model
 
@@ -126,7 +167,11 @@ def takes_packed(model) -> bool:
     """True when `pack_rows` fits the model: this module's attention in every layer, no soft-capping, no sliding window."""
     config = model.config.get_text_config()
     plain = all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
-    return config._attn_implementation == GROUPED and plain and not getattr(config, "attn_logit_softcapping", None)
+    return (
+        config._attn_implementation == GROUPED
+        and plain
+        and not getattr(config, "attn_logit_softcapping", None)
+    )
 
 
 def pack_rows(prefix: list[int], input_ids: torch.Tensor, mask: torch.Tensor) -> dict:
@@ -137,12 +182,16 @@ def pack_rows(prefix: list[int], input_ids: torch.Tensor, mask: torch.Tensor) ->
     """
     (n_rows, n_queries), n_prefix = input_ids.shape, len(prefix)
     seen = torch.ones(n_queries, n_queries, dtype=torch.bool).tril() & mask.bool()[:, None]
-    seen = torch.cat([seen.new_ones(n_rows, n_queries, n_prefix), seen], 2)  # (n_rows, n_queries, n_prefix + n_queries)
+    seen = torch.cat(
+        [seen.new_ones(n_rows, n_queries, n_prefix), seen], 2
+    )  # (n_rows, n_queries, n_prefix + n_queries)
     positions = n_prefix + (mask.cumsum(1) - 1).clamp(min=0)
     return {
         "input_ids": torch.cat([torch.tensor(prefix), input_ids.flatten()])[None],
         "position_ids": torch.cat([torch.arange(n_prefix), positions.flatten()])[None],
-        "attention_mask": torch.zeros(seen.shape).masked_fill_(~seen, torch.finfo(torch.float32).min)[:, None],
+        "attention_mask": torch.zeros(seen.shape).masked_fill_(~seen, torch.finfo(torch.float32).min)[
+            :, None
+        ],
         "n_prefix": n_prefix,
         "use_cache": False,
     }

@@ -22,7 +22,8 @@ class _LoraProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, a, b, scale):
         rows = x.reshape(-1, x.shape[-1])  # (n_tokens, n_in)
-        a, scaled_b = a.to(x.dtype), (b * scale).to(x.dtype)
+        a = a.to(x.dtype)
+        scaled_b = (b * scale).to(x.dtype)
         inner = rows @ a.T  # (n_tokens, r)
         ctx.save_for_backward(rows, inner, weight, a, scaled_b)
         ctx.scale = scale
@@ -31,9 +32,13 @@ class _LoraProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         rows, inner, weight, a, scaled_b = ctx.saved_tensors
-        shape, grad = grad.shape, grad.reshape(-1, grad.shape[-1])  # (n_tokens, n_out)
+        # (n_tokens, n_out)
+        shape = grad.shape
+        grad = grad.reshape(-1, grad.shape[-1])
         grad_inner = grad @ scaled_b  # (n_tokens, r)
-        grad_x = (grad @ weight).addmm_(grad_inner, a).view(*shape[:-1], -1) if ctx.needs_input_grad[0] else None
+        grad_x = (
+            (grad @ weight).addmm_(grad_inner, a).view(*shape[:-1], -1) if ctx.needs_input_grad[0] else None
+        )
         return grad_x, None, (grad_inner.T @ rows).float(), (grad.T @ inner).float() * ctx.scale, None
 
 
@@ -67,7 +72,9 @@ def _norm_forward(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
 def _lora_forward(layer: LoraLayer, adapter: str, x: torch.Tensor, *args, **kwargs) -> torch.Tensor:
     if not layer.training or layer.disable_adapters or layer.merged:
         return type(layer).forward(layer, x, *args, **kwargs)
-    base, a, b = layer.base_layer, layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
+    base = layer.base_layer
+    a = layer.lora_A[adapter].weight
+    b = layer.lora_B[adapter].weight
     y = _LoraProduct.apply(x.to(base.weight.dtype), base.weight, a, b, layer.scaling[adapter])
     return y if base.bias is None else y + base.bias
 
@@ -79,11 +86,19 @@ def speed_up_layers(model, adapter: str = "default") -> Counter:
     """
     n_layers = Counter()
     for layer in model.modules():
-        if isinstance(layer, LoraLayer) and type(layer.base_layer) is nn.Linear and layer.base_layer.weight.device.type == "cpu":
+        if (
+            isinstance(layer, LoraLayer)
+            and type(layer.base_layer) is nn.Linear
+            and layer.base_layer.weight.device.type == "cpu"
+        ):
             if layer.lora_variant or not isinstance(layer.lora_dropout[adapter], nn.Identity):
                 continue
-            layer.forward = lambda x, *args, layer=layer, **kwargs: _lora_forward(layer, adapter, x, *args, **kwargs)
-        elif isinstance(layer, _NORMS) and layer.weight.device.type == "cpu" and not layer.weight.requires_grad:
+            layer.forward = lambda x, *args, layer=layer, **kwargs: _lora_forward(
+                layer, adapter, x, *args, **kwargs
+            )
+        elif (
+            isinstance(layer, _NORMS) and layer.weight.device.type == "cpu" and not layer.weight.requires_grad
+        ):
             layer.forward = types.MethodType(_norm_forward, layer)
         else:
             continue

@@ -18,7 +18,8 @@ class Shards:
     """This process among those of the launch; alone without one."""
 
     def __init__(self):
-        self.rank, self.n_processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        self.rank = int(os.environ.get("RANK", 0))
+        self.n_processes = int(os.environ.get("WORLD_SIZE", 1))
         self.is_main = self.rank == 0
         if self.n_processes > 1:
             # The first to finish waits for the last; the default of half an hour would end a long run.
@@ -58,7 +59,9 @@ def progress(total: int, what: str, unit: str) -> tqdm:
     """A bar with rate and time left, of the first process alone and only in a terminal or notebook."""
     n_processes = int(os.environ.get("WORLD_SIZE", 1))
     share = f" (process 1 of {n_processes})" if n_processes > 1 else ""
-    return tqdm(total=total, desc=what + share, unit=unit, disable=True if int(os.environ.get("RANK", 0)) else None)
+    return tqdm(
+        total=total, desc=what + share, unit=unit, disable=True if int(os.environ.get("RANK", 0)) else None
+    )
 
 
 class ShardLog:
@@ -68,7 +71,9 @@ class ShardLog:
     """
 
     def __init__(self, path: Path, settings: dict, shards: Shards):
-        self.path, self.shards, self.signature = path, shards, {"settings": sha256_value(settings)}
+        self.path = path
+        self.shards = shards
+        self.signature = {"settings": sha256_value(settings)}
         self.own = self._partial(shards.rank)
         if read_appended(self.own)[:1] != [self.signature]:
             self.own.unlink(missing_ok=True)

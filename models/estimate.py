@@ -34,9 +34,11 @@ def count_parameters(name: str) -> int | None:
 
 def measured_flops(dtype: torch.dtype) -> float:
     """Matmul speed of this machine, FLOP/s: the fastest product of a fifth of a second, as other programs may run beside it."""
-    on_gpu, n = torch.cuda.is_available(), 1024
+    on_gpu = torch.cuda.is_available()
+    n = 1024
     a = torch.ones(n, n, dtype=dtype, device="cuda" if on_gpu else "cpu")
-    best, started = math.inf, time.perf_counter()
+    best = math.inf
+    started = time.perf_counter()
     while time.perf_counter() - started < 0.2:
         before = time.perf_counter()
         a @ a
@@ -56,14 +58,21 @@ def planned_samples(path: Path) -> list[dict] | None:
 
 def count_tokens(samples: list[dict]) -> int:
     """Tokens of question and evidence, at 4 characters each."""
-    chars = sum(len(s["question"]) + sum(len(c["title"]) + len(c["text"]) + 6 for c in s["evidence_chunks"]) for s in samples)
+    chars = sum(
+        len(s["question"]) + sum(len(c["title"]) + len(c["text"]) + 6 for c in s["evidence_chunks"])
+        for s in samples
+    )
     return int(chars / CHARS_PER_TOKEN)
 
 
 def warn_missing_model(name: str) -> None:
     if name != EMBEDDED and not input_path(name).exists():
         local = name.startswith((".", "/")) or name.count("/") > 1
-        print(f"warning: {name} is not there yet" if local else f"note: {name} will be loaded from the hub or its cache")
+        print(
+            f"warning: {name} is not there yet"
+            if local
+            else f"note: {name} will be loaded from the hub or its cache"
+        )
 
 
 def estimate(name: str, n_tokens: int, passes: float, bits: int, bf16: bool = True) -> str:
@@ -75,5 +84,6 @@ def estimate(name: str, n_tokens: int, passes: float, bits: int, bf16: bool = Tr
     if n_parameters is None:
         return f"size of {name} unknown: no estimate of time and memory"
     seconds = 2 * n_parameters * n_tokens * passes / (measured_flops(choose_dtype(bf16)) / 3)
-    memory, disk = n_parameters * bits / 8e9 * 1.3 + 1.5, n_parameters * 16 / 8e9
+    memory = n_parameters * bits / 8e9 * 1.3 + 1.5
+    disk = n_parameters * 16 / 8e9
     return f"about {format_seconds(seconds)} on this machine, about {memory:.1f} GB of memory, {disk:.1f} GB of weights on disk"

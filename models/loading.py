@@ -50,7 +50,11 @@ def _missing_checkpoint(path: Path) -> str:
 def adapter_base(name: str) -> str | None:
     """The base model that a PEFT checkpoint directory names; None when `name` is no such directory."""
     config = Path(name) / "adapter_config.json"
-    return json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"] if config.is_file() else None
+    return (
+        json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
+        if config.is_file()
+        else None
+    )
 
 
 def check_adapter_dir(name: str) -> str:
@@ -60,8 +64,14 @@ def check_adapter_dir(name: str) -> str:
         raise DataError(_missing_checkpoint(path))
     if not (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
         inside = sorted(p.name for p in path.glob("checkpoint-*"))
-        hint = f"it holds {', '.join(inside)}: name one of them" if inside else "it was not written by train_sft.py"
-        raise DataError(f"{path}: holds neither an adapter (adapter_config.json) nor a model (config.json); {hint}")
+        hint = (
+            f"it holds {', '.join(inside)}: name one of them"
+            if inside
+            else "it was not written by train_sft.py"
+        )
+        raise DataError(
+            f"{path}: holds neither an adapter (adapter_config.json) nor a model (config.json); {hint}"
+        )
     return str(path)
 
 
@@ -73,16 +83,24 @@ def _loading(name: str):
     except (OSError, ValueError) as error:
         text = str(error).strip() or type(error).__name__
         if "trust_remote_code" in text:
-            raise StageError(f"{name}: needs code from the hub; set trust_remote_code: true in the YAML if you trust it") from error
+            raise StageError(
+                f"{name}: needs code from the hub; set trust_remote_code: true in the YAML if you trust it"
+            ) from error
         if isinstance(error, OSError):
             what = "cannot be loaded from this machine or the hub"
-            raise DataError(f"{name}: {what}; check the name, log in for gated models, or use `embedded` ({text.splitlines()[0]:.120})") from error
+            raise DataError(
+                f"{name}: {what}; check the name, log in for gated models, or use `embedded` ({text.splitlines()[0]:.120})"
+            ) from error
         raise
 
 
 def device() -> torch.device:
     """This process's own: a bare "cuda" may be read as the first GPU by loaders, and every process of a launch would share it."""
-    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    return (
+        torch.device("cuda", torch.cuda.current_device())
+        if torch.cuda.is_available()
+        else torch.device("cpu")
+    )
 
 
 def has_fast_bf16() -> bool:
@@ -90,7 +108,9 @@ def has_fast_bf16() -> bool:
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # Private names that older and newer versions of torch may lack; without them the safe answer is no.
-    checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+    checks = [
+        getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    ]
     return any(check() for check in checks if check)
 
 
@@ -109,9 +129,17 @@ def choose_attention(flag: str, config, half: bool = True) -> str:
     """The attention implementation for a flag, with what is there; a fall-back is printed in one line. `half`: passes run in half precision."""
     wanted = {"flash2": "flash_attention_2", "flex": "flex_attention"}.get(flag, flag)
     soft_capped = getattr(config, "attn_logit_softcapping", None) is not None
-    has_flash = half and torch.cuda.is_available() and _is_installed("flash_attn")  # its kernels take no float32
+    has_flash = (
+        half and torch.cuda.is_available() and _is_installed("flash_attn")
+    )  # its kernels take no float32
     if wanted == "auto":
-        wanted = "flash_attention_2" if has_flash else ("flex_attention" if torch.cuda.is_available() else "eager") if soft_capped else "sdpa"
+        wanted = (
+            "flash_attention_2"
+            if has_flash
+            else ("flex_attention" if torch.cuda.is_available() else "eager")
+            if soft_capped
+            else "sdpa"
+        )
     usable = {
         "flash_attention_2": has_flash,
         "flex_attention": torch.cuda.is_available(),
@@ -152,12 +180,18 @@ def load_tokenizer(name: str, trust_remote_code: bool = False):
     return tokenizer
 
 
-def quantization(load_in_4bit: bool, load_in_8bit: bool, compute_dtype: torch.dtype) -> BitsAndBytesConfig | None:
+def quantization(
+    load_in_4bit: bool, load_in_8bit: bool, compute_dtype: torch.dtype
+) -> BitsAndBytesConfig | None:
     """NF4 with double quantisation (Dettmers et al., 2023) or LLM.int8 (Dettmers et al., 2022); None for neither."""
     if load_in_4bit and load_in_8bit:
         raise UsageError("load_in_4bit and load_in_8bit are both true; choose one")
     if load_in_4bit:
-        kind = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": compute_dtype}
+        kind = {
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_use_double_quant": True,
+            "bnb_4bit_compute_dtype": compute_dtype,
+        }
         return BitsAndBytesConfig(load_in_4bit=True, **kind)
     return BitsAndBytesConfig(load_in_8bit=True) if load_in_8bit else None
 
@@ -167,7 +201,17 @@ def trains_sharded() -> bool:
     return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
 
 
-def load_model(name: str, *, bf16=True, load_in_4bit=False, load_in_8bit=False, attention: str = "auto", trust_remote_code=False, place=True, autocast=False):
+def load_model(
+    name: str,
+    *,
+    bf16=True,
+    load_in_4bit=False,
+    load_in_8bit=False,
+    attention: str = "auto",
+    trust_remote_code=False,
+    place=True,
+    autocast=False,
+):
     """A causal LM in eval mode on the device; a PEFT checkpoint directory loads its base and the adapter (a PeftModel).
 
     Without `place` it stays in main memory, for FSDP to move it layer by layer: whole, it may not fit the device. `autocast`: its passes
@@ -179,7 +223,12 @@ def load_model(name: str, *, bf16=True, load_in_4bit=False, load_in_8bit=False, 
     if base is not None:
         from peft import PeftModel
 
-        options = {"load_in_4bit": load_in_4bit, "load_in_8bit": load_in_8bit, "trust_remote_code": trust_remote_code, "place": place}
+        options = {
+            "load_in_4bit": load_in_4bit,
+            "load_in_8bit": load_in_8bit,
+            "trust_remote_code": trust_remote_code,
+            "place": place,
+        }
         model = load_model(base, bf16=bf16, attention=attention, autocast=autocast, **options)
         with _loading(name):
             return PeftModel.from_pretrained(model, resolved, autocast_adapter_dtype=False).eval()
@@ -191,7 +240,9 @@ def load_model(name: str, *, bf16=True, load_in_4bit=False, load_in_8bit=False, 
             dtype=dtype,
             quantization_config=quantization(load_in_4bit, load_in_8bit, dtype),
             attn_implementation=choose_attention(attention, config, half=bf16 or autocast),
-            device_map={"": device()} if load_in_4bit or load_in_8bit or (torch.cuda.is_available() and place) else None,
+            device_map={"": device()}
+            if load_in_4bit or load_in_8bit or (torch.cuda.is_available() and place)
+            else None,
             trust_remote_code=trust_remote_code,
         )
     if load_in_4bit and not torch.cuda.is_available():

@@ -33,20 +33,28 @@ class DistractorPool:
         self.chunks = list(chunks.values())
         self._groups = [groups[chunk["text"]] for chunk in self.chunks]
         full = [f"{chunk['title']}. {chunk['text']}" for chunk in self.chunks]
-        self._words, self._stems, self._index = [padded_words(text) for text in full], [stems(text) for text in full], BM25(full)
+        self._words = [padded_words(text) for text in full]
+        self._stems = [stems(text) for text in full]
+        self._index = BM25(full)
 
     def _answers_nothing(self, i: int, sample: dict, needles: list[str], parts: frozenset[str]) -> bool:
         """No accepted answer stands in the chunk, nor a part of one, and it does not say most of what is asked. Where no text can tell
         (verdicts, yes/no, unknown answers): a chunk of another group's evidence that says less than half of it."""
         asked = asked_stems(_query(sample))
         if needles:
-            return not holds_words(self._words[i], needles) and not parts & self._stems[i] and not says_most(asked, self._stems[i])
+            return (
+                not holds_words(self._words[i], needles)
+                and not parts & self._stems[i]
+                and not says_most(asked, self._stems[i])
+            )
         return sample["group"] not in self._groups[i] and share_said(asked, self._stems[i]) < 0.5
 
     def draw(self, sample: dict, n: int, rng: random.Random) -> list[dict] | None:
         """The `n` verified chunks nearest to the question, shuffled; others at random where few share a word with it; None when there are fewer."""
         answers = known_answers(sample)
-        needles = [] if not answers or is_label_answer(answers[0]) else [padded_words(answer) for answer in answers]
+        needles = (
+            [] if not answers or is_label_answer(answers[0]) else [padded_words(answer) for answer in answers]
+        )
         parts = answer_parts(answers, sample["question"]) if needles else frozenset()
         own = {tuple(tokenize(chunk["text"])) for chunk in sample["evidence_chunks"]}
         found: list[dict] = []

@@ -12,12 +12,25 @@ def relayout(sample: dict, order: list[tuple[int | None, dict]]) -> dict:
     """The sample with these chunks, each with its old id or None for a new one. Support sets that are not whole any more are gone;
     when none is left the right completion is a refusal."""
     place = {old: new for new, (old, _) in enumerate(order) if old is not None}
-    sets = [sorted(place[i] for i in support_set) for support_set in sample["support_sets"] if all(i in place for i in support_set)]
+    sets = [
+        sorted(place[i] for i in support_set)
+        for support_set in sample["support_sets"]
+        if all(i in place for i in support_set)
+    ]
     spans = sorted({i for support_set in sets for i in support_set})
-    moved = {**sample, "evidence_chunks": [chunk for _, chunk in order], "support_sets": sets, "support_spans": spans,
-             "hard_negatives": [i for i in range(len(order)) if i not in spans]}  # fmt: skip
+    moved = {
+        **sample,
+        "evidence_chunks": [chunk for _, chunk in order],
+        "support_sets": sets,
+        "support_spans": spans,
+        "hard_negatives": [i for i in range(len(order)) if i not in spans],
+    }
     if sample["answerable"] and not sets:
-        metadata = {**sample["metadata"], "gold_aliases": sample["answer_aliases"], "support_rule": "support dropped"}
+        metadata = {
+            **sample["metadata"],
+            "gold_aliases": sample["answer_aliases"],
+            "support_rule": "support dropped",
+        }
         moved |= {"answer": REFUSAL, "answer_aliases": [], "answerable": False, "metadata": metadata}
     return moved
 
@@ -36,10 +49,13 @@ def drop_order(sample: dict, rng: random.Random) -> dict[int, float]:
     The shares are drawn evenly, so that a share p drops p of all support in expectation, also where a sample has one chunk of it.
     Chunks that hold the answer go first, those of one support set together: what is left of a broken set must not answer.
     """
-    chunks, spans = sample["evidence_chunks"], sample["support_spans"]
+    chunks = sample["evidence_chunks"]
+    spans = sample["support_spans"]
     answers = [] if is_label_answer(sample["answer"]) else sample["answer_aliases"]
     holds = {i: holds_answer(f"{chunks[i]['title']} {chunks[i]['text']}", answers) for i in spans}
-    shares = dict(zip(sorted(spans, key=lambda i: (not holds[i], rng.random())), sorted(rng.random() for _ in spans)))
+    shares = dict(
+        zip(sorted(spans, key=lambda i: (not holds[i], rng.random())), sorted(rng.random() for _ in spans))
+    )
     for support_set in sample["support_sets"]:
         holders = [i for i in support_set if holds[i]]
         shares |= dict.fromkeys(holders, min((shares[i] for i in holders), default=1.0))
@@ -48,7 +64,9 @@ def drop_order(sample: dict, rng: random.Random) -> dict[int, float]:
 
 def drop_support(sample: dict, share: float, drops: dict[int, float], filler: dict | None) -> dict | None:
     """The sample without the support chunks that go at this share; a sample that loses all its evidence keeps `filler`, None without one."""
-    order: list[tuple[int | None, dict]] = [(i, chunk) for i, chunk in enumerate(sample["evidence_chunks"]) if i not in drops or drops[i] >= share]
+    order: list[tuple[int | None, dict]] = [
+        (i, chunk) for i, chunk in enumerate(sample["evidence_chunks"]) if i not in drops or drops[i] >= share
+    ]
     if not order and filler is None:
         return None
     return relayout(sample, order or [(None, filler)])
@@ -57,7 +75,9 @@ def drop_support(sample: dict, share: float, drops: dict[int, float], filler: di
 def move_gold(sample: dict, position: int) -> dict:
     """The sample with its one support chunk at `position`, the others in their order."""
     (gold,) = sample["support_spans"]
-    order: list[tuple[int | None, dict]] = [(i, chunk) for i, chunk in enumerate(sample["evidence_chunks"]) if i != gold]
+    order: list[tuple[int | None, dict]] = [
+        (i, chunk) for i, chunk in enumerate(sample["evidence_chunks"]) if i != gold
+    ]
     order.insert(position, (gold, sample["evidence_chunks"][gold]))
     return relayout(sample, order)
 
@@ -71,17 +91,24 @@ def with_movable_gold(samples: list[dict]) -> list[dict]:
     return [sample for sample in single if len(sample["evidence_chunks"]) == n_chunks]
 
 
-_ASKED = re.compile(r"\b(how many|how much|how|who|whose|whom|when|where|what year|which year)\b", re.IGNORECASE)
+_ASKED = re.compile(
+    r"\b(how many|how much|how|who|whose|whom|when|where|what year|which year)\b", re.IGNORECASE
+)
 
 
 def _likeness(sample: dict, donor: dict) -> int:
     """How well a donor's answer fits in the place of the sample's: 3 same property (PopQA), 2 same question word, 1 same shape, 0 none of them."""
     asked, donor_asked = ((_ASKED.search(s["question"]) or [""])[0].lower() for s in (sample, donor))
-    answer, other = sample["answer"], donor["answer"]
-    same_shape = answer.isdigit() == other.isdigit() and any(w[:1].isupper() for w in answer.split()) == any(w[:1].isupper() for w in other.split())
+    answer = sample["answer"]
+    other = donor["answer"]
+    same_shape = answer.isdigit() == other.isdigit() and any(w[:1].isupper() for w in answer.split()) == any(
+        w[:1].isupper() for w in other.split()
+    )
     if not same_shape:
         return 0
-    if sample["metadata"].get("popularity") is not None and sample["metadata"].get("type") == donor["metadata"].get("type"):
+    if sample["metadata"].get("popularity") is not None and sample["metadata"].get("type") == donor[
+        "metadata"
+    ].get("type"):
         return 3
     return 2 if asked and asked == donor_asked else 1
 
@@ -91,13 +118,19 @@ def counterfactual(sample: dict, donors: list[dict], rng: random.Random) -> dict
     if not sample["answerable"] or is_label_answer(sample["answer"]):
         return "no entity to swap"
     aliases = sample["answer_aliases"]
-    everything = " ".join([sample["question"], *(f"{chunk['title']} {chunk['text']}" for chunk in sample["evidence_chunks"])])
+    everything = " ".join(
+        [sample["question"], *(f"{chunk['title']} {chunk['text']}" for chunk in sample["evidence_chunks"])]
+    )
     if holds_answer(sample["question"], aliases):
         return "answer stands in the question"
     usable: dict[str, int] = {}
     for donor in donors:
         fits = donor["source"] == sample["source"] and (likeness := _likeness(sample, donor))
-        if fits and not holds_answer(everything, [donor["answer"]]) and not holds_answer(donor["answer"], aliases):
+        if (
+            fits
+            and not holds_answer(everything, [donor["answer"]])
+            and not holds_answer(donor["answer"], aliases)
+        ):
             usable[donor["answer"]] = max(likeness, usable.get(donor["answer"], 0))
     if not usable:
         return "no other entity like it"
@@ -106,7 +139,10 @@ def counterfactual(sample: dict, donors: list[dict], rng: random.Random) -> dict
     pattern = answer_pattern(sample["answer_aliases"])
     if pattern is None:
         return "answer without a word"
-    swapped = [{key: pattern.sub(lambda _: new, chunk[key]) for key in ("title", "text")} for chunk in sample["evidence_chunks"]]
+    swapped = [
+        {key: pattern.sub(lambda _: new, chunk[key]) for key in ("title", "text")}
+        for chunk in sample["evidence_chunks"]
+    ]
     chunks = [{**chunk, **texts} for chunk, texts in zip(sample["evidence_chunks"], swapped)]
     if any(holds_answer(f"{chunk['title']} {chunk['text']}", aliases) for chunk in chunks):
         return "answer left in the evidence"

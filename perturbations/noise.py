@@ -22,12 +22,17 @@ PAYLOADS = {
 def _protected(words: list[str], answers: list[str]) -> set[int]:
     """Words that must stay: those of accepted answers, of numbers, and negations."""
     tokens = [tokenize(word) for word in words]
-    kept = {i for i, parts in enumerate(tokens) if any(part.isdigit() or part in _NEGATIONS or part.endswith("n't") for part in parts)}
+    kept = {
+        i
+        for i, parts in enumerate(tokens)
+        if any(part.isdigit() or part in _NEGATIONS or part.endswith("n't") for part in parts)
+    }
     kept |= {i for i, word in enumerate(words) if "n't" in word.lower() or any(ch.isdigit() for ch in word)}
     for answer in answers:
         wanted = tokenize(answer)
         for start in range(len(words)):
-            flat, end = [], start
+            flat = []
+            end = start
             while end < len(words) and len(flat) < len(wanted):
                 flat += tokens[end]
                 end += 1
@@ -38,7 +43,9 @@ def _protected(words: list[str], answers: list[str]) -> set[int]:
 
 def _garble(word: str, rate: float, rng: random.Random) -> str:
     """Each letter with probability `rate` dropped, doubled, replaced, or swapped with the next."""
-    letters, out, i = list(word), [], 0
+    letters = list(word)
+    out = []
+    i = 0
     while i < len(letters):
         if not letters[i].isalpha() or rng.random() >= rate:
             out.append(letters[i])
@@ -61,7 +68,8 @@ def noisy_text(text: str, kind: str, rate: float, answers: list[str], rng: rando
     kept = _protected(words, answers)
     if kind == "char":
         return " ".join(word if i in kept else _garble(word, rate, rng) for i, word in enumerate(words))
-    out, i = [], 0
+    out = []
+    i = 0
     while i < len(words):
         if i in kept or rng.random() >= rate:
             out.append(words[i])
@@ -82,7 +90,10 @@ def add_noise(sample: dict, kind: str, rate: float, seed: int) -> dict:
     answers = [] if answers and is_label_answer(answers[0]) else answers
     rng = random.Random(f"{seed}:{sample['id']}:{kind}")
     noisy = {**sample, "question": noisy_text(sample["question"], kind, rate, answers, rng)}
-    noisy["evidence_chunks"] = [{**chunk, "text": noisy_text(chunk["text"], kind, rate, answers, rng)} for chunk in sample["evidence_chunks"]]
+    noisy["evidence_chunks"] = [
+        {**chunk, "text": noisy_text(chunk["text"], kind, rate, answers, rng)}
+        for chunk in sample["evidence_chunks"]
+    ]
     return noisy
 
 

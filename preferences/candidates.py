@@ -12,13 +12,25 @@ def find_cache(folder: Path, wanted: dict, cache_sig: str | None) -> str:
     complete = {sig: manifest for sig, manifest in manifests.items() if manifest["status"] == "complete"}
 
     def differences(manifest: dict) -> list[str]:
-        return [f"{name} {manifest['settings'].get(name)!r:.40}" for name, value in wanted.items() if manifest["settings"].get(name) != value]
+        return [
+            f"{name} {manifest['settings'].get(name)!r:.40}"
+            for name, value in wanted.items()
+            if manifest["settings"].get(name) != value
+        ]
 
-    fitting = {sig: m for sig, m in complete.items() if (sig == cache_sig if cache_sig else not differences(m))}
+    fitting = {
+        sig: m for sig, m in complete.items() if (sig == cache_sig if cache_sig else not differences(m))
+    }
     if not fitting:
-        lines = [f"  {sig}: {manifest['status']}, differs in {'; '.join(differences(manifest)) or 'nothing'}" for sig, manifest in manifests.items()]
-        raise DataError("no complete candidate cache fits the flags" + (f" in {folder}:\n" + "\n".join(lines) if lines else f": {folder} is empty")
-                        + "\nrun --phase generate first, or name one with --cache-sig")  # fmt: skip
+        lines = [
+            f"  {sig}: {manifest['status']}, differs in {'; '.join(differences(manifest)) or 'nothing'}"
+            for sig, manifest in manifests.items()
+        ]
+        raise DataError(
+            "no complete candidate cache fits the flags"
+            + (f" in {folder}:\n" + "\n".join(lines) if lines else f": {folder} is empty")
+            + "\nrun --phase generate first, or name one with --cache-sig"
+        )
     gensig = max(fitting, key=lambda sig: (fitting[sig]["created"], sig))
     print(f"judging cache {gensig}, made {fitting[gensig]['started']}")
     return gensig
@@ -32,4 +44,8 @@ def read_candidates(cache: Path, samples: list[dict]) -> list[tuple[dict, list[d
             known = by_id.setdefault(row["id"], [])
             if row["completion"] not in {other["completion"] for other in known}:
                 known.append(row)
-    return [(sample, sorted(by_id[sample["id"]], key=lambda r: (r["model"] != "sft", r["n"]))) for sample in samples if sample["id"] in by_id]
+    return [
+        (sample, sorted(by_id[sample["id"]], key=lambda r: (r["model"] != "sft", r["n"])))
+        for sample in samples
+        if sample["id"] in by_id
+    ]

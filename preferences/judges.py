@@ -13,14 +13,23 @@ def verifier_checks(parsed, is_valid: bool, sample: dict) -> dict[str, int]:
     """Named 0/1 checks of one candidate against the sample's gold; an unparsable candidate fails all of them."""
     if parsed.answer is None:
         return dict.fromkeys(("format", "refusal", "answer", "support", "precision"), 0)
-    answerable, cited = sample["answerable"], set(parsed.citations)
+    answerable = sample["answerable"]
+    cited = set(parsed.citations)
     if parsed.is_refusal:
-        right, supported, precise = not answerable, not answerable, not cited
+        right = not answerable
+        supported = not answerable
+        precise = not cited
     else:
         right = answerable and answer_overlap(parsed.answer, sample["answer_aliases"])[2] >= CORRECT_F1
         supported = any(set(support_set) <= cited for support_set in sample["support_sets"])
         precise = bool(cited) and cited <= set(sample["support_spans"])
-    checks = {"format": is_valid, "refusal": parsed.is_refusal == (not answerable), "answer": right, "support": supported, "precision": precise}
+    checks = {
+        "format": is_valid,
+        "refusal": parsed.is_refusal == (not answerable),
+        "answer": right,
+        "support": supported,
+        "precision": precise,
+    }
     return {name: int(passed) for name, passed in checks.items()}
 
 
@@ -36,17 +45,22 @@ def label_token_ids(tokenizer) -> tuple[list[int], list[int]]:
     # " A" and " B" may share a lone space token; the letters alone must differ.
     ids = [[i for i in label_ids if i not in shared] for label_ids in ids]
     if not ids[0] or not ids[1]:
-        raise StageError("the judge's tokenizer starts labels A and B with the same token; take another judge model")
+        raise StageError(
+            "the judge's tokenizer starts labels A and B with the same token; take another judge model"
+        )
     return ids[0], ids[1]
 
 
-def preference_probabilities(model, tokenizer, prompts: list[list[int]], batch_size: int, groups: list | None = None) -> Iterator[list[tuple[int, float]]]:
+def preference_probabilities(
+    model, tokenizer, prompts: list[list[int]], batch_size: int, groups: list | None = None
+) -> Iterator[list[tuple[int, float]]]:
     """Batches of (index, probability that answer A is better, renormalised over the two labels). Prompts of a group share their beginning."""
     a_ids, b_ids = label_token_ids(tokenizer)
     for batch in last_logits(model, prompts, tokenizer.pad_token_id, batch_size, groups):
         rows = []
         for i, logps in batch:
-            a, b = logps[a_ids].logsumexp(0).item(), logps[b_ids].logsumexp(0).item()
+            a = logps[a_ids].logsumexp(0).item()
+            b = logps[b_ids].logsumexp(0).item()
             rows.append((i, 1 / (1 + math.exp(min(b - a, 700)))))
         yield rows
 

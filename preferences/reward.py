@@ -13,8 +13,12 @@ from utils.schema import is_label_answer
 from utils.text import contains_tokens, tokenize
 
 PENALTIES = ("citation", "confidence", "length", "overcitation", "span")
-_MONTHS = {name: str(i) for i, name in enumerate(
-    "january february march april may june july august september october november december".split(), 1)}  # fmt: skip
+_MONTHS = {
+    name: str(i)
+    for i, name in enumerate(
+        "january february march april may june july august september october november december".split(), 1
+    )
+}
 
 
 class RewardHead(nn.Module):
@@ -43,7 +47,9 @@ def save_head(folder: Path, head: RewardHead, config: dict) -> None:
 def load_head(folder: Path) -> tuple[RewardHead, dict]:
     """The head and its config.json. DataError when the directory is no reward model."""
     if not (folder / "config.json").is_file() or not (folder / "reward_head.safetensors").is_file():
-        raise DataError(f"{folder}: no reward model (reward_head.safetensors, config.json); train one with train_rm.py")
+        raise DataError(
+            f"{folder}: no reward model (reward_head.safetensors, config.json); train one with train_rm.py"
+        )
     state = load_file(folder / "reward_head.safetensors")
     head = RewardHead(state["linear.weight"].shape[1])
     head.load_state_dict(state)
@@ -57,7 +63,9 @@ def _comparable_tokens(text: str) -> list[str]:
 
 def answer_in_chunks(answer: str, chunks: list[dict]) -> bool:
     wanted = _comparable_tokens(answer)
-    return any(contains_tokens(_comparable_tokens(f"{chunk['title']}. {chunk['text']}"), wanted) for chunk in chunks)
+    return any(
+        contains_tokens(_comparable_tokens(f"{chunk['title']}. {chunk['text']}"), wanted) for chunk in chunks
+    )
 
 
 def penalties(parsed, chunks: list[dict], n_tokens: int) -> dict[str, float]:
@@ -69,7 +77,8 @@ def penalties(parsed, chunks: list[dict], n_tokens: int) -> dict[str, float]:
     """
     if parsed.answer is None:
         return dict.fromkeys(PENALTIES, 1.0)
-    cited, n_chunks = parsed.citations, len(chunks)
+    cited = parsed.citations
+    n_chunks = len(chunks)
     valid = [c for c in cited if 0 <= c < n_chunks]
     unsupported_claim = parsed.is_refusal or not valid
     needs_span = not parsed.is_refusal and not is_label_answer(parsed.answer)

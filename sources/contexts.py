@@ -24,5 +24,7 @@ def read_contexts(path: Path, wanted: set[str]) -> dict[str, list[Passage]]:
             if (key := question_key(row["question"])) in wanted:
                 found.setdefault(key, []).extend(dpr_passages(row))
         except (KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{path}: row {number} is not in DPR layout ({error!r}); expected question and ctxs with title and text") from error
+            raise DataError(
+                f"{path}: row {number} is not in DPR layout ({error!r}); expected question and ctxs with title and text"
+            ) from error
     return found

@@ -47,7 +47,9 @@ def _total_size(response, n_have: int) -> int | None:
     unit, _, rest = (response.headers.get("Content-Range") or "").partition(" ")
     span, _, total = rest.partition("/")
     if unit != "bytes" or span.partition("-")[0] != str(n_have) or not total.isdigit():
-        raise OSError(f"asked for bytes from {n_have}, got Content-Range {response.headers.get('Content-Range')!r}")
+        raise OSError(
+            f"asked for bytes from {n_have}, got Content-Range {response.headers.get('Content-Range')!r}"
+        )
     return int(total)
 
 
@@ -66,7 +68,9 @@ def _fetch_once(url: str, part: Path, name: str) -> None:
             raise OSError(f"the file's size changed from {known.get('size')} to {total}")
         etag = response.headers.get("ETag") or ""
         # A weak ETag does not promise the same bytes.
-        validator = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified") or ""
+        validator = (
+            etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified") or ""
+        )
         with open(part, "ab" if n_have else "wb") as handle:
             write_json(notes, {"url": url, "validator": validator, "size": total})
             with tqdm(total=total, initial=n_have, unit="B", unit_scale=True, desc=name, disable=None) as bar:
@@ -87,7 +91,8 @@ def fetch(urls: list[str], path: Path, pin: str | None = None) -> None:
     call goes on. StageError when every url fails, DataError for another content than the pinned one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part, problems = path.with_name(f".{path.name}.part"), []
+    part = path.with_name(f".{path.name}.part")
+    problems = []
     for url in urls:
         for attempt in range(_N_TRIES):
             try:
@@ -105,10 +110,14 @@ def fetch(urls: list[str], path: Path, pin: str | None = None) -> None:
             part.with_name(part.name + ".json").unlink()
             if pin and digest != pin:
                 part.unlink()
-                raise DataError(f"{url}: sha256 {digest}, but {pin} is pinned; nothing was replaced. Look at the new file, then delete the pin")
+                raise DataError(
+                    f"{url}: sha256 {digest}, but {pin} is pinned; nothing was replaced. Look at the new file, then delete the pin"
+                )
             os.replace(part, path)
             return
-    raise StageError(f"cannot fetch {path.name} ({'; '.join(problems)}); check the network, or put the file at {path} and add --offline")
+    raise StageError(
+        f"cannot fetch {path.name} ({'; '.join(problems)}); check the network, or put the file at {path} and add --offline"
+    )
 
 
 def locate(entry: dict, raw_dir: Path, root: Path, offline: bool, pins: dict[str, str]) -> Path | None:
@@ -119,7 +128,9 @@ def locate(entry: dict, raw_dir: Path, root: Path, offline: bool, pins: dict[str
     if "path" in entry:
         expanded = os.path.expandvars(entry["path"]).removeprefix("file://")
         if "$" in expanded:
-            raise DataError(f"{entry['path']}: environment variable not set; export it or edit the sources config")
+            raise DataError(
+                f"{entry['path']}: environment variable not set; export it or edit the sources config"
+            )
         path = root / expanded
     else:
         path = raw_dir / entry.get("file", entry["url"].rsplit("/", 1)[-1])
@@ -129,7 +140,10 @@ def locate(entry: dict, raw_dir: Path, root: Path, offline: bool, pins: dict[str
         return path
     if entry.get("optional"):
         return None
-    raise DataError(f"{path}: no such file; " + ("run once without --offline" if "url" in entry else "correct the path in the sources config"))
+    raise DataError(
+        f"{path}: no such file; "
+        + ("run once without --offline" if "url" in entry else "correct the path in the sources config")
+    )
 
 
 def read_pins(pins_path: Path) -> dict[str, str]:
@@ -142,9 +156,13 @@ def check_pins(files: dict[str, Path], pins_path: Path, accept_new: bool) -> dic
     hashes = {name: sha256_file(path) for name, path in files.items()}
     for name, digest in hashes.items():
         if name in pins and pins[name] != digest:
-            raise DataError(f"{files[name]}: sha256 {digest} but {pins_path} pins {pins[name]}; restore the file, or delete its pin")
+            raise DataError(
+                f"{files[name]}: sha256 {digest} but {pins_path} pins {pins[name]}; restore the file, or delete its pin"
+            )
         if name not in pins and not accept_new:
-            raise DataError(f"{files[name]}: not pinned in {pins_path} yet; look at the file, then add --accept-new-hash")
+            raise DataError(
+                f"{files[name]}: not pinned in {pins_path} yet; look at the file, then add --accept-new-hash"
+            )
     if accept_new and hashes:
         write_json(pins_path, {**pins, **hashes})
     return hashes

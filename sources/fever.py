@@ -23,9 +23,18 @@ from utils.text import STOP_WORDS, tokenize
 
 QUESTION = "Is this claim supported or refuted by the evidence? {claim}"
 _VERDICTS = {"SUPPORTS": "supported", "REFUTES": "refuted"}
-_ESCAPES = {"-LRB-": "(", "-RRB-": ")", "-LSB-": "[", "-RSB-": "]", "-LCB-": "{", "-RCB-": "}", "-COLON-": ":"}
+_ESCAPES = {
+    "-LRB-": "(",
+    "-RRB-": ")",
+    "-LSB-": "[",
+    "-RSB-": "]",
+    "-LCB-": "{",
+    "-RCB-": "}",
+    "-COLON-": ":",
+}
 # The public zip unpacks from 1.7 GB to about 7 GB.
-_MAX_UNPACKED_BYTES, _MAX_RATIO = 64 << 30, 100
+_MAX_UNPACKED_BYTES = 64 << 30
+_MAX_RATIO = 100
 
 
 def unescape(text: str) -> str:
@@ -46,8 +55,14 @@ def read_records(path: Path, official_split: str, on_bad: Callable[[str], None])
     """One record a claim. NOT ENOUGH INFO claims are unanswerable; their pages are the ones named in the claim."""
     for number, row in read_jsonl(path, on_bad):
         label = row.get("label")
-        if label not in {*_VERDICTS, "NOT ENOUGH INFO"} or not isinstance(row.get("claim"), str) or "id" not in row:
-            on_bad(f"{path}:{number}: not a FEVER claim (label {label!r}); expected id, label, claim, evidence")
+        if (
+            label not in {*_VERDICTS, "NOT ENOUGH INFO"}
+            or not isinstance(row.get("claim"), str)
+            or "id" not in row
+        ):
+            on_bad(
+                f"{path}:{number}: not a FEVER claim (label {label!r}); expected id, label, claim, evidence"
+            )
             continue
         sets = []
         for evidence_set in row.get("evidence", []):
@@ -76,7 +91,10 @@ def named_titles(claims: list[str]) -> set[str]:
         words = re.findall(r"\w+", unicodedata.normalize("NFKC", claim))
         for start, word in enumerate(words):
             if word[0].isupper() or word[0].isdigit():
-                keys.update(title_key(" ".join(words[start:end])) for end in range(start + 1, min(start + 8, len(words)) + 1))
+                keys.update(
+                    title_key(" ".join(words[start:end]))
+                    for end in range(start + 1, min(start + 8, len(words)) + 1)
+                )
     # "You Only Live Twice" names no page "You".
     return {key for key in keys if not STOP_WORDS.issuperset(key.split())}
 
@@ -93,12 +111,18 @@ def _read_rows(path: Path, on_bad: Callable[[str], None]) -> Iterator[tuple[int,
         return
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [m for m in archive.infolist() if m.filename.endswith(".jsonl") and not m.filename.startswith("__MACOSX")]
+            members = [
+                m
+                for m in archive.infolist()
+                if m.filename.endswith(".jsonl") and not m.filename.startswith("__MACOSX")
+            ]
             if sum(member.file_size for member in members) > _MAX_UNPACKED_BYTES:
                 raise DataError(f"{path}: unpacks to over {_MAX_UNPACKED_BYTES >> 30} GB; not a FEVER zip")
             for member in sorted(members, key=lambda m: m.filename):
                 if member.file_size > _MAX_RATIO * max(member.compress_size, 1 << 16):
-                    raise DataError(f"{path}: member {member.filename} unpacks to {_MAX_RATIO} times its size; not a FEVER zip")
+                    raise DataError(
+                        f"{path}: member {member.filename} unpacks to {_MAX_RATIO} times its size; not a FEVER zip"
+                    )
                 # A name is only ever shown, never opened as a path, so `../` in it does nothing.
                 with archive.open(member) as raw:
                     yield from read_objects(raw, f"{path}/{member.filename}", on_bad)
@@ -106,7 +130,9 @@ def _read_rows(path: Path, on_bad: Callable[[str], None]) -> Iterator[tuple[int,
         raise DataError(f"{path}: damaged zip ({error}); delete it and run again to fetch it anew") from error
 
 
-def read_pages(path: Path, wanted: set[str], wanted_keys: set[str], max_pool: int, on_bad: Callable[[str], None]) -> dict[str, list[str]]:
+def read_pages(
+    path: Path, wanted: set[str], wanted_keys: set[str], max_pool: int, on_bad: Callable[[str], None]
+) -> dict[str, list[str]]:
     """One pass over the pages: those with a wanted title or title key, and a pool of `max_pool` others for negatives.
 
     The pool is the pages with the smallest hash, so it depends neither on the order of the file nor on its length.
@@ -118,7 +144,8 @@ def read_pages(path: Path, wanted: set[str], wanted_keys: set[str], max_pool: in
         if not isinstance(row.get("id"), str) or not isinstance(row.get("lines"), str):
             on_bad(f"{path}: row {number} is not a wiki page; expected id, text, lines")
             continue
-        title, lines = page_title(row["id"]), row["lines"]
+        title = page_title(row["id"])
+        lines = row["lines"]
         if not title:  # the zip holds one page without a name
             continue
         if title in wanted or (wanted_keys and title_key(title) in wanted_keys):

@@ -14,17 +14,25 @@ def read_records(path: Path, official_split: str, on_bad: Callable[[str], None])
     """One record a row. A gold page that is missing from the context (fullwiki) makes the question unanswerable."""
     for number, row in read_json_list(path):
         try:
-            passages = tuple(Passage(title, tuple(s.strip() for s in sentences)) for title, sentences in row["context"])
+            passages = tuple(
+                Passage(title, tuple(s.strip() for s in sentences)) for title, sentences in row["context"]
+            )
             facts = tuple(dict.fromkeys((title, line) for title, line in row["supporting_facts"]))
-            question, answer, row_id = row["question"], row["answer"], row["_id"]
+            question = row["question"]
+            answer = row["answer"]
+            row_id = row["_id"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            on_bad(f"{path}: row {number} is not a HotpotQA row ({error!r}); expected _id, question, answer, context")
+            on_bad(
+                f"{path}: row {number} is not a HotpotQA row ({error!r}); expected _id, question, answer, context"
+            )
             continue
         lengths = {passage.title: len(passage.sentences) for passage in passages}
         complete = all(line < lengths.get(title, 0) for title, line in facts)
         missing = any(title not in lengths for title, _ in facts)
         if not complete and not missing:
-            facts = tuple((title, line) for title, line in facts if line < lengths[title])  # a known flaw: sentence numbers past the end
+            facts = tuple(
+                (title, line) for title, line in facts if line < lengths[title]
+            )  # a known flaw: sentence numbers past the end
         yield Record(
             id=f"hotpotqa:{row_id}",
             source="hotpotqa",

@@ -12,7 +12,8 @@ from utils.jsonl import read_jsonl
 def read_records(path: Path, official_split: str, on_bad: Callable[[str], None]) -> Iterator[Record]:
     """One record a row; the rows have no ids, so the id is a hash of the question."""
     for number, row in read_jsonl(path, on_bad):
-        question, answers = row.get("question"), row.get("answer")
+        question = row.get("question")
+        answers = row.get("answer")
         if not isinstance(question, str) or not isinstance(answers, list) or not answers:
             on_bad(f"{path}:{number}: not an NQ-Open row; expected a question and a list of answers")
             continue
@@ -24,5 +25,7 @@ def read_records(path: Path, official_split: str, on_bad: Callable[[str], None])
             answerable=True,
             official_split=official_split,
             # Annotators who read the question in two ways, or a list of which each is a part.
-            doubt="" if agree([str(answer) for answer in answers]) else "accepted answers are no forms of one answer",
+            doubt=""
+            if agree([str(answer) for answer in answers])
+            else "accepted answers are no forms of one answer",
         )

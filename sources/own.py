@@ -31,17 +31,29 @@ def _sample_record(row: dict) -> dict:
 
 
 def _dpr_record(row: dict) -> dict:
-    return {"answers": tuple(str(answer) for answer in row["answers"]), "answerable": True, "passages": tuple(dpr_passages(row))}
+    return {
+        "answers": tuple(str(answer) for answer in row["answers"]),
+        "answerable": True,
+        "passages": tuple(dpr_passages(row)),
+    }
 
 
-def read_records(path: Path, official_split: str, on_bad: Callable[[str], None], source: str) -> Iterator[Record]:
+def read_records(
+    path: Path, official_split: str, on_bad: Callable[[str], None], source: str
+) -> Iterator[Record]:
     """One record a row. `source` is the name that the sources config gives to these files."""
     for number, row in read_jsonl(path, on_bad):
         try:
             fields = _sample_record(row) if "evidence_chunks" in row else _dpr_record(row)
             question = row["question"].strip()
         except (KeyError, TypeError, AttributeError, IndexError) as error:
-            on_bad(f"{path}:{number}: neither in sample layout nor in DPR layout ({error!r}); see sources/own.py for both")
+            on_bad(
+                f"{path}:{number}: neither in sample layout nor in DPR layout ({error!r}); see sources/own.py for both"
+            )
             continue
-        row_id = str(row.get("id") or hashlib.sha1(question.encode("utf-8")).hexdigest()[:12]).removeprefix(f"{source}:")
-        yield Record(id=f"{source}:{row_id}", source=source, question=question, official_split=official_split, **fields)
+        row_id = str(row.get("id") or hashlib.sha1(question.encode("utf-8")).hexdigest()[:12]).removeprefix(
+            f"{source}:"
+        )
+        yield Record(
+            id=f"{source}:{row_id}", source=source, question=question, official_split=official_split, **fields
+        )

@@ -21,8 +21,21 @@ def run_stage(*args: str, home: Path, env: dict | None = None) -> subprocess.Com
 
 
 # Two processes on CPU. `accelerate launch --cpu --num_processes 2` starts one and says nothing; this way torchrun starts two, over gloo.
-TWO_PROCESSES = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no",
-                 "--dynamo_backend", "no", "--main_process_port", "0"]  # fmt: skip
+TWO_PROCESSES = [
+    "-m",
+    "accelerate.commands.launch",
+    "--multi_gpu",
+    "--num_processes",
+    "2",
+    "--num_machines",
+    "1",
+    "--mixed_precision",
+    "no",
+    "--dynamo_backend",
+    "no",
+    "--main_process_port",
+    "0",
+]
 TWO_PROCESSES_ENV = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
@@ -35,7 +48,19 @@ def stage():
 def data_home(tmp_path_factory):
     """A home with the bundled sample, built small: 30 rows of each source."""
     home = tmp_path_factory.mktemp("home")
-    flags = ["--sample", "--data-dir", "data", "--limit", "30", "--max-chunks", "3", "--max-chunk-words", "20", "--split", "0.6,0.2,0.2"]
+    flags = [
+        "--sample",
+        "--data-dir",
+        "data",
+        "--limit",
+        "30",
+        "--max-chunks",
+        "3",
+        "--max-chunk-words",
+        "20",
+        "--split",
+        "0.6,0.2,0.2",
+    ]
     done = run_stage("build_data.py", *flags, home=home)
     assert done.returncode == 0, done.stderr
     return home
@@ -45,7 +70,11 @@ def data_home(tmp_path_factory):
 def samples(data_home):
     from utils.schema import read_samples
 
-    return [row for split in ("train", "val", "test") for row in read_samples(data_home / f"data/processed/{split}.jsonl")]
+    return [
+        row
+        for split in ("train", "val", "test")
+        for row in read_samples(data_home / f"data/processed/{split}.jsonl")
+    ]
 
 
 def train_tokenizer(texts: list[str]):
@@ -58,11 +87,22 @@ def train_tokenizer(texts: list[str]):
     tokenizer.decoder = decoders.ByteLevel()
     specials = ["<pad>", "<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=600, special_tokens=specials, initial_alphabet=alphabet))
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>")
+    tokenizer.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=600, special_tokens=specials, initial_alphabet=alphabet)
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>"
+    )
 
 
-TINY = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 2048}
+TINY = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 2048,
+}
 
 
 def tiny_config(kind: str, vocab_size: int):
@@ -71,7 +111,12 @@ def tiny_config(kind: str, vocab_size: int):
 
     tokens = {"vocab_size": vocab_size, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
     if kind == "gemma2":
-        soft_caps = {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0, "sliding_window": 512, "query_pre_attn_scalar": 8}
+        soft_caps = {
+            "attn_logit_softcapping": 50.0,
+            "final_logit_softcapping": 30.0,
+            "sliding_window": 512,
+            "query_pre_attn_scalar": 8,
+        }
         return Gemma2Config(**TINY, **tokens, **soft_caps, head_dim=8)
     return {"llama": LlamaConfig, "qwen2": Qwen2Config}[kind](**TINY, **tokens)
 
@@ -81,7 +126,9 @@ def tokenizer(samples):
     from prompt_schema import SFT_TEMPLATES
     from utils.completions import gold_completion
 
-    texts = [chunk["text"] for sample in samples for chunk in sample["evidence_chunks"]] + [SFT_TEMPLATES["default"]] * 20
+    texts = [chunk["text"] for sample in samples for chunk in sample["evidence_chunks"]] + [
+        SFT_TEMPLATES["default"]
+    ] * 20
     texts += [gold_completion(sample, list(range(len(sample["evidence_chunks"])))) for sample in samples]
     tokenizer = train_tokenizer(texts)
     tokenizer.padding_side = "left"
@@ -96,7 +143,9 @@ def make_model(tokenizer):
 
     def make(kind: str):
         torch.manual_seed(0)
-        return AutoModelForCausalLM.from_config(tiny_config(kind, len(tokenizer)), attn_implementation="eager").eval()
+        return AutoModelForCausalLM.from_config(
+            tiny_config(kind, len(tokenizer)), attn_implementation="eager"
+        ).eval()
 
     return make
 
@@ -135,16 +184,38 @@ def sample():
         {"title": "Radium", "text": "The element glows in the dark."},
     ]
     return {
-        "id": "popqa:1", "source": "popqa", "question": "Where was Marie Curie born?", "evidence_chunks": chunks, "answer": "Warsaw",
-        "answer_aliases": ["Warsaw", "Warszawa"], "answerable": True, "support_sets": [[0], [2]], "support_spans": [0, 2],
-        "hard_negatives": [1, 3], "group": "g1", "metadata": {},
-    }  # fmt: skip
+        "id": "popqa:1",
+        "source": "popqa",
+        "question": "Where was Marie Curie born?",
+        "evidence_chunks": chunks,
+        "answer": "Warsaw",
+        "answer_aliases": ["Warsaw", "Warszawa"],
+        "answerable": True,
+        "support_sets": [[0], [2]],
+        "support_spans": [0, 2],
+        "hard_negatives": [1, 3],
+        "group": "g1",
+        "metadata": {},
+    }
 
 
 @pytest.fixture
 def unanswerable(sample):
     row = json.loads(json.dumps(sample))
-    row["evidence_chunks"] = [{"title": "Pierre Curie", "text": "He taught in Paris."}, {"title": "Radium", "text": "The element glows in the dark."}]
-    row |= {"id": "popqa:1:unanswerable", "answer": "[INSUFFICIENT_EVIDENCE]", "answer_aliases": [], "answerable": False}
-    row |= {"support_sets": [], "support_spans": [], "hard_negatives": [0, 1], "metadata": {"twin_of": "popqa:1", "gold_aliases": ["Warsaw"]}}
+    row["evidence_chunks"] = [
+        {"title": "Pierre Curie", "text": "He taught in Paris."},
+        {"title": "Radium", "text": "The element glows in the dark."},
+    ]
+    row |= {
+        "id": "popqa:1:unanswerable",
+        "answer": "[INSUFFICIENT_EVIDENCE]",
+        "answer_aliases": [],
+        "answerable": False,
+    }
+    row |= {
+        "support_sets": [],
+        "support_spans": [],
+        "hard_negatives": [0, 1],
+        "metadata": {"twin_of": "popqa:1", "gold_aliases": ["Warsaw"]},
+    }
     return row

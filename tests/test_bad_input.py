@@ -34,7 +34,9 @@ def failure(module, argv) -> tuple[int, str]:
 
 
 def test_a_missing_file_is_named(home):
-    code, line = failure(evaluate_sft_fast_robust, ["--predictions", "p.jsonl", "--test-data", "nowhere/test.jsonl"])
+    code, line = failure(
+        evaluate_sft_fast_robust, ["--predictions", "p.jsonl", "--test-data", "nowhere/test.jsonl"]
+    )
     assert code == 3 and "nowhere/test.jsonl: no such file" in line
     code, line = failure(train_sft, ["-c", "configs/nope.yaml"])
     assert code == 3 and "configs/nope.yaml" in line
@@ -44,7 +46,9 @@ def test_a_missing_file_is_named(home):
 
 def test_an_empty_data_set_is_refused(home):
     (home / "empty.jsonl").touch()
-    code, line = failure(train_sft, ["-c", ROOT / "configs/demo/sft.yaml", "--set", "data.train_path=empty.jsonl"])
+    code, line = failure(
+        train_sft, ["-c", ROOT / "configs/demo/sft.yaml", "--set", "data.train_path=empty.jsonl"]
+    )
     assert code == 3 and "holds no rows" in line and not (home / "checkpoints").exists()
 
 
@@ -53,18 +57,36 @@ def test_a_missing_checkpoint_lists_those_present_and_the_corrected_name(home):
     for name in ("checkpoint-10", "checkpoint-best"):
         (folder / name).mkdir(parents=True)
     flags = ["--test-data", "data/processed/test.jsonl", "--output", "out.json"]
-    code, line = failure(evaluate_sft_fast_robust, ["--model-path", "checkpoints/sft/x/checkpoint-35", *flags])
-    assert code == 3 and "checkpoint-10, checkpoint-best" in line and "use " in line and line.endswith("checkpoint-best")
-    code, line = failure(evaluate_sft_fast_robust, ["--model-path", "checkpoints/sft/x/checkpoint-10", *flags])
+    code, line = failure(
+        evaluate_sft_fast_robust, ["--model-path", "checkpoints/sft/x/checkpoint-35", *flags]
+    )
+    assert (
+        code == 3
+        and "checkpoint-10, checkpoint-best" in line
+        and "use " in line
+        and line.endswith("checkpoint-best")
+    )
+    code, line = failure(
+        evaluate_sft_fast_robust, ["--model-path", "checkpoints/sft/x/checkpoint-10", *flags]
+    )
     assert code == 3 and "neither an adapter" in line
-    code, line = failure(evaluate_sft_fast_robust, ["--model-path", "checkpoints/sft/checkpoint-best", *flags])
+    code, line = failure(
+        evaluate_sft_fast_robust, ["--model-path", "checkpoints/sft/checkpoint-best", *flags]
+    )
     assert code == 3 and "holds x/checkpoint-best; use " in line and line.endswith("x/checkpoint-best")
     assert not (home / "out.json").exists()
 
 
 def test_an_unreachable_model_is_named(home):
-    code, line = failure(train_sft, ["-c", ROOT / "configs/demo/sft.yaml", "--set", "model_name=nobody/no-such-model"])
-    assert code == 3 and "nobody/no-such-model" in line and "`embedded`" in line and not (home / "checkpoints").exists()
+    code, line = failure(
+        train_sft, ["-c", ROOT / "configs/demo/sft.yaml", "--set", "model_name=nobody/no-such-model"]
+    )
+    assert (
+        code == 3
+        and "nobody/no-such-model" in line
+        and "`embedded`" in line
+        and not (home / "checkpoints").exists()
+    )
 
 
 def test_caches_are_listed_when_none_fits(home):
@@ -72,8 +94,12 @@ def test_caches_are_listed_when_none_fits(home):
     assert code == 3 and "is empty" in line
     cache = home / "prefs/cache/abc"
     cache.mkdir(parents=True)
-    (cache / "manifest.json").write_text(json.dumps({"status": "complete", "created": 1.0, "started": "x", "settings": {"n_generations": 4}}))
-    code, line = failure(make_prefs, ["--phase", "judge", "--data-path", "data/processed/train.jsonl", "--n-generations", "2"])
+    (cache / "manifest.json").write_text(
+        json.dumps({"status": "complete", "created": 1.0, "started": "x", "settings": {"n_generations": 4}})
+    )
+    code, line = failure(
+        make_prefs, ["--phase", "judge", "--data-path", "data/processed/train.jsonl", "--n-generations", "2"]
+    )
     assert code == 3 and "abc: complete, differs in n_generations 4" in line
 
 
@@ -83,7 +109,11 @@ def test_caches_are_listed_when_none_fits(home):
         (build_data, ["--split", "0.5,0.6,0.1"], "add up to 1"),
         (build_data, ["--sample", "--sources", "fevr"], "did you mean 'fever'"),
         (evaluate_sft_fast_robust, ["--test-data", "x"], "--model-path"),
-        (evaluate_sft_fast_robust, ["--test-data", "x", "--model-path", "m", "--compare-baseline"], "--base-model"),
+        (
+            evaluate_sft_fast_robust,
+            ["--test-data", "x", "--model-path", "m", "--compare-baseline"],
+            "--base-model",
+        ),
         (make_prefs, ["--phase", "generate"], "--sft-model"),
         (make_prefs, ["--min-margin", "3"], "between 0 and 1"),
     ],
@@ -95,7 +125,12 @@ def test_wrong_usage_exits_2(module, argv, word, home):
 
 def test_the_process_prints_one_line_and_no_traceback(stage, tmp_path):
     done = stage("build_data.py", "--check", "missing.jsonl", home=tmp_path)
-    assert done.returncode == 3 and done.stderr.startswith("error: ") and "missing.jsonl: no such file" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert (
+        done.returncode == 3
+        and done.stderr.startswith("error: ")
+        and "missing.jsonl: no such file" in done.stderr
+        and len(done.stderr.splitlines()) == 1
+    )
     assert not list(tmp_path.iterdir())
 
 
@@ -107,8 +142,14 @@ def test_a_mistyped_flag_exits_2(stage, tmp_path):
 def test_an_interrupt_exits_130_and_leaves_no_half_file(tmp_path):
     environment = {**os.environ, "FACTUALITY_HOME": str(tmp_path)}
     # A shell starts background jobs with SIGINT ignored, which children inherit.
-    process = subprocess.Popen([sys.executable, "build_data.py", "--sample"], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True,
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "build_data.py", "--sample"],
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while not (tmp_path / "data/processed/run.json").is_file() and time.monotonic() < deadline:
         time.sleep(0.05)

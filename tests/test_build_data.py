@@ -26,16 +26,36 @@ def stop(problem):
 
 
 PAGES = {
-    "Marie Curie": ["Marie Curie was a physicist.", "She was born in Warsaw in 1867.", "She won two Nobel Prizes."],
-    "Pierre Curie": ["Pierre Curie was a French physicist.", "He was killed in Paris by a cart.", "He studied crystals."],
-    "Lise Meitner": ["Lise Meitner was a physicist.", "She was born in Vienna.", "She worked with Otto Hahn."],
+    "Marie Curie": [
+        "Marie Curie was a physicist.",
+        "She was born in Warsaw in 1867.",
+        "She won two Nobel Prizes.",
+    ],
+    "Pierre Curie": [
+        "Pierre Curie was a French physicist.",
+        "He was killed in Paris by a cart.",
+        "He studied crystals.",
+    ],
+    "Lise Meitner": [
+        "Lise Meitner was a physicist.",
+        "She was born in Vienna.",
+        "She worked with Otto Hahn.",
+    ],
     "Warsaw": ["Warsaw lies on the Vistula.", "It was rebuilt after the war."],
 }
 
 
 def record(**change):
-    fields = {"id": "popqa:1", "source": "popqa", "question": "Where was Marie Curie born?", "answers": ("Warsaw", "Warszawa"), "answerable": True,
-              "official_split": "any", "page_titles": ("Marie Curie",), "subject": ("Marie Curie",)}  # fmt: skip
+    fields = {
+        "id": "popqa:1",
+        "source": "popqa",
+        "question": "Where was Marie Curie born?",
+        "answers": ("Warsaw", "Warszawa"),
+        "answerable": True,
+        "official_split": "any",
+        "page_titles": ("Marie Curie",),
+        "subject": ("Marie Curie",),
+    }
     return Record(**{**fields, **change})
 
 
@@ -46,15 +66,28 @@ def pool():
 
 def test_support_is_an_answer_in_a_chunk_that_names_the_subject(pool):
     support = find_support(record(), pool)
-    assert [[chunk.text for chunk in chunks] for chunks in support.sets] == [["She was born in Warsaw in 1867."]]
+    assert [[chunk.text for chunk in chunks] for chunks in support.sets] == [
+        ["She was born in Warsaw in 1867."]
+    ]
 
 
 def test_of_unmarked_chunks_only_the_nearest_to_the_question_is_support_and_none_a_negative():
-    pages = {"Marie Curie": ["She left Warsaw for Paris.", "She was born in Warsaw in 1867.", "She studied crystals."], "Lyon": ["A city."]}
+    pages = {
+        "Marie Curie": [
+            "She left Warsaw for Paris.",
+            "She was born in Warsaw in 1867.",
+            "She studied crystals.",
+        ],
+        "Lyon": ["A city."],
+    }
     pool = PagePool(pages, max_words=8)
     support = find_support(record(), pool)
-    assert [[chunk.text for chunk in chunks] for chunks in support.sets] == [["She was born in Warsaw in 1867."]]
-    assert not any("Warsaw" in chunk.text for chunk in ranked_negatives(support, pool, frozenset(), random.Random(0)))
+    assert [[chunk.text for chunk in chunks] for chunks in support.sets] == [
+        ["She was born in Warsaw in 1867."]
+    ]
+    assert not any(
+        "Warsaw" in chunk.text for chunk in ranked_negatives(support, pool, frozenset(), random.Random(0))
+    )
 
 
 def test_support_is_never_invented(pool):
@@ -72,14 +105,25 @@ def test_negatives_hold_no_answer_and_twins_keep_the_count(pool):
     for row in (sample, twin):
         negatives = [row["evidence_chunks"][i] for i in row["hard_negatives"]]
         assert not any(holds_answer(f"{c['title']}. {c['text']}", ["Warsaw"]) for c in negatives)
-    assert twin["metadata"]["gold_aliases"] == ["Warsaw", "Warszawa"] and twin["metadata"]["twin_of"] == "popqa:1"
+    assert (
+        twin["metadata"]["gold_aliases"] == ["Warsaw", "Warszawa"]
+        and twin["metadata"]["twin_of"] == "popqa:1"
+    )
 
 
 def test_a_claims_negatives_come_from_no_annotated_page(pool):
-    claim = record(id="fever:1", source="fever", question=fever.QUESTION.format(claim="Marie Curie was a physicist."), answers=("supported",), subject=(),
-                   gold_sets=((("Marie Curie", 0),),))  # fmt: skip
+    claim = record(
+        id="fever:1",
+        source="fever",
+        question=fever.QUESTION.format(claim="Marie Curie was a physicist."),
+        answers=("supported",),
+        subject=(),
+        gold_sets=((("Marie Curie", 0),),),
+    )
     support = find_support(claim, pool)
-    sample = build_sample(support, ranked_negatives(support, pool, frozenset(), random.Random(0)), 3, "g", random.Random(0))
+    sample = build_sample(
+        support, ranked_negatives(support, pool, frozenset(), random.Random(0)), 3, "g", random.Random(0)
+    )
     titles = [sample["evidence_chunks"][i]["title"] for i in sample["hard_negatives"]]
     assert titles and "Marie Curie" not in titles
 
@@ -92,15 +136,26 @@ def test_alternative_evidence_sets_are_kept_and_incomplete_ones_dropped(pool):
 
 
 def test_banned_pages_give_no_negatives(pool):
-    ranked = ranked_negatives(find_support(record(), pool), pool, frozenset({"Lise Meitner"}), random.Random(0))
+    ranked = ranked_negatives(
+        find_support(record(), pool), pool, frozenset({"Lise Meitner"}), random.Random(0)
+    )
     assert ranked and "Lise Meitner" not in {chunk.title for chunk in ranked}
 
 
 def test_fever_escapes_sets_and_pages(tmp_path):
     assert fever.page_title("Python_-LRB-language-RRB-") == "Python (language)"
     assert fever.unescape("It 's 5 % -LRB- net -RRB- , ``quoted '' .") == 'It\'s 5% (net), "quoted ".'
-    assert fever.page_sentences("0\tFirst one .\tLink\tLink\n1\t\n2\tThird .\nbroken") == ["First one.", "", "Third."]
-    row = {"id": 7, "label": "REFUTES", "claim": "C .", "evidence": [[[1, 2, "A_-LRB-b-RRB-", 0], [1, 3, "C", 1]], [[1, 2, "A_-LRB-b-RRB-", 0]]]}
+    assert fever.page_sentences("0\tFirst one .\tLink\tLink\n1\t\n2\tThird .\nbroken") == [
+        "First one.",
+        "",
+        "Third.",
+    ]
+    row = {
+        "id": 7,
+        "label": "REFUTES",
+        "claim": "C .",
+        "evidence": [[[1, 2, "A_-LRB-b-RRB-", 0], [1, 3, "C", 1]], [[1, 2, "A_-LRB-b-RRB-", 0]]],
+    }
     path = tmp_path / "c.jsonl"
     path.write_text(json.dumps(row) + "\n")
     found = list(fever.read_records(path, "dev", stop))[0]
@@ -126,8 +181,15 @@ def test_the_page_pool_does_not_depend_on_the_order_of_the_file(tmp_path):
 
 
 def test_a_missing_gold_page_makes_a_hotpot_question_unanswerable(tmp_path):
-    row = {"_id": "x", "question": "Q?", "answer": "A", "type": "bridge", "level": "hard", "supporting_facts": [["P", 0], ["Q", 0]],
-           "context": [["P", ["One."]], ["R", ["Two."]]]}  # fmt: skip
+    row = {
+        "_id": "x",
+        "question": "Q?",
+        "answer": "A",
+        "type": "bridge",
+        "level": "hard",
+        "supporting_facts": [["P", 0], ["Q", 0]],
+        "context": [["P", ["One."]], ["R", ["Two."]]],
+    }
     path = tmp_path / "h.json"
     path.write_text(json.dumps([row]))
     assert not list(hotpotqa.read_records(path, "dev", stop))[0].answerable
@@ -137,11 +199,25 @@ def test_a_missing_gold_page_makes_a_hotpot_question_unanswerable(tmp_path):
 
 def test_popqa_is_read_by_its_header(tmp_path):
     columns = "possible_answers id subj prop obj s_aliases s_wiki_title s_pop question".split()
-    cells = ['"[""Warsaw"", ""Varsovia""]"', "5", "Curie", "place of birth", "Warsaw", "[]", "Marie Curie", "12", "Where was Curie born?"]
+    cells = [
+        '"[""Warsaw"", ""Varsovia""]"',
+        "5",
+        "Curie",
+        "place of birth",
+        "Warsaw",
+        "[]",
+        "Marie Curie",
+        "12",
+        "Where was Curie born?",
+    ]
     path = tmp_path / "p.tsv"
     path.write_text("\t".join(columns) + "\n" + "\t".join(cells) + "\n")
     found = list(popqa.read_records(path, "any", stop))[0]
-    assert found.answers == ("Warsaw", "Varsovia") and found.page_titles == ("Marie Curie",) and found.metadata["popularity"] == 12
+    assert (
+        found.answers == ("Warsaw", "Varsovia")
+        and found.page_titles == ("Marie Curie",)
+        and found.metadata["popularity"] == 12
+    )
     path.write_text("id\tquestion\n1\tQ?\n")
     with pytest.raises(DataError, match="columns missing: obj, possible_answers"):
         list(popqa.read_records(path, "any", stop))
@@ -150,26 +226,69 @@ def test_popqa_is_read_by_its_header(tmp_path):
 def test_a_surname_does_not_name_a_popqa_subject_of_two_words(tmp_path):
     columns = "possible_answers id subj prop obj s_aliases s_wiki_title s_pop question".split()
     names = '"[""Collins"", ""W. Collins"", ""William Collins R. A.""]"'
-    cells = ['"[""London""]"', "5", "William Collins", "place of birth", "London", names, "William Collins (painter)", "12", "Where?"]
+    cells = [
+        '"[""London""]"',
+        "5",
+        "William Collins",
+        "place of birth",
+        "London",
+        names,
+        "William Collins (painter)",
+        "12",
+        "Where?",
+    ]
     path = tmp_path / "p.tsv"
     path.write_text("\t".join(columns) + "\n" + "\t".join(cells) + "\n")
     found = list(popqa.read_records(path, "any", stop))[0]
-    assert found.subject == ("William Collins", "William Collins (painter)", "W. Collins", "William Collins R. A.")
+    assert found.subject == (
+        "William Collins",
+        "William Collins (painter)",
+        "W. Collins",
+        "William Collins R. A.",
+    )
 
 
 def test_a_claim_is_searched_without_the_words_of_its_question():
-    pool = PagePool({"A": ["It is refuted by the evidence, the claim."], "B": ["Curie lived in Paris."], "C": ["Curie had a lab."]}, 20)
-    claim = record(question=fever.QUESTION.format(claim="Curie never slept."), answers=("refuted",), subject=(), page_titles=("C",),
-                   gold_sets=((("C", 0),),), metadata={"claim": "Curie never slept."})  # fmt: skip
+    pool = PagePool(
+        {
+            "A": ["It is refuted by the evidence, the claim."],
+            "B": ["Curie lived in Paris."],
+            "C": ["Curie had a lab."],
+        },
+        20,
+    )
+    claim = record(
+        question=fever.QUESTION.format(claim="Curie never slept."),
+        answers=("refuted",),
+        subject=(),
+        page_titles=("C",),
+        gold_sets=((("C", 0),),),
+        metadata={"claim": "Curie never slept."},
+    )
     ranked = ranked_negatives(find_support(claim, pool), pool, frozenset(), random.Random(0))
     assert [chunk.title for chunk in ranked] == ["B"]
 
 
 def test_contexts_mark_gold_passages(tmp_path):
     path = tmp_path / "ctx.json"
-    positive, negative = {"title": "A", "text": "One. Two."}, {"title": "B", "text": "Three."}
-    path.write_text(json.dumps([{"question": "Q?", "answers": ["x"], "positive_ctxs": [positive], "hard_negative_ctxs": [negative], "negative_ctxs": []}]))
-    assert contexts.read_contexts(path, {"q"}) == {"q": [Passage("A", ("One.", "Two."), True), Passage("B", ("Three.",), False)]}
+    positive = {"title": "A", "text": "One. Two."}
+    negative = {"title": "B", "text": "Three."}
+    path.write_text(
+        json.dumps(
+            [
+                {
+                    "question": "Q?",
+                    "answers": ["x"],
+                    "positive_ctxs": [positive],
+                    "hard_negative_ctxs": [negative],
+                    "negative_ctxs": [],
+                }
+            ]
+        )
+    )
+    assert contexts.read_contexts(path, {"q"}) == {
+        "q": [Passage("A", ("One.", "Two."), True), Passage("B", ("Three.",), False)]
+    }
 
 
 def test_bm25_by_hand():
@@ -197,8 +316,13 @@ def test_bm25_over_many_texts_ranks_as_a_plain_sort_of_all_scores():
 
 
 def test_the_sample_build_keeps_all_rules(data_home, samples):
-    splits = {split: read_samples(data_home / f"data/processed/{split}.jsonl") for split in ("train", "val", "test")}
-    assert broken_rules(splits) == [] and sum(n for name, n in contamination(splits).items() if name != "answers") == 0
+    splits = {
+        split: read_samples(data_home / f"data/processed/{split}.jsonl") for split in ("train", "val", "test")
+    }
+    assert (
+        broken_rules(splits) == []
+        and sum(n for name, n in contamination(splits).items() if name != "answers") == 0
+    )
     figures = read_json(data_home / "data/processed/audit.json")
     assert figures["rules_broken"] == [] and figures["answers_verbatim_in_support"] == 1.0
     by_source = Counter((s["source"], s["answerable"]) for s in samples)
@@ -209,7 +333,19 @@ def test_the_sample_build_keeps_all_rules(data_home, samples):
 
 
 def test_output_is_byte_identical_for_any_workers_hash_seed_locale_and_working_directory(data_home, tmp_path):
-    flags = ["--sample", "--data-dir", "data", "--limit", "30", "--max-chunks", "3", "--max-chunk-words", "20", "--split", "0.6,0.2,0.2"]
+    flags = [
+        "--sample",
+        "--data-dir",
+        "data",
+        "--limit",
+        "30",
+        "--max-chunks",
+        "3",
+        "--max-chunk-words",
+        "20",
+        "--split",
+        "0.6,0.2,0.2",
+    ]
     env = {**os.environ, "FACTUALITY_HOME": str(tmp_path), "PYTHONHASHSEED": "7", "LC_ALL": "C"}
     command = [sys.executable, str(build_data.ROOT / "build_data.py"), *flags, "--workers", "2"]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
@@ -229,7 +365,13 @@ def test_offline_uses_what_is_there_and_names_what_is_not(tmp_path):
 
 
 def test_a_gold_page_missing_from_fullwiki_makes_the_question_unanswerable(tmp_path):
-    row = {"_id": "1", "question": "Q?", "answer": "x", "supporting_facts": [["A", 0], ["B", 0]], "context": [["A", ["One."]]]}
+    row = {
+        "_id": "1",
+        "question": "Q?",
+        "answer": "x",
+        "supporting_facts": [["A", 0], ["B", 0]],
+        "context": [["A", ["One."]]],
+    }
     (tmp_path / "h.json").write_text(json.dumps([row]))
     (found,) = hotpotqa.read_records(tmp_path / "h.json", "dev", stop)
     assert not found.answerable and found.answers == ("x",)
@@ -240,7 +382,9 @@ def test_a_broken_rule_is_found(samples):
     poisoned = json.loads(json.dumps(sample))
     poisoned["evidence_chunks"][poisoned["hard_negatives"][0]]["text"] += f" {sample['answer']}."
     assert "holds an accepted answer" in broken_rules({"train": [poisoned]})[0]
-    assert "stand in two splits" in " ".join(broken_rules({"train": [sample], "test": [{**sample, "id": "popqa:other"}]}))
+    assert "stand in two splits" in " ".join(
+        broken_rules({"train": [sample], "test": [{**sample, "id": "popqa:other"}]})
+    )
 
 
 def test_support_positions_are_tested_against_a_flat_histogram(samples):
@@ -250,10 +394,15 @@ def test_support_positions_are_tested_against_a_flat_histogram(samples):
 
 def nq_config(tmp_path, extra=""):
     """A sources config of the sample's NQ rows, in a copy that the test may spoil."""
-    raw, config = tmp_path / "raw.jsonl", tmp_path / "sources.yaml"
+    raw = tmp_path / "raw.jsonl"
+    config = tmp_path / "sources.yaml"
     raw.write_text((build_data.ROOT / "data/sample/raw/nq_open/NQ-open.train.jsonl").read_text() + extra)
     context = build_data.ROOT / "data/sample/raw/nq_open/nq-contexts.json"
-    entry = {"licence": "x", "records": [{"path": str(raw), "split": "train"}], "contexts": [{"path": str(context)}]}
+    entry = {
+        "licence": "x",
+        "records": [{"path": str(raw), "split": "train"}],
+        "contexts": [{"path": str(context)}],
+    }
     config.write_text(json.dumps({"sources": {"nq_open": entry}}))
     return raw, ["--sources-config", str(config), "--max-chunk-words", "20", "--max-chunks", "3"]
 
@@ -291,27 +440,57 @@ def test_check_finds_a_bad_file(samples, tmp_path, capsys):
 
 
 def write_config(path, records, split="any"):
-    path.write_text(json.dumps({"sources": {"handbook": {"licence": "ours", "records": [{"path": str(records), "split": split}]}}}))
+    path.write_text(
+        json.dumps(
+            {
+                "sources": {
+                    "handbook": {"licence": "ours", "records": [{"path": str(records), "split": split}]}
+                }
+            }
+        )
+    )
     return str(path)
 
 
-def test_your_own_questions_in_both_layouts_go_through_the_same_checks(tmp_path, monkeypatch, sample, unanswerable):
+def test_your_own_questions_in_both_layouts_go_through_the_same_checks(
+    tmp_path, monkeypatch, sample, unanswerable
+):
     monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
     rows = []
     for i, town in enumerate(("Bergen", "Turin", "Porto", "Lille", "Gdansk", "Sofia")):
         pages = [{"title": f"Person {i}", "text": f"Person {i} was born in {town}. The family moved often."}]
-        pages += [{"title": f"Ship {k}", "text": f"Ship {k} was launched and named after a person."} for k in range(3)]
+        pages += [
+            {"title": f"Ship {k}", "text": f"Ship {k} was launched and named after a person."}
+            for k in range(3)
+        ]
         rows.append({"question": f"Where was Person {i} born?", "answers": [town], "ctxs": pages})
     rows.append({"question": "Where was Person 0 born?", "answers": ["Atlantis"], "ctxs": rows[0]["ctxs"]})
     rows.append({"question": "Is Person 0 a sailor?", "answers": ["yes"], "ctxs": rows[0]["ctxs"]})
-    rows += [row | {"id": row["id"].replace("popqa", "handbook"), "source": "handbook"} for row in (sample, unanswerable)]
+    rows += [
+        row | {"id": row["id"].replace("popqa", "handbook"), "source": "handbook"}
+        for row in (sample, unanswerable)
+    ]
     records = tmp_path / "mine.jsonl"
     records.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    build_data.main(["--sources-config", write_config(tmp_path / "s.yaml", records), "--accept-new-hash", "--max-chunks", "3", "--split", "0.6,0.2,0.2"])
+    build_data.main(
+        [
+            "--sources-config",
+            write_config(tmp_path / "s.yaml", records),
+            "--accept-new-hash",
+            "--max-chunks",
+            "3",
+            "--split",
+            "0.6,0.2,0.2",
+        ]
+    )
     figures = read_json(tmp_path / "data/processed/audit.json")
     assert figures["rules_broken"] == []
     assert figures["dropped"]["handbook"]["yes/no answer without gold evidence"] == 1
-    built = {s["id"]: s for split in ("train", "val", "test") for s in read_samples(tmp_path / f"data/processed/{split}.jsonl")}
+    built = {
+        s["id"]: s
+        for split in ("train", "val", "test")
+        for s in read_samples(tmp_path / f"data/processed/{split}.jsonl")
+    }
     assert sum(s["answerable"] for s in built.values()) == 7 and "handbook:1" in built
     assert built["handbook:1"]["answer_aliases"] == ["Warsaw", "Warszawa"]
 

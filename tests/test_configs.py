@@ -11,7 +11,9 @@ from utils.errors import UsageError
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("configs/**/*.yaml")) + sorted(ROOT.glob("tests/*.yaml")), ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("configs/**/*.yaml")) + sorted(ROOT.glob("tests/*.yaml")), ids=lambda p: p.name
+)
 def test_every_yaml_parses(path):
     assert isinstance(yaml.safe_load(path.read_text()), dict)
 
@@ -32,7 +34,9 @@ def test_rm_configs_have_known_keys_only(name):
 def test_a_mistyped_key_is_named_with_the_nearest(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("training:\n  learning_rat: 1e-4\n")
-    with pytest.raises(UsageError, match=r"unknown key 'training.learning_rat'; did you mean 'learning_rate'"):
+    with pytest.raises(
+        UsageError, match=r"unknown key 'training.learning_rat'; did you mean 'learning_rate'"
+    ):
         load_config(path, train_sft.DEFAULTS, [])
 
 
@@ -53,7 +57,11 @@ def test_bad_overrides_are_named(override, word):
 
 def test_an_override_changes_one_key_alone():
     plain = load_config(ROOT / "configs/demo/sft.yaml", train_sft.DEFAULTS, [])
-    changed = load_config(ROOT / "configs/demo/sft.yaml", train_sft.DEFAULTS, ["training.learning_rate=5e-6", "data.max_samples=null"])
+    changed = load_config(
+        ROOT / "configs/demo/sft.yaml",
+        train_sft.DEFAULTS,
+        ["training.learning_rate=5e-6", "data.max_samples=null"],
+    )
     assert changed["training"].pop("learning_rate") == 5e-6 and changed["data"].pop("max_samples") is None
     del plain["training"]["learning_rate"], plain["data"]["max_samples"]
     assert changed == plain

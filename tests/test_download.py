@@ -15,7 +15,9 @@ from utils import jsonl
 from utils.errors import DataError, StageError
 from utils.jsonl import read_json_list, read_jsonl
 
-BODY = b"".join(json.dumps({"question": f"who is number {i}", "answer": [str(i)]}).encode() + b"\n" for i in range(2000))
+BODY = b"".join(
+    json.dumps({"question": f"who is number {i}", "answer": [str(i)]}).encode() + b"\n" for i in range(2000)
+)
 SHA256 = hashlib.sha256(BODY).hexdigest()
 
 
@@ -24,7 +26,10 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.plan, self.body, self.etag, self.asked = ["whole"], BODY, '"v1"', []
+        self.plan = ["whole"]
+        self.body = BODY
+        self.etag = '"v1"'
+        self.asked = []
         self.url = f"http://127.0.0.1:{self.server_address[1]}/NQ-open.dev.jsonl"
 
 
@@ -37,7 +42,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         asked_range = self.headers.get("Range")
         server.asked.append((self.path, asked_range))
         behaviour = server.plan.pop(0) if len(server.plan) > 1 else server.plan[0]
-        body, etag = server.body, server.etag
+        body = server.body
+        etag = server.etag
         if isinstance(behaviour, int):
             self.send_error(behaviour)
             return
@@ -93,8 +99,12 @@ def test_a_killed_run_is_resumed_by_the_next(server, target):
     server.plan = ["cut"]
     with pytest.raises(StageError, match="got 80000 of .* bytes.*check the network"):
         download.fetch([server.url], target)
-    assert not target.exists() and leftovers(target) == [".NQ-open.dev.jsonl.part", ".NQ-open.dev.jsonl.part.json"]
-    server.plan, server.asked = ["whole"], []
+    assert not target.exists() and leftovers(target) == [
+        ".NQ-open.dev.jsonl.part",
+        ".NQ-open.dev.jsonl.part.json",
+    ]
+    server.plan = ["whole"]
+    server.asked = []
     download.fetch([server.url], target)
     assert target.read_bytes() == BODY and server.asked[0][1] == "bytes=80000-"
 
@@ -121,7 +131,9 @@ def test_changed_content_between_cut_and_resume_starts_anew(server, target):
     server.plan = ["cut"]
     with pytest.raises(StageError):
         download.fetch([server.url], target)
-    server.plan, server.body, server.etag = ["whole"], BODY[::-1], '"v2"'
+    server.plan = ["whole"]
+    server.body = BODY[::-1]
+    server.etag = '"v2"'
     download.fetch([server.url], target)
     assert target.read_bytes() == BODY[::-1]
 
@@ -138,7 +150,8 @@ def test_503_is_tried_again_and_404_is_not(server, target):
     download.fetch([server.url], target)
     assert target.read_bytes() == BODY
     target.unlink()
-    server.plan, server.asked = [404], []
+    server.plan = [404]
+    server.asked = []
     with pytest.raises(StageError, match="HTTP 404"):
         download.fetch([server.url], target)
     assert len(server.asked) == 1
@@ -147,7 +160,10 @@ def test_503_is_tried_again_and_404_is_not(server, target):
 def test_mirrors_are_asked_in_order(server, target):
     server.plan = [404, "whole"]
     download.fetch([server.url + "?first", server.url + "?second"], target)
-    assert [path.rpartition("?")[2] for path, _ in server.asked] == ["first", "second"] and target.read_bytes() == BODY
+    assert [path.rpartition("?")[2] for path, _ in server.asked] == [
+        "first",
+        "second",
+    ] and target.read_bytes() == BODY
 
 
 def test_a_bad_url_names_itself(target):
@@ -164,7 +180,8 @@ def test_other_content_than_the_pinned_is_refused_with_both_hashes(server, targe
 
 
 def test_a_changed_file_keeps_its_pin_and_is_refused_even_with_accept_new_hash(tmp_path):
-    file, pins = tmp_path / "a.jsonl", tmp_path / "source_hashes.json"
+    file = tmp_path / "a.jsonl"
+    pins = tmp_path / "source_hashes.json"
     file.write_text("one")
     with pytest.raises(DataError, match="not pinned"):
         download.check_pins({"x/a.jsonl": file}, pins, accept_new=False)
@@ -172,7 +189,11 @@ def test_a_changed_file_keeps_its_pin_and_is_refused_even_with_accept_new_hash(t
     file.write_text("two")
     with pytest.raises(DataError) as refused:
         download.check_pins({"x/a.jsonl": file}, pins, accept_new=True)
-    assert hashes["x/a.jsonl"] in str(refused.value) and file.read_text() == "two" and download.read_pins(pins) == hashes
+    assert (
+        hashes["x/a.jsonl"] in str(refused.value)
+        and file.read_text() == "two"
+        and download.read_pins(pins) == hashes
+    )
 
 
 # --- files that are whole but wrong
@@ -206,7 +227,9 @@ def test_a_truncated_gzip_is_named(tmp_path):
 )
 def test_a_bad_line_is_named_or_counted(tmp_path, line, problem):
     path = tmp_path / "rows.jsonl"
-    path.write_bytes(b'{"question": "q", "answer": ["x"]}\n' + line + b'\n{"question": "r", "answer": ["y"]}\n')
+    path.write_bytes(
+        b'{"question": "q", "answer": ["x"]}\n' + line + b'\n{"question": "r", "answer": ["y"]}\n'
+    )
     with pytest.raises(DataError, match=f"rows.jsonl:2: {problem}|{problem}"):
         list(nq_open.read_records(path, "dev", stop))
     counted = []
@@ -215,7 +238,9 @@ def test_a_bad_line_is_named_or_counted(tmp_path, line, problem):
 
 def test_a_50_mb_line_is_refused_without_reading_it_into_memory(tmp_path):
     path = tmp_path / "rows.jsonl"
-    path.write_bytes(b'{"question": "' + b"a" * (50 << 20) + b'", "answer": ["x"]}\n{"question": "r", "answer": ["y"]}\n')
+    path.write_bytes(
+        b'{"question": "' + b"a" * (50 << 20) + b'", "answer": ["x"]}\n{"question": "r", "answer": ["y"]}\n'
+    )
     counted = []
     tracemalloc.start()
     rows = list(read_jsonl(path, counted.append))
@@ -237,7 +262,9 @@ PAGE = json.dumps({"id": "Page_1", "text": "", "lines": "0\tText one ."}) + "\n"
 def test_zip_names_are_never_paths(tmp_path):
     path = tmp_path / "deep" / "wiki.zip"
     path.parent.mkdir()
-    write_zip(path, {"../../escaped.jsonl": PAGE, "wiki-pages/wiki-001.jsonl": PAGE.replace("Page_1", "Page_2")})
+    write_zip(
+        path, {"../../escaped.jsonl": PAGE, "wiki-pages/wiki-001.jsonl": PAGE.replace("Page_1", "Page_2")}
+    )
     assert set(fever.read_pages(path, {"Page 1"}, set(), 10, stop)) == {"Page 1", "Page 2"}
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["deep", "wiki.zip"]
 

@@ -28,7 +28,9 @@ class Scripted:
 def run(model, tokenizer, prompts, guide=lambda i: Scripted(), **options):
     options = {"batch_size": 4, "max_new_tokens": 12, **options}
     found = {}
-    for batch in generate(model, tokenizer, [p.suffix for p in prompts], guide, prefix=prompts[0].prefix, **options):
+    for batch in generate(
+        model, tokenizer, [p.suffix for p in prompts], guide, prefix=prompts[0].prefix, **options
+    ):
         assert not set(found) & {i for i, _ in batch}
         found |= dict(batch)
     assert sorted(found) == list(range(len(prompts)))
@@ -38,7 +40,9 @@ def run(model, tokenizer, prompts, guide=lambda i: Scripted(), **options):
 def plain(model, tokenizer, prompt, max_new_tokens=12):
     """What transformers' own `generate` says, one prompt at a time."""
     ids = torch.tensor([prompt.ids])
-    said = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=max_new_tokens, do_sample=False)[0, len(prompt.ids) :]
+    said = model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=max_new_tokens, do_sample=False
+    )[0, len(prompt.ids) :]
     return [token for token in said.tolist() if token != tokenizer.eos_token_id]
 
 
@@ -70,7 +74,9 @@ def test_drafts_right_and_wrong_leave_the_tokens_as_they_are(model_and_texts, to
 
     def drafts(text):
         # Right for a while, then wrong; of a length that differs from row to row and step to step.
-        return lambda ids: (text[len(ids) : len(ids) + 1 + len(ids) % 3] + [3, 4, 3])[: 1 + (len(ids) + text[0]) % 5]
+        return lambda ids: (text[len(ids) : len(ids) + 1 + len(ids) % 3] + [3, 4, 3])[
+            : 1 + (len(ids) + text[0]) % 5
+        ]
 
     found = run(model, tokenizer, prompts, lambda i: Scripted(drafts(texts[i])))
     assert [g.ids for g in found] == texts
@@ -80,7 +86,8 @@ def test_drafts_right_and_wrong_leave_the_tokens_as_they_are(model_and_texts, to
 
 def test_a_right_draft_saves_passes(make_model, tokenizer, prompts):
     model = make_model("llama")
-    texts, passes = [plain(model, tokenizer, prompt) for prompt in prompts], []
+    texts = [plain(model, tokenizer, prompt) for prompt in prompts]
+    passes = []
     handle = model.register_forward_pre_hook(lambda module, args: passes.append(1))
     run(model, tokenizer, prompts, lambda i: Scripted(lambda ids: texts[i][len(ids) :]), batch_size=9)
     handle.remove()
@@ -104,14 +111,21 @@ def test_holes_never_fill_a_sliding_window(make_model, tokenizer, samples):
     model = make_model("gemma2")
     builder = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 1500)
     prompts = [builder.build(s) for s in samples if len(builder.build(s).ids) < 430][:2]
-    found = run(model, tokenizer, prompts, lambda i: Scripted(lambda ids: [5, 6, 7, 8, 9, 10, 11, 12]), max_new_tokens=60)
+    found = run(
+        model,
+        tokenizer,
+        prompts,
+        lambda i: Scripted(lambda ids: [5, 6, 7, 8, 9, 10, 11, 12]),
+        max_new_tokens=60,
+    )
     assert [g.ids for g in found] == [plain(model, tokenizer, prompt, 60) for prompt in prompts]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("n_new", [1, 7, 150])
 def test_grouped_attention_is_eager_attention(kind, n_new, make_model):
-    eager, grouped = make_model(kind), use_grouped_attention(make_model(kind))
+    eager = make_model(kind)
+    grouped = use_grouped_attention(make_model(kind))
     assert grouped.config._attn_implementation == "grouped"
     ids = torch.randint(3, 500, (3, 160), generator=torch.Generator().manual_seed(0))
     mask = torch.ones_like(ids)
@@ -120,22 +134,39 @@ def test_grouped_attention_is_eager_attention(kind, n_new, make_model):
     found = []
     for model in (eager, grouped):
         with torch.no_grad():
-            past = model(input_ids=ids[:, :-n_new], attention_mask=mask[:, :-n_new], position_ids=positions[:, :-n_new], use_cache=True).past_key_values
-            new = {"input_ids": ids[:, -n_new:], "attention_mask": mask, "position_ids": positions[:, -n_new:], "past_key_values": past}
+            past = model(
+                input_ids=ids[:, :-n_new],
+                attention_mask=mask[:, :-n_new],
+                position_ids=positions[:, :-n_new],
+                use_cache=True,
+            ).past_key_values
+            new = {
+                "input_ids": ids[:, -n_new:],
+                "attention_mask": mask,
+                "position_ids": positions[:, -n_new:],
+                "past_key_values": past,
+            }
             found.append(model(**new).logits)
     # Rows of padding see nothing; their logits mean nothing.
-    assert torch.allclose(found[0][1:], found[1][1:], atol=1e-4) and torch.allclose(found[0][0, -1], found[1][0, -1], atol=1e-4)
+    assert torch.allclose(found[0][1:], found[1][1:], atol=1e-4) and torch.allclose(
+        found[0][0, -1], found[1][0, -1], atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_grouped_attention_trains_like_eager_attention(kind, make_model):
-    eager, grouped = make_model(kind), use_grouped_attention(make_model(kind))
+    eager = make_model(kind)
+    grouped = use_grouped_attention(make_model(kind))
     ids = torch.randint(3, 500, (3, 160), generator=torch.Generator().manual_seed(0))
-    labels, mask = ids.clone(), torch.ones_like(ids)
-    mask[0, :30], labels[0, :31] = 0, -100
+    labels = ids.clone()
+    mask = torch.ones_like(ids)
+    mask[0, :30] = 0
+    labels[0, :31] = -100
     found = []
     for model in (eager, grouped):
-        loss = model(input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0), labels=labels).loss
+        loss = model(
+            input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0), labels=labels
+        ).loss
         loss.backward()
         found.append((loss.item(), torch.cat([p.grad.flatten() for p in model.parameters()])))
     (loss, gradients), (grouped_loss, grouped_gradients) = found
@@ -144,19 +175,29 @@ def test_grouped_attention_trains_like_eager_attention(kind, make_model):
 
 
 def test_sampling_repeats_with_its_seed_whatever_the_batch(make_model, tokenizer, prompts):
-    model, sampling = make_model("llama"), Sampling(1.0, 0.95, 50)
+    model = make_model("llama")
+    sampling = Sampling(1.0, 0.95, 50)
 
     def draws(seed, **options):
         seeds = [seed + i for i in range(len(prompts))]
         return [g.ids for g in run(model, tokenizer, prompts, sampling=sampling, seeds=seeds, **options)]
 
     first = draws(1)
-    assert first == draws(1, batch_size=2) == draws(1, guide=lambda i: Scripted(lambda ids: first[i][len(ids) :][:2])) != draws(100)
+    assert (
+        first
+        == draws(1, batch_size=2)
+        == draws(1, guide=lambda i: Scripted(lambda ids: first[i][len(ids) :][:2]))
+        != draws(100)
+    )
 
 
 def test_candidates_of_a_prompt_share_its_reading(make_model, tokenizer, prompts):
-    model, sampling, read = make_model("qwen2"), Sampling(1.0), []
-    handle = model.register_forward_pre_hook(lambda module, args, kw: read.append(tuple(kw["input_ids"].shape)), with_kwargs=True)
+    model = make_model("qwen2")
+    sampling = Sampling(1.0)
+    read = []
+    handle = model.register_forward_pre_hook(
+        lambda module, args, kw: read.append(tuple(kw["input_ids"].shape)), with_kwargs=True
+    )
     three = [prompt for prompt in prompts[:2] for _ in range(3)]
     together = run(model, tokenizer, three, sampling=sampling, seeds=range(6), batch_size=6)
     handle.remove()
@@ -165,17 +206,34 @@ def test_candidates_of_a_prompt_share_its_reading(make_model, tokenizer, prompts
     alone = [run(model, tokenizer, [p], sampling=sampling, seeds=[i])[0] for i, p in enumerate(three)]
     assert [g.ids for g in together] == [g.ids for g in alone]
     # More candidates than rows: the prompt is read again.
-    assert [g.ids for g in run(model, tokenizer, three, sampling=sampling, seeds=range(6), batch_size=2)] == [g.ids for g in alone]
+    assert [g.ids for g in run(model, tokenizer, three, sampling=sampling, seeds=range(6), batch_size=2)] == [
+        g.ids for g in alone
+    ]
 
 
 def test_constrained_completions_are_valid_whatever_the_model(make_model, tokenizer, prompts):
-    rows = [row for batch in predict(make_model("llama"), tokenizer, prompts, list(range(9)), name="x", batch_size=4, max_new_tokens=200, constrained=True)
-            for row in batch]  # fmt: skip
-    assert len(rows) == 9 and all(parse_completion(row["completion"], len(row["shown"]), strict=True).is_valid for row in rows)
+    rows = [
+        row
+        for batch in predict(
+            make_model("llama"),
+            tokenizer,
+            prompts,
+            list(range(9)),
+            name="x",
+            batch_size=4,
+            max_new_tokens=200,
+            constrained=True,
+        )
+        for row in batch
+    ]
+    assert len(rows) == 9 and all(
+        parse_completion(row["completion"], len(row["shown"]), strict=True).is_valid for row in rows
+    )
 
 
 def test_out_of_memory_halves_the_batches_and_loses_nothing(make_model, tokenizer, prompts):
-    model, sizes = make_model("llama"), []
+    model = make_model("llama")
+    sizes = []
     texts = [plain(model, tokenizer, prompt) for prompt in prompts]
     forward = model.forward
 
@@ -200,7 +258,9 @@ def test_a_compiled_model_with_buckets_says_the_same(make_model, tokenizer, prom
     model.forward = torch.compile(model.forward, dynamic=True, backend="eager")
     drafter = Drafter()
     drafter.learn(texts[0], 4)
-    assert [g.ids for g in run(model, tokenizer, prompts[:2], lambda i: Scripted(drafter.draft), max_new_tokens=4)] == texts
+    assert [
+        g.ids for g in run(model, tokenizer, prompts[:2], lambda i: Scripted(drafter.draft), max_new_tokens=4)
+    ] == texts
 
 
 def test_batches_are_sorted_by_length_complete_and_within_their_tokens():

@@ -29,4 +29,6 @@ def test_nan_cannot_be_written(tmp_path):
 
 
 def test_the_hash_of_a_value_ignores_key_order():
-    assert sha256_value({"a": 1, "b": [2]}) == sha256_value({"b": [2], "a": 1}) != sha256_value({"a": 1, "b": 2})
+    assert (
+        sha256_value({"a": 1, "b": [2]}) == sha256_value({"b": [2], "a": 1}) != sha256_value({"a": 1, "b": 2})
+    )

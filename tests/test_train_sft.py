@@ -21,15 +21,21 @@ def rows(tokenizer, samples):
 
 @pytest.mark.parametrize("kind", ["llama", "gemma2"])
 @pytest.mark.parametrize("share_prefix", [True, False, "packed"])
-def test_the_loss_is_the_mean_negative_log_likelihood_of_the_completions(kind, share_prefix, make_model, tokenizer, rows):
+def test_the_loss_is_the_mean_negative_log_likelihood_of_the_completions(
+    kind, share_prefix, make_model, tokenizer, rows
+):
     rows, prefix = rows
     model = make_model(kind)
     if share_prefix == "packed":
-        assert takes_packed(use_grouped_attention(model)) == (kind != "gemma2") and not takes_packed(make_model(kind))
+        assert takes_packed(use_grouped_attention(model)) == (kind != "gemma2") and not takes_packed(
+            make_model(kind)
+        )
     trainer = SFTTrainer.__new__(SFTTrainer)
-    trainer.prefix, trainer.share_prefix = prefix, bool(share_prefix)
+    trainer.prefix = prefix
+    trainer.share_prefix = bool(share_prefix)
     loss = trainer.compute_loss(model, make_collator(tokenizer.pad_token_id)(rows))
-    total, n = 0.0, 0
+    total = 0.0
+    n = 0
     for row in rows:
         ids = torch.tensor([prefix + row["suffix"] + row["completion"]])
         k = len(row["completion"])
@@ -42,7 +48,8 @@ def test_the_loss_is_the_mean_negative_log_likelihood_of_the_completions(kind, s
 def gradient(model, share_prefix, tokenizer, rows):
     rows, prefix = rows
     trainer = SFTTrainer.__new__(SFTTrainer)
-    trainer.prefix, trainer.share_prefix = prefix, share_prefix
+    trainer.prefix = prefix
+    trainer.share_prefix = share_prefix
     trainer.compute_loss(model.train(), make_collator(tokenizer.pad_token_id)(rows)).backward()
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).float()
 
@@ -51,7 +58,12 @@ def gradient(model, share_prefix, tokenizer, rows):
 def test_a_shared_prefix_gives_the_same_gradient(kind, make_model, tokenizer, rows):
     expected = gradient(make_model(kind), False, tokenizer, rows)
     assert torch.allclose(gradient(make_model(kind), True, tokenizer, rows), expected, rtol=1e-3, atol=1e-6)
-    assert torch.allclose(gradient(use_grouped_attention(make_model(kind)), True, tokenizer, rows), expected, rtol=1e-3, atol=1e-6)
+    assert torch.allclose(
+        gradient(use_grouped_attention(make_model(kind)), True, tokenizer, rows),
+        expected,
+        rtol=1e-3,
+        atol=1e-6,
+    )
 
 
 def test_packed_rows_in_bfloat16_are_as_exact_as_apart(make_model, tokenizer, rows):
@@ -76,10 +88,14 @@ def test_rows_without_a_supervised_token_are_refused(tokenizer, samples):
 
 
 def test_twins_stay_neighbours_and_every_row_comes_once():
-    units, lengths, answerable = ["a", "b", "a", "c", "b", "d"], [5, 9, 6, 1, 9, 7], [True, True, False, True, False, False]
+    units = ["a", "b", "a", "c", "b", "d"]
+    lengths = [5, 9, 6, 1, 9, 7]
+    answerable = [True, True, False, True, False, False]
     sampler = TwinSampler(units, lengths, answerable, 0, seed=3)
     order = list(sampler)
-    assert sorted(order) == list(range(6)) and order == list(TwinSampler(units, lengths, answerable, 0, seed=3))
+    assert sorted(order) == list(range(6)) and order == list(
+        TwinSampler(units, lengths, answerable, 0, seed=3)
+    )
     places = {unit: [k for k, i in enumerate(order) if units[i] == unit] for unit in "ab"}
     assert all(abs(p[0] - p[1]) == 1 for p in places.values())
     # Fewer than 64 questions are one run, sorted by length.
@@ -121,12 +137,15 @@ def test_later_epochs_show_the_chunks_in_a_new_order_and_cite_them_there(tokeniz
 
     def encode_fewer(block):
         n_dropped = next(later)
-        return encode_rows(block[: 8 - n_dropped], builder, tokenizer, 1500)[0], Counter({"support cut": n_dropped} if n_dropped else {})
+        return encode_rows(block[: 8 - n_dropped], builder, tokenizer, 1500)[0], Counter(
+            {"support cut": n_dropped} if n_dropped else {}
+        )
 
     fewer, drops = encode_epochs(chosen, 3, 5, encode_fewer)
     assert len(fewer) == 3 * 6 and drops == {"dropped in the order of a later epoch": 2}
     for row, sample in zip(rows, 3 * chosen):
-        prompt, cited = tokenizer.decode(row["suffix"]), json.loads(tokenizer.decode(row["completion"], skip_special_tokens=True))["citations"]
+        prompt = tokenizer.decode(row["suffix"])
+        cited = json.loads(tokenizer.decode(row["completion"], skip_special_tokens=True))["citations"]
         for place, i in zip(cited, sample["support_sets"][0] if sample["answerable"] else []):
             texts = {sample["evidence_chunks"][k]["text"] for k in sample["support_sets"][0]}
             shown = prompt.split(f"[{place}] ", 1)[1].split(f" [{place}]")[0]
@@ -134,17 +153,41 @@ def test_later_epochs_show_the_chunks_in_a_new_order_and_cite_them_there(tokeniz
 
 
 def config_text(base, **training):
-    settings = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 1, "max_steps": 4, "eval_steps": 2, "save_steps": 2,
-                "max_seq_length": 1500, "gradient_checkpointing": False, "logging_steps": 1, "save_total_limit": 2, **training}  # fmt: skip
-    data = {"max_samples": 12, "max_val_samples": 4, "max_calibration_samples": 6}  # calibrated on more than evaluated on
-    return json.dumps({"model_name": str(base), "output_dir": "sft", "lora": {"r": 4, "alpha": 8, "dropout": 0.0}, "training": settings, "data": data})
+    settings = {
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 1,
+        "max_steps": 4,
+        "eval_steps": 2,
+        "save_steps": 2,
+        "max_seq_length": 1500,
+        "gradient_checkpointing": False,
+        "logging_steps": 1,
+        "save_total_limit": 2,
+        **training,
+    }
+    data = {
+        "max_samples": 12,
+        "max_val_samples": 4,
+        "max_calibration_samples": 6,
+    }  # calibrated on more than evaluated on
+    return json.dumps(
+        {
+            "model_name": str(base),
+            "output_dir": "sft",
+            "lora": {"r": 4, "alpha": 8, "dropout": 0.0},
+            "training": settings,
+            "data": data,
+        }
+    )
 
 
 def losses(home):
     return [x["loss"] for x in read_json(home / "sft/training_history.json")["train_losses"]]
 
 
-def test_a_run_resumes_from_its_newest_whole_checkpoint_with_the_same_losses(tiny_gemma_dir, data_home, tmp_path, monkeypatch, capsys):
+def test_a_run_resumes_from_its_newest_whole_checkpoint_with_the_same_losses(
+    tiny_gemma_dir, data_home, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
     (tmp_path / "data").symlink_to(data_home / "data")
@@ -155,9 +198,13 @@ def test_a_run_resumes_from_its_newest_whole_checkpoint_with_the_same_losses(tin
     assert len(whole) == 4
     for name in ("checkpoint-2", "checkpoint-4", "checkpoint-best", "checkpoint-final"):
         folder = tmp_path / "sft" / name
-        assert (folder / "adapter_model.safetensors").is_file() and read_json(folder / "run.json")["template"] == "default"
+        assert (folder / "adapter_model.safetensors").is_file() and read_json(folder / "run.json")[
+            "template"
+        ] == "default"
         assert not (folder / "training_args.bin").exists()
-    assert {"loss_curve.png", "calibration.json", "train_ids.txt", "README.md", "run.json"} <= {p.name for p in (tmp_path / "sft").iterdir()}
+    assert {"loss_curve.png", "calibration.json", "train_ids.txt", "README.md", "run.json"} <= {
+        p.name for p in (tmp_path / "sft").iterdir()
+    }
     capsys.readouterr()
     train_sft.main(["-c", str(config)])
     assert "nothing to do" in capsys.readouterr().out
@@ -180,7 +227,10 @@ def test_training_and_generation_run_in_bfloat16(tiny_gemma_dir, data_home, tmp_
     config = tmp_path / "c.yaml"
     config.write_text(config_text(tiny_gemma_dir, max_steps=2))
     train_sft.main(["-c", str(config)])
-    assert all(loss < 20 for loss in losses(tmp_path)) and read_json(tmp_path / "sft/calibration.json")["n_samples"] == 6
+    assert (
+        all(loss < 20 for loss in losses(tmp_path))
+        and read_json(tmp_path / "sft/calibration.json")["n_samples"] == 6
+    )
 
 
 @pytest.mark.parametrize("flag", ["load_in_4bit", "load_in_8bit"])
@@ -210,7 +260,9 @@ def test_4bit_gradients_survive_an_evaluation_pass(tiny_gemma_dir, monkeypatch):
         model.train().zero_grad()
         torch.manual_seed(0)
         model(input_ids=ids, labels=ids).loss.backward()
-        return sum(p.grad.norm() for name, p in model.named_parameters() if p.grad is not None and "lora_B" in name).item()
+        return sum(
+            p.grad.norm() for name, p in model.named_parameters() if p.grad is not None and "lora_B" in name
+        ).item()
 
     before = gradient_norm()
     with torch.no_grad():

@@ -22,12 +22,25 @@ class RunFiles(TrainerCallback):
     a second signal stops at once.
     """
 
-    def __init__(self, output_dir: Path, max_checkpoints: int, checkpoint_facts: dict, metric: str = LOSS, patience: int | None = None):
-        self.output_dir, self.max_checkpoints, self.facts, self.metric, self.patience = output_dir, max_checkpoints, checkpoint_facts, metric, patience
+    def __init__(
+        self,
+        output_dir: Path,
+        max_checkpoints: int,
+        checkpoint_facts: dict,
+        metric: str = LOSS,
+        patience: int | None = None,
+    ):
+        self.output_dir = output_dir
+        self.max_checkpoints = max_checkpoints
+        self.facts = checkpoint_facts
+        self.metric = metric
+        self.patience = patience
         self.trainer = None  # set once it exists
         best = output_dir / "checkpoint-best" / "run.json"
         self.best = read_json(best)[metric] if best.is_file() else None
-        self.evaluated_step, self.stop_signal, self.shards = -1, None, Shards()
+        self.evaluated_step = -1
+        self.stop_signal = None
+        self.shards = Shards()
         self.is_stopped = False  # by a signal
 
     def __enter__(self):
@@ -38,7 +51,9 @@ class RunFiles(TrainerCallback):
             if self.shards.is_main:
                 print("stopping after this step, with a checkpoint; once more stops at once", flush=True)
 
-        self._handlers = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._handlers = {
+            number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+        }
         return self
 
     def __exit__(self, *exc):
@@ -46,7 +61,9 @@ class RunFiles(TrainerCallback):
             signal.signal(number, handler)
 
     def is_better(self, value: float) -> bool:
-        return math.isfinite(value) and (self.best is None or (value < self.best if self.metric == LOSS else value > self.best))
+        return math.isfinite(value) and (
+            self.best is None or (value < self.best if self.metric == LOSS else value > self.best)
+        )
 
     def save_model(self, name: str, facts: dict) -> None:
         """`output_dir/name` with its manifest written last. Every process calls it: sharded weights are gathered from all."""
@@ -60,7 +77,9 @@ class RunFiles(TrainerCallback):
 
     def on_epoch_end(self, args, state, control, **kwargs):
         # Trainer also comes here when a stop cuts an epoch.
-        control.should_evaluate = control.should_save = not self.is_stopped and state.global_step != self.evaluated_step
+        control.should_evaluate = control.should_save = (
+            not self.is_stopped and state.global_step != self.evaluated_step
+        )
         return control
 
     def on_step_end(self, args, state, control, **kwargs):
@@ -76,17 +95,33 @@ class RunFiles(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if state.is_world_process_zero and logs and ("loss" in logs or LOSS in logs):
-            names = ["loss", "grad_norm", "learning_rate", *(key for key in logs if key.startswith("eval_") and not key.endswith(("runtime", "_second")))]
+            names = [
+                "loss",
+                "grad_norm",
+                "learning_rate",
+                *(
+                    key
+                    for key in logs
+                    if key.startswith("eval_") and not key.endswith(("runtime", "_second"))
+                ),
+            ]
             text = ", ".join(f"{key} {float(logs[key]):.4g}" for key in names if logs.get(key) is not None)
             print(f"step {state.global_step}/{state.max_steps}: {text}", flush=True)
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
-        self.evaluated_step, value = state.global_step, metrics.get(self.metric)
+        self.evaluated_step = state.global_step
+        value = metrics.get(self.metric)
         if not math.isfinite(metrics[LOSS]) and self.shards.is_main:
-            print(f"warning: {LOSS} is not a number at step {state.global_step}; lower training.learning_rate", flush=True)
+            print(
+                f"warning: {LOSS} is not a number at step {state.global_step}; lower training.learning_rate",
+                flush=True,
+            )
         if value is not None and self.is_better(value):
             self.best = value
-            self.save_model("checkpoint-best", {"step": state.global_step, LOSS: finite(metrics[LOSS]), self.metric: value})
+            self.save_model(
+                "checkpoint-best",
+                {"step": state.global_step, LOSS: finite(metrics[LOSS]), self.metric: value},
+            )
         # From the log alone, so that a resumed run counts as one that was never cut.
         values = [log[self.metric] for log in state.log_history if log.get(self.metric) is not None]
         numbers = [value for value in values if math.isfinite(value)]
@@ -95,14 +130,19 @@ class RunFiles(TrainerCallback):
             if len(values) - 1 - values.index(best) >= self.patience:
                 control.should_training_stop = True
                 if self.shards.is_main:
-                    print(f"stopping early: {self.patience} evaluations without a better {self.metric} than {best:.4g}", flush=True)
+                    print(
+                        f"stopping early: {self.patience} evaluations without a better {self.metric} than {best:.4g}",
+                        flush=True,
+                    )
         return control
 
     def on_save(self, args, state, control, **kwargs):
         # All processes have written their part (random states) before the manifest says so.
         self.trainer.accelerator.wait_for_everyone()
         if state.is_world_process_zero:
-            mark_whole(self.output_dir / f"checkpoint-{state.global_step}", {**self.facts, "step": state.global_step})
+            mark_whole(
+                self.output_dir / f"checkpoint-{state.global_step}", {**self.facts, "step": state.global_step}
+            )
             for old in numbered_checkpoints(self.output_dir)[: -self.max_checkpoints]:
                 (old / "run.json").unlink()  # a cut while deleting leaves no directory that looks whole
                 shutil.rmtree(old)
@@ -123,12 +163,19 @@ def is_whole(directory: Path) -> bool:
     if not (directory / "run.json").is_file():
         return False
     sizes = read_json(directory / "run.json").get("files", {})
-    return all((directory / name).is_file() and (directory / name).stat().st_size == size for name, size in sizes.items())
+    return all(
+        (directory / name).is_file() and (directory / name).stat().st_size == size
+        for name, size in sizes.items()
+    )
 
 
 def numbered_checkpoints(output_dir: Path) -> list[Path]:
     """Whole `checkpoint-<step>` directories, oldest first; torn ones are ignored."""
-    found = [p for p in output_dir.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdigit() and is_whole(p)]
+    found = [
+        p
+        for p in output_dir.glob("checkpoint-*")
+        if p.name.removeprefix("checkpoint-").isdigit() and is_whole(p)
+    ]
     return sorted(found, key=lambda p: int(p.name.removeprefix("checkpoint-")))
 
 

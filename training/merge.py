@@ -17,10 +17,20 @@ MAX_LOGIT_GAP = 1e-2
 @torch.inference_mode()
 def last_logits(model, prompts: list[list[int]]) -> torch.Tensor:
     """Logits of the next token after each prompt, (n_prompts, vocab), float32 on CPU."""
-    return torch.cat([model(input_ids=torch.tensor([ids], device=model.device), logits_to_keep=1).logits[:, -1].float().cpu() for ids in prompts])
+    return torch.cat(
+        [
+            model(input_ids=torch.tensor([ids], device=model.device), logits_to_keep=1)
+            .logits[:, -1]
+            .float()
+            .cpu()
+            for ids in prompts
+        ]
+    )
 
 
-def merge_checkpoint(checkpoint: Path, target: Path, tokenizer, prompts: list[list[int]], facts: dict, trust_remote_code: bool) -> dict[str, float]:
+def merge_checkpoint(
+    checkpoint: Path, target: Path, tokenizer, prompts: list[list[int]], facts: dict, trust_remote_code: bool
+) -> dict[str, float]:
     """Write the merged model to `target`. Returns the largest logit gap in float32, and the share of equal next tokens in bfloat16.
 
     StageError when the float32 logits differ by more than `MAX_LOGIT_GAP`; nothing is written then.
@@ -38,7 +48,9 @@ def merge_checkpoint(checkpoint: Path, target: Path, tokenizer, prompts: list[li
     model = model.merge_and_unload()
     gap = (last_logits(model, prompts) - expected).abs().max().item()
     if gap > MAX_LOGIT_GAP:
-        raise StageError(f"--merge: logits of the merged model differ by {gap:.3g} in float32 (at most {MAX_LOGIT_GAP}); nothing was written")
+        raise StageError(
+            f"--merge: logits of the merged model differ by {gap:.3g} in float32 (at most {MAX_LOGIT_GAP}); nothing was written"
+        )
     model = model.to(torch.bfloat16)
     agreement = (last_logits(model, prompts).argmax(-1) == expected.argmax(-1)).float().mean().item()
     partial = target.with_name(f".{target.name}.partial")

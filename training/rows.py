@@ -20,9 +20,22 @@ class TwinSampler(torch.utils.data.Sampler):
     from block e. Within each run of 64 questions the shorter ones come first (in every second run, last), so that a batch pads little.
     """
 
-    def __init__(self, units: list[str], lengths: list[int], answerable: list[bool], n_first: int, seed: int, n_blocks: int = 1):
-        self.units, self.lengths, self.answerable, self.n_first = units, lengths, answerable, n_first
-        self.seed, self.n_blocks, self.epoch = seed, n_blocks, 0
+    def __init__(
+        self,
+        units: list[str],
+        lengths: list[int],
+        answerable: list[bool],
+        n_first: int,
+        seed: int,
+        n_blocks: int = 1,
+    ):
+        self.units = units
+        self.lengths = lengths
+        self.answerable = answerable
+        self.n_first = n_first
+        self.seed = seed
+        self.n_blocks = n_blocks
+        self.epoch = 0
         self.members: dict[str, list[int]] = {}
         for i, unit in enumerate(units):
             self.members.setdefault(unit, []).append(i)
@@ -45,18 +58,24 @@ class TwinSampler(torch.utils.data.Sampler):
 
     def _in_runs(self, order: list[list[int]]):
         for start in range(0, len(order), _N_SORTED):
-            run = sorted(order[start : start + _N_SORTED], key=lambda rows: max(self.lengths[i] for i in rows))
+            run = sorted(
+                order[start : start + _N_SORTED], key=lambda rows: max(self.lengths[i] for i in rows)
+            )
             for rows in reversed(run) if start // _N_SORTED % 2 else run:
                 yield from rows
 
 
-def encode_epochs(samples: list[dict], n_epochs: int, seed: int, encode: Callable) -> tuple[list[dict], Counter]:
+def encode_epochs(
+    samples: list[dict], n_epochs: int, seed: int, encode: Callable
+) -> tuple[list[dict], Counter]:
     """The rows of every epoch, block after block: from the second on with the chunks of each sample in a new order.
 
     A sample dropped in one order (its support cut) is dropped in all, so that the blocks stay alike; it is counted once.
     """
     rng, (rows, drops) = random.Random(seed), encode(samples)
-    epochs = [rows] + [encode([shuffle_chunks(sample, rng) for sample in samples])[0] for _ in range(n_epochs - 1)]
+    epochs = [rows] + [
+        encode([shuffle_chunks(sample, rng) for sample in samples])[0] for _ in range(n_epochs - 1)
+    ]
     blocks = [{row["id"]: row for row in rows} for rows in epochs]
     kept = [sample_id for sample_id in blocks[0] if all(sample_id in block for block in blocks)]
     if n_later := len(blocks[0]) - len(kept):

@@ -11,14 +11,26 @@ from utils.jsonl import finite, write_json
 def write_history(log_history: list[dict], config: dict, output_dir: Path) -> dict:
     """training_history.json and loss_curve.png from the trainer's log."""
     history = {
-        "train_losses": [{"step": log["step"], "loss": finite(log["loss"])} for log in log_history if "loss" in log],
-        "eval_metrics": [{key: finite(log[key]) for key in log if key == "step" or key.startswith("eval_")} for log in log_history if LOSS in log],
+        "train_losses": [
+            {"step": log["step"], "loss": finite(log["loss"])} for log in log_history if "loss" in log
+        ],
+        "eval_metrics": [
+            {key: finite(log[key]) for key in log if key == "step" or key.startswith("eval_")}
+            for log in log_history
+            if LOSS in log
+        ],
         "config": config,
     }
     write_json(output_dir / "training_history.json", history)
-    curves = {"train": [(x["step"], x["loss"]) for x in history["train_losses"]], "val": [(x["step"], x[LOSS]) for x in history["eval_metrics"]]}
+    curves = {
+        "train": [(x["step"], x["loss"]) for x in history["train_losses"]],
+        "val": [(x["step"], x[LOSS]) for x in history["eval_metrics"]],
+    }
     panels = {"Loss on completion tokens": curves}
-    generated = {name: [(x["step"], x[name]) for x in history["eval_metrics"] if x.get(name) is not None] for name in SELECTION_METRICS}
+    generated = {
+        name: [(x["step"], x[name]) for x in history["eval_metrics"] if x.get(name) is not None]
+        for name in SELECTION_METRICS
+    }
     if any(generated.values()):
         panels["Generated val answers"] = generated
     plot_curves(output_dir / "loss_curve.png", panels)
@@ -27,8 +39,14 @@ def write_history(log_history: list[dict], config: dict, output_dir: Path) -> di
 
 def base_terms(model_name: str) -> str:
     """The terms that a base model hands on to what is trained from it."""
-    terms = {"embedded": "Apache-2.0 (SmolLM2-135M-Instruct)", "google/gemma": "the Gemma Terms of Use and its prohibited-use policy"}
-    return next((text for start, text in terms.items() if model_name.startswith(start)), f"the licence of {model_name} (see its model card)")
+    terms = {
+        "embedded": "Apache-2.0 (SmolLM2-135M-Instruct)",
+        "google/gemma": "the Gemma Terms of Use and its prohibited-use policy",
+    }
+    return next(
+        (text for start, text in terms.items() if model_name.startswith(start)),
+        f"the licence of {model_name} (see its model card)",
+    )
 
 
 def licences(samples: list[dict]) -> dict[str, str]:
@@ -38,9 +56,13 @@ def licences(samples: list[dict]) -> dict[str, str]:
 
 def sft_model_card(config: dict, facts: dict, calibration: dict) -> str:
     """README.md of an SFT run: what it is, how it was made, its val figures, data and licences."""
-    lora, training, full = config["lora"], config["training"], config["full_finetuning"]
+    lora = config["lora"]
+    training = config["training"]
+    full = config["full_finetuning"]
     kind = "all weights trained" if full else f"LoRA, r {lora['r']}, alpha {lora['alpha']}"
-    val = "\n".join(f"| {name.removeprefix('eval_')} | {format_number(value)} |" for name, value in facts["val"].items())
+    val = "\n".join(
+        f"| {name.removeprefix('eval_')} | {format_number(value)} |" for name, value in facts["val"].items()
+    )
     data = "\n".join(f"- {source}: {licence}" for source, licence in sorted(facts["licences"].items()))
     return f"""---
 {"" if full else "library_name: peft"}

@@ -66,8 +66,16 @@ DEFAULTS = {
 # report_to -> the package that must be there
 TRACKERS = {"none": None, "tensorboard": "tensorboard", "trackio": "trackio", "wandb": "wandb"}
 # Keys of `training` that count something, from 1 on.
-_COUNTS = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "max_seq_length", "logging_steps", "eval_steps",
-           "save_steps", "save_total_limit")  # fmt: skip
+_COUNTS = (
+    "per_device_train_batch_size",
+    "per_device_eval_batch_size",
+    "gradient_accumulation_steps",
+    "max_seq_length",
+    "logging_steps",
+    "eval_steps",
+    "save_steps",
+    "save_total_limit",
+)
 
 
 def _is_number(value) -> bool:
@@ -76,22 +84,35 @@ def _is_number(value) -> bool:
 
 def check_config(config: dict) -> None:
     """UsageError for values that no type check sees."""
-    training, data = config["training"], config["data"]
+    training = config["training"]
+    data = config["data"]
     counts = {f"data.{key}": data[key] for key in data if key.startswith("max_")}
     counts |= {f"training.{key}": training[key] for key in (*_COUNTS, "early_stopping_patience")}
     for name, value in counts.items():
-        least = 0 if name == "data.max_generated_val_samples" else 1  # elsewhere 0 could be read as none or as all
-        if value is not None and not (isinstance(value, int) and not isinstance(value, bool) and value >= least):
+        least = (
+            0 if name == "data.max_generated_val_samples" else 1
+        )  # elsewhere 0 could be read as none or as all
+        if value is not None and not (
+            isinstance(value, int) and not isinstance(value, bool) and value >= least
+        ):
             raise UsageError(f"{name}: expected a whole number from {least} on, or null, found {value!r}")
     if training["num_train_epochs"] <= 0 or training["learning_rate"] <= 0 or training["max_steps"] == 0:
-        raise UsageError("training: num_train_epochs and learning_rate must be above 0, max_steps too (or -1: as many as the epochs take)")
+        raise UsageError(
+            "training: num_train_epochs and learning_rate must be above 0, max_steps too (or -1: as many as the epochs take)"
+        )
     if config["full_finetuning"] and (config["load_in_4bit"] or config["load_in_8bit"]):
-        raise UsageError("full_finetuning trains the weights themselves, which 4-bit or 8-bit loading freezes; switch one of them off")
+        raise UsageError(
+            "full_finetuning trains the weights themselves, which 4-bit or 8-bit loading freezes; switch one of them off"
+        )
     if training["report_to"] not in TRACKERS:
-        raise UsageError(f"training.report_to: expected one of {', '.join(TRACKERS)}, found {training['report_to']!r}")
+        raise UsageError(
+            f"training.report_to: expected one of {', '.join(TRACKERS)}, found {training['report_to']!r}"
+        )
     package = TRACKERS[training["report_to"]]
     if package and importlib.util.find_spec(package) is None:
-        raise UsageError(f"training.report_to: {package} is not installed; `pip install {package}` or report_to: none")
+        raise UsageError(
+            f"training.report_to: {package} is not installed; `pip install {package}` or report_to: none"
+        )
     if data["twin_pairs"] not in ("adjacent", "shuffled"):
         raise UsageError(f"data.twin_pairs: expected adjacent or shuffled, found {data['twin_pairs']!r}")
     for key in ("unanswerable_fraction", "answerable_first"):
@@ -102,9 +123,13 @@ def check_config(config: dict) -> None:
             raise UsageError(f"data.weights.{key}: expected a number from 0 on, found {value!r}")
     metrics = (LOSS, *SELECTION_METRICS)
     if training["metric_for_best"] not in metrics:
-        raise UsageError(f"training.metric_for_best: unknown {training['metric_for_best']!r}{nearest(training['metric_for_best'], metrics)}")
+        raise UsageError(
+            f"training.metric_for_best: unknown {training['metric_for_best']!r}{nearest(training['metric_for_best'], metrics)}"
+        )
     if training["metric_for_best"] != LOSS and not data["max_generated_val_samples"]:
-        raise UsageError("training.metric_for_best names a metric of generated answers; set data.max_generated_val_samples, for example to 64")
+        raise UsageError(
+            "training.metric_for_best names a metric of generated answers; set data.max_generated_val_samples, for example to 64"
+        )
 
 
 def check_weights(weights: dict, samples: list[dict]) -> None:
@@ -117,7 +142,8 @@ def check_weights(weights: dict, samples: list[dict]) -> None:
 
 def training_rows(samples: list[dict], config: dict) -> list[dict]:
     """The samples that `data` asks to be trained on: so many of a source, that share unanswerable, so many in all."""
-    data, seed = config["data"], config["training"]["seed"]
+    data = config["data"]
+    seed = config["training"]["seed"]
     if data["max_per_source"]:
         samples = cap_sources(samples, data["max_per_source"], seed)
     if data["unanswerable_fraction"]:

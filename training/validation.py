@@ -13,15 +13,26 @@ SELECTION_METRICS = ("eval_joint_f1", "eval_refusal_f1", "eval_net_score", "eval
 _REPORTED = ("over_refusal_rate", "under_refusal_rate")
 
 
-def answer_samples(model, tokenizer, builder, samples: list[dict], name: str, batch_size: int, max_new_tokens: int) -> list[dict]:
+def answer_samples(
+    model, tokenizer, builder, samples: list[dict], name: str, batch_size: int, max_new_tokens: int
+) -> list[dict]:
     """Greedy completions of samples as prediction rows, the same on every process, so that all decide alike by them.
 
     Processes with whole models share the samples out; with sharded weights each pass needs all of them, and all generate everything.
     """
-    shards, sharded = Shards(), trains_sharded()
+    shards = Shards()
+    sharded = trains_sharded()
     mine = samples if sharded else shards.mine(samples)
     prompts = [builder.build(sample) for sample in mine]
-    batches = predict(model, tokenizer, prompts, [s["id"] for s in mine], name=name, batch_size=batch_size, max_new_tokens=max_new_tokens)
+    batches = predict(
+        model,
+        tokenizer,
+        prompts,
+        [s["id"] for s in mine],
+        name=name,
+        batch_size=batch_size,
+        max_new_tokens=max_new_tokens,
+    )
     rows = [row for batch in batches for row in batch]
     if sharded:
         return shards.share(rows)
@@ -42,7 +53,12 @@ def calibration(rows: list[dict], samples: list[dict]) -> dict:
     _, parsed = score_rows(rows, samples)
     by_id = {row["id"]: row for row in rows}
     answers = [
-        {"id": sample["id"], "probability": by_id[sample["id"]]["probability"], "stated": p.confidence, "right": is_right_answer(p, sample)}
+        {
+            "id": sample["id"],
+            "probability": by_id[sample["id"]]["probability"],
+            "stated": p.confidence,
+            "right": is_right_answer(p, sample),
+        }
         for p, sample in zip(parsed, samples)
         if p.is_answer
     ]
@@ -51,6 +67,8 @@ def calibration(rows: list[dict], samples: list[dict]) -> dict:
         "n_samples": len(samples),
         "n_answers": len(answers),
         "accuracy": n_right / len(answers) if answers else None,
-        "isotonic": fit_isotonic([answer["probability"] for answer in answers], [answer["right"] for answer in answers]),
+        "isotonic": fit_isotonic(
+            [answer["probability"] for answer in answers], [answer["right"] for answer in answers]
+        ),
         "answers": answers,
     }

@@ -23,7 +23,9 @@ OUTPUT_SCHEMA = {
 
 
 def render_completion(answer: str, citations: list[int], confidence: float) -> str:
-    return json.dumps({"answer": answer, "citations": citations, "confidence": confidence}, ensure_ascii=False)
+    return json.dumps(
+        {"answer": answer, "citations": citations, "confidence": confidence}, ensure_ascii=False
+    )
 
 
 def target_confidence(sample: dict) -> float:
@@ -33,7 +35,10 @@ def target_confidence(sample: dict) -> float:
     """
     if not sample["answerable"]:
         return 0.0
-    support = " ".join(f"{sample['evidence_chunks'][i]['title']} {sample['evidence_chunks'][i]['text']}" for i in sample["support_sets"][0])
+    support = " ".join(
+        f"{sample['evidence_chunks'][i]['title']} {sample['evidence_chunks'][i]['text']}"
+        for i in sample["support_sets"][0]
+    )
     wanted = set(content_words(sample["question"])) or {""}
     return 0.9 if 2 * len(wanted & set(tokenize(support))) >= len(wanted) else 0.7
 
@@ -43,7 +48,9 @@ def gold_completion(sample: dict, shown: list[int]) -> str:
     if not sample["answerable"]:
         return render_completion(REFUSAL, [], 0.0)
     support_set = next(s for s in sample["support_sets"] if set(s) <= set(shown))
-    return render_completion(sample["answer"], sorted(shown.index(i) for i in support_set), target_confidence(sample))
+    return render_completion(
+        sample["answer"], sorted(shown.index(i) for i in support_set), target_confidence(sample)
+    )
 
 
 @dataclass(frozen=True)
@@ -96,12 +103,16 @@ def _as_confidence(value) -> float | None:
 def _schema_errors(row: dict, n_chunks: int) -> list[str]:
     errors = [f"unknown key {key!r}" for key in row if key not in OUTPUT_SCHEMA["properties"]]
     errors += [f"missing key {key!r}" for key in OUTPUT_SCHEMA["required"] if key not in row]
-    answer, citations, confidence = row.get("answer"), row.get("citations", []), row.get("confidence", 0.0)
+    answer = row.get("answer")
+    citations = row.get("citations", [])
+    confidence = row.get("confidence", 0.0)
     if not isinstance(answer, str) or not answer.strip():
         errors.append("answer is not a text")
     elif len(answer) > MAX_ANSWER_CHARS:
         errors.append(f"answer longer than {MAX_ANSWER_CHARS} characters")
-    if not isinstance(citations, list) or any(not isinstance(c, int) or isinstance(c, bool) for c in citations):
+    if not isinstance(citations, list) or any(
+        not isinstance(c, int) or isinstance(c, bool) for c in citations
+    ):
         errors.append("citations are not a list of integers")
     elif citations != sorted(set(citations)):
         errors.append("citations are not distinct and sorted")
@@ -131,20 +142,36 @@ def parse_completion(text: str, n_chunks: int, strict: bool = False) -> Parsed:
         return Parsed(None, [], None, ["no JSON object"])
     errors = _schema_errors(row, n_chunks)
     answer = row.get("answer")
-    if not isinstance(answer, str) or not answer.strip() or (strict and errors and not isinstance(row.get("citations"), list)):
+    if (
+        not isinstance(answer, str)
+        or not answer.strip()
+        or (strict and errors and not isinstance(row.get("citations"), list))
+    ):
         return Parsed(None, [], None, errors, repaired)
-    citations = row["citations"] if isinstance(row.get("citations"), list) else [row["citations"]] if "citations" in row else []
+    citations = (
+        row["citations"]
+        if isinstance(row.get("citations"), list)
+        else [row["citations"]]
+        if "citations" in row
+        else []
+    )
     confidence = row.get("confidence")
     is_refusal = answer.strip() == REFUSAL
     if not strict:
         bare = answer.strip().strip("[].").replace(" ", "_").upper()
-        is_refusal, repaired = bare == REFUSAL.strip("[]"), repaired or (bare == REFUSAL.strip("[]") and not is_refusal)
+        is_refusal, repaired = (
+            bare == REFUSAL.strip("[]"),
+            repaired or (bare == REFUSAL.strip("[]") and not is_refusal),
+        )
         mended = [_as_citation(c) for c in citations], _as_confidence(confidence)
         repaired = repaired or mended != (citations, confidence)
         citations, confidence = mended
     else:
-        citations, confidence = [c if isinstance(c, int) and not isinstance(c, bool) else -1 for c in citations], _as_confidence(confidence)
-    return Parsed(REFUSAL if is_refusal else answer.strip(), citations, confidence, errors, repaired, is_refusal)
+        citations = [c if isinstance(c, int) and not isinstance(c, bool) else -1 for c in citations]
+        confidence = _as_confidence(confidence)
+    return Parsed(
+        REFUSAL if is_refusal else answer.strip(), citations, confidence, errors, repaired, is_refusal
+    )
 
 
 def map_citations(parsed: Parsed, shown: list[int]) -> Parsed:

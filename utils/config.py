@@ -107,4 +107,6 @@ def _merge_over(where: str, defaults: dict, config: dict, given: dict) -> dict:
 
 def settings_flags(overrides: list[str], limit: int | None) -> str:
     """The flags that decide a run's settings, each with a space behind it, as they must stand in the command that resumes it."""
-    return "".join([*(f"--set {shlex.quote(override)} " for override in overrides), f"--limit {limit} " if limit else ""])
+    return "".join(
+        [*(f"--set {shlex.quote(override)} " for override in overrides), f"--limit {limit} " if limit else ""]
+    )

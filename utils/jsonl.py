@@ -28,7 +28,9 @@ def _unique_keys(pairs: list[tuple]) -> dict:
     value = dict(pairs)
     if len(value) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
+        raise ValueError(
+            f"key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object"
+        )
     return value
 
 
@@ -54,7 +56,9 @@ def open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
     """A file as bytes, unpacked when its name ends in .gz. A gzip that ends early is a DataError, wherever the reader stands."""
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"{path}: no such file; run the stage that writes it (README, stage table) or check the path")
+        raise DataError(
+            f"{path}: no such file; run the stage that writes it (README, stage table) or check the path"
+        )
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as handle:
             yield handle
@@ -70,7 +74,9 @@ def read_lines(handle: IO[bytes], name: str, on_bad: Callable[[str], None]) -> I
         if len(raw) > MAX_LINE_BYTES:
             while not raw.endswith(b"\n") and (raw := handle.readline(1 << 20)):
                 pass
-            on_bad(f"{name}:{number}: a line of over {MAX_LINE_BYTES >> 20} MB; the file is damaged or has another format")
+            on_bad(
+                f"{name}:{number}: a line of over {MAX_LINE_BYTES >> 20} MB; the file is damaged or has another format"
+            )
             continue
         try:
             text = raw.decode("utf-8")
@@ -107,13 +113,17 @@ def read_json(path: str | Path):
     try:
         return parse_json(raw.decode("utf-8"))
     except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not valid JSON ({error}); the file was written by hand or is damaged") from error
+        raise DataError(
+            f"{path}: not valid JSON ({error}); the file was written by hand or is damaged"
+        ) from error
 
 
 def read_json_list(path: str | Path) -> Iterator[tuple[int, dict]]:
     """(row number from 1, row) of a JSON list of objects, .json or .json.gz, parsed one row at a time in flat memory."""
     with open_bytes(path) as handle:
-        text, place, number = codecs.getreader("utf-8")(handle), 0, 0
+        text = codecs.getreader("utf-8")(handle)
+        place = 0
+        number = 0
         try:
             buffer = text.read(1 << 20).lstrip()
             if not buffer.startswith("["):
@@ -131,12 +141,16 @@ def read_json_list(path: str | Path) -> Iterator[tuple[int, dict]]:
                     more = text.read(1 << 20)
                     if not more or len(buffer) - place > MAX_LINE_BYTES:
                         raise
-                    buffer, place = buffer[place:] + more, 0
+                    buffer = buffer[place:] + more
+                    place = 0
                     continue
-                number, place = number + 1, end
+                number = number + 1
+                place = end
                 yield number, row
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}: row {number + 1} is not valid JSON ({error}); expected a JSON list of objects") from error
+            raise DataError(
+                f"{path}: row {number + 1} is not valid JSON ({error}); expected a JSON list of objects"
+            ) from error
 
 
 def dump_row(row: dict) -> str:

@@ -11,13 +11,25 @@ from pathlib import Path
 from utils.errors import UsageError
 from utils.jsonl import read_json, sha256_file, sha256_value, write_json
 
-_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "scikit-learn", "scipy", "numpy")
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "accelerate",
+    "datasets",
+    "scikit-learn",
+    "scipy",
+    "numpy",
+)
 
 
 def _git_commit() -> str | None:
     here = Path(__file__).resolve().parent
     try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False
+        )
     except OSError:
         return None
     return done.stdout.strip() or None
@@ -38,7 +50,9 @@ def hash_inputs(paths: list[Path]) -> dict[str, str]:
     hashes = {}
     for path in map(Path, paths):
         if path.is_dir():
-            hashes[str(path)] = sha256_value({str(f.relative_to(path)): sha256_file(f) for f in sorted(path.rglob("*")) if f.is_file()})
+            hashes[str(path)] = sha256_value(
+                {str(f.relative_to(path)): sha256_file(f) for f in sorted(path.rglob("*")) if f.is_file()}
+            )
         elif path.is_file():
             hashes[str(path)] = sha256_file(path)
     return hashes
@@ -63,7 +77,8 @@ def describe_run(settings: dict, inputs: dict[str, str], seed: int | None, **fac
 def _differences(old: dict, new: dict, prefix: str = "") -> list[str]:
     names = []
     for key in sorted(old.keys() | new.keys()):
-        a, b = old.get(key), new.get(key)
+        a = old.get(key)
+        b = new.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
             names += _differences(a, b, f"{prefix}{key}.")
         elif a != b:
@@ -90,7 +105,9 @@ def open_run_dir(run_dir: Path, run: dict, overwrite: bool) -> str:
             write_json(manifest, run)
             return "resume"
         if not overwrite and changed:
-            raise UsageError(f"{run_dir} was made with other settings: {'; '.join(changed[:4])}; add --overwrite or choose another directory")
+            raise UsageError(
+                f"{run_dir} was made with other settings: {'; '.join(changed[:4])}; add --overwrite or choose another directory"
+            )
         if not overwrite:
             return "complete"
         shutil.rmtree(run_dir)
@@ -100,12 +117,24 @@ def open_run_dir(run_dir: Path, run: dict, overwrite: bool) -> str:
 
 def close_run_dir(run_dir: Path, run: dict, **facts) -> None:
     """Write the manifest last, with status "complete", the end time and what the run counted."""
-    write_json(run_dir / "run.json", {**run, **facts, "status": "complete", "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
+    write_json(
+        run_dir / "run.json",
+        {
+            **run,
+            **facts,
+            "status": "complete",
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        },
+    )
 
 
 def format_seconds(seconds: float) -> str:
     seconds = round(seconds)
-    return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m" if seconds >= 3600 else f"{seconds // 60}m{seconds % 60:02d}s"
+    return (
+        f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
+        if seconds >= 3600
+        else f"{seconds // 60}m{seconds % 60:02d}s"
+    )
 
 
 def format_drops(drops: dict[str, int]) -> str:

@@ -12,14 +12,38 @@ LABEL_ALIASES = {
     "refuted": ["refuted", "refutes", "false", "no"],
 }
 _SAMPLE_TYPES = {
-    "id": str, "source": str, "question": str, "evidence_chunks": list, "answer": str, "answer_aliases": list,
-    "answerable": bool, "support_sets": list, "support_spans": list, "hard_negatives": list, "group": str, "metadata": dict,
-}  # fmt: skip
+    "id": str,
+    "source": str,
+    "question": str,
+    "evidence_chunks": list,
+    "answer": str,
+    "answer_aliases": list,
+    "answerable": bool,
+    "support_sets": list,
+    "support_spans": list,
+    "hard_negatives": list,
+    "group": str,
+    "metadata": dict,
+}
 _PREFERENCE_TYPES = {
-    "id": str, "sample_id": str, "source": str, "group": str, "question": str, "answerable": bool, "evidence_chunks": list,
-    "prompt": list, "chosen": list, "rejected": list, "margin": float, "score_chosen": float, "score_rejected": float,
-    "chosen_model": str, "rejected_model": str, "decided_by": str, "judge": dict,
-}  # fmt: skip
+    "id": str,
+    "sample_id": str,
+    "source": str,
+    "group": str,
+    "question": str,
+    "answerable": bool,
+    "evidence_chunks": list,
+    "prompt": list,
+    "chosen": list,
+    "rejected": list,
+    "margin": float,
+    "score_chosen": float,
+    "score_rejected": float,
+    "chosen_model": str,
+    "rejected_model": str,
+    "decided_by": str,
+    "judge": dict,
+}
 
 
 def is_label_answer(answer: str) -> bool:
@@ -48,7 +72,11 @@ def _chunks_problem(chunks: list) -> str | None:
     if not chunks:
         return "evidence_chunks is empty"
     for i, chunk in enumerate(chunks):
-        if not isinstance(chunk, dict) or not isinstance(chunk.get("title"), str) or not isinstance(chunk.get("text"), str):
+        if (
+            not isinstance(chunk, dict)
+            or not isinstance(chunk.get("title"), str)
+            or not isinstance(chunk.get("text"), str)
+        ):
             return f"evidence_chunks[{i}] needs a text 'title' and 'text', found {chunk!r:.60}"
         if not chunk["text"].strip():
             return f"evidence_chunks[{i}] has an empty text"
@@ -56,7 +84,8 @@ def _chunks_problem(chunks: list) -> str | None:
 
 
 def _support_problem(row: dict) -> str | None:
-    n_chunks, spans = len(row["evidence_chunks"]), row["support_spans"]
+    n_chunks = len(row["evidence_chunks"])
+    spans = row["support_spans"]
     for name, values in [("support_spans", spans), ("hard_negatives", row["hard_negatives"])]:
         if problem := _index_problem(name, values, n_chunks):
             return problem
@@ -101,7 +130,9 @@ def preference_problem(row: dict) -> str | None:
     if problem := _type_problem(row, _PREFERENCE_TYPES):
         return problem
     for field in ("prompt", "chosen", "rejected"):
-        if not row[field] or not all(isinstance(m, dict) and {"role", "content"} <= m.keys() for m in row[field]):
+        if not row[field] or not all(
+            isinstance(m, dict) and {"role", "content"} <= m.keys() for m in row[field]
+        ):
             return f"{field} must be a list of chat messages with role and content"
     if row["chosen"] == row["rejected"]:
         return "chosen and rejected are the same text"
@@ -111,12 +142,15 @@ def preference_problem(row: dict) -> str | None:
 
 
 def _read_checked(path: str | Path, problem_of, remedy: str) -> list[dict]:
-    rows, line_of = [], {}
+    rows = []
+    line_of = {}
     for number, row in read_jsonl(path):
         if problem := problem_of(row):
             raise DataError(f"{path}:{number}: {problem}; {remedy}")
         if row["id"] in line_of:
-            raise DataError(f"{path}:{number}: id {row['id']!r} stands in line {line_of[row['id']]} already; {remedy}")
+            raise DataError(
+                f"{path}:{number}: id {row['id']!r} stands in line {line_of[row['id']]} already; {remedy}"
+            )
         line_of[row["id"]] = number
         rows.append(row)
     if not rows:
@@ -152,11 +186,15 @@ def cap_sources(samples: list[dict], n_wanted: int, seed: int) -> list[dict]:
     by_source: dict[str, list[dict]] = {}
     for sample in samples:
         by_source.setdefault(sample["source"], []).append(sample)
-    kept = {sample["id"] for of_source in by_source.values() for sample in pick_samples(of_source, n_wanted, seed)}
+    kept = {
+        sample["id"] for of_source in by_source.values() for sample in pick_samples(of_source, n_wanted, seed)
+    }
     return [sample for sample in samples if sample["id"] in kept]
 
 
-def pick_balanced(samples: list[dict], n_wanted: int | None, unanswerable_fraction: float, seed: int) -> list[dict]:
+def pick_balanced(
+    samples: list[dict], n_wanted: int | None, unanswerable_fraction: float, seed: int
+) -> list[dict]:
     """At most `n_wanted` samples in file order, this share of them unanswerable; originals of the drawn twins come before other answerable ones."""
     rng = random.Random(seed)
     unanswerable, answerable = ([s for s in samples if s["answerable"] is side] for side in (False, True))

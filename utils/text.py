@@ -14,8 +14,11 @@ STOP_WORDS = frozenset(
     "where which who whom whose why will with would you your".split()
 )
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_ABBREVIATIONS = frozenset("mr mrs ms dr prof st mt sr jr vs no vol fig inc ltd co gen col lt sgt rev hon u.s u.k e.g i.e c ca approx".split())
-_WORD, _THOUSANDS = re.compile(r"\w+"), re.compile(r"(?<=\d),(?=\d{3}\b)")
+_ABBREVIATIONS = frozenset(
+    "mr mrs ms dr prof st mt sr jr vs no vol fig inc ltd co gen col lt sgt rev hon u.s u.k e.g i.e c ca approx".split()
+)
+_WORD = re.compile(r"\w+")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -66,7 +69,8 @@ def answer_pattern(answers: list[str]) -> re.Pattern | None:
 
 def usable_aliases(answers: list[str]) -> list[str]:
     """The canonical answer first, then distinct aliases of at least 3 characters that are not all stop-words."""
-    kept, seen = [], set()
+    kept = []
+    seen = set()
     for i, answer in enumerate(a.strip() for a in answers):
         too_weak = len(answer) < 3 or not content_words(answer)
         if answer and answer.casefold() not in seen and (i == 0 or not too_weak):
@@ -77,7 +81,8 @@ def usable_aliases(answers: list[str]) -> list[str]:
 
 def split_sentences(text: str) -> list[str]:
     """Sentences of running text. A full stop after an initial or a known abbreviation ends nothing."""
-    sentences, start = [], 0
+    sentences = []
+    start = 0
     for match in re.finditer(r"[.!?][\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])", text):
         words = text[start : match.start()].split()
         last = words[-1].lower().lstrip("(\"'") if words else ""

@@ -34,13 +34,18 @@ class ChatFrame:
     def __init__(self, tokenizer, head: str):
         if tokenizer.chat_template:
             contents = re.split(rf" ?{_SHOWN_TURN}\n*", head)  # user, assistant, ..., user
-            messages = [{"role": "assistant" if i % 2 else "user", "content": _SLOT} for i in range(len(contents))]
+            messages = [
+                {"role": "assistant" if i % 2 else "user", "content": _SLOT} for i in range(len(contents))
+            ]
             text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
             *openings, closing = text.split(_SLOT)
             self.prefix = []
             for opening, content in zip(openings, contents):
-                self.prefix += tokenizer(opening, add_special_tokens=False)["input_ids"] + encode_plain(tokenizer, content)
+                self.prefix += tokenizer(opening, add_special_tokens=False)["input_ids"] + encode_plain(
+                    tokenizer, content
+                )
             self.closing = tokenizer(closing, add_special_tokens=False)["input_ids"]
         else:
             bos = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
-            self.prefix, self.closing = bos + encode_plain(tokenizer, re.sub(_SHOWN_TURN, r"\1", head)), []
+            self.prefix = bos + encode_plain(tokenizer, re.sub(_SHOWN_TURN, r"\1", head))
+            self.closing = []

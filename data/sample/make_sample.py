@@ -25,12 +25,16 @@ from utils.text import contains_tokens, tokenize  # noqa: E402
 
 DEV_SHARE = 0.37  # of the pages; build_data makes val and test of them
 # More than 30% of every source on the dev side, so that val and test are filled without touching a training page.
-N_PER_PART = {"train": {"fever": 240, "nei": 100, "nq": 220, "popqa": 250, "bridge": 75, "compare": 75},
-              "dev": {"fever": 130, "nei": 50, "nq": 115, "popqa": 130, "bridge": 45, "compare": 45}}  # fmt: skip
+N_PER_PART = {
+    "train": {"fever": 240, "nei": 100, "nq": 220, "popqa": 250, "bridge": 75, "compare": 75},
+    "dev": {"fever": 130, "nei": 50, "nq": 115, "popqa": 130, "bridge": 45, "compare": 45},
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--check", action="store_true", help="check the facts files and write nothing")
     return parser
 
@@ -42,7 +46,8 @@ def base_name(title: str) -> str:
 
 def read_facts() -> tuple[dict, list[dict]]:
     """All kinds by name, and all pages, each with its `kind` and `domain`."""
-    kinds, pages = {}, []
+    kinds = {}
+    pages = []
     for path in sorted((HERE / "facts").glob("*.yaml")):
         domain = yaml.safe_load(path.read_text(encoding="utf-8"))
         kinds |= domain["kinds"]
@@ -104,7 +109,9 @@ def split_parts(pages: list[dict], rng: random.Random) -> dict[str, list[dict]]:
     rng.shuffle(small)
     for component in small:
         count = counts.setdefault(pages[component[0]]["domain"], {"train": 0, "dev": 0})
-        part = "dev" if count["dev"] < DEV_SHARE * (count["dev"] + count["train"] + len(component)) else "train"
+        part = (
+            "dev" if count["dev"] < DEV_SHARE * (count["dev"] + count["train"] + len(component)) else "train"
+        )
         count[part] += len(component)
         parts[part] += [pages[i] for i in component]
     return parts
@@ -114,7 +121,9 @@ class Writer:
     """Turns the pages of one part into rows; every (page, relation) is asked about once until all are used."""
 
     def __init__(self, kinds: dict, pages: list[dict], rng: random.Random):
-        self.kinds, self.pages, self.rng = kinds, sorted(pages, key=lambda p: p["title"]), rng
+        self.kinds = kinds
+        self.pages = sorted(pages, key=lambda p: p["title"])
+        self.rng = rng
         self.by_base: dict[str, list[dict]] = {}
         for page in self.pages:
             self.by_base.setdefault(base_name(page["title"]), []).append(page)
@@ -157,8 +166,14 @@ class Writer:
     def wrong_value(self, page: dict, name: str) -> str | None:
         """Another page's value of the same relation that does not contain, and is not contained in, an accepted one."""
         right = [tokenize(value) for value in self.accepted(page, name)]
-        others = sorted({p["facts"][name][0] for p in self.pages if p["kind"] == page["kind"] and name in p["facts"]})
-        usable = [v for v in others if not any(contains_tokens(r, tokenize(v)) or contains_tokens(tokenize(v), r) for r in right)]
+        others = sorted(
+            {p["facts"][name][0] for p in self.pages if p["kind"] == page["kind"] and name in p["facts"]}
+        )
+        usable = [
+            v
+            for v in others
+            if not any(contains_tokens(r, tokenize(v)) or contains_tokens(tokenize(v), r) for r in right)
+        ]
         return self.rng.choice(usable) if usable else None
 
 
@@ -168,12 +183,30 @@ def fever_rows(writer: Writer, n_claims: int, n_nei: int, first_id: int) -> list
     for i, (page, name) in enumerate(writer.take(n_claims)):
         value, line = page["facts"][name]
         wrong = writer.wrong_value(page, name) if i % 2 else None
-        claim = writer.fill(writer.rng.choice(writer.relation(page, name)["claims"]), name=writer.called(page), value=wrong or value)
+        claim = writer.fill(
+            writer.rng.choice(writer.relation(page, name)["claims"]),
+            name=writer.called(page),
+            value=wrong or value,
+        )
         label = "REFUTES" if wrong else "SUPPORTS"
-        rows.append({"verifiable": "VERIFIABLE", "label": label, "claim": claim, "evidence": [[[0, 0, fever_id(page["title"]), line]]]})
+        rows.append(
+            {
+                "verifiable": "VERIFIABLE",
+                "label": label,
+                "claim": claim,
+                "evidence": [[[0, 0, fever_id(page["title"]), line]]],
+            }
+        )
     unsettled = [(page, claim) for page in writer.pages for claim in page["nei"][:1]]
     for _, claim in writer.rng.sample(unsettled, min(n_nei, len(unsettled))):
-        rows.append({"verifiable": "NOT VERIFIABLE", "label": "NOT ENOUGH INFO", "claim": claim, "evidence": [[[0, None, None, None]]]})
+        rows.append(
+            {
+                "verifiable": "NOT VERIFIABLE",
+                "label": "NOT ENOUGH INFO",
+                "claim": claim,
+                "evidence": [[[0, None, None, None]]],
+            }
+        )
     writer.rng.shuffle(rows)
     for i, row in enumerate(rows, first_id):
         row["evidence"] = [[[i, None if e[1] is None else i, e[2], e[3]] for e in s] for s in row["evidence"]]
@@ -190,25 +223,50 @@ def write_wiki(path: Path, pages: list[dict]) -> None:
     for page in sorted(pages, key=lambda p: p["title"]):
         sentences = [s.replace("(", "-LRB-").replace(")", "-RRB-") for s in page["sentences"]]
         lines = "\n".join(f"{i}\t{s}" for i, s in enumerate([*sentences, ""]))
-        rows.write(json.dumps({"id": fever_id(page["title"]), "text": " ".join(sentences), "lines": lines}, ensure_ascii=False) + "\n")
+        rows.write(
+            json.dumps(
+                {"id": fever_id(page["title"]), "text": " ".join(sentences), "lines": lines},
+                ensure_ascii=False,
+            )
+            + "\n"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         # A fixed date keeps the archive byte-identical from run to run.
-        archive.writestr(zipfile.ZipInfo("wiki-pages/wiki-001.jsonl", (2026, 1, 1, 0, 0, 0)), rows.getvalue(), zipfile.ZIP_DEFLATED)
+        archive.writestr(
+            zipfile.ZipInfo("wiki-pages/wiki-001.jsonl", (2026, 1, 1, 0, 0, 0)),
+            rows.getvalue(),
+            zipfile.ZIP_DEFLATED,
+        )
 
 
-def hotpot_row(writer: Writer, question: str, answer: str, kind: str, support: list[tuple[dict, int]]) -> dict:
+def hotpot_row(
+    writer: Writer, question: str, answer: str, kind: str, support: list[tuple[dict, int]]
+) -> dict:
     """Distractor setting: the two gold pages among eight others, half of them of the same kinds."""
     gold = [page["title"] for page, _ in support]
     kinds = {page["kind"] for page, _ in support}
-    others = [p for p in writer.pages if p["title"] not in gold and answer not in (p["title"], base_name(p["title"]))]
+    others = [
+        p
+        for p in writer.pages
+        if p["title"] not in gold and answer not in (p["title"], base_name(p["title"]))
+    ]
     writer.rng.shuffle(others)
     near = [p for p in others if p["kind"] in kinds][:4]
     context = [page for page, _ in support] + near + [p for p in others if p not in near][: 8 - len(near)]
     writer.rng.shuffle(context)
-    paragraphs = [[p["title"], [s if i == 0 else " " + s for i, s in enumerate(p["sentences"])]] for p in context]
+    paragraphs = [
+        [p["title"], [s if i == 0 else " " + s for i, s in enumerate(p["sentences"])]] for p in context
+    ]
     facts = [[page["title"], line] for page, line in support]
-    return {"answer": answer, "question": question, "supporting_facts": facts, "context": paragraphs, "type": kind, "level": "medium"}
+    return {
+        "answer": answer,
+        "question": question,
+        "supporting_facts": facts,
+        "context": paragraphs,
+        "type": kind,
+        "level": "medium",
+    }
 
 
 def bridge_rows(writer: Writer, n_wanted: int) -> list[dict]:
@@ -225,8 +283,16 @@ def bridge_rows(writer: Writer, n_wanted: int) -> list[dict]:
     for page, line, phrase, target, name in chains:
         value, second_line = target["facts"][name]
         own_text = tokenize(" ".join(page["sentences"]))
-        usable = [q for q in writer.relation(target, name)["questions"] if not q.startswith("{name}'s") and "the {name}" not in q]
-        if not usable or contains_tokens(own_text, tokenize(value)) or contains_tokens(tokenize(value), tokenize(base_name(page["title"]))):
+        usable = [
+            q
+            for q in writer.relation(target, name)["questions"]
+            if not q.startswith("{name}'s") and "the {name}" not in q
+        ]
+        if (
+            not usable
+            or contains_tokens(own_text, tokenize(value))
+            or contains_tokens(tokenize(value), tokenize(base_name(page["title"])))
+        ):
             continue
         question = writer.fill(writer.rng.choice(usable), name=phrase)
         rows.append(hotpot_row(writer, question, value, "bridge", [(page, line), (target, second_line)]))
@@ -246,7 +312,12 @@ def compare_rows(writer: Writer, n_wanted: int) -> list[dict]:
         pages = [page for page in writer.pages if page["kind"] == kind]
         for name, relation in spec["relations"].items():
             having = [page for page in pages if name in page["facts"]]
-            pairs += [(kind, name, relation, a, b) for a in having for b in having if base_name(a["title"]) != base_name(b["title"])]
+            pairs += [
+                (kind, name, relation, a, b)
+                for a in having
+                for b in having
+                if base_name(a["title"]) != base_name(b["title"])
+            ]
     writer.rng.shuffle(pairs)
     rows: dict[str, list[dict]] = {"compare": [], "yes": [], "no": []}
     used: dict[str, int] = {}
@@ -254,16 +325,24 @@ def compare_rows(writer: Writer, n_wanted: int) -> list[dict]:
         if used.get(a["title"], 0) + used.get(b["title"], 0) > 1:
             continue
         (value_a, line_a), (value_b, line_b) = a["facts"][name], b["facts"][name]
-        support, names = [(a, line_a), (b, line_b)], {"a": writer.called(a), "b": writer.called(b)}
+        support = [(a, line_a), (b, line_b)]
+        names = {"a": writer.called(a), "b": writer.called(b)}
         numbers = as_number(value_a), as_number(value_b)
-        if relation.get("compare") and None not in numbers and numbers[0] != numbers[1] and len(rows["compare"]) < n_wanted // 2:
+        if (
+            relation.get("compare")
+            and None not in numbers
+            and numbers[0] != numbers[1]
+            and len(rows["compare"]) < n_wanted // 2
+        ):
             first_wins = (numbers[0] > numbers[1]) == (relation["compare_pick"] == "larger")
             answer = names["a"] if first_wins else names["b"]
             question = writer.fill(writer.rng.choice(relation["compare"]), **names)
             rows["compare"].append(hotpot_row(writer, question, answer, "comparison", support))
         elif relation.get("same"):
             verdict = "yes" if value_a == value_b else "no"
-            overlap = contains_tokens(tokenize(value_a), tokenize(value_b)) or contains_tokens(tokenize(value_b), tokenize(value_a))
+            overlap = contains_tokens(tokenize(value_a), tokenize(value_b)) or contains_tokens(
+                tokenize(value_b), tokenize(value_a)
+            )
             if (verdict == "no" and overlap) or len(rows[verdict]) >= n_wanted // 4:
                 continue
             question = writer.fill(writer.rng.choice(relation["same"]), **names)
@@ -277,35 +356,76 @@ def compare_rows(writer: Writer, n_wanted: int) -> list[dict]:
 
 def nq_rows(writer: Writer, n_wanted: int) -> tuple[list[dict], list[dict]]:
     """NQ-Open rows (lower case, no question mark) and their DPR-layout contexts."""
-    rows, contexts = [], []
+    rows = []
+    contexts = []
     for page, name in writer.take(n_wanted, lambda page, name: len(page["facts"][name][0]) > 1):
         question = writer.question(page, name).rstrip("?").lower()
         answers = writer.accepted(page, name)
         wanted = [tokenize(answer) for answer in answers]
-        others = [p for p in writer.pages if p is not page and not any(contains_tokens(tokenize(" ".join(p["sentences"])), w) for w in wanted)]
+        others = [
+            p
+            for p in writer.pages
+            if p is not page
+            and not any(contains_tokens(tokenize(" ".join(p["sentences"])), w) for w in wanted)
+        ]
         near = [p for p in others if p["kind"] == page["kind"]]
         negatives = writer.rng.sample(near, min(3, len(near)))
         passage = [{"title": p["title"], "text": " ".join(p["sentences"])} for p in [page, *negatives]]
         rows.append({"question": question, "answer": answers})
-        contexts.append({"question": question, "answers": answers, "positive_ctxs": passage[:1], "negative_ctxs": [], "hard_negative_ctxs": passage[1:]})
+        contexts.append(
+            {
+                "question": question,
+                "answers": answers,
+                "positive_ctxs": passage[:1],
+                "negative_ctxs": [],
+                "hard_negative_ctxs": passage[1:],
+            }
+        )
     return rows, contexts
 
 
 def fever_title(row: dict) -> str | None:
     """Title of the page that a claim's evidence names."""
     page_id = row["evidence"][0][0][2]
-    return page_id and page_id.replace("_", " ").replace("-LRB-", "(").replace("-RRB-", ")").replace("-COLON-", ":")
+    return page_id and page_id.replace("_", " ").replace("-LRB-", "(").replace("-RRB-", ")").replace(
+        "-COLON-", ":"
+    )
 
 
-def popqa_rows(writer: Writer, official: set[str], n_wanted: int, mentions: dict[str, int], first_id: int) -> list[list]:
+def popqa_rows(
+    writer: Writer, official: set[str], n_wanted: int, mentions: dict[str, int], first_id: int
+) -> list[list]:
     """popQA.tsv rows. The popularity columns count the sample's own pages that name the thing: we have no page views."""
     rows = []
-    for i, (page, name) in enumerate(writer.take(n_wanted, lambda page, name: page["title"] in official and len(page["facts"][name][0]) > 1), first_id):
-        answers, subject = writer.accepted(page, name), base_name(page["title"])
+    for i, (page, name) in enumerate(
+        writer.take(
+            n_wanted, lambda page, name: page["title"] in official and len(page["facts"][name][0]) > 1
+        ),
+        first_id,
+    ):
+        answers = writer.accepted(page, name)
+        subject = base_name(page["title"])
         aliases = json.dumps(answers[1:])
         subject_aliases = json.dumps(page.get("aliases", []))
-        row = [i, subject, name.replace("_", " "), answers[0], i, len(name), 100_000 + i, subject_aliases, aliases, f"sample:s{i}", f"sample:o{i}",
-               page["title"], answers[0], mentions.get(subject, 1), mentions.get(answers[0], 1), writer.question(page, name), json.dumps(answers)]  # fmt: skip
+        row = [
+            i,
+            subject,
+            name.replace("_", " "),
+            answers[0],
+            i,
+            len(name),
+            100_000 + i,
+            subject_aliases,
+            aliases,
+            f"sample:s{i}",
+            f"sample:o{i}",
+            page["title"],
+            answers[0],
+            mentions.get(subject, 1),
+            mentions.get(answers[0], 1),
+            writer.question(page, name),
+            json.dumps(answers),
+        ]
         rows.append(row)
     return rows
 
@@ -321,11 +441,14 @@ def main(args: argparse.Namespace) -> None:
         sys.exit("\n".join(problems))
     if args.check:
         sizes = [len(c) for c in mention_components(pages)]
-        print(f"{len(pages)} pages, {sum(len(p['facts']) for p in pages)} facts, largest components {sizes[:8]}")
+        print(
+            f"{len(pages)} pages, {sum(len(p['facts']) for p in pages)} facts, largest components {sizes[:8]}"
+        )
         return
     rng = random.Random(20261122)
     parts = split_parts(pages, rng)
-    raw, popqa = HERE / "raw", []
+    raw = HERE / "raw"
+    popqa = []
     texts = [tokenize(" ".join(page["sentences"])) for page in pages]
     names = {base_name(p["title"]) for p in pages} | {v for p in pages for v, _ in p["facts"].values()}
     mentions = {name: sum(contains_tokens(text, tokenize(name)) for text in texts) for name in sorted(names)}
@@ -335,20 +458,27 @@ def main(args: argparse.Namespace) -> None:
         ("train", "train.jsonl", "hotpot_train_v1.1.json", "NQ-open.train.jsonl"),
         ("dev", "shared_task_dev.jsonl", "hotpot_dev_distractor_v1.json", "NQ-open.dev.jsonl"),
     ]:
-        writer, n = Writer(kinds, parts[part], rng), N_PER_PART[part]
+        writer = Writer(kinds, parts[part], rng)
+        n = N_PER_PART[part]
         hotpot = bridge_rows(writer, n["bridge"]) + compare_rows(writer, n["compare"])
         rng.shuffle(hotpot)
         offset = 0 if part == "train" else 5000
         nq, contexts = nq_rows(writer, n["nq"])
         fever = fever_rows(writer, n["fever"], n["nei"], 1 + offset)
         # PopQA has no official split: its rows follow pages that an official row of this side asks about.
-        official = {ctx["positive_ctxs"][0]["title"] for ctx in contexts} | {fever_title(row) for row in fever} - {None}
+        official = {ctx["positive_ctxs"][0]["title"] for ctx in contexts} | {
+            fever_title(row) for row in fever
+        } - {None}
         popqa += popqa_rows(writer, official, n["popqa"], mentions, 1 + offset)
         write_jsonl(raw / "fever" / fever_name, fever)
-        write_json_lines_array(raw / "hotpotqa" / hotpot_name, [{"_id": f"{part}{i:04d}", **row} for i, row in enumerate(hotpot)])
+        write_json_lines_array(
+            raw / "hotpotqa" / hotpot_name, [{"_id": f"{part}{i:04d}", **row} for i, row in enumerate(hotpot)]
+        )
         write_jsonl(raw / "nq_open" / nq_name, nq)
         all_contexts += contexts
-        print(f"{part}: {len(parts[part])} pages, fever {len(fever)}, hotpotqa {len(hotpot)}, nq_open {len(nq)}, popqa so far {len(popqa)}")
+        print(
+            f"{part}: {len(parts[part])} pages, fever {len(fever)}, hotpotqa {len(hotpot)}, nq_open {len(nq)}, popqa so far {len(popqa)}"
+        )
     write_json_lines_array(raw / "nq_open/nq-contexts.json", all_contexts)
     table = io.StringIO()
     csv.writer(table, delimiter="\t", lineterminator="\n").writerows([POPQA_HEADER, *popqa])

@@ -4,7 +4,13 @@ import torch
 from generation.likelihood import completion_features, last_logits
 
 KINDS = ["llama", "qwen2", "gemma2"]
-PROMPTS = [[2, 5, 6, 7, 20, 21], [2, 5, 6, 7, 22], [2, 5, 9, 30, 31, 32, 33, 40], [2, 5, 9, 30, 31, 32, 33, 41, 42], [2, 5, 50]]
+PROMPTS = [
+    [2, 5, 6, 7, 20, 21],
+    [2, 5, 6, 7, 22],
+    [2, 5, 9, 30, 31, 32, 33, 40],
+    [2, 5, 9, 30, 31, 32, 33, 41, 42],
+    [2, 5, 50],
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -20,10 +26,18 @@ def test_label_logits_are_those_of_each_prompt_alone(kind, groups, batch_size, m
 
 
 def test_both_orders_of_a_comparison_read_their_evidence_once(make_model):
-    model, n_read = make_model("llama"), []
+    model = make_model("llama")
+    n_read = []
     evidence = list(range(3, 203))
-    prompts = [[2, *evidence, 300, 301], [2, *evidence, 301, 300], [2, *reversed(evidence), 300, 301], [2, *reversed(evidence), 301, 300]]
-    handle = model.register_forward_pre_hook(lambda module, args, kw: n_read.append(kw["input_ids"].numel()), with_kwargs=True)
+    prompts = [
+        [2, *evidence, 300, 301],
+        [2, *evidence, 301, 300],
+        [2, *reversed(evidence), 300, 301],
+        [2, *reversed(evidence), 301, 300],
+    ]
+    handle = model.register_forward_pre_hook(
+        lambda module, args, kw: n_read.append(kw["input_ids"].numel()), with_kwargs=True
+    )
     list(last_logits(model, prompts, 0, 4, [0, 0, 1, 1]))
     handle.remove()
     assert sum(n_read) < 2 * len(evidence) + 20
@@ -31,8 +45,11 @@ def test_both_orders_of_a_comparison_read_their_evidence_once(make_model):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
-def test_features_are_the_hidden_state_of_the_last_token_and_its_log_probability(kind, batch_size, make_model):
-    model, prefix = make_model(kind), [2, 10, 11, 12]
+def test_features_are_the_hidden_state_of_the_last_token_and_its_log_probability(
+    kind, batch_size, make_model
+):
+    model = make_model(kind)
+    prefix = [2, 10, 11, 12]
     suffixes = [[20, 21], [20, 21], [22, 23, 24, 25], [22, 23, 24, 25], [26]]
     completions = [[30, 31, 32, 1], [33, 1], [30, 1], [30, 34, 35, 36, 1], [1]]
     found = {}
@@ -53,4 +70,6 @@ def test_texts_longer_than_a_sliding_window_are_read_whole(make_model):
     found = {i: logps for batch in last_logits(model, prompts, 0, 2, [0, 0]) for i, logps in batch}
     for i, prompt in enumerate(prompts):
         with torch.no_grad():
-            assert torch.allclose(found[i], model(torch.tensor([prompt])).logits[0, -1].log_softmax(-1), atol=1e-4)
+            assert torch.allclose(
+                found[i], model(torch.tensor([prompt])).logits[0, -1].log_softmax(-1), atol=1e-4
+            )

@@ -16,7 +16,18 @@ import train_rm
 import train_sft
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPTS = {module.__name__: module for module in (build_data, prompt_schema, train_sft, evaluate_sft_fast_robust, make_prefs, train_rm, robustness)}
+SCRIPTS = {
+    module.__name__: module
+    for module in (
+        build_data,
+        prompt_schema,
+        train_sft,
+        evaluate_sft_fast_robust,
+        make_prefs,
+        train_rm,
+        robustness,
+    )
+}
 # The commands of the user's own notebook, as they stand there.
 NOTEBOOK_COMMANDS = [
     "python build_data.py --data-dir data --seed 42 --accept-new-hash",
@@ -36,29 +47,74 @@ NOTEBOOK_COMMANDS = [
 ]
 NOTEBOOK_CONFIGS = {
     "sft_gemma2.yaml": {
-        "model_name": "google/gemma-2-9b", "output_dir": "checkpoints/sft/gemma2-9b", "load_in_4bit": True, "bf16": True, "trust_remote_code": False,
+        "model_name": "google/gemma-2-9b",
+        "output_dir": "checkpoints/sft/gemma2-9b",
+        "load_in_4bit": True,
+        "bf16": True,
+        "trust_remote_code": False,
         "attn_implementation": "eager",
-        "lora": {"r": 16, "alpha": 32, "dropout": 0.05,
-                 "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]},
-        "training": {"per_device_train_batch_size": 1, "per_device_eval_batch_size": 2, "gradient_accumulation_steps": 64, "learning_rate": 1.5e-5,
-                     "num_train_epochs": 2, "max_seq_length": 2048, "warmup_ratio": 0.03, "weight_decay": 0.1, "lr_scheduler_type": "cosine",
-                     "logging_steps": 10, "eval_steps": 100, "save_steps": 100, "save_total_limit": 2, "seed": 42},
-        "data": {"train_path": "data/processed/train.jsonl", "val_path": "data/processed/val.jsonl", "template": "default", "max_samples": None,
-                 "max_val_samples": 500},
+        "lora": {
+            "r": 16,
+            "alpha": 32,
+            "dropout": 0.05,
+            "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+        },
+        "training": {
+            "per_device_train_batch_size": 1,
+            "per_device_eval_batch_size": 2,
+            "gradient_accumulation_steps": 64,
+            "learning_rate": 1.5e-5,
+            "num_train_epochs": 2,
+            "max_seq_length": 2048,
+            "warmup_ratio": 0.03,
+            "weight_decay": 0.1,
+            "lr_scheduler_type": "cosine",
+            "logging_steps": 10,
+            "eval_steps": 100,
+            "save_steps": 100,
+            "save_total_limit": 2,
+            "seed": 42,
+        },
+        "data": {
+            "train_path": "data/processed/train.jsonl",
+            "val_path": "data/processed/val.jsonl",
+            "template": "default",
+            "max_samples": None,
+            "max_val_samples": 500,
+        },
     },
     "rm.yaml": {
-        "base_model": "google/gemma-2-9b", "output_dir": "checkpoints/rm", "learning_rate": "5e-6", "batch_size": 16, "eval_batch_size": 32, "num_epochs": 3,
-        "warmup_ratio": 0.1, "weight_decay": 0.01, "max_seq_length": 2048, "gradient_accumulation_steps": 1, "eval_steps": 100, "save_steps": 200,
-        "logging_steps": 10, "load_in_8bit": False, "seed": 42, "citation_penalty_weight": 0.2, "confidence_penalty_weight": 0.1,
-        "length_penalty_weight": 0.05, "overcitation_penalty_weight": 0.15, "span_penalty_weight": 0.25,
+        "base_model": "google/gemma-2-9b",
+        "output_dir": "checkpoints/rm",
+        "learning_rate": "5e-6",
+        "batch_size": 16,
+        "eval_batch_size": 32,
+        "num_epochs": 3,
+        "warmup_ratio": 0.1,
+        "weight_decay": 0.01,
+        "max_seq_length": 2048,
+        "gradient_accumulation_steps": 1,
+        "eval_steps": 100,
+        "save_steps": 200,
+        "logging_steps": 10,
+        "load_in_8bit": False,
+        "seed": 42,
+        "citation_penalty_weight": 0.2,
+        "confidence_penalty_weight": 0.1,
+        "length_penalty_weight": 0.05,
+        "overcitation_penalty_weight": 0.15,
+        "span_penalty_weight": 0.25,
     },
-}  # fmt: skip
+}
 
 
 def commands_in(text: str) -> list[str]:
     """`python <script>.py ...` command lines of a text, continuation lines joined."""
     joined = re.sub(r"\\\n\s*", " ", text)
-    return [match.group().strip() for match in re.finditer(r"python (?:%s)\.py[^\n`#|]*" % "|".join(SCRIPTS), joined)]
+    return [
+        match.group().strip()
+        for match in re.finditer(r"python (?:%s)\.py[^\n`#|]*" % "|".join(SCRIPTS), joined)
+    ]
 
 
 def parse(command: str):
@@ -70,9 +126,13 @@ def documented() -> list[str]:
     notebook = json.loads((ROOT / "notebooks/factuality_slice.ipynb").read_text())
     cells = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
     cells = re.sub(r"\{(TRAIN|TEST|PREF)_ROWS\}", "10", cells).replace("{BASE}", "embedded")
-    makefile = (ROOT / "Makefile").read_text().replace("$(DEMO) ", "python ").replace("$(CHECKPOINT)", "checkpoint")
+    makefile = (
+        (ROOT / "Makefile").read_text().replace("$(DEMO) ", "python ").replace("$(CHECKPOINT)", "checkpoint")
+    )
     docstrings = "\n".join(module.__doc__ for module in SCRIPTS.values())
-    return sum((commands_in(text) for text in ((ROOT / "README.md").read_text(), makefile, cells, docstrings)), [])
+    return sum(
+        (commands_in(text) for text in ((ROOT / "README.md").read_text(), makefile, cells, docstrings)), []
+    )
 
 
 @pytest.mark.parametrize("command", sorted(set(documented())))
@@ -105,7 +165,11 @@ def test_the_shipped_configs_hold_the_notebooks_values(name, keys):
 
 def test_the_notebook_is_stripped_and_starts_in_demo_mode():
     notebook = json.loads((ROOT / "notebooks/factuality_slice.ipynb").read_text())
-    assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in notebook["cells"] if cell["cell_type"] == "code")
+    assert all(
+        not cell.get("outputs") and cell.get("execution_count") is None
+        for cell in notebook["cells"]
+        if cell["cell_type"] == "code"
+    )
     assert "DEMO = True" in "".join(notebook["cells"][1]["source"])
 
 

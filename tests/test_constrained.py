@@ -16,7 +16,8 @@ def schema(tokenizer):
 
 def first_refused(schema, text, n_chunks):
     """The text up to the first token that the guide does not allow; None when it allows all and ends with the last one."""
-    ids, guide = encode_completion(schema.tokenizer, text), SchemaGuide(schema, Drafter(), n_chunks)
+    ids = encode_completion(schema.tokenizer, text)
+    guide = SchemaGuide(schema, Drafter(), n_chunks)
     for n, token in enumerate(ids):
         if token not in guide.allowed(ids[:n]).tolist():
             return schema.tokenizer.decode(ids[: n + 1])
@@ -25,7 +26,14 @@ def first_refused(schema, text, n_chunks):
 
 
 @pytest.mark.parametrize(
-    "answer, citations, confidence", [("Warsaw", [0], 0.9), ("Acme Inc.", [0, 2, 11], 0.75), (REFUSAL, [], 0.0), ('a "b" c', [], 1.0), ("Łódź – 5%", [10], 0.0)]
+    "answer, citations, confidence",
+    [
+        ("Warsaw", [0], 0.9),
+        ("Acme Inc.", [0, 2, 11], 0.75),
+        (REFUSAL, [], 0.0),
+        ('a "b" c', [], 1.0),
+        ("Łódź – 5%", [10], 0.0),
+    ],
 )
 def test_every_completion_of_training_is_allowed_token_by_token(answer, citations, confidence, schema):
     assert first_refused(schema, render_completion(answer, citations, confidence), 12) is None
@@ -52,7 +60,8 @@ def test_what_the_schema_forbids_is_refused(text, schema):
 def test_any_way_through_the_schema_ends_valid(schema):
     rng = random.Random(0)
     for _ in range(100):
-        guide, ids = SchemaGuide(schema, Drafter(), 4), []
+        guide = SchemaGuide(schema, Drafter(), 4)
+        ids = []
         while not guide.stop(ids):
             ids.append(rng.choice(guide.allowed(ids).tolist()))
         text = schema.tokenizer.decode(ids)

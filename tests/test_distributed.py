@@ -6,7 +6,8 @@ from utils.jsonl import read_json, read_jsonl
 
 
 def test_a_rerun_goes_on_after_the_last_whole_row_on_any_number_of_processes(tmp_path):
-    path, rows = tmp_path / "p.jsonl", [{"id": str(i)} for i in range(3)]
+    path = tmp_path / "p.jsonl"
+    rows = [{"id": str(i)} for i in range(3)]
     log = ShardLog(path, {"a": 1}, Shards())
     log.add(rows[2:])
     with open(log.own, "a") as handle:
@@ -28,7 +29,8 @@ def test_rows_of_other_settings_are_not_taken_up(tmp_path):
 
 
 def test_shares_cover_everything_once():
-    shards, items = Shards(), list(range(7))
+    shards = Shards()
+    items = list(range(7))
     shards.n_processes = 3
     parts = []
     for shards.rank in range(3):
@@ -46,10 +48,43 @@ def home(stage, data_home, tiny_gemma_dir, tmp_path_factory):
 
 def test_two_processes_write_what_one_writes(home, stage, tiny_gemma_dir):
     model = str(tiny_gemma_dir)
-    evaluate = ["evaluate_sft_fast_robust.py", "--model-path", model, "--test-data", "data/processed/test.jsonl", "--limit", "9",
-                "--batch-size", "2", "--max-new-tokens", "60", "--constrained", "--temperature", "1.0"]  # fmt: skip
-    prefs = ["make_prefs.py", "--sft-model", model, "--base-model", model, "--data-path", "data/processed/train.jsonl", "--max-samples", "5",
-             "--batch-size", "3", "--max-new-tokens", "10", "--temperature", "1.0", "--judge-model", model, "--min-margin", "0"]  # fmt: skip
+    evaluate = [
+        "evaluate_sft_fast_robust.py",
+        "--model-path",
+        model,
+        "--test-data",
+        "data/processed/test.jsonl",
+        "--limit",
+        "9",
+        "--batch-size",
+        "2",
+        "--max-new-tokens",
+        "60",
+        "--constrained",
+        "--temperature",
+        "1.0",
+    ]
+    prefs = [
+        "make_prefs.py",
+        "--sft-model",
+        model,
+        "--base-model",
+        model,
+        "--data-path",
+        "data/processed/train.jsonl",
+        "--max-samples",
+        "5",
+        "--batch-size",
+        "3",
+        "--max-new-tokens",
+        "10",
+        "--temperature",
+        "1.0",
+        "--judge-model",
+        model,
+        "--min-margin",
+        "0",
+    ]
     threads = TWO_PROCESSES_ENV
     for name, launch in (("one", []), ("two", TWO_PROCESSES)):
         done = stage(*launch, *evaluate, "--output", f"{name}.json", home=home, env=threads)
@@ -58,10 +93,15 @@ def test_two_processes_write_what_one_writes(home, stage, tiny_gemma_dir):
         done = stage(*launch, *prefs, "--prefs-dir", f"prefs_{name}", home=home, env=threads)
         assert done.returncode == 0, done.stderr
     one, two = ([row for _, row in read_jsonl(home / f"{name}_predictions.jsonl")] for name in ("one", "two"))
-    assert len(one) == 18 and [(r["id"], r["model"], r["completion"]) for r in one] == [(r["id"], r["model"], r["completion"]) for r in two]
+    assert len(one) == 18 and [(r["id"], r["model"], r["completion"]) for r in one] == [
+        (r["id"], r["model"], r["completion"]) for r in two
+    ]
     assert read_json(home / "two.json")["run"]["times"]["sft"]["processes"] == 2
     for pattern in ("cache/*/gens_sft.jsonl", "cache/*/gens_base.jsonl", "preferences_*.jsonl"):
         files = [next((home / f"prefs_{name}").glob(pattern)) for name in ("one", "two")]
-        rows = [[(row["id"], row.get("completion"), row.get("chosen")) for _, row in read_jsonl(file)] for file in files]
+        rows = [
+            [(row["id"], row.get("completion"), row.get("chosen")) for _, row in read_jsonl(file)]
+            for file in files
+        ]
         assert rows[0] == rows[1] and rows[0]
     assert not list(home.glob("**/.*partial*"))

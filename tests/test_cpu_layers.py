@@ -11,7 +11,10 @@ MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 
 def lora_model(make_model, kind, **options):
     torch.manual_seed(1)
-    model = get_peft_model(make_model(kind), LoraConfig(r=4, lora_alpha=8, target_modules=MODULES, task_type="CAUSAL_LM", **options))
+    model = get_peft_model(
+        make_model(kind),
+        LoraConfig(r=4, lora_alpha=8, target_modules=MODULES, task_type="CAUSAL_LM", **options),
+    )
     for name, parameter in model.named_parameters():
         if "lora_B" in name:  # zeros at first, which would hide A's part
             torch.nn.init.normal_(parameter, std=0.1)
@@ -30,7 +33,9 @@ def test_loss_and_gradients_are_those_of_peft(make_model, kind):
     model = lora_model(make_model, kind)
     fast = copy.deepcopy(model)
     n_layers = model.config.num_hidden_layers
-    assert sorted(speed_up_layers(fast).values()) == ([7 * n_layers] if kind == "gemma2" else [2 * n_layers + 1, 7 * n_layers])
+    assert sorted(speed_up_layers(fast).values()) == (
+        [7 * n_layers] if kind == "gemma2" else [2 * n_layers + 1, 7 * n_layers]
+    )
     (loss, gradients), (fast_loss, fast_gradients) = loss_and_gradients(model), loss_and_gradients(fast)
     assert fast_loss == pytest.approx(loss, rel=1e-6)
     assert torch.allclose(fast_gradients, gradients, rtol=1e-4, atol=1e-7)
@@ -38,11 +43,15 @@ def test_loss_and_gradients_are_those_of_peft(make_model, kind):
 
 @pytest.mark.parametrize("options", [{"lora_dropout": 0.1}, {"use_dora": True}])
 def test_layers_with_dropout_and_other_variants_are_left_alone(make_model, options):
-    assert all("Linear" not in layer.__name__ for layer in speed_up_layers(lora_model(make_model, "llama", **options)))
+    assert all(
+        "Linear" not in layer.__name__
+        for layer in speed_up_layers(lora_model(make_model, "llama", **options))
+    )
 
 
 def test_evaluation_and_a_disabled_adapter_take_pefts_own_path(make_model):
-    model, ids = lora_model(make_model, "llama"), torch.arange(3, 23)[None]
+    model = lora_model(make_model, "llama")
+    ids = torch.arange(3, 23)[None]
     expected = model.eval()(ids).logits
     with model.disable_adapter():
         base = model(ids).logits
@@ -56,8 +65,14 @@ def test_a_norm_in_bfloat16_is_about_as_exact_as_that_of_transformers(make_model
     torch.manual_seed(0)
     norm = make_model("llama").model.norm.requires_grad_(False).bfloat16()
     norm.weight.uniform_(0.5, 2)
-    found, x, grad = {}, torch.randn(5, 7, len(norm.weight)).bfloat16(), torch.randn(5, 7, len(norm.weight)).bfloat16()
-    for name, layer in (("exact", copy.deepcopy(norm).float()), ("theirs", norm), ("ours", copy.deepcopy(norm))):
+    found = {}
+    x = torch.randn(5, 7, len(norm.weight)).bfloat16()
+    grad = torch.randn(5, 7, len(norm.weight)).bfloat16()
+    for name, layer in (
+        ("exact", copy.deepcopy(norm).float()),
+        ("theirs", norm),
+        ("ours", copy.deepcopy(norm)),
+    ):
         if name == "ours":
             speed_up_layers(layer.train())
         row = x.clone().to(layer.weight.dtype).requires_grad_()

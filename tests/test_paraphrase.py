@@ -4,7 +4,17 @@ import random
 
 import pytest
 
-from evidence.paraphrase import agree, answer_parts, asked_stems, may_refute, names_in, says_most, stem, stems, unstated
+from evidence.paraphrase import (
+    agree,
+    answer_parts,
+    asked_stems,
+    may_refute,
+    names_in,
+    says_most,
+    stem,
+    stems,
+    unstated,
+)
 from evidence.records import Passage
 from evidence.samples import build_sample, build_twin, ranked_negatives
 from evidence.support import PagePool, find_support
@@ -44,7 +54,11 @@ def test_a_chunk_that_says_most_of_the_question_may_hold_another_answer():
 
 
 def test_different_answers_do_not_agree_and_forms_of_one_do():
-    assert agree(["2,579 steps", "2,579"]) and agree(["Carl Linnaeus", "Linnaeus", "Carl von Linnaeus"]) and agree(["eight", "8"])
+    assert (
+        agree(["2,579 steps", "2,579"])
+        and agree(["Carl Linnaeus", "Linnaeus", "Carl von Linnaeus"])
+        and agree(["eight", "8"])
+    )
     assert not agree(["central Saskatchewan", "the Hudson Bay"]) and not agree(["1976", "June 16"])
 
 
@@ -64,12 +78,24 @@ def test_names_are_runs_of_capitals_without_an_article():
 @pytest.mark.parametrize(
     ("claim", "evidence", "refutes"),
     [
-        ("The Colosseum is in a city in Italy.", "Colosseum. It stands in the centre of the city of Rome, Italian: Roma.", False),
+        (
+            "The Colosseum is in a city in Italy.",
+            "Colosseum. It stands in the centre of the city of Rome, Italian: Roma.",
+            False,
+        ),
         ("The Colosseum is not in Rome.", "Colosseum. It stands in the centre of the city of Rome.", True),
-        ("Sonny Bono perished on January 5, 1998.", "Sonny Bono (February 16, 1935 - January 5, 1998) was a singer.", False),
+        (
+            "Sonny Bono perished on January 5, 1998.",
+            "Sonny Bono (February 16, 1935 - January 5, 1998) was a singer.",
+            False,
+        ),
         ("Julie Bowen's birthday is November 3.", "Julie Bowen (born March 3, 1970) is an actress.", True),
         ("Mohra is a truck.", "Mohra is a 1994 film.", True),
-        ("Anthony Scaramucci is a political leader.", "Anthony Scaramucci (born 1964) is a political figure.", False),
+        (
+            "Anthony Scaramucci is a political leader.",
+            "Anthony Scaramucci (born 1964) is a political figure.",
+            False,
+        ),
         ("Donald Duck was a friend of everyone.", "Lesh was the last member to join.", False),
     ],
 )
@@ -82,21 +108,48 @@ def negatives(support, pool):
 
 
 def test_pages_of_the_same_name_are_no_negatives():
-    pages = {"Ugly (film)": ["Ugly was written by Anurag Kashyap."], "The Ugly": ["It has a script by Scott Reynolds."], "Ugly Alert": ["An ugly drama."]}
-    ask = record(question="Who was the screenwriter for Ugly?", answers=("Anurag Kashyap",), subject=("Ugly",), page_titles=("Ugly (film)",))
+    pages = {
+        "Ugly (film)": ["Ugly was written by Anurag Kashyap."],
+        "The Ugly": ["It has a script by Scott Reynolds."],
+        "Ugly Alert": ["An ugly drama."],
+    }
+    ask = record(
+        question="Who was the screenwriter for Ugly?",
+        answers=("Anurag Kashyap",),
+        subject=("Ugly",),
+        page_titles=("Ugly (film)",),
+    )
     pool = PagePool(pages, 20)
     assert [chunk.title for chunk in negatives(find_support(ask, pool), pool)] == ["Ugly Alert"]
 
 
 def test_the_canonical_answer_is_one_that_the_support_holds():
     pool = PagePool({"Beijing": ["Beijing is the capital of China."]}, 20)
-    found = find_support(record(question="What is Beijing the capital of?", answers=("Taiwan", "China"), subject=("Beijing",), page_titles=("Beijing",)), pool)
+    found = find_support(
+        record(
+            question="What is Beijing the capital of?",
+            answers=("Taiwan", "China"),
+            subject=("Beijing",),
+            page_titles=("Beijing",),
+        ),
+        pool,
+    )
     assert found.aliases == ("China", "Taiwan")
 
 
 def test_support_must_say_the_relation_and_stand_on_the_page_of_subject_or_answer():
-    passages = (Passage("Films", ("Che was directed by Hatamikia.",)), Passage("Che", ("Che pays homage to Hatamikia.",)))
-    ask = record(question="Who directed Che?", answers=("Hatamikia",), subject=("Che",), passages=passages, page_titles=(), cues=frozenset({"direct"}))
+    passages = (
+        Passage("Films", ("Che was directed by Hatamikia.",)),
+        Passage("Che", ("Che pays homage to Hatamikia.",)),
+    )
+    ask = record(
+        question="Who directed Che?",
+        answers=("Hatamikia",),
+        subject=("Che",),
+        passages=passages,
+        page_titles=(),
+        cues=frozenset({"direct"}),
+    )
     assert find_support(ask, PagePool({}, 20)) == "answer not verified in any chunk"
     passages += (Passage("Hatamikia", ("Hatamikia directed Che.",)),)
     found = find_support(record(**{**vars(ask), "passages": passages}), PagePool({}, 20))
@@ -105,10 +158,18 @@ def test_support_must_say_the_relation_and_stand_on_the_page_of_subject_or_answe
 
 def test_questions_that_hold_their_answer_and_rows_in_doubt_are_dropped(tmp_path):
     pool = PagePool({"Lakh": ["A lakh is a unit."]}, 20)
-    assert find_support(record(question="how is lakh spelled", answers=("lakh",), subject=(), page_titles=("Lakh",)), pool) == "the question holds its answer"
+    assert (
+        find_support(
+            record(question="how is lakh spelled", answers=("lakh",), subject=(), page_titles=("Lakh",)), pool
+        )
+        == "the question holds its answer"
+    )
     path = tmp_path / "nq.jsonl"
     path.write_text('{"question": "where will the next olympics be", "answer": ["Beijing", "Tokyo"]}\n')
-    assert find_support(next(nq_open.read_records(path, "dev", stop)), pool) == "accepted answers are no forms of one answer"
+    assert (
+        find_support(next(nq_open.read_records(path, "dev", stop)), pool)
+        == "accepted answers are no forms of one answer"
+    )
     path = tmp_path / "hotpot.json"
     row = '{"_id": "1", "question": "Are A and B both plants?", "answer": "no", "supporting_facts": [["A", 0], ["B", 0]], "context": [["A", ["A is a fish."]]]}'
     path.write_text(f"[{row}]")
@@ -116,17 +177,37 @@ def test_questions_that_hold_their_answer_and_rows_in_doubt_are_dropped(tmp_path
 
 
 def test_a_claims_negatives_do_not_name_its_page(tmp_path):
-    pages = {"Eric Bana": ["Eric Bana is an actor."], "Troy": ["The film stars Eric Bana."], "Actor": ["An actor plays a role."], "Hulk": ["Hulk is a film."]}
-    claim = record(question="Is it so? Eric Bana is an actor.", answers=("supported",), subject=(), gold_sets=((("Eric Bana", 0),),),
-                   page_titles=("Eric Bana",), names=("Eric Bana",), metadata={"claim": "Eric Bana is an actor."})  # fmt: skip
+    pages = {
+        "Eric Bana": ["Eric Bana is an actor."],
+        "Troy": ["The film stars Eric Bana."],
+        "Actor": ["An actor plays a role."],
+        "Hulk": ["Hulk is a film."],
+    }
+    claim = record(
+        question="Is it so? Eric Bana is an actor.",
+        answers=("supported",),
+        subject=(),
+        gold_sets=((("Eric Bana", 0),),),
+        page_titles=("Eric Bana",),
+        names=("Eric Bana",),
+        metadata={"claim": "Eric Bana is an actor."},
+    )
     pool = PagePool(pages, 20)
     assert [chunk.title for chunk in negatives(find_support(claim, pool), pool)] == ["Actor"]
 
 
 def test_a_twin_of_a_no_keeps_no_hop():
-    pages = {"Arum": ["Arum is a plant."], "Bison": ["Bison is an animal."]} | {f"Plant {i}": [f"Plant {i} is both old and green."] for i in range(4)}
+    pages = {"Arum": ["Arum is a plant."], "Bison": ["Bison is an animal."]} | {
+        f"Plant {i}": [f"Plant {i} is both old and green."] for i in range(4)
+    }
     both = (("Arum", 0), ("Bison", 0))
-    ask = record(question="Are Arum and Bison both plants?", answers=("no",), subject=(), gold_sets=(both,), page_titles=("Arum", "Bison"))
+    ask = record(
+        question="Are Arum and Bison both plants?",
+        answers=("no",),
+        subject=(),
+        gold_sets=(both,),
+        page_titles=("Arum", "Bison"),
+    )
     pool = PagePool(pages, 20)
     support = find_support(ask, pool)
     for seed in range(8):
@@ -138,9 +219,26 @@ def test_a_twin_of_a_no_keeps_no_hop():
 
 def test_popqa_relations_have_cues_or_names(tmp_path):
     columns = "possible_answers id subj prop obj s_aliases s_wiki_title s_pop question".split()
-    rows = [['"[""Oslo""]"', "1", "Ann", "place of birth", "Oslo", "[]", "Ann", "9", "Where was Ann born?"],
-            ['"[""punk""]"', "2", "Disorder", "genre", "punk", "[]", "Disorder (band)", "9", "What genre is Disorder?"]]  # fmt: skip
+    rows = [
+        ['"[""Oslo""]"', "1", "Ann", "place of birth", "Oslo", "[]", "Ann", "9", "Where was Ann born?"],
+        [
+            '"[""punk""]"',
+            "2",
+            "Disorder",
+            "genre",
+            "punk",
+            "[]",
+            "Disorder (band)",
+            "9",
+            "What genre is Disorder?",
+        ],
+    ]
     path = tmp_path / "p.tsv"
     path.write_text("\n".join("\t".join(cells) for cells in [columns, *rows]) + "\n")
     born, genre = popqa.read_records(path, "any", stop)
-    assert born.cues == {"birth"} and born.names == () and genre.names == genre.subject and genre.cues == frozenset()
+    assert (
+        born.cues == {"birth"}
+        and born.names == ()
+        and genre.names == genre.subject
+        and genre.cues == frozenset()
+    )

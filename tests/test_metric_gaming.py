@@ -18,14 +18,28 @@ def test_wrong_answers_that_cite_chunk_0_win_legacy_uncited_rate_only(samples):
     weak, ours = play("wrong answers that cite chunk 0", samples)
     assert weak == 0.0 == ours["legacy_uncited_rate"]
     # Both samples are answered: one wrongly, one that has no answer.
-    assert ours["hallucination_rate"] == 1.0 and ours["hallucination_wrong"] == ours["hallucination_unanswerable"] == 0.5
-    assert ours["net_score"] == -1.0 and ours["em"] == 0.0 and ours["joint_f1"] == 0.0 and ours["trust_score"] < 0.5
+    assert (
+        ours["hallucination_rate"] == 1.0
+        and ours["hallucination_wrong"] == ours["hallucination_unanswerable"] == 0.5
+    )
+    assert (
+        ours["net_score"] == -1.0
+        and ours["em"] == 0.0
+        and ours["joint_f1"] == 0.0
+        and ours["trust_score"] < 0.5
+    )
 
 
 def test_right_answers_that_cite_ids_out_of_range_win_em_only(samples):
     weak, ours = play("right answers that cite ids out of range", samples)
     assert weak == 1.0 == ours["em_answerable"]
-    assert ours["citation_precision"] == ours["citation_recall"] == ours["citation_correctness"] == ours["joint_f1"] == 0.0
+    assert (
+        ours["citation_precision"]
+        == ours["citation_recall"]
+        == ours["citation_correctness"]
+        == ours["joint_f1"]
+        == 0.0
+    )
     # The answer has no support (-1); the refusal is right (+1) but cites something and breaks the schema.
     assert ours["hallucination_unsupported"] == 0.5 and ours["net_score"] == 0.0
     assert ours["spurious_citation_rate"] == 1.0 and ours["schema_valid_rate"] == 0.0
@@ -35,7 +49,11 @@ def test_refusing_everything_wins_errors_per_answer_only(samples):
     weak, ours = play("refusing everything", samples)
     assert weak == 0.0 == ours["hallucination_rate"]
     # Refusing: precision 1/2, recall 1, F1 2/3; answering: F1 0; mean 1/3.
-    assert ours["refusal_f1"] == pytest.approx(1 / 3) and ours["over_refusal_rate"] == 1.0 and ours["answered_rate"] == 0.0
+    assert (
+        ours["refusal_f1"] == pytest.approx(1 / 3)
+        and ours["over_refusal_rate"] == 1.0
+        and ours["answered_rate"] == 0.0
+    )
     assert ours["em_answerable"] == ours["citation_f1"] == 0.0
     # 0 for the refused answerable, +1 for the right refusal: what `always_refuse` earns in every table.
     assert ours["net_score"] == 0.5
@@ -45,7 +63,11 @@ def test_citing_everything_wins_recall_of_support_only(samples):
     weak, ours = play("citing everything", samples)
     assert weak == 1.0 == ours["citation_recall"]
     # Two of four cited chunks support: precision 1/2, F1 2/3; the set is not within the support.
-    assert ours["citation_precision"] == 0.5 and ours["citation_f1"] == pytest.approx(2 / 3) and ours["citation_correctness"] == 0.0
+    assert (
+        ours["citation_precision"] == 0.5
+        and ours["citation_f1"] == pytest.approx(2 / 3)
+        and ours["citation_correctness"] == 0.0
+    )
     assert ours["spurious_citation_rate"] == 1.0
 
 
@@ -65,8 +87,18 @@ def test_repeating_the_question_wins_overlap_with_the_question_only(samples):
 
 def test_a_claim_that_names_both_verdicts_is_not_answered_by_repeating_it(sample):
     question = "Is this claim supported or refuted by the evidence? She was born in Warsaw."
-    claim = {**sample, "question": question, "answer": "supported", "answer_aliases": ["supported", "supports", "true"]}
-    rows = [{"id": claim["id"], "completion": '{"answer": "Is this claim supported or refuted by the evidence?", "citations": [0], "confidence": 1.0}'}]
+    claim = {
+        **sample,
+        "question": question,
+        "answer": "supported",
+        "answer_aliases": ["supported", "supports", "true"],
+    }
+    rows = [
+        {
+            "id": claim["id"],
+            "completion": '{"answer": "Is this claim supported or refuted by the evidence?", "citations": [0], "confidence": 1.0}',
+        }
+    ]
     terms, _ = score_rows(rows, [claim])
     # "supported" stands in the answer, so containment says 1 and token F1 2/8; verdicts get no partial credit.
     assert terms[0]["em"] == terms[0]["f1"] == terms[0]["joint_f1"] == 0.0 and terms[0]["net_score"] == -1.0
