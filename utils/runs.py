@@ -142,3 +142,8 @@ def format_drops(drops: dict[str, int]) -> str:
     total = sum(drops.values())
     detail = ", ".join(f"{reason} {n}" for reason, n in drops.items() if n)
     return f"dropped {total}: {detail}" if total else "dropped 0"
+
+
+def note(text: str) -> None:
+    """Print progress, a fallback or the next command to stderr: stdout is for results."""
+    print(text, file=sys.stderr, flush=True)
