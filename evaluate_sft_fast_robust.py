@@ -16,12 +16,12 @@ import dataclasses
 import time
 from pathlib import Path
 
-from evaluation.baselines import EVIDENCE_VIEWS, show_only
+from evaluation.baselines import EVIDENCE_VIEWS, baseline_predictions, show_only
 from evaluation.comparison import compare_runs
 from evaluation.html_report import write_report
 from evaluation.plots import plot_calibration
 from evaluation.predictions import count_gold_cut, predictions_path, prompt_settings, read_predictions
-from evaluation.results import baseline_predictions, describe_rows, measure_selection, score_all
+from evaluation.results import describe_rows, measure_selection, score_all
 from evaluation.selective import KINDS, choose_selection
 from evaluation.tables import results_text
 from generation.answering import load_generator, predict
@@ -216,11 +216,14 @@ def generate_predictions(
     """Predictions of the SFT model and, as asked, of the base model; from one load where the checkpoint is an adapter of that base."""
     checkpoint = Path(settings["model_dir"])
     max_tokens = settings["max_prompt_tokens"]
-    load = lambda name: (
-        compile_for_speed(load_generator(name, args.attn_impl))
-        if args.fast
-        else load_generator(name, args.attn_impl)
-    )  # noqa: E731
+
+    def load(name):
+        return (
+            compile_for_speed(load_generator(name, args.attn_impl))
+            if args.fast
+            else load_generator(name, args.attn_impl)
+        )
+
     tokenizer = load_tokenizer(str(checkpoint))
     model = load(str(checkpoint))
     log = ShardLog(log_path, settings, shards)

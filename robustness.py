@@ -17,8 +17,8 @@ from collections import Counter
 
 from evaluation.plots import plot_robustness
 from evaluation.predictions import count_gold_cut, predictions_path, prompt_settings
-from evaluation.report import format_number, format_table
 from evaluation.results import score_rows
+from evaluation.tables import format_number, format_table
 from generation.answering import load_generator, predict
 from models.distributed import ShardLog, Shards
 from models.estimate import estimate, planned_samples, warn_missing_model
@@ -30,21 +30,9 @@ from utils.config import home_path, input_path, nearest
 from utils.errors import UsageError, run_main
 from utils.intervals import mean_with_interval, paired_deltas, with_intervals
 from utils.jsonl import write_json, write_jsonl
+from utils.metrics import ROBUSTNESS_METRICS
 from utils.runs import describe_run, format_drops, format_seconds, hash_inputs
 from utils.schema import pick_samples, read_samples
-
-METRICS = (
-    "em_answerable",
-    "f1_answerable",
-    "citation_correctness",
-    "citation_f1",
-    "refusal_f1",
-    "refusal_rate",
-    "answered_rate",
-    "unparsable_rate",
-    "hallucination_rate",
-    "net_score",
-)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -124,7 +112,7 @@ def score_level(suite: Suite, samples: list[dict], rows: list[dict], seed: int) 
     """Figures of one level with intervals, and the terms that differences come from."""
     terms, parsed = score_rows(rows, samples)
     groups = [sample["group"] for sample in samples]
-    level = {"n": len(samples), **with_intervals(terms, groups, seed, METRICS)}
+    level = {"n": len(samples), **with_intervals(terms, groups, seed, ROBUSTNESS_METRICS)}
     for name, measure in suite.extra.items():
         values = [(measure(sample, p), sample["group"]) for sample, p in zip(samples, parsed)]
         known = [(float(value), group) for value, group in values if value is not None]
@@ -149,8 +137,8 @@ def score_suite(suite: Suite, by_key: dict[str, dict], seed: int) -> tuple[dict,
             first = terms
             continue
         deltas = paired_deltas(terms, first, [sample["group"] for sample in samples], seed)
-        levels[name]["deltas"] = {key: deltas[key] for key in METRICS if key in deltas} | {
-            "ci95": {k: v for k, v in deltas["ci95"].items() if k in METRICS}
+        levels[name]["deltas"] = {key: deltas[key] for key in ROBUSTNESS_METRICS if key in deltas} | {
+            "ci95": {k: v for k, v in deltas["ci95"].items() if k in ROBUSTNESS_METRICS}
         }
     n = len(next(iter(suite.levels.values())))
     block = {

@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save
 from torch.nn.functional import logsigmoid
 from transformers import get_cosine_schedule_with_warmup
 
-from evaluation.report import format_number, format_table, plot_curves
+from evaluation.plots import plot_curves
+from evaluation.tables import format_number, format_table
 from generation.likelihood import completion_features
 from models.cpu_attention import use_grouped_attention
 from models.distributed import Shards, progress

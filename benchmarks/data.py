@@ -136,9 +136,10 @@ def compare_retrieval(path: Path, n_queries: int, max_pool: int) -> dict[str, fl
             try:
                 index = bm25s.BM25(backend=backend)
                 index.index(texts, show_progress=False)
-                found = lambda batch, index=index: index.retrieve(
-                    [_terms(query) for query in batch], k=40, show_progress=False
-                )  # noqa: E731
+
+                def found(batch, index=index):
+                    return index.retrieve([_terms(query) for query in batch], k=40, show_progress=False)
+
                 found(queries[:2])
                 searches[f"bm25s {backend}"] = (found, n_queries)
             except ImportError as error:

@@ -7,8 +7,8 @@ A weak metric is one that some pipelines report. Every row of the table is also 
 
 import argparse
 
-from evaluation.report import format_number, format_table
 from evaluation.results import score_rows
+from evaluation.tables import format_number, format_table
 from utils.completions import parse_completion, render_completion
 from utils.config import input_path
 from utils.errors import run_main

@@ -9,8 +9,9 @@ import time
 
 import numpy as np
 
-from evaluation.report import format_table
-from evaluation.results import baseline_predictions, score_all, score_rows
+from evaluation.baselines import baseline_predictions
+from evaluation.results import score_all, score_rows
+from evaluation.tables import format_table
 from utils.completions import render_completion
 from utils.config import input_path
 from utils.errors import run_main

@@ -1,8 +1,13 @@
 """Answers without a model, each (answer, citations, confidence) for a sample, and evidence views: what tells a trained model's grounding."""
 
+import functools
 import re
 
+import numpy as np
+
+from evaluation.results import score_rows
 from evidence.retrieval import BM25
+from utils.completions import render_completion
 from utils.text import REFUSAL, STOP_WORDS, split_sentences, tokenize
 
 MAX_SPAN = 5
@@ -75,3 +80,39 @@ EVIDENCE_VIEWS = {"closed_book": lambda sample: [], "gold_only": lambda sample: 
 def show_only(sample: dict, ids: list[int]) -> dict:
     """The sample with these chunks alone. Its gold fields still name the ids of all chunks."""
     return {**sample, "evidence_chunks": [sample["evidence_chunks"][i] for i in ids]}
+
+
+def baseline_predictions(samples: list[dict], val: list[dict]) -> list[dict]:
+    """`always_refuse`, `cite_first_chunk` and `lexical`, as completions like a model's."""
+    answerers = {
+        "always_refuse": always_refuse,
+        "cite_first_chunk": cite_first_chunk,
+        "lexical": functools.partial(lexical, threshold=tune_lexical(val)),
+    }
+    return [
+        {"id": s["id"], "model": name, "completion": render_completion(*answer(s))}
+        for name, answer in answerers.items()
+        for s in samples
+    ]
+
+
+def tune_lexical(val: list[dict]) -> float:
+    """The score threshold with the best net score of the lexical baseline on val; 0, which never refuses, without val."""
+    if not val:
+        return 0.0
+    scored = []
+    for sample in val:
+        score, _ = lexical_score(sample)
+        nets = [
+            score_rows(
+                [{"id": sample["id"], "completion": render_completion(*lexical(sample, t))}], [sample]
+            )[0][0]["net_score"]
+            for t in (0.0, np.inf)
+        ]
+        scored.append((score, *nets))
+
+    def net(threshold: float) -> float:
+        return sum(refused if score < threshold else answered for score, answered, refused in scored)
+
+    # Infinity: the baseline may find that refusing everything is best.
+    return max([0.0, *sorted({score for score, _, _ in scored}), np.inf], key=net)

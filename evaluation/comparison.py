@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from evaluation.predictions import predictions_path, read_predictions
-from evaluation.report import format_number, format_table
-from evaluation.results import HEADLINE, by_model, score_rows
-from evaluation.tables import all_models, delta_rows, format_interval
+from evaluation.results import by_model, score_rows
+from evaluation.tables import all_models, delta_rows, format_interval, format_number, format_table
 from utils.config import input_path
 from utils.errors import DataError
 from utils.intervals import paired_deltas
 from utils.jsonl import read_json
+from utils.metrics import HEADLINE
 from utils.runs import hash_inputs
 from utils.schema import pick_samples, read_samples
 

@@ -9,12 +9,10 @@ from pathlib import Path
 
 from evaluation.html_samples import samples_html
 from evaluation.plots import calibration_png
-from evaluation.report import format_number
-from evaluation.results import HEADLINE, WITHOUT_MODEL
-from evaluation.tables import DELTA_METRICS, all_models, format_interval, selective_line
-from utils.intervals import holds_zero
+from evaluation.results import WITHOUT_MODEL
+from evaluation.tables import all_models, format_interval, format_number, selective_line, verdict
 from utils.jsonl import write_text
-from utils.metrics import LOWER_IS_BETTER, outcome
+from utils.metrics import DELTA_METRICS, HEADLINE, LOWER_IS_BETTER, outcome
 
 MAX_BYTES = 2_900_000
 _TEMPLATE = Path(__file__).with_name("report_template.html")
@@ -88,21 +86,13 @@ def _deltas(results: dict, other: str) -> str:
         interval = deltas["ci95"][key]
         if value is None:
             continue
-        verdict = (
-            "interval holds 0"
-            if interval and holds_zero(interval)
-            else "no interval"
-            if interval is None
-            else "better"
-            if value > 0
-            else "worse"
-        )
-        colour = {"better": "good", "worse": "bad"}.get(verdict, "soft")
+        words = verdict(value, interval)
+        colour = {"better": "good", "worse": "bad"}.get(words, "soft")
         cells = [
             f"{value:+.3f}",
             format_interval(interval, sign=True) or "-",
             _interval_svg(value, interval),
-            f'<span class="{colour}">{verdict}</span>',
+            f'<span class="{colour}">{words}</span>',
         ]
         rows.append([key, *cells])
     models = all_models(results)
@@ -114,7 +104,7 @@ def _all_deltas(results: dict) -> str:
     others = sorted(results.get("deltas_to", {}), key=lambda name: name != "base")
     if not others:
         return ""
-    text = "<p>On the same samples and resamples. A positive number means that the SFT model is better; an interval that holds 0 shows no difference.</p>"
+    text = "<p>On the same samples and resamples. A positive number means that the SFT model is better; an interval that includes 0 shows no difference.</p>"
     first = _deltas(results, others[0])
     rest = "".join(_deltas(results, name) for name in others[1:])
     more = f"<details><summary>against {len(others) - 1} more</summary>{rest}</details>" if rest else ""

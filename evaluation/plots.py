@@ -150,3 +150,21 @@ def plot_robustness(path: Path, suites: dict[str, dict]) -> None:
     with atomic_write(path, "wb") as handle:
         figure.savefig(handle, dpi=120, format="png")
     plt.close(figure)
+
+
+def plot_curves(path: Path, panels: dict[str, dict[str, list[tuple[float, float]]]]) -> None:
+    """One panel a title, one line a name; points are (step, value)."""
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(5 * len(panels), 3.6), squeeze=False, layout="constrained"
+    )
+    for axis, (title, lines) in zip(axes[0], panels.items()):
+        for name, points in lines.items():
+            if points:
+                axis.plot(*zip(*points), marker="o" if len(points) < 30 else None, markersize=3, label=name)
+        axis.set(title=title, xlabel="step")
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(frameon=False)
+    with atomic_write(path, "wb") as handle:
+        figure.savefig(handle, dpi=120, format="png")
+    plt.close(figure)

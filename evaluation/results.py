@@ -1,27 +1,13 @@
 """Predictions and samples -> the results object: every model's metrics, differences, slices, confidence curves."""
 
-import functools
-
-import numpy as np
-
-from evaluation.baselines import always_refuse, cite_first_chunk, lexical, lexical_score
+from evaluation.confidence import confidence_curves, confidence_metrics
 from evaluation.selective import Selection
 from evaluation.slices import slices
-from utils.calibration import apply_isotonic, reliability, risk_coverage
-from utils.completions import map_citations, parse_completion, render_completion
+from utils.calibration import apply_isotonic
+from utils.completions import map_citations, parse_completion
 from utils.intervals import as_numbers, confidence_intervals, group_sums, paired_deltas, total, with_intervals
-from utils.metrics import confidence_metrics, is_right_answer, outcome, rates_from_sums, score_sample
+from utils.metrics import HEADLINE, is_right_answer, outcome, rates_from_sums, score_sample
 
-HEADLINE = (
-    "em_answerable",
-    "f1_answerable",
-    "citation_correctness",
-    "citation_f1",
-    "refusal_f1",
-    "hallucination_rate",
-    "answered_rate",
-    "net_score",
-)
 # Models of a results file that are no baselines.
 MAIN_MODELS = ("sft", "base")
 # Baselines that no model stands behind.
@@ -80,23 +66,6 @@ def score_model(
     metrics["ci95"]["ece_calibrated"] = confidence_intervals(of_answers, right, groups, seed)["ece"]
     metrics["strict"] = as_numbers(rates_from_sums(total(group_sums(strict, groups))))
     return metrics, terms, parsed
-
-
-def confidence_curves(parsed: list, samples: list[dict]) -> dict | None:
-    """Reliability bins and risk-coverage points of the stated confidence over answers; None when no answer states one."""
-    stated = [
-        (p.confidence, is_right_answer(p, s))
-        for p, s in zip(parsed, samples)
-        if p.is_answer and p.confidence is not None
-    ]
-    if not stated:
-        return None
-    confidences = [c for c, _ in stated]
-    right = [r for _, r in stated]
-    return {
-        "reliability": reliability(confidences, right),
-        "risk_coverage": risk_coverage(confidences, right),
-    }
 
 
 def slice_metrics(terms: list[dict], indices: list[int], groups: list[str], seed: int) -> dict:
@@ -204,39 +173,3 @@ def describe_rows(predictions: list[dict], parsed: dict[str, list], samples: lis
             }
         )
     return described
-
-
-def baseline_predictions(samples: list[dict], val: list[dict]) -> list[dict]:
-    """`always_refuse`, `cite_first_chunk` and `lexical`, as completions like a model's."""
-    answerers = {
-        "always_refuse": always_refuse,
-        "cite_first_chunk": cite_first_chunk,
-        "lexical": functools.partial(lexical, threshold=tune_lexical(val)),
-    }
-    return [
-        {"id": s["id"], "model": name, "completion": render_completion(*answer(s))}
-        for name, answer in answerers.items()
-        for s in samples
-    ]
-
-
-def tune_lexical(val: list[dict]) -> float:
-    """The score threshold with the best net score of the lexical baseline on val; 0, which never refuses, without val."""
-    if not val:
-        return 0.0
-    scored = []
-    for sample in val:
-        score, _ = lexical_score(sample)
-        nets = [
-            score_rows(
-                [{"id": sample["id"], "completion": render_completion(*lexical(sample, t))}], [sample]
-            )[0][0]["net_score"]
-            for t in (0.0, np.inf)
-        ]
-        scored.append((score, *nets))
-
-    def net(threshold: float) -> float:
-        return sum(refused if score < threshold else answered for score, answered, refused in scored)
-
-    # Infinity: the baseline may find that refusing everything is best.
-    return max([0.0, *sorted({score for score, _, _ in scored}), np.inf], key=net)

@@ -3,7 +3,7 @@
 FACTUALITY_HOME=demo python -m evaluation.summary
 """
 
-from evaluation.report import format_number, format_table
+from evaluation.tables import format_number, format_table
 from utils.config import home_path
 from utils.errors import run_main
 from utils.jsonl import read_json

@@ -1,20 +1,25 @@
 """A results object as text for a terminal: every model's headline figures, differences with intervals, slices."""
 
-from evaluation.report import format_number, format_table
-from evaluation.results import HEADLINE, MAIN_MODELS
-from utils.intervals import holds_zero
-from utils.metrics import LOWER_IS_BETTER
+from evaluation.results import MAIN_MODELS
+from utils.metrics import DELTA_METRICS, HEADLINE, LOWER_IS_BETTER
 
-DELTA_METRICS = (
-    "em",
-    "f1",
-    "citation_correctness",
-    "citation_f1",
-    "refusal_f1",
-    "joint_f1",
-    "hallucination_rate",
-    "net_score",
-)
+
+def format_number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def format_table(header: list[str], rows: list[list[str]]) -> str:
+    """Columns padded to their widest cell, the first to the left, the others to the right."""
+    widths = [max(len(str(row[i])) for row in [header, *rows]) for i in range(len(header))]
+    lines = []
+    for row in [header, ["-" * width for width in widths], *rows]:
+        lines.append(
+            "  ".join(
+                str(cell).ljust(width) if i == 0 else str(cell).rjust(width)
+                for i, (cell, width) in enumerate(zip(row, widths))
+            )
+        )
+    return "\n".join(lines)
 
 
 def all_models(results: dict) -> dict[str, dict]:
@@ -48,6 +53,15 @@ def interval_table(results: dict, name: str) -> str:
     return format_table([name, "value", "95% interval"], rows)
 
 
+def verdict(difference: float, interval: list[float] | None) -> str:
+    """How a paired difference reads: only an interval that excludes 0 says better or worse."""
+    if interval is None:
+        return "no interval: under 20 groups"
+    if interval[0] <= 0 <= interval[1]:
+        return "interval includes 0"
+    return "better" if difference > 0 else "worse"
+
+
 def delta_rows(deltas: dict) -> list[list[str]]:
     """[metric, difference, interval, verdict] of the metrics worth a line."""
     rows = []
@@ -57,16 +71,8 @@ def delta_rows(deltas: dict) -> list[list[str]]:
         if value is None:
             rows.append([name, "-", "-", "no such samples"])
             continue
-        verdict = (
-            "no interval: under 20 groups"
-            if interval is None
-            else "interval holds 0"
-            if holds_zero(interval)
-            else "better"
-            if value > 0
-            else "worse"
-        )
-        rows.append([name, f"{value:+.3f}", format_interval(interval, sign=True) or "-", verdict])
+        shown = format_interval(interval, sign=True) or "-"
+        rows.append([name, f"{value:+.3f}", shown, verdict(value, interval)])
     return rows
 
 

@@ -7,17 +7,18 @@ from pathlib import Path
 import pytest
 
 import evaluate_sft_fast_robust as evaluation
-from evaluation.baselines import best_span, lexical
+from evaluation.baselines import best_span, lexical, tune_lexical
 from evaluation.html_samples import mark_answers, sample_html
-from evaluation.results import describe_rows, score_rows, tune_lexical
+from evaluation.results import describe_rows, score_rows
 from evaluation.selective import threshold_for_precision
 from evaluation.slices import slices
-from evaluation.tables import DELTA_METRICS, delta_rows
+from evaluation.tables import delta_rows
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
 from tests.canned import canned_rows, gold_rows
 from utils.completions import render_completion
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_json, read_jsonl, write_json, write_jsonl
+from utils.metrics import DELTA_METRICS
 from utils.text import REFUSAL
 
 
@@ -473,7 +474,7 @@ def test_the_terminal_shows_every_model_and_says_which_differences_are_none(cann
             "ci95": {"em": [-0.1, 0.3], **dict.fromkeys(DELTA_METRICS[1:], [0.1, 0.3])},
         }
     )[:2] == [
-        ["em", "+0.100", "[-0.100, +0.300]", "interval holds 0"],
+        ["em", "+0.100", "[-0.100, +0.300]", "interval includes 0"],
         ["f1", "+0.200", "[+0.100, +0.300]", "better"],
     ]
 

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from evaluation.confidence import confidence_metrics
+from evaluation.tables import verdict
 from utils.calibration import (
     apply_isotonic,
     aurc,
@@ -13,17 +15,9 @@ from utils.calibration import (
     risk_coverage,
 )
 from utils.completions import parse_completion, render_completion
-from utils.intervals import as_numbers, group_sums, holds_zero, paired_deltas, total, with_intervals
-from utils.metrics import (
-    answer_overlap,
-    citation_scores,
-    confidence_metrics,
-    exact_match,
-    hallucination_kind,
-    outcome,
-    rates_from_sums,
-    score_sample,
-)
+from utils.intervals import as_numbers, group_sums, paired_deltas, total, with_intervals
+from utils.metrics import hallucination_kind, outcome, rates_from_sums, score_sample
+from utils.overlap import answer_overlap, citation_scores, exact_match
 from utils.text import REFUSAL
 
 
@@ -302,8 +296,11 @@ def test_curves_of_confidence_by_hand():
 
 
 def test_a_difference_whose_interval_touches_zero_is_none():
-    assert holds_zero([-0.1, 0.2]) and holds_zero([0.0, 0.2]) and holds_zero([-0.2, 0.0]) and holds_zero(None)
-    assert not holds_zero([0.01, 0.2]) and not holds_zero([-0.2, -0.01])
+    for touching in ([-0.1, 0.2], [0.0, 0.2], [-0.2, 0.0]):
+        assert verdict(0.1, touching) == "interval includes 0"
+    assert verdict(0.1, None) == "no interval: under 20 groups"
+    assert verdict(0.1, [0.01, 0.2]) == "better"
+    assert verdict(-0.1, [-0.2, -0.01]) == "worse"
 
 
 def test_only_figures_over_all_or_all_answerable_samples_have_differences(sample):

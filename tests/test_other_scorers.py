@@ -17,7 +17,8 @@ from utils.intervals import (
     resample,
     with_intervals,
 )
-from utils.metrics import citation_scores, exact_match, f1_of, rates_from_sums, token_overlap
+from utils.metrics import rates_from_sums
+from utils.overlap import citation_scores, exact_match, f1_of, token_overlap
 
 WORDS = (
     "the a an Warsaw warsaw, old town! 1867 1,867 Marie-Curie U.S. naïve Łódź new york's of (see) and".split()

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from evaluation.report import format_number, plot_curves
+from evaluation.plots import plot_curves
+from evaluation.tables import format_number
 from training.checkpoints import LOSS
-from training.validation import SELECTION_METRICS
 from utils.jsonl import finite, write_json
+from utils.metrics import SELECTION_METRICS
 
 
 def write_history(log_history: list[dict], config: dict, output_dir: Path) -> dict:

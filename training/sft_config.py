@@ -3,9 +3,9 @@
 import importlib.util
 
 from training.checkpoints import LOSS
-from training.validation import SELECTION_METRICS
 from utils.config import nearest
 from utils.errors import UsageError
+from utils.metrics import SELECTION_METRICS
 from utils.schema import cap_sources, pick_balanced, pick_samples
 
 DEFAULTS = {

@@ -6,10 +6,9 @@ from models.distributed import Shards
 from models.loading import trains_sharded
 from utils.calibration import fit_isotonic
 from utils.intervals import as_numbers, group_sums, total
-from utils.metrics import is_right_answer, rates_from_sums
+from utils.metrics import SELECTION_METRICS, is_right_answer, rates_from_sums
 
-# Metrics of generated answers that `training.metric_for_best` may name, higher is better; and two that are reported beside them.
-SELECTION_METRICS = ("eval_joint_f1", "eval_refusal_f1", "eval_net_score", "eval_schema_valid_rate")
+# Reported beside the metrics that a checkpoint may be chosen by.
 _REPORTED = ("over_refusal_rate", "under_refusal_rate")
 
 

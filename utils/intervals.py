@@ -129,11 +129,6 @@ def mean_with_interval(
     return float(np.mean(values)), percentile_interval(drawn[:, 0] / drawn[:, 1])
 
 
-def holds_zero(interval: list[float] | None) -> bool:
-    """True when a difference cannot be told from none: its interval holds 0, or there is no interval."""
-    return interval is None or interval[0] <= 0 <= interval[1]
-
-
 def confidence_intervals(
     confidences: list[float | None], right: list[bool], groups: list[str], seed: int
 ) -> dict[str, list[float] | None]:

@@ -3,67 +3,11 @@
 A completion is an answer, a refusal or unparsable; unparsable stays in every denominator and is neither of the others.
 """
 
-from collections import Counter
-
 import numpy as np
 
-from utils.calibration import apply_isotonic, aurc, brier, expected_calibration_error
-from utils.schema import is_label_answer
-from utils.text import normalize_answer
+from utils.overlap import answer_overlap, citation_scores, exact_match, f1_of
 
 CORRECT_F1 = 0.5
-
-
-def token_overlap(answer: str, alias: str) -> tuple[float, float, float]:
-    """(precision, recall, F1) of normalised answer tokens against one alias (SQuAD)."""
-    found = normalize_answer(answer).split()
-    wanted = normalize_answer(alias).split()
-    n_shared = sum((Counter(found) & Counter(wanted)).values())
-    if not found or not wanted:
-        same = float(found == wanted)
-        return same, same, same
-    if n_shared == 0:
-        return 0.0, 0.0, 0.0
-    precision = n_shared / len(found)
-    recall = n_shared / len(wanted)
-    return precision, recall, 2 * precision * recall / (precision + recall)
-
-
-def exact_match(answer: str, aliases: list[str]) -> float:
-    return float(any(normalize_answer(answer) == normalize_answer(alias) for alias in aliases))
-
-
-def answer_overlap(answer: str, aliases: list[str]) -> tuple[float, float, float]:
-    """(precision, recall, F1) against the alias with the best F1; yes/no and label answers: exact match three times (HotpotQA)."""
-    if is_label_answer(aliases[0]):
-        return (exact_match(answer, aliases),) * 3
-    return max((token_overlap(answer, alias) for alias in aliases), key=lambda overlap: overlap[2])
-
-
-def f1_of(precision, recall):
-    """Harmonic mean, 0 when both are 0. Works on numbers and arrays; NaN stays NaN."""
-    total = np.asarray(precision + recall, dtype=float)
-    return np.divide(
-        2 * np.asarray(precision) * recall, total, out=np.where(np.isnan(total), np.nan, 0.0), where=total > 0
-    )
-
-
-def citation_scores(
-    citations: list[int], support_sets: list[list[int]], support_spans: list[int]
-) -> tuple[float, float, float, float]:
-    """(precision, recall, F1, correctness) of the distinct cited ids; out-of-range ids count against precision (ALCE, FEVER scorer)."""
-    cited = set(citations)
-    if not cited:
-        return 0.0, 0.0, 0.0, 0.0
-    precision = len(cited & set(support_spans)) / len(citations_with_repeats(citations))
-    recall = max(len(cited & set(support_set)) / len(support_set) for support_set in support_sets)
-    correct = float(recall == 1.0 and cited <= set(support_spans))
-    return precision, recall, float(f1_of(precision, recall)), correct
-
-
-def citations_with_repeats(citations: list[int]) -> list[int]:
-    """Distinct valid ids, but every unusable one (-1): two citations of nothing are two wrong citations."""
-    return [*{c for c in citations if c >= 0}, *(c for c in citations if c < 0)]
 
 
 def hallucination_kind(parsed, sample: dict) -> str | None:
@@ -223,25 +167,42 @@ def rates_from_sums(sums: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return rates
 
 
-def confidence_metrics(
-    parsed: list, samples: list[dict], probabilities: list[float] | None, isotonic: dict | None
-) -> dict:
-    """ECE, Brier and AURC of stated confidence over answers, and the ECE of the calibrated answer probability."""
-    answers = [(p, s) for p, s in zip(parsed, samples) if p.is_answer]
-    stated = [(p.confidence, is_right_answer(p, s)) for p, s in answers if p.confidence is not None]
-    confidences = [c for c, _ in stated]
-    right = [r for _, r in stated]
-    calibrated = None
-    if isotonic and probabilities is not None and answers:
-        chosen = [probability for p, probability in zip(parsed, probabilities) if p.is_answer]
-        calibrated = expected_calibration_error(
-            apply_isotonic(isotonic, chosen), [is_right_answer(p, s) for p, s in answers]
-        )
-    return {
-        "ece": expected_calibration_error(confidences, right),
-        "brier": brier(confidences, right),
-        "aurc": aurc(confidences, right),
-        "ece_calibrated": calibrated,
-        "n_confidence_missing": len(answers) - len(stated),
-        "confidence_is_constant": len(set(confidences)) == 1,
-    }
+# --- Where each metric is shown
+
+# First table of a results file, slices, `--compare` and the HTML page.
+HEADLINE = (
+    "em_answerable",
+    "f1_answerable",
+    "citation_correctness",
+    "citation_f1",
+    "refusal_f1",
+    "hallucination_rate",
+    "answered_rate",
+    "net_score",
+)
+# Paired differences in the terminal and on the HTML page.
+DELTA_METRICS = (
+    "em",
+    "f1",
+    "citation_correctness",
+    "citation_f1",
+    "refusal_f1",
+    "joint_f1",
+    "hallucination_rate",
+    "net_score",
+)
+# The levels of a robustness suite; their differences to the first level are the paired ones among them.
+ROBUSTNESS_METRICS = (
+    "em_answerable",
+    "f1_answerable",
+    "citation_correctness",
+    "citation_f1",
+    "refusal_f1",
+    "refusal_rate",
+    "answered_rate",
+    "unparsable_rate",
+    "hallucination_rate",
+    "net_score",
+)
+# Metrics of generated answers that `training.metric_for_best` may name; higher is better for all of them.
+SELECTION_METRICS = ("eval_joint_f1", "eval_refusal_f1", "eval_net_score", "eval_schema_valid_rate")
