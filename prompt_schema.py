@@ -27,104 +27,27 @@ from utils.schema import read_samples
 from utils.text import REFUSAL, split_sentences
 from utils.tokens import ChatFrame, encode_plain
 
-_INSTRUCTIONS = """Answer the question from the numbered evidence alone. Reply with one JSON object and nothing else:
-{"answer": "a few words copied from the evidence", "citations": [numbers of the evidence used], "confidence": 0.0 to 1.0}
-For a claim the answer is "supported" or "refuted", for a yes/no question "yes" or "no". If the evidence does not hold the answer, reply
-{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [], "confidence": 0.0}
-"""
-# <<...>> is the assistant's turn of a chat model, and plain text for a base model. In one user turn a small model repeats an example
-# instead of following it (docs/log.md).
-_EXAMPLES = """
-Question: In which town was Ida Voll born?
+SHIPPED_DIR = Path(__file__).resolve().parent / "prompts"
 
-Evidence:
-[0] Ida Voll: She trained as a pharmacist and kept a diary for most of her life. [0]
-[1] Ida Voll: Born in Bergen in 1871, she went to sea with her father. [1]
 
-Question: In which town was Ida Voll born?
-Answer: <<{"answer": "Bergen", "citations": [1], "confidence": 0.9}>>
+def read_template(path: Path) -> str:
+    """The template in a file. One final newline belongs to the file, as in every text file, not to the template."""
+    return path.read_text(encoding="utf-8").removesuffix("\n")
 
-Question: Who designed Kestrel Bridge?
 
-Evidence:
-[0] Kestrel Bridge: A toll was charged until the war. [0]
-[1] Osk Bridge: The engineer was Tomas Reed, who also laid out the harbour. [1]
-
-Question: Who designed Kestrel Bridge?
-Answer: <<{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [], "confidence": 0.0}>>
-
-Question: Is this claim supported or refuted by the evidence? The Glass Orchard came out in 1951.
-
-Evidence:
-[0] The Glass Orchard: The novel came out in 1932 and sold slowly. [0]
-[1] Lena Marsh: Lena Marsh published nothing after 1940. [1]
-
-Question: Is this claim supported or refuted by the evidence? The Glass Orchard came out in 1951.
-Answer: <<{"answer": "refuted", "citations": [0], "confidence": 0.9}>>
-"""
-# The question stands before the evidence and again after it: each chunk is then read with the question in mind, which a causal
-# model cannot do otherwise ("query-aware contextualization", Liu et al., 2023).
-_TASK = """
-Question: {question}
-
-Evidence:
-{evidence}
-
-Question: {question}
-Answer:"""
-_STRUCTURED = """## Task
-Answer the question from the numbered evidence alone.
-
-## Rules
-1. Copy the answer from the evidence, in a few words. For a claim it is "supported" or "refuted", for a yes/no question "yes" or "no".
-2. Cite the number of every evidence chunk the answer rests on, and no other.
-3. Give your confidence from 0.0 to 1.0.
-4. If the evidence does not hold the answer, the answer is [INSUFFICIENT_EVIDENCE], with no citations and confidence 0.0.
-
-## Output
-One JSON object: {"answer": "...", "citations": [...], "confidence": ...}
-
-## Question
-{question}
-
-## Evidence
-{evidence}
-
-## Question
-{question}
-
-## Answer
-"""
-_JUDGE = """You compare two answers to a question. Only the numbered evidence counts, not what you know.
-The better answer is right according to the evidence and cites exactly the chunks that support it.
-When the evidence does not hold the answer, and only then, the better answer is [INSUFFICIENT_EVIDENCE].
-
-Evidence:
-{evidence}
-
-Question: {question}
-
-Answer A: {answer_a}
-Answer B: {answer_b}
-
-Which answer is better? Reply with the letter A or B.
-Better answer:"""
-_JUDGE_SIMPLE = """Evidence:
-{evidence}
-
-Question: {question}
-
-A: {answer_a}
-B: {answer_b}
-
-Which one is better supported by the evidence, A or B?
-Better:"""
+# In an SFT template the question stands before the evidence and again after it: each chunk is then read with the question in
+# mind, which a causal model cannot do otherwise ("query-aware contextualization", Liu et al., 2023).
+# <<...>> in sft_fewshot.txt is the assistant's turn of a chat model, and plain text for a base model. In one user turn a small
+# model repeats an example instead of following it (docs/log.md).
 SFT_TEMPLATES = {
-    "default": _INSTRUCTIONS + _TASK,
-    "structured": _STRUCTURED,
-    "fewshot": _INSTRUCTIONS + _EXAMPLES + _TASK,
+    name: read_template(SHIPPED_DIR / f"sft_{name}.txt") for name in ("default", "structured", "fewshot")
 }
-JUDGE_TEMPLATES = {"default": _JUDGE, "simple": _JUDGE_SIMPLE}
+JUDGE_TEMPLATES = {name: read_template(SHIPPED_DIR / f"judge_{name}.txt") for name in ("default", "simple")}
+# Slots that a template of a kind must contain beside {evidence}, with the kind's name in a message.
+SLOTS = {
+    "sft": ("an SFT", ["{question}"]),
+    "judge": ("a judge", ["{question}", "{answer_a}", "{answer_b}"]),
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -134,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="{save,test,render,parse,judge}")
     save = commands.add_parser("save", help="write the templates, output_schema.json and config.yaml")
     save.add_argument("--dry-run", action="store_true", help="name the files and write nothing")
+    save.add_argument("--overwrite", action="store_true", help="replace templates that were edited")
     commands.add_parser("test", help="check the validator against known cases; exit 1 when one fails")
     render = commands.add_parser("render", help="print the prompts of samples as text")
     judge = commands.add_parser("judge", help="print the judge prompt for two answers to the first sample")
@@ -166,13 +90,40 @@ def build_parser() -> argparse.ArgumentParser:
 # --- templates
 
 
-def save_prompts(prompts_dir: Path) -> list[str]:
-    """Write the built-in templates, the output schema and the settings. Returns the file names."""
-    texts = {f"sft_{name}.txt": text for name, text in SFT_TEMPLATES.items()} | {
-        f"judge_{name}.txt": text for name, text in JUDGE_TEMPLATES.items()
-    }
-    for name, text in texts.items():
-        write_text(prompts_dir / name, text)
+def shipped_files() -> dict[str, str]:
+    """The shipped templates by file name."""
+    sft = {f"sft_{name}.txt": text for name, text in SFT_TEMPLATES.items()}
+    judge = {f"judge_{name}.txt": text for name, text in JUDGE_TEMPLATES.items()}
+    return sft | judge
+
+
+def edited_files(prompts_dir: Path) -> list[str]:
+    """Names of the template files in `prompts_dir` whose template differs from the shipped one."""
+    edited = []
+    for name, text in shipped_files().items():
+        path = prompts_dir / name
+        if path.is_file() and read_template(path) != text:
+            edited.append(name)
+    return edited
+
+
+def save_prompts(prompts_dir: Path, overwrite: bool = False) -> list[str]:
+    """Write the shipped templates, the output schema and the settings. Returns the names of all files.
+
+    A template that is there already and differs is somebody's work: UsageError, before anything is written, unless
+    `overwrite`. In the repository root `prompts_dir` is the shipped folder itself, so nothing can differ there and its
+    templates are left untouched: git stays clean.
+    """
+    edited = edited_files(prompts_dir)
+    if edited and not overwrite:
+        raise UsageError(
+            f"{prompts_dir}: {', '.join(edited)} differ from the shipped templates; "
+            "add --overwrite to replace them, or choose another --prompts-dir"
+        )
+    for name, text in shipped_files().items():
+        path = prompts_dir / name
+        if name in edited or not path.is_file():
+            write_text(path, text + "\n")
     write_json(prompts_dir / "output_schema.json", OUTPUT_SCHEMA)
     settings = {
         "refusal_token": REFUSAL,
@@ -181,24 +132,29 @@ def save_prompts(prompts_dir: Path) -> list[str]:
         "judge_templates": list(JUDGE_TEMPLATES),
     }
     write_text(prompts_dir / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
-    return [*texts, "output_schema.json", "config.yaml"]
+    return [*shipped_files(), "output_schema.json", "config.yaml"]
 
 
 def load_template(kind: str, name: str, prompts_dir: str | Path = "prompts") -> str:
-    """Template text of kind "sft" or "judge": from `prompts_dir` when that folder exists, else built in."""
-    builtin = {"sft": SFT_TEMPLATES, "judge": JUDGE_TEMPLATES}[kind]
+    """Template text of kind "sft" or "judge": from `prompts_dir` when that folder exists, else the shipped one.
+
+    UsageError when there is none of that name, or when it lacks a slot.
+    """
+    shipped = {"sft": SFT_TEMPLATES, "judge": JUDGE_TEMPLATES}[kind]
     folder = input_path(prompts_dir)
     path = folder / f"{kind}_{name}.txt"
     if path.is_file():
-        text = path.read_text(encoding="utf-8")
-    elif name in builtin and not folder.is_dir():
-        text = builtin[name]
+        text = read_template(path)
+    elif name in shipped and not folder.is_dir():
+        text = shipped[name]
     else:
-        known = {p.stem.removeprefix(f"{kind}_") for p in folder.glob(f"{kind}_*.txt")} or set(builtin)
+        known = {p.stem.removeprefix(f"{kind}_") for p in folder.glob(f"{kind}_*.txt")} or set(shipped)
         raise UsageError(f"no {kind} template {name!r} in {folder}{nearest(name, known)}")
-    slots = ["{evidence}", "{question}"] + (["{answer_a}", "{answer_b}"] if kind == "judge" else [])
+    article, slots = SLOTS[kind]
     if any(slot not in text for slot in slots) or text.count("{evidence}") != 1:
-        raise UsageError(f"{path}: a {kind} template needs {' '.join(slots)}, evidence once")
+        raise UsageError(
+            f"{path}: {article} template must contain {', '.join(slots)} and exactly one {{evidence}}"
+        )
     return text
 
 
@@ -238,6 +194,16 @@ class Prompt:
     @property
     def ids(self) -> list[int]:
         return self.prefix + self.suffix
+
+    def shows_support(self, sample: dict) -> bool:
+        """True when a full support set of the sample survived cutting (always, for an unanswerable sample)."""
+        if not sample["answerable"]:
+            return True
+        uncut = set()
+        for chunk, i in zip(self.chunks, self.shown):
+            if chunk["text"] == sample["evidence_chunks"][i]["text"]:
+                uncut.add(i)
+        return any(uncut.issuperset(support_set) for support_set in sample["support_sets"])
 
 
 class PromptBuilder:
@@ -298,18 +264,6 @@ class JudgePrompts:
             answer_b=answer_b,
         )
         return self._frame.prefix + encode_plain(self.tokenizer, body) + self._frame.closing
-
-
-def gold_is_shown(sample: dict, prompt: Prompt) -> bool:
-    """True when a full support set survived cutting (always, for an unanswerable sample)."""
-    whole = {
-        i
-        for place, i in enumerate(prompt.shown)
-        if prompt.chunks[place]["text"] == sample["evidence_chunks"][i]["text"]
-    }
-    return not sample["answerable"] or any(
-        whole.issuperset(support_set) for support_set in sample["support_sets"]
-    )
 
 
 # --- the validator's own cases
@@ -387,9 +341,9 @@ def main(argv: list[str] | None) -> None:
                 f"would write {len(SFT_TEMPLATES)} SFT and {len(JUDGE_TEMPLATES)} judge templates, output_schema.json and config.yaml to {folder}"
             )
             return
-        names = save_prompts(folder)
+        names = save_prompts(folder, args.overwrite)
         write_json(folder / "run.json", describe_run({"files": names}, {}, None) | {"status": "complete"})
-        print(f"wrote {len(names)} files to {folder}: {', '.join(names)} (dropped 0)")
+        print(f"wrote {len(names)} files to {folder}: {', '.join(names)}")
         print("next: python train_sft.py -c configs/sft_gemma2.yaml")
     elif args.command == "test":
         if failures := self_check():

@@ -28,7 +28,7 @@ from models.cpu_attention import pack_rows, takes_packed
 from models.distributed import Shards
 from models.estimate import CHARS_PER_TOKEN, count_tokens, estimate, planned_samples, warn_missing_model
 from models.loading import load_tokenizer, merge_for_speed, model_revision
-from prompt_schema import PromptBuilder, gold_is_shown, load_template, split_template, template_hash
+from prompt_schema import PromptBuilder, load_template, split_template, template_hash
 from training.adapters import load_trainable, steps_and_epochs, training_arguments
 from training.checkpoints import RunFiles, is_whole, newest_checkpoint
 from training.merge import merge_checkpoint
@@ -111,7 +111,7 @@ def encode_rows(
     drops = Counter()
     for sample in samples:
         prompt = builder.build(sample)
-        if not gold_is_shown(sample, prompt):
+        if not prompt.shows_support(sample):
             drops["support cut to fit max_seq_length"] += 1
             continue
         completion = encode_completion(tokenizer, gold_completion(sample, prompt.shown)) + [

@@ -1,11 +1,15 @@
 import io
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import prompt_schema
-from prompt_schema import SFT_TEMPLATES, PromptBuilder, gold_is_shown, load_template, save_prompts, self_check
+from prompt_schema import SFT_TEMPLATES, PromptBuilder, load_template, save_prompts, self_check
 from utils.completions import (
     gold_completion,
     map_citations,
@@ -15,6 +19,8 @@ from utils.completions import (
 )
 from utils.errors import DataError, UsageError
 from utils.text import REFUSAL
+
+ROOT = Path(prompt_schema.__file__).parent
 
 
 def test_the_validators_own_cases_pass():
@@ -46,6 +52,22 @@ def test_the_default_prompt_whole(sample):
         "[3] Radium: The element glows in the dark. [3]\n"
         "\nQuestion: Where was Marie Curie born?\nAnswer:"
     )
+
+
+@pytest.mark.parametrize(
+    "kind, name, expected",
+    [
+        ("sft", "default", "ec8e2d5f8cbe"),
+        ("sft", "structured", "ef1f09b5f2c2"),
+        ("sft", "fewshot", "0a50bc045888"),
+        ("judge", "default", "fb483a6ad0f6"),
+        ("judge", "simple", "dfbba47d1f8e"),
+    ],
+)
+def test_the_shipped_templates_are_the_ones_that_models_were_trained_with(kind, name, expected):
+    # A checkpoint's run.json records this hash; a changed byte would make every earlier run another experiment.
+    templates = {"sft": SFT_TEMPLATES, "judge": prompt_schema.JUDGE_TEMPLATES}[kind]
+    assert prompt_schema.template_hash(templates[name]) == expected
 
 
 def test_completions_keep_key_order_and_separators(sample, unanswerable):
@@ -122,7 +144,7 @@ def test_long_prompts_lose_the_lowest_scored_chunks_and_numbers_stay_consecutive
     cut = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], len(full.ids) - 1).build(sample)
     # Radium shares no word with the question, Pierre Curie shares "Curie".
     assert cut.shown == [0, 1, 2] and "[2] Warsaw" in tokenizer.decode(cut.suffix)
-    assert gold_is_shown(sample, cut)
+    assert cut.shows_support(sample)
     assert map_citations(
         parse_completion(render_completion("x", [0, 2, 3], 0.5), 3), [0, 2, 3]
     ).citations == [0, 3, -1]
@@ -139,7 +161,7 @@ def test_then_trailing_sentences_and_words_go_and_lost_support_is_noticed(tokeni
     full = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 4000).build(long)
     cut = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], len(full.ids) - 1).build(long)
     assert cut.chunks[0]["text"] == "Marie Curie was born. Marie Curie was born. Marie Curie was born."
-    assert not gold_is_shown(long, cut)
+    assert not cut.shows_support(long)
     table = {
         **long,
         "evidence_chunks": [{"title": "Marie Curie", "text": " ".join(["born in Warsaw"] * 300)}],
@@ -148,7 +170,7 @@ def test_then_trailing_sentences_and_words_go_and_lost_support_is_noticed(tokeni
     assert (
         cut.chunks[0]["text"].startswith("born in Warsaw")
         and len(cut.ids) <= len(full.ids)
-        and not gold_is_shown(table, cut)
+        and not cut.shows_support(table)
     )
     with pytest.raises(DataError, match="popqa:1: question and one word need"):
         PromptBuilder(tokenizer, SFT_TEMPLATES["default"], len(full.prefix) + 3).build(long)
@@ -195,12 +217,70 @@ def test_saved_templates_are_read_back_and_missing_ones_named(tmp_path, monkeypa
     (tmp_path / "prompts/sft_default.txt").write_text("E {evidence} Q {question}")
     assert load_template("sft", "default") == "E {evidence} Q {question}"
     (tmp_path / "prompts/sft_default.txt").write_text("Q {question} E")
-    with pytest.raises(UsageError, match="needs {evidence} {question}, evidence once"):
+    with pytest.raises(
+        UsageError, match="an SFT template must contain {question} and exactly one {evidence}"
+    ):
         load_template("sft", "default")
     with pytest.raises(UsageError, match="did you mean 'structured'"):
         load_template("sft", "structurd")
     schema = json.loads((tmp_path / "prompts/output_schema.json").read_text())
     assert schema["required"] == ["answer", "citations", "confidence"]
+
+
+def test_an_edited_template_is_kept_unless_overwritten(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    prompt_schema.main(["save"])
+    path = tmp_path / "prompts/judge_simple.txt"
+    path.write_text("mine")
+    with pytest.raises(
+        UsageError, match="judge_simple.txt differ from the shipped templates; add --overwrite"
+    ):
+        prompt_schema.main(["save"])
+    assert path.read_text() == "mine"
+    prompt_schema.main(["save", "--overwrite"])
+    assert path.read_text() == prompt_schema.JUDGE_TEMPLATES["simple"] + "\n"
+    # Saved again, nothing differs and no template is touched.
+    before = path.stat().st_mtime_ns
+    prompt_schema.main(["save"])
+    assert path.stat().st_mtime_ns == before
+
+
+def test_saving_into_the_shipped_folder_leaves_git_clean(tmp_path):
+    """The notebook's own command, in a clone: FACTUALITY_HOME is the repository root, so both folders are one."""
+    for name in ("prompt_schema.py", ".gitignore"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    for name in ("utils", "evidence"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for path in ROOT.glob("prompts/*.txt"):
+        (tmp_path / "prompts").mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / "prompts")
+
+    def run(*command: str) -> str:
+        env = {**os.environ, "FACTUALITY_HOME": "."}
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("git", "init", "-q")
+    run("git", "add", ".")
+    run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "-m", "all")
+    run(sys.executable, "prompt_schema.py", "save", "--prompts-dir", "prompts")
+    assert (tmp_path / "prompts/run.json").is_file()
+    assert run("git", "status", "--porcelain") == ""
+
+    # An edit of the shipped file is what later stages read, and saving again keeps it.
+    edited = tmp_path / "prompts/sft_default.txt"
+    edited.write_text("E {evidence} Q {question}\n")
+    run(sys.executable, "prompt_schema.py", "save", "--prompts-dir", "prompts")
+    code = "import prompt_schema as p; print(p.load_template('sft', 'default'))"
+    assert run(sys.executable, "-c", code) == "E {evidence} Q {question}\n"
+
+
+def test_shipped_templates_are_found_from_any_working_directory(tmp_path):
+    code = "import prompt_schema as p; print(p.template_hash(p.load_template('sft', 'default')))"
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "FACTUALITY_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.stdout.strip() == "ec8e2d5f8cbe", done.stderr
 
 
 def test_parse_reads_stdin(monkeypatch, capsys):
