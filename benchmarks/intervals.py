@@ -16,8 +16,8 @@ from utils.completions import render_completion
 from utils.config import input_path
 from utils.errors import run_main
 from utils.intervals import confidence_intervals, draw_counts, paired_deltas, with_intervals
-from utils.metrics import is_right_answer
 from utils.schema import read_samples
+from utils.scoring import is_right_answer
 
 
 def build_parser() -> argparse.ArgumentParser:

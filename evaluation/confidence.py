@@ -11,7 +11,7 @@ from utils.calibration import (
     reliability,
     risk_coverage,
 )
-from utils.metrics import is_right_answer
+from utils.scoring import is_right_answer
 
 
 def confidence_metrics(

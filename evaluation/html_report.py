@@ -12,7 +12,8 @@ from evaluation.plots import calibration_png
 from evaluation.results import WITHOUT_MODEL
 from evaluation.tables import all_models, format_interval, format_number, selective_line, verdict
 from utils.jsonl import write_text
-from utils.metrics import DELTA_METRICS, HEADLINE, LOWER_IS_BETTER, outcome
+from utils.metrics import DELTA_METRICS, HEADLINE, LOWER_IS_BETTER
+from utils.scoring import outcome
 
 MAX_BYTES = 2_900_000
 _TEMPLATE = Path(__file__).with_name("report_template.html")

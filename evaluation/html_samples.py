@@ -2,7 +2,7 @@
 
 from html import escape
 
-from utils.metrics import outcome
+from utils.scoring import outcome
 from utils.text import answer_pattern, tokenize
 
 _GOOD = {"right answer", "right refusal"}

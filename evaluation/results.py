@@ -6,7 +6,8 @@ from evaluation.slices import slices
 from utils.calibration import apply_isotonic
 from utils.completions import map_citations, parse_completion
 from utils.intervals import as_numbers, confidence_intervals, group_sums, paired_deltas, total, with_intervals
-from utils.metrics import HEADLINE, is_right_answer, outcome, rates_from_sums, score_sample
+from utils.metrics import HEADLINE, rates_from_sums
+from utils.scoring import is_right_answer, outcome, score_sample
 
 # Models of a results file that are no baselines.
 MAIN_MODELS = ("sft", "base")

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 
 from generation.likelihood import last_logits
 from utils.errors import StageError
-from utils.metrics import CORRECT_F1
-from utils.overlap import answer_overlap
+from utils.scoring import CORRECT_F1, answer_overlap
 from utils.tokens import encode_plain
 
 

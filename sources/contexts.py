@@ -6,8 +6,9 @@
 from pathlib import Path
 
 from evidence.records import Passage, dpr_passages
+from sources.json_list import read_json_list
 from utils.errors import DataError
-from utils.jsonl import read_json_list, read_jsonl
+from utils.jsonl import read_jsonl
 from utils.text import tokenize
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from evidence.records import Passage, Record
-from utils.jsonl import read_json_list
+from sources.json_list import read_json_list
 
 
 def read_records(path: Path, official_split: str, on_bad: Callable[[str], None]) -> Iterator[Record]:

@@ -11,9 +11,10 @@ import zipfile
 import pytest
 
 from sources import download, fever, nq_open
+from sources.json_list import read_json_list
 from utils import jsonl
 from utils.errors import DataError, StageError
-from utils.jsonl import read_json_list, read_jsonl
+from utils.jsonl import read_jsonl
 
 BODY = b"".join(
     json.dumps({"question": f"who is number {i}", "answer": [str(i)]}).encode() + b"\n" for i in range(2000)
@@ -219,7 +220,7 @@ def test_a_truncated_gzip_is_named(tmp_path):
         (b'{"question": "caf\xe9", "answer": ["x"]}', "not UTF-8"),
         (b'{"question": "a\x00b", "answer": ["x"]}', "not a JSON object"),
         (b'{"question": "q", "answer": ["x"], "score": NaN}', "NaN is not JSON"),
-        (b'{"question": "q", "question": "r", "answer": ["x"]}', "key 'question' stands twice"),
+        (b'{"question": "q", "question": "r", "answer": ["x"]}', "duplicate key 'question' in one object"),
         (b"[" * 100_000, "nested too deeply"),
         (b'["a list"]', "expected a JSON object, found list"),
         (b'{"question": "q"}', "not an NQ-Open row"),
@@ -246,7 +247,7 @@ def test_a_50_mb_line_is_refused_without_reading_it_into_memory(tmp_path):
     rows = list(read_jsonl(path, counted.append))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert [number for number, _ in rows] == [2] and "rows.jsonl:1: a line of over 16 MB" in counted[0]
+    assert [number for number, _ in rows] == [2] and "rows.jsonl:1: line over 16 MB" in counted[0]
     assert peak < 3 * jsonl.MAX_LINE_BYTES
 
 

@@ -289,7 +289,7 @@ def test_the_threshold_for_a_precision_by_hand():
 
 def calibration_of(samples, rows):
     from utils.calibration import fit_isotonic
-    from utils.metrics import is_right_answer
+    from utils.scoring import is_right_answer
 
     _, parsed = score_rows(rows, samples)
     answers = [

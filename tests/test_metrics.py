@@ -16,8 +16,15 @@ from utils.calibration import (
 )
 from utils.completions import parse_completion, render_completion
 from utils.intervals import as_numbers, group_sums, paired_deltas, total, with_intervals
-from utils.metrics import hallucination_kind, outcome, rates_from_sums, score_sample
-from utils.overlap import answer_overlap, citation_scores, exact_match
+from utils.metrics import rates_from_sums
+from utils.scoring import (
+    answer_overlap,
+    citation_scores,
+    exact_match,
+    hallucination_kind,
+    outcome,
+    score_sample,
+)
 from utils.text import REFUSAL
 
 

@@ -18,7 +18,7 @@ from utils.intervals import (
     with_intervals,
 )
 from utils.metrics import rates_from_sums
-from utils.overlap import citation_scores, exact_match, f1_of, token_overlap
+from utils.scoring import citation_scores, exact_match, f1_of, token_overlap
 
 WORDS = (
     "the a an Warsaw warsaw, old town! 1867 1,867 Marie-Curie U.S. naïve Łódź new york's of (see) and".split()
@@ -155,7 +155,7 @@ def test_every_drawn_group_counts_once_per_draw():
 
 def test_resamples_without_a_needed_class_are_skipped_and_counted(sample):
     from utils.completions import parse_completion
-    from utils.metrics import score_sample
+    from utils.scoring import score_sample
 
     terms = [
         score_sample(
@@ -202,7 +202,7 @@ def test_joint_f1_as_in_hotpotqa():
 def test_rates_of_resamples_are_the_rates_of_summed_terms(sample):
     rng = np.random.default_rng(12)
     from utils.completions import parse_completion, render_completion
-    from utils.metrics import score_sample
+    from utils.scoring import score_sample
 
     texts = [
         render_completion(rng.choice(["Warsaw", "Paris"]), [int(rng.integers(0, 4))], 0.9) for _ in range(60)

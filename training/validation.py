@@ -6,7 +6,8 @@ from models.distributed import Shards
 from models.loading import trains_sharded
 from utils.calibration import fit_isotonic
 from utils.intervals import as_numbers, group_sums, total
-from utils.metrics import SELECTION_METRICS, is_right_answer, rates_from_sums
+from utils.metrics import SELECTION_METRICS, rates_from_sums
+from utils.scoring import is_right_answer
 
 # Reported beside the metrics that a checkpoint may be chosen by.
 _REPORTED = ("over_refusal_rate", "under_refusal_rate")

@@ -1,23 +1,26 @@
-"""Files that finish whole: JSONL and JSON in and out, atomic writes, hashes."""
+"""Files that are complete or absent: JSONL and JSON in and out, atomic writes, hashes.
 
-import codecs
+JSON is read strictly: text that another parser could read differently is an error here. This module knows
+nothing about what a row means; `utils/schema.py` has the rules.
+"""
+
 import contextlib
 import gzip
 import hashlib
 import json
 import math
 import os
-import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from utils.errors import DataError
 
-# The longest line of the real sources has under 2 MB; a longer one than this is no row, and is not read into memory.
+# The longest line of the real sources is under 2 MB. A longer one than this is not a row, so it is not read
+# whole.
 MAX_LINE_BYTES = 16 << 20
-_NO_VALUE = re.compile(r"[\s,]*")
+_BLOCK_BYTES = 1 << 20
 
 
 def _reject_constant(name: str) -> None:
@@ -28,32 +31,32 @@ def _unique_keys(pairs: list[tuple]) -> dict:
     value = dict(pairs)
     if len(value) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(
-            f"key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object"
-        )
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"duplicate key {repeated!r} in one object")
     return value
 
 
-# Strict: NaN, Infinity and repeated keys, all of which json.loads takes, are errors.
-_DECODER = json.JSONDecoder(parse_constant=_reject_constant, object_pairs_hook=_unique_keys)
+# json.loads accepts NaN and Infinity, and silently keeps the last of repeated keys. This decoder refuses all
+# three.
+STRICT_JSON = json.JSONDecoder(parse_constant=_reject_constant, object_pairs_hook=_unique_keys)
 
 
 def parse_json(text: str):
-    """`json.loads` without its extensions: NaN, Infinity and repeated keys are errors, and so is nesting too deep to parse."""
+    """Strict `json.loads`. ValueError for NaN, Infinity, repeated keys and nesting too deep to parse."""
     try:
-        return _DECODER.decode(text)
+        return STRICT_JSON.decode(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
 
 def raise_bad(problem: str) -> None:
-    """The default answer to a bad row: stop. Readers take a callback in its place to count and go on."""
+    """The default `on_bad`: stop. A caller that counts bad rows and continues hands in its own."""
     raise DataError(problem)
 
 
 @contextlib.contextmanager
 def open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
-    """A file as bytes, unpacked when its name ends in .gz. A gzip that ends early is a DataError, wherever the reader stands."""
+    """A file as bytes, unpacked if its name ends in .gz. DataError if it is missing or a damaged gzip."""
     path = Path(path)
     if not path.is_file():
         raise DataError(
@@ -61,22 +64,32 @@ def open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
         )
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as handle:
-            yield handle
+            # GzipFile has the methods of IO[bytes] that are used here, but typeshed does not say so.
+            yield cast(IO[bytes], handle)
+    # A truncated gzip raises only at its end, so the error comes from wherever the caller is reading.
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: damaged gzip ({error}); delete it and fetch it anew") from error
+        raise DataError(f"{path}: damaged gzip ({error}); delete it and download it again") from error
+
+
+def _skip_rest_of_line(handle: IO[bytes]) -> None:
+    while block := handle.readline(_BLOCK_BYTES):
+        if block.endswith(b"\n"):
+            return
 
 
 def read_lines(handle: IO[bytes], name: str, on_bad: Callable[[str], None]) -> Iterator[tuple[int, str]]:
-    """(line number from 1, text) of the lines that are not blank. One that is too long or no UTF-8 goes to `on_bad`."""
+    """(line number from 1, text) of the lines that are not blank.
+
+    A line that is too long or is not UTF-8 goes to `on_bad` as a message with file and line.
+    """
     number = 0
     while raw := handle.readline(MAX_LINE_BYTES + 1):
         number += 1
         if len(raw) > MAX_LINE_BYTES:
-            while not raw.endswith(b"\n") and (raw := handle.readline(1 << 20)):
-                pass
-            on_bad(
-                f"{name}:{number}: a line of over {MAX_LINE_BYTES >> 20} MB; the file is damaged or has another format"
-            )
+            if not raw.endswith(b"\n"):
+                _skip_rest_of_line(handle)
+            limit = f"{MAX_LINE_BYTES >> 20} MB"
+            on_bad(f"{name}:{number}: line over {limit}; the file is damaged or has another format")
             continue
         try:
             text = raw.decode("utf-8")
@@ -88,7 +101,7 @@ def read_lines(handle: IO[bytes], name: str, on_bad: Callable[[str], None]) -> I
 
 
 def read_objects(handle: IO[bytes], name: str, on_bad: Callable[[str], None]) -> Iterator[tuple[int, dict]]:
-    """(line number from 1, row) of JSON lines; what is no JSON object goes to `on_bad` with file and line."""
+    """(line number from 1, row) of JSON lines. Anything but a JSON object goes to `on_bad` as a message."""
     for number, text in read_lines(handle, name, on_bad):
         try:
             row = parse_json(text)
@@ -102,66 +115,35 @@ def read_objects(handle: IO[bytes], name: str, on_bad: Callable[[str], None]) ->
 
 
 def read_jsonl(path: str | Path, on_bad: Callable[[str], None] = raise_bad) -> Iterator[tuple[int, dict]]:
-    """Yield (line number from 1, row) of a .jsonl or .jsonl.gz file. Blank lines are skipped; a bad line goes to `on_bad`."""
+    """(line number from 1, row) of a .jsonl or .jsonl.gz file. Bad lines go to `on_bad`; blank ones do not."""
     with open_bytes(path) as handle:
         yield from read_objects(handle, str(path), on_bad)
 
 
 def read_json(path: str | Path):
+    """The value in a .json or .json.gz file. DataError if it is missing or not valid JSON."""
     with open_bytes(path) as handle:
         raw = handle.read()
     try:
         return parse_json(raw.decode("utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+    # UnicodeDecodeError is a ValueError too.
+    except ValueError as error:
         raise DataError(
-            f"{path}: not valid JSON ({error}); the file was written by hand or is damaged"
+            f"{path}: not valid JSON ({error}); repair it, or delete it and rerun the stage that writes it"
         ) from error
 
 
-def read_json_list(path: str | Path) -> Iterator[tuple[int, dict]]:
-    """(row number from 1, row) of a JSON list of objects, .json or .json.gz, parsed one row at a time in flat memory."""
-    with open_bytes(path) as handle:
-        text = codecs.getreader("utf-8")(handle)
-        place = 0
-        number = 0
-        try:
-            buffer = text.read(1 << 20).lstrip()
-            if not buffer.startswith("["):
-                raise ValueError("it does not start with [")
-            place = 1
-            while True:
-                # Past white space and the comma between two rows.
-                place = _NO_VALUE.match(buffer, place).end()
-                if place < len(buffer) and buffer[place] == "]":
-                    return
-                try:
-                    row, end = _DECODER.raw_decode(buffer, place)
-                except ValueError:
-                    # The row may go on behind the buffer.
-                    more = text.read(1 << 20)
-                    if not more or len(buffer) - place > MAX_LINE_BYTES:
-                        raise
-                    buffer = buffer[place:] + more
-                    place = 0
-                    continue
-                number = number + 1
-                place = end
-                yield number, row
-        except (ValueError, RecursionError) as error:
-            raise DataError(
-                f"{path}: row {number + 1} is not valid JSON ({error}); expected a JSON list of objects"
-            ) from error
-
-
 def dump_row(row: dict) -> str:
+    """The row as one line of JSON, without the line's end. ValueError for NaN and infinity."""
     return json.dumps(row, ensure_ascii=False, allow_nan=False)
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | Path, mode: str = "w"):
-    """Open a temporary file beside `path`; on success flush, fsync and rename it there, on failure leave nothing."""
+    """Open a temporary file; on success flush, fsync and rename it to `path`, on failure leave nothing."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    # The process id keeps two processes that write one output from deleting each other's temporary file.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as handle:
@@ -179,7 +161,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def finite(value: float | None) -> float | None:
-    """None for infinity and not-a-number, which JSON cannot say."""
+    """None for infinity and not-a-number, which JSON cannot express."""
     return value if value is not None and math.isfinite(value) else None
 
 
@@ -198,32 +180,34 @@ def write_jsonl(path: str | Path, rows: Iterable[dict]) -> int:
 
 
 def append_jsonl(path: str | Path, rows: Iterable[dict]) -> None:
-    """Append a batch durably. A torn last line left by a kill is cut off first by `read_appended`."""
+    """Append a batch durably. A kill can leave a torn last line; `read_appended` cuts it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    # One write per batch, so a kill tears at most one line.
+    text = "".join(dump_row(row) + "\n" for row in rows)
     with open(path, "a", encoding="utf-8") as handle:
-        handle.write("".join(dump_row(row) + "\n" for row in rows))
+        handle.write(text)
         handle.flush()
         os.fsync(handle.fileno())
 
 
 def read_appended(path: str | Path) -> list[dict]:
-    """Rows of a file that grows by `append_jsonl`, after cutting a torn last line. Missing file: no rows."""
+    """Rows of a file that `append_jsonl` wrote, after cutting a torn last line. No file, no rows."""
     path = Path(path)
     if not path.is_file():
         return []
     raw = path.read_bytes()
-    whole = raw[: raw.rfind(b"\n") + 1]
-    if len(whole) < len(raw):
+    n_complete = raw.rfind(b"\n") + 1
+    if n_complete < len(raw):
         with open(path, "rb+") as handle:
-            handle.truncate(len(whole))
+            handle.truncate(n_complete)
     return [row for _, row in read_jsonl(path)]
 
 
 def sha256_file(path: str | Path) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as handle:
-        for block in iter(lambda: handle.read(1 << 20), b""):
+        for block in iter(lambda: handle.read(_BLOCK_BYTES), b""):
             digest.update(block)
     return digest.hexdigest()
 
