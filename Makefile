@@ -1,5 +1,11 @@
-# make demo: the whole pipeline on CPU with the embedded model and the bundled sample, under demo/.
-# make test: the tests. Both set up .venv on first use. Every stage line below can be copied into a shell after `export FACTUALITY_HOME=demo`.
+# make demo       run the whole pipeline on CPU: embedded model, bundled sample, all output under demo/
+# make test       run all tests
+# make test-fast  run the tests that need no model and start no process (under a minute on 2 cores)
+# make lint       check style (ruff) and types (mypy)
+# make docs       redraw the picture in docs/architecture.md
+# make clean      delete demo/
+#
+# Each target creates .venv on first use. To run one stage of the demo by hand, `export FACTUALITY_HOME=demo` and copy its line.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +13,7 @@ BIN := $(VENV)/bin
 CHECKPOINT := checkpoints/sft/demo/checkpoint-best
 DEMO := FACTUALITY_HOME=demo HF_HUB_OFFLINE=1 $(BIN)/python
 
-.PHONY: demo test install install-dev lint clean
+.PHONY: demo test test-fast lint docs install install-dev clean
 
 demo: install
 	$(DEMO) build_data.py --sample --data-dir data --seed 42 --max-chunks 3 --max-chunk-words 20 --split 0.7,0.1,0.2
@@ -23,8 +29,14 @@ demo: install
 test: install-dev
 	$(BIN)/python -m pytest
 
+test-fast: install-dev
+	$(BIN)/python -m pytest -m "not slow"
+
 lint: install-dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+docs: install
+	$(BIN)/python docs/draw_architecture.py
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

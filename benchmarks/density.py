@@ -1,11 +1,12 @@
-"""How dense the code is: what is packed into one line, and how often a comment explains.
+"""How dense the code is: how much is packed into one line, and how often a comment explains.
 
-Counts per 1,000 lines that are not blank, for each package and for the whole tree:
+Prints occurrences per 1,000 lines that are not blank, for each package and for the whole tree:
 
     python benchmarks/density.py
     python benchmarks/density.py --list
 
-`--list` names each place. The script reads source text only; it knows nothing about what the code does.
+`--list` names each place. tests/test_density.py holds the limits. The script reads source text only; it knows
+nothing about what the code does.
 """
 
 import argparse
@@ -21,6 +22,7 @@ MAX_COLUMNS = 110
 MAX_FUNCTION_LINES = 60
 MAX_PARAMETERS = 6
 MAX_MODULE_LINES = 220
+# A script is read from top to bottom as one stage, so it may be longer than a module.
 MAX_SCRIPT_LINES = 300
 
 # The packages whose modules have a length limit; tests, benchmarks and data have none.
@@ -32,7 +34,8 @@ PACKAGES = {
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
-# What the table shows as a rate per 1,000 lines, with the most (or, for comments, the least) that is accepted.
+# Occurrences per 1,000 lines, each with its limit: the highest rate accepted, for comment lines the lowest.
+# The limits come from codebases that are known to read well, measured in the same way.
 RATES = {
     "packed assignments": 5.0,
     "nested comprehensions": 0.5,
@@ -40,6 +43,9 @@ RATES = {
     "wide lines": 0.0,
     "comment lines": 45.0,
 }
+
+# Counted, not rated: none of these is accepted.
+LIMITS = ("long functions", "many parameters", "long files")
 
 
 @dataclass
@@ -64,6 +70,9 @@ class Density:
         return 1000 * self.counts[kind] / max(self.n_lines, 1)
 
 
+# --- what one statement or expression packs
+
+
 def contains(node: ast.AST, kinds: type | tuple[type, ...]) -> bool:
     """True when a descendant of `node`, other than itself, is of one of the kinds."""
     return any(isinstance(inner, kinds) for inner in ast.walk(node) if inner is not node)
@@ -71,20 +80,29 @@ def contains(node: ast.AST, kinds: type | tuple[type, ...]) -> bool:
 
 def is_packed(node: ast.AST) -> bool:
     """`a, b = x, y`: several assignments in one statement. Unpacking one value (`a, b = pair`) is not."""
-    return (
-        isinstance(node, ast.Assign)
-        and isinstance(node.targets[0], ast.Tuple)
-        and isinstance(node.value, ast.Tuple)
-    )
+    if not isinstance(node, ast.Assign):
+        return False
+    return isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Tuple)
 
 
-def n_parameters(function: ast.FunctionDef) -> int:
+def n_parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Parameters that a caller chooses: keyword-only ones count, `self` and `cls` do not."""
     arguments = function.args
     names = [argument.arg for argument in arguments.posonlyargs + arguments.args + arguments.kwonlyargs]
     return len([name for name in names if name not in ("self", "cls")])
 
 
+def measure_function(function: ast.FunctionDef | ast.AsyncFunctionDef, path: Path, density: Density) -> None:
+    # `lineno` is that of `def`: decorators above it do not count.
+    last_line = function.end_lineno or function.lineno
+    if last_line - function.lineno + 1 > MAX_FUNCTION_LINES:
+        density.add("long functions", path, function.lineno)
+    if n_parameters(function) > MAX_PARAMETERS:
+        density.add("many parameters", path, function.lineno)
+
+
 def measure_nodes(tree: ast.AST, path: Path, density: Density) -> None:
+    # `ast.walk` visits the inner nodes too, so three levels of nesting count twice.
     for node in ast.walk(tree):
         if is_packed(node):
             density.add("packed assignments", path, node.lineno)
@@ -93,10 +111,19 @@ def measure_nodes(tree: ast.AST, path: Path, density: Density) -> None:
         if isinstance(node, ast.IfExp) and contains(node, ast.IfExp):
             density.add("nested conditionals", path, node.lineno)
         if isinstance(node, FUNCTIONS):
-            if node.end_lineno - node.lineno + 1 > MAX_FUNCTION_LINES:
-                density.add("long functions", path, node.lineno)
-            if n_parameters(node) > MAX_PARAMETERS:
-                density.add("many parameters", path, node.lineno)
+            measure_function(node, path, density)
+
+
+# --- one file, and the tree
+
+
+def max_lines(path: Path) -> int | None:
+    """The length limit of a file: scripts and package modules have one."""
+    if path.parent == ROOT:
+        return MAX_SCRIPT_LINES
+    if path.parent.name in PACKAGES:
+        return MAX_MODULE_LINES
+    return None
 
 
 def measure(path: Path) -> Density:
@@ -107,14 +134,11 @@ def measure(path: Path) -> Density:
     for number, line in enumerate(lines, 1):
         if len(line) > MAX_COLUMNS:
             density.add("wide lines", path, number)
-        # A comment counts where it has a line to itself; those at the end of a line are mostly labels.
+        # Only a comment on a line to itself counts: one at the end of a line is mostly a label.
         if line.strip().startswith("#"):
             density.counts["comment lines"] += 1
-    limit = MAX_SCRIPT_LINES if path.parent == ROOT else MAX_MODULE_LINES
-    is_shipped = (
-        path.parent == ROOT or (path.parent / "__init__.py").is_file() and path.parent.name != "tests"
-    )
-    if is_shipped and len(lines) > limit:
+    limit = max_lines(path)
+    if limit is not None and len(lines) > limit:
         density.add("long files", path, len(lines))
     measure_nodes(ast.parse(text), path, density)
     return density
@@ -123,8 +147,10 @@ def measure(path: Path) -> Density:
 def tracked_files() -> list[Path]:
     """Python files that git knows or would add: no caches, no environments."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py"]
-    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
-    return [ROOT / name for name in sorted(listed) if (ROOT / name).is_file()]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    paths = [ROOT / name for name in sorted(listed.stdout.split())]
+    # A deleted file stays in git's list until the deletion is added.
+    return [path for path in paths if path.is_file()]
 
 
 def measure_tree() -> dict[str, Density]:
@@ -139,23 +165,29 @@ def measure_tree() -> dict[str, Density]:
     return by_package
 
 
+# --- the run
+
+
+def print_table(by_package: dict[str, Density]) -> None:
+    print(f"{'':14s} lines  " + "  ".join([*RATES, *LIMITS]))
+    for package in sorted(by_package):
+        density = by_package[package]
+        cells = [f"{density.rate(kind):{len(kind)}.1f}" for kind in RATES]
+        cells += [f"{density.counts[kind]:{len(kind)}d}" for kind in LIMITS]
+        print(f"{package:14s} {density.n_lines:5d}  " + "  ".join(cells))
+    print("rates per 1,000 lines that are not blank; the last three are counts")
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    # The raw formatter keeps the example commands of the docstring on lines of their own.
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("--list", action="store_true", help="name each place that is counted")
     args = parser.parse_args()
     by_package = measure_tree()
     if args.list:
         print("\n".join(by_package["all"].places))
-    others = ("long functions", "many parameters", "long files")
-    print(f"{'':14s} lines  " + "  ".join([*RATES, *others]))
-    for package in sorted(by_package):
-        density = by_package[package]
-        cells = [f"{density.rate(kind):{len(kind)}.1f}" for kind in RATES]
-        cells += [f"{density.counts[kind]:{len(kind)}d}" for kind in others]
-        print(f"{package:14s} {density.n_lines:5d}  " + "  ".join(cells))
-    print("rates per 1,000 lines that are not blank; the last three are counts")
+    print_table(by_package)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,52 @@
-"""Fixtures: stages as subprocesses, a tiny Gemma-2-shaped model with a tokenizer trained here, and a small built data set."""
+"""Fixtures: stages as subprocesses, tiny random models with a tokenizer trained here, and a small data set.
+
+Session fixtures are built once and shared, so a test must not change what they return.
+"""
 
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from tests.slow_marks import is_slow
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def pytest_collection_modifyitems(items):
+    """Marks the tests that `make test-fast` leaves out."""
+    for item in items:
+        if is_slow(item):
+            item.add_marker(pytest.mark.slow)
+
+
+# The slowest fast test takes 2 s; a busy machine may need a few times that.
+MAX_FAST_SECONDS = 15
+
+
+@pytest.fixture(autouse=True)
+def fast_tests_stay_fast(request, monkeypatch):
+    """Fails a test that is not marked slow if it starts a process or takes long."""
+    if request.node.get_closest_marker("slow"):
+        yield
+        return
+    start_process = subprocess.Popen.__init__
+
+    def start_git_only(self, args, *rest, **settings):
+        # run.json names the git commit; asking for it takes milliseconds.
+        assert args[0] == "git", f"{args}: name subprocess in the test itself, so that it is marked slow"
+        start_process(self, args, *rest, **settings)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", start_git_only)
+    started = time.monotonic()
+    yield
+    assert time.monotonic() - started < MAX_FAST_SECONDS, "a fast test is slow: see tests/slow_marks.py"
 
 
 def run_stage(*args: str, home: Path, env: dict | None = None) -> subprocess.CompletedProcess:
@@ -20,7 +56,8 @@ def run_stage(*args: str, home: Path, env: dict | None = None) -> subprocess.Com
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
 
 
-# Two processes on CPU. `accelerate launch --cpu --num_processes 2` starts one and says nothing; this way torchrun starts two, over gloo.
+# Two processes on CPU. `accelerate launch --cpu --num_processes 2` starts one without a word
+# (accelerate 1.15); with --multi_gpu and ACCELERATE_USE_CPU torchrun starts two, which talk over gloo.
 TWO_PROCESSES = [
     "-m",
     "accelerate.commands.launch",
@@ -106,7 +143,7 @@ TINY = {
 
 
 def tiny_config(kind: str, vocab_size: int):
-    """A configuration of the real architecture class at toy size; Gemma-2 keeps soft-capping and sliding windows."""
+    """The real architecture class at toy size; Gemma-2 keeps soft-capping and sliding windows."""
     from transformers import Gemma2Config, LlamaConfig, Qwen2Config
 
     tokens = {"vocab_size": vocab_size, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
@@ -126,9 +163,11 @@ def tokenizer(samples):
     from prompt_schema import SFT_TEMPLATES
     from utils.completions import gold_completion
 
-    texts = [chunk["text"] for sample in samples for chunk in sample["evidence_chunks"]] + [
-        SFT_TEMPLATES["default"]
-    ] * 20
+    texts = []
+    for sample in samples:
+        texts += [chunk["text"] for chunk in sample["evidence_chunks"]]
+    # The template counts 20 times, so that its words become few tokens, as they are for a real model.
+    texts += [SFT_TEMPLATES["default"]] * 20
     texts += [gold_completion(sample, list(range(len(sample["evidence_chunks"])))) for sample in samples]
     tokenizer = train_tokenizer(texts)
     tokenizer.padding_side = "left"
