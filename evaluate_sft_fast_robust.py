@@ -20,8 +20,14 @@ from evaluation.baselines import EVIDENCE_VIEWS, baseline_predictions, show_only
 from evaluation.comparison import compare_runs
 from evaluation.html_report import write_report
 from evaluation.plots import plot_calibration
-from evaluation.predictions import count_gold_cut, predictions_path, prompt_settings, read_predictions
-from evaluation.results import describe_rows, measure_selection, score_all
+from evaluation.predictions import (
+    count_gold_cut,
+    describe_rows,
+    predictions_path,
+    prompt_settings,
+    read_predictions,
+)
+from evaluation.results import measure_selection, score_all
 from evaluation.selective import KINDS, choose_selection
 from evaluation.tables import results_text
 from generation.answering import load_generator, predict

@@ -1,4 +1,8 @@
-"""Two results files side by side: what differs in their settings, their figures, and paired differences where both runs can be rescored."""
+"""`--compare`: two results files side by side.
+
+Shows which settings differ, the metrics of both, and paired differences where both runs can be scored again
+from their prediction files. It reads files only and needs no model.
+"""
 
 from pathlib import Path
 
@@ -18,119 +22,131 @@ _NOT_SETTINGS = {"output", "report", "dry_run", "compare", "inputs"}
 
 
 def read_results(path: Path) -> dict:
+    """The content of a results file. DataError when it is something else."""
     results = read_json(path)
     if not isinstance(results, dict) or "run" not in results or "baselines" not in results:
         raise DataError(f"{path}: not a results file of evaluate_sft_fast_robust.py")
     return results
 
 
+# --- settings
+
+
 def _flat(value, prefix: str = "") -> dict[str, str]:
+    """Nested keys as one dotted name per value: {"a": {"b": 1}} -> {"a.b": "1"}."""
     if not isinstance(value, dict):
         return {prefix.rstrip("."): str(value)}
-    return {
-        name: text for key, inner in value.items() for name, text in _flat(inner, f"{prefix}{key}.").items()
-    }
+    found: dict[str, str] = {}
+    for key, inner in value.items():
+        found |= _flat(inner, f"{prefix}{key}.")
+    return found
+
+
+def _flat_run(run: dict) -> dict[str, str]:
+    settings = {key: value for key, value in run["settings"].items() if key not in _NOT_SETTINGS}
+    facts = {"input hashes": run["inputs"], "packages": run["packages"], "git_commit": run["git_commit"]}
+    return _flat(settings | facts)
 
 
 def differing_settings(first: dict, second: dict) -> list[list[str]]:
-    """[setting, value of A, value of B] of what is not the same in two runs: settings, inputs, versions, commit."""
-    found = []
-    for run in (first, second):
-        settings = {key: value for key, value in run["settings"].items() if key not in _NOT_SETTINGS}
-        found.append(
-            _flat(
-                {
-                    **settings,
-                    "input hashes": run["inputs"],
-                    "packages": run["packages"],
-                    "git_commit": run["git_commit"],
-                }
-            )
-        )
-    names = sorted(found[0].keys() | found[1].keys())
-    return [
-        [name, *(side.get(name, "(not there)")[:60] for side in found)]
-        for name in names
-        if found[0].get(name) != found[1].get(name)
-    ]
+    """[name, value of A, value of B] of each setting, input, version and commit that differs."""
+    sides = [_flat_run(first), _flat_run(second)]
+    rows = []
+    for name in sorted(sides[0].keys() | sides[1].keys()):
+        if sides[0].get(name) != sides[1].get(name):
+            rows.append([name, *(side.get(name, "(not set)")[:60] for side in sides)])
+    return rows
+
+
+# --- paired differences
 
 
 def _rescored(path: Path, results: dict, test_path: Path) -> tuple[list[dict], dict[str, list[dict]]]:
-    """Samples of a run and the prediction rows of each model, from the file beside the results (or the one it was rescored from)."""
+    """(samples of a run, prediction rows by model), from the file that the run scored or wrote."""
     settings = results["run"]["settings"]
     samples = pick_samples(read_samples(test_path), settings.get("limit"), results["run"]["seed"])
     source = input_path(settings["predictions"]) if settings.get("predictions") else predictions_path(path)
     return samples, by_model(read_predictions(source, samples))
 
 
+def _test_data_problem(test_path: Path, run: dict) -> str | None:
+    """Why a run cannot be scored again with this test file; None if it can."""
+    remedy = "name the test data with --test-data"
+    if not test_path.is_file():
+        return f"{test_path} does not exist; {remedy}"
+    # Compared by content: the file may have moved since.
+    if not set(hash_inputs([test_path]).values()) <= set(run["inputs"].values()):
+        return f"{test_path} has changed since a run; {remedy}"
+    return None
+
+
 def paired_between(paths: list[Path], runs: list[dict], test_data: str | None) -> tuple[dict, int] | str:
-    """(differences B minus A of the SFT model on the samples both runs hold, their number), or why there are none."""
+    """(differences B minus A of the SFT model, number of shared samples), or why there are none."""
     if any("selective" in run for run in runs):
-        return "no paired differences: a confidence threshold was set, and completions alone do not hold its effect"
+        return "a run used a confidence threshold, which the completions alone do not show"
     test_paths = [input_path(test_data or run["run"]["settings"]["test_data"]) for run in runs]
-    known = [set(run["run"]["inputs"].values()) for run in runs]
-    for test_path, hashes in zip(test_paths, known):
-        if not test_path.is_file():
-            return f"no paired differences: {test_path} is not there; name the test data with --test-data"
-        if not set(hash_inputs([test_path]).values()) <= hashes:
-            return f"no paired differences: {test_path} has changed since a run; name the test data with --test-data"
+    for test_path, run in zip(test_paths, runs):
+        if problem := _test_data_problem(test_path, run["run"]):
+            return problem
     try:
-        (first, first_rows), (second, second_rows) = (_rescored(*job) for job in zip(paths, runs, test_paths))
+        first, first_rows = _rescored(paths[0], runs[0], test_paths[0])
+        second, second_rows = _rescored(paths[1], runs[1], test_paths[1])
     except DataError as error:
-        return f"no paired differences: {error}"
+        return str(error)
     if "sft" not in first_rows or "sft" not in second_rows:
-        return "no paired differences: a run holds no model named sft"
+        return "a run has no model named sft"
+
+    # Another --limit or --seed means other samples; a paired difference needs those that both runs share.
     shared = {sample["id"] for sample in first} & {sample["id"] for sample in second}
     both = [sample for sample in first if sample["id"] in shared]
     if not both:
-        return "no paired differences: the runs share no sample"
-    (before, _), (after, _) = score_rows(first_rows["sft"], both), score_rows(second_rows["sft"], both)
-    return paired_deltas(after, before, [sample["group"] for sample in both], runs[0]["run"]["seed"]), len(
-        both
-    )
+        return "the runs have no sample in common"
+    before, _ = score_rows(first_rows["sft"], both)
+    after, _ = score_rows(second_rows["sft"], both)
+    groups = [sample["group"] for sample in both]
+    return paired_deltas(after, before, groups, runs[0]["run"]["seed"]), len(both)
 
 
-def _figures(runs: list[dict]) -> list[list[str]]:
-    """[model, metric, A, interval of A, B, interval of B] of the models that both runs hold."""
-    first, second = map(all_models, runs)
+# --- the text
+
+
+def _metric_rows(runs: list[dict]) -> list[list[str]]:
+    """[model and metric, A, interval of A, B, interval of B] for the models that are in both runs."""
+    first, second = (all_models(run) for run in runs)
     rows = []
-    for name in [name for name in first if name in second]:
+    for name in first:
+        if name not in second:
+            continue
         for key in HEADLINE:
-            cells = [(side[name][key], side[name]["ci95"].get(key)) for side in (first, second)]
-            if name in ("sft", "base") or cells[0] != cells[1]:
-                rows.append(
-                    [
-                        f"{name} {key}",
-                        *(
-                            cell
-                            for value, interval in cells
-                            for cell in (format_number(value), format_interval(interval))
-                        ),
-                    ]
-                )
+            sides = [(side[name][key], side[name]["ci95"].get(key)) for side in (first, second)]
+            # A baseline without a model is the same in most pairs of runs: shown where it differs.
+            if name not in ("sft", "base") and sides[0] == sides[1]:
+                continue
+            cells = []
+            for value, interval in sides:
+                cells += [format_number(value), format_interval(interval)]
+            rows.append([f"{name} {key}", *cells])
     return rows
 
 
 def compare_runs(first_path: Path, second_path: Path, test_data: str | None = None) -> str:
-    """The text of --compare. DataError when a file holds no results."""
+    """The text of --compare. DataError when a file is no results file."""
     paths = [first_path, second_path]
     runs = [read_results(path) for path in paths]
     blocks = [f"A = {first_path}\nB = {second_path}"]
+
     differing = differing_settings(runs[0]["run"], runs[1]["run"])
-    blocks.append(
-        format_table(["differs", "A", "B"], differing)
-        if differing
-        else "settings, inputs and versions are the same"
-    )
-    blocks.append(format_table(["", "A", "95% interval", "B", "95% interval"], _figures(runs)))
+    if differing:
+        blocks.append(format_table(["differs", "A", "B"], differing))
+    else:
+        blocks.append("settings, inputs and versions are the same")
+    blocks.append(format_table(["", "A", "95% interval", "B", "95% interval"], _metric_rows(runs)))
+
     paired = paired_between(paths, runs, test_data)
     if isinstance(paired, str):
-        blocks.append(paired)
+        blocks.append(f"no paired differences: {paired}")
     else:
         deltas, n = paired
-        blocks.append(
-            format_table(
-                [f"sft, B against A, {n} samples", "better by", "95% interval", ""], delta_rows(deltas)
-            )
-        )
+        header = [f"sft, B against A, {n} samples", "better by", "95% interval", ""]
+        blocks.append(format_table(header, delta_rows(deltas)))
     return "\n\n".join(blocks)

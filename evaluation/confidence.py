@@ -1,4 +1,4 @@
-"""Confidence of one model's answers against whether they are right: summary numbers and the points of the curves.
+"""Confidence of one model's answers against whether they are right: summary numbers and points of the curves.
 
 The formulas are in `utils/calibration.py`; this module picks the answers that they are computed on.
 """
@@ -11,44 +11,68 @@ from utils.calibration import (
     reliability,
     risk_coverage,
 )
+from utils.intervals import confidence_intervals
 from utils.scoring import is_right_answer
+
+
+def _stated(parsed: list, samples: list[dict]) -> tuple[list[float], list[bool]]:
+    """(stated confidences, whether each answer is right), over the answers that state a usable confidence."""
+    confidences = []
+    right = []
+    for p, sample in zip(parsed, samples):
+        if p.is_answer and p.confidence is not None:
+            confidences.append(p.confidence)
+            right.append(is_right_answer(p, sample))
+    return confidences, right
 
 
 def confidence_metrics(
     parsed: list, samples: list[dict], probabilities: list[float] | None, isotonic: dict | None
 ) -> dict:
-    """ECE, Brier and AURC of stated confidence over answers, and the ECE of the calibrated answer probability."""
+    """ECE, Brier score and AURC of stated confidence over answers, and the ECE of the calibrated probability.
+
+    `probabilities`: the model's probability of its own answer, one per sample, None if any is unknown;
+    `isotonic`: the fit that maps it to a probability of being right. Without both, `ece_calibrated` is None.
+    """
+    confidences, right = _stated(parsed, samples)
     answers = [(p, s) for p, s in zip(parsed, samples) if p.is_answer]
-    stated = [(p.confidence, is_right_answer(p, s)) for p, s in answers if p.confidence is not None]
-    confidences = [c for c, _ in stated]
-    right = [r for _, r in stated]
     calibrated = None
     if isotonic and probabilities is not None and answers:
-        chosen = [probability for p, probability in zip(parsed, probabilities) if p.is_answer]
-        calibrated = expected_calibration_error(
-            apply_isotonic(isotonic, chosen), [is_right_answer(p, s) for p, s in answers]
-        )
+        of_answers = [probability for p, probability in zip(parsed, probabilities) if p.is_answer]
+        all_right = [is_right_answer(p, s) for p, s in answers]
+        calibrated = expected_calibration_error(apply_isotonic(isotonic, of_answers), all_right)
     return {
         "ece": expected_calibration_error(confidences, right),
         "brier": brier(confidences, right),
         "aurc": aurc(confidences, right),
         "ece_calibrated": calibrated,
-        "n_confidence_missing": len(answers) - len(stated),
+        "n_confidence_missing": len(answers) - len(confidences),
         "confidence_is_constant": len(set(confidences)) == 1,
     }
 
 
+def intervals_of_confidence(
+    parsed: list, samples: list[dict], probabilities: list[float] | None, isotonic: dict | None, seed: int
+) -> dict[str, list[float] | None]:
+    """95% intervals of what `confidence_metrics` returns: name -> [low, high], None with too few groups."""
+    groups = [sample["group"] for sample in samples]
+    right = [is_right_answer(p, s) for p, s in zip(parsed, samples)]
+    stated = [p.confidence if p.is_answer else None for p in parsed]
+    intervals = confidence_intervals(stated, right, groups, seed)
+
+    calibrated: list[float | None] = [None] * len(samples)
+    if isotonic and probabilities:
+        mapped = apply_isotonic(isotonic, probabilities)
+        calibrated = [value if p.is_answer else None for value, p in zip(mapped, parsed)]
+    intervals["ece_calibrated"] = confidence_intervals(calibrated, right, groups, seed)["ece"]
+    return intervals
+
+
 def confidence_curves(parsed: list, samples: list[dict]) -> dict | None:
-    """Reliability bins and risk-coverage points of the stated confidence over answers; None when no answer states one."""
-    stated = [
-        (p.confidence, is_right_answer(p, s))
-        for p, s in zip(parsed, samples)
-        if p.is_answer and p.confidence is not None
-    ]
-    if not stated:
+    """{"reliability": bins, "risk_coverage": points} of stated confidence; None when no answer states one."""
+    confidences, right = _stated(parsed, samples)
+    if not confidences:
         return None
-    confidences = [c for c, _ in stated]
-    right = [r for _, r in stated]
     return {
         "reliability": reliability(confidences, right),
         "risk_coverage": risk_coverage(confidences, right),

@@ -1,4 +1,9 @@
-"""`--report`: an evaluation as one self-contained HTML page that needs no network. Its only script carries a hash that the page's policy names."""
+"""`--report`: an evaluation as one HTML page that needs no network.
+
+The page contains its images, its style and one script. The content security policy in report_template.html
+names the hash of that script, so nothing that a model or a source wrote can run.
+The samples come from `html_samples.py`.
+"""
 
 import base64
 import hashlib
@@ -7,198 +12,195 @@ import string
 from html import escape
 from pathlib import Path
 
-from evaluation.html_samples import samples_html
+from evaluation.html_samples import browser_html
 from evaluation.plots import calibration_png
 from evaluation.results import WITHOUT_MODEL
 from evaluation.tables import all_models, format_interval, format_number, selective_line, verdict
 from utils.jsonl import write_text
 from utils.metrics import DELTA_METRICS, HEADLINE, LOWER_IS_BETTER
-from utils.scoring import outcome
 
+# The page stays below 3 MB for any number of samples (a test makes one of a thousand long ones).
 MAX_BYTES = 2_900_000
-_TEMPLATE = Path(__file__).with_name("report_template.html")
-_SCRIPT = """
-const cards = [...document.querySelectorAll('details.s')], byId = id => document.getElementById(id);
-function filter() {
-  const source = byId('source').value, outcome = byId('outcome').value, words = byId('words').value.toLowerCase();
-  let n = 0;
-  for (const card of cards) {
-    const fits = (!source || card.dataset.s === source) && (!outcome || card.dataset.o === outcome)
-      && (!words || card.textContent.toLowerCase().includes(words));
-    card.hidden = !fits;
-    n += fits;
-  }
-  byId('count').textContent = n + ' of ' + cards.length + ' samples';
-}
-for (const id of ['source', 'outcome', 'words']) byId(id).addEventListener('input', filter);
-byId('open').addEventListener('click', () => { for (const card of cards.filter(c => !c.hidden).slice(0, 50)) card.open = true; });
-byId('close').addEventListener('click', () => { for (const card of cards) card.open = false; });
-filter();
-"""
+_HERE = Path(__file__).parent
+_TEMPLATE = (_HERE / "report_template.html").read_text(encoding="utf-8")
+_SCRIPT = (_HERE / "report_script.js").read_text(encoding="utf-8")
+
+_INTRO = (
+    "Under each number is its 95% interval (bootstrap over groups); ↓: lower is better. "
+    "Some metrics can be won by refusing everything or by citing everything: read a row, not a cell."
+)
+_ABOUT_DELTAS = (
+    "On the same samples and resamples. A positive number means that the SFT model is better; "
+    "an interval that includes 0 shows no difference."
+)
+
+
+# --- cells and tables
+
+
+def _breakable(cell: str) -> str:
+    """Metric names may break after an underscore, so that columns stay narrow."""
+    return cell.replace("_", "_<wbr>")
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:
-    """A table of HTML cells (escape before) that scrolls sideways on a narrow screen."""
-    head = "".join(f"<th>{cell.replace('_', '_<wbr>')}</th>" for cell in header)
-    body = "".join(
-        f"<tr><td>{row[0].replace('_', '_<wbr>')}</td>{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>"
-        for row in rows
-    )
+    """A table of cells that are HTML already (escaped by the caller); scrolls sideways on a narrow screen."""
+    head = "".join(f"<th>{_breakable(cell)}</th>" for cell in header)
+    lines = []
+    for first, *rest in rows:
+        cells = "".join(f"<td>{cell}</td>" for cell in rest)
+        lines.append(f"<tr><td>{_breakable(first)}</td>{cells}</tr>")
+    body = "".join(lines)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _figure(metrics: dict, key: str) -> str:
+def _cell(metrics: dict, key: str) -> str:
+    """A metric and, on the line under it, its interval."""
     interval = format_interval(metrics.get("ci95", {}).get(key))
-    return format_number(metrics[key]) + (f'<span class="ci">{interval}</span>' if interval else "")
+    under = f'<span class="ci">{interval}</span>' if interval else ""
+    return format_number(metrics[key]) + under
 
 
-def _headline(results: dict) -> str:
-    header = ["", *(f"{key}{' ↓' if key in LOWER_IS_BETTER else ''}" for key in HEADLINE)]
-    return _table(
-        header,
-        [
-            [escape(name), *(_figure(metrics, key) for key in HEADLINE)]
-            for name, metrics in all_models(results).items()
-        ],
-    )
+def _cells(metrics: dict) -> list[str]:
+    return [_cell(metrics, key) for key in HEADLINE]
 
 
 def _interval_svg(value: float, interval: list[float] | None) -> str:
-    """A difference on a line from -1 to 1, with zero marked."""
+    """A difference as a dot on a line from -1 to 1, its interval as a bar, zero marked."""
 
     def x(number: float) -> float:
+        # The drawing is 170 wide: zero is at 85, and 1 is 80 away from it.
         return round(85 + 80 * max(-1.0, min(1.0, number)), 1)
 
-    line = (
-        f'<line x1="{x(interval[0])}" x2="{x(interval[1])}" y1="9" y2="9" stroke="#1c2024" stroke-width="2"/>'
-        if interval
-        else ""
-    )
-    axis = '<line x1="5" x2="165" y1="9" y2="9" stroke="#d9dee3"/><line x1="85" x2="85" y1="1" y2="17" stroke="#5b6570"/>'
     start = f'<svg class="interval" viewBox="0 0 170 18" role="img" aria-label="{value:+.3f}">'
-    return f'{start}{axis}{line}<circle cx="{x(value)}" cy="9" r="4" fill="#0b57a4"/></svg>'
+    axis = '<line x1="5" x2="165" y1="9" y2="9" stroke="#d9dee3"/>'
+    zero = '<line x1="85" x2="85" y1="1" y2="17" stroke="#5b6570"/>'
+    bar = ""
+    if interval:
+        ends = f'x1="{x(interval[0])}" x2="{x(interval[1])}" y1="9" y2="9"'
+        bar = f'<line {ends} stroke="#1c2024" stroke-width="2"/>'
+    dot = f'<circle cx="{x(value)}" cy="9" r="4" fill="#0b57a4"/>'
+    return f"{start}{axis}{zero}{bar}{dot}</svg>"
+
+
+# --- sections
+
+
+def _headline(results: dict) -> str:
+    header = [f"{key} ↓" if key in LOWER_IS_BETTER else key for key in HEADLINE]
+    rows = [[escape(name), *_cells(metrics)] for name, metrics in all_models(results).items()]
+    return f"<h2>Headline</h2>{_table(['', *header], rows)}"
 
 
 def _deltas(results: dict, other: str) -> str:
+    """Paired differences of the SFT model to one other model."""
     deltas = results["deltas_to"][other]
     rows = []
     for key in DELTA_METRICS:
         value = deltas[key]
-        interval = deltas["ci95"][key]
         if value is None:
             continue
+        interval = deltas["ci95"][key]
         words = verdict(value, interval)
-        colour = {"better": "good", "worse": "bad"}.get(words, "soft")
-        cells = [
-            f"{value:+.3f}",
-            format_interval(interval, sign=True) or "-",
-            _interval_svg(value, interval),
-            f'<span class="{colour}">{words}</span>',
-        ]
-        rows.append([key, *cells])
+        color = {"better": "good", "worse": "bad"}.get(words, "soft")
+        shown = format_interval(interval, sign=True) or "-"
+        colored = f'<span class="{color}">{words}</span>'
+        rows.append([key, f"{value:+.3f}", shown, _interval_svg(value, interval), colored])
+    table = _table(["", "better by", "95% interval", "-1 to 1", ""], rows)
+
     models = all_models(results)
-    rates = f"Answered rate: sft {format_number(models['sft']['answered_rate'])}, {escape(other)} {format_number(models[other]['answered_rate'])}."
-    return f"<h3>sft against {escape(other)}</h3>{_table(['', 'better by', '95% interval', '-1 to 1', ''], rows)}<p class='soft'>{rates}</p>"
+    sft, theirs = (format_number(models[name]["answered_rate"]) for name in ("sft", other))
+    rates = f"Answered rate: sft {sft}, {escape(other)} {theirs}."
+    return f"<h3>sft against {escape(other)}</h3>{table}<p class='soft'>{rates}</p>"
 
 
 def _all_deltas(results: dict) -> str:
+    """The base model's differences in view, those of the other models folded away."""
     others = sorted(results.get("deltas_to", {}), key=lambda name: name != "base")
     if not others:
         return ""
-    text = "<p>On the same samples and resamples. A positive number means that the SFT model is better; an interval that includes 0 shows no difference.</p>"
     first = _deltas(results, others[0])
     rest = "".join(_deltas(results, name) for name in others[1:])
     more = f"<details><summary>against {len(others) - 1} more</summary>{rest}</details>" if rest else ""
-    return f"<h2>Differences</h2>{text}{first}{more}"
+    return f"<h2>Differences</h2><p>{_ABOUT_DELTAS}</p>{first}{more}"
 
 
-def _plots(results: dict, names: list[str]) -> str:
+def _image(curves: dict, panel: str, alt: str) -> str:
+    data = base64.b64encode(calibration_png(curves, panel)).decode()
+    return f'<img alt="{alt}" src="data:image/png;base64,{data}">'
+
+
+def _confidence(results: dict, names: list[str]) -> str:
+    """Confidence metrics and both plots, of the models whose answers state a confidence."""
     curves = {name: results["curves"][name] for name in names if name in results["curves"]}
     if not curves:
         return ""
-    words = {"reliability": "Reliability of the stated confidence", "risk_coverage": "Risk against coverage"}
-    images = [
-        f'<img alt="{alt}" src="data:image/png;base64,{base64.b64encode(calibration_png(curves, panel)).decode()}">'
-        for panel, alt in words.items()
-    ]
-    header = ["", "ece", "ece_calibrated", "brier", "aurc"]
-    rows = [
-        [escape(name), *(_figure(all_models(results)[name], key) for key in header[1:])] for name in curves
-    ]
-    constant = [name for name in curves if all_models(results)[name]["confidence_is_constant"]]
+    models = all_models(results)
+    metrics = ["ece", "ece_calibrated", "brier", "aurc"]
+    rows = []
+    for name in curves:
+        rows.append([escape(name), *(_cell(models[name], key) for key in metrics)])
+    constant = [name for name in curves if models[name]["confidence_is_constant"]]
     note = f"<p>Constant confidence: {escape(', '.join(constant))}.</p>" if constant else ""
-    return f'<h2>Confidence</h2>{_table(header, rows)}{note}<div class="plots">{"".join(images)}</div>'
+    images = _image(curves, "reliability", "Reliability of the stated confidence")
+    images += _image(curves, "risk_coverage", "Risk against coverage")
+    return f'<h2>Confidence</h2>{_table(["", *metrics], rows)}{note}<div class="plots">{images}</div>'
 
 
 def _slices(results: dict, main: str) -> str:
+    """Headline metrics of one model in every slice."""
     blocks = []
     for dimension, parts in {"source": results["by_source"], **results["slices"]}.items():
-        rows = [
-            [escape(part), str(found[main]["n"]), *(_figure(found[main], key) for key in HEADLINE)]
-            for part, found in parts.items()
-        ]
+        rows = []
+        for part, found in parts.items():
+            rows.append([escape(part), str(found[main]["n"]), *_cells(found[main])])
         blocks.append(f"<h3>by {dimension}</h3>{_table(['', 'n', *HEADLINE], rows)}")
     return f"<h2>Slices of {escape(main)}</h2>{''.join(blocks)}"
 
 
-def _browser(
-    results: dict, predictions: list[dict], parsed: dict[str, list], samples: list[dict], max_bytes: int
-) -> tuple[str, str]:
-    shown = {name: rows for name, rows in parsed.items() if name not in WITHOUT_MODEL}
-    completions: dict[str, dict[str, str]] = {}
-    for row in predictions:
-        completions.setdefault(row["model"], {})[row["id"]] = row["completion"]
-    cards, note = samples_html(samples, shown, completions, max_bytes)
-    main = next(iter(shown))
+def _settings(run: dict) -> str:
+    facts = {"settings": run["settings"], "packages": run["packages"], "inputs": run["inputs"]}
+    text = escape(json.dumps(facts, indent=1, ensure_ascii=False))
+    return f"<h2>Settings</h2><details><summary>all settings of the run</summary><pre>{text}</pre></details>"
 
-    def options(values) -> str:
-        return "".join(
-            f'<option value="{escape(value)}">{escape(value)}</option>' for value in sorted(values)
-        )
 
-    found = {outcome(p, s) for p, s in zip(shown[main], samples)}
-    tags = '<span class="tag g">gold support</span> <span class="tag c">cited</span>'
-    legend = f'{tags} <mark>accepted answer</mark> <mark class="w">other answer given</mark>'
-    tools = f"""<div class="tools">
-<select id="source" aria-label="source"><option value="">every source</option>{options({s["source"] for s in samples})}</select>
-<select id="outcome" aria-label="outcome"><option value="">every outcome of {escape(main)}</option>{options(found)}</select>
-<input id="words" type="search" placeholder="words to look for" aria-label="words to look for">
-<button id="open" type="button">open first 50</button> <button id="close" type="button">close all</button> <span id="count" class="soft"></span></div>"""
-    cut = f'<p class="soft">Cut to fit: {note}.</p>' if note else ""
-    return f"<h2>Samples</h2><p>{legend}</p>{tools}{cut}{cards}", note
+def _top(results: dict, title: str, n_samples: int) -> str:
+    run = results["run"]
+    commit = (run["git_commit"] or "unknown")[:12]
+    about = f"{n_samples:,} samples of {run['settings']['test_data']}; {run['started']}; commit {commit}"
+    about += f"; gold cut {run['gold_cut']}."
+    selective = f"<p>{escape(selective_line(results['selective']))}</p>" if "selective" in results else ""
+    return f"<h1>{escape(title)}</h1><p class='soft'>{escape(about)}</p><p>{_INTRO}</p>{selective}"
+
+
+# --- the page
 
 
 def write_report(
     path: Path, results: dict, predictions: list[dict], parsed: dict[str, list], samples: list[dict]
 ) -> str:
-    """Write the page, under 3 MB whatever the number of samples. Returns what it shows, in words."""
-    run = results["run"]
+    """Write the page, under 3 MB for any number of samples. Returns its size and what was cut, in words."""
     settings = results["run"]["settings"]
     names = [name for name in all_models(results) if name not in WITHOUT_MODEL]
     title = f"Evaluation of {settings.get('model_path') or settings.get('predictions')}"
-    about = f"{len(samples):,} samples of {settings['test_data']}; {run['started']}; commit {(run['git_commit'] or 'unknown')[:12]}; gold cut {run['gold_cut']}."
-    intro = "Below a figure stands its 95% interval (bootstrap over groups); ↓: lower is better. Some figures are won by silence or by citing everything: "
-    intro += "read a row, not a cell."
-    selective = f"<p>{escape(selective_line(results['selective']))}</p>" if "selective" in results else ""
     parts = [
-        f"<h1>{escape(title)}</h1><p class='soft'>{escape(about)}</p><p>{intro}</p>{selective}",
-        f"<h2>Headline</h2>{_headline(results)}",
+        _top(results, title, len(samples)),
+        _headline(results),
         _all_deltas(results),
-        _plots(results, names),
+        _confidence(results, names),
         _slices(results, names[0]),
     ]
-    settings_text = json.dumps(
-        {"settings": settings, "packages": run["packages"], "inputs": run["inputs"]},
-        indent=1,
-        ensure_ascii=False,
-    )
-    end = f"<h2>Settings</h2><details><summary>every setting of the run</summary><pre>{escape(settings_text)}</pre></details>"
-    used = sum(len(part.encode()) for part in [*parts, end]) + _TEMPLATE.stat().st_size + len(_SCRIPT)
-    browser, note = _browser(results, predictions, parsed, samples, MAX_BYTES - used)
+    end = _settings(results["run"])
+
+    # The samples get the bytes that everything else leaves.
+    n_used = sum(len(part.encode()) for part in [*parts, end, _TEMPLATE, _SCRIPT])
+    shown = {name: rows for name, rows in parsed.items() if name not in WITHOUT_MODEL}
+    browser, note = browser_html(samples, shown, predictions, MAX_BYTES - n_used)
+
     script_hash = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
-    template = string.Template(_TEMPLATE.read_text(encoding="utf-8"))
-    page = template.substitute(
-        title=escape(title), script=_SCRIPT, script_hash=script_hash, body="\n".join([*parts, browser, end])
+    body = "\n".join([*parts, browser, end])
+    page = string.Template(_TEMPLATE).substitute(
+        title=escape(title), script=_SCRIPT, script_hash=script_hash, body=body
     )
     write_text(path, page)
     return f"{len(page.encode()) / 1e6:.1f} MB, {note or 'all samples'}"

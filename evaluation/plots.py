@@ -1,18 +1,29 @@
-"""Plots of an evaluation as PNG: reliability, risk against coverage, robustness curves."""
+"""Plots as PNG: training curves, reliability, risk against coverage, robustness curves.
+
+It draws numbers that are already computed: no metric is defined here.
+"""
 
 import io
 from pathlib import Path
 
 import matplotlib
 
+# Before pyplot is imported: a server has no display.
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from utils.jsonl import atomic_write
 
-# Colours that stay apart for colour-blind readers (Okabe and Ito, 2008); marks differ as well.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKS = "osD^vPX"
+# Colors that color-blind readers can tell apart (Okabe and Ito, 2008); the markers differ as well.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "osD^vPX"
+# Labels of levels that are longer than this are turned, or they would overlap.
+_MAX_FLAT_LABEL = 8
+
+
+def _style(i: int) -> dict:
+    """Color and marker of the i-th line of a panel."""
+    return {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)]}
 
 
 def _tidy(axis, title: str, xlabel: str, ylabel: str) -> None:
@@ -21,60 +32,69 @@ def _tidy(axis, title: str, xlabel: str, ylabel: str) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
+def _legend(axis) -> None:
+    # Without lines matplotlib would warn about an empty legend.
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(frameon=False, fontsize=8)
+
+
+def _save(figure, path: Path) -> None:
+    with atomic_write(path, "wb") as handle:
+        figure.savefig(handle, dpi=120, format="png")
+    plt.close(figure)
+
+
+# --- training
+
+
+def plot_curves(path: Path, panels: dict[str, dict[str, list[tuple[float, float]]]]) -> None:
+    """One panel per title, one line per name; points are (step, value). Lines without points are left out."""
+    size = (5 * len(panels), 3.6)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False, layout="constrained")
+    for axis, (title, lines) in zip(axes[0], panels.items()):
+        for name, points in lines.items():
+            if not points:
+                continue
+            steps, values = zip(*points)
+            marker = "o" if len(points) < 30 else None
+            axis.plot(steps, values, marker=marker, markersize=3, label=name)
+        _tidy(axis, title, "step", "")
+        axis.legend(frameon=False)
+    _save(figure, path)
+
+
+# --- confidence
+
+
 def _draw_reliability(axis, curves: dict[str, dict]) -> None:
-    """Accuracy against stated confidence; the size of a mark grows with the answers in its bin."""
+    """Accuracy against stated confidence; a larger marker means more answers in the bin."""
     axis.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1, label="calibrated")
     for i, (name, curve) in enumerate(curves.items()):
         bins = curve["reliability"]
         most = max(b["n"] for b in bins)
-        axis.plot(
-            [b["confidence"] for b in bins], [b["accuracy"] for b in bins], color=COLOURS[i % 7], linewidth=1
-        )
+        x = [b["confidence"] for b in bins]
+        y = [b["accuracy"] for b in bins]
         sizes = [20 + 100 * b["n"] / most for b in bins]
-        axis.scatter(
-            [b["confidence"] for b in bins],
-            [b["accuracy"] for b in bins],
-            s=sizes,
-            color=COLOURS[i % 7],
-            marker=MARKS[i % 7],
-            label=name,
-            alpha=0.8,
-        )
+        axis.plot(x, y, color=_style(i)["color"], linewidth=1)
+        axis.scatter(x, y, s=sizes, label=name, alpha=0.8, **_style(i))
     axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-    _tidy(
-        axis,
-        "Reliability of the stated confidence",
-        "stated confidence",
-        "share of answers right with support",
-    )
+    title = "Reliability of the stated confidence"
+    _tidy(axis, title, "stated confidence", "share of answers right with support")
 
 
 def _draw_risk(axis, curves: dict[str, dict]) -> None:
+    """Share of wrong answers when only the most confident ones are kept."""
     for i, (name, curve) in enumerate(curves.items()):
         points = curve["risk_coverage"]
-        style = {
-            "color": COLOURS[i % 7],
-            "marker": MARKS[i % 7],
-            "markersize": 4,
-            "linewidth": 1.2,
-            "label": name,
-        }
-        axis.plot([p["coverage"] for p in points], [p["risk"] for p in points], **style)
+        x = [point["coverage"] for point in points]
+        y = [point["risk"] for point in points]
+        axis.plot(x, y, markersize=4, linewidth=1.2, label=name, **_style(i))
     axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-    _tidy(
-        axis,
-        "Risk when only the most confident answer",
-        "coverage: share of answers kept",
-        "risk: share of them wrong",
-    )
+    title = "Risk when only the most confident answers are kept"
+    _tidy(axis, title, "coverage: share of answers kept", "risk: share of kept answers that are wrong")
 
 
 _PANELS = {"reliability": _draw_reliability, "risk_coverage": _draw_risk}
-
-
-def _legend(axis) -> None:
-    if axis.get_legend_handles_labels()[0]:
-        axis.legend(frameon=False, fontsize=8)
 
 
 def calibration_png(curves: dict[str, dict], panel: str) -> bytes:
@@ -94,77 +114,60 @@ def plot_calibration(path: Path, curves: dict[str, dict]) -> None:
     for axis, draw in zip(axes, _PANELS.values()):
         draw(axis, curves)
         _legend(axis)
-    with atomic_write(path, "wb") as handle:
-        figure.savefig(handle, dpi=120, format="png")
-    plt.close(figure)
+    _save(figure, path)
+
+
+# --- robustness
+
+
+def _draw_metric(axis, suite: dict, metric: str, i: int) -> None:
+    """One metric over the levels of a suite, with its 95% intervals; levels without it are left out."""
+    x = []
+    y = []
+    below = []
+    above = []
+    # Side by side, so that equal values do not hide one another.
+    offset = 0.05 * (i - (len(suite["plotted"]) - 1) / 2)
+    for place, level in enumerate(suite["levels"].values()):
+        value = level.get(metric)
+        if value is None:
+            continue
+        low, high = level["ci95"].get(metric) or (value, value)
+        x.append(place + offset)
+        y.append(value)
+        # A value can be outside its percentile interval; matplotlib accepts no negative bar.
+        below.append(max(0.0, value - low))
+        above.append(max(0.0, high - value))
+    if not x:
+        return
+    # Only levels with an order (more chunks, less support) are joined by a line.
+    line = "-" if suite["ordered"] else "none"
+    bars = {"yerr": [below, above], "capsize": 2, "elinewidth": 0.8}
+    axis.errorbar(x, y, label=metric, linestyle=line, markersize=4, **bars, **_style(i))
+
+
+def _draw_suite(axis, name: str, suite: dict) -> None:
+    for i, metric in enumerate(suite["plotted"]):
+        _draw_metric(axis, suite, metric, i)
+    labels = list(suite["levels"])
+    is_turned = max(map(len, labels)) > _MAX_FLAT_LABEL
+    turn = {"rotation": 30, "ha": "right"} if is_turned else {}
+    axis.set_xticks(range(len(labels)), labels, **turn)
+    _tidy(axis, "", suite["axis"], "")
+    axis.set_title(f"{name} ({suite['n']} samples)", pad=34, loc="left")
+    # Between title and panel: inside, the legend would cover curves.
+    place = {"loc": "lower left", "bbox_to_anchor": (0, 1.0), "borderaxespad": 0.2}
+    axis.legend(frameon=False, fontsize=8, ncol=3, **place)
 
 
 def plot_robustness(path: Path, suites: dict[str, dict]) -> None:
-    """One panel a suite: each metric over the levels, with its 95% interval. `suites` is the `suites` block of robustness.json."""
+    """One panel per suite, at most three per row. `suites` is the `suites` block of robustness.json."""
     n_columns = min(3, len(suites))
     n_rows = -(-len(suites) // n_columns)
-    figure, axes = plt.subplots(
-        n_rows, n_columns, figsize=(5.2 * n_columns, 4 * n_rows), squeeze=False, layout="constrained"
-    )
+    size = (5.2 * n_columns, 4 * n_rows)
+    figure, axes = plt.subplots(n_rows, n_columns, figsize=size, squeeze=False, layout="constrained")
     for axis in axes.flat[len(suites) :]:
         axis.set_visible(False)
     for axis, (name, suite) in zip(axes.flat, suites.items()):
-        labels = list(suite["levels"])
-        for i, metric in enumerate(suite["plotted"]):
-            known = [
-                (x, level[metric], level["ci95"].get(metric))
-                for x, level in enumerate(suite["levels"].values())
-                if level.get(metric) is not None
-            ]
-            if not known:
-                continue
-            x = [k[0] for k in known]
-            y = [k[1] for k in known]
-            bars = [
-                [max(0.0, v - (ci or [v, v])[0]) for _, v, ci in known],
-                [max(0.0, (ci or [v, v])[1] - v) for _, v, ci in known],
-            ]
-            style = {
-                "color": COLOURS[i % 7],
-                "marker": MARKS[i % 7],
-                "markersize": 4,
-                "capsize": 2,
-                "elinewidth": 0.8,
-            }
-            # Side by side, so that equal figures do not hide one another.
-            x = [place + 0.05 * (i - (len(suite["plotted"]) - 1) / 2) for place in x]
-            axis.errorbar(
-                x, y, yerr=bars, label=metric, linestyle="-" if suite["ordered"] else "none", **style
-            )
-        axis.set_xticks(
-            range(len(labels)),
-            labels,
-            rotation=30 if max(map(len, labels)) > 8 else 0,
-            ha="right" if max(map(len, labels)) > 8 else "center",
-        )
-        _tidy(axis, "", suite["axis"], "")
-        axis.set_title(f"{name} ({suite['n']} samples)", pad=34, loc="left")
-        axis.legend(
-            frameon=False, fontsize=8, ncol=3, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.2
-        )
-    with atomic_write(path, "wb") as handle:
-        figure.savefig(handle, dpi=120, format="png")
-    plt.close(figure)
-
-
-def plot_curves(path: Path, panels: dict[str, dict[str, list[tuple[float, float]]]]) -> None:
-    """One panel a title, one line a name; points are (step, value)."""
-    figure, axes = plt.subplots(
-        1, len(panels), figsize=(5 * len(panels), 3.6), squeeze=False, layout="constrained"
-    )
-    for axis, (title, lines) in zip(axes[0], panels.items()):
-        for name, points in lines.items():
-            if points:
-                axis.plot(*zip(*points), marker="o" if len(points) < 30 else None, markersize=3, label=name)
-        axis.set(title=title, xlabel="step")
-        axis.grid(alpha=0.3)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(frameon=False)
-    with atomic_write(path, "wb") as handle:
-        figure.savefig(handle, dpi=120, format="png")
-    plt.close(figure)
+        _draw_suite(axis, name, suite)
+    _save(figure, path)

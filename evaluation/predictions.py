@@ -1,58 +1,102 @@
-"""Prediction files: rows {"id", "model", "completion", ...}, one a sample and model, written as they come and read back to be scored."""
+"""Prediction files: rows {"id", "model", "completion", ...}, one per sample and model.
+
+Rows are written while a model generates, read back to be scored, and written again with how each was scored.
+This module knows files and settings; how a completion is parsed and scored is in `evaluation/results.py`.
+"""
 
 from pathlib import Path
 
 from utils.errors import DataError
 from utils.jsonl import read_json, read_jsonl
 from utils.runs import hash_inputs
+from utils.scoring import outcome, score_sample
 
 
 def prompt_settings(model_dir: str, template: str | None, max_prompt_tokens: int | None = None) -> dict:
-    """What decides a checkpoint's prompts: template and length limit, as given, else of its run.json, else the defaults; and its files' hashes."""
+    """The settings that decide a checkpoint's prompts, and the hashes of its files.
+
+    Template name and token limit are those given, else those in the checkpoint's run.json, else the defaults.
+    """
     manifest = Path(model_dir) / "run.json"
     run = read_json(manifest) if manifest.is_file() else {}
     return {
         "model_dir": model_dir,
         "template": template or run.get("template", "default"),
         "max_prompt_tokens": max_prompt_tokens or run.get("max_prompt_tokens", 4096),
+        # The same path can later contain another checkpoint; its old predictions must not be resumed.
         "checkpoint_hashes": hash_inputs([Path(model_dir)]),
     }
 
 
 def predictions_path(output: Path) -> Path:
-    """Where the predictions of a results file lie: beside it."""
+    """The predictions file that belongs to a results file, in the same directory."""
     return output.with_name(f"{output.stem}_predictions.jsonl")
 
 
 def read_predictions(path: Path, samples: list[dict]) -> list[dict]:
-    """Rows {"id", "model", "completion"} of a file; each model must cover every sample exactly once."""
+    """Rows {"id", "model", "completion"} of a file, without those of samples that are not evaluated.
+
+    DataError unless each model has exactly one row for every sample.
+    """
     known = {sample["id"] for sample in samples}
     seen: dict[str, set[str]] = {}
     rows = []
     for number, row in read_jsonl(path):
         if not all(isinstance(row.get(field), str) for field in ("id", "model", "completion")):
-            raise DataError(f"{path}:{number}: a prediction needs the texts id, model and completion")
+            raise DataError(
+                f"{path}:{number}: each prediction needs the string fields id, model and completion"
+            )
+        # Under --limit a file of all predictions is read with a part of the samples.
         if row["id"] not in known:
             continue
-        if row["id"] in seen.setdefault(row["model"], set()):
+        ids = seen.setdefault(row["model"], set())
+        if row["id"] in ids:
             raise DataError(f"{path}:{number}: {row['model']} has a second prediction for {row['id']}")
-        seen[row["model"]].add(row["id"])
+        ids.add(row["id"])
         rows.append(row)
+
     for model, ids in seen.items():
         if missing := known - ids:
             raise DataError(
-                f"{path}: {model} lacks {len(missing)} of {len(known)} samples, e.g. {min(missing)}; use their test file and --limit"
+                f"{path}: {model} lacks {len(missing)} of {len(known)} samples, e.g. {min(missing)}; "
+                "use the --test-data and --limit that the predictions were made with"
             )
     if not rows:
-        raise DataError(f"{path}: no prediction matches a sample of the test data")
+        raise DataError(f"{path}: no prediction matches a sample of the test data; check --test-data")
     return rows
 
 
+def _is_gold_cut(support_sets: list[list[int]], shown: list[int]) -> bool:
+    """True when a sample has support, but its prompt shows no complete support set."""
+    visible = set(shown)
+    return bool(support_sets) and not any(visible.issuperset(support_set) for support_set in support_sets)
+
+
 def count_gold_cut(rows: list[dict], samples: list[dict]) -> int:
-    """Answerable samples of which no whole support set was shown: lost to the length limit. Rows that do not tell are not counted."""
+    """Number of answerable samples whose prompt, cut to its token limit, lost every complete support set.
+
+    Rows without `shown` (from elsewhere) do not tell, and are not counted.
+    """
     sets = {sample["id"]: sample["support_sets"] for sample in samples}
-    return sum(
-        bool(sets[row["id"]]) and not any(set(s) <= set(row["shown"]) for s in sets[row["id"]])
-        for row in rows
-        if "shown" in row
-    )
+    return sum(_is_gold_cut(sets[row["id"]], row["shown"]) for row in rows if "shown" in row)
+
+
+def describe_rows(predictions: list[dict], parsed: dict[str, list], samples: list[dict]) -> list[dict]:
+    """Prediction rows with the parsed answer, citations as chunk ids, the outcome, em, f1 and citation_f1."""
+    place = {sample["id"]: i for i, sample in enumerate(samples)}
+    described = []
+    for row in predictions:
+        i = place[row["id"]]
+        sample = samples[i]
+        found = parsed[row["model"]][i]
+        # Validity (the second argument) is in none of the three terms that are kept.
+        terms = score_sample(found, True, sample)
+        fields = {
+            "answer": found.answer,
+            "citations": found.citations,
+            "confidence": found.confidence,
+            "outcome": outcome(found, sample),
+        }
+        scores = {name: round(terms[name], 4) for name in ("em", "f1", "citation_f1")}
+        described.append({**row, **fields, **scores})
+    return described

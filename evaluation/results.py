@@ -1,43 +1,80 @@
-"""Predictions and samples -> the results object: every model's metrics, differences, slices, confidence curves."""
+"""Predictions and samples -> the results object: metrics of every model, differences, slices and curves.
 
-from evaluation.confidence import confidence_curves, confidence_metrics
+It knows completions and gold, nothing about prompts or models. The numbers are defined in `utils/scoring.py` (one
+sample) and `utils/metrics.py` (many).
+"""
+
+from typing import NamedTuple
+
+from evaluation.confidence import confidence_curves, confidence_metrics, intervals_of_confidence
 from evaluation.selective import Selection
 from evaluation.slices import slices
-from utils.calibration import apply_isotonic
 from utils.completions import map_citations, parse_completion
-from utils.intervals import as_numbers, confidence_intervals, group_sums, paired_deltas, total, with_intervals
+from utils.intervals import as_numbers, group_sums, paired_deltas, total, with_intervals
 from utils.metrics import HEADLINE, rates_from_sums
-from utils.scoring import is_right_answer, outcome, score_sample
+from utils.scoring import is_right_answer, score_sample
 
-# Models of a results file that are no baselines.
+# Models that have their own block in a results file; every other name is listed under "baselines".
 MAIN_MODELS = ("sft", "base")
-# Baselines that no model stands behind.
+# Baselines that need no model: rules, always evaluated.
 WITHOUT_MODEL = ("always_refuse", "cite_first_chunk", "lexical")
+
+
+class ScoredModel(NamedTuple):
+    """One model's metrics, and what they come from: terms and parsed completions, one per sample."""
+
+    metrics: dict
+    terms: list[dict[str, float]]
+    parsed: list
+
+
+# --- one model
 
 
 def score_rows(
     rows: list[dict], samples: list[dict], selection: Selection | None = None, strict: bool = False
 ) -> tuple[list[dict], list]:
-    """Terms and parsed completions, in the order of `samples`. Shown numbers are mapped back to the sample's chunk ids."""
+    """(terms, parsed completions), in the order of `samples`, which `rows` must cover.
+
+    Citations are mapped from the numbers that the prompt showed to the sample's own chunk ids.
+    `selection` turns answers of low confidence into refusals; `strict` scores without any repair.
+    """
     by_id = {row["id"]: row for row in rows}
     terms = []
     parsed_rows = []
     for sample in samples:
         row = by_id[sample["id"]]
-        # Without `shown` all chunks were; an empty list is a prompt without evidence.
-        shown = row["shown"] if row.get("shown") is not None else list(range(len(sample["evidence_chunks"])))
+        shown = row.get("shown")
+        # A row from elsewhere has no `shown`: assume every chunk. An empty list is a prompt without evidence.
+        if shown is None:
+            shown = list(range(len(sample["evidence_chunks"])))
         raw = parse_completion(row["completion"], len(shown), strict=True)
-        parsed = map_citations(raw if strict else parse_completion(row["completion"], len(shown)), shown)
+        read = raw if strict else parse_completion(row["completion"], len(shown))
+        parsed = map_citations(read, shown)
         if selection:
             parsed = selection.apply(parsed, row)
+        # Validity is that of the strict parse in both cases: a repaired completion is not valid.
         terms.append(score_sample(parsed, raw.is_valid, sample))
         parsed_rows.append(parsed)
     return terms, parsed_rows
 
 
 def selection_for(model: str, selection: Selection | None) -> Selection | None:
-    """A calibrated threshold belongs to the checkpoint it was fitted for; a stated one is the same for every model."""
-    return selection if selection and (selection.kind == "stated" or model == "sft") else None
+    """The selection that applies to a model: a calibrated one only to the checkpoint it was fitted for."""
+    if selection is None:
+        return None
+    return selection if selection.kind == "stated" or model == "sft" else None
+
+
+def _probabilities(by_id: dict[str, dict], samples: list[dict]) -> list[float] | None:
+    """The model's probability of each answer; None unless every row has one."""
+    found = []
+    for sample in samples:
+        probability = by_id[sample["id"]].get("probability")
+        if probability is None:
+            return None
+        found.append(probability)
+    return found
 
 
 def score_model(
@@ -47,42 +84,62 @@ def score_model(
     seed: int,
     selection: Selection | None,
     isotonic: dict | None,
-) -> tuple[dict, list, list]:
-    """All metrics of one model, the terms they come from, and the parsed completions."""
+) -> ScoredModel:
+    """All metrics of one model, with 95% intervals under `ci95` and strict metrics under `strict`."""
     groups = [sample["group"] for sample in samples]
-    by_id = {row["id"]: row for row in rows}
     own = selection_for(name, selection)
     terms, parsed = score_rows(rows, samples, own)
     strict, _ = score_rows(rows, samples, own, strict=True)
-    probabilities = [by_id[sample["id"]].get("probability") for sample in samples]
-    known = None if None in probabilities else probabilities
+    probabilities = _probabilities({row["id"]: row for row in rows}, samples)
+
     metrics = with_intervals(terms, groups, seed)
-    metrics |= confidence_metrics(parsed, samples, known, isotonic) | {"n": len(samples)}
-    right = [is_right_answer(p, s) for p, s in zip(parsed, samples)]
-    metrics["ci95"] |= confidence_intervals(
-        [p.confidence if p.is_answer else None for p in parsed], right, groups, seed
-    )
-    calibrated = apply_isotonic(isotonic, known) if isotonic and known else [None] * len(samples)
-    of_answers = [c if p.is_answer else None for c, p in zip(calibrated, parsed)]
-    metrics["ci95"]["ece_calibrated"] = confidence_intervals(of_answers, right, groups, seed)["ece"]
+    metrics |= confidence_metrics(parsed, samples, probabilities, isotonic)
+    metrics["n"] = len(samples)
+    metrics["ci95"] |= intervals_of_confidence(parsed, samples, probabilities, isotonic, seed)
     metrics["strict"] = as_numbers(rates_from_sums(total(group_sums(strict, groups))))
-    return metrics, terms, parsed
+    return ScoredModel(metrics, terms, parsed)
 
 
-def slice_metrics(terms: list[dict], indices: list[int], groups: list[str], seed: int) -> dict:
-    """The headline figures, EM and F1 of some samples, with intervals."""
-    found = with_intervals(
-        [terms[i] for i in indices], [groups[i] for i in indices], seed, ("em", "f1", *HEADLINE)
-    )
-    del found["ci95_skipped"]
-    return {"n": len(indices), **found}
+# --- all models
 
 
 def by_model(predictions: list[dict]) -> dict[str, list[dict]]:
+    """Model name -> its prediction rows, in file order."""
     rows: dict[str, list[dict]] = {}
     for row in predictions:
         rows.setdefault(row["model"], []).append(row)
     return rows
+
+
+def _deltas(scored: dict[str, ScoredModel], samples: list[dict], seed: int) -> dict[str, dict]:
+    """Model name -> paired differences of the SFT model to it."""
+    groups = [sample["group"] for sample in samples]
+    first = scored["sft"].terms
+    others = [name for name in scored if name != "sft"]
+    return {name: paired_deltas(first, scored[name].terms, groups, seed) for name in others}
+
+
+def slice_metrics(terms: list[dict], indices: list[int], groups: list[str], seed: int) -> dict:
+    """EM, F1 and the headline metrics of the samples at `indices`, with intervals."""
+    # Only the metrics that a table shows: intervals of all of them took most of the time (docs/log.md).
+    own_terms = [terms[i] for i in indices]
+    own_groups = [groups[i] for i in indices]
+    found = with_intervals(own_terms, own_groups, seed, ("em", "f1", *HEADLINE))
+    del found["ci95_skipped"]
+    return {"n": len(indices), **found}
+
+
+def _slice_results(scored: dict[str, ScoredModel], samples: list[dict], seed: int) -> dict[str, dict]:
+    """Dimension -> part -> model name -> metrics."""
+    groups = [sample["group"] for sample in samples]
+    found: dict[str, dict] = {}
+    for dimension, parts in slices(samples).items():
+        found[dimension] = {}
+        for part, indices in parts.items():
+            found[dimension][part] = {
+                name: slice_metrics(model.terms, indices, groups, seed) for name, model in scored.items()
+            }
+    return found
 
 
 def score_all(
@@ -92,85 +149,64 @@ def score_all(
     selection: Selection | None = None,
     isotonic: dict | None = None,
 ) -> tuple[dict, dict]:
-    """The results object (README, "Results files") without its `run`, and each model's parsed completions in the order of `samples`."""
-    scored = {
-        name: score_model(name, rows, samples, seed, selection, isotonic if name == "sft" else None)
-        for name, rows in by_model(predictions).items()
-    }
-    groups = [sample["group"] for sample in samples]
-    results = {name: scored[name][0] for name in MAIN_MODELS if name in scored}
+    """(results object without its `run`, model name -> parsed completions in the order of `samples`).
+
+    The README describes the results object ("Results files"); `isotonic` is the checkpoint's calibration.
+    """
+    scored = {}
+    for name, rows in by_model(predictions).items():
+        # The fit describes the checkpoint's own probabilities; for any other model it would be meaningless.
+        own_fit = isotonic if name == "sft" else None
+        scored[name] = score_model(name, rows, samples, seed, selection, own_fit)
+
+    results: dict = {name: scored[name].metrics for name in MAIN_MODELS if name in scored}
     if "sft" in scored:
-        to_others = {
-            name: paired_deltas(scored["sft"][1], scored[name][1], groups, seed)
-            for name in scored
-            if name != "sft"
-        }
+        to_others = _deltas(scored, samples, seed)
         if "base" in to_others:
             results["deltas"] = to_others["base"]
         results["deltas_to"] = to_others
-    results["baselines"] = {
-        name: metrics for name, (metrics, _, _) in scored.items() if name not in MAIN_MODELS
-    }
-    parts = {
-        dimension: {
-            part: {
-                name: slice_metrics(terms, indices, groups, seed) for name, (_, terms, _) in scored.items()
-            }
-            for part, indices in named.items()
-        }
-        for dimension, named in slices(samples).items()
-    }
+    results["baselines"] = {name: model.metrics for name, model in scored.items() if name not in MAIN_MODELS}
+
+    parts = _slice_results(scored, samples, seed)
     results["by_source"] = parts.pop("source")
     results["slices"] = parts
-    with_model = [name for name in scored if name not in WITHOUT_MODEL]
-    results["curves"] = {
-        name: curves for name in with_model if (curves := confidence_curves(scored[name][2], samples))
+
+    results["curves"] = {}
+    for name, model in scored.items():
+        # The confidence of a rule is made up, so it gets no curve.
+        curves = None if name in WITHOUT_MODEL else confidence_curves(model.parsed, samples)
+        if curves:
+            results["curves"][name] = curves
+    return results, {name: model.parsed for name, model in scored.items()}
+
+
+# --- the confidence threshold
+
+
+def _measure_threshold(selection: Selection, rows: list[dict], samples: list[dict]) -> dict:
+    """Precision of the answers that reach the threshold, and the share of answers that do (None if none)."""
+    by_id = {row["id"]: row for row in rows}
+    _, parsed = score_rows(rows, samples)
+    n_answers = 0
+    kept = []
+    for p, sample in zip(parsed, samples):
+        if not p.is_answer:
+            continue
+        n_answers += 1
+        if selection.confidence(p, by_id[sample["id"]]) >= selection.threshold:
+            kept.append(is_right_answer(p, sample))
+    return {
+        "precision": sum(kept) / len(kept) if kept else None,
+        "coverage": len(kept) / n_answers if n_answers else None,
+        "n_answers": n_answers,
+        "n_kept": len(kept),
     }
-    return results, {name: parsed for name, (_, _, parsed) in scored.items()}
 
 
 def measure_selection(predictions: list[dict], samples: list[dict], selection: Selection) -> dict[str, dict]:
-    """What the threshold does on test: model -> precision of the answers kept and the share of answers kept, None without any."""
-    found = {}
-    for name in dict.fromkeys(row["model"] for row in predictions):
-        if selection_for(name, selection) is None:
-            continue
-        rows = {row["id"]: row for row in predictions if row["model"] == name}
-        _, parsed = score_rows(list(rows.values()), samples)
-        answers = [
-            (selection.confidence(p, rows[s["id"]]) >= selection.threshold, is_right_answer(p, s))
-            for p, s in zip(parsed, samples)
-            if p.is_answer
-        ]
-        kept = [right for keep, right in answers if keep]
-        precision = sum(kept) / len(kept) if kept else None
-        found[name] = {
-            "precision": precision,
-            "coverage": len(kept) / len(answers) if answers else None,
-            "n_answers": len(answers),
-            "n_kept": len(kept),
-        }
-    return found
-
-
-def describe_rows(predictions: list[dict], parsed: dict[str, list], samples: list[dict]) -> list[dict]:
-    """Prediction rows with what was made of them: answer, citations as chunk ids, confidence, outcome, em, f1 and citation_f1."""
-    place = {sample["id"]: i for i, sample in enumerate(samples)}
-    described = []
-    for row in predictions:
-        i = place[row["id"]]
-        found = parsed[row["model"]][i]
-        sample = samples[i]
-        terms = score_sample(found, True, sample)
-        scores = {name: round(terms[name], 4) for name in ("em", "f1", "citation_f1")}
-        described.append(
-            {
-                **row,
-                "answer": found.answer,
-                "citations": found.citations,
-                "confidence": found.confidence,
-                "outcome": outcome(found, sample),
-                **scores,
-            }
-        )
-    return described
+    """Model name -> what the threshold does on the test set, for the models that it applies to."""
+    return {
+        name: _measure_threshold(selection, rows, samples)
+        for name, rows in by_model(predictions).items()
+        if selection_for(name, selection)
+    }

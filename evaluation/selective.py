@@ -1,4 +1,4 @@
-"""Selective answering: an answer whose confidence lies below a threshold counts as a refusal."""
+"""Selective answering: an answer whose confidence is below a threshold counts as a refusal."""
 
 import dataclasses
 
@@ -13,7 +13,11 @@ KINDS = ("stated", "calibrated")
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """Refuse below `threshold`. `stated`: the confidence in the completion; `calibrated`: the answer's probability through `isotonic`."""
+    """Refuse below `threshold` (0-1). `kind` says which confidence is compared with it.
+
+    `stated`: the number in the completion; `calibrated`: the model's probability of its answer, mapped by
+    `isotonic`.
+    """
 
     threshold: float
     kind: str = "stated"
@@ -23,23 +27,26 @@ class Selection:
         """Confidence of one answer, 0 when there is none. `row` is its prediction row."""
         if self.kind == "stated":
             return parsed.confidence or 0.0
-        return (
-            apply_isotonic(self.isotonic, [row["probability"]])[0]
-            if row.get("probability") is not None
-            else 0.0
-        )
+        probability = row.get("probability")
+        if self.isotonic is None or probability is None:
+            return 0.0
+        return apply_isotonic(self.isotonic, [probability])[0]
 
     def apply(self, parsed, row: dict):
-        """The parsed completion, or the refusal that takes its place."""
+        """The parsed completion, or a refusal in its place when its confidence is below the threshold."""
         if not parsed.is_answer or self.confidence(parsed, row) >= self.threshold:
             return parsed
         return dataclasses.replace(parsed, answer=REFUSAL, citations=[], is_refusal=True)
 
 
 def threshold_for_precision(confidences: list[float], right: list[bool], wanted: float) -> dict | None:
-    """The lowest threshold at which answers kept are right at least this often: {"threshold", "precision", "coverage", "n_kept"}; None if none is."""
+    """The lowest threshold that keeps answers with at least the wanted precision; None if no threshold does.
+
+    Returns {"threshold", "precision", "coverage", "n_kept"}; coverage is the share of answers kept.
+    """
     confidence = np.asarray(confidences, dtype=float)
     correct = np.asarray(right, dtype=float)
+    # Lowest first: of the thresholds that are precise enough it keeps the most answers.
     for threshold in np.unique(confidence):
         kept = confidence >= threshold
         if correct[kept].mean() >= wanted:
@@ -52,42 +59,52 @@ def threshold_for_precision(confidences: list[float], right: list[bool], wanted:
     return None
 
 
+def best_precision(confidences: list[float], right: list[bool]) -> float:
+    """The highest precision that any threshold reaches on these answers."""
+    confidence = np.asarray(confidences, dtype=float)
+    correct = np.asarray(right, dtype=float)
+    return max(float(correct[confidence >= threshold].mean()) for threshold in np.unique(confidence))
+
+
 def choose_selection(
     threshold: float | None, wanted: float | None, kind: str, calibration: dict | None
 ) -> tuple[Selection | None, dict]:
-    """The selection that the flags ask for and what val says of it. `calibration` is the checkpoint's calibration.json."""
+    """(selection or None, {"kind", "threshold", ...} for the results file), from the flags of the evaluation.
+
+    `calibration` is the content of the checkpoint's calibration.json. A wanted precision is looked up on its
+    validation answers, never on the test set. Raises DataError when calibration.json lacks what is needed,
+    and UsageError when no threshold reaches the precision.
+    """
+    calibration = calibration or {}
+    isotonic = calibration.get("isotonic")
     if threshold is None and wanted is None:
         return None, {}
-    isotonic = (calibration or {}).get("isotonic")
     if kind == "calibrated" and not isotonic:
         raise DataError(
-            "--confidence-kind calibrated needs the isotonic fit of a checkpoint's calibration.json; name the checkpoint with --model-path"
+            "--confidence-kind calibrated needs the isotonic fit of a checkpoint's calibration.json; "
+            "name the checkpoint with --model-path"
         )
-    if wanted is None:
+    if threshold is not None:
         return Selection(threshold, kind, isotonic), {"kind": kind, "threshold": threshold}
-    answers = (calibration or {}).get("answers")
+
+    assert wanted is not None
+    answers = calibration.get("answers")
     if not answers:
         raise DataError(
-            "--wanted-precision needs the val answers in a checkpoint's calibration.json; name a checkpoint of train_sft.py with --model-path"
+            "--wanted-precision needs the val answers in a checkpoint's calibration.json; "
+            "name a checkpoint of train_sft.py with --model-path"
         )
     right = [answer["right"] for answer in answers]
-    stated = [answer["stated"] or 0.0 for answer in answers]
-    confidences = (
-        stated
-        if kind == "stated"
-        else apply_isotonic(isotonic, [answer["probability"] for answer in answers])
-    )
+    # An answer that states no confidence is the least sure one.
+    confidences = [answer["stated"] or 0.0 for answer in answers]
+    if kind == "calibrated" and isotonic:
+        confidences = apply_isotonic(isotonic, [answer["probability"] for answer in answers])
     found = threshold_for_precision(confidences, right, wanted)
     if found is None:
-        best = max(
-            float(np.mean([r for c, r in zip(confidences, right) if c >= t])) for t in set(confidences)
-        )
+        best = best_precision(confidences, right)
         raise UsageError(
-            f"--wanted-precision {wanted}: no {kind} confidence reaches it on {len(answers)} val answers; the best precision there is {best:.3f}"
+            f"--wanted-precision {wanted}: no {kind} confidence reaches it on {len(answers)} val answers; "
+            f"the best precision there is {best:.3f}"
         )
-    return Selection(found["threshold"], kind, isotonic), {
-        "kind": kind,
-        "wanted_precision": wanted,
-        "threshold": found["threshold"],
-        "val": found,
-    }
+    facts = {"kind": kind, "wanted_precision": wanted, "threshold": found["threshold"], "val": found}
+    return Selection(found["threshold"], kind, isotonic), facts

@@ -1,50 +1,67 @@
-"""Parts of a test set that figures are repeated for."""
+"""Subsets of the test set that get separate metrics: by source, answerability, hops, chunks and popularity.
+
+It knows samples only. A new slice is one more line in `slice_names`.
+"""
 
 import numpy as np
 
 
-def _hops(samples: list[dict]) -> list[str | None]:
-    """Chunks that the smallest support set needs; None for unanswerable samples, which have no set."""
-    sizes = [min(map(len, sample["support_sets"]), default=0) for sample in samples]
-    return [None if size == 0 else "3 or more" if size > 2 else str(size) for size in sizes]
+def _hop_names(samples: list[dict]) -> list[str | None]:
+    """Number of chunks in the smallest support set; None for unanswerable samples, which have no set."""
+    names: list[str | None] = []
+    for sample in samples:
+        size = min(map(len, sample["support_sets"]), default=0)
+        if size == 0:
+            names.append(None)
+        else:
+            names.append("3 or more" if size > 2 else str(size))
+    return names
 
 
-def _popularity(samples: list[dict]) -> list[str | None]:
-    """Thirds of `metadata.popularity` (PopQA), named by their range; equal values stay together. None where a sample has none."""
-    found = [sample["metadata"].get("popularity") for sample in samples]
-    known = np.array([value for value in found if value is not None])
+def _popularity_names(samples: list[dict]) -> list[str | None]:
+    """Thirds of `metadata.popularity` (PopQA), named by their range; None where a sample has none."""
+    values = [sample["metadata"].get("popularity") for sample in samples]
+    known = np.array([value for value in values if value is not None])
     if not len(known):
         return [None] * len(samples)
+
+    # Observed values as edges, and the left side of each, keep equal values in one part. Few distinct values
+    # give equal edges, hence fewer parts.
     edges = np.unique(np.quantile(known, [1 / 3, 2 / 3], method="lower"))
-    third = np.searchsorted(edges, known, side="left")
-    ranges = {t: (known[third == t].min(), known[third == t].max()) for t in np.unique(third)}
-    names = {t: f"{low:,}" if low == high else f"{low:,} to {high:,}" for t, (low, high) in ranges.items()}
-    return [None if value is None else names[np.searchsorted(edges, value, side="left")] for value in found]
+    part_of = np.searchsorted(edges, known, side="left")
+    names = {}
+    for part in np.unique(part_of):
+        low = known[part_of == part].min()
+        high = known[part_of == part].max()
+        names[part] = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return [None if value is None else names[np.searchsorted(edges, value, side="left")] for value in values]
 
 
 def slice_names(samples: list[dict]) -> dict[str, list[str | None]]:
-    """Dimension -> the part that each sample is in, None for in none of them."""
+    """Dimension -> name of each sample's part, None for a sample in none of them."""
     return {
         "source": [sample["source"] for sample in samples],
         "answerability": ["answerable" if sample["answerable"] else "unanswerable" for sample in samples],
-        "hops": _hops(samples),
+        "hops": _hop_names(samples),
         "chunks": [str(len(sample["evidence_chunks"])) for sample in samples],
-        "popularity": _popularity(samples),
+        "popularity": _popularity_names(samples),
     }
 
 
+def _order(name: str) -> tuple[int, str]:
+    """Sort key of a part's name: its first number where it has one, so that 10 comes after 9."""
+    number = name.split(" ")[0].replace(",", "")
+    return (int(number), name) if number.isdigit() else (0, name)
+
+
 def slices(samples: list[dict]) -> dict[str, dict[str, list[int]]]:
-    """Dimension -> part -> indices of its samples, parts in order of their first number or their name."""
+    """Dimension -> part -> indices of its samples; parts sorted by number or name, no empty dimensions."""
     found: dict[str, dict[str, list[int]]] = {}
     for dimension, names in slice_names(samples).items():
         parts: dict[str, list[int]] = {}
         for i, name in enumerate(names):
             if name is not None:
                 parts.setdefault(name, []).append(i)
-        found[dimension] = dict(sorted(parts.items(), key=lambda item: _order(item[0])))
-    return {dimension: parts for dimension, parts in found.items() if parts}
-
-
-def _order(name: str) -> tuple[int, str]:
-    number = name.split(" ")[0].replace(",", "")
-    return (int(number), name) if number.isdigit() else (0, name)
+        if parts:
+            found[dimension] = {name: parts[name] for name in sorted(parts, key=_order)}
+    return found

@@ -1,9 +1,9 @@
-"""The end of `make demo`: the headline figures of a finished pipeline and where its artefacts lie.
+"""The last step of `make demo`: headline metrics of a finished pipeline, and the paths of its artifacts.
 
 FACTUALITY_HOME=demo python -m evaluation.summary
 """
 
-from evaluation.tables import format_number, format_table
+from evaluation.tables import all_models, format_number, format_table
 from utils.config import home_path
 from utils.errors import run_main
 from utils.jsonl import read_json
@@ -16,7 +16,8 @@ _METRICS = (
     "hallucination_rate",
     "net_score",
 )
-_ARTEFACTS = (
+# Paths that the stages of the Makefile's `demo` write.
+_ARTIFACTS = (
     "data/processed/audit.json",
     "prompts",
     "checkpoints/sft/demo/checkpoint-best",
@@ -31,20 +32,18 @@ _ARTEFACTS = (
 
 def main(argv: list[str] | None) -> None:
     results = read_json(home_path("eval_results.json"))
-    models = {name: results[name] for name in ("sft", "base") if name in results} | results["baselines"]
-    n_samples = results["sft"]["n"]
-    print(
-        format_table(
-            [f"{n_samples} test samples", *_METRICS],
-            [[name, *(format_number(m[key]) for key in _METRICS)] for name, m in models.items()],
-        )
-    )
+    rows = []
+    for name, metrics in all_models(results).items():
+        rows.append([name, *(format_number(metrics[key]) for key in _METRICS)])
+    print(format_table([f"{results['sft']['n']} test samples", *_METRICS], rows))
+
     reward = read_json(home_path("checkpoints/rm/validation.json"))
     figures = reward["test"]["reward"]
-    print(
-        f"\nreward model on {reward['n_test_pairs']} test pairs: accuracy {figures['accuracy']:.3f}, ROC-AUC {figures['roc_auc']:.3f}"
-    )
-    print("\n" + "\n".join(str(home_path(path)) for path in _ARTEFACTS))
+    scores = f"accuracy {figures['accuracy']:.3f}, ROC-AUC {figures['roc_auc']:.3f}"
+    print(f"\nreward model on {reward['n_test_pairs']} test pairs: {scores}")
+
+    paths = [str(home_path(path)) for path in _ARTIFACTS]
+    print("\n" + "\n".join(paths))
 
 
 if __name__ == "__main__":

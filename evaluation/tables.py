@@ -1,56 +1,38 @@
-"""A results object as text for a terminal: every model's headline figures, differences with intervals, slices."""
+"""A results object as text for a terminal: metrics of every model, differences with intervals, slices.
+
+Also the small formats that other stages use: numbers, intervals, aligned tables, the verdict on a difference.
+Nothing is computed here; what a metric means is in docs/metrics.md.
+"""
 
 from evaluation.results import MAIN_MODELS
 from utils.metrics import DELTA_METRICS, HEADLINE, LOWER_IS_BETTER
 
 
 def format_number(value: float | None) -> str:
+    """Three decimals; `-` where there was no sample to count."""
     return "-" if value is None else f"{value:.3f}"
 
 
-def format_table(header: list[str], rows: list[list[str]]) -> str:
-    """Columns padded to their widest cell, the first to the left, the others to the right."""
-    widths = [max(len(str(row[i])) for row in [header, *rows]) for i in range(len(header))]
-    lines = []
-    for row in [header, ["-" * width for width in widths], *rows]:
-        lines.append(
-            "  ".join(
-                str(cell).ljust(width) if i == 0 else str(cell).rjust(width)
-                for i, (cell, width) in enumerate(zip(row, widths))
-            )
-        )
-    return "\n".join(lines)
-
-
-def all_models(results: dict) -> dict[str, dict]:
-    """Name -> metrics of every model and baseline, the main models first."""
-    return {name: results[name] for name in MAIN_MODELS if name in results} | results["baselines"]
-
-
 def format_interval(interval: list[float] | None, sign: bool = False) -> str:
-    """`[0.123, 0.456]`, with + and - for differences; empty without one."""
+    """`[0.123, 0.456]`, with + and - for differences; an empty string without an interval."""
     if interval is None:
         return ""
-    low, high = (f"{value:+.3f}" if sign else f"{value:.3f}" for value in interval)
+    number = "{:+.3f}" if sign else "{:.3f}"
+    low, high = (number.format(value) for value in interval)
     return f"[{low}, {high}]"
 
 
-def headline_table(results: dict) -> str:
-    rows = [
-        [name, *(format_number(metrics[key]) for key in HEADLINE)]
-        for name, metrics in all_models(results).items()
-    ]
-    return format_table(["", *HEADLINE], rows)
-
-
-def interval_table(results: dict, name: str) -> str:
-    """The headline figures of one model with their intervals."""
-    metrics = results[name]
-    rows = [
-        [key, format_number(metrics[key]), format_interval(metrics["ci95"][key]) or "-"]
-        for key in (*HEADLINE, "trust_score", "ece", "brier", "aurc")
-    ]
-    return format_table([name, "value", "95% interval"], rows)
+def format_table(header: list[str], rows: list[list[str]]) -> str:
+    """Columns as wide as their widest cell; the first is aligned left, the others right."""
+    columns = zip(header, *rows)
+    widths = [max(map(len, map(str, column))) for column in columns]
+    rule = ["-" * width for width in widths]
+    lines = []
+    for row in [header, rule, *rows]:
+        first = str(row[0]).ljust(widths[0])
+        rest = [str(cell).rjust(width) for cell, width in zip(row[1:], widths[1:])]
+        lines.append("  ".join([first, *rest]))
+    return "\n".join(lines)
 
 
 def verdict(difference: float, interval: list[float] | None) -> str:
@@ -62,75 +44,104 @@ def verdict(difference: float, interval: list[float] | None) -> str:
     return "better" if difference > 0 else "worse"
 
 
+def all_models(results: dict) -> dict[str, dict]:
+    """Name -> metrics of every model and baseline, the main models first."""
+    main = {name: results[name] for name in MAIN_MODELS if name in results}
+    return main | results["baselines"]
+
+
+def _headline_cells(metrics: dict) -> list[str]:
+    return [format_number(metrics[key]) for key in HEADLINE]
+
+
+def headline_table(results: dict) -> str:
+    """One row per model or baseline, one column per headline metric."""
+    rows = [[name, *_headline_cells(metrics)] for name, metrics in all_models(results).items()]
+    return format_table(["", *HEADLINE], rows)
+
+
+def interval_table(results: dict, name: str) -> str:
+    """The headline metrics of one model with their intervals."""
+    metrics = results[name]
+    rows = []
+    for key in (*HEADLINE, "trust_score", "ece", "brier", "aurc"):
+        rows.append([key, format_number(metrics[key]), format_interval(metrics["ci95"][key]) or "-"])
+    return format_table([name, "value", "95% interval"], rows)
+
+
 def delta_rows(deltas: dict) -> list[list[str]]:
-    """[metric, difference, interval, verdict] of the metrics worth a line."""
+    """[metric, difference, interval, verdict] of each metric in DELTA_METRICS."""
     rows = []
     for name in DELTA_METRICS:
         value = deltas[name]
-        interval = deltas["ci95"][name]
         if value is None:
             rows.append([name, "-", "-", "no such samples"])
             continue
+        interval = deltas["ci95"][name]
         shown = format_interval(interval, sign=True) or "-"
         rows.append([name, f"{value:+.3f}", shown, verdict(value, interval)])
     return rows
 
 
 def delta_table(results: dict, other: str) -> str:
-    """SFT model minus another, signed so that positive is better, with both answered rates below: silence must not look safe."""
+    """SFT model minus another model, signed so that positive is better, with both answered rates below."""
     models = all_models(results)
-    table = format_table(
-        [f"sft against {other}", "better by", "95% interval", ""], delta_rows(results["deltas_to"][other])
-    )
-    rates = [format_number(models[name]["answered_rate"]) for name in ("sft", other)]
-    return (
-        f"{table}\nanswered_rate: sft {rates[0]}, {other} {rates[1]} (read the hallucination_rate beside it)"
-    )
+    header = [f"sft against {other}", "better by", "95% interval", ""]
+    table = format_table(header, delta_rows(results["deltas_to"][other]))
+    # A model that answers nothing hallucinates nothing: without these rates silence would look safe.
+    sft, theirs = (format_number(models[name]["answered_rate"]) for name in ("sft", other))
+    rates = f"answered_rate: sft {sft}, {other} {theirs} (read hallucination_rate together with it)"
+    return f"{table}\n{rates}"
 
 
 def slice_table(parts: dict[str, dict], dimension: str, name: str) -> str:
-    rows = [
-        [part, str(found[name]["n"]), *(format_number(found[name][key]) for key in HEADLINE)]
-        for part, found in parts.items()
-    ]
+    """The headline metrics of one model in each part of a slice; `parts`: part -> model -> metrics."""
+    rows = [[part, str(found[name]["n"]), *_headline_cells(found[name])] for part, found in parts.items()]
     return format_table([f"{name} by {dimension}", "n", *HEADLINE], rows)
 
 
 def selective_line(selective: dict) -> str:
-    lines = [f"answers below {selective['kind']} confidence {selective['threshold']:.3f} count as refusals"]
+    """What the confidence threshold does: one line for its choice on val, one per model for the test set."""
+    first = f"answers below {selective['kind']} confidence {selective['threshold']:.3f} count as refusals"
     if "val" in selective:
         val = selective["val"]
-        lines[0] += (
-            f" (on val: precision {val['precision']:.3f} of {val['n_kept']} answers kept, coverage {val['coverage']:.3f})"
-        )
+        kept = f"precision {val['precision']:.3f} of {val['n_kept']} answers kept"
+        first += f" (on val: {kept}, coverage {val['coverage']:.3f})"
+    lines = [first]
     for name, test in selective["test"].items():
-        lines.append(
-            f"  {name}: precision {format_number(test['precision'])} of {test['n_kept']} answers kept of {test['n_answers']}"
-        )
+        kept = f"{test['n_kept']} answers kept of {test['n_answers']}"
+        lines.append(f"  {name}: precision {format_number(test['precision'])} of {kept}")
     return "\n".join(lines)
 
 
+def _constant_confidence(results: dict) -> str:
+    """A warning that names the main models whose answers all state the same confidence; else empty."""
+    models = all_models(results)
+    constant = [name for name in MAIN_MODELS if name in models and models[name]["confidence_is_constant"]]
+    if not constant:
+        return ""
+    return f"constant confidence: {', '.join(constant)} (ECE, Brier score and AURC say little)"
+
+
 def results_text(results: dict) -> str:
-    """All tables of one run."""
+    """All tables of one run, separated by blank lines."""
     main = next(iter(all_models(results)))
-    blocks = [headline_table(results), interval_table(results, main) if main in results else ""]
+    blocks = [headline_table(results)]
+    # Without a main model the first name is a baseline, whose metrics are one level down; it gets no table.
+    if main in results:
+        blocks.append(interval_table(results, main))
     if "deltas" in results:
         blocks.append(delta_table(results, "base"))
     if "selective" in results:
         blocks.append(selective_line(results["selective"]))
+
     blocks.append(slice_table(results["by_source"], "source", main))
-    blocks += [
-        slice_table(parts, dimension, main)
-        for dimension, parts in results["slices"].items()
-        if len(parts) > 1
-    ]
-    constant = [
-        name
-        for name, metrics in all_models(results).items()
-        if name in MAIN_MODELS and metrics["confidence_is_constant"]
-    ]
-    if constant:
-        blocks.append(f"constant confidence: {', '.join(constant)} (ECE, Brier score and AURC say little)")
+    for dimension, parts in results["slices"].items():
+        # A slice with one part repeats the whole test set.
+        if len(parts) > 1:
+            blocks.append(slice_table(parts, dimension, main))
+
+    blocks.append(_constant_confidence(results))
     lowers = [key for key in HEADLINE if key in LOWER_IS_BETTER]
-    blocks.append(f"lower is better: {', '.join(lowers)}; docs/metrics.md explains each figure")
+    blocks.append(f"lower is better: {', '.join(lowers)}; docs/metrics.md explains each metric")
     return "\n\n".join(block for block in blocks if block)

@@ -9,7 +9,8 @@ import pytest
 import evaluate_sft_fast_robust as evaluation
 from evaluation.baselines import best_span, lexical, tune_lexical
 from evaluation.html_samples import mark_answers, sample_html
-from evaluation.results import describe_rows, score_rows
+from evaluation.predictions import describe_rows
+from evaluation.results import score_rows
 from evaluation.selective import threshold_for_precision
 from evaluation.slices import slices
 from evaluation.tables import delta_rows
