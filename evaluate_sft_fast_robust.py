@@ -11,7 +11,6 @@ Writes the results JSON, and beside it <stem>_predictions.jsonl and <stem>_calib
 """
 
 import argparse
-import contextlib
 import dataclasses
 import time
 from pathlib import Path
@@ -30,12 +29,13 @@ from evaluation.predictions import (
 from evaluation.results import measure_selection, score_all
 from evaluation.selective import KINDS, choose_selection
 from evaluation.tables import results_text
-from generation.answering import load_generator, predict
-from generation.engine import compile_for_speed
+from generation.answering import predict, sft_and_base
+from generation.engine import GenerationSettings
 from generation.sampling import Sampling
 from models.distributed import ShardLog, Shards
 from models.estimate import count_tokens, estimate, planned_samples, warn_missing_model
-from models.loading import ATTENTION_FLAGS, adapter_base, check_adapter_dir, load_tokenizer, model_revision
+from models.hardware import ATTENTION_FLAGS
+from models.loading import LoadOptions, check_adapter_dir
 from prompt_schema import PromptBuilder, load_template
 from utils.config import home_path, input_path
 from utils.errors import UsageError, run_main
@@ -168,20 +168,19 @@ def run_model(
     """Generate what is missing in the log of this process's share for one model. Returns its time and throughput."""
     done = {row["id"] for row in log.rows() if row["model"] == name}
     todo = [sample for sample in log.shards.mine(samples) if sample["id"] not in done]
-    prompts = build_prompts(PromptBuilder(tokenizer, template, max_tokens), todo, view)
+    built = build_prompts(PromptBuilder(tokenizer, template, max_tokens), todo, view)
+    prompts = {sample["id"]: prompt for sample, prompt in zip(todo, built)}
+    generation = GenerationSettings(
+        batch_size=args.batch_size,
+        max_new_tokens=args.max_new_tokens,
+        sampling=Sampling(temperature=args.temperature, seed=args.seed),
+        seeds=[int(sha256_value([args.seed, name, sample["id"]])[:8], 16) for sample in todo],
+        buckets=parse_buckets(args),
+    )
     started = time.monotonic()
     n_tokens = 0
-    options = {
-        "batch_size": args.batch_size,
-        "max_new_tokens": args.max_new_tokens,
-        "buckets": parse_buckets(args),
-    }
-    options |= {
-        "sampling": Sampling(temperature=args.temperature, seed=args.seed),
-        "constrained": name.endswith("_constrained"),
-    }
-    options["seeds"] = [int(sha256_value([args.seed, name, sample["id"]])[:8], 16) for sample in todo]
-    for rows in predict(model, tokenizer, prompts, [sample["id"] for sample in todo], name=name, **options):
+    constrained = name.endswith("_constrained")
+    for rows in predict(model, tokenizer, prompts, name, generation, constrained):
         log.add(rows)
         n_tokens += sum(row["n_tokens"] for row in rows)
     seconds = time.monotonic() - started
@@ -219,36 +218,22 @@ def plan_models(args: argparse.Namespace, template: str) -> dict[str, tuple[str,
 def generate_predictions(
     args: argparse.Namespace, samples: list[dict], log_path: Path, settings: dict, shards: Shards
 ) -> tuple[list[dict], dict]:
-    """Predictions of the SFT model and, as asked, of the base model; from one load where the checkpoint is an adapter of that base."""
-    checkpoint = Path(settings["model_dir"])
-    max_tokens = settings["max_prompt_tokens"]
-
-    def load(name):
-        return (
-            compile_for_speed(load_generator(name, args.attn_impl))
-            if args.fast
-            else load_generator(name, args.attn_impl)
-        )
-
-    tokenizer = load_tokenizer(str(checkpoint))
-    model = load(str(checkpoint))
-    log = ShardLog(log_path, settings, shards)
-    times = {}
+    """Predictions of all models to run, and the time of each; one load where the checkpoint is an adapter of the base model."""
     runs = plan_models(args, settings["template"])
-    base = base_tokenizer = None
-    same_base = adapter_base(str(checkpoint)) == args.base_model
-    for name, (template, view) in runs.items():
-        text = load_template("sft", template)
-        if not name.startswith("base"):
-            times[name] = run_model(model, tokenizer, name, text, max_tokens, samples, args, log, view)
-            continue
-        if base is None:
-            base, base_tokenizer = (
-                (model, tokenizer) if same_base else (load(args.base_model), load_tokenizer(args.base_model))
-            )
-            times["base_revision"] = model_revision(base)
-        with model.disable_adapter() if same_base else contextlib.nullcontext():
-            times[name] = run_model(base, base_tokenizer, name, text, max_tokens, samples, args, log, view)
+    max_tokens = settings["max_prompt_tokens"]
+    options = LoadOptions(attention=args.attn_impl)
+    times: dict = {}
+    with sft_and_base(settings["model_dir"], args.base_model, options, compile_it=args.fast) as models:
+        log = ShardLog(log_path, settings, shards)
+        for name, (template, view) in runs.items():
+            text = load_template("sft", template)
+            is_base = name.startswith("base")
+            with models.base() if is_base else models.sft():
+                times[name] = run_model(
+                    models.model, models.tokenizer, name, text, max_tokens, samples, args, log, view
+                )
+            if is_base:
+                times["base_revision"] = models.base_revision
     place = {sample["id"]: i for i, sample in enumerate(samples)}
     return log.finish(lambda row: (list(runs).index(row["model"]), place[row["id"]])), times
 

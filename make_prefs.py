@@ -9,23 +9,17 @@ judgements_<judgesig>.jsonl), prefs/preferences_<gensig>-<judgesig>.jsonl and pr
 """
 
 import argparse
-import contextlib
 import time
 from collections import Counter
 from pathlib import Path
 
-from generation.answering import load_generator, predict
+from generation.answering import SftAndBase, load_generator, predict, sft_and_base
+from generation.engine import GenerationSettings
 from generation.sampling import Sampling
 from models.distributed import ShardLog, Shards, progress
 from models.estimate import count_tokens, estimate, planned_samples, warn_missing_model
-from models.loading import (
-    adapter_base,
-    check_adapter_dir,
-    choose_dtype,
-    load_tokenizer,
-    model_revision,
-    release_memory,
-)
+from models.hardware import choose_dtype
+from models.loading import LoadOptions, adapter_base, check_adapter_dir, load_tokenizer
 from preferences.candidates import find_cache, read_candidates
 from preferences.judges import (
     order_averaged,
@@ -189,39 +183,34 @@ def n_candidates(settings: dict) -> int:
 
 
 def generate_candidates(
-    model, tokenizer, name: str, samples: list[dict], settings: dict, log: ShardLog, batch_size: int
+    models: SftAndBase, name: str, samples: list[dict], settings: dict, log: ShardLog, batch_size: int
 ) -> None:
     """Write the candidates of one model that its log lacks, this process's share. Candidates of a sample share the reading of its prompt."""
     done = {(row["id"], row["n"]) for row in log.rows()}
     n_each = n_candidates(settings)
-    builder = PromptBuilder(tokenizer, settings["template_text"], settings["max_input_tokens"])
+    builder = PromptBuilder(models.tokenizer, settings["template_text"], settings["max_input_tokens"])
     todo = [
         (sample, n)
         for sample in log.shards.mine(samples)
         for n in range(n_each)
         if (sample["id"], n) not in done
     ]
-    prompts = {sample["id"]: builder.build(sample) for sample, _ in todo}
+    built = {sample["id"]: builder.build(sample) for sample, _ in todo}
+    prompts = {(sample["id"], n): built[sample["id"]] for sample, n in todo}
     # Every candidate draws from a stream of its own, so that neither batches nor processes nor a restart change it.
     seeds = [int(sha256_value([settings["seed"], name, sample["id"], n])[:8], 16) for sample, n in todo]
-    sampling = Sampling(settings["temperature"], settings["top_p"], settings["top_k"])
-    options = {
-        "batch_size": batch_size,
-        "max_new_tokens": settings["max_new_tokens"],
-        "sampling": sampling,
-        "seeds": seeds,
-    }
-    for rows in predict(
-        model,
-        tokenizer,
-        [prompts[sample["id"]] for sample, _ in todo],
-        list(range(len(todo))),
-        name=name,
-        **options,
-    ):
-        log.add(
-            [{**row, "id": todo[row["id"]][0]["id"], "model": name, "n": todo[row["id"]][1]} for row in rows]
-        )
+    generation = GenerationSettings(
+        batch_size=batch_size,
+        max_new_tokens=settings["max_new_tokens"],
+        sampling=Sampling(settings["temperature"], settings["top_p"], settings["top_k"]),
+        seeds=seeds,
+    )
+    for rows in predict(models.model, models.tokenizer, prompts, name, generation):
+        candidates = []
+        for row in rows:
+            sample_id, n = row["id"]
+            candidates.append({**row, "id": sample_id, "n": n})
+        log.add(candidates)
     place = {sample["id"]: i for i, sample in enumerate(samples)}
     log.finish(lambda row: (place[row["id"]], row["n"]))
 
@@ -251,43 +240,22 @@ def generate_phase(args: argparse.Namespace, shards: Shards) -> str:
     samples = draw_samples(settings, input_path(args.data_path))
     run = describe_run(settings, {}, settings["seed"], created=time.time(), n_samples=len(samples))
     checkpoint = check_adapter_dir(args.sft_model)
-    precision = {"load_in_8bit": settings["use_8bit"], "load_in_4bit": settings["use_4bit"]}
-    model = load_generator(checkpoint, **precision)
-    tokenizer = load_tokenizer(checkpoint)
-    if shards.is_main:
-        write_json(cache / "manifest.json", run)
-    shards.wait()
+    options = LoadOptions(load_in_8bit=settings["use_8bit"], load_in_4bit=settings["use_4bit"])
     logs = {name: cache / f"gens_{name}.jsonl" for name in ("sft", "base")}
-    if not logs["sft"].is_file():
-        generate_candidates(
-            model,
-            tokenizer,
-            "sft",
-            samples,
-            settings,
-            ShardLog(logs["sft"], settings, shards),
-            args.batch_size,
-        )
-    same_base = adapter_base(checkpoint) == settings["base_model"]
-    without_adapter = model.disable_adapter() if same_base else contextlib.nullcontext()
-    if not same_base:
-        del model
-        release_memory()
-        model = load_generator(settings["base_model"], **precision)
-        tokenizer = load_tokenizer(settings["base_model"])
-    with without_adapter:
-        generate_candidates(
-            model,
-            tokenizer,
-            "base",
-            samples,
-            settings,
-            ShardLog(logs["base"], settings, shards),
-            args.batch_size,
-        )
+    with sft_and_base(checkpoint, settings["base_model"], options) as models:
+        if shards.is_main:
+            write_json(cache / "manifest.json", run)
+        shards.wait()
+        if not logs["sft"].is_file():
+            with models.sft():
+                log = ShardLog(logs["sft"], settings, shards)
+                generate_candidates(models, "sft", samples, settings, log, args.batch_size)
+        with models.base():
+            log = ShardLog(logs["base"], settings, shards)
+            generate_candidates(models, "base", samples, settings, log, args.batch_size)
     if shards.is_main:
         write_json(
-            cache / "manifest.json", {**run, "base_revision": model_revision(model), "status": "complete"}
+            cache / "manifest.json", {**run, "base_revision": models.base_revision, "status": "complete"}
         )
         print(
             f"wrote {2 * n_candidates(settings) * len(samples)} candidates of {len(samples)} samples to {cache}"
@@ -361,9 +329,8 @@ def judge_candidates(
     todo = [job for job in shards.mine(jobs) if job[0]["id"] not in done and len(job[1]) > 1]
     model = tokenizer = None
     if todo and kind != "verifier":
-        model = load_generator(
-            args.judge_model, load_in_8bit=args.judge_use_8bit, load_in_4bit=args.judge_use_4bit
-        )
+        options = LoadOptions(load_in_8bit=args.judge_use_8bit, load_in_4bit=args.judge_use_4bit)
+        model = load_generator(args.judge_model, options)
         tokenizer = load_tokenizer(args.judge_model)
     for start in range(0, len(todo), 64):
         batch = todo[start : start + 64]

@@ -20,9 +20,11 @@ from evaluation.predictions import count_gold_cut, predictions_path, prompt_sett
 from evaluation.results import score_rows
 from evaluation.tables import format_number, format_table
 from generation.answering import load_generator, predict
+from generation.engine import GenerationSettings
 from models.distributed import ShardLog, Shards
 from models.estimate import estimate, planned_samples, warn_missing_model
-from models.loading import ATTENTION_FLAGS, check_adapter_dir, load_tokenizer
+from models.hardware import ATTENTION_FLAGS
+from models.loading import LoadOptions, check_adapter_dir, load_tokenizer
 from perturbations.suites import SUITES, Suite, build_suites, distinct_samples, prompt_key
 from prompt_schema import PromptBuilder, load_template
 from utils.completions import map_citations, parse_completion
@@ -93,18 +95,11 @@ def generate_missing(
     if not todo:
         return
     tokenizer = load_tokenizer(settings["model_dir"])
-    model = load_generator(settings["model_dir"], args.attn_impl)
+    model = load_generator(settings["model_dir"], LoadOptions(attention=args.attn_impl))
     builder = PromptBuilder(tokenizer, settings["template_text"], settings["max_prompt_tokens"])
-    prompts = [builder.build(sample) for sample in todo.values()]
-    for rows in predict(
-        model,
-        tokenizer,
-        prompts,
-        list(todo),
-        name="sft",
-        batch_size=args.batch_size,
-        max_new_tokens=args.max_new_tokens,
-    ):
+    prompts = {key: builder.build(sample) for key, sample in todo.items()}
+    generation = GenerationSettings(args.batch_size, args.max_new_tokens)
+    for rows in predict(model, tokenizer, prompts, "sft", generation):
         log.add(rows)
 
 

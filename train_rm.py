@@ -21,10 +21,10 @@ from transformers import get_cosine_schedule_with_warmup
 from evaluation.plots import plot_curves
 from evaluation.tables import format_number, format_table
 from generation.likelihood import completion_features
-from models.cpu_attention import use_grouped_attention
 from models.distributed import Shards, progress
 from models.estimate import estimate, warn_missing_model
-from models.loading import load_model, load_tokenizer
+from models.hardware import speed_up_generation
+from models.loading import LoadOptions, load_model, load_tokenizer
 from preferences.pairs import baseline_scores, interval, pair_metrics
 from preferences.reward import PENALTIES, RewardHead, load_head, penalties, save_head, total_penalty
 from prompt_schema import PromptBuilder, load_template, template_hash
@@ -145,13 +145,12 @@ def load_features(rows: list[dict], config: dict, shards: Shards) -> dict[str, t
         encode_completion(tokenizer, row["completion"])[: COMPLETION_TOKENS - 1] + [tokenizer.eos_token_id]
         for row in rows
     ]
-    model = load_model(
-        config["base_model"],
+    options = LoadOptions(
         load_in_8bit=config["load_in_8bit"],
         attention=config["attn_implementation"],
         trust_remote_code=config["trust_remote_code"],
     )
-    model = use_grouped_attention(model) if config["attn_implementation"] == "auto" else model
+    model = speed_up_generation(load_model(config["base_model"], options), options.attention)
     # Completions of one prompt (chosen and rejected) stay in one process, where they share its reading.
     of_prompt: dict[tuple, list[int]] = {}
     for i, suffix in enumerate(suffixes):

@@ -23,11 +23,21 @@ from peft import PeftModel
 from torch import nn
 from transformers import PrinterCallback, Trainer, set_seed
 
-from generation.engine import expand_cache, last_positions, pad_left, prefix_cache
+from generation.batches import last_positions, pad_left
+from generation.cache import expand_cache, prefix_cache
 from models.cpu_attention import pack_rows, takes_packed
 from models.distributed import Shards
-from models.estimate import CHARS_PER_TOKEN, count_tokens, estimate, planned_samples, warn_missing_model
-from models.loading import load_tokenizer, merge_for_speed, model_revision
+from models.estimate import (
+    CHARS_PER_TOKEN,
+    bits_per_weight,
+    count_tokens,
+    estimate,
+    planned_samples,
+    training_passes,
+    warn_missing_model,
+)
+from models.hardware import merge_for_speed
+from models.loading import LoadOptions, load_tokenizer, model_revision
 from prompt_schema import PromptBuilder, load_template, split_template, template_hash
 from training.adapters import load_trainable, steps_and_epochs, training_arguments
 from training.checkpoints import RunFiles, is_whole, newest_checkpoint
@@ -463,23 +473,14 @@ def print_plan(config: dict, template: str) -> None:
         n_steps, n_epochs = steps_and_epochs(n_rows, training, 1)
         n_tokens = int(n_epochs * (count_tokens(samples) + n_rows * (len(template) / CHARS_PER_TOKEN + 25)))
         print(f"would train on {n_rows} rows, about {n_tokens:,} tokens, {n_steps} steps")
-        # Forward, backward to the activations, to all weights when they train, and recomputation with gradient checkpointing.
-        n_passes = 2 + full + training["gradient_checkpointing"]
+        n_passes = training_passes(full, training["gradient_checkpointing"])
         if not training["gradient_checkpointing"]:  # the prefix is computed once a batch
             n_shared = len(split_template(template)[0]) / CHARS_PER_TOKEN
             n_tokens -= int(n_epochs * n_rows * n_shared * (1 - 1 / training["per_device_train_batch_size"]))
-        # Float32 weights, gradients and two moments of Adam; else the frozen weights.
-        bits = (
-            128
-            if full
-            else 4
-            if config["load_in_4bit"]
-            else 8
-            if config["load_in_8bit"]
-            else 16
-            if config["bf16"]
-            else 32
+        loading = LoadOptions(
+            bf16=config["bf16"], load_in_4bit=config["load_in_4bit"], load_in_8bit=config["load_in_8bit"]
         )
+        bits = bits_per_weight(loading, full)
         print(estimate(config["model_name"], n_tokens, n_passes, bits, config["bf16"]))
     kind = (
         "whole models of 4 bytes a parameter, and 8 more of optimiser"

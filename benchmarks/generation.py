@@ -23,11 +23,12 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from generation.answering import predict
+from generation.batches import pad_left
 from generation.drafting import Drafter, FreeGuide, json_object_end
-from generation.engine import generate, pad_left
+from generation.engine import GenerationSettings, generate
 from models.cpu_attention import use_grouped_attention
 from models.estimate import count_parameters, measured_flops
-from models.loading import load_model, load_tokenizer
+from models.loading import LoadOptions, load_model, load_tokenizer
 from prompt_schema import PromptBuilder, load_template
 from utils.completions import parse_completion
 from utils.config import input_path
@@ -124,18 +125,11 @@ def by_sorted_generate(model, tokenizer, prompts: list, args: argparse.Namespace
 def by_ours(
     model, tokenizer, prompts: list, args: argparse.Namespace, constrained: bool = False
 ) -> list[str]:
-    options = {
-        "batch_size": args.batch_size,
-        "max_new_tokens": args.max_new_tokens,
-        "constrained": constrained,
-    }
-    rows = [
-        row
-        for batch in predict(
-            model, tokenizer, prompts, list(range(len(prompts))), name="benchmark", **options
-        )
-        for row in batch
-    ]
+    settings = GenerationSettings(args.batch_size, args.max_new_tokens)
+    by_place = dict(enumerate(prompts))
+    rows = []
+    for batch in predict(model, tokenizer, by_place, "benchmark", settings, constrained):
+        rows += batch
     return [row["completion"] for row in sorted(rows, key=lambda row: row["id"])]
 
 
@@ -282,9 +276,8 @@ def tokens_of(
             tokenizer,
             suffixes,
             lambda i: FreeGuide(drafter, stop),
-            prefix=prompts[0].prefix if share else [],
-            batch_size=batch_size,
-            max_new_tokens=args.max_new_tokens,
+            prompts[0].prefix if share else [],
+            GenerationSettings(batch_size, args.max_new_tokens),
         ):
             for i, generated in batch:
                 drafter.learn(generated.ids)
@@ -361,7 +354,7 @@ def time_prefill(model, prompts: list, args: argparse.Namespace) -> None:
 
 def main(args: argparse.Namespace) -> None:
     tokenizer = load_tokenizer(args.model)
-    model = load_model(args.model, bf16=not (args.float32 or args.exactness))
+    model = load_model(args.model, LoadOptions(bf16=not (args.float32 or args.exactness)))
     model = model.merge_and_unload() if args.merge or args.exactness else model
     if "ct2" in args.systems and importlib.util.find_spec("ctranslate2") is None:
         sys.exit(

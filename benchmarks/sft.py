@@ -26,7 +26,7 @@ from torch.utils.data import SequentialSampler
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import train_sft
-import training.adapters as trainable
+from models import cpu_layers
 from models.loading import load_tokenizer
 from prompt_schema import PromptBuilder, load_template
 from training.adapters import load_trainable, training_arguments
@@ -119,7 +119,7 @@ def run_ours(
         pass
 
     if plain:
-        trainable.speed_up_layers = lambda model: None
+        cpu_layers.speed_up_layers = lambda model: None
         config = {**config, "attn_implementation": "sdpa"}
     args = training_arguments(config, folder, n_steps)
     args.eval_strategy = args.save_strategy = "no"
@@ -145,7 +145,7 @@ def run_trl(
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
 
-    from models.loading import load_model
+    from models.loading import LoadOptions, load_model
 
     class Theirs(InOrder, SFTTrainer):
         pass
@@ -185,7 +185,7 @@ def run_trl(
         target_modules=lora["target_modules"],
         task_type="CAUSAL_LM",
     )
-    model = load_model(config["model_name"], bf16=config["bf16"], attention=attention)
+    model = load_model(config["model_name"], LoadOptions(bf16=config["bf16"], attention=attention))
     return Theirs(model=model, args=args, train_dataset=data, processing_class=tokenizer, peft_config=adapter)
 
 

@@ -1,27 +1,123 @@
-"""Samples -> predictions: prompts built, completions generated, and the probability of the answer read off."""
+"""Samples' prompts -> prediction rows: models made ready to generate, completions generated, the answer's probability read off.
 
+It knows the two shapes of a completion and the output schema, but neither samples nor what a right answer is.
+"""
+
+import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any
 
 from generation.constrained import Schema, SchemaGuide
 from generation.drafting import Drafter, FreeGuide, json_object_end
-from generation.engine import Generated, Guide, generate
-from generation.sampling import Sampling
-from models.cpu_attention import use_grouped_attention
+from generation.engine import Generated, GenerationSettings, Guide, generate
 from models.distributed import progress
-from models.loading import load_model, merge_for_speed
+from models.hardware import merge_for_speed, speed_up_generation
+from models.loading import (
+    LoadOptions,
+    adapter_base,
+    load_model,
+    load_tokenizer,
+    model_revision,
+    release_memory,
+)
 from utils.completions import render_completion
+from utils.errors import UsageError
 from utils.text import REFUSAL
 from utils.tokens import encode_completion
 
-# What a draft starts from before the model has said anything: the two shapes of a completion.
+# The first drafts, before the model has completed anything: the two shapes of a completion.
 _EXAMPLES = (render_completion(REFUSAL, [], 0.0), render_completion("supported", [0], 0.9))
 
 
-def load_generator(name: str, attention: str = "auto", **load):
-    """A model ready to generate: adapter merged where that is exact and, with attention "auto", the fastest kernel of the machine."""
-    model = merge_for_speed(load_model(name, attention=attention, **load))
-    return use_grouped_attention(model) if attention == "auto" else model
+# --- models
+
+
+def load_generator(name: str, options: LoadOptions = LoadOptions(), compile_it: bool = False):
+    """A model ready to generate: adapter merged where that is exact, then as fast as the device and `options.attention` allow."""
+    model = merge_for_speed(load_model(name, options))
+    return speed_up_generation(model, options.attention, compile_it)
+
+
+class SftAndBase:
+    """An SFT checkpoint and a base model that take turns: `model` and `tokenizer` are those of the one in use.
+
+        with sft_and_base(checkpoint, base_model) as models:
+            with models.sft():
+                ...  # models.model answers as the checkpoint
+            with models.base():
+                ...  # models.model answers as the base model
+
+    One model is in memory at a time. Where the checkpoint is an adapter of that base they are the same weights, and `base()`
+    disables the adapter; else each replaces the other, so that all work of one should come before that of the other.
+    """
+
+    def __init__(self, checkpoint: str, base_model: str | None, options: LoadOptions, compile_it: bool):
+        self.checkpoint = checkpoint
+        self.base_model = base_model
+        self.shares_weights = base_model is not None and adapter_base(checkpoint) == base_model
+        self.model: Any = None
+        self.tokenizer: Any = None
+        # The hub commit of the base model: None for local weights, and until `base()` was entered.
+        self.base_revision: str | None = None
+        self._options = options
+        self._compile_it = compile_it
+        self._loaded: str | None = None
+
+    @contextlib.contextmanager
+    def sft(self) -> Iterator[None]:
+        """Within it, `model` is the SFT model."""
+        self.load(self.checkpoint)
+        yield
+
+    @contextlib.contextmanager
+    def base(self) -> Iterator[None]:
+        """Within it, `model` is the base model."""
+        if self.base_model is None:
+            raise UsageError(
+                f"{self.checkpoint}: there is no base model beside it; name one with --base-model"
+            )
+        self.load(self.checkpoint if self.shares_weights else self.base_model)
+        self.base_revision = model_revision(self.model)
+        with self.model.disable_adapter() if self.shares_weights else contextlib.nullcontext():
+            yield
+
+    def load(self, name: str) -> None:
+        """Make this model and its tokenizer the ones in use."""
+        if name == self._loaded:
+            return
+        # The old model first: both at once may not fit the device.
+        self.release()
+        self.tokenizer = load_tokenizer(name)
+        self.model = load_generator(name, self._options, self._compile_it)
+        self._loaded = name
+
+    def release(self) -> None:
+        """Free the memory of the model that is loaded. Callers must not keep `model` in a name of their own."""
+        self.model = None
+        self.tokenizer = None
+        self._loaded = None
+        release_memory()
+
+
+@contextlib.contextmanager
+def sft_and_base(
+    checkpoint: str,
+    base_model: str | None,
+    options: LoadOptions = LoadOptions(),
+    compile_it: bool = False,
+) -> Iterator[SftAndBase]:
+    """An `SftAndBase` whose models are released at the end. The SFT model is loaded at once, so that a checkpoint that cannot be
+    loaded fails before anything is written; the base model when it is first used."""
+    models = SftAndBase(checkpoint, base_model, options, compile_it)
+    try:
+        models.load(checkpoint)
+        yield models
+    finally:
+        models.release()
+
+
+# --- predictions
 
 
 def answer_probability(tokenizer, generated: Generated) -> float:
@@ -37,56 +133,43 @@ def answer_probability(tokenizer, generated: Generated) -> float:
 def predict(
     model,
     tokenizer,
-    prompts: list,
-    sample_ids: list[str],
-    *,
+    prompts: Mapping[Hashable, Any],
     name: str,
-    batch_size: int,
-    max_new_tokens: int,
-    sampling: Sampling = Sampling(),
-    seeds: Sequence[int] = (),
-    buckets: Sequence[int] = (),
+    settings: GenerationSettings,
     constrained: bool = False,
 ) -> Iterator[list[dict]]:
-    """Batches of prediction rows {"id", "model", "completion", "shown", "probability", "logp", "n_tokens"} for prompts with one prefix.
+    """Batches of prediction rows {"id", "model", "completion", "shown", "probability", "logp", "n_tokens"}.
 
-    Equal prompts (candidates of one sample) share their reading; `seeds`, one a prompt, fix what each draws.
-    `constrained`: only tokens that keep to the output schema, with citations of shown chunks.
+    `prompts`: id -> prompt; all share one prefix. Equal prompts (candidates of one sample) are read once. `settings.seeds` are in
+    the order of the prompts. `name` becomes the rows' "model". `constrained`: only tokens that keep to the output schema,
+    with citations of shown chunks.
     """
     if not prompts:
         return
+    ids = list(prompts)
+    built = list(prompts.values())
     drafter = Drafter([encode_completion(tokenizer, text) for text in _EXAMPLES])
     stop = json_object_end(tokenizer)
     schema = Schema(tokenizer) if constrained else None
 
     def guide(i: int) -> Guide:
-        return SchemaGuide(schema, drafter, len(prompts[i].shown)) if schema else FreeGuide(drafter, stop)
+        return SchemaGuide(schema, drafter, len(built[i].shown)) if schema else FreeGuide(drafter, stop)
 
-    with progress(len(prompts), f"generating: {name}", "sample") as bar:
-        for batch in generate(
-            model,
-            tokenizer,
-            [prompt.suffix for prompt in prompts],
-            guide,
-            prefix=prompts[0].prefix,
-            batch_size=batch_size,
-            max_new_tokens=max_new_tokens,
-            sampling=sampling,
-            seeds=seeds,
-            buckets=buckets,
-        ):
+    def as_row(i: int, generated: Generated) -> dict:
+        return {
+            "id": ids[i],
+            "model": name,
+            "completion": tokenizer.decode(generated.ids, skip_special_tokens=True).strip(),
+            "shown": built[i].shown,
+            "probability": answer_probability(tokenizer, generated),
+            "logp": sum(generated.logps),
+            "n_tokens": len(generated.ids),
+        }
+
+    suffixes = [prompt.suffix for prompt in built]
+    with progress(len(built), f"generating: {name}", "sample") as bar:
+        for batch in generate(model, tokenizer, suffixes, guide, built[0].prefix, settings):
             for _, generated in batch:
                 drafter.learn(generated.ids)
-            yield [
-                {
-                    "id": sample_ids[i],
-                    "model": name,
-                    "completion": tokenizer.decode(generated.ids, skip_special_tokens=True).strip(),
-                    "shown": prompts[i].shown,
-                    "probability": answer_probability(tokenizer, generated),
-                    "logp": sum(generated.logps),
-                    "n_tokens": len(generated.ids),
-                }
-                for i, generated in batch
-            ]
+            yield [as_row(i, generated) for i, generated in batch]
             bar.update(len(batch))

@@ -45,6 +45,11 @@ def takes_holes(model) -> bool:
     )
 
 
+def attention_window(model) -> int:
+    """Positions that every layer sees: the sliding window, or more than any prompt has."""
+    return getattr(model.config, "sliding_window", None) or 1 << 30
+
+
 def prefix_cache(model, prefix: list[int]) -> DynamicCache:
     """Keys and values of a prefix, computed once for a model, batch of one."""
     ids = torch.tensor([prefix], device=model.device)

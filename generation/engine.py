@@ -1,38 +1,42 @@
-"""Batched generation: token ids in, token ids and log-probabilities out. It knows budgets, drafts and stop tests, not what is said."""
+"""Batched generation: token ids in, token ids and log-probabilities out.
+
+A guide drafts the tokens that probably come next. One pass reads a row's last token and its whole draft, and the draft is
+kept as far as the model chooses the same tokens (speculative decoding; Leviathan et al., 2023), so drafts change the speed
+and never a token. The engine knows token budgets, drafts and stop conditions, and nothing about the text.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import torch
 from transformers import DynamicCache
 
-from generation.cache import expand_cache, prefix_cache, roomy_cache, takes_holes
+from generation.batches import BatchQueue, last_positions, pad_left, positions_behind, share_prompts
+from generation.cache import attention_window, prefix_cache, roomy_cache, takes_holes
 from generation.sampling import Choice, Sampling
 
-# Other modules take the first two from here.
-__all__ = [
-    "expand_cache",
-    "prefix_cache",
-    "generate",
-    "generate_batch",
-    "last_positions",
-    "pad_left",
-    "plan_batches",
-    "Generated",
-    "Guide",
-    "Sampling",
-]
 
-# Tokens that a batch may hold, padding and completions included, however many rows --batch-size allows.
-MAX_BATCH_TOKENS = 1 << 16
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How completions are generated. `batch_size` and `buckets` change memory and speed alone, never a token."""
+
+    # Rows that run together; fewer where MAX_BATCH_TOKENS is reached first.
+    batch_size: int
+    # Tokens after which a completion is cut.
+    max_new_tokens: int
+    sampling: Sampling = Sampling()
+    # One seed per row, so that a row's tokens do not depend on the rows beside it. Empty: the sampling's seed plus the index.
+    seeds: Sequence[int] = ()
+    # Prompt lengths in tokens to pad to, ascending, for compiled models; on CPU they are ignored.
+    buckets: Sequence[int] = ()
 
 
 class Guide(Protocol):
     """What a caller knows of one completion, given its tokens so far."""
 
     def draft(self, ids: list[int]) -> list[int]:
-        """Tokens that probably come next. One pass reads them all and keeps those that the model says too: a wrong one costs time only."""
+        """Tokens that probably come next. A wrong one costs time only: the pass that reads them keeps what the model chooses too."""
 
     def allowed(self, ids: list[int]) -> torch.Tensor | None:
         """Ids of the tokens that may come next; None for all. A single one needs no choice."""
@@ -43,7 +47,7 @@ class Guide(Protocol):
 
 @dataclass
 class Generated:
-    """Token ids of one completion (without the EOS) and the log-probability of each (the EOS too, when it came).
+    """Token ids of one completion (without the EOS) and the log-probability of each (of the EOS too, when it came).
 
     Where `Guide.allowed` names tokens, the probabilities are over these alone.
     """
@@ -54,7 +58,7 @@ class Generated:
 
 @dataclass
 class Row:
-    """One completion on its way. The next pass reads its last token and `draft`."""
+    """An unfinished completion. The next pass reads its last token and `draft`."""
 
     guide: Guide
     generator: torch.Generator | None = None
@@ -62,80 +66,35 @@ class Row:
     draft: list[int] = field(default_factory=list)
 
 
-def plan_batches(
-    lengths: list[int], batch_size: int, max_tokens: int = MAX_BATCH_TOKENS, n_rows: list[int] | None = None
-) -> list[list[int]]:
-    """Indices in batches of at most `batch_size` rows and `max_tokens` tokens with padding; one index at least.
+@dataclass(frozen=True)
+class Job:
+    """What all batches of one call share: the model, the beginning of every prompt, and the settings."""
 
-    Longest first: a batch pads little, and memory peaks at once. `n_rows[i]` is the number of rows of index i (one, if not given).
+    model: Any
+    # Token ids that every prompt starts with, and their keys and values (one row; None when the prefix is not worth a pass).
+    prefix: list[int]
+    cache: DynamicCache | None
+    pad_id: int
+    eos_ids: set[int]
+    settings: GenerationSettings
+
+
+def settle(rows: list[Row], logits: torch.Tensor, job: Job) -> list[int | None]:
+    """Extend each row by what its pass settles: the drafted tokens that the model chooses too, and one more.
+
+    The logits (n_rows, n_positions, vocab) end with those after the last drafted token. Returns the number of drafted tokens
+    that are kept, None for a finished row. Exact for sampled tokens too: each is drawn from the distribution after the
+    tokens before it.
     """
-    batches = []
-    n_filled = 0
-    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        n_new = n_rows[i] if n_rows else 1
-        if (
-            not batches
-            or n_filled + n_new > batch_size
-            or (n_filled + n_new) * lengths[batches[-1][0]] > max_tokens
-        ):
-            batches.append([])
-            n_filled = 0
-        batches[-1].append(i)
-        n_filled += n_new
-    return batches
-
-
-def pad_left(
-    rows: list[list[int]], pad_id: int, device, buckets: Sequence[int] = ()
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(ids, mask), both (n_rows, width): the longest row, or the next bucket length.
-
-    Left padding: the last position of every row is the token to continue from.
-    """
-    longest = max(map(len, rows))
-    width = min((bucket for bucket in buckets if bucket >= longest), default=longest)
-    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows], device=device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
-    return ids, mask
-
-
-def last_positions(ids: torch.Tensor, n_kept: int) -> torch.Tensor:
-    """`logits_to_keep` for the last `n_kept` positions of `ids` (batch, seq_len).
-
-    As indices, not as a number: the model then copies these hidden states, where a number gives it a strided view, for
-    which the CPU's matmul copies the whole output matrix once per row (15% of a training step here).
-    """
-    return torch.arange(ids.shape[1] - n_kept, ids.shape[1], device=ids.device)
-
-
-def compile_for_speed(model):
-    """`--fast`: `torch.compile` on CUDA; on CPU a line that says what happens instead."""
-    if model.device.type != "cuda":
-        print(
-            "fast: on CPU batches are sorted by length, as always; buckets and compilation are for CUDA",
-            flush=True,
-        )
-        return model
-    model.forward = torch.compile(model.forward, dynamic=True)
-    return model
-
-
-def settle(
-    rows: list[Row], logits: torch.Tensor, eos_ids: set[int], max_new_tokens: int, sampling: Sampling
-) -> list[int | None]:
-    """Extend each row by what its pass settles: the drafted tokens that the model says too, and one more.
-
-    The logits (n_rows, n_positions, vocab) end with those after the last drafted token. Returns how many drafted tokens are kept,
-    None for a row that is finished. Exact for drawn tokens too: each is drawn from the distribution after the tokens before it.
-    """
-    choice = Choice(logits, sampling)
-    kept = []
-    places = []
-    tokens = []
-    holders = []
+    choice = Choice(logits, job.settings.sampling)
+    kept: list[int | None] = []
+    # Greedy choices get their log-probabilities at the end, all in one operation; until then their place is empty.
+    places: list[tuple[int, int]] = []
+    tokens: list[int] = []
+    unfilled: list[tuple[list, int]] = []
     for r, row in enumerate(rows):
         ids = row.done.ids
-        logps = row.done.logps
+        logps: list = row.done.logps
         first = logits.shape[1] - 1 - len(row.draft)
         n_right = 0
         while True:
@@ -143,79 +102,84 @@ def settle(
             if logp is None:
                 places.append((r, first + n_right))
                 tokens.append(token)
-                holders.append((logps, len(logps)))
+                unfilled.append((logps, len(logps)))
             logps.append(logp)
-            if token in eos_ids:
+            if token in job.eos_ids:
                 kept.append(None)
                 break
             ids.append(token)
-            if len(ids) == max_new_tokens or row.guide.stop(ids):
+            if len(ids) == job.settings.max_new_tokens or row.guide.stop(ids):
                 kept.append(None)
                 break
             if n_right == len(row.draft) or token != row.draft[n_right]:
                 kept.append(n_right)
                 break
             n_right += 1
-    for (logps, place), logp in zip(holders, choice.logps(places, tokens)):
+    for (logps, place), logp in zip(unfilled, choice.logps(places, tokens)):
         logps[place] = logp
     return kept
 
 
-@torch.inference_mode()
-def generate_batch(
-    model,
-    suffixes: list[list[int]],
-    rows: list[Row],
-    owners: list[int],
-    *,
-    prefix: list[int],
-    cache: DynamicCache | None,
-    max_new_tokens: int,
-    pad_id: int,
-    eos_ids: set[int],
-    sampling: Sampling,
-    buckets: Sequence[int] = (),
-) -> None:
-    """Fill `rows[i].done` with a completion of `prefix + suffixes[owners[i]]`. A suffix is read once for all its rows; finished rows leave.
+def _first_pass(
+    job: Job, suffixes: list[list[int]], rows: list[Row], owners: list[int], drafting: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """ids (n_suffixes, width) and mask (n_suffixes, n_shared + width) of the pass that reads the prompts.
 
-    With a cache of the prefix the batch is laid out `[prefix][pad][suffix]`, else `[pad][prefix][suffix]`. Each pass reads a row's last
-    token and its draft, padded on the left; padding and what was wrong in a draft stay in the cache as holes that the mask hides.
+    Sets `row.draft` to what that pass reads behind the row's suffix: a guess for an empty completion, the same for all rows
+    of a suffix.
     """
-    # A sliding window counts holes as positions: where it could pass over one there is neither shared prefix nor draft.
-    window = getattr(model.config, "sliding_window", None) or 1 << 30
-    drafting = (
-        takes_holes(model)
-        and len(prefix) + max([*map(len, suffixes), *buckets[-1:]]) + max_new_tokens <= window
-    )
-    shared = cache if drafting else None
-    starts = [
-        rows[owners.index(i)].guide.draft([])[: max_new_tokens - 1] if drafting else []
-        for i in range(len(suffixes))
-    ]
+    starts: list[list[int]] = []
+    for k in range(len(suffixes)):
+        first = rows[owners.index(k)]
+        starts.append(first.guide.draft([])[: job.settings.max_new_tokens - 1] if drafting else [])
     for row, owner in zip(rows, owners):
         row.draft = starts[owner]
-    inputs = [(suffix if shared else prefix + suffix) + start for suffix, start in zip(suffixes, starts)]
-    ids, mask = pad_left(inputs, pad_id, model.device, buckets)  # (n_suffixes, seq_len)
-    mask = torch.cat([mask.new_ones(len(inputs), len(prefix) if shared else 0), mask], dim=1)
-    past = roomy_cache(model, shared, len(inputs)) if drafting else DynamicCache(config=model.config)
+    # Without a cache to start from, the pass reads the prefix too.
+    is_cached = drafting and job.cache is not None
+    opening = [] if is_cached else job.prefix
+    inputs = [opening + suffix + start for suffix, start in zip(suffixes, starts)]
+    ids, mask = pad_left(inputs, job.pad_id, job.model.device, job.settings.buckets)
+    shared = mask.new_ones(len(inputs), len(job.prefix) if is_cached else 0)
+    return ids, torch.cat([shared, mask], dim=1)
+
+
+@torch.inference_mode()
+def generate_batch(job: Job, suffixes: list[list[int]], rows: list[Row], owners: list[int]) -> None:
+    """Fill `rows[i].done` with a completion of the prefix and `suffixes[owners[i]]`. Each suffix is read once for all its rows;
+    finished rows leave the batch.
+
+    With a cache of the prefix the batch is laid out `[prefix][pad][suffix]`, else `[pad][prefix][suffix]`. Each pass reads a
+    row's last token and its draft, padded on the left. Padding and the wrong part of a draft stay in the cache as holes that
+    the mask hides.
+    """
+    model = job.model
+    max_new_tokens = job.settings.max_new_tokens
+    # A sliding window counts holes as positions: where it could pass over one there is neither shared prefix nor draft.
+    window = attention_window(model)
+    widest = max([*map(len, suffixes), *job.settings.buckets[-1:]])
+    drafting = takes_holes(model) and len(job.prefix) + widest + max_new_tokens <= window
+    shared = job.cache if drafting else None
+    ids, mask = _first_pass(job, suffixes, rows, owners, drafting)
+    past = roomy_cache(model, shared, len(suffixes)) if drafting else DynamicCache(config=model.config)
     source = torch.tensor(owners, device=model.device)
     while True:
         n_read = 1 + max(len(row.draft) for row in rows)
-        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         logits = model(
             input_ids=ids,
             attention_mask=mask,
-            position_ids=positions,
+            position_ids=positions_behind(mask, ids.shape[1]),
             past_key_values=past,
             use_cache=True,
             logits_to_keep=last_positions(ids, n_read),
         ).logits  # (n_suffixes, then n_rows; n_read; vocab)
         if len(rows) > len(logits):
             logits = logits[source]
-        kept = settle(rows, logits, eos_ids, max_new_tokens, sampling)
+        kept = settle(rows, logits, job)
         alive = [i for i, n in enumerate(kept) if n is not None]
         if not alive:
             return
+
+        # Rows that share a suffix get a row of the cache each, and finished ones lose theirs.
         if len(alive) < len(mask) or len(rows) > len(mask):
             index = source[alive]
             past.batch_select_indices(index)
@@ -224,13 +188,15 @@ def generate_batch(
             mask[place, mask.shape[1] - len(rows[i].draft) + kept[i] :] = 0
         rows = [rows[i] for i in alive]
         source = torch.arange(len(alive), device=model.device)
+
         draft_next(rows, max_new_tokens, window - mask.shape[1] if drafting else 0)
-        ids, new_mask = pad_left([[row.done.ids[-1], *row.draft] for row in rows], pad_id, model.device)
+        last_and_draft = [[row.done.ids[-1], *row.draft] for row in rows]
+        ids, new_mask = pad_left(last_and_draft, job.pad_id, model.device)
         mask = torch.cat([mask, new_mask], dim=1)
 
 
 def draft_next(rows: list[Row], max_new_tokens: int, n_columns_left: int) -> None:
-    """Set the draft of each row: at most the tokens it may still get but one, and none when holes could fill the window."""
+    """Set the draft of each row: one token less than it may still get, and none where holes could fill the window."""
     n_left = [max_new_tokens - len(row.done.ids) for row in rows]
     for row, n in zip(rows, n_left):
         row.draft = row.guide.draft(row.done.ids)[: n - 1]
@@ -239,16 +205,30 @@ def draft_next(rows: list[Row], max_new_tokens: int, n_columns_left: int) -> Non
             row.draft = []
 
 
-def _share_prompts(suffixes: list[list[int]], batch_size: int) -> list[list[int]]:
-    """Indices of equal suffixes together, at most `batch_size` of them."""
-    same: dict[tuple, list[int]] = {}
-    for i, suffix in enumerate(suffixes):
-        same.setdefault(tuple(suffix), []).append(i)
-    return [
-        group[start : start + batch_size]
-        for group in same.values()
-        for start in range(0, len(group), batch_size)
-    ]
+def _make_job(model, tokenizer, prefix: list[int], settings: GenerationSettings) -> Job:
+    eos = model.generation_config.eos_token_id if model.generation_config is not None else None
+    eos_ids = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])} - {None}
+    with torch.inference_mode():
+        cache = prefix_cache(model, prefix) if len(prefix) > 1 else None
+    if model.device.type != "cuda":
+        settings = replace(settings, buckets=())
+    return Job(
+        model=model,
+        prefix=prefix,
+        cache=cache,
+        # Padding is masked everywhere, so any id serves where the tokenizer has none.
+        pad_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0,
+        eos_ids=eos_ids,
+        settings=settings,
+    )
+
+
+def _new_row(i: int, guide: Guide, job: Job) -> Row:
+    sampling = job.settings.sampling
+    if sampling.temperature == 0:
+        return Row(guide)
+    seed = job.settings.seeds[i] if job.settings.seeds else sampling.seed + i
+    return Row(guide, torch.Generator(job.model.device).manual_seed(seed))
 
 
 def generate(
@@ -256,75 +236,29 @@ def generate(
     tokenizer,
     suffixes: list[list[int]],
     guide: Callable[[int], Guide],
-    *,
     prefix: list[int],
-    batch_size: int,
-    max_new_tokens: int,
-    sampling: Sampling = Sampling(),
-    seeds: Sequence[int] = (),
-    buckets: Sequence[int] = (),
+    settings: GenerationSettings,
 ) -> Iterator[list[tuple[int, Generated]]]:
-    """Batches of (index into `suffixes`, completion), longest prompts first. Equal suffixes share their reading.
+    """Batches of (index into `suffixes`, completion of prefix + suffix), longest prompts first. Equal suffixes are read once.
 
-    `guide(i)` is made when row i starts. `seeds[i]` fixes what row i draws, whatever stands beside it (default: the sampling's seed plus i).
-    Out of memory halves the tokens of a batch, this one's and all later ones', and goes on.
+    `guide(i)` is called when row i starts. Out of memory halves the tokens of this and of all later batches and tries again;
+    it is raised when a single row does not fit.
     """
-    eos = model.generation_config.eos_token_id if model.generation_config is not None else None
-    eos_ids = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])} - {None}
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    with torch.inference_mode():
-        cache = prefix_cache(model, prefix) if len(prefix) > 1 else None
-    max_tokens = MAX_BATCH_TOKENS
-    units = _share_prompts(suffixes, batch_size)
-
-    def plan(units: list[list[int]]) -> list[list[list[int]]]:
-        batches = plan_batches(
-            [length(unit) for unit in units], batch_size, max_tokens, [len(unit) for unit in units]
-        )
-        return [[units[k] for k in batch] for batch in batches]
-
-    def length(unit: list[int]) -> int:
-        return len(prefix) + len(suffixes[unit[0]]) + max_new_tokens
-
-    def new_row(i: int) -> Row:
-        seed = seeds[i] if seeds else sampling.seed + i
-        return Row(
-            guide(i), torch.Generator(model.device).manual_seed(seed) if sampling.temperature > 0 else None
-        )
-
-    waiting = plan(units)
-    while waiting:
-        batch = waiting.pop(0)
+    job = _make_job(model, tokenizer, prefix, settings)
+    lengths = [len(prefix) + len(suffix) + settings.max_new_tokens for suffix in suffixes]
+    queue = BatchQueue(share_prompts(suffixes, settings.batch_size), lengths, settings.batch_size)
+    while queue:
+        batch = queue.pop()
         indices = [i for unit in batch for i in unit]
-        rows = [new_row(i) for i in indices]
+        rows = [_new_row(i, guide(i), job) for i in indices]
         owners = [k for k, unit in enumerate(batch) for _ in unit]
         try:
-            generate_batch(
-                model,
-                [suffixes[unit[0]] for unit in batch],
-                rows,
-                owners,
-                prefix=prefix,
-                cache=cache,
-                max_new_tokens=max_new_tokens,
-                pad_id=pad_id,
-                eos_ids=eos_ids,
-                sampling=sampling,
-                buckets=buckets if model.device.type == "cuda" else (),
-            )
+            generate_batch(job, [suffixes[unit[0]] for unit in batch], rows, owners)
         except torch.OutOfMemoryError:
             if len(indices) == 1:
                 raise
             if model.device.type == "cuda":
                 torch.cuda.empty_cache()
-            half = len(indices) // 2
-            max_tokens = half * length(batch[0])
-            units = [
-                unit[start : start + half]
-                for part in [batch, *waiting]
-                for unit in part
-                for start in range(0, len(unit), half)
-            ]
-            waiting = plan(units)
+            queue.put_back_halved(batch)
             continue
         yield [(i, row.done) for i, row in zip(indices, rows)]

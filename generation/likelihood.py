@@ -4,8 +4,8 @@ from collections.abc import Hashable, Iterator
 
 import torch
 
-from generation.cache import prefix_cache, roomy_cache, takes_holes
-from generation.engine import MAX_BATCH_TOKENS, last_positions, pad_left, plan_batches
+from generation.batches import last_positions, pad_left, plan_batches, positions_behind
+from generation.cache import attention_window, prefix_cache, roomy_cache, takes_holes
 
 
 def _common_length(rows: list[list[int]]) -> int:
@@ -22,11 +22,10 @@ def _read(
     """One pass over left-padded rows behind a cache: (ids, mask of everything so far, logits of the last `n_kept` positions)."""
     ids, new_mask = pad_left(rows, pad_id, model.device)
     mask = torch.cat([mask, new_mask], dim=1)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
     inputs = {
         "input_ids": ids,
         "attention_mask": mask,
-        "position_ids": positions,
+        "position_ids": positions_behind(mask, ids.shape[1]),
         "past_key_values": past,
         "use_cache": past is not None,
     }
@@ -46,8 +45,7 @@ def read_last(
     for i, group in enumerate(groups):
         members.setdefault(group, []).append(i)
     # A sliding window counts padding as positions: what could pass over one is read whole, without a cache.
-    window = getattr(model.config, "sliding_window", None) or 1 << 30
-    sharing = takes_holes(model) and 2 * max(map(len, rows)) <= window
+    sharing = takes_holes(model) and 2 * max(map(len, rows)) <= attention_window(model)
     spare = min(len(row) - n for row, n in zip(rows, n_last))
     n_common = min(_common_length(rows), spare) if sharing else 0
     common = prefix_cache(model, rows[0][:n_common]) if n_common else None
@@ -57,7 +55,7 @@ def read_last(
         for start in range(0, len(group), batch_size)
     ]
     lengths = [max(len(rows[i]) for i in unit) for unit in units]
-    for batch in plan_batches(lengths, batch_size, MAX_BATCH_TOKENS, [len(unit) for unit in units]):
+    for batch in plan_batches(lengths, batch_size, n_rows=[len(unit) for unit in units]):
         n_heads = [
             min(_common_length([rows[i] for i in units[k]]), *(len(rows[i]) - n_last[i] for i in units[k]))
             if sharing
@@ -78,7 +76,7 @@ def read_last(
         yield indices, ids[:, -logits.shape[1] :], logits
 
 
-def last_logits(
+def next_token_logps(
     model, prompts: list[list[int]], pad_id: int, batch_size: int, groups: list[Hashable] | None = None
 ) -> Iterator[list[tuple[int, torch.Tensor]]]:
     """Batches of (index, log-probabilities of the next token, (vocab,), float32 on CPU). Prompts of one group share their beginning."""

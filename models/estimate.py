@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from models.embedded import EMBEDDED
-from models.loading import choose_dtype
+from models.hardware import choose_dtype
+from models.loading import LoadOptions
 from utils.config import input_path
 from utils.jsonl import read_json
 from utils.runs import format_seconds
@@ -73,6 +74,24 @@ def warn_missing_model(name: str) -> None:
             if local
             else f"note: {name} will be loaded from the hub or its cache"
         )
+
+
+def bits_per_weight(options: LoadOptions, full_finetuning: bool = False) -> int:
+    """Bits of memory per parameter: the weights and, when all of them train, their gradients and optimizer state."""
+    if full_finetuning:
+        # Weights, gradients and the two moments of Adam, all in float32.
+        return 4 * 32
+    if options.load_in_4bit:
+        return 4
+    if options.load_in_8bit:
+        return 8
+    return 16 if options.bf16 else 32
+
+
+def training_passes(full_finetuning: bool, gradient_checkpointing: bool) -> int:
+    """The cost of a training step in forward passes: forward, backward to the activations, backward to all weights when
+    they train, and the recomputed forward pass of gradient checkpointing."""
+    return 2 + full_finetuning + gradient_checkpointing
 
 
 def estimate(name: str, n_tokens: int, passes: float, bits: int, bf16: bool = True) -> str:

@@ -4,8 +4,8 @@ import contextlib
 import gc
 import json
 import logging
-import os
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,10 +13,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 from transformers.utils import logging as hf_logging
 
 from models.embedded import EMBEDDED, embedded_dir
+from models.hardware import choose_attention, choose_dtype, device
 from utils.config import input_path
 from utils.errors import DataError, StageError, UsageError
-
-ATTENTION_FLAGS = ("auto", "eager", "sdpa", "flash2", "flash_attention_2", "flex")
 
 
 def quiet_libraries() -> None:
@@ -94,82 +93,6 @@ def _loading(name: str):
         raise
 
 
-def device() -> torch.device:
-    """This process's own: a bare "cuda" may be read as the first GPU by loaders, and every process of a launch would share it."""
-    return (
-        torch.device("cuda", torch.cuda.current_device())
-        if torch.cuda.is_available()
-        else torch.device("cpu")
-    )
-
-
-def has_fast_bf16() -> bool:
-    """bfloat16 in hardware: Ampere or newer, or a CPU with AVX512-BF16 or AMX. Elsewhere it is emulated, up to 60 times slower."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    # Private names that older and newer versions of torch may lack; without them the safe answer is no.
-    checks = [
-        getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    ]
-    return any(check() for check in checks if check)
-
-
-def choose_dtype(want_bf16: bool = True) -> torch.dtype:
-    """bfloat16 where the hardware has it, else float16 on CUDA and float32 on CPU; a change from the wish is printed."""
-    if not want_bf16:
-        return torch.float32
-    if has_fast_bf16():
-        return torch.bfloat16
-    fallback = torch.float16 if torch.cuda.is_available() else torch.float32
-    _say_once(f"precision: no bfloat16 hardware here, taking {str(fallback).removeprefix('torch.')}")
-    return fallback
-
-
-def choose_attention(flag: str, config, half: bool = True) -> str:
-    """The attention implementation for a flag, with what is there; a fall-back is printed in one line. `half`: passes run in half precision."""
-    wanted = {"flash2": "flash_attention_2", "flex": "flex_attention"}.get(flag, flag)
-    soft_capped = getattr(config, "attn_logit_softcapping", None) is not None
-    has_flash = (
-        half and torch.cuda.is_available() and _is_installed("flash_attn")
-    )  # its kernels take no float32
-    if wanted == "auto":
-        wanted = (
-            "flash_attention_2"
-            if has_flash
-            else ("flex_attention" if torch.cuda.is_available() else "eager")
-            if soft_capped
-            else "sdpa"
-        )
-    usable = {
-        "flash_attention_2": has_flash,
-        "flex_attention": torch.cuda.is_available(),
-        # Soft-capped scores (Gemma-2) have no SDPA kernel.
-        "sdpa": not soft_capped,
-        "eager": True,
-    }
-    if wanted not in usable:
-        raise UsageError(f"attention {flag!r} is unknown; choose one of {', '.join(ATTENTION_FLAGS)}")
-    chosen = wanted if usable[wanted] else choose_attention("auto", config, half)
-    if chosen != wanted:
-        _say_once(f"attention: {wanted} is not usable here, taking {chosen}")
-    return chosen
-
-
-def _is_installed(module: str) -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec(module) is not None
-
-
-_SAID: set[str] = set()
-
-
-def _say_once(line: str) -> None:
-    if line not in _SAID and int(os.environ.get("RANK", 0)) == 0:
-        _SAID.add(line)
-        print(line, flush=True)
-
-
 def load_tokenizer(name: str, trust_remote_code: bool = False):
     """Tokenizer, left-padding, with a pad token (EOS where there is none; padding is masked everywhere)."""
     with _loading(name):
@@ -196,56 +119,54 @@ def quantization(
     return BitsAndBytesConfig(load_in_8bit=True) if load_in_8bit else None
 
 
-def trains_sharded() -> bool:
-    """True in a process of a launch whose accelerate config says FSDP."""
-    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a model is loaded. The defaults are those of evaluation: half precision where the hardware has it, on the device."""
+
+    bf16: bool = True
+    load_in_4bit: bool = False
+    load_in_8bit: bool = False
+    attention: str = "auto"
+    trust_remote_code: bool = False
+    # False: the model stays in main memory, for FSDP to move it layer by layer; whole, it may not fit the device.
+    place: bool = True
+    # True: passes will run in half precision whatever the precision of the weights.
+    autocast: bool = False
 
 
-def load_model(
-    name: str,
-    *,
-    bf16=True,
-    load_in_4bit=False,
-    load_in_8bit=False,
-    attention: str = "auto",
-    trust_remote_code=False,
-    place=True,
-    autocast=False,
-):
+def load_model(name: str, options: LoadOptions = LoadOptions()):
     """A causal LM in eval mode on the device; a PEFT checkpoint directory loads its base and the adapter (a PeftModel).
 
-    Without `place` it stays in main memory, for FSDP to move it layer by layer: whole, it may not fit the device. `autocast`: its passes
-    will run in half precision whatever its weights are.
+    DataError when the model cannot be found, StageError when it needs code from the hub.
     """
     quiet_libraries()
     resolved = resolve_model(name)
     base = adapter_base(resolved)
     if base is not None:
+        # peft takes a second to import, which models without an adapter need not wait for.
         from peft import PeftModel
 
-        options = {
-            "load_in_4bit": load_in_4bit,
-            "load_in_8bit": load_in_8bit,
-            "trust_remote_code": trust_remote_code,
-            "place": place,
-        }
-        model = load_model(base, bf16=bf16, attention=attention, autocast=autocast, **options)
+        model = load_model(base, options)
         with _loading(name):
             return PeftModel.from_pretrained(model, resolved, autocast_adapter_dtype=False).eval()
-    dtype = choose_dtype(bf16)
+
+    dtype = choose_dtype(options.bf16)
+    quantized = quantization(options.load_in_4bit, options.load_in_8bit, dtype)
+    # Without a device map the weights stay in main memory, which is the device of a CPU run.
+    on_device = quantized is not None or (torch.cuda.is_available() and options.place)
     with _loading(name):
-        config = AutoConfig.from_pretrained(resolved, trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(resolved, trust_remote_code=options.trust_remote_code)
         model = AutoModelForCausalLM.from_pretrained(
             resolved,
             dtype=dtype,
-            quantization_config=quantization(load_in_4bit, load_in_8bit, dtype),
-            attn_implementation=choose_attention(attention, config, half=bf16 or autocast),
-            device_map={"": device()}
-            if load_in_4bit or load_in_8bit or (torch.cuda.is_available() and place)
-            else None,
-            trust_remote_code=trust_remote_code,
+            quantization_config=quantized,
+            attn_implementation=choose_attention(
+                options.attention, config, half=options.bf16 or options.autocast
+            ),
+            device_map={"": device()} if on_device else None,
+            trust_remote_code=options.trust_remote_code,
         )
-    if load_in_4bit and not torch.cuda.is_available():
+    if options.load_in_4bit and not torch.cuda.is_available():
         _keep_4bit_layout(model)
     return model.eval()
 
@@ -256,14 +177,6 @@ def _keep_4bit_layout(model) -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
-
-
-def merge_for_speed(model):
-    """Fold a float32 adapter into its base for generation (exact to rounding); disabling the adapter takes it out again."""
-    is_float32 = all(p.dtype == torch.float32 for p in model.parameters())
-    if hasattr(model, "merge_adapter") and is_float32:
-        model.merge_adapter()
-    return model
 
 
 def model_revision(model) -> str | None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from generation.likelihood import last_logits
+from generation.likelihood import next_token_logps
 from utils.errors import StageError
 from utils.scoring import CORRECT_F1, answer_overlap
 from utils.tokens import encode_plain
@@ -56,7 +56,7 @@ def preference_probabilities(
 ) -> Iterator[list[tuple[int, float]]]:
     """Batches of (index, probability that answer A is better, renormalised over the two labels). Prompts of a group share their beginning."""
     a_ids, b_ids = label_token_ids(tokenizer)
-    for batch in last_logits(model, prompts, tokenizer.pad_token_id, batch_size, groups):
+    for batch in next_token_logps(model, prompts, tokenizer.pad_token_id, batch_size, groups):
         rows = []
         for i, logps in batch:
             a = logps[a_ids].logsumexp(0).item()

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from generation.answering import predict
+from generation.batches import pad_left, plan_batches
 from generation.drafting import Drafter
-from generation.engine import generate, pad_left, plan_batches
+from generation.engine import GenerationSettings, generate
 from generation.sampling import Sampling
 from models.cpu_attention import use_grouped_attention
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
@@ -26,11 +27,9 @@ class Scripted:
 
 
 def run(model, tokenizer, prompts, guide=lambda i: Scripted(), **options):
-    options = {"batch_size": 4, "max_new_tokens": 12, **options}
+    settings = GenerationSettings(**{"batch_size": 4, "max_new_tokens": 12, **options})
     found = {}
-    for batch in generate(
-        model, tokenizer, [p.suffix for p in prompts], guide, prefix=prompts[0].prefix, **options
-    ):
+    for batch in generate(model, tokenizer, [p.suffix for p in prompts], guide, prompts[0].prefix, settings):
         assert not set(found) & {i for i, _ in batch}
         found |= dict(batch)
     assert sorted(found) == list(range(len(prompts)))
@@ -217,11 +216,9 @@ def test_constrained_completions_are_valid_whatever_the_model(make_model, tokeni
         for batch in predict(
             make_model("llama"),
             tokenizer,
-            prompts,
-            list(range(9)),
-            name="x",
-            batch_size=4,
-            max_new_tokens=200,
+            dict(enumerate(prompts)),
+            "x",
+            GenerationSettings(batch_size=4, max_new_tokens=200),
             constrained=True,
         )
         for row in batch

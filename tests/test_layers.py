@@ -23,6 +23,11 @@ WITHOUT_TORCH = {"utils", "evidence", "sources", "evaluation", "perturbations"}
 MODEL_STACK = {"torch", "transformers", "peft", "accelerate", "bitsandbytes"}
 
 
+# Kernels are chosen in models/hardware.py. One caller needs a kernel's own layout of the rows: the trainer packs them for it.
+KERNELS = ("models.cpu_", "models.cuda_")
+PACKS_ROWS = {"train_sft.py", "training/trainer.py"}
+
+
 def modules_of(packages) -> list[Path]:
     return sorted(path for package in packages for path in (ROOT / package).glob("*.py"))
 
@@ -73,6 +78,14 @@ def test_scripts_import_each_other_for_prompt_schema_alone(name):
 @pytest.mark.parametrize("name", sorted(SCRIPTS - {"build_data"}))
 def test_only_build_data_knows_the_sources(name):
     assert "sources" not in tops(ROOT / f"{name}.py")
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("*.py")) + modules_of(PACKAGES - {"models"}), ids=short_name
+)
+def test_nothing_outside_models_names_a_kernel(path):
+    kernels = {module for module in imported(path) if module.startswith(KERNELS)}
+    assert not kernels or short_name(path) in PACKS_ROWS
 
 
 def test_generation_knows_no_citations_and_build_data_no_models():

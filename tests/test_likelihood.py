@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from generation.likelihood import completion_features, last_logits
+from generation.likelihood import completion_features, next_token_logps
 
 KINDS = ["llama", "qwen2", "gemma2"]
 PROMPTS = [
@@ -18,7 +18,9 @@ PROMPTS = [
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 def test_label_logits_are_those_of_each_prompt_alone(kind, groups, batch_size, make_model):
     model = make_model(kind)
-    found = {i: logps for batch in last_logits(model, PROMPTS, 0, batch_size, groups) for i, logps in batch}
+    found = {
+        i: logps for batch in next_token_logps(model, PROMPTS, 0, batch_size, groups) for i, logps in batch
+    }
     for i, prompt in enumerate(PROMPTS):
         with torch.no_grad():
             alone = model(torch.tensor([prompt])).logits[0, -1].log_softmax(-1)
@@ -38,7 +40,7 @@ def test_both_orders_of_a_comparison_read_their_evidence_once(make_model):
     handle = model.register_forward_pre_hook(
         lambda module, args, kw: n_read.append(kw["input_ids"].numel()), with_kwargs=True
     )
-    list(last_logits(model, prompts, 0, 4, [0, 0, 1, 1]))
+    list(next_token_logps(model, prompts, 0, 4, [0, 0, 1, 1]))
     handle.remove()
     assert sum(n_read) < 2 * len(evidence) + 20
 
@@ -67,7 +69,7 @@ def test_features_are_the_hidden_state_of_the_last_token_and_its_log_probability
 def test_texts_longer_than_a_sliding_window_are_read_whole(make_model):
     model = make_model("gemma2")
     prompts = [[2, *(3 + (7 * k) % 400 for k in range(n))] for n in (600, 590)]
-    found = {i: logps for batch in last_logits(model, prompts, 0, 2, [0, 0]) for i, logps in batch}
+    found = {i: logps for batch in next_token_logps(model, prompts, 0, 2, [0, 0]) for i, logps in batch}
     for i, prompt in enumerate(prompts):
         with torch.no_grad():
             assert torch.allclose(

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from models import loading
+from models import hardware, loading
 from models.estimate import count_parameters
-from models.loading import choose_attention, choose_dtype, load_model, merge_for_speed, quantization
+from models.hardware import choose_attention, choose_dtype, merge_for_speed
+from models.loading import LoadOptions, load_model, quantization
 from tests.conftest import tiny_config
 from utils.errors import UsageError
 
@@ -33,9 +34,9 @@ def test_soft_capped_models_never_get_sdpa():
 
 
 def test_precision_falls_back_where_bfloat16_is_emulated(monkeypatch):
-    monkeypatch.setattr("models.loading.has_fast_bf16", lambda: False)
+    monkeypatch.setattr("models.hardware.has_fast_bf16", lambda: False)
     assert choose_dtype(True) == (torch.float16 if torch.cuda.is_available() else torch.float32)
-    monkeypatch.setattr("models.loading.has_fast_bf16", lambda: True)
+    monkeypatch.setattr("models.hardware.has_fast_bf16", lambda: True)
     assert choose_dtype(True) == torch.bfloat16 and choose_dtype(False) == torch.float32
 
 
@@ -43,17 +44,17 @@ def test_a_model_that_fsdp_shards_is_not_put_on_the_device_whole(tiny_gemma_dir,
     asked = []
     monkeypatch.setattr(loading.torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(loading, "device", lambda: "cuda:0")
-    monkeypatch.setattr(loading, "has_fast_bf16", lambda: True)
+    monkeypatch.setattr(hardware, "has_fast_bf16", lambda: True)
     monkeypatch.setattr(
         loading.AutoModelForCausalLM,
         "from_pretrained",
         lambda *args, **kwargs: asked.append(kwargs["device_map"]) or torch.nn.Identity(),
     )
     loading.load_model(str(tiny_gemma_dir))
-    loading.load_model(str(tiny_gemma_dir), place=False)
+    loading.load_model(str(tiny_gemma_dir), LoadOptions(place=False))
     assert asked == [{"": "cuda:0"}, None]
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")  # as `accelerate launch` sets it
-    assert loading.trains_sharded()
+    assert hardware.trains_sharded()
 
 
 def test_four_and_eight_bits_exclude_each_other():

@@ -371,11 +371,11 @@ def test_an_interrupted_run_generates_only_what_is_missing(suites, tokenizer, tm
     distinct = distinct_samples({"order": suites["order"]})
     asked = []
 
-    def predict(model, tokenizer, prompts, ids, **options):
-        asked.append(ids)
+    def predict(model, tokenizer, prompts, name, settings):
+        asked.append(list(prompts))
         yield [
             {"id": key, "model": "sft", "completion": REFUSE, "shown": prompt.shown}
-            for key, prompt in zip(ids, prompts)
+            for key, prompt in prompts.items()
         ]
 
     for name, stand_in in (

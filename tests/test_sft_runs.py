@@ -337,7 +337,7 @@ def test_full_finetuning_writes_a_model_that_loads_alone(tiny_gemma_dir, home):
 def test_a_merged_checkpoint_answers_like_its_adapter(tiny_gemma_dir, home, tokenizer, capsys):
     from transformers import AutoModelForCausalLM
 
-    from models.loading import load_model
+    from models.loading import LoadOptions, load_model
 
     config = write_config(home, tiny_gemma_dir, max_steps=2)
     with pytest.raises(DataError, match="no whole checkpoint to merge"):
@@ -353,7 +353,7 @@ def test_a_merged_checkpoint_answers_like_its_adapter(tiny_gemma_dir, home, toke
     merged = AutoModelForCausalLM.from_pretrained(home / "merged")
     assert merged.dtype == torch.bfloat16 and not list((home / "merged").glob("*.bin"))
     ids = torch.arange(5, 40)[None]
-    adapter = load_model(str(home / "sft/checkpoint-best"), bf16=False)
+    adapter = load_model(str(home / "sft/checkpoint-best"), LoadOptions(bf16=False))
     with torch.inference_mode():
         assert torch.allclose(merged.float()(ids).logits, adapter(ids).logits, atol=0.05)
     with pytest.raises(UsageError, match="not empty"):

@@ -221,7 +221,7 @@ def test_a_run_resumes_from_its_newest_whole_checkpoint_with_the_same_losses(
 
 def test_training_and_generation_run_in_bfloat16(tiny_gemma_dir, data_home, tmp_path, monkeypatch):
     # On hardware without bfloat16 this is emulated: slow, but the same code path.
-    monkeypatch.setattr("models.loading.has_fast_bf16", lambda: True)
+    monkeypatch.setattr("models.hardware.has_fast_bf16", lambda: True)
     monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
     (tmp_path / "data").symlink_to(data_home / "data")
     config = tmp_path / "c.yaml"

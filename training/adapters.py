@@ -7,10 +7,9 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from transformers import TrainingArguments
 
-from models.cpu_attention import use_grouped_attention
-from models.cpu_layers import speed_up_layers
 from models.distributed import Shards
-from models.loading import choose_dtype, device, load_model, trains_sharded
+from models.hardware import choose_dtype, speed_up_training, trains_sharded
+from models.loading import LoadOptions, load_model
 from utils.errors import UsageError
 
 
@@ -18,15 +17,17 @@ def load_trainable(config: dict):
     """The model of `model_name` ready to train: LoRA adapters in float32 on a frozen base or, with `full_finetuning`, all weights in float32."""
     full = config["full_finetuning"]
     quantised = config["load_in_4bit"] or config["load_in_8bit"]
-    load = {key: config[key] for key in ("load_in_4bit", "load_in_8bit", "trust_remote_code")}
-    # bfloat16 weights would lose small updates to rounding; autocast still computes in bfloat16.
-    load |= {
-        "attention": config["attn_implementation"],
-        "bf16": config["bf16"] and not full,
-        "autocast": config["bf16"],
-        "place": not trains_sharded(),
-    }
-    model = load_model(config["model_name"], **load)
+    options = LoadOptions(
+        # bfloat16 weights would lose small updates to rounding; autocast still computes in bfloat16.
+        bf16=config["bf16"] and not full,
+        autocast=config["bf16"],
+        load_in_4bit=config["load_in_4bit"],
+        load_in_8bit=config["load_in_8bit"],
+        attention=config["attn_implementation"],
+        trust_remote_code=config["trust_remote_code"],
+        place=not trains_sharded(),
+    )
+    model = load_model(config["model_name"], options)
     if isinstance(model, PeftModel):
         remedy = "fold it in first: train_sft.py -c ITS_YAML --merge DIR, then model_name: DIR"
         raise UsageError(
@@ -39,8 +40,7 @@ def load_trainable(config: dict):
         model = _with_lora(model, config)
         if checkpointing:
             model.enable_input_require_grads()
-    if config["attn_implementation"] == "auto" and device().type == "cpu":
-        use_grouped_attention(model)
+    model = speed_up_training(model, config["attn_implementation"])
     n_trained, n_all = (
         sum(p.numel() for p in model.parameters() if p.requires_grad or not trained)
         for trained in (True, False)
@@ -77,8 +77,6 @@ def _with_lora(model, config: dict):
     except ValueError as error:
         raise UsageError(f"lora.target_modules do not fit {config['model_name']}: {error}") from error
     model.peft_config["default"].base_model_name_or_path = config["model_name"]
-    if device().type == "cpu":  # the model's own device says nothing yet under FSDP
-        speed_up_layers(model)
     return model
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 
-from models.loading import load_model
+from models.loading import LoadOptions, load_model
 from training.checkpoints import mark_whole
 from utils.errors import StageError, UsageError
 
@@ -38,7 +38,7 @@ def merge_checkpoint(
     if target.exists() and any(target.iterdir()):
         raise UsageError(f"--merge {target}: the directory is not empty; name a new one")
     try:
-        model = load_model(str(checkpoint), bf16=False, trust_remote_code=trust_remote_code)
+        model = load_model(str(checkpoint), LoadOptions(bf16=False, trust_remote_code=trust_remote_code))
     except torch.OutOfMemoryError as error:
         remedy = "put CUDA_VISIBLE_DEVICES= before the command to merge in main memory"
         raise StageError(f"--merge: {checkpoint} does not fit the GPU in float32; {remedy}") from error

@@ -2,8 +2,9 @@
 
 from evaluation.results import score_rows
 from generation.answering import predict
+from generation.engine import GenerationSettings
 from models.distributed import Shards
-from models.loading import trains_sharded
+from models.hardware import trains_sharded
 from utils.calibration import fit_isotonic
 from utils.intervals import as_numbers, group_sums, total
 from utils.metrics import SELECTION_METRICS, rates_from_sums
@@ -23,16 +24,8 @@ def answer_samples(
     shards = Shards()
     sharded = trains_sharded()
     mine = samples if sharded else shards.mine(samples)
-    prompts = [builder.build(sample) for sample in mine]
-    batches = predict(
-        model,
-        tokenizer,
-        prompts,
-        [s["id"] for s in mine],
-        name=name,
-        batch_size=batch_size,
-        max_new_tokens=max_new_tokens,
-    )
+    prompts = {sample["id"]: builder.build(sample) for sample in mine}
+    batches = predict(model, tokenizer, prompts, name, GenerationSettings(batch_size, max_new_tokens))
     rows = [row for batch in batches for row in batch]
     if sharded:
         return shards.share(rows)

@@ -1,0 +1,146 @@
+"""Every choice that the device makes: precision, attention implementation, merged adapters, compiled and hand-written kernels.
+
+Two doors hide the kernels: `speed_up_generation` and `speed_up_training`. No package but `models` imports a kernel's module,
+so a new device needs its file here and a line in a door. This module does not know how models are found or loaded.
+"""
+
+import importlib.util
+import os
+
+import torch
+
+from models.cpu_attention import use_grouped_attention
+from utils.errors import UsageError
+from utils.runs import note
+
+ATTENTION_FLAGS = ("auto", "eager", "sdpa", "flash2", "flash_attention_2", "flex")
+
+# Short flags, and what transformers calls the implementation.
+_FULL_NAMES = {"flash2": "flash_attention_2", "flex": "flex_attention"}
+
+
+# --- device and precision
+
+
+def device() -> torch.device:
+    """The device of this process. With an index: loaders may read a bare "cuda" as the first GPU, which every process of a
+    launch would then share."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
+def has_fast_bf16() -> bool:
+    """True where bfloat16 runs in hardware: NVIDIA GPUs from Ampere on, CPUs with AVX512-BF16 or AMX. Elsewhere it is emulated,
+    up to 60 times slower."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # Private names that older and newer versions of torch may lack; without them the safe answer is no.
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    checks = [getattr(torch.cpu, name, None) for name in names]
+    return any(check() for check in checks if check)
+
+
+def choose_dtype(want_bf16: bool = True) -> torch.dtype:
+    """bfloat16 where the hardware has it, else float16 on CUDA and float32 on CPU, with a note. float32 if bfloat16 is not wanted."""
+    if not want_bf16:
+        return torch.float32
+    if has_fast_bf16():
+        return torch.bfloat16
+    fallback = torch.float16 if torch.cuda.is_available() else torch.float32
+    name = str(fallback).removeprefix("torch.")
+    _say_once(f"precision: no bfloat16 support on this machine, using {name}")
+    return fallback
+
+
+def trains_sharded() -> bool:
+    """True in a process of a launch whose accelerate config says FSDP."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+
+# --- attention
+
+
+def choose_attention(flag: str, config, half: bool = True) -> str:
+    """The attention implementation for a flag; falls back, with a note, if it is not available. `half`: passes run in half precision.
+
+    UsageError for an unknown flag.
+    """
+    soft_capped = getattr(config, "attn_logit_softcapping", None) is not None
+    on_cuda = torch.cuda.is_available()
+    usable = {
+        # The kernels of flash-attn take no float32.
+        "flash_attention_2": half and on_cuda and _is_installed("flash_attn"),
+        "flex_attention": on_cuda,
+        # Soft-capped scores (Gemma-2) have no SDPA kernel.
+        "sdpa": not soft_capped,
+        "eager": True,
+    }
+    # The fastest first; flex pays only where SDPA cannot run.
+    preferred = ["flash_attention_2", "flex_attention" if soft_capped else "sdpa", "eager"]
+    fastest = next(name for name in preferred if usable[name])
+    if flag == "auto":
+        return fastest
+    wanted = _FULL_NAMES.get(flag, flag)
+    if wanted not in usable:
+        raise UsageError(f"attention {flag!r} is unknown; choose one of {', '.join(ATTENTION_FLAGS)}")
+    if usable[wanted]:
+        return wanted
+    _say_once(f"attention: {wanted} is not available, using {fastest}")
+    return fastest
+
+
+def _is_installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+_SAID: set[str] = set()
+
+
+def _say_once(line: str) -> None:
+    """Print a note the first time, from the first process of a launch alone."""
+    if line not in _SAID and int(os.environ.get("RANK", 0)) == 0:
+        _SAID.add(line)
+        note(line)
+
+
+# --- speed
+
+
+def merge_for_speed(model):
+    """Fold a float32 adapter into its base for generation (exact to rounding); disabling the adapter takes it out again.
+
+    In half precision, folding would round the adapter away in part, so the model stays as it is.
+    """
+    is_float32 = all(p.dtype == torch.float32 for p in model.parameters())
+    if hasattr(model, "merge_adapter") and is_float32:
+        model.merge_adapter()
+    return model
+
+
+def compile_for_speed(model):
+    """The model with its forward pass compiled on CUDA; on CPU unchanged, with a note that says what happens instead."""
+    if model.device.type != "cuda":
+        note("fast: on CPU batches are always sorted by length; buckets and compilation are for CUDA only")
+        return model
+    model.forward = torch.compile(model.forward, dynamic=True)
+    return model
+
+
+def speed_up_generation(model, attention: str = "auto", compile_it: bool = False):
+    """The model with the fastest kernels for passes without gradients that the device has and that `attention` leaves free."""
+    if attention == "auto":
+        model = use_grouped_attention(model)
+    return compile_for_speed(model) if compile_it else model
+
+
+def speed_up_training(model, attention: str = "auto"):
+    """The model with the fastest kernels for training that the device has and that `attention` leaves free."""
+    # The process's device, because under FSDP the model is still in main memory here.
+    if device().type != "cpu":
+        return model
+    # peft takes a second to import; runs that only generate from a full model never need it.
+    from models.cpu_layers import speed_up_layers
+
+    speed_up_layers(model)
+    return use_grouped_attention(model) if attention == "auto" else model
