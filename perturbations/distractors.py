@@ -1,4 +1,4 @@
-"""Chunks to put beside a sample's evidence: near its question, and verified not to answer it."""
+"""Distractors: chunks to put beside a sample's evidence, near its question and verified not to answer it."""
 
 import random
 
@@ -7,11 +7,12 @@ from evidence.retrieval import BM25
 from utils.schema import is_label_answer
 from utils.text import holds_words, padded_words, tokenize
 
+# Chunks near the question, and as many at random, that are checked until enough of them do not answer it.
 _N_SEARCHED = 200
 
 
 def known_answers(sample: dict) -> list[str]:
-    """Accepted forms of the answer, also of one whose support was removed; empty when nobody knows any."""
+    """Accepted answers, also of a sample whose support was removed; empty when no one knows any."""
     return sample["answer_aliases"] or sample["metadata"].get("gold_aliases") or []
 
 
@@ -21,7 +22,7 @@ def _query(sample: dict) -> str:
 
 
 class DistractorPool:
-    """All chunks of a sample file, each text once."""
+    """All chunks of a sample file, each text once, with an index to search them."""
 
     def __init__(self, samples: list[dict]):
         groups: dict[str, set[str]] = {}
@@ -31,6 +32,7 @@ class DistractorPool:
                 chunks.setdefault(chunk["text"], chunk)
                 groups.setdefault(chunk["text"], set()).add(sample["group"])
         self.chunks = list(chunks.values())
+        # Lists in the order of `chunks`: groups that show the chunk, its words and its stems.
         self._groups = [groups[chunk["text"]] for chunk in self.chunks]
         full = [f"{chunk['title']}. {chunk['text']}" for chunk in self.chunks]
         self._words = [padded_words(text) for text in full]
@@ -38,24 +40,32 @@ class DistractorPool:
         self._index = BM25(full)
 
     def _answers_nothing(self, i: int, sample: dict, needles: list[str], parts: frozenset[str]) -> bool:
-        """No accepted answer stands in the chunk, nor a part of one, and it does not say most of what is asked. Where no text can tell
-        (verdicts, yes/no, unknown answers): a chunk of another group's evidence that says less than half of it."""
+        """True when chunk `i` does not answer the sample.
+
+        With `needles`, the accepted answers: the chunk contains none of them and no part of one, and does not
+        say most of what is asked. Without (verdicts, yes/no, unknown answers) no text can tell: the chunk must
+        be another group's evidence and say less than half of what is asked.
+        """
         asked = asked_stems(_query(sample))
-        if needles:
-            return (
-                not holds_words(self._words[i], needles)
-                and not parts & self._stems[i]
-                and not says_most(asked, self._stems[i])
-            )
-        return sample["group"] not in self._groups[i] and share_said(asked, self._stems[i]) < 0.5
+        if not needles:
+            is_foreign = sample["group"] not in self._groups[i]
+            return is_foreign and share_said(asked, self._stems[i]) < 0.5
+        has_answer = holds_words(self._words[i], needles) or parts & self._stems[i]
+        return not has_answer and not says_most(asked, self._stems[i])
 
     def draw(self, sample: dict, n: int, rng: random.Random) -> list[dict] | None:
-        """The `n` verified chunks nearest to the question, shuffled; others at random where few share a word with it; None when there are fewer."""
+        """`n` chunks that do not answer the sample, shuffled; None when there are fewer.
+
+        The nearest to the question come first; where few share a word with it, random ones fill up.
+        """
         answers = known_answers(sample)
-        needles = (
-            [] if not answers or is_label_answer(answers[0]) else [padded_words(answer) for answer in answers]
-        )
-        parts = answer_parts(answers, sample["question"]) if needles else frozenset()
+        needles = []
+        parts: frozenset[str] = frozenset()
+        if answers and not is_label_answer(answers[0]):
+            needles = [padded_words(answer) for answer in answers]
+            parts = answer_parts(answers, sample["question"])
+
+        # A text that the sample has already, or that was drawn before, adds nothing.
         own = {tuple(tokenize(chunk["text"])) for chunk in sample["evidence_chunks"]}
         found: list[dict] = []
         near = self._index.top(_query(sample), _N_SEARCHED)

@@ -249,9 +249,9 @@ def test_the_swapped_answer_replaces_every_form_of_the_old_one(sample):
     assert sample_problem(found) is None
     assert (
         counterfactual({**sample, "question": "Is Warsaw the birthplace?"}, [donor], random.Random(0))
-        == "answer stands in the question"
+        == "answer appears in the question"
     )
-    assert counterfactual(sample, [sample], random.Random(0)) == "no other entity like it"
+    assert counterfactual(sample, [sample], random.Random(0)) == "no similar answer to swap in"
     assert (
         counterfactual({**sample, "answer": "yes", "answer_aliases": ["yes"]}, [donor], random.Random(0))
         == "no entity to swap"
