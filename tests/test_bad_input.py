@@ -49,7 +49,7 @@ def test_an_empty_data_set_is_refused(home):
     code, line = failure(
         train_sft, ["-c", ROOT / "configs/demo/sft.yaml", "--set", "data.train_path=empty.jsonl"]
     )
-    assert code == 3 and "holds no rows" in line and not (home / "checkpoints").exists()
+    assert code == 3 and "the file has no rows" in line and not (home / "checkpoints").exists()
 
 
 def test_a_missing_checkpoint_lists_those_present_and_the_corrected_name(home):
@@ -155,5 +155,6 @@ def test_an_interrupt_exits_130_and_leaves_no_half_file(tmp_path):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130 and "run the same command again" in stderr and "Traceback" not in stderr
+    assert process.returncode == 130
+    assert "rerun the same command to continue" in stderr and "Traceback" not in stderr
     assert not list(tmp_path.rglob("*.tmp")) and not list(tmp_path.rglob("t*.jsonl"))

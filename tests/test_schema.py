@@ -42,7 +42,7 @@ def test_the_reader_names_file_line_and_rule(sample, tmp_path):
     path.write_text(
         json.dumps(sample) + "\n" + json.dumps({**sample, "id": "popqa:2", "support_spans": [9]}) + "\n"
     )
-    with pytest.raises(DataError, match=r"train.jsonl:2: support_spans holds 9 but only chunks 0-3"):
+    with pytest.raises(DataError, match=r"train.jsonl:2: support_spans contains 9 but only chunks 0-3"):
         read_samples(path)
 
 
@@ -60,7 +60,7 @@ def test_damaged_files_are_refused(text, word, tmp_path):
 def test_a_second_row_of_one_id_is_refused(sample, tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_text((json.dumps(sample) + "\n") * 2)
-    with pytest.raises(DataError, match="stands in line 1 already"):
+    with pytest.raises(DataError, match="duplicate id .popqa:1., first seen on line 1"):
         read_samples(path)
 
 

@@ -1,4 +1,4 @@
-"""What a stage says when it stops: one line that names the thing and the next step, and an exit code."""
+"""Errors that end a stage: a one-line message with the cause and the next step, and an exit code."""
 
 import signal
 import sys
@@ -12,7 +12,7 @@ class StageError(Exception):
 
 
 class UsageError(StageError):
-    """A flag, a YAML key or a directory's settings do not fit (exit 2)."""
+    """A flag, a YAML key or a directory made with other settings is in the way (exit 2)."""
 
     exit_code = 2
 
@@ -24,7 +24,11 @@ class DataError(StageError):
 
 
 def run_main(main: Callable[[list[str] | None], None]) -> None:
-    """Run a stage: SIGTERM counts as an interrupt, a StageError prints its line and sets the exit code."""
+    """Run a stage's `main` on the command line's arguments, and exit with the code of its error.
+
+    A StageError prints one line. Any other exception keeps its traceback: it is a bug, not a user's mistake.
+    """
+    # `kill` and a job scheduler's time limit send SIGTERM; they then take the same path as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main(None)
@@ -32,8 +36,10 @@ def run_main(main: Callable[[list[str] | None], None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("interrupted: what was finished is kept; run the same command again to go on", file=sys.stderr)
+        print("interrupted: finished work is saved; rerun the same command to continue", file=sys.stderr)
+        # The shell's own code for a command that SIGINT ended: 128 + 2.
         sys.exit(130)
     except BrokenPipeError:
+        # `| head` has read enough. Closing stderr keeps Python from reporting the broken pipe at exit.
         sys.stderr.close()
         sys.exit(1)

@@ -1,69 +1,85 @@
-"""95% intervals by bootstrap over groups: for metrics that are functions of summed terms, and for the figures of confidence."""
+"""95% intervals by a bootstrap over groups, for rates of summed terms and for figures about confidence.
+
+Samples of one group share evidence, so their outcomes are not independent: a resample draws whole groups.
+This module knows nothing about completions; it sees terms (`utils/scoring.py`), confidences and group names.
+"""
 
 import functools
 from collections.abc import Sequence
 
 import numpy as np
 
-from utils.calibration import N_BINS, aurc_of_blocks
+from utils.calibration import N_BINS, aurc_of_blocks, bin_of
 from utils.metrics import LOWER_IS_BETTER, PAIRED, rates_from_sums
 
 N_RESAMPLES = 5000
+# With fewer groups a percentile interval is too narrow, so there is none.
 MIN_GROUPS = 20
-# Draws are held as one float32 matrix (n_resamples, n_groups); with more groups than fit 200 MB there are fewer of them, never under 1,000.
+# All draws together are one float32 matrix, (n_resamples, n_groups), of at most 200 MB. With more groups
+# there are fewer resamples, but never under 1,000.
 _MAX_CELLS = 50_000_000
+_MIN_RESAMPLES = 1000
+_BLOCK_ROWS = 250
 
 
 def group_index(groups: list[str]) -> tuple[np.ndarray, int]:
-    """(number of each row's group, number of groups)."""
+    """(number of each row's group, number of groups). Groups are numbered in sorted order."""
     place = {group: i for i, group in enumerate(sorted(set(groups)))}
     return np.array([place[group] for group in groups]), len(place)
 
 
 def group_sums(rows: list[dict[str, float]], groups: list[str]) -> dict[str, np.ndarray]:
-    """Terms summed by group: name -> (n_groups,)."""
+    """Terms summed per group: name -> (n_groups,). Every row must name the same terms in the same order."""
     index, n_groups = group_index(groups)
-    values = np.array(
-        [list(row.values()) for row in rows]
-    )  # (n_rows, n_terms): score_sample names its terms in one order
-    return {
-        term: np.bincount(index, weights=values[:, column], minlength=n_groups)
-        for column, term in enumerate(rows[0])
-    }
+    # (n_rows, n_terms)
+    values = np.array([list(row.values()) for row in rows])
+    sums = {}
+    for column, term in enumerate(rows[0]):
+        sums[term] = np.bincount(index, weights=values[:, column], minlength=n_groups)
+    return sums
 
 
 def total(sums: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Sums over all groups: name -> scalar."""
     return {term: values.sum() for term, values in sums.items()}
 
 
+# Cached, because a run draws for every model and metric from the same one or two sets of groups.
 @functools.lru_cache(maxsize=2)
 def draw_counts(n_groups: int, seed: int) -> np.ndarray:
-    """How often each group is drawn, with replacement: (n_resamples, n_groups). One seed draws the same for every model: differences are paired."""
+    """How often each resample draws each group, with replacement: (n_resamples, n_groups), float32.
+
+    One seed gives the same draws for every model, so differences of models are paired.
+    """
     rng = np.random.default_rng(seed)
-    n_resamples = max(1000, min(N_RESAMPLES, _MAX_CELLS // n_groups))
+    n_resamples = max(_MIN_RESAMPLES, min(N_RESAMPLES, _MAX_CELLS // n_groups))
     counts = np.empty((n_resamples, n_groups), dtype=np.float32)
-    for start in range(0, n_resamples, 250):
-        n_rows = min(250, n_resamples - start)
-        drawn = rng.integers(0, n_groups, size=(n_rows, n_groups)) + n_groups * np.arange(n_rows)[:, None]
-        counts[start : start + n_rows] = np.bincount(drawn.ravel(), minlength=n_rows * n_groups).reshape(
-            n_rows, n_groups
-        )
+    for start in range(0, n_resamples, _BLOCK_ROWS):
+        n_rows = min(_BLOCK_ROWS, n_resamples - start)
+        drawn = rng.integers(0, n_groups, size=(n_rows, n_groups))
+        # One bincount counts a whole block: row r has the numbers from r * n_groups on.
+        drawn += n_groups * np.arange(n_rows)[:, None]
+        drawn_counts = np.bincount(drawn.ravel(), minlength=n_rows * n_groups)
+        counts[start : start + n_rows] = drawn_counts.reshape(n_rows, n_groups)
     return counts
 
 
 def resample(sums: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray] | None:
-    """Metrics of resamples that draw groups with replacement: name -> (n_resamples,); None with too few groups."""
+    """Metrics of resamples of the groups: name -> (n_resamples,). None under 20 groups."""
     n_groups = len(next(iter(sums.values())))
     if n_groups < MIN_GROUPS:
         return None
-    drawn = draw_counts(n_groups, seed) @ np.stack(list(sums.values()), axis=1).astype(
-        np.float32
-    )  # (n_resamples, n_terms)
+    terms = np.stack(list(sums.values()), axis=1).astype(np.float32)
+    # (n_resamples, n_groups) @ (n_groups, n_terms)
+    drawn = draw_counts(n_groups, seed) @ terms
     return rates_from_sums(dict(zip(sums, drawn.T.astype(float))))
 
 
 def percentile_interval(values: np.ndarray) -> list[float] | None:
-    """The middle 95% of resampled values (percentile bootstrap; Efron, 1979), those that lack a needed class left out."""
+    """The middle 95% of resampled values (percentile bootstrap; Efron, 1979), None when all are NaN.
+
+    A resample without a class that the metric needs is NaN, and is left out.
+    """
     usable = values[~np.isnan(values)]
     if not len(usable):
         return None
@@ -71,68 +87,79 @@ def percentile_interval(values: np.ndarray) -> list[float] | None:
 
 
 def as_numbers(rates: dict[str, np.ndarray]) -> dict[str, float | None]:
+    """Plain floats for JSON, None where a rate is NaN."""
     return {name: None if np.isnan(value) else float(value) for name, value in rates.items()}
 
 
 def with_intervals(
     rows: list[dict[str, float]], groups: list[str], seed: int, names: Sequence[str] | None = None
 ) -> dict:
-    """The rates of scored samples (all, or these), with `ci95` and in `ci95_skipped` how many resamples lacked a needed class."""
+    """The rates of scored samples, all or those in `names`, with `ci95` and `ci95_skipped`.
+
+    `ci95_skipped` counts, per metric, the resamples that lacked a class the metric needs.
+    """
     sums = group_sums(rows, groups)
     metrics = as_numbers(rates_from_sums(total(sums)))
     metrics = {name: metrics[name] for name in names or metrics}
     drawn = resample(sums, seed)
     if drawn is None:
         return {**metrics, "ci95": dict.fromkeys(metrics), "ci95_skipped": {}}
+
     skipped = {name: int(np.isnan(drawn[name]).sum()) for name in metrics}
     return {
         **metrics,
         "ci95": {name: percentile_interval(drawn[name]) for name in metrics},
-        "ci95_skipped": {k: v for k, v in skipped.items() if v},
+        "ci95_skipped": {name: n for name, n in skipped.items() if n},
     }
 
 
 def paired_deltas(rows: list[dict], other_rows: list[dict], groups: list[str], seed: int) -> dict:
-    """First minus second model, on the same samples; positive means the first is better. `ci95` is paired."""
+    """First minus second model on the same samples, with paired `ci95`. Positive: the first is better."""
     sums = group_sums(rows, groups)
     other = group_sums(other_rows, groups)
     first = rates_from_sums(total(sums))
     second = rates_from_sums(total(other))
     drawn = resample(sums, seed)
     other_drawn = resample(other, seed)
+
     deltas = {}
-    intervals = {}
+    intervals: dict[str, list[float] | None] = {}
     for name in PAIRED:
         sign = -1 if name in LOWER_IS_BETTER else 1
         # Adding zero turns -0.0 into 0.0.
         deltas[name] = sign * (first[name] - second[name]) + 0.0
-        intervals[name] = (
-            percentile_interval(sign * (drawn[name] - other_drawn[name])) if drawn and other_drawn else None
-        )
+        intervals[name] = None
+        if drawn and other_drawn:
+            intervals[name] = percentile_interval(sign * (drawn[name] - other_drawn[name]))
     return {**as_numbers(deltas), "ci95": intervals}
 
 
 def mean_with_interval(
-    values: list[bool | float], groups: list[str], seed: int
+    values: Sequence[bool | float], groups: list[str], seed: int
 ) -> tuple[float | None, list[float] | None]:
-    """(mean, its 95% interval) of one number a sample."""
+    """(mean of one number per sample, its 95% interval). The interval is None for under 20 groups."""
     if not values:
         return None, None
+    mean = float(np.mean(values))
     index, n_groups = group_index(groups)
     if n_groups < MIN_GROUPS:
-        return float(np.mean(values)), None
-    columns = np.stack(
-        [np.bincount(index, weights=values, minlength=n_groups), np.bincount(index, minlength=n_groups)],
-        axis=1,
-    )
-    drawn = (draw_counts(n_groups, seed) @ columns.astype(np.float32)).astype(float)
-    return float(np.mean(values)), percentile_interval(drawn[:, 0] / drawn[:, 1])
+        return mean, None
+
+    sums = np.bincount(index, weights=values, minlength=n_groups)
+    sizes = np.bincount(index, minlength=n_groups)
+    columns = np.stack([sums, sizes], axis=1).astype(np.float32)
+    # Groups differ in size, so a resample's mean has its own denominator.
+    drawn = (draw_counts(n_groups, seed) @ columns).astype(float)
+    return mean, percentile_interval(drawn[:, 0] / drawn[:, 1])
 
 
 def confidence_intervals(
     confidences: list[float | None], right: list[bool], groups: list[str], seed: int
 ) -> dict[str, list[float] | None]:
-    """`ci95` of ECE, Brier score and AURC over the samples whose confidence is not None (the answers)."""
+    """`ci95` of ECE, Brier score and AURC over the samples whose confidence is not None (the answers).
+
+    Each is None for under 20 groups or without answers. Definitions: `utils/calibration.py`.
+    """
     index, n_groups = group_index(groups)
     used = np.array([confidence is not None for confidence in confidences])
     if n_groups < MIN_GROUPS or not used.any():
@@ -142,29 +169,25 @@ def confidence_intervals(
     index = index[used]
 
     def resampled(columns: np.ndarray, n_columns: int, values: np.ndarray) -> np.ndarray:
-        """Sums of `values` by column in every resample: (n_resamples, n_columns)."""
-        sums = np.bincount(
-            index * n_columns + columns, weights=values, minlength=n_groups * n_columns
-        ).reshape(n_groups, n_columns)
-        return (draw_counts(n_groups, seed) @ sums.astype(np.float32)).astype(float)
+        """Sums of `values` per column in every resample: (n_resamples, n_columns)."""
+        cell = index * n_columns + columns
+        sums = np.bincount(cell, weights=values, minlength=n_groups * n_columns)
+        sums = sums.reshape(n_groups, n_columns).astype(np.float32)
+        return (draw_counts(n_groups, seed) @ sums).astype(float)
 
     one = np.zeros(len(confidence), dtype=int)
-    n_answers = resampled(one, 1, np.ones(len(confidence)))[:, 0]
+    ones = np.ones(len(confidence))
+    n_answers = resampled(one, 1, ones)[:, 0]
+    # A resample may draw no answer at all; its 0 / 0 is NaN, which the interval leaves out.
     with np.errstate(invalid="ignore", divide="ignore"):
-        ece = (
-            np.abs(
-                resampled(
-                    np.minimum((confidence * N_BINS).astype(int), N_BINS - 1), N_BINS, correct - confidence
-                )
-            ).sum(1)
-            / n_answers
-        )
+        # |accuracy - confidence| * size of a bin is |sum of (correct - confidence)| in it.
+        ece = np.abs(resampled(bin_of(confidence), N_BINS, correct - confidence)).sum(1) / n_answers
         brier = resampled(one, 1, (confidence - correct) ** 2)[:, 0] / n_answers
-    # One column a distinct confidence, highest first.
+
+    # One column per distinct confidence, highest first.
     levels, level = np.unique(-confidence, return_inverse=True)
-    aurc = aurc_of_blocks(
-        resampled(level, len(levels), np.ones(len(confidence))), resampled(level, len(levels), 1 - correct)
-    )
+    n_levels = len(levels)
+    aurc = aurc_of_blocks(resampled(level, n_levels, ones), resampled(level, n_levels, 1 - correct))
     return {
         "ece": percentile_interval(ece),
         "brier": percentile_interval(brier),

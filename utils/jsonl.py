@@ -115,7 +115,7 @@ def read_objects(handle: IO[bytes], name: str, on_bad: Callable[[str], None]) ->
 
 
 def read_jsonl(path: str | Path, on_bad: Callable[[str], None] = raise_bad) -> Iterator[tuple[int, dict]]:
-    """(line number from 1, row) of a .jsonl or .jsonl.gz file. Bad lines go to `on_bad`; blank ones do not."""
+    """(line number from 1, row) of a .jsonl or .jsonl.gz file. Bad lines go to `on_bad`, not blank ones."""
     with open_bytes(path) as handle:
         yield from read_objects(handle, str(path), on_bad)
 

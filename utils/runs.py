@@ -1,4 +1,7 @@
-"""run.json: what made a directory, whether it is whole, and whether a rerun may go on from it."""
+"""run.json, the manifest of an output directory: what made it, and whether a rerun may resume it.
+
+Also the few lines of text that every stage prints about its run. It knows nothing about what a stage does.
+"""
 
 import importlib.metadata
 import platform
@@ -6,11 +9,14 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from utils.errors import UsageError
 from utils.jsonl import read_json, sha256_file, sha256_value, write_json
 
+# Packages whose version can change a number. Versions are read from metadata, so none of them is imported for
+# this.
 _PACKAGES = (
     "torch",
     "transformers",
@@ -22,14 +28,16 @@ _PACKAGES = (
     "scipy",
     "numpy",
 )
+# A message names at most this many changed settings.
+_MAX_SHOWN = 4
 
 
 def _git_commit() -> str | None:
+    """The commit of the code, None outside a git checkout or without git."""
     here = Path(__file__).resolve().parent
+    command = ["git", "rev-parse", "HEAD"]
     try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
     except OSError:
         return None
     return done.stdout.strip() or None
@@ -45,21 +53,32 @@ def _package_versions() -> dict[str, str]:
     return found
 
 
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _hash_directory(path: Path) -> str:
+    """Hash over the names and contents of all files below a directory."""
+    files = {}
+    for file in sorted(path.rglob("*")):
+        if file.is_file():
+            files[str(file.relative_to(path))] = sha256_file(file)
+    return sha256_value(files)
+
+
 def hash_inputs(paths: list[Path]) -> dict[str, str]:
-    """SHA-256 by path; a directory is hashed over its files' names and contents."""
+    """SHA-256 per path, of a file or of a whole directory. A missing path has no hash."""
     hashes = {}
     for path in map(Path, paths):
         if path.is_dir():
-            hashes[str(path)] = sha256_value(
-                {str(f.relative_to(path)): sha256_file(f) for f in sorted(path.rglob("*")) if f.is_file()}
-            )
+            hashes[str(path)] = _hash_directory(path)
         elif path.is_file():
             hashes[str(path)] = sha256_file(path)
     return hashes
 
 
 def describe_run(settings: dict, inputs: dict[str, str], seed: int | None, **facts) -> dict:
-    """The manifest of a run, without its end: command, settings, versions, input hashes and the given facts."""
+    """The manifest of a run that starts: command, settings, versions, input hashes and the given facts."""
     return {
         "status": "running",
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -69,75 +88,77 @@ def describe_run(settings: dict, inputs: dict[str, str], seed: int | None, **fac
         "git_commit": _git_commit(),
         "packages": _package_versions(),
         "python": platform.python_version(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "started": _now(),
         **facts,
     }
 
 
 def _differences(old: dict, new: dict, prefix: str = "") -> list[str]:
+    """`key (was ..., now ...)` for each key whose value differs, keys of nested blocks joined by dots."""
     names = []
     for key in sorted(old.keys() | new.keys()):
-        a = old.get(key)
-        b = new.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            names += _differences(a, b, f"{prefix}{key}.")
-        elif a != b:
-            names.append(f"{prefix}{key} (was {a!r:.60}, now {b!r:.60})")
+        was = old.get(key)
+        now = new.get(key)
+        if isinstance(was, dict) and isinstance(now, dict):
+            names += _differences(was, now, f"{prefix}{key}.")
+        elif was != now:
+            names.append(f"{prefix}{key} (was {was!r:.60}, now {now!r:.60})")
     return names
 
 
-def open_run_dir(run_dir: Path, run: dict, overwrite: bool) -> str:
-    """Claim a directory for a run: returns "new", "resume" (same settings, unfinished) or "complete" (nothing to do).
+def _identity(run: dict) -> dict:
+    """The part of a manifest that decides whether two runs are the same."""
+    return {"settings": run.get("settings", {}), "inputs": run.get("inputs", {})}
 
-    Settings and input hashes decide what is the same. Other settings raise UsageError unless `overwrite`, which clears
-    the directory, as it does a complete run's; an unfinished one of the same settings is gone on with either way. A directory that
-    holds nothing but a manifest is new. The manifest is written with status "running"; `close_run_dir` marks it complete.
+
+def open_run_dir(run_dir: Path, run: dict, overwrite: bool) -> str:
+    """Claim a directory for a run. Returns "new", "resume" (unfinished) or "complete" (nothing to do).
+
+    Two runs are the same when their settings and input hashes are. A directory that contains nothing but a
+    manifest is new. UsageError for a directory made with other settings, unless `overwrite`, which clears it.
+    `overwrite` also clears a complete run, but an unfinished one with the same settings is resumed either
+    way. The manifest is written with status "running"; `close_run_dir` marks it complete.
     """
     manifest = run_dir / "run.json"
-    if manifest.is_file() and len(list(run_dir.iterdir())) > 1:
-        old = read_json(manifest)
-        changed = _differences(
-            {"settings": old.get("settings", {}), "inputs": old.get("inputs", {})},
-            {"settings": run["settings"], "inputs": run["inputs"]},
-        )
-        is_complete = old.get("status") == "complete"
-        if not (changed or is_complete):
-            write_json(manifest, run)
-            return "resume"
-        if not overwrite and changed:
-            raise UsageError(
-                f"{run_dir} was made with other settings: {'; '.join(changed[:4])}; add --overwrite or choose another directory"
-            )
-        if not overwrite:
-            return "complete"
+    if not manifest.is_file() or len(list(run_dir.iterdir())) == 1:
+        write_json(manifest, run)
+        return "new"
+
+    old = read_json(manifest)
+    changed = _differences(_identity(old), _identity(run))
+    is_complete = old.get("status") == "complete"
+    if not changed and not is_complete:
+        write_json(manifest, run)
+        return "resume"
+    if overwrite:
         shutil.rmtree(run_dir)
-    write_json(manifest, run)
-    return "new"
+        write_json(manifest, run)
+        return "new"
+    if changed:
+        shown = "; ".join(changed[:_MAX_SHOWN])
+        if len(changed) > _MAX_SHOWN:
+            shown += f"; and {len(changed) - _MAX_SHOWN} more"
+        raise UsageError(
+            f"{run_dir} was made with other settings: {shown}; add --overwrite or choose another directory"
+        )
+    return "complete"
 
 
 def close_run_dir(run_dir: Path, run: dict, **facts) -> None:
-    """Write the manifest last, with status "complete", the end time and what the run counted."""
-    write_json(
-        run_dir / "run.json",
-        {
-            **run,
-            **facts,
-            "status": "complete",
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        },
-    )
+    """Write the manifest last, with status "complete", the end time and the counts of the run."""
+    end = {"status": "complete", "finished": _now()}
+    write_json(run_dir / "run.json", {**run, **facts, **end})
 
 
 def format_seconds(seconds: float) -> str:
+    """`1h05m` from an hour on, else `4m09s`."""
     seconds = round(seconds)
-    return (
-        f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
-        if seconds >= 3600
-        else f"{seconds // 60}m{seconds % 60:02d}s"
-    )
+    if seconds >= 3600:
+        return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
+    return f"{seconds // 60}m{seconds % 60:02d}s"
 
 
-def format_drops(drops: dict[str, int]) -> str:
+def format_drops(drops: Mapping[str, int]) -> str:
     """`dropped 61: margin 40, same text 21`, or `dropped 0`."""
     total = sum(drops.values())
     detail = ", ".join(f"{reason} {n}" for reason, n in drops.items() if n)

@@ -1,16 +1,23 @@
-"""The rows that travel between stages, and the rules each must keep (README, "Files")."""
+"""The rows that travel between stages, and the rules that each must keep (README, "Files").
+
+Rows are checked when they are read; code behind a reader indexes fields without asking. This module knows the
+rules of a row, not how it is made.
+"""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 from utils.errors import DataError
 from utils.jsonl import read_jsonl
 from utils.text import REFUSAL
 
+# Accepted forms of a verdict. They are classes, so the words need not occur in the evidence.
 LABEL_ALIASES = {
     "supported": ["supported", "supports", "true", "yes"],
     "refuted": ["refuted", "refutes", "false", "no"],
 }
+_LABEL_ANSWERS = {"yes", "no", "supported", "refuted"}
 _SAMPLE_TYPES = {
     "id": str,
     "source": str,
@@ -25,6 +32,8 @@ _SAMPLE_TYPES = {
     "group": str,
     "metadata": dict,
 }
+# `prompt`, `chosen` and `rejected` are lists of chat messages, so TRL's DPOTrainer and RewardTrainer read the
+# rows as they are.
 _PREFERENCE_TYPES = {
     "id": str,
     "sample_id": str,
@@ -47,62 +56,92 @@ _PREFERENCE_TYPES = {
 
 
 def is_label_answer(answer: str) -> bool:
-    """True for yes/no and verdict answers, which are classes rather than spans of the evidence."""
-    return answer.strip().lower() in {"yes", "no", "supported", "refuted"}
+    """True for yes/no and verdict answers, which are classes and not spans of the evidence."""
+    return answer.strip().lower() in _LABEL_ANSWERS
+
+
+def _is_integer(value) -> bool:
+    # bool is a subclass of int: `true` would pass as chunk 1.
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _type_problem(row: dict, types: dict[str, type]) -> str | None:
     for field, kind in types.items():
         if field not in row:
             return f"field {field!r} is missing"
+        value = row[field]
+        # JSON writes 1.0 as 1 in many languages, so an integer is a number too.
         accepted = (int, float) if kind is float else kind
-        if not isinstance(row[field], accepted) or (isinstance(row[field], bool) and kind is not bool):
-            return f"field {field!r} must be {kind.__name__}, found {row[field]!r:.60}"
+        is_wrong_bool = isinstance(value, bool) and kind is not bool
+        if not isinstance(value, accepted) or is_wrong_bool:
+            return f"field {field!r} must be {kind.__name__}, found {value!r:.60}"
     return None
 
 
 def _index_problem(name: str, values: list, n_chunks: int) -> str | None:
     for value in values:
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < n_chunks:
-            return f"{name} holds {value!r} but only chunks 0-{n_chunks - 1} exist"
-    return f"{name} is not sorted and distinct: {values}" if values != sorted(set(values)) else None
+        if not _is_integer(value) or not 0 <= value < n_chunks:
+            return f"{name} contains {value!r} but only chunks 0-{n_chunks - 1} exist"
+    if values != sorted(set(values)):
+        return f"{name} is not sorted and distinct: {values}"
+    return None
 
 
 def _chunks_problem(chunks: list) -> str | None:
     if not chunks:
         return "evidence_chunks is empty"
     for i, chunk in enumerate(chunks):
-        if (
-            not isinstance(chunk, dict)
-            or not isinstance(chunk.get("title"), str)
-            or not isinstance(chunk.get("text"), str)
-        ):
-            return f"evidence_chunks[{i}] needs a text 'title' and 'text', found {chunk!r:.60}"
+        fields = chunk if isinstance(chunk, dict) else {}
+        if not isinstance(fields.get("title"), str) or not isinstance(fields.get("text"), str):
+            return f"evidence_chunks[{i}] needs the strings 'title' and 'text', found {chunk!r:.60}"
         if not chunk["text"].strip():
             return f"evidence_chunks[{i}] has an empty text"
     return None
 
 
 def _support_problem(row: dict) -> str | None:
+    """The first rule about chunk ids that the row breaks; its fields must have the right types."""
     n_chunks = len(row["evidence_chunks"])
     spans = row["support_spans"]
-    for name, values in [("support_spans", spans), ("hard_negatives", row["hard_negatives"])]:
-        if problem := _index_problem(name, values, n_chunks):
+    for name in ("support_spans", "hard_negatives"):
+        if problem := _index_problem(name, row[name], n_chunks):
             return problem
+
+    union = set()
     for support_set in row["support_sets"]:
         if not isinstance(support_set, list) or not support_set:
-            return f"support_sets holds {support_set!r}, not a non-empty list of chunk ids"
+            return f"support_sets contains {support_set!r}, not a non-empty list of chunk ids"
         if problem := _index_problem("support_sets", support_set, n_chunks):
             return problem
-    if spans != sorted({i for support_set in row["support_sets"] for i in support_set}):
+        union |= set(support_set)
+    if spans != sorted(union):
         return f"support_spans {spans} is not the sorted union of support_sets {row['support_sets']}"
+
+    # A chunk is support or a hard negative: build_data drops a chunk of which it cannot tell.
     if row["hard_negatives"] != [i for i in range(n_chunks) if i not in spans]:
         return f"hard_negatives {row['hard_negatives']} are not all the chunks outside support_spans {spans}"
     return None
 
 
+def _answer_problem(row: dict) -> str | None:
+    """The first rule about the answer that the row breaks, answerable or not."""
+    answer = row["answer"]
+    aliases = row["answer_aliases"]
+    if not row["answerable"]:
+        if row["support_spans"] or aliases or answer != REFUSAL:
+            return f"unanswerable, so answer must be {REFUSAL}, support_spans and answer_aliases empty"
+        return None
+    if not row["support_spans"]:
+        return "answerable but support_spans is empty"
+    if answer == REFUSAL or not answer.strip():
+        return f"answerable but the answer is {answer!r}"
+    if aliases[:1] != [answer]:
+        return f"answer_aliases must start with the answer {answer!r}, found {aliases[:1]!r}"
+    return None
+
+
 def sample_problem(row: dict) -> str | None:
-    """The first rule of the sample table that the row breaks, with the value found; None when it keeps them all."""
+    """The first rule of the sample table that the row breaks, with the value found; None for a valid row."""
     if problem := _type_problem(row, _SAMPLE_TYPES):
         return problem
     if not row["id"].startswith(row["source"] + ":"):
@@ -110,29 +149,20 @@ def sample_problem(row: dict) -> str | None:
     if not row["question"].strip():
         return "question is empty"
     if not all(isinstance(alias, str) and alias.strip() for alias in row["answer_aliases"]):
-        return f"answer_aliases must be non-empty texts, found {row['answer_aliases']!r:.60}"
-    if problem := _chunks_problem(row["evidence_chunks"]) or _support_problem(row):
-        return problem
-    if row["answerable"]:
-        if not row["support_spans"]:
-            return "answerable but support_spans is empty"
-        if row["answer"] == REFUSAL or not row["answer"].strip():
-            return f"answerable but the answer is {row['answer']!r}"
-        if row["answer_aliases"][:1] != [row["answer"]]:
-            return f"answer_aliases must start with the answer {row['answer']!r}, found {row['answer_aliases'][:1]!r}"
-    elif row["support_spans"] or row["answer_aliases"] or row["answer"] != REFUSAL:
-        return f"unanswerable, so answer must be {REFUSAL}, support_spans and answer_aliases empty"
-    return None
+        return f"answer_aliases must be non-empty strings, found {row['answer_aliases']!r:.60}"
+    return _chunks_problem(row["evidence_chunks"]) or _support_problem(row) or _answer_problem(row)
+
+
+def _is_message(value) -> bool:
+    return isinstance(value, dict) and {"role", "content"} <= value.keys()
 
 
 def preference_problem(row: dict) -> str | None:
-    """The first rule of the preference row that `row` breaks, None when it keeps them all."""
+    """The first rule of the preference row that `row` breaks, with the value found; None for a valid row."""
     if problem := _type_problem(row, _PREFERENCE_TYPES):
         return problem
     for field in ("prompt", "chosen", "rejected"):
-        if not row[field] or not all(
-            isinstance(m, dict) and {"role", "content"} <= m.keys() for m in row[field]
-        ):
+        if not row[field] or not all(_is_message(message) for message in row[field]):
             return f"{field} must be a list of chat messages with role and content"
     if row["chosen"] == row["rejected"]:
         return "chosen and rejected are the same text"
@@ -141,20 +171,20 @@ def preference_problem(row: dict) -> str | None:
     return _chunks_problem(row["evidence_chunks"])
 
 
-def _read_checked(path: str | Path, problem_of, remedy: str) -> list[dict]:
+def _read_checked(path: str | Path, problem_of: Callable[[dict], str | None], remedy: str) -> list[dict]:
+    """All rows of a file. DataError, ending in `remedy`: a bad row, a repeated id, or no rows at all."""
     rows = []
-    line_of = {}
+    line_of: dict[str, int] = {}
     for number, row in read_jsonl(path):
-        if problem := problem_of(row):
+        problem = problem_of(row)
+        if problem is None and row["id"] in line_of:
+            problem = f"duplicate id {row['id']!r}, first seen on line {line_of[row['id']]}"
+        if problem:
             raise DataError(f"{path}:{number}: {problem}; {remedy}")
-        if row["id"] in line_of:
-            raise DataError(
-                f"{path}:{number}: id {row['id']!r} stands in line {line_of[row['id']]} already; {remedy}"
-            )
         line_of[row["id"]] = number
         rows.append(row)
     if not rows:
-        raise DataError(f"{path}: holds no rows; {remedy}")
+        raise DataError(f"{path}: the file has no rows; {remedy}")
     return rows
 
 
@@ -169,16 +199,24 @@ def read_preferences(path: str | Path) -> list[dict]:
 
 
 def pick_samples(samples: list[dict], n_wanted: int | None, seed: int) -> list[dict]:
-    """At most `n_wanted` samples in file order, drawn over whole groups so that a twin stays beside its original."""
+    """At most `n_wanted` samples in file order, sampled with `seed`. A twin is drawn with its original.
+
+    The last pair may be cut to keep the number. 0 or None picks all.
+    """
     if not n_wanted or n_wanted >= len(samples):
         return list(samples)
-    by_group: dict[str, list[int]] = {}
+    by_question: dict[str, list[int]] = {}
     for i, sample in enumerate(samples):
-        by_group.setdefault(sample["metadata"].get("twin_of") or sample["id"], []).append(i)
-    pairs = list(by_group.values())
+        original = sample["metadata"].get("twin_of") or sample["id"]
+        by_question.setdefault(original, []).append(i)
+
+    pairs = list(by_question.values())
     random.Random(seed).shuffle(pairs)
-    picked = [i for pair in pairs for i in pair][:n_wanted]
-    return [samples[i] for i in sorted(picked)]
+    picked: list[int] = []
+    for pair in pairs:
+        picked += pair
+    # In file order, so that the order of the rows does not depend on the seed.
+    return [samples[i] for i in sorted(picked[:n_wanted])]
 
 
 def cap_sources(samples: list[dict], n_wanted: int, seed: int) -> list[dict]:

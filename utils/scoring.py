@@ -24,7 +24,7 @@ OUTCOME_OF_ANSWER = {
 
 
 def token_overlap(answer: str, alias: str) -> tuple[float, float, float]:
-    """(precision, recall, F1) of normalized answer tokens against one alias (SQuAD, Rajpurkar et al. 2016)."""
+    """(precision, recall, F1) of normalized answer tokens and one alias (SQuAD; Rajpurkar et al., 2016)."""
     found = normalize_answer(answer).split()
     wanted = normalize_answer(alias).split()
     if not found or not wanted:

@@ -1,4 +1,7 @@
-"""Text -> token ids, so that nothing inside evidence or question can become a chat control token."""
+"""Text -> token ids, so that nothing inside evidence or question can become a chat control token.
+
+It knows tokenizers and turns of a chat, not templates: `prompt_schema.py` decides what the text says.
+"""
 
 import re
 
@@ -8,44 +11,58 @@ _ANSWER_OPENS = '{"answer": "'
 
 
 def encode_plain(tokenizer, text: str) -> list[int]:
-    """Ids of text as text: no BOS or EOS is added, and control tokens in it are spelt out, not recognised."""
+    """Ids of text as text: no BOS or EOS, and control tokens in it are spelled out, not recognized."""
     return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+
+def _encode_markup(tokenizer, text: str) -> list[int]:
+    """Ids of the chat template's own text, whose control tokens are recognized."""
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def encode_completion(tokenizer, text: str) -> list[int]:
     """Ids of a completion, without EOS; the opening quote of the answer ends a token.
 
-    BPE joins the quote with a refusal's bracket, so that a refusal is decided one position before the one that looks an
-    answer up in the evidence. Apart, bracket and first word compete at the same position; joined, refusals were not learnt
-    at all (docs/log.md).
+    BPE joins the quote with the bracket of a refusal, so the model would decide on refusing one position
+    before it looks the answer up in the evidence. Apart, bracket and first word compete at the same position.
+    Joined, refusals were not learned at all (docs/log.md).
     """
-    n_opening = len(_ANSWER_OPENS) if text.startswith(_ANSWER_OPENS) else 0
-    opening = encode_plain(tokenizer, text[:n_opening]) if n_opening else []
-    return opening + encode_plain(tokenizer, text[n_opening:])
+    if not text.startswith(_ANSWER_OPENS):
+        return encode_plain(tokenizer, text)
+    opening = encode_plain(tokenizer, _ANSWER_OPENS)
+    return opening + encode_plain(tokenizer, text[len(_ANSWER_OPENS) :])
 
 
 class ChatFrame:
-    """What stands around a prompt's changing part: `prefix` (ids up to the evidence) and `closing` (ids after the question).
+    """The constant ids around a prompt's changing part: `prefix` before it, `closing` after it.
 
-    With a chat template, `head` opens a user message and `closing` opens the assistant's turn; `<<...>>` in `head` is a turn that the assistant
-    is shown to have taken. A base model gets the text as it is, after the tokenizer's BOS if it has one.
+    With a chat template, `head` opens a user message and `closing` opens the assistant's turn; `<<...>>` in
+    `head` is an earlier turn of the assistant. A base model gets the text as it is, after the tokenizer's BOS
+    if it has one.
     """
 
     def __init__(self, tokenizer, head: str):
+        self.prefix: list[int] = []
+        self.closing: list[int] = []
         if tokenizer.chat_template:
-            contents = re.split(rf" ?{_SHOWN_TURN}\n*", head)  # user, assistant, ..., user
-            messages = [
-                {"role": "assistant" if i % 2 else "user", "content": _SLOT} for i in range(len(contents))
-            ]
-            text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            *openings, closing = text.split(_SLOT)
-            self.prefix = []
-            for opening, content in zip(openings, contents):
-                self.prefix += tokenizer(opening, add_special_tokens=False)["input_ids"] + encode_plain(
-                    tokenizer, content
-                )
-            self.closing = tokenizer(closing, add_special_tokens=False)["input_ids"]
-        else:
-            bos = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
-            self.prefix = bos + encode_plain(tokenizer, re.sub(_SHOWN_TURN, r"\1", head))
-            self.closing = []
+            self._open_chat(tokenizer, head)
+            return
+        # Train and evaluation must agree on BOS, and both build their prompts here.
+        if tokenizer.bos_token_id is not None:
+            self.prefix.append(tokenizer.bos_token_id)
+        self.prefix += encode_plain(tokenizer, re.sub(_SHOWN_TURN, r"\1", head))
+
+    def _open_chat(self, tokenizer, head: str) -> None:
+        # Splitting at the shown turns gives user, assistant, ..., user.
+        contents = re.split(rf" ?{_SHOWN_TURN}\n*", head)
+        messages = []
+        for i in range(len(contents)):
+            messages.append({"role": "assistant" if i % 2 else "user", "content": _SLOT})
+        # Only the markup between the slots goes through the template: its control tokens count, those in a
+        # content do not.
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        *openings, closing = text.split(_SLOT)
+        for opening, content in zip(openings, contents):
+            self.prefix += _encode_markup(tokenizer, opening)
+            self.prefix += encode_plain(tokenizer, content)
+        self.closing = _encode_markup(tokenizer, closing)
