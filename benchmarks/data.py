@@ -77,7 +77,7 @@ def queries_of(chunks, n_queries: int) -> list[str]:
 
 def measure(path: Path, n_pages: int, n_queries: int, max_pool: int) -> dict:
     """Read one zip as build_data.py does, index the kept pages, search them."""
-    from evidence.support import PagePool
+    from evidence.chunks import PagePool
     from sources import fever
     from utils.jsonl import raise_bad
 
@@ -110,13 +110,13 @@ def measure(path: Path, n_pages: int, n_queries: int, max_pool: int) -> dict:
 
 def compare_retrieval(path: Path, n_queries: int, max_pool: int) -> dict[str, float]:
     """Queries/s of the top 40 on one pool: ours, rank-bm25, bm25s (NumPy and Numba backends), three rounds each, the median."""
-    from evidence.retrieval import _terms
-    from evidence.support import PagePool
+    from evidence.chunks import PagePool
+    from evidence.retrieval import terms_of
     from sources import fever
     from utils.jsonl import raise_bad
 
     pool = PagePool(fever.read_pages(path, set(), set(), max_pool, raise_bad), 80)
-    texts = [_terms(chunk.full_text) for chunk in pool.chunks]
+    texts = [terms_of(chunk.full_text) for chunk in pool.chunks]
     queries = queries_of(pool.chunks, n_queries)
     searches = {"ours": (lambda batch: [pool.search(query, 40) for query in batch], n_queries)}
     try:
@@ -124,7 +124,7 @@ def compare_retrieval(path: Path, n_queries: int, max_pool: int) -> dict[str, fl
 
         ranked = BM25Okapi(texts)
         searches["rank-bm25"] = (
-            lambda batch: [np.argsort(ranked.get_scores(_terms(query)))[::-1][:40] for query in batch],
+            lambda batch: [np.argsort(ranked.get_scores(terms_of(query)))[::-1][:40] for query in batch],
             min(n_queries, 20),
         )
     except ImportError:
@@ -138,7 +138,7 @@ def compare_retrieval(path: Path, n_queries: int, max_pool: int) -> dict[str, fl
                 index.index(texts, show_progress=False)
 
                 def found(batch, index=index):
-                    return index.retrieve([_terms(query) for query in batch], k=40, show_progress=False)
+                    return index.retrieve([terms_of(query) for query in batch], k=40, show_progress=False)
 
                 found(queries[:2])
                 searches[f"bm25s {backend}"] = (found, n_queries)

@@ -1,4 +1,8 @@
-"""Does a chunk answer a question in other words? Cautious checks on stems that only ever take chunks or samples away."""
+"""Whether a text may say something in other words: conservative checks on word stems.
+
+They only remove chunks or samples, never add one. They see words, not meaning: a paraphrase without a
+shared stem passes unseen (docs/log.md has the known cases).
+"""
 
 import functools
 import re
@@ -6,65 +10,65 @@ import unicodedata
 
 from utils.text import content_words, tokenize
 
+# Numbers as words, and Roman numerals except I, V and X: those are more often an initial or a letter.
 _NUMBERS = {
-    word: str(i)
-    for i, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())
+    **{"zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6"},
+    **{"seven": "7", "eight": "8", "nine": "9", "ten": "10", "eleven": "11", "twelve": "12"},
+    **{"twenty": "20", "thirty": "30", "forty": "40", "fifty": "50"},
+    **{"sixty": "60", "seventy": "70", "eighty": "80", "ninety": "90"},
+    **{
+        "ii": "2",
+        "iii": "3",
+        "iv": "4",
+        "vi": "6",
+        "vii": "7",
+        "viii": "8",
+        "ix": "9",
+        "xi": "11",
+        "xii": "12",
+    },
 }
-_NUMBERS |= {
-    "ii": "2",
-    "iii": "3",
-    "iv": "4",
-    "vi": "6",
-    "vii": "7",
-    "viii": "8",
-    "ix": "9",
-    "xi": "11",
-    "xii": "12",
-}
-_NUMBERS |= dict(
-    zip("twenty thirty forty fifty sixty seventy eighty ninety".split(), map(str, range(20, 100, 10)))
-)
+
+# Common forms that no rule about endings joins. The values are stems, not words ("writ", "mak").
 _IRREGULAR = {
-    "won": "win",
-    "wrote": "writ",
-    "written": "writ",
-    "sang": "sing",
-    "sung": "sing",
-    "began": "begin",
-    "begun": "begin",
-    "made": "mak",
+    **{"won": "win", "wrote": "writ", "written": "writ", "sang": "sing", "sung": "sing"},
+    **{"began": "begin", "begun": "begin", "made": "mak", "led": "lead", "held": "hold"},
+    **{"born": "birth", "died": "death", "dead": "death", "sold": "sell", "built": "build"},
+    **{"fought": "fight", "became": "become", "known": "know", "knew": "know"},
 }
-_IRREGULAR |= {
-    "led": "lead",
-    "held": "hold",
-    "born": "birth",
-    "died": "death",
-    "dead": "death",
-    "sold": "sell",
-    "built": "build",
-    "fought": "fight",
-}
-_IRREGULAR |= {"became": "become", "known": "know", "knew": "know"}
-# What a question asks with: the sentence that answers it need not hold these.
+
+_ENDINGS = ("ing", "ed", "ies", "es", "er", "or", "ly", "s", "e", "y")
+
+# The words that a question asks with: the sentence that answers it need not contain these.
 _ASKING = frozenset(
-    "last latest current currently present time date year name call know many much number type kind get got go come take".split()
+    "last latest current currently present time date year name call know many much number type kind "
+    "get got go come take".split()
 )
 
 
 @functools.lru_cache(1 << 18)
 def stem(token: str) -> str:
-    """A token without accents and its commonest English endings; numbers written as words, or as Roman numerals above I, become digits."""
-    token = "".join(char for char in unicodedata.normalize("NFKD", token) if not unicodedata.combining(char))
-    if token in _NUMBERS or token in _IRREGULAR:
-        return _NUMBERS.get(token) or _IRREGULAR[token]
-    for ending in ("ing", "ed", "ies", "es", "er", "or", "ly", "s", "e", "y"):
+    """A token without accents and its most common English ending.
+
+    Numbers written as words, and most Roman numerals, become digits.
+    """
+    decomposed = unicodedata.normalize("NFKD", token)
+    token = "".join(char for char in decomposed if not unicodedata.combining(char))
+    if token in _NUMBERS:
+        return _NUMBERS[token]
+    if token in _IRREGULAR:
+        return _IRREGULAR[token]
+    for ending in _ENDINGS:
+        # At least three letters remain, so that "red" and "king" keep theirs.
         if token.endswith(ending) and len(token) - len(ending) >= 3:
             return token[: -len(ending)]
     return token
 
 
-@functools.lru_cache(1 << 14)  # chunks that many questions find
+# Cached because many questions find the same chunks.
+@functools.lru_cache(1 << 14)
 def stems(text: str) -> frozenset[str]:
+    """The stems of a text's content words."""
     return frozenset(stem(token) for token in dict.fromkeys(content_words(text)))
 
 
@@ -74,76 +78,111 @@ def asked_stems(question: str) -> frozenset[str]:
 
 
 def answer_parts(aliases: list[str], question: str) -> frozenset[str]:
-    """Stems that tell the accepted answers from the question: a chunk with one of them may hold an answer in another form."""
+    """Stems that distinguish the accepted answers from the question.
+
+    A chunk with one of them may contain an answer in another form. Empty if the question contains its answer.
+    """
     parts = frozenset().union(*(stems(alias) for alias in aliases)) - stems(question)
     return frozenset(part for part in parts if len(part) > 1 or part.isdigit())
 
 
 def share_said(asked: frozenset[str], said: frozenset[str]) -> float:
+    """Share (0-1) of the asked stems that are said; 0 if nothing is asked."""
     return len(asked & said) / len(asked) if asked else 0.0
 
 
 def says_most(asked: frozenset[str], said: frozenset[str]) -> bool:
-    """The chunk says so much of what is asked that it may well hold an answer that is not among the accepted ones."""
+    """True for a chunk that says so much of what is asked that it may contain an answer nobody listed."""
     return bool(asked) and len(asked - said) <= int(0.4 * (len(asked) - 1))
 
 
 def agree(answers: list[str]) -> bool:
-    """The accepted answers hang together by shared content words: forms of one answer rather than different answers."""
+    """True if shared words connect the accepted answers: variants of one answer, not different answers."""
     sets = [stems(answer) or frozenset(tokenize(answer)) for answer in answers]
     together = sets[0]
     rest = sets[1:]
-    while near := [words for words in rest if words & together]:
-        together, rest = together.union(*near), [words for words in rest if not words & together]
-    return not rest
+    while True:
+        near = [words for words in rest if words & together]
+        if not near:
+            return not rest
+        rest = [words for words in rest if not words & together]
+        together = together.union(*near)
 
 
 def bare_title(title: str) -> str:
-    """A title without what tells pages of one name apart: `Ugly (film)` and `Cambridge, Kansas` -> `Ugly`, `Cambridge`."""
+    """A title without what tells pages of one name apart.
+
+    `Ugly (film)` and `Cambridge, Kansas` -> `Ugly`, `Cambridge`.
+    """
     return re.sub(r"\s*[(,].*$", "", title) or title
 
 
-_DENIALS = "not never no none zero only solely exclusively incapable unable without anything\\sbut other\\sthan yet\\sto rarely refus\\w+ fail\\w*"
+_DENIALS = (
+    r"not never no none zero only solely exclusively incapable unable without anything\sbut other\sthan "
+    r"yet\sto rarely refus\w+ fail\w*"
+)
 _NEGATED = re.compile(rf"\b({'|'.join(_DENIALS.split())})\b|n't\b", re.IGNORECASE)
 _COPULAR = re.compile(r"\b(is|are|was|were|been|be)\b", re.IGNORECASE)
 
 
-def unstated(claim: str, said: frozenset[str]) -> list[str]:
-    """Numbers and names of a claim that its evidence does not hold. A year counts as held where the decade is."""
-    words = re.findall(r"\w+", re.sub(r"(?<=\d),(?=\d{3}\b)", "", claim))
-    numbers = [w for w in words if stem(w.lower())[0].isdigit()]
-    names = [w for i, w in enumerate(words) if i and w[0].isupper() and w not in numbers]
-    missing = [
-        w for w in numbers if stem(w.lower()) not in said and not (len(w) == 4 and f"{w[:3]}0" in said)
-    ]
-    return missing + [w for w in names if not stems(w) <= said and not _begins_any(stem(w.lower()), said)]
-
-
 def _begins_any(part: str, said: frozenset[str]) -> bool:
-    """The first four letters are enough: `Italy` and `Italian`."""
+    """The first four letters decide, which joins `Italy` and `Italian`."""
     return any(have.startswith(part[:4]) for have in said)
 
 
-def may_refute(claim: str, said: frozenset[str]) -> bool:
-    """The evidence holds most of the claim and one of its names, and the claim says something else: it denies, or has a number or a name
-    that the evidence does not hold, or, after "is" or "was", another word.
+def _is_said_number(number: str, said: frozenset[str]) -> bool:
+    """A year counts as said where its decade is: `1984` in "the 1980s"."""
+    is_in_decade = len(number) == 4 and f"{number[:3]}0" in said
+    return is_in_decade or stem(number.lower()) in said
 
-    Of a person such a word refutes nothing: a politician may be an author too.
+
+def _is_said_name(name: str, said: frozenset[str]) -> bool:
+    return stems(name) <= said or _begins_any(stem(name.lower()), said)
+
+
+def unstated(claim: str, said: frozenset[str]) -> list[str]:
+    """Numbers and names of a claim that its evidence does not contain."""
+    # `1,470` is one number.
+    words = re.findall(r"\w+", re.sub(r"(?<=\d),(?=\d{3}\b)", "", claim))
+    numbers = [word for word in words if stem(word.lower())[0].isdigit()]
+    # The first word of a sentence is capitalized whether it is a name or not.
+    names = [word for word in words[1:] if word[0].isupper() and word not in numbers]
+
+    missing = [number for number in numbers if not _is_said_number(number, said)]
+    return missing + [name for name in names if not _is_said_name(name, said)]
+
+
+def may_refute(claim: str, said: frozenset[str]) -> bool:
+    """True if evidence can refute a claim: it says most of the claim, one of its names, and something else.
+
+    Something else is: the claim denies, or has a number or a name that the evidence does not contain, or
+    another word after "is" or "was". Of a person such a word refutes nothing: a politician may be an author
+    too.
     """
     wanted = stems(claim)
     named = names_in(claim)
     is_near = share_said(wanted, said) >= 0.4 or len(wanted - said) <= 3
-    if not is_near or (named and not any(_begins_any(part, said) for name in named for part in stems(name))):
+    if not is_near:
         return False
-    is_other_thing = (
-        not said & {"birth", "death"}
-        and _COPULAR.search(claim)
-        and not all(_begins_any(part, said) for part in wanted)
-    )
-    return bool(_NEGATED.search(claim) or unstated(claim, said) or is_other_thing)
+    if named and not _is_any_named(named, said):
+        return False
+
+    if _NEGATED.search(claim) or unstated(claim, said):
+        return True
+    # "born" and "died" stem to these two: the evidence is about a person.
+    is_about_person = bool(said & {"birth", "death"})
+    if is_about_person or not _COPULAR.search(claim):
+        return False
+    return not all(_begins_any(part, said) for part in wanted)
+
+
+def _is_any_named(names: tuple[str, ...], said: frozenset[str]) -> bool:
+    """True if a word of one of the names is said."""
+    return any(_begins_any(part, said) for name in names for part in stems(name))
 
 
 def names_in(text: str) -> tuple[str, ...]:
-    """Runs of capitalised words that are not all stop-words, without an article in front."""
-    runs = [re.sub(r"^(The|An?) ", "", run) for run in re.findall(r"[A-Z]\w*(?:[ '.-]+[A-Z]\w*)*", text)]
-    return tuple(run for run in runs if content_words(run))
+    """Runs of capitalized words that are not all stop words, without an article in front."""
+    runs = re.findall(r"[A-Z]\w*(?:[ '.-]+[A-Z]\w*)*", text)
+    names = [re.sub(r"^(The|An?) ", "", run) for run in runs]
+    return tuple(name for name in names if content_words(name))

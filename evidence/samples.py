@@ -1,119 +1,81 @@
-"""Support -> samples: verified negatives, answerable samples and their unanswerable twins."""
+"""One support -> samples in file layout: the sample, and its unanswerable twin.
+
+The negatives arrive verified and ranked (negatives.py). Nothing here knows of splits or of other samples.
+"""
 
 import random
+from collections.abc import Iterable
 
-from evidence.paraphrase import says_most
-from evidence.retrieval import BM25
-from evidence.support import Chunk, PagePool, Support, same_name
+from evidence.chunks import Chunk
+from evidence.negatives import mix_pages
+from evidence.support import Support
 from utils.schema import is_label_answer
-from utils.text import REFUSAL, content_words, holds_words, padded_words
+from utils.text import REFUSAL, holds_words
 
+# More alternative sets would fill a sample with support and leave no room for negatives.
 MAX_SUPPORT_SETS = 2
 
-
-def ranked_negatives(
-    support: Support, pool: PagePool, banned_pages: frozenset[str], rng: random.Random
-) -> list[Chunk]:
-    """Verified negatives, best first: alternately from the candidates and from BM25, none from a page that supports another split."""
-    record = support.record
-    aliases = list(support.aliases)
-    gold = {chunk for chunks in support.sets for chunk in chunks}
-    by_page_only = bool(aliases) and is_label_answer(aliases[0])
-    own_pages = support.pages if record.answerable else frozenset()
-    names = [padded_words(name) for name in record.names if content_words(name)]
-    subject = [padded_words(name) for name in record.subject] if record.cues else []
-
-    def may_answer(chunk: Chunk) -> bool:
-        """It may say an answer in other words."""
-        is_read = not record.answerable and chunk.title in record.page_titles
-        is_homonym = (
-            record.subject
-            and chunk.title not in record.page_titles
-            and same_name(chunk.title, record.subject)
-        )
-        says_relation = record.cues & chunk.stems and holds_words(chunk.full_words, subject)
-        names_subject = not is_read and holds_words(chunk.full_words, names)
-        return bool(
-            support.parts & chunk.stems
-            or says_most(support.asked, chunk.stems)
-            or is_homonym
-            or says_relation
-            or names_subject
-        )
-
-    def is_negative(chunk: Chunk) -> bool:
-        if chunk in gold or chunk.title in banned_pages or (by_page_only and chunk.title in own_pages):
-            return False
-        return not (
-            (not by_page_only and holds_words(chunk.full_words, support.needles)) or may_answer(chunk)
-        )
-
-    candidates = pool.candidates(record)
-    order = BM25([chunk.terms for chunk in candidates]).top(record.query, len(candidates))
-    rest = sorted(set(range(len(candidates))) - set(order))
-    rng.shuffle(rest)
-    near = [candidates[i] for i in order + rest if is_negative(candidates[i])]
-    searched = [chunk for chunk in pool.search(record.query) if is_negative(chunk)]
-    merged = [
-        chunk
-        for i in range(max(len(near), len(searched)))
-        for chunk in (*near[i : i + 1], *searched[i : i + 1])
-    ]
-    seen = {chunk.words for chunk in gold}
-    distinct = []
-    for chunk in merged:
-        if chunk.words not in seen:
-            seen.add(chunk.words)
-            distinct.append(chunk)
-    return distinct
+# The fields of a sample in the order of the file.
+_FIELDS = (
+    *("id", "source", "question", "evidence_chunks", "answer", "answer_aliases", "answerable"),
+    *("support_sets", "support_spans", "hard_negatives", "group", "metadata"),
+)
 
 
-def _mix_pages(ranked: list[Chunk], pages: frozenset[str], n_chunks: int, rng: random.Random) -> list[Chunk]:
-    """The ranked negatives with some from the support's own pages first; their number is drawn per sample, so that a title that
-    fits the question neither means support nor rules it out."""
-    same_page = [chunk for chunk in ranked if chunk.title in pages]
-    others = [chunk for chunk in ranked if chunk.title not in pages]
-    n_first = rng.randint(0, min(len(same_page), n_chunks - 1))
-    return (
-        same_page[:n_first]
-        + others[: n_chunks - n_first]
-        + same_page[n_first:]
-        + others[n_chunks - n_first :]
-    )
+def _chunks_of(sets: Iterable[tuple[Chunk, ...]]) -> list[Chunk]:
+    """The distinct chunks of several support sets, in order of first occurrence."""
+    return list(dict.fromkeys(chunk for chunks in sets for chunk in chunks))
 
 
 def _layout(sample: dict, sets: list[tuple[Chunk, ...]], negatives: list[Chunk], rng: random.Random) -> dict:
-    chunks = list(dict.fromkeys(chunk for chunks in sets for chunk in chunks)) + negatives
+    """The sample with its evidence: support and negatives in random order, and the chunk ids of both.
+
+    Shuffled, because support that always comes first would teach the model a position.
+    """
+    chunks = _chunks_of(sets) + negatives
     rng.shuffle(chunks)
     place = {chunk: i for i, chunk in enumerate(chunks)}
-    support_sets = [sorted(place[chunk] for chunk in chunks_of_set) for chunks_of_set in sets]
+
+    support_sets = []
+    for support_set in sets:
+        support_sets.append(sorted(place[chunk] for chunk in support_set))
     spans = sorted({i for support_set in support_sets for i in support_set})
-    return {
+
+    laid_out = {
         **sample,
         "evidence_chunks": [{"title": chunk.title, "text": chunk.text} for chunk in chunks],
         "support_sets": support_sets,
         "support_spans": spans,
         "hard_negatives": [i for i in range(len(chunks)) if i not in spans],
     }
+    return {name: laid_out[name] for name in _FIELDS}
+
+
+def _sets_that_fit(support: Support, max_chunks: int) -> list[tuple[Chunk, ...]]:
+    """The support sets that a sample shows; one of its chunks at least stays free for a negative."""
+    sets: list[tuple[Chunk, ...]] = []
+    for chunks in support.sets[:MAX_SUPPORT_SETS]:
+        if len(_chunks_of([*sets, chunks])) < max_chunks:
+            sets.append(chunks)
+    return sets
 
 
 def build_sample(
     support: Support, ranked: list[Chunk], max_chunks: int, group: str, rng: random.Random
 ) -> dict | str:
-    """One sample in file layout from a support and its ranked negatives, or the reason why none could be built."""
+    """One sample in file layout from a support and its ranked negatives, or the reason why there is none."""
     record = support.record
     aliases = list(support.aliases)
-    negatives = _mix_pages(ranked, support.pages, max_chunks, rng)
-    sets: list[tuple[Chunk, ...]] = []
-    for chunks in support.sets[:MAX_SUPPORT_SETS]:
-        if len({c for s in (*sets, chunks) for c in s}) < max_chunks:
-            sets.append(chunks)
+    negatives = mix_pages(ranked, support.pages, max_chunks, rng)
+
+    sets = _sets_that_fit(support, max_chunks)
     if record.answerable and not sets:
         return "support does not fit the chunk limit"
-    n_support = len({chunk for chunks in sets for chunk in chunks})
-    negatives = negatives[: max_chunks - n_support]
-    if len(negatives) < min(2, max_chunks - n_support):
+    n_free = max_chunks - len(_chunks_of(sets))
+    negatives = negatives[:n_free]
+    if len(negatives) < min(2, n_free):
         return "fewer than two verified negatives"
+
     metadata = {**record.metadata, "official_split": record.official_split, "support_rule": support.rule}
     if not record.answerable:
         metadata["gold_aliases"] = aliases
@@ -127,62 +89,62 @@ def build_sample(
         "group": group,
         "metadata": metadata,
     }
-    laid_out = _layout(sample, sets, negatives, rng)
-    fields = (
-        "id",
-        "source",
-        "question",
-        "evidence_chunks",
-        "answer",
-        "answer_aliases",
-        "answerable",
-        "support_sets",
-        "support_spans",
-        "hard_negatives",
-    )
-    return {name: laid_out[name] for name in (*fields, "group", "metadata")}
+    return _layout(sample, sets, negatives, rng)
 
 
-def build_twin(support: Support, sample: dict, ranked: list[Chunk], rng: random.Random) -> dict | str:
+def _kept_hop(support: Support, sample: dict, rng: random.Random) -> list[Chunk]:
+    """One hop of a multi-hop support set that stays in the twin, or none.
+
+    Half of the multi-hop twins keep one where that is safe: evidence that is on topic but incomplete.
+    """
+    shown = set()
+    for i in sample["support_spans"]:
+        chunk = sample["evidence_chunks"][i]
+        shown.add((chunk["title"], chunk["text"]))
+    hops = [chunk for chunk in support.sets[0] if (chunk.title, chunk.text) in shown]
+
+    # One hop may prove a "no": if the first of two things is no plant, they are not both plants.
+    answer = support.aliases[0]
+    if len(hops) < 2 or rng.random() >= 0.5 or answer.lower() == "no":
+        return []
+    if is_label_answer(answer):
+        return hops[:1]
+    for chunk in hops:
+        if not holds_words(chunk.full_words, support.needles) and not support.parts & chunk.stems:
+            return [chunk]
+    return []
+
+
+def build_twin(support: Support, sample: dict, ranked: list[Chunk], rng: random.Random) -> dict | None:
     """The sample's question without its support: as many chunks, the answer in none of them.
 
-    Of a multi-hop support set one hop may stay, when it does not hold the answer.
+    One hop of a multi-hop support set may stay if it does not contain the answer. Returns None if there are
+    too few negatives to replace the support.
     """
-    aliases = list(support.aliases)
     n_chunks = len(sample["evidence_chunks"])
-    negatives = _mix_pages(ranked, support.pages, n_chunks, rng)
-    kept: list[Chunk] = []
-    shown = {
-        (c["title"], c["text"])
-        for i, c in enumerate(sample["evidence_chunks"])
-        if i in sample["support_spans"]
-    }
-    hops = [chunk for chunk in support.sets[0] if (chunk.title, chunk.text) in shown]
-    # One hop may prove a "no".
-    if len(hops) > 1 and rng.random() < 0.5 and aliases[0].lower() != "no":
-        is_label = is_label_answer(aliases[0])
-        kept = [
-            c
-            for c in hops
-            if is_label or not (holds_words(c.full_words, support.needles) or support.parts & c.stems)
-        ][:1]
+    negatives = mix_pages(ranked, support.pages, n_chunks, rng)
+    kept = _kept_hop(support, sample, rng)
+
     # The negatives that the original shows come first, so that the twins differ in the support alone.
-    texts = {c["text"] for c in sample["evidence_chunks"]}
-    ordered = [c for c in negatives if c.text in texts] + [c for c in negatives if c.text not in texts]
+    texts = {chunk["text"] for chunk in sample["evidence_chunks"]}
+    ordered = [chunk for chunk in negatives if chunk.text in texts]
+    ordered += [chunk for chunk in negatives if chunk.text not in texts]
     chunks = kept + ordered[: n_chunks - len(kept)]
     if len(chunks) < n_chunks:
-        return "twin: too few negatives"
+        return None
+
+    metadata = {
+        **sample["metadata"],
+        "support_rule": "support removed",
+        "gold_aliases": list(support.aliases),
+        "twin_of": sample["id"],
+    }
     twin = {
         **sample,
         "id": f"{sample['id']}:unanswerable",
         "answer": REFUSAL,
         "answer_aliases": [],
         "answerable": False,
-        "metadata": {
-            **sample["metadata"],
-            "support_rule": "support removed",
-            "gold_aliases": aliases,
-            "twin_of": sample["id"],
-        },
+        "metadata": metadata,
     }
     return _layout(twin, [], chunks, rng)

@@ -1,56 +1,38 @@
-"""Records -> evidence: chunks, and verified support."""
+"""Records -> verified support: the sets of chunks that each suffice to answer, or the reason to drop the row.
+
+Support is gold annotation, or an accepted answer found as a token sequence in a chunk about the subject.
+Where nothing is found, none is invented: the row is dropped and the reason counted.
+"""
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from evidence.chunks import Chunk, PagePool
 from evidence.paraphrase import answer_parts, asked_stems, bare_title, may_refute, share_said, stems, unstated
 from evidence.records import Record
 from evidence.retrieval import BM25
 from utils.schema import is_label_answer
-from utils.text import STOP_WORDS, holds_words, normalize_answer, pack_sentences, padded_words, usable_aliases
+from utils.text import holds_words, normalize_answer, padded_words, usable_aliases
 
-_N_SEARCHED = 40
-# Shares of the question's words that a chunk with the answer must say to be its support: where the source marks the passage, and where not.
+# Share of the question's words that a chunk with the answer must contain to be its support: less where the
+# source marks the passage as gold. Even 60% is weak support for an unmarked NQ passage (docs/log.md, hand
+# check).
 _SAID_BY_GOLD = 0.5
 _SAID_BY_OTHERS = 0.6
+
+# The same for a FEVER claim and the evidence that is annotated as supporting it.
 _SAID_OF_CLAIM = 0.34
 
-
-@dataclass(frozen=True)
-class Chunk:
-    """Consecutive sentences of one page. `lines`: their sentence numbers on the page."""
-
-    title: str
-    text: str
-    lines: frozenset[int] = field(compare=False)
-    is_gold: bool = field(default=False, compare=False)
-
-    @property
-    def full_text(self) -> str:
-        return f"{self.title}. {self.text}"
-
-    @property
-    def words(self) -> str:
-        """`padded_words` of the text."""
-        return padded_words(self.text)
-
-    @property
-    def full_words(self) -> str:
-        """`padded_words` of title and text."""
-        return padded_words(self.title)[:-1] + self.words
-
-    @property
-    def terms(self) -> list[str]:
-        return [token for token in self.full_words.split() if token not in STOP_WORDS]
-
-    @property
-    def stems(self) -> frozenset[str]:
-        return stems(self.full_text)
+# The longest answer that a completion may give (utils/completions.py).
+_MAX_ANSWER_CHARACTERS = 120
 
 
 @dataclass(frozen=True)
 class Support:
-    """What makes a record answerable: sets of chunks, each sufficient."""
+    """A record with what makes it answerable: sets of chunks, each sufficient (none if unanswerable).
+
+    `aliases`: the accepted answers, the canonical one first. `rule`: how the support was found.
+    """
 
     record: Record
     aliases: tuple[str, ...]
@@ -64,172 +46,172 @@ class Support:
 
     @functools.cached_property
     def parts(self) -> frozenset[str]:
-        """Stems by which a chunk may hold an answer in another form; none for yes/no and label answers."""
-        return (
-            frozenset()
-            if is_label_answer((*self.aliases, "")[0])
-            else answer_parts(list(self.aliases), self.record.question)
-        )
+        """Stems by which a chunk may contain an answer in another form; none for yes/no and label answers."""
+        if self.aliases and is_label_answer(self.aliases[0]):
+            return frozenset()
+        return answer_parts(list(self.aliases), self.record.question)
 
     @functools.cached_property
     def asked(self) -> frozenset[str]:
+        """Stems of what the record asks about."""
         return asked_stems(self.record.query)
 
     @property
     def pages(self) -> frozenset[str]:
         """Titles of the pages that support the answer or, for an unanswerable record, are its topic."""
         titles = {chunk.title for chunks in self.sets for chunk in chunks}
-        return frozenset(titles | {title for pairs in self.record.gold_sets for title, _ in pairs})
-
-
-def chunk_page(title: str, sentences: list[str], max_words: int, is_gold: bool = False) -> list[Chunk]:
-    """Sentence-bounded chunks of a page; a sentence of more than `max_words` stands alone, whole."""
-    runs = pack_sentences(sentences, max_words)
-    return [Chunk(title, " ".join(sentences[i] for i in run), frozenset(run), is_gold) for run in runs]
-
-
-class PagePool:
-    """All pages of the build, in chunks, with a BM25 index over titles and texts."""
-
-    def __init__(self, pages: dict[str, list[str]], max_words: int):
-        self.max_words = max_words
-        self.by_title = {title: chunk_page(title, sentences, max_words) for title, sentences in pages.items()}
-        self.chunks = [chunk for chunks in self.by_title.values() for chunk in chunks]
-        self._index = BM25(chunk.terms for chunk in self.chunks)
-
-    def search(self, query: str, k: int = _N_SEARCHED) -> list[Chunk]:
-        return [self.chunks[i] for i in self._index.top(query, k)]
-
-    def candidates(self, record: Record) -> list[Chunk]:
-        """The chunks of the record's passages and of the pages that it names; if there are none, those that a search finds.
-
-        They are made anew at each call: those of all records of a full data set would fill the memory.
-        """
-        found = [
-            c
-            for p in record.passages
-            for c in chunk_page(p.title, list(p.sentences), self.max_words, p.is_gold)
-        ]
-        found += [chunk for title in record.page_titles for chunk in self.by_title.get(title, [])]
-        return list(dict.fromkeys(found or self.search(record.query)))
-
-
-def _is_support(chunk: Chunk, record: Record, asked: frozenset[str]) -> bool:
-    """Whether a chunk that holds the answer is about the question's subject.
-
-    Where the source tells its names: the chunk has one, and is the page of the subject or of the answer. Else it says a share of the question.
-    """
-    if record.subject:
-        is_own_page = (
-            chunk.is_gold
-            or chunk.title in record.page_titles
-            or same_name(chunk.title, (*record.subject, *record.answers))
-        )
-        says_relation = not record.cues or bool(record.cues & chunk.stems)
-        return (
-            is_own_page
-            and says_relation
-            and holds_words(chunk.full_words, [padded_words(name) for name in record.subject])
-        )
-    if chunk.is_gold and stems(bare_title(chunk.title)) <= stems(record.question):
-        return True
-    return share_said(asked, chunk.stems) >= (_SAID_BY_GOLD if chunk.is_gold else _SAID_BY_OTHERS)
+        titles |= {title for pairs in self.record.gold_sets for title, _ in pairs}
+        return frozenset(titles)
 
 
 def same_name(title: str, names: tuple[str, ...]) -> bool:
+    """True when a title and one of the names are equal but for what tells pages of one name apart."""
     return normalize_answer(bare_title(title)) in {normalize_answer(bare_title(name)) for name in names}
 
 
+def _names_subject(chunk: Chunk, record: Record) -> bool:
+    """Whether a chunk names the record's subject and relation, on the page of the subject or of the answer."""
+    is_own_page = (
+        chunk.is_gold
+        or chunk.title in record.page_titles
+        or same_name(chunk.title, (*record.subject, *record.answers))
+    )
+    has_relation = not record.cues or bool(record.cues & chunk.stems)
+    if not is_own_page or not has_relation:
+        return False
+    return holds_words(chunk.full_words, [padded_words(name) for name in record.subject])
+
+
+def _is_about_question(chunk: Chunk, record: Record, asked: frozenset[str]) -> bool:
+    """Whether a chunk that contains the answer is about the question's subject.
+
+    Where the source names the subject, the chunk must name it. Otherwise it must contain a share of the
+    question's words, or be the gold passage of a page whose title the question contains.
+    """
+    if record.subject:
+        return _names_subject(chunk, record)
+    if chunk.is_gold and stems(bare_title(chunk.title)) <= stems(record.question):
+        return True
+    needed = _SAID_BY_GOLD if chunk.is_gold else _SAID_BY_OTHERS
+    return share_said(asked, chunk.stems) >= needed
+
+
 def _gold_sets(record: Record, candidates: list[Chunk]) -> list[tuple[Chunk, ...]]:
-    """Annotated (title, line) sets as sets of chunks; a set with a line that is in no chunk is left out."""
-    by_line = {(chunk.title, line): chunk for chunk in candidates for line in chunk.lines}
-    sets = []
+    """Annotated (title, line) sets as sets of chunks, smallest first, without those that have a missing line."""
+    by_line = {}
+    for chunk in candidates:
+        by_line.update({(chunk.title, line): chunk for line in chunk.lines})
+
+    sets: list[tuple[Chunk, ...]] = []
     for pairs in record.gold_sets:
-        chunks = tuple(dict.fromkeys(by_line[pair] for pair in pairs if pair in by_line))
-        if all(pair in by_line for pair in pairs) and chunks and chunks not in sets:
+        # Alternative sets are OR, the lines of one set are AND: half a set proves nothing.
+        if not pairs or any(pair not in by_line for pair in pairs):
+            continue
+        chunks = tuple(dict.fromkeys(by_line[pair] for pair in pairs))
+        if chunks not in sets:
             sets.append(chunks)
     return sorted(sets, key=len)
 
 
-def _stating_sets(record: Record, verdict: str, sets: list[tuple[Chunk, ...]]) -> list[tuple[Chunk, ...]]:
-    """Of a claim's evidence sets those that say most of it, best first; sets that cannot bear the verdict are left out."""
-    claim = record.query
-    wanted = stems(record.query)
-    asked = asked_stems(record.query)
-    said = {chunks: frozenset().union(*(chunk.stems for chunk in chunks)) for chunks in sets}
-    if verdict == "supported":
-        sets = [
-            chunks
-            for chunks in sets
-            if not unstated(claim, said[chunks]) and share_said(asked, said[chunks]) >= _SAID_OF_CLAIM
-        ]
-    else:
-        sets = [chunks for chunks in sets if may_refute(claim, said[chunks])]
-    shares = [share_said(wanted, said[chunks]) for chunks in sets]
-    ranked = sorted(range(len(sets)), key=lambda i: (-shares[i], len(sets[i]), i))
-    return [sets[i] for i in ranked if shares[i] == shares[ranked[0]]]
+def _can_bear(claim: str, verdict: str, said: frozenset[str]) -> bool:
+    """Whether evidence with these stems can support or refute a claim, as the verdict says it does."""
+    if verdict != "supported":
+        return may_refute(claim, said)
+    return not unstated(claim, said) and share_said(asked_stems(claim), said) >= _SAID_OF_CLAIM
+
+
+def _stating_sets(claim: str, verdict: str, sets: list[tuple[Chunk, ...]]) -> list[tuple[Chunk, ...]]:
+    """The evidence sets of a claim that cover most of its words, smallest first.
+
+    Sets that cannot bear the verdict are left out: FEVER's annotators had seen the page around the sentence,
+    a reader of the chunk has not.
+    """
+    wanted = stems(claim)
+    shares: dict[tuple[Chunk, ...], float] = {}
+    for chunks in sets:
+        said = frozenset().union(*(chunk.stems for chunk in chunks))
+        if _can_bear(claim, verdict, said):
+            shares[chunks] = share_said(wanted, said)
+
+    best = max(shares.values(), default=0.0)
+    # `sorted` is stable, so sets of one size keep their order.
+    return sorted((chunks for chunks, share in shares.items() if share == best), key=len)
 
 
 def _needs_gold(answer: str) -> bool:
-    """Answers that stand in many texts by chance: yes/no and verdicts, one letter, numbers below 100."""
+    """True for answers that occur in texts by chance: yes/no and verdicts, one letter, numbers below 100."""
     return is_label_answer(answer) or len(answer) < 2 or (answer.isdigit() and len(answer) < 3)
 
 
 def find_support(record: Record, pool: PagePool) -> Support | str:
-    """The record with its verified support, or the reason why it is dropped.
-
-    Support is gold annotation, or an accepted answer as a token sequence in a chunk that also names the subject.
-    """
+    """The record with its verified support, or the reason to drop it."""
     candidates = pool.candidates(record)
     if record.doubt or not candidates:
         return record.doubt or "no evidence found"
+
     aliases = usable_aliases(list(record.answers))
     if not record.answerable:
         return Support(record, tuple(aliases), (), "unanswerable in the source")
-    if not aliases or len(aliases[0]) > 120:
-        return "answer longer than 120 characters"
+    if not aliases:
+        return "no usable answer"
+    if len(aliases[0]) > _MAX_ANSWER_CHARACTERS:
+        return f"answer longer than {_MAX_ANSWER_CHARACTERS} characters"
+
     if record.gold_sets:
-        sets = _gold_sets(record, candidates)
-        rule = "gold annotation"
+        return _annotated_support(record, candidates, aliases)
+    return _found_support(record, candidates, aliases)
+
+
+def _annotated_support(record: Record, candidates: list[Chunk], aliases: list[str]) -> Support | str:
+    """Support from the source's annotation, or the reason why it cannot be used."""
+    sets = _gold_sets(record, candidates)
+    if not sets:
+        return "gold evidence not among the pages"
+    if "claim" in record.metadata:
+        sets = _stating_sets(record.query, aliases[0], sets)
         if not sets:
-            return "gold evidence not among the pages"
-        if "claim" in record.metadata and not (sets := _stating_sets(record, aliases[0], sets)):
-            return "gold evidence says too little of the claim"
-    else:
-        found = _chunk_with_answer(record, candidates, aliases)
-        if isinstance(found, str):
-            return found
-        # The canonical answer is one that stands in the support: accepted answers need not be forms of one another.
-        held = [alias for alias in aliases if holds_words(found.words, [padded_words(alias)])]
-        aliases = held[:1] + [alias for alias in aliases if alias != held[0]]
-        sets = [(found,)]
-        rule = "answer and subject in one chunk"
-    return Support(record, tuple(aliases), tuple(sets), rule)
+            return "gold evidence covers too little of the claim"
+    return Support(record, tuple(aliases), tuple(sets), "gold annotation")
+
+
+def _found_support(record: Record, candidates: list[Chunk], aliases: list[str]) -> Support | str:
+    """Support from a chunk that contains the answer and names the subject, or the reason for none."""
+    found = _chunk_with_answer(record, candidates, aliases)
+    if isinstance(found, str):
+        return found
+    # The canonical answer becomes one that the support contains: accepted answers need not be variants of
+    # one.
+    held = [alias for alias in aliases if holds_words(found.words, [padded_words(alias)])]
+    ordered = held[:1] + [alias for alias in aliases if alias != held[0]]
+    return Support(record, tuple(ordered), ((found,),), "answer and subject in one chunk")
 
 
 def _chunk_with_answer(record: Record, candidates: list[Chunk], aliases: list[str]) -> Chunk | str:
-    """The chunk that holds the answer, is about the subject and says most of the question; or the reason why there is none.
+    """The chunk that contains the answer and is nearest to the question, or the reason why there is none.
 
-    Others with answer and subject may say something else about both: they are neither support nor negatives.
+    Other chunks with answer and subject may say something else about both (a birthplace "supported" by a
+    scholarship of that town), so they become neither support nor negatives.
     """
     if is_label_answer(aliases[0]):
         return "yes/no answer without gold evidence"
     if not answer_parts(aliases, record.question):
-        return "the question holds its answer"
+        return "answer appears in the question"
+
     asked = asked_stems(record.query)
     needles = [padded_words(alias) for alias in aliases]
-    weak = _needs_gold(aliases[0])
-    found = [
-        c
-        for c in candidates
-        if holds_words(c.words, needles) and (c.is_gold or not weak) and _is_support(c, record, asked)
-    ]
+    only_gold = _needs_gold(aliases[0])
+    found = []
+    for chunk in candidates:
+        is_usable = chunk.is_gold or not only_gold
+        if is_usable and holds_words(chunk.words, needles) and _is_about_question(chunk, record, asked):
+            found.append(chunk)
     if not found:
         return "answer not verified in any chunk"
+
     scores = BM25([chunk.terms for chunk in found]).scores(record.query)
-    return found[
-        min(
-            range(len(found)),
-            key=lambda i: (not found[i].is_gold, -share_said(asked, found[i].stems), -scores[i], i),
-        )
-    ]
+
+    def rank(i: int) -> tuple:
+        """Marked passages first, then the share of the question's words, the BM25 score, and file order."""
+        return not found[i].is_gold, -share_said(asked, found[i].stems), -scores[i], i
+
+    return found[min(range(len(found)), key=rank)]

@@ -3,7 +3,7 @@
 import random
 
 from evidence.paraphrase import answer_parts, asked_stems, says_most, share_said, stems
-from evidence.retrieval import BM25
+from evidence.retrieval import BM25, query_of
 from utils.schema import is_label_answer
 from utils.text import holds_words, padded_words, tokenize
 
@@ -14,11 +14,6 @@ _N_SEARCHED = 200
 def known_answers(sample: dict) -> list[str]:
     """Accepted answers, also of a sample whose support was removed; empty when no one knows any."""
     return sample["answer_aliases"] or sample["metadata"].get("gold_aliases") or []
-
-
-def _query(sample: dict) -> str:
-    """What the sample asks; of a claim (FEVER) without the words that all such questions share."""
-    return sample["metadata"].get("claim") or sample["question"]
 
 
 class DistractorPool:
@@ -46,7 +41,7 @@ class DistractorPool:
         say most of what is asked. Without (verdicts, yes/no, unknown answers) no text can tell: the chunk must
         be another group's evidence and say less than half of what is asked.
         """
-        asked = asked_stems(_query(sample))
+        asked = asked_stems(query_of(sample))
         if not needles:
             is_foreign = sample["group"] not in self._groups[i]
             return is_foreign and share_said(asked, self._stems[i]) < 0.5
@@ -68,7 +63,7 @@ class DistractorPool:
         # A text that the sample has already, or that was drawn before, adds nothing.
         own = {tuple(tokenize(chunk["text"])) for chunk in sample["evidence_chunks"]}
         found: list[dict] = []
-        near = self._index.top(_query(sample), _N_SEARCHED)
+        near = self._index.top(query_of(sample), _N_SEARCHED)
         far = rng.sample(range(len(self.chunks)), min(_N_SEARCHED, len(self.chunks)))
         for i in dict.fromkeys(near + far):
             words = tuple(tokenize(self.chunks[i]["text"]))

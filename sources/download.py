@@ -120,30 +120,37 @@ def fetch(urls: list[str], path: Path, pin: str | None = None) -> None:
     )
 
 
-def locate(entry: dict, raw_dir: Path, root: Path, offline: bool, pins: dict[str, str]) -> Path | None:
-    """The local path of a sources-config entry (`path`, or `url` and `mirrors` fetched into `raw_dir`); None when an optional file is not there.
+def entry_path(entry: dict, raw_dir: Path, root: Path) -> Path:
+    """Where the file of a sources-config entry is, or will be after a download.
 
-    `pins` holds SHA-256 by `<source>/<file>`, where source is the name of `raw_dir`.
+    A `path` starts at `root`, with environment variables expanded; a `url` is saved in `raw_dir`.
     """
     if "path" in entry:
-        expanded = os.path.expandvars(entry["path"]).removeprefix("file://")
-        if "$" in expanded:
-            raise DataError(
-                f"{entry['path']}: environment variable not set; export it or edit the sources config"
-            )
-        path = root / expanded
-    else:
-        path = raw_dir / entry.get("file", entry["url"].rsplit("/", 1)[-1])
-        if not path.is_file() and not offline:
-            fetch([entry["url"], *entry.get("mirrors", [])], path, pins.get(f"{raw_dir.name}/{path.name}"))
+        return root / os.path.expandvars(entry["path"]).removeprefix("file://")
+    return raw_dir / entry.get("file", entry["url"].rsplit("/", 1)[-1])
+
+
+def locate(entry: dict, raw_dir: Path, root: Path, offline: bool, pins: dict[str, str]) -> Path | None:
+    """The local path of a sources-config entry; None if an optional file is missing.
+
+    A `url` (or one of its `mirrors`) is downloaded into `raw_dir` unless the file is there. `pins`: SHA-256 by
+    `<source>/<file>`, where the source is the name of `raw_dir`. DataError for a missing file.
+    """
+    path = entry_path(entry, raw_dir, root)
+    if "$" in os.path.expandvars(entry.get("path", "")):
+        raise DataError(
+            f"{entry['path']}: environment variable not set; export it or edit the sources config"
+        )
+    if "path" not in entry and not path.is_file() and not offline:
+        pin = pins.get(f"{raw_dir.name}/{path.name}")
+        fetch([entry["url"], *entry.get("mirrors", [])], path, pin)
+
     if path.is_file():
         return path
     if entry.get("optional"):
         return None
-    raise DataError(
-        f"{path}: no such file; "
-        + ("run once without --offline" if "url" in entry else "correct the path in the sources config")
-    )
+    remedy = "run once without --offline" if "url" in entry else "correct the path in the sources config"
+    raise DataError(f"{path}: no such file; {remedy}")
 
 
 def read_pins(pins_path: Path) -> dict[str, str]:

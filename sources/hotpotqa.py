@@ -41,7 +41,9 @@ def read_records(path: Path, official_split: str, on_bad: Callable[[str], None])
             answerable=not missing,
             official_split=official_split,
             gold_sets=(facts,),
-            doubt="one page may prove a no" if missing and answer.strip().lower() == "no" else "",
+            doubt="answer no may be provable without the missing page"
+            if missing and answer.strip().lower() == "no"
+            else "",
             passages=passages,
             metadata={"type": row.get("type"), "level": row.get("level")},
         )

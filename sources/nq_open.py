@@ -27,5 +27,5 @@ def read_records(path: Path, official_split: str, on_bad: Callable[[str], None])
             # Annotators who read the question in two ways, or a list of which each is a part.
             doubt=""
             if agree([str(answer) for answer in answers])
-            else "accepted answers are no forms of one answer",
+            else "accepted answers are not variants of one answer",
         )

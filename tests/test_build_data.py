@@ -9,10 +9,12 @@ import pytest
 
 import build_data
 from evidence.audit import broken_rules, contamination, position_test
+from evidence.chunks import PagePool
+from evidence.negatives import ranked_negatives
 from evidence.records import Passage, Record
 from evidence.retrieval import BM25
-from evidence.samples import build_sample, build_twin, ranked_negatives
-from evidence.support import PagePool, find_support
+from evidence.samples import build_sample, build_twin
+from evidence.support import find_support
 from sources import contexts, fever, hotpotqa, popqa
 from sources.download import locate
 from utils.errors import DataError, UsageError
@@ -381,8 +383,8 @@ def test_a_broken_rule_is_found(samples):
     sample = next(s for s in samples if s["answerable"] and s["source"] == "popqa")
     poisoned = json.loads(json.dumps(sample))
     poisoned["evidence_chunks"][poisoned["hard_negatives"][0]]["text"] += f" {sample['answer']}."
-    assert "holds an accepted answer" in broken_rules({"train": [poisoned]})[0]
-    assert "stand in two splits" in " ".join(
+    assert "contains an accepted answer" in broken_rules({"train": [poisoned]})[0]
+    assert "appear in more than one split" in " ".join(
         broken_rules({"train": [sample], "test": [{**sample, "id": "popqa:other"}]})
     )
 
@@ -433,9 +435,9 @@ def test_check_finds_a_bad_file(samples, tmp_path, capsys):
     path = tmp_path / "x.jsonl"
     path.write_text("".join(json.dumps(s) + "\n" for s in samples[:5]))
     build_data.main(["--check", str(path)])
-    assert "5 samples keep all rules" in capsys.readouterr().out
+    assert "all 5 samples are valid" in capsys.readouterr().out
     path.write_text(json.dumps({**samples[0], "hard_negatives": []}) + "\n")
-    with pytest.raises(DataError, match="1 rules broken"):
+    with pytest.raises(DataError, match="1 fault"):
         build_data.main(["--check", str(path)])
 
 

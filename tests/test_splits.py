@@ -1,9 +1,11 @@
 import random
 from collections import Counter
 
+from evidence.chunks import Chunk
+from evidence.duplicates import near_duplicates
 from evidence.records import Record
-from evidence.splits import SPLITS, assign_splits, group_supports, near_duplicates
-from evidence.support import Chunk, Support
+from evidence.splits import SPLITS, assign_splits, group_supports
+from evidence.support import Support
 from utils.text import shingles
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}

@@ -1,0 +1,91 @@
+"""All supports -> all samples and twins, in one process or in several.
+
+Which of the built samples are kept is the script's choice (build_data.py).
+"""
+
+import multiprocessing
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tqdm.auto import tqdm
+
+from evidence.chunks import PagePool
+from evidence.negatives import ranked_negatives
+from evidence.samples import build_sample, build_twin
+from evidence.splits import SPLITS
+from evidence.support import Support
+
+
+@dataclass(frozen=True)
+class AssemblySettings:
+    """How samples are assembled. `max_chunks`: most chunks per sample. `workers`: processes, for speed alone."""
+
+    seed: int
+    max_chunks: int
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class _Assembly:
+    """Everything that a worker needs to build the samples of one support."""
+
+    supports: list[Support]
+    groups: list[str]
+    banned_pages: list[frozenset[str]]
+    pool: PagePool
+    settings: AssemblySettings
+
+
+# Shared with the workers through fork: sending the page pool to each of them would copy gigabytes.
+_JOB: list[_Assembly] = []
+
+
+def _assemble(i: int) -> tuple[dict | str, dict | None]:
+    """Sample (or the reason why there is none) and twin (None if there is none) of support `i`."""
+    job = _JOB[-1]
+    support = job.supports[i]
+    # The seed and the id alone decide, so the output does not depend on the order or number of the workers.
+    rng = random.Random(f"{job.settings.seed}:{support.record.id}")
+    ranked = ranked_negatives(support, job.pool, job.banned_pages[i], rng)
+    sample = build_sample(support, ranked, job.settings.max_chunks, job.groups[i], rng)
+    if isinstance(sample, str) or not sample["answerable"]:
+        return sample, None
+    return sample, build_twin(support, sample, ranked, rng)
+
+
+def _pages_of_other_splits(supports: list[Support], splits: list[str]) -> dict[str, frozenset[str]]:
+    """By split, the pages that support a sample of another split: no negative of it may come from them."""
+    pages: dict[str, set[str]] = {split: set() for split in SPLITS}
+    for support, split in zip(supports, splits):
+        pages[split] |= support.pages
+    banned = {}
+    for split in SPLITS:
+        others = [pages[other] for other in SPLITS if other != split]
+        banned[split] = frozenset().union(*others)
+    return banned
+
+
+def assemble(
+    supports: list[Support],
+    groups: list[str],
+    split_of: dict[str, str],
+    pool: PagePool,
+    settings: AssemblySettings,
+) -> list[tuple[dict | str, dict | None]]:
+    """What `_assemble` returns for every support, in the order of `supports`.
+
+    `groups`: the group name of each support. `split_of`: group name -> split.
+    """
+    splits = [split_of[group] for group in groups]
+    banned = _pages_of_other_splits(supports, splits)
+    _JOB[:] = [_Assembly(supports, groups, [banned[split] for split in splits], pool, settings)]
+
+    def progress(results: Iterable) -> Iterable:
+        return tqdm(results, total=len(supports), desc="assembling samples", unit="sample", disable=None)
+
+    numbers = range(len(supports))
+    if settings.workers > 1 and "fork" in multiprocessing.get_all_start_methods():
+        with multiprocessing.get_context("fork").Pool(settings.workers) as workers:
+            return list(progress(workers.imap(_assemble, numbers, chunksize=16)))
+    return list(progress(map(_assemble, numbers)))

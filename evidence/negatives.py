@@ -1,0 +1,120 @@
+"""Hard negatives of a sample: chunks near the question that are verified not to answer it, best first.
+
+"Verified" is cautious: whatever may answer the question in other words is rejected. A negative that answers
+would make a correct citation count as wrong, and a twin answerable.
+"""
+
+import random
+from dataclasses import dataclass
+
+from evidence.chunks import Chunk, PagePool
+from evidence.paraphrase import says_most
+from evidence.retrieval import BM25
+from evidence.support import Support, same_name
+from utils.schema import is_label_answer
+from utils.text import content_words, holds_words, padded_words
+
+
+@dataclass(frozen=True)
+class _Checks:
+    """The tests that a chunk must pass to be a negative of one support, with their word lists prepared."""
+
+    support: Support
+    gold: frozenset[Chunk]
+    banned_pages: frozenset[str]
+    # Yes/no answers and verdicts occur in any text, so for them a page decides instead of the words.
+    by_page_only: bool
+    own_pages: frozenset[str]
+    names: tuple[str, ...]
+    subject: tuple[str, ...]
+
+    def may_answer(self, chunk: Chunk) -> bool:
+        """Whether the chunk may answer the question in other words than the accepted answers."""
+        record = self.support.record
+        is_on_named_page = chunk.title in record.page_titles
+        if self.support.parts & chunk.stems or says_most(self.support.asked, chunk.stems):
+            return True
+
+        # A page of the same name may be about the subject's namesake: no safe support, no safe negative.
+        is_homonym = bool(record.subject) and not is_on_named_page and same_name(chunk.title, record.subject)
+        if is_homonym:
+            return True
+        if record.cues & chunk.stems and holds_words(chunk.full_words, list(self.subject)):
+            return True
+
+        # The annotators of an unanswerable record read its pages and found no answer there.
+        is_read = not record.answerable and is_on_named_page
+        return not is_read and holds_words(chunk.full_words, list(self.names))
+
+    def is_negative(self, chunk: Chunk) -> bool:
+        if chunk in self.gold or chunk.title in self.banned_pages:
+            return False
+        if self.by_page_only and chunk.title in self.own_pages:
+            return False
+        if not self.by_page_only and holds_words(chunk.full_words, self.support.needles):
+            return False
+        return not self.may_answer(chunk)
+
+
+def _checks_of(support: Support, banned_pages: frozenset[str]) -> _Checks:
+    record = support.record
+    names = tuple(padded_words(name) for name in record.names if content_words(name))
+    subject = tuple(padded_words(name) for name in record.subject) if record.cues else ()
+    return _Checks(
+        support=support,
+        gold=frozenset(chunk for chunks in support.sets for chunk in chunks),
+        banned_pages=banned_pages,
+        by_page_only=bool(support.aliases) and is_label_answer(support.aliases[0]),
+        own_pages=support.pages if record.answerable else frozenset(),
+        names=names,
+        subject=subject,
+    )
+
+
+def _alternate(first: list[Chunk], second: list[Chunk]) -> list[Chunk]:
+    """The chunks of two lists in turn, the rest of the longer one at the end."""
+    merged: list[Chunk] = []
+    for i in range(max(len(first), len(second))):
+        merged += [*first[i : i + 1], *second[i : i + 1]]
+    return merged
+
+
+def ranked_negatives(
+    support: Support, pool: PagePool, banned_pages: frozenset[str], rng: random.Random
+) -> list[Chunk]:
+    """Verified negatives, best first, each text once.
+
+    They come alternately from the record's own candidates and from a search of the whole pool, and never from
+    `banned_pages`: those support another split.
+    """
+    record = support.record
+    checks = _checks_of(support, banned_pages)
+
+    candidates = pool.candidates(record)
+    order = BM25([chunk.terms for chunk in candidates]).top(record.query, len(candidates))
+    # Candidates that share no term with the query have no rank; a fixed order would favor the first page.
+    rest = sorted(set(range(len(candidates))) - set(order))
+    rng.shuffle(rest)
+    near = [candidates[i] for i in order + rest if checks.is_negative(candidates[i])]
+    searched = [chunk for chunk in pool.search(record.query) if checks.is_negative(chunk)]
+
+    seen = {chunk.words for chunk in checks.gold}
+    distinct = []
+    for chunk in _alternate(near, searched):
+        if chunk.words not in seen:
+            seen.add(chunk.words)
+            distinct.append(chunk)
+    return distinct
+
+
+def mix_pages(ranked: list[Chunk], pages: frozenset[str], n_chunks: int, rng: random.Random) -> list[Chunk]:
+    """The ranked negatives, reordered so that some from the support's own pages come first.
+
+    Their number is drawn per sample, so that a title that fits the question neither gives support away nor
+    rules it out. Returns all of `ranked`, in the new order.
+    """
+    same_page = [chunk for chunk in ranked if chunk.title in pages]
+    others = [chunk for chunk in ranked if chunk.title not in pages]
+    n_first = rng.randint(0, min(len(same_page), n_chunks - 1))
+    n_others = n_chunks - n_first
+    return same_page[:n_first] + others[:n_others] + same_page[n_first:] + others[n_others:]
