@@ -1,18 +1,37 @@
-"""Judging candidates: named checks against gold, and a model's preference between two rendered texts in both orders."""
+"""Judges: how candidates are scored, and whose score decides.
 
-import math
-from collections.abc import Iterator
+`JUDGES` is the table behind --judge; nothing else tests a judge's name. A judge turns (sample, candidates) into
+judgement rows, which are cached, and a row into the scores that the pair rule sees. To add a judge, write its two
+functions and one line of the table. This module knows nothing about pairs, margins or prompts.
 
-from generation.likelihood import next_token_logps
-from utils.errors import StageError
+Judgement row: {"id", "checks": [{name: 0 or 1} per candidate], "verifier": [score], "llm": [score] or null,
+"agree": comparisons whose two orders agree, "n_compared": comparisons made}.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.distributed import ShardLog, Shards
+from preferences.cache import Job
+from preferences.model_judge import JudgeModel, compare_candidates, win_scores
+from utils.completions import map_citations, parse_completion
+from utils.jsonl import read_appended
 from utils.scoring import CORRECT_F1, answer_overlap
-from utils.tokens import encode_plain
+
+# Samples judged between two writes: an interrupted run loses at most this many.
+JOBS_PER_WRITE = 64
+
+CHECKS = ("format", "refusal", "answer", "support", "precision")
+
+
+# --- checks against gold
 
 
 def verifier_checks(parsed, is_valid: bool, sample: dict) -> dict[str, int]:
-    """Named 0/1 checks of one candidate against the sample's gold; an unparsable candidate fails all of them."""
+    """The named 0/1 checks of one parsed candidate against the sample's gold; without an answer all are 0."""
     if parsed.answer is None:
-        return dict.fromkeys(("format", "refusal", "answer", "support", "precision"), 0)
+        return dict.fromkeys(CHECKS, 0)
     answerable = sample["answerable"]
     cited = set(parsed.citations)
     if parsed.is_refusal:
@@ -38,46 +57,103 @@ def verifier_score(checks: dict[str, int]) -> float:
     return sum(checks.values()) / len(checks)
 
 
-def label_token_ids(tokenizer) -> tuple[list[int], list[int]]:
-    """Ids of the first token of "A" and "B", bare and after a space. StageError when the two labels share one."""
-    ids = [sorted({encode_plain(tokenizer, form)[0] for form in (label, f" {label}")}) for label in "AB"]
-    shared = set(ids[0]) & set(ids[1])
-    # " A" and " B" may share a lone space token; the letters alone must differ.
-    ids = [[i for i in label_ids if i not in shared] for label_ids in ids]
-    if not ids[0] or not ids[1]:
-        raise StageError(
-            "the judge's tokenizer starts labels A and B with the same token; take another judge model"
+def check_candidate(candidate: dict, sample: dict) -> dict[str, int]:
+    """The verifier's checks of one candidate row."""
+    parsed = parse_completion(candidate["completion"], len(candidate["shown"]))
+    # Citations number the chunks that were shown; gold numbers the sample's chunks. Validity is judged as shown.
+    return verifier_checks(map_citations(parsed, candidate["shown"]), parsed.is_valid, sample)
+
+
+# --- judgement rows
+
+
+def judge_by_checks(jobs: list[Job], judge_model: JudgeModel | None) -> list[dict]:
+    """Judgement rows from the checks alone."""
+    rows = []
+    for sample, candidates in jobs:
+        checks = [check_candidate(candidate, sample) for candidate in candidates]
+        rows.append(
+            {
+                "id": sample["id"],
+                "checks": checks,
+                "verifier": [verifier_score(c) for c in checks],
+                "llm": None,
+                "agree": 0,
+                "n_compared": 0,
+            }
         )
-    return ids[0], ids[1]
+    return rows
 
 
-def preference_probabilities(
-    model, tokenizer, prompts: list[list[int]], batch_size: int, groups: list | None = None
-) -> Iterator[list[tuple[int, float]]]:
-    """Batches of (index, probability that answer A is better, renormalised over the two labels). Prompts of a group share their beginning."""
-    a_ids, b_ids = label_token_ids(tokenizer)
-    for batch in next_token_logps(model, prompts, tokenizer.pad_token_id, batch_size, groups):
-        rows = []
-        for i, logps in batch:
-            a = logps[a_ids].logsumexp(0).item()
-            b = logps[b_ids].logsumexp(0).item()
-            rows.append((i, 1 / (1 + math.exp(min(b - a, 700)))))
-        yield rows
+def judge_by_model(jobs: list[Job], judge_model: JudgeModel | None) -> list[dict]:
+    """Judgement rows from the checks and from a model that compares every two candidates in both orders."""
+    if judge_model is None:
+        raise ValueError("this judge needs a model")
+    # The checks are kept where the model decides, too: the preference row shows both.
+    rows = judge_by_checks(jobs, None)
+    for row, comparisons in zip(rows, compare_candidates(judge_model, jobs)):
+        row["llm"] = win_scores(len(row["checks"]), comparisons.p_wins)
+        row["agree"] = comparisons.n_agree
+        row["n_compared"] = len(comparisons.p_wins)
+    return rows
 
 
-def order_averaged(p_first_as_a: float, p_second_as_a: float) -> float:
-    """Probability that the first wins, averaged over both orders: it stands as A once and as B once."""
-    return (p_first_as_a + 1 - p_second_as_a) / 2
+# --- the scores that decide, and whose they are
 
 
-def orders_agree(p_first_as_a: float, p_second_as_a: float) -> bool:
-    return (p_first_as_a > 0.5) == (p_second_as_a < 0.5)
+def verifier_decides(judged: dict) -> tuple[list[float], str]:
+    return judged["verifier"], "verifier"
 
 
-def win_scores(n_candidates: int, p_wins: dict[tuple[int, int], float]) -> list[float]:
-    """Score of each candidate: mean over its opponents of the order-averaged probability that it wins. `p_wins[i, j]`, i < j."""
-    scores = []
-    for i in range(n_candidates):
-        wins = [p_wins[i, j] if i < j else 1 - p_wins[j, i] for j in range(n_candidates) if j != i]
-        scores.append(sum(wins) / len(wins))
-    return scores
+def llm_decides(judged: dict) -> tuple[list[float], str]:
+    return judged["llm"], "llm"
+
+
+def llm_breaks_ties(judged: dict) -> tuple[list[float], str]:
+    """The verifier decides, except where it gives every candidate the same score."""
+    is_tie = len(set(judged["verifier"])) == 1
+    return llm_decides(judged) if is_tie else verifier_decides(judged)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """`judge` makes the judgement rows of samples; `decide` reads (scores, whose they are) from one of them."""
+
+    judge: Callable[[list[Job], JudgeModel | None], list[dict]]
+    decide: Callable[[dict], tuple[list[float], str]]
+    needs_model: bool
+
+
+JUDGES = {
+    "llm": Judge(judge_by_model, llm_decides, needs_model=True),
+    "verifier": Judge(judge_by_checks, verifier_decides, needs_model=False),
+    "hybrid": Judge(judge_by_model, llm_breaks_ties, needs_model=True),
+}
+
+
+def default_judge(judge_model: str | None) -> str:
+    """The judge when --judge is not given: a named model was named to be used."""
+    return "llm" if judge_model else "verifier"
+
+
+def judge_candidates(
+    jobs: list[Job], judge: Judge, open_model: Callable[[], JudgeModel], path: Path, shards: Shards
+) -> dict[str, dict]:
+    """Judgement rows by sample id, read from `path` where it exists, else judged and written there.
+
+    Samples with fewer than two candidates are not judged. `open_model` is called at most once, and only when there is
+    something left to judge.
+    """
+    if shards.share(path.is_file()):
+        return {row["id"]: row for row in read_appended(path)}
+    log = ShardLog(path, {"judgements": path.stem}, shards)
+    done = {row["id"] for row in log.rows()}
+    todo = []
+    for sample, candidates in shards.mine(jobs):
+        if sample["id"] not in done and len(candidates) > 1:
+            todo.append((sample, candidates))
+    judge_model = open_model() if todo and judge.needs_model else None
+    for start in range(0, len(todo), JOBS_PER_WRITE):
+        log.add(judge.judge(todo[start : start + JOBS_PER_WRITE], judge_model))
+    place = {sample["id"]: i for i, (sample, _) in enumerate(jobs)}
+    return {row["id"]: row for row in log.finish(lambda row: (place[row["id"]],))}

@@ -1,23 +1,108 @@
-"""Figures over preference pairs: accuracy, ROC-AUC, intervals, and the rivals that a reward model has to beat."""
+"""Preference pairs: which file they come from, how they are split, and the metrics of scores over them.
+
+Scores and completion rows of n_pairs pairs alternate: chosen at 2i, rejected at 2i + 1. This module knows nothing
+about models: a score may come from a reward head, a penalty or the length of the text.
+"""
+
+from pathlib import Path
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from utils.completions import parse_completion
+from utils.config import home_path, input_path
+from utils.errors import DataError
+from utils.runs import note
 
 N_RESAMPLES = 2000
+MIN_GROUPS = 20
+
+
+def find_preferences(named: str | None, folder: str) -> Path:
+    """The named preferences file, else the newest in `folder`, with a note. DataError when there is none."""
+    if named:
+        return input_path(named)
+    prefs_dir = home_path(folder)
+    # The name breaks ties, so that two files of the same second have one order.
+    found = sorted(prefs_dir.glob("preferences_*.jsonl"), key=lambda path: (path.stat().st_mtime, path.name))
+    if not found:
+        raise DataError(
+            f"{prefs_dir}: no preferences_*.jsonl; run make_prefs.py first, or name a file with --prefs"
+        )
+    among = f" (newest of {len(found)})" if len(found) > 1 else ""
+    note(f"preferences: {found[-1]}{among}")
+    return found[-1]
+
+
+def split_groups(preferences: list[dict], config: dict) -> dict[str, list[int]]:
+    """Indices of the train, val and test pairs, each list sorted. DataError when a side would be empty.
+
+    All pairs of a group are on one side: pairs of one question share prompt and evidence, and a head could recognize
+    on test what it learned on train.
+    """
+    groups = sorted({row["group"] for row in preferences})
+    np.random.default_rng(config["seed"]).shuffle(groups)
+    members: dict[str, list[int]] = {}
+    for i, row in enumerate(preferences):
+        members.setdefault(row["group"], []).append(i)
+    quota = {side: config[f"{side}_fraction"] * len(preferences) for side in ("test", "val")}
+    split: dict[str, list[int]] = {"train": [], "val": [], "test": []}
+    for group in groups:
+        chosen_side = "train"
+        for side in ("test", "val"):
+            # Half a pair of tolerance rounds the quota to the nearest whole number.
+            if len(split[side]) + len(members[group]) <= quota[side] + 0.5:
+                chosen_side = side
+                break
+        split[chosen_side] += members[group]
+    if not all(split.values()):
+        sizes = {side: len(rows) for side, rows in split.items()}
+        raise DataError(
+            f"{len(preferences)} pairs in {len(groups)} groups split into {sizes}; "
+            "make more pairs with make_prefs.py --max-samples"
+        )
+    return {side: sorted(rows) for side, rows in split.items()}
+
+
+# --- metrics
 
 
 def pair_metrics(chosen: np.ndarray, rejected: np.ndarray) -> dict[str, float]:
-    """Pairwise accuracy (ties 0.5) and ROC-AUC of the pooled scores (chosen 1, rejected 0)."""
+    """Pairwise accuracy (a tie counts 0.5) and ROC-AUC of all scores together (chosen 1, rejected 0). Both (n,)."""
     accuracy = float(((chosen > rejected) + 0.5 * (chosen == rejected)).mean())
     labels = np.r_[np.ones(len(chosen)), np.zeros(len(rejected))]
     return {"accuracy": accuracy, "roc_auc": float(roc_auc_score(labels, np.r_[chosen, rejected]))}
 
 
+def interval(
+    chosen: np.ndarray, rejected: np.ndarray, groups: list[str], seed: int
+) -> dict[str, list[float] | None]:
+    """95% bootstrap intervals of `pair_metrics`, resampled by group; None with fewer than 20 groups."""
+    names = sorted(set(groups))
+    if len(names) < MIN_GROUPS:
+        return {"accuracy": None, "roc_auc": None}
+    members = [np.flatnonzero(np.asarray(groups) == name) for name in names]
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(N_RESAMPLES):
+        rows = np.concatenate([members[i] for i in rng.integers(0, len(names), len(names))])
+        drawn.append(pair_metrics(chosen[rows], rejected[rows]))
+    intervals: dict[str, list[float] | None] = {}
+    for name in ("accuracy", "roc_auc"):
+        low, high = np.percentile([metrics[name] for metrics in drawn], [2.5, 97.5])
+        intervals[name] = [float(low), float(high)]
+    return intervals
+
+
+# --- baselines
+
+
 def style_features(rows: list[dict]) -> np.ndarray:
-    """What a completion looks like without its prompt: length, citations, confidence, refusal, validity. (n, 6)."""
+    """What can be seen of a completion without its prompt, (n, 6).
+
+    Length, length of the answer, number of citations, confidence, refusal and validity.
+    """
     table = []
     for row in rows:
         parsed = parse_completion(row["completion"], len(row["evidence_chunks"]))
@@ -37,36 +122,21 @@ def style_features(rows: list[dict]) -> np.ndarray:
 def baseline_scores(
     rows: list[dict], found: dict, penalty_sums: np.ndarray, split: dict[str, list[int]]
 ) -> dict[str, np.ndarray]:
-    """Scores (n,) of rivals that need no reward model: length, style (logistic regression on train pairs), penalties, likelihood."""
+    """Scores (n,) of the baselines that a reward model must beat.
+
+    Length, style (logistic regression on the train pairs), penalties, and the base model's own mean log-probability.
+    """
     style = style_features(rows)
     style = (style - style.mean(0)) / np.maximum(style.std(0), 1e-9)
-    train_differences = (style[0::2] - style[1::2])[split["train"]]
+    # A pair is one difference, and its mirror image keeps the two labels balanced; so no intercept is needed.
+    differences = (style[0::2] - style[1::2])[split["train"]]
     fit = LogisticRegression(fit_intercept=False).fit(
-        np.r_[train_differences, -train_differences],
-        np.r_[np.ones(len(train_differences)), np.zeros(len(train_differences))],
+        np.r_[differences, -differences],
+        np.r_[np.ones(len(differences)), np.zeros(len(differences))],
     )
     return {
         "length_only": -found["n_tokens"].numpy(),
         "style_only": style @ fit.coef_[0],
         "penalties_only": -penalty_sums,
         "mean_logprob": found["mean_logp"].numpy(),
-    }
-
-
-def interval(
-    chosen: np.ndarray, rejected: np.ndarray, groups: list[str], seed: int
-) -> dict[str, list[float] | None]:
-    """95% bootstrap intervals over groups; None with fewer than 20 groups."""
-    names = sorted(set(groups))
-    if len(names) < 20:
-        return {"accuracy": None, "roc_auc": None}
-    members = [np.flatnonzero(np.asarray(groups) == name) for name in names]
-    rng = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(N_RESAMPLES):
-        rows = np.concatenate([members[i] for i in rng.integers(0, len(names), len(names))])
-        drawn.append(pair_metrics(chosen[rows], rejected[rows]))
-    return {
-        name: [float(x) for x in np.percentile([d[name] for d in drawn], [2.5, 97.5])]
-        for name in ("accuracy", "roc_auc")
     }

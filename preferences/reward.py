@@ -1,12 +1,21 @@
-"""The reward: a linear head on frozen features, and the five penalties that keep it from being gamed."""
+"""The reward: a linear head on frozen features, minus five penalties that keep it from being gamed.
+
+    reward = (head score - mean) / std - sum of weight x penalty
+
+mean and std are those of the head's scores on the training completions. The penalties need the completion and the
+evidence alone: they are the same at use as in validation, and never part of the loss. This module knows nothing about
+gold answers, pairs or training.
+"""
 
 import re
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
+from utils.completions import parse_completion
 from utils.errors import DataError
 from utils.jsonl import atomic_write, read_json, write_json
 from utils.schema import is_label_answer
@@ -20,13 +29,20 @@ _MONTHS = {
     )
 }
 
+# --- the head
+
 
 class RewardHead(nn.Module):
-    """score = w . (features - mean) / std: one number a completion. Starts at zero; mean and std are those of the training features."""
+    """score = w . (features - mean) / std: one number per completion. `mean` and `std` are of the training features."""
+
+    # Buffers, not parameters: they are saved with the weights and never trained.
+    mean: torch.Tensor
+    std: torch.Tensor
 
     def __init__(self, hidden_size: int):
         super().__init__()
         self.linear = nn.Linear(hidden_size, 1, bias=False)
+        # From zero the loss starts at log 2, and what the data does not speak about stays at zero.
         nn.init.zeros_(self.linear.weight)
         self.register_buffer("mean", torch.zeros(hidden_size))
         self.register_buffer("std", torch.ones(hidden_size))
@@ -37,15 +53,16 @@ class RewardHead(nn.Module):
 
 
 def save_head(folder: Path, head: RewardHead, config: dict) -> None:
+    """Write reward_head.safetensors, then config.json: `load_head` needs both."""
     folder.mkdir(parents=True, exist_ok=True)
-    # One metadata key at most keeps the file byte-identical from run to run; there is none here.
+    # No metadata is written, so the file is byte-identical across runs.
     with atomic_write(folder / "reward_head.safetensors", "wb") as handle:
         handle.write(save(head.state_dict()))
     write_json(folder / "config.json", config)
 
 
 def load_head(folder: Path) -> tuple[RewardHead, dict]:
-    """The head and its config.json. DataError when the directory is no reward model."""
+    """The head in eval mode and its config.json. DataError when the directory does not contain a reward model."""
     if not (folder / "config.json").is_file() or not (folder / "reward_head.safetensors").is_file():
         raise DataError(
             f"{folder}: no reward model (reward_head.safetensors, config.json); train one with train_rm.py"
@@ -56,12 +73,28 @@ def load_head(folder: Path) -> tuple[RewardHead, dict]:
     return head.eval(), read_json(folder / "config.json")
 
 
+def head_config(config: dict, scale: dict[str, float], metrics: dict) -> dict:
+    """The config.json of a head: everything that is needed to score a completion with it."""
+    return {
+        "base_model": config["base_model"],
+        "template": config["template"],
+        "max_seq_length": config["max_seq_length"],
+        "penalty_weights": weights_of(config),
+        "score_scale": scale,
+        "metrics": metrics,
+    }
+
+
+# --- the penalties
+
+
 def _comparable_tokens(text: str) -> list[str]:
-    """Tokens with month names as numbers and leading zeros dropped, so that numbers and dates compare."""
+    """Tokens with month names as numbers and without leading zeros, so that numbers and dates compare."""
     return [_MONTHS.get(token, re.sub(r"^0+(?=\d)", "", token)) for token in tokenize(text)]
 
 
 def answer_in_chunks(answer: str, chunks: list[dict]) -> bool:
+    """True when the title and text of one chunk contain the answer's tokens in sequence."""
     wanted = _comparable_tokens(answer)
     return any(
         contains_tokens(_comparable_tokens(f"{chunk['title']}. {chunk['text']}"), wanted) for chunk in chunks
@@ -69,11 +102,15 @@ def answer_in_chunks(answer: str, chunks: list[dict]) -> bool:
 
 
 def penalties(parsed, chunks: list[dict], n_tokens: int) -> dict[str, float]:
-    """The five penalties of a completion, each in 0..1, from the parsed completion and the evidence alone. Unparsable: 1 on all.
+    """The five penalties of a parsed completion, each in 0..1. Without an answer all five are 1.
 
-    citation = share of cited ids out of range; overcitation = max(0, k - 3) / max(1, n - 3); length = clip((tokens - 64) / 64, 0, 1);
-    confidence = the stated confidence on a refusal or without a valid citation; span = no cited chunk holds the answer
-    (0 for refusals and for yes/no or label answers).
+    With k valid citations among n chunks:
+
+    citation      share of the citations that are out of range
+    confidence    the stated confidence of a refusal, or of an answer without a valid citation; else 0
+    length        clip((n_tokens - 64) / 64, 0, 1)
+    overcitation  max(0, k - 3) / max(1, n - 3)
+    span          1 when no cited chunk contains the answer; 0 for refusals, yes/no and label answers
     """
     if parsed.answer is None:
         return dict.fromkeys(PENALTIES, 1.0)
@@ -81,6 +118,7 @@ def penalties(parsed, chunks: list[dict], n_tokens: int) -> dict[str, float]:
     n_chunks = len(chunks)
     valid = [c for c in cited if 0 <= c < n_chunks]
     unsupported_claim = parsed.is_refusal or not valid
+    # A class is not a span of the evidence: "yes" need not occur in a chunk.
     needs_span = not parsed.is_refusal and not is_label_answer(parsed.answer)
     return {
         "citation": (len(cited) - len(valid)) / len(cited) if cited else 0.0,
@@ -91,6 +129,45 @@ def penalties(parsed, chunks: list[dict], n_tokens: int) -> dict[str, float]:
     }
 
 
+def penalty_table(rows: list[dict], n_tokens: torch.Tensor) -> list[dict[str, float]]:
+    """The penalties of each completion row; `n_tokens` (n,) are their lengths."""
+    table = []
+    for row, length in zip(rows, n_tokens):
+        parsed = parse_completion(row["completion"], len(row["evidence_chunks"]))
+        table.append(penalties(parsed, row["evidence_chunks"], int(length)))
+    return table
+
+
+def weights_of(config: dict) -> dict[str, float]:
+    """The penalty weights of a train_rm.py config, by penalty."""
+    return {name: config[f"{name}_penalty_weight"] for name in PENALTIES}
+
+
 def total_penalty(values: dict[str, float], weights: dict[str, float]) -> float:
-    """Weighted sum of the penalties."""
+    """Weighted sum of the penalties of one completion."""
     return sum(weights[name] * values[name] for name in PENALTIES)
+
+
+def penalty_totals(table: list[dict[str, float]], weights: dict[str, float]) -> np.ndarray:
+    """Weighted sums of a penalty table, (n,)."""
+    return np.array([total_penalty(values, weights) for values in table])
+
+
+# --- the reward
+
+
+def score_scale(head: RewardHead, features: torch.Tensor) -> dict[str, float]:
+    """Mean and standard deviation of the head's scores on the training completions (n, hidden)."""
+    with torch.no_grad():
+        scores = head(features)
+    # An untrained head scores everything 0; the scale must not divide by that.
+    return {"mean": float(scores.mean()), "std": float(scores.std()) or 1.0}
+
+
+def rewards(
+    head: RewardHead, features: torch.Tensor, penalty_sums: np.ndarray, scale: dict[str, float]
+) -> np.ndarray:
+    """reward = standardized head score - weighted penalties: (n, hidden) and (n,) -> (n,)."""
+    with torch.no_grad():
+        scores = head(features).numpy()
+    return (scores - scale["mean"]) / scale["std"] - penalty_sums

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-import train_rm
 import train_sft
+from preferences.reward_config import DEFAULTS as RM_DEFAULTS
 from utils.config import home_path, input_path, load_config
 from utils.errors import UsageError
 
@@ -26,7 +26,7 @@ def test_sft_configs_have_known_keys_only(name):
 
 @pytest.mark.parametrize("name", ["rm.yaml", "demo/rm.yaml"])
 def test_rm_configs_have_known_keys_only(name):
-    config = load_config(ROOT / "configs" / name, train_rm.DEFAULTS, [])
+    config = load_config(ROOT / "configs" / name, RM_DEFAULTS, [])
     # PyYAML reads 5e-6 as text.
     assert isinstance(config["learning_rate"], float) and config["learning_rate"] < 1
 

@@ -198,6 +198,22 @@ def read_preferences(path: str | Path) -> list[dict]:
     return _read_checked(path, preference_problem, "rebuild it with make_prefs.py")
 
 
+def read_completion_rows(path: str | Path) -> list[dict]:
+    """Rows to be scored, which need only the four fields named here. DataError names file, line and missing fields."""
+    rows = []
+    for number, row in read_jsonl(path):
+        missing = [name for name in ("id", "question", "evidence_chunks", "completion") if name not in row]
+        if missing:
+            raise DataError(
+                f"{path}:{number}: row lacks {', '.join(missing)}; "
+                "needed are id, question, evidence_chunks, completion"
+            )
+        rows.append(row)
+    if not rows:
+        raise DataError(f"{path}: holds no rows")
+    return rows
+
+
 def pick_samples(samples: list[dict], n_wanted: int | None, seed: int) -> list[dict]:
     """At most `n_wanted` samples in file order, sampled with `seed`. A twin is drawn with its original.
 

@@ -1,0 +1,136 @@
+"""Features: what the frozen base model makes of a completion, read once and cached.
+
+The template's hash and the prompt builder are handed in. This module knows nothing about rewards or pairs, except
+that completions of one prompt share one pass over it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+
+from generation.likelihood import completion_features
+from models.distributed import Shards, progress
+from models.hardware import speed_up_generation
+from models.loading import LoadOptions, load_model, load_tokenizer
+from utils.config import home_path
+from utils.jsonl import atomic_write, sha256_value
+from utils.runs import note
+from utils.tokens import encode_completion
+
+# Tokens of max_seq_length that are kept free for a completion and the token that ends it. The length penalty is at
+# its maximum from 128 tokens on, so cutting a longer completion does not hide its length from the reward.
+COMPLETION_TOKENS = 160
+
+
+@dataclass(frozen=True)
+class PromptSource:
+    """Prompts of one template: its hash, and `builder(tokenizer, max_tokens=...)` with `prefix` and `build(sample)`."""
+
+    template_hash: str
+    builder: Callable[..., Any]
+
+
+def as_completions(preferences: list[dict]) -> list[dict]:
+    """Rows {"id", "question", "evidence_chunks", "completion"}: the chosen of pair i at 2i, its rejected at 2i + 1."""
+    rows = []
+    for row in preferences:
+        for side in ("chosen", "rejected"):
+            rows.append(
+                {
+                    "id": f"{row['id']}:{side}",
+                    "question": row["question"],
+                    "evidence_chunks": row["evidence_chunks"],
+                    "completion": row[side][0]["content"],
+                }
+            )
+    return rows
+
+
+def features_path(rows: list[dict], config: dict, template_hash: str) -> Path:
+    """The cache file of these rows: its name is a hash of all that changes their features."""
+    settings = {name: config[name] for name in ("base_model", "max_seq_length", "load_in_8bit")}
+    settings["template"] = template_hash
+    keys = [[row["question"], row["evidence_chunks"], row["completion"]] for row in rows]
+    name = sha256_value([settings, keys])[:16]
+    return home_path(config["output_dir"]) / "features" / f"{name}.safetensors"
+
+
+def encode_completions(tokenizer, rows: list[dict]) -> tuple[list[list[int]], list[bool]]:
+    """(token ids of each completion with the end of the text, whether it was cut to make room for that end)."""
+    completions = []
+    is_cut = []
+    for row in rows:
+        ids = encode_completion(tokenizer, row["completion"])
+        is_cut.append(len(ids) > COMPLETION_TOKENS - 1)
+        # An empty completion is still one token long: the end of the text.
+        completions.append(ids[: COMPLETION_TOKENS - 1] + [tokenizer.eos_token_id])
+    return completions, is_cut
+
+
+def count_cut(found: dict[str, torch.Tensor]) -> int | None:
+    """How many completions were cut; None for a cache file of an earlier version, which does not say."""
+    return int(found["is_cut"].sum()) if "is_cut" in found else None
+
+
+def note_cut(found: dict[str, torch.Tensor]) -> None:
+    """Name the completions that the head does not read to their end."""
+    n_cut = count_cut(found)
+    if n_cut:
+        note(f"cut {n_cut} of {len(found['is_cut'])} completions after {COMPLETION_TOKENS - 1} tokens")
+
+
+def load_features(
+    rows: list[dict], config: dict, prompts: PromptSource, shards: Shards
+) -> dict[str, torch.Tensor]:
+    """What the frozen base model makes of n completion rows, read now or taken from the cache.
+
+    Returns "features" (n, hidden), "mean_logp" (n,), "n_tokens" (n,) without the end of the text, and "is_cut" (n,).
+    """
+    path = features_path(rows, config, prompts.template_hash)
+    if shards.share(path.is_file()):
+        return load_file(path)
+    tokenizer = load_tokenizer(config["base_model"], config["trust_remote_code"])
+    builder = prompts.builder(tokenizer, max_tokens=config["max_seq_length"] - COMPLETION_TOKENS)
+    suffixes = [builder.build(row).suffix for row in rows]
+    completions, is_cut = encode_completions(tokenizer, rows)
+    options = LoadOptions(
+        load_in_8bit=config["load_in_8bit"],
+        attention=config["attn_implementation"],
+        trust_remote_code=config["trust_remote_code"],
+    )
+    model = speed_up_generation(load_model(config["base_model"], options), options.attention)
+
+    # Completions of one prompt (chosen and rejected) stay in one process, where they share one pass over it.
+    of_prompt: dict[tuple, list[int]] = {}
+    for i, suffix in enumerate(suffixes):
+        of_prompt.setdefault(tuple(suffix), []).append(i)
+    mine = [i for group in shards.mine(list(of_prompt.values())) for i in group]
+    batches = completion_features(
+        model,
+        builder.prefix,
+        [suffixes[i] for i in mine],
+        [completions[i] for i in mine],
+        tokenizer.pad_token_id,
+        config["eval_batch_size"],
+    )
+    read = []
+    with progress(len(mine), "reading completions", "completion") as bar:
+        for batch in batches:
+            read += [(mine[place], hidden, mean_logp) for place, hidden, mean_logp in batch]
+            bar.update(len(batch))
+    # Processes and batches return rows in an order of their own.
+    read = sorted(shards.gather(read), key=lambda item: item[0])
+    found = {
+        "features": torch.stack([hidden for _, hidden, _ in read]),
+        "mean_logp": torch.tensor([mean_logp for *_, mean_logp in read]),
+        "n_tokens": torch.tensor([len(ids) - 1 for ids in completions], dtype=torch.float32),
+        "is_cut": torch.tensor(is_cut),
+    }
+    if shards.is_main:
+        with atomic_write(path, "wb") as handle:
+            handle.write(save(found))
+    return found

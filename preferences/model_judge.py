@@ -1,0 +1,119 @@
+"""A language model as judge: its preference between two candidates, read from the probabilities of two labels.
+
+Small models prefer whichever answer is shown first, so every two candidates are compared in both orders and the two
+probabilities are averaged. Reading the label's probability is cheaper than generating a verdict, and more reliable.
+The prompt builder is handed in. This module knows nothing about gold answers or pairs.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from generation.likelihood import next_token_logps
+from models.distributed import progress
+from preferences.cache import Job
+from utils.errors import StageError
+from utils.tokens import encode_plain
+
+
+@dataclass(frozen=True)
+class JudgeModel:
+    """A loaded judge. `build(chunks, question, answer_a, answer_b)` makes the token ids of one comparison."""
+
+    model: Any
+    tokenizer: Any
+    build: Callable[[list[dict], str, str, str], list[int]]
+    batch_size: int
+
+
+@dataclass
+class Comparisons:
+    """The comparisons of one sample's candidates: `p_wins[i, j]`, i < j, is the probability that i is better than j."""
+
+    p_wins: dict[tuple[int, int], float] = field(default_factory=dict)
+    n_agree: int = 0
+
+
+def label_token_ids(tokenizer) -> tuple[list[int], list[int]]:
+    """Ids of the first token of "A" and "B", bare and after a space. StageError when the two labels share one."""
+    ids = []
+    for label in "AB":
+        ids.append(sorted({encode_plain(tokenizer, form)[0] for form in (label, f" {label}")}))
+    # " A" and " B" may start with the same lone space token; only the other tokens tell the labels apart.
+    shared = set(ids[0]) & set(ids[1])
+    a_ids = [i for i in ids[0] if i not in shared]
+    b_ids = [i for i in ids[1] if i not in shared]
+    if not a_ids or not b_ids:
+        raise StageError(
+            "the judge's tokenizer starts the labels A and B with the same token; choose another judge model"
+        )
+    return a_ids, b_ids
+
+
+def preference_probabilities(
+    model, tokenizer, prompts: list[list[int]], batch_size: int, groups: list | None = None
+) -> Iterator[list[tuple[int, float]]]:
+    """Batches of (index of the prompt, probability that answer A is better).
+
+    The probability is normalized over the two labels. The beginning that prompts of one group share is read once.
+    """
+    a_ids, b_ids = label_token_ids(tokenizer)
+    for batch in next_token_logps(model, prompts, tokenizer.pad_token_id, batch_size, groups):
+        rows = []
+        for i, logps in batch:
+            a = logps[a_ids].logsumexp(0).item()
+            b = logps[b_ids].logsumexp(0).item()
+            # exp overflows above 709; at 700 the probability is 0 to every digit.
+            rows.append((i, 1 / (1 + math.exp(min(b - a, 700)))))
+        yield rows
+
+
+def order_averaged(p_first_as_a: float, p_second_as_a: float) -> float:
+    """Probability that the first candidate wins: the mean of its probability as answer A and as answer B."""
+    return (p_first_as_a + 1 - p_second_as_a) / 2
+
+
+def orders_agree(p_first_as_a: float, p_second_as_a: float) -> bool:
+    """True when the same candidate wins in both orders."""
+    return (p_first_as_a > 0.5) == (p_second_as_a < 0.5)
+
+
+def win_scores(n_candidates: int, p_wins: dict[tuple[int, int], float]) -> list[float]:
+    """Score of each candidate, 0..1: its mean probability of winning over all opponents. `p_wins[i, j]`, i < j."""
+    scores = []
+    for i in range(n_candidates):
+        wins = [p_wins[i, j] if i < j else 1 - p_wins[j, i] for j in range(n_candidates) if j != i]
+        scores.append(sum(wins) / len(wins))
+    return scores
+
+
+def compare_candidates(judge: JudgeModel, jobs: list[Job]) -> list[Comparisons]:
+    """The comparisons of each (sample, candidates): every two candidates, in both orders."""
+    prompts = []
+    # Which job and which two candidates each two neighboring prompts compare.
+    places = []
+    # All comparisons of a sample share instructions, evidence and question, so they form a group.
+    groups = []
+    for number, (sample, candidates) in enumerate(jobs):
+        chunks = [sample["evidence_chunks"][i] for i in candidates[0]["shown"]]
+        texts = [candidate["completion"] for candidate in candidates]
+        for i, j in itertools.combinations(range(len(texts)), 2):
+            prompts.append(judge.build(chunks, sample["question"], texts[i], texts[j]))
+            prompts.append(judge.build(chunks, sample["question"], texts[j], texts[i]))
+            places.append((number, i, j))
+            groups += [number, number]
+    p_a = [0.0] * len(prompts)
+    with progress(len(prompts), "judging", "comparison") as bar:
+        for batch in preference_probabilities(
+            judge.model, judge.tokenizer, prompts, judge.batch_size, groups
+        ):
+            for i, probability in batch:
+                p_a[i] = probability
+            bar.update(len(batch))
+    found = [Comparisons() for _ in jobs]
+    for (number, i, j), as_a, other_as_a in zip(places, p_a[0::2], p_a[1::2]):
+        found[number].p_wins[i, j] = order_averaged(as_a, other_as_a)
+        found[number].n_agree += orders_agree(as_a, other_as_a)
+    return found

@@ -1,0 +1,85 @@
+"""What a run of train_rm.py reports: test metrics of a head beside its baselines, and the history with its curves.
+
+This module knows nothing about how a head is trained.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from evaluation.plots import plot_curves
+from evaluation.tables import format_number, format_table
+from preferences.features import COMPLETION_TOKENS, count_cut
+from preferences.pairs import baseline_scores, interval, pair_metrics
+from preferences.reward import PENALTIES, load_head, penalty_table, penalty_totals, rewards
+from utils.jsonl import write_json
+
+
+def write_history(output_dir: Path, history: dict) -> None:
+    """training_history.json and its curves."""
+    write_json(output_dir / "training_history.json", history)
+    val = {}
+    for name in ("loss", "roc_auc", "accuracy"):
+        val[name] = [(metrics["step"], metrics[name]) for metrics in history["eval_metrics"]]
+    curves = {
+        "Bradley-Terry loss": {"train": list(enumerate(history["train_losses"], 1)), "val": val["loss"]},
+        "Validation pairs": {"roc_auc": val["roc_auc"], "accuracy": val["accuracy"]},
+    }
+    plot_curves(output_dir / "curves.png", curves)
+
+
+def validate(
+    checkpoint: Path,
+    rows: list[dict],
+    found: dict[str, torch.Tensor],
+    split: dict[str, list[int]],
+    groups: list[str],
+    seed: int,
+) -> dict:
+    """Test metrics of one head and of its baselines. `rows` are the completions of the pairs, `groups` one per pair."""
+    head, saved = load_head(checkpoint)
+    table = penalty_table(rows, found["n_tokens"])
+    penalty_sums = penalty_totals(table, saved["penalty_weights"])
+    with torch.no_grad():
+        head_scores = head(found["features"]).numpy()
+    scored = {
+        "reward": rewards(head, found["features"], penalty_sums, saved["score_scale"]),
+        "head_only": head_scores,
+        **baseline_scores(rows, found, penalty_sums, split),
+    }
+    test = split["test"]
+    test_groups = [groups[i] for i in test]
+    figures = {}
+    for name, scores in scored.items():
+        chosen = scores[0::2][test]
+        rejected = scores[1::2][test]
+        intervals = interval(chosen, rejected, test_groups, seed)
+        figures[name] = pair_metrics(chosen, rejected) | {"ci95": intervals}
+    mean_penalties = {}
+    for offset, side in enumerate(("chosen", "rejected")):
+        of_side = [table[2 * i + offset] for i in test]
+        mean_penalties[side] = {
+            name: float(np.mean([values[name] for values in of_side])) for name in PENALTIES
+        }
+    return {
+        "checkpoint": str(checkpoint),
+        "n_test_pairs": len(test),
+        "n_test_groups": len(set(test_groups)),
+        "test": figures,
+        "mean_penalties": mean_penalties,
+        "n_cut_completions": count_cut(found),
+        "max_completion_tokens": COMPLETION_TOKENS - 1,
+    }
+
+
+def print_validation(figures: dict) -> None:
+    def cell(metrics: dict, name: str) -> str:
+        span = metrics["ci95"][name]
+        bounds = f" [{span[0]:.2f}, {span[1]:.2f}]" if span else ""
+        return format_number(metrics[name]) + bounds
+
+    body = []
+    for name, metrics in figures["test"].items():
+        body.append([name, cell(metrics, "accuracy"), cell(metrics, "roc_auc")])
+    print(format_table([f"{figures['n_test_pairs']} test pairs", "accuracy", "roc_auc"], body))

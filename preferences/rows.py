@@ -1,0 +1,92 @@
+"""Preference rows and their statistics: the result of make_prefs.py, written down.
+
+The row loads unchanged in trainers of chat preferences: prompt, chosen and rejected are lists of messages. This
+module knows nothing about judges or the pair rule.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from utils.completions import parse_completion
+
+
+@dataclass(frozen=True)
+class JudgedSample:
+    """A sample with its candidates, its judgement row, and the scores that decide with the name of their judge."""
+
+    sample: dict
+    candidates: list[dict]
+    judgement: dict
+    scores: list[float]
+    decided_by: str
+
+    @property
+    def chunks(self) -> list[dict]:
+        """The evidence as the candidates' prompt showed it: chunks that did not fit are missing."""
+        return [self.sample["evidence_chunks"][i] for i in self.candidates[0]["shown"]]
+
+
+def preference_row(judged: JudgedSample, chosen: int, rejected: int, prompt: str) -> dict:
+    """The row of one pair; `chosen` and `rejected` are indices of candidates."""
+    sample = judged.sample
+    candidates = judged.candidates
+    score_chosen = judged.scores[chosen]
+    score_rejected = judged.scores[rejected]
+    return {
+        "id": f"{sample['id']}#{chosen}-{rejected}",
+        "sample_id": sample["id"],
+        "source": sample["source"],
+        "group": sample["group"],
+        "question": sample["question"],
+        "answerable": sample["answerable"],
+        "evidence_chunks": judged.chunks,
+        "prompt": [{"role": "user", "content": prompt}],
+        "chosen": [{"role": "assistant", "content": candidates[chosen]["completion"]}],
+        "rejected": [{"role": "assistant", "content": candidates[rejected]["completion"]}],
+        # Six decimals hide the noise of a difference of two floats.
+        "margin": round(score_chosen - score_rejected, 6),
+        "score_chosen": score_chosen,
+        "score_rejected": score_rejected,
+        "chosen_model": candidates[chosen]["model"],
+        "rejected_model": candidates[rejected]["model"],
+        "decided_by": judged.decided_by,
+        "judge": {
+            "checks_chosen": judged.judgement["checks"][chosen],
+            "checks_rejected": judged.judgement["checks"][rejected],
+            "llm": judged.judgement["llm"],
+        },
+    }
+
+
+def rich_fields(judged: JudgedSample, chosen: int, rejected: int) -> dict:
+    """What --output-mode rich adds to the row of a pair: both completions parsed, and the sample's gold fields."""
+    added = {}
+    for name, i in (("chosen", chosen), ("rejected", rejected)):
+        candidate = judged.candidates[i]
+        parsed = parse_completion(candidate["completion"], len(candidate["shown"]))
+        fields = ("answer", "citations", "confidence", "is_refusal", "errors")
+        added[f"{name}_parsed"] = {field: getattr(parsed, field) for field in fields}
+    for field in ("answer", "answer_aliases", "support_sets", "support_spans"):
+        added[field] = judged.sample[field]
+    return added
+
+
+def preference_stats(rows: list[dict], judgements: list[dict], n_samples: int, drops: dict[str, int]) -> dict:
+    """Counts over the preference rows, and how often a judge model preferred the same candidate in both orders.
+
+    `drops` are the samples without a pair by reason.
+    """
+    n_compared = sum(row["n_compared"] for row in judgements)
+    n_agree = sum(row["agree"] for row in judgements)
+    models = [f"{row['chosen_model']} over {row['rejected_model']}" for row in rows]
+    return {
+        "n_pairs": len(rows),
+        "n_samples": n_samples,
+        "dropped": dict(drops),
+        "by_source": dict(Counter(row["source"] for row in rows)),
+        "pairs_by_models": dict(Counter(models)),
+        "decided_by": dict(Counter(row["decided_by"] for row in rows)),
+        "mean_margin": sum(row["margin"] for row in rows) / len(rows),
+        # Without a judge model nothing is compared.
+        "order_consistency": n_agree / n_compared if n_compared else None,
+    }

@@ -1,0 +1,146 @@
+"""Judges and the pair rule: checks against gold, a model asked in both orders, and what becomes a pair."""
+
+import pytest
+
+from make_prefs import build_parser, choose_pairs, print_tallies
+from models.distributed import Shards
+from preferences.cache import read_candidates
+from preferences.judges import JUDGES, judge_candidates, verifier_checks, verifier_score
+from preferences.model_judge import (
+    JudgeModel,
+    compare_candidates,
+    label_token_ids,
+    order_averaged,
+    orders_agree,
+    preference_probabilities,
+    win_scores,
+)
+from utils.completions import parse_completion, render_completion
+from utils.jsonl import write_jsonl
+from utils.text import REFUSAL
+
+REFUSE = render_completion(REFUSAL, [], 0.0)
+
+
+def checks(text, row):
+    parsed = parse_completion(text, len(row["evidence_chunks"]))
+    return verifier_checks(parsed, parsed.is_valid, row)
+
+
+# The sample's support sets are [0] and [2]; chunks 1 and 3 are hard negatives, and there is no chunk 9.
+@pytest.mark.parametrize(
+    "answer, citations, score",
+    [
+        ("Warsaw", [0], 1.0),
+        ("Warsaw", [0, 1], 0.8),
+        ("Warsaw", [1], 0.6),
+        ("Warsaw", [], 0.6),
+        ("Paris", [0], 0.8),
+        ("Warsaw", [9], 0.4),
+    ],
+)
+def test_the_verifier_counts_named_checks(answer, citations, score, sample):
+    assert verifier_score(checks(render_completion(answer, citations, 0.9), sample)) == pytest.approx(score)
+
+
+def test_the_verifier_rewards_the_right_refusal_alone(sample, unanswerable):
+    assert verifier_score(checks(REFUSE, unanswerable)) == 1.0
+    # Valid, and cites nothing wrong; but it refuses wrongly, without an answer and without support.
+    assert checks(REFUSE, sample) == {"format": 1, "refusal": 0, "answer": 0, "support": 0, "precision": 1}
+    assert verifier_score(checks("I think Warsaw", sample)) == 0.0
+    assert verifier_score(checks(render_completion("Warsaw", [0], 0.9), unanswerable)) == pytest.approx(0.2)
+
+
+def test_both_orders_are_averaged():
+    # 0.8 as A and 0.6 for the other as A: (0.8 + 0.4) / 2.
+    assert order_averaged(0.8, 0.6) == pytest.approx(0.6) and not orders_agree(0.8, 0.6)
+    # A judge that always prefers A has no preference.
+    assert order_averaged(0.9, 0.9) == pytest.approx(0.5)
+    assert win_scores(3, {(0, 1): 0.9, (0, 2): 0.7, (1, 2): 0.4}) == pytest.approx([0.8, 0.25, 0.45])
+
+
+def test_judge_labels_differ_and_probabilities_are_renormalised(make_model, tokenizer):
+    a, b = label_token_ids(tokenizer)
+    assert a and b and not set(a) & set(b)
+    batches = preference_probabilities(make_model("llama"), tokenizer, [[2, 5, 6], [2, 7]], 2)
+    found = [p for batch in batches for _, p in batch]
+    assert all(0 < p < 1 for p in found)
+
+
+def as_candidates(*texts):
+    return [
+        {"completion": text, "shown": [0, 1, 2, 3], "model": "sft", "n": n} for n, text in enumerate(texts)
+    ]
+
+
+def test_a_model_compares_every_two_candidates_in_both_orders(make_model, tokenizer, sample):
+    built = []
+
+    def build(chunks, question, answer_a, answer_b):
+        built.append(answer_a + answer_b)
+        return [2, *(5 + ord(letter) % 7 for letter in answer_a + answer_b)]
+
+    judge = JudgeModel(make_model("llama"), tokenizer, build, batch_size=2)
+    found = compare_candidates(judge, [(sample, as_candidates("x", "y", "z"))])
+    assert built == ["xy", "yx", "xz", "zx", "yz", "zy"]
+    assert list(found[0].p_wins) == [(0, 1), (0, 2), (1, 2)] and 0 <= found[0].n_agree <= 3
+
+
+@pytest.mark.parametrize(
+    "verifier, llm, kind, expected",
+    [
+        ([1.0, 0.4, 0.4], None, "verifier", [(0, 1), (0, 2)]),
+        ([0.8, 0.75], None, "verifier", []),
+        ([0.0, 1.0], None, "verifier", [(1, 0)]),
+        ([0.6, 0.6], [0.9, 0.1], "hybrid", [(0, 1)]),
+        ([0.6, 0.6], None, "verifier", []),
+        ([1.0, 0.0], [0.1, 0.9], "llm", [(1, 0)]),
+    ],
+)
+def test_the_pair_rule(verifier, llm, kind, expected):
+    scores, _ = JUDGES[kind].decide({"verifier": verifier, "llm": llm})
+    pairs, reason = choose_pairs(scores, 0.12)
+    assert [(chosen, rejected) for chosen, rejected, *_ in pairs] == expected
+    assert (reason is None) == bool(expected)
+
+
+def test_the_hybrid_judge_asks_the_model_only_about_ties():
+    hybrid = JUDGES["hybrid"]
+    assert hybrid.decide({"verifier": [0.6, 0.6], "llm": [0.9, 0.1]}) == ([0.9, 0.1], "llm")
+    assert hybrid.decide({"verifier": [0.6, 0.8], "llm": [0.9, 0.1]}) == ([0.6, 0.8], "verifier")
+
+
+def test_the_choices_of_the_judge_flag_are_the_table():
+    flags = {action.dest: action for action in build_parser()._actions}
+    assert tuple(flags["judge"].choices) == tuple(JUDGES)
+
+
+def test_judgements_are_read_again_and_need_a_model_only_where_the_table_says_so(sample, tmp_path):
+    jobs = [(sample, as_candidates(render_completion("Warsaw", [0], 0.9), REFUSE))]
+
+    def no_model():
+        raise AssertionError("the verifier needs no model")
+
+    path = tmp_path / "judgements.jsonl"
+    first = judge_candidates(jobs, JUDGES["verifier"], no_model, path, Shards())
+    assert first["popqa:1"]["verifier"] == pytest.approx([1.0, 0.4]) and first["popqa:1"]["llm"] is None
+    # The file is there, so not even a judge with a model loads one.
+    assert judge_candidates(jobs, JUDGES["llm"], no_model, path, Shards()) == first
+
+
+def test_equal_texts_are_one_candidate_and_every_loss_is_counted(sample, tmp_path, capsys):
+    texts = {"sft": ["x", "x"], "base": ["y", "x"]}
+    for name, completions in texts.items():
+        rows = as_candidates(*completions)
+        for row in rows:
+            row |= {"id": sample["id"], "model": name}
+        write_jsonl(tmp_path / f"gens_{name}.jsonl", rows)
+    jobs = read_candidates(tmp_path, [sample, {**sample, "id": "popqa:2"}])
+    assert [(row["model"], row["completion"]) for row in jobs[0][1]] == [("sft", "x"), ("base", "y")]
+    assert len(jobs) == 1
+    print_tallies(jobs, n_generated=4, n_kept=0)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "4 candidates: 2 with the text of another",
+        "1 pairs: 0 kept, 1 with a margin below --min-margin",
+    ]

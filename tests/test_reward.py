@@ -1,0 +1,172 @@
+"""The reward model: penalties by hand, pairs and their split, the head, and a run whose cuts are counted."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import train_rm
+from preferences.features import COMPLETION_TOKENS, count_cut, encode_completions
+from preferences.pairs import pair_metrics, split_groups
+from preferences.reward import RewardHead, answer_in_chunks, load_head, penalties, rewards, save_head
+from preferences.reward_config import DEFAULTS
+from utils.completions import parse_completion, render_completion
+from utils.errors import DataError, UsageError
+from utils.jsonl import read_json, write_jsonl
+from utils.text import REFUSAL
+
+
+@pytest.mark.parametrize(
+    "completion, n_tokens, expected",
+    [
+        (render_completion("Warsaw", [0], 0.9), 20, {}),
+        (render_completion("Warsaw", [0, 9], 0.9), 20, {"citation": 0.5}),
+        (render_completion("Warsaw", [9], 0.9), 20, {"citation": 1.0, "confidence": 0.9, "span": 1.0}),
+        (render_completion("Paris", [0], 0.9), 20, {"span": 1.0}),
+        (render_completion("yes", [1], 0.9), 20, {}),
+        (render_completion(REFUSAL, [], 0.0), 20, {}),
+        (render_completion(REFUSAL, [], 0.7), 20, {"confidence": 0.7}),
+        (render_completion("Warsaw", [0], 0.9), 96, {"length": 0.5}),
+        (render_completion("Warsaw", [0], 0.9), 500, {"length": 1.0}),
+        (render_completion("Warsaw", [0, 1, 2, 3], 0.9), 20, {"overcitation": 1.0}),
+    ],
+)
+def test_penalties_by_hand(completion, n_tokens, expected, sample):
+    found = penalties(parse_completion(completion, 4), sample["evidence_chunks"], n_tokens)
+    assert {name: value for name, value in found.items() if value} == expected
+
+
+def test_an_unparsable_completion_gets_every_penalty(sample):
+    assert set(penalties(parse_completion("?", 4), sample["evidence_chunks"], 5).values()) == {1.0}
+
+
+def test_numbers_and_dates_are_normalised_before_the_support_penalty():
+    chunks = [{"title": "T", "text": "On 7 March 1912 it had 1,200 rooms."}]
+    assert answer_in_chunks("07 march 1912", chunks)
+    assert answer_in_chunks("1200", chunks)
+    assert not answer_in_chunks("12", chunks)
+
+
+def test_the_bradley_terry_loss_by_hand():
+    # -log sigmoid(1) = 0.3133, -log sigmoid(-1) = 1.3133.
+    loss = train_rm.bradley_terry_loss(torch.tensor([2.0, 0.0]), torch.tensor([1.0, 1.0]))
+    assert loss.item() == pytest.approx(0.8133, abs=1e-4)
+
+
+def test_pair_metrics_count_ties_half():
+    assert pair_metrics(np.array([1.0, 0.5]), np.array([0.0, 0.5])) == {"accuracy": 0.75, "roc_auc": 0.875}
+
+
+def test_a_group_is_on_one_side():
+    rows = [{"group": f"g{i // 3}"} for i in range(60)]
+    split = split_groups(rows, {"seed": 1, "val_fraction": 0.15, "test_fraction": 0.2})
+    assert sorted(i for side in split.values() for i in side) == list(range(60))
+    groups = [{rows[i]["group"] for i in side} for side in split.values()]
+    assert not groups[0] & groups[1] and not groups[0] & groups[2] and not groups[1] & groups[2]
+    assert 9 <= len(split["test"]) <= 12 and 6 <= len(split["val"]) <= 9
+
+
+def test_a_head_learns_a_linear_preference_and_its_file_is_byte_identical(tmp_path):
+    torch.manual_seed(0)
+    direction = torch.randn(16)
+    features = torch.randn(800, 16)
+    chosen_first = features[0::2] @ direction > features[1::2] @ direction
+    first = torch.where(chosen_first[:, None], features[0::2], features[1::2])
+    second = torch.where(chosen_first[:, None], features[1::2], features[0::2])
+    # Chosen and rejected alternate, as in the rows of a preferences file.
+    features = torch.stack([first, second], 1).reshape(800, 16)
+    config = {**DEFAULTS, "learning_rate": 0.05, "num_epochs": 10, "batch_size": 16}
+    split = {"train": list(range(240)), "val": list(range(240, 320)), "test": list(range(320, 400))}
+    for name in ("a", "b"):
+        history = train_rm.train(config, features, np.zeros(800), split, tmp_path / name)
+    head, saved = load_head(tmp_path / "a/best")
+    scores = rewards(head, features, np.zeros(800), saved["score_scale"])
+    assert pair_metrics(scores[0::2][320:], scores[1::2][320:])["accuracy"] > 0.85
+    assert history["eval_metrics"][-1]["roc_auc"] > 0.8
+    # The head starts at zero, so the first loss is log 2.
+    assert history["train_losses"][0] == pytest.approx(0.6931, abs=1e-3)
+    files = [(tmp_path / name / "final/reward_head.safetensors").read_bytes() for name in ("a", "b")]
+    assert files[0] == files[1]
+
+
+def test_a_directory_without_a_head_is_named(tmp_path):
+    with pytest.raises(DataError, match="no reward model"):
+        load_head(tmp_path)
+    save_head(tmp_path / "x", RewardHead(4), {"a": 1})
+    assert load_head(tmp_path / "x")[1] == {"a": 1}
+    assert json.loads((tmp_path / "x/config.json").read_text()) == {"a": 1}
+
+
+@pytest.mark.parametrize("override", ["val_fraction=0", "test_fraction=1", "val_fraction=0.9"])
+def test_a_split_without_train_val_or_test_is_refused(override, tmp_path):
+    config = tmp_path / "rm.yaml"
+    config.write_text("test_fraction: 0.2\n")
+    with pytest.raises(UsageError, match="add up to less than 1"):
+        train_rm.main(["-c", str(config), "--set", override])
+
+
+@pytest.mark.parametrize("row", [{"id": "a"}, {}])
+def test_rows_to_score_lack_no_field(row, tmp_path):
+    config = tmp_path / "rm.yaml"
+    config.write_text("seed: 1\n")
+    write_jsonl(tmp_path / "c.jsonl", [row])
+    with pytest.raises(DataError, match=r"c.jsonl:1: row lacks .*completion; needed are"):
+        train_rm.main(["-c", str(config), "--score", str(tmp_path / "c.jsonl")])
+
+
+def test_a_completion_is_cut_only_beyond_the_limit(tokenizer):
+    limit = COMPLETION_TOKENS - 1
+    # Digits: one token each in this tokenizer would be a guess, so the texts are cut by its own count.
+    texts = ["", "short", "1 " * 400]
+    completions, is_cut = encode_completions(tokenizer, [{"completion": text} for text in texts])
+    assert is_cut == [False, False, True]
+    assert completions[0] == [tokenizer.eos_token_id]
+    assert len(completions[2]) == limit + 1 and completions[2][-1] == tokenizer.eos_token_id
+    assert count_cut({"is_cut": torch.tensor(is_cut)}) == 1
+    # A cache file of an earlier version does not say.
+    assert count_cut({}) is None
+
+
+def preference(i: int, sample: dict, rejected: str) -> dict:
+    chosen = render_completion("Warsaw", [0], 0.9)
+    return {
+        "id": f"p{i}",
+        "sample_id": sample["id"],
+        "source": sample["source"],
+        "group": f"g{i}",
+        "question": sample["question"],
+        "answerable": True,
+        "evidence_chunks": sample["evidence_chunks"],
+        "prompt": [{"role": "user", "content": "q"}],
+        "chosen": [{"role": "assistant", "content": chosen}],
+        "rejected": [{"role": "assistant", "content": rejected}],
+        "margin": 1.0,
+        "score_chosen": 1.0,
+        "score_rejected": 0.0,
+        "chosen_model": "sft",
+        "rejected_model": "base",
+        "decided_by": "verifier",
+        "judge": {},
+    }
+
+
+def test_a_run_counts_the_completions_it_cuts_and_the_pairs_it_leaves_out(
+    sample, tiny_gemma_dir, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    rows = [preference(i, sample, "nothing " * (i % 3)) for i in range(10)]
+    # This one is cut; of the two rows behind --limit nothing is read.
+    rows[4]["rejected"][0]["content"] = "nothing " * 400
+    rows += [preference(i, sample, "nothing " * 400) for i in (10, 11)]
+    write_jsonl(tmp_path / "p.jsonl", rows)
+    config = {"base_model": str(tiny_gemma_dir), "val_fraction": 0.2, "test_fraction": 0.2, "num_epochs": 1}
+    (tmp_path / "rm.yaml").write_text(json.dumps(config))
+    run = ["-c", str(tmp_path / "rm.yaml"), "--prefs", "p.jsonl", "--limit", "10"]
+    for flags in (run, [*run, "--validate-only"]):
+        train_rm.main(flags)
+        printed = capsys.readouterr()
+        assert "cut 1 of 20 completions after 159 tokens" in printed.err
+        assert "(train 6, val 2, test 2 pairs, dropped 2: over --limit 2)" in printed.out
+        validation = read_json(tmp_path / "checkpoints/rm/validation.json")
+        assert validation["n_cut_completions"] == 1 and validation["max_completion_tokens"] == 159
