@@ -172,7 +172,7 @@ def test_then_trailing_sentences_and_words_go_and_lost_support_is_noticed(tokeni
         and len(cut.ids) <= len(full.ids)
         and not cut.shows_support(table)
     )
-    with pytest.raises(DataError, match="popqa:1: question and one word need"):
+    with pytest.raises(DataError, match="popqa:1: the question plus one word of evidence takes"):
         PromptBuilder(tokenizer, SFT_TEMPLATES["default"], len(full.prefix) + 3).build(long)
 
 

@@ -35,7 +35,10 @@ _MIN_ALIAS_CHARS = 3
 # Cached: scoring 1,000 samples with intervals and baselines normalizes the same few strings 400,000 times.
 @functools.lru_cache(maxsize=1 << 16)
 def normalize_answer(text: str) -> str:
-    """SQuAD normalization (Rajpurkar et al., 2016): lower case, no ASCII punctuation, articles, extra spaces."""
+    """SQuAD normalization: lower case, no ASCII punctuation, no articles, single spaces.
+
+    The rule of the official script (Rajpurkar et al., 2016), so figures compare with published ones.
+    """
     text = text.lower().translate(_NO_PUNCTUATION)
     return " ".join(_ARTICLE.sub(" ", text).split())
 

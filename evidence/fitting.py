@@ -1,0 +1,42 @@
+"""Cuts the evidence of a sample until its prompt fits a token limit, without looking at gold.
+
+The same rule serves training and evaluation, so a cut may cost the answer (`Prompt.shows_support` tells).
+This module knows no tokenizer and no template: the caller measures.
+"""
+
+from collections.abc import Callable
+
+from evidence.retrieval import BM25
+from utils.text import split_sentences
+
+
+def _without_tail(text: str) -> str:
+    """The text without its last sentence, or without a tenth of its words when it is one sentence."""
+    sentences = split_sentences(text)
+    if len(sentences) > 1:
+        return " ".join(sentences[:-1])
+    # A table or a list is one sentence of hundreds of words: a tenth at a time keeps the number of
+    # measurements small.
+    words = text.split()
+    return " ".join(words[: -max(1, len(words) // 10)])
+
+
+def cut_evidence(
+    question: str, chunks: list[dict], n_tokens: Callable[[list[dict]], int], limit: int
+) -> tuple[list[int], list[dict]]:
+    """(ids of the chunks that are kept, those chunks) such that `n_tokens(kept chunks)` is at most `limit`.
+
+    Chunks go first, the lowest BM25 score to the question before the others. Of the last chunk, trailing
+    sentences go, then trailing words; its first word always stays, so the result may still be over the limit.
+    """
+    shown = list(range(len(chunks)))
+    kept = list(chunks)
+    scores = BM25([f"{chunk['title']}. {chunk['text']}" for chunk in chunks]).scores(question)
+    while len(shown) > 1 and n_tokens(kept) > limit:
+        # Of equal scores, the later chunk goes first.
+        shown.remove(min(shown, key=lambda i: (scores[i], -i)))
+        kept = [chunks[i] for i in shown]
+
+    while n_tokens(kept) > limit and len(kept[0]["text"].split()) > 1:
+        kept = [{**kept[0], "text": _without_tail(kept[0]["text"])}]
+    return shown, kept
