@@ -95,14 +95,17 @@ def read_evidence(
         drops[name]["malformed row"] += 1
 
     n_wanted = args.limit or args.max_per_source
+    # Drawn before evidence is attached: of a full source, only the passages of the drawn rows are read.
     records: list[Record] = []
     for name, source in config["sources"].items():
         on_bad_here = functools.partial(on_bad, name=name)
         drawn = draw_records(name, files[name]["records"], n_wanted, args.seed, on_bad_here)
+        # Text from Wikipedia is CC BY-SA: the licence has to stay with each sample.
         licence = {"licence": source.get("licence", "unknown")}
         drawn = [dataclasses.replace(record, metadata={**record.metadata, **licence}) for record in drawn]
         records += attach_evidence(drawn, files[name]["contexts"])
 
+    # One pool for all sources, so that the pages of one serve the others as negatives.
     pool = read_page_pool(files, records, config.get("max_pool_pages", 0), args.max_chunk_words, on_bad)
     return name_pages(records, pool), pool
 
@@ -126,6 +129,7 @@ def split_supports(
     supports: list[Support], shares: dict[str, float], respect_official: bool, seed: int, drops: Drops
 ) -> tuple[list[Support], list[str], dict[str, str]]:
     """The supports that connect no two splits, the group name of each, and the split of each group name."""
+    # A separate generator: another step that draws more numbers must not change the splits.
     rng = random.Random(f"{seed}:splits")
     kept = []
     groups = []
@@ -163,6 +167,7 @@ def choose_unanswerable(
         own = [sample for sample, _ in pairs if not sample["answerable"]]
         twins = [twin for _, twin in pairs if twin]
 
+        # fraction = n_wanted / (n_wanted + answerable), solved for n_wanted.
         n_wanted = round(len(answerable) * fraction / (1 - fraction))
         n_own = min(len(own), max(n_wanted - len(twins), n_wanted // 2))
         drops[source]["surplus unanswerable rows"] += len(own) - n_own
@@ -286,7 +291,7 @@ def main(argv: list[str] | None) -> None:
     close_run_dir(processed, run, n_samples=figures["n_samples"])
 
     counts = ", ".join(f"{split} {n:,}" for split, n in figures["n_samples"].items())
-    reasons = Counter()
+    reasons: Counter = Counter()
     for name, tally in drops.items():
         reasons.update({f"{name}: {reason}": n for reason, n in tally.items()})
     elapsed = format_seconds(time.monotonic() - started)

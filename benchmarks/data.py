@@ -78,14 +78,14 @@ def queries_of(chunks, n_queries: int) -> list[str]:
 def measure(path: Path, n_pages: int, n_queries: int, max_pool: int) -> dict:
     """Read one zip as build_data.py does, index the kept pages, search them."""
     from evidence.chunks import PagePool
-    from sources import fever
+    from sources import fever, wiki_pages
     from utils.jsonl import raise_bad
 
     start_mb = peak_mb()
     started = time.perf_counter()
     with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as member:
         wanted = {fever.page_title(json.loads(line)["id"]) for line, _ in zip(member, range(N_WANTED))}
-    pages = fever.read_pages(path, wanted, set(), max_pool, raise_bad)
+    pages = wiki_pages.read_pages(path, wanted, set(), max_pool, raise_bad)
     read_seconds = time.perf_counter() - started
     started = time.perf_counter()
     pool = PagePool(pages, 80)
@@ -112,10 +112,10 @@ def compare_retrieval(path: Path, n_queries: int, max_pool: int) -> dict[str, fl
     """Queries/s of the top 40 on one pool: ours, rank-bm25, bm25s (NumPy and Numba backends), three rounds each, the median."""
     from evidence.chunks import PagePool
     from evidence.retrieval import terms_of
-    from sources import fever
+    from sources import wiki_pages
     from utils.jsonl import raise_bad
 
-    pool = PagePool(fever.read_pages(path, set(), set(), max_pool, raise_bad), 80)
+    pool = PagePool(wiki_pages.read_pages(path, set(), set(), max_pool, raise_bad), 80)
     texts = [terms_of(chunk.full_text) for chunk in pool.chunks]
     queries = queries_of(pool.chunks, n_queries)
     searches = {"ours": (lambda batch: [pool.search(query, 40) for query in batch], n_queries)}

@@ -19,7 +19,7 @@ from evidence.support import Support
 
 @dataclass(frozen=True)
 class AssemblySettings:
-    """How samples are assembled. `max_chunks`: most chunks per sample. `workers`: processes, for speed alone."""
+    """How samples are assembled. `max_chunks`: most chunks per sample. `workers`: processes, for speed."""
 
     seed: int
     max_chunks: int

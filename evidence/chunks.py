@@ -57,8 +57,11 @@ class Chunk:
 
 def chunk_page(title: str, sentences: list[str], max_words: int, is_gold: bool = False) -> list[Chunk]:
     """Chunks of a page, cut between sentences; a sentence of more than `max_words` is a chunk of its own."""
-    runs = pack_sentences(sentences, max_words)
-    return [Chunk(title, " ".join(sentences[i] for i in run), frozenset(run), is_gold) for run in runs]
+    chunks = []
+    for run in pack_sentences(sentences, max_words):
+        text = " ".join(sentences[i] for i in run)
+        chunks.append(Chunk(title, text, frozenset(run), is_gold))
+    return chunks
 
 
 class PagePool:

@@ -70,7 +70,7 @@ def same_name(title: str, names: tuple[str, ...]) -> bool:
 
 
 def _names_subject(chunk: Chunk, record: Record) -> bool:
-    """Whether a chunk names the record's subject and relation, on the page of the subject or of the answer."""
+    """Whether a chunk names the record's subject and relation, on the subject's or the answer's page."""
     is_own_page = (
         chunk.is_gold
         or chunk.title in record.page_titles
@@ -97,7 +97,7 @@ def _is_about_question(chunk: Chunk, record: Record, asked: frozenset[str]) -> b
 
 
 def _gold_sets(record: Record, candidates: list[Chunk]) -> list[tuple[Chunk, ...]]:
-    """Annotated (title, line) sets as sets of chunks, smallest first, without those that have a missing line."""
+    """Annotated (title, line) sets as sets of chunks, smallest first, without sets that miss a line."""
     by_line = {}
     for chunk in candidates:
         by_line.update({(chunk.title, line): chunk for line in chunk.lines})

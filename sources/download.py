@@ -1,4 +1,7 @@
-"""Raw files: fetched whole or not at all, resumed after a cut, pinned by SHA-256."""
+"""Raw files: downloaded whole or not at all, resumed after a cut, pinned by SHA-256.
+
+It moves bytes. What is in a file is known to the source's reader alone.
+"""
 
 import http.client
 import os
@@ -13,26 +16,33 @@ from utils.errors import DataError, StageError
 from utils.jsonl import read_json, sha256_file, write_json
 
 _N_TRIES = 4
-_BLOCK = 1 << 20
+_BLOCK_BYTES = 1 << 20
 _TIMEOUT_SECONDS = 60
-# Answers that another try can change; every other 4xx is final for its url.
+
+# HTTP errors that may be gone at the next try; every other 4xx is final for its url.
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 
 
 class _Refused(Exception):
-    """The server will not give the file, however often it is asked."""
+    """The server will not send the file, however often it is asked."""
 
 
 def _open_url(url: str, n_have: int, validator: str):
-    """The response to a request for the bytes from `n_have` on; the server sends all of them when the file has changed."""
+    """The response to a request for the bytes from `n_have` on; if the file has changed, it has all bytes.
+
+    _Refused for a final answer of the server, OSError for one that another try may change.
+    """
+    # Compressed on the way, the bytes would not be those of the pinned hash.
     headers = {"Accept-Encoding": "identity"}
     if n_have:
         # RFC 9110, 13.1.5: a range only if the validator still holds, else the whole file.
         headers |= {"Range": f"bytes={n_have}-", "If-Range": validator}
+    request = urllib.request.Request(url, headers=headers)
     try:
-        return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_SECONDS)
+        return urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # what lies here is longer than the file is now
+        # 416, range not satisfiable: our part is longer than the file is now.
+        if error.code == 416:
             return _open_url(url, 0, "")
         if error.code in _PASSING:
             raise
@@ -40,135 +50,144 @@ def _open_url(url: str, n_have: int, validator: str):
 
 
 def _total_size(response, n_have: int) -> int | None:
-    """Size of the whole file as the response states it; None when it does not. A range that starts elsewhere is an OSError."""
+    """Size in bytes of the whole file, None if the response does not state it.
+
+    OSError for a range that does not start at `n_have`.
+    """
     if response.status != 206:
         length = response.headers.get("Content-Length")
         return int(length) if length else None
-    unit, _, rest = (response.headers.get("Content-Range") or "").partition(" ")
+    content_range = response.headers.get("Content-Range")
+    unit, _, rest = (content_range or "").partition(" ")
     span, _, total = rest.partition("/")
     if unit != "bytes" or span.partition("-")[0] != str(n_have) or not total.isdigit():
-        raise OSError(
-            f"asked for bytes from {n_have}, got Content-Range {response.headers.get('Content-Range')!r}"
-        )
+        raise OSError(f"asked for bytes from {n_have}, got Content-Range {content_range!r}")
     return int(total)
 
 
+def _validator(response) -> str:
+    """What tells whether the file is still the same when a download resumes; empty if nothing does."""
+    etag = response.headers.get("ETag") or ""
+    # A weak ETag does not promise the same bytes.
+    if etag and not etag.startswith("W/"):
+        return etag
+    return response.headers.get("Last-Modified") or ""
+
+
+def _notes_path(part: Path) -> Path:
+    """Beside a partial file: the url, validator and size it belongs to."""
+    return part.with_name(part.name + ".json")
+
+
+def _save(response, part: Path, n_have: int, notes: dict, name: str) -> None:
+    """Write the response behind the first `n_have` bytes of `part`, and the notes beside it."""
+    total = notes["size"]
+    with open(part, "ab" if n_have else "wb") as handle:
+        # After the part was opened, which empties it unless it is resumed: notes about a new version must
+        # never be beside bytes of the old one, or a kill here would join the two.
+        write_json(_notes_path(part), notes)
+        bar = tqdm(total=total, initial=n_have, unit="B", unit_scale=True, desc=name, disable=None)
+        with bar:
+            while block := response.read(_BLOCK_BYTES):
+                handle.write(block)
+                bar.update(len(block))
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
 def _fetch_once(url: str, part: Path, name: str) -> None:
-    """Bring `part` to its full length, from where an earlier try of the same url stopped. OSError when the connection breaks."""
-    notes = part.with_name(part.name + ".json")
+    """Bring `part` to its full length, from where an earlier try of the same url stopped.
+
+    OSError if the connection breaks or the length is wrong.
+    """
+    notes = _notes_path(part)
     known = read_json(notes) if notes.is_file() and part.is_file() else {}
+    # Without a validator, the rest could be that of another version of the file.
     can_resume = known.get("url") == url and known.get("validator")
     n_have = part.stat().st_size if can_resume else 0
+
     with _open_url(url, n_have, known.get("validator", "")) as response:
+        # 200 instead of 206: the server sends the file from its start.
         if response.status != 206:
             n_have = 0
         total = _total_size(response, n_have)
         if n_have and total != known.get("size"):
             notes.unlink()
             raise OSError(f"the file's size changed from {known.get('size')} to {total}")
-        etag = response.headers.get("ETag") or ""
-        # A weak ETag does not promise the same bytes.
-        validator = (
-            etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified") or ""
-        )
-        with open(part, "ab" if n_have else "wb") as handle:
-            write_json(notes, {"url": url, "validator": validator, "size": total})
-            with tqdm(total=total, initial=n_have, unit="B", unit_scale=True, desc=name, disable=None) as bar:
-                while block := response.read(_BLOCK):
-                    handle.write(block)
-                    bar.update(len(block))
-            handle.flush()
-            os.fsync(handle.fileno())
+        _save(response, part, n_have, {"url": url, "validator": _validator(response), "size": total}, name)
+
     n_have = part.stat().st_size
     if total is not None and n_have != total:
         raise OSError(f"got {n_have} of {total} bytes")
 
 
-def fetch(urls: list[str], path: Path, pin: str | None = None) -> None:
-    """Download the first url that gives the file to `path`: bounded retries with backoff for each, mirrors in order.
+def _problem_with(url: str, part: Path, name: str) -> str | None:
+    """None once `part` is whole; else, after bounded tries with backoff, why the url does not give it."""
+    problem = ""
+    for attempt in range(_N_TRIES):
+        if attempt:
+            time.sleep(2 ** (attempt - 1))
+        try:
+            _fetch_once(url, part, name)
+            return None
+        except (_Refused, ValueError) as error:
+            return f"{url}: {error}"
+        except (OSError, http.client.HTTPException) as error:
+            problem = f"{url}: {error}"
+    return problem
 
-    Until it is whole, and its SHA-256 is `pin` where one is given, it lies beside `path` as `.<name>.part`, from which the next
-    call goes on. StageError when every url fails, DataError for another content than the pinned one.
+
+def fetch(urls: list[str], path: Path, pin: str | None = None) -> None:
+    """Download a file to `path` from the first url that gives it; the others are mirrors, tried in order.
+
+    Until the file is complete, and has the SHA-256 `pin` if there is one, it is beside `path` as
+    `.<name>.part`, from where the next call resumes. StageError if every url fails, DataError for other
+    content than the pinned.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     problems = []
     for url in urls:
-        for attempt in range(_N_TRIES):
-            try:
-                _fetch_once(url, part, path.name)
-            except (_Refused, ValueError) as error:
-                problems.append(f"{url}: {error}")
-                break
-            except (OSError, http.client.HTTPException) as error:
-                if attempt + 1 < _N_TRIES:
-                    time.sleep(2**attempt)
-                else:
-                    problems.append(f"{url}: {error}")
-                continue
-            digest = sha256_file(part)
-            part.with_name(part.name + ".json").unlink()
-            if pin and digest != pin:
-                part.unlink()
-                raise DataError(
-                    f"{url}: sha256 {digest}, but {pin} is pinned; nothing was replaced. Look at the new file, then delete the pin"
-                )
-            os.replace(part, path)
-            return
+        problem = _problem_with(url, part, path.name)
+        if problem:
+            problems.append(problem)
+            continue
+        digest = sha256_file(part)
+        _notes_path(part).unlink()
+        if pin and digest != pin:
+            part.unlink()
+            raise DataError(
+                f"{url}: sha256 {digest}, but {pin} is pinned; nothing was replaced. "
+                "Look at the new file, then delete the pin"
+            )
+        os.replace(part, path)
+        return
     raise StageError(
-        f"cannot fetch {path.name} ({'; '.join(problems)}); check the network, or put the file at {path} and add --offline"
+        f"cannot fetch {path.name} ({'; '.join(problems)}); "
+        f"check the network, or put the file at {path} and add --offline"
     )
 
 
-def entry_path(entry: dict, raw_dir: Path, root: Path) -> Path:
-    """Where the file of a sources-config entry is, or will be after a download.
-
-    A `path` starts at `root`, with environment variables expanded; a `url` is saved in `raw_dir`.
-    """
-    if "path" in entry:
-        return root / os.path.expandvars(entry["path"]).removeprefix("file://")
-    return raw_dir / entry.get("file", entry["url"].rsplit("/", 1)[-1])
-
-
-def locate(entry: dict, raw_dir: Path, root: Path, offline: bool, pins: dict[str, str]) -> Path | None:
-    """The local path of a sources-config entry; None if an optional file is missing.
-
-    A `url` (or one of its `mirrors`) is downloaded into `raw_dir` unless the file is there. `pins`: SHA-256 by
-    `<source>/<file>`, where the source is the name of `raw_dir`. DataError for a missing file.
-    """
-    path = entry_path(entry, raw_dir, root)
-    if "$" in os.path.expandvars(entry.get("path", "")):
-        raise DataError(
-            f"{entry['path']}: environment variable not set; export it or edit the sources config"
-        )
-    if "path" not in entry and not path.is_file() and not offline:
-        pin = pins.get(f"{raw_dir.name}/{path.name}")
-        fetch([entry["url"], *entry.get("mirrors", [])], path, pin)
-
-    if path.is_file():
-        return path
-    if entry.get("optional"):
-        return None
-    remedy = "run once without --offline" if "url" in entry else "correct the path in the sources config"
-    raise DataError(f"{path}: no such file; {remedy}")
-
-
 def read_pins(pins_path: Path) -> dict[str, str]:
+    """SHA-256 by `<source>/<file>`; empty before the first build."""
     return read_json(pins_path) if pins_path.is_file() else {}
 
 
 def check_pins(files: dict[str, Path], pins_path: Path, accept_new: bool) -> dict[str, str]:
-    """Compare each file's SHA-256 with its pin; new files are pinned with `accept_new`, a mismatch raises DataError."""
+    """The SHA-256 of each file, compared with its pin; new files are pinned with `accept_new`.
+
+    DataError for a file that differs from its pin (also with `accept_new`), or has none without `accept_new`.
+    """
     pins = read_pins(pins_path)
     hashes = {name: sha256_file(path) for name, path in files.items()}
     for name, digest in hashes.items():
+        path = files[name]
         if name in pins and pins[name] != digest:
-            raise DataError(
-                f"{files[name]}: sha256 {digest} but {pins_path} pins {pins[name]}; restore the file, or delete its pin"
-            )
+            found = f"sha256 {digest} but {pins_path} pins {pins[name]}"
+            raise DataError(f"{path}: {found}; restore the file, or delete its pin")
         if name not in pins and not accept_new:
             raise DataError(
-                f"{files[name]}: not pinned in {pins_path} yet; look at the file, then add --accept-new-hash"
+                f"{path}: not pinned in {pins_path} yet; look at the file, then add --accept-new-hash"
             )
     if accept_new and hashes:
         write_json(pins_path, {**pins, **hashes})

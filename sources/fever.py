@@ -1,28 +1,30 @@
-"""FEVER (Thorne et al., 2018): claims jsonl and the wiki-pages zip -> records and pages.
+"""FEVER (Thorne et al., 2018): claims -> records; the names that FEVER's files and claims use for wiki pages.
 
-claims: {"id", "label": SUPPORTS | REFUTES | NOT ENOUGH INFO, "claim", "evidence": [[[annotation, evidence, page, line], ...], ...]}
-pages:  {"id", "text", "lines": "0<TAB>sentence<TAB>links...<NEWLINE>1<TAB>..."}, one jsonl member after another in the zip
+Each line of the claims file:
+
+    {"id", "label": SUPPORTS | REFUTES | NOT ENOUGH INFO, "claim",
+     "evidence": [[[annotation id, evidence id, page, line], ...], ...]}
+
+Alternative evidence sets are OR, the sentences in one set are AND. The pages are read in wiki_pages.py.
 """
 
-import heapq
 import re
 import unicodedata
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from evidence.paraphrase import bare_title
 from evidence.records import Record
-from utils.errors import DataError
-from utils.jsonl import read_jsonl, read_objects
+from utils.jsonl import read_jsonl
 from utils.schema import LABEL_ALIASES
 from utils.text import STOP_WORDS, tokenize
 
 QUESTION = "Is this claim supported or refuted by the evidence? {claim}"
+
 _VERDICTS = {"SUPPORTS": "supported", "REFUTES": "refuted"}
+_LABELS = {*_VERDICTS, "NOT ENOUGH INFO"}
+
+# Brackets and colons as the Penn Treebank and FEVER's page ids write them.
 _ESCAPES = {
     "-LRB-": "(",
     "-RRB-": ")",
@@ -32,16 +34,20 @@ _ESCAPES = {
     "-RCB-": "}",
     "-COLON-": ":",
 }
-# The public zip unpacks from 1.7 GB to about 7 GB.
-_MAX_UNPACKED_BYTES = 64 << 30
-_MAX_RATIO = 100
+
+# Longest page name that is looked for in a claim, in words.
+_MAX_NAME_WORDS = 8
 
 
 def unescape(text: str) -> str:
-    """FEVER's Penn Treebank escapes and spacing back to running text, Unicode composed."""
+    """FEVER's Penn Treebank escapes and spacing back to running text, Unicode composed (NFC).
+
+    Page names in claims and in the wiki files differ in Unicode normalization, so both go through here.
+    """
     for escape, char in _ESCAPES.items():
         text = text.replace(escape, char)
     text = text.replace("``", '"').replace("''", '"').replace(" -- ", " – ")
+    # No space behind an opening bracket, nor in front of a closing one, of punctuation or of 's and n't.
     text = re.sub(r"([(\[{]) | ([)\]},.;:!?%]|'s\b|n't\b)", r"\1\2", text)
     return unicodedata.normalize("NFC", " ".join(text.split()))
 
@@ -51,118 +57,71 @@ def page_title(page_id: str) -> str:
     return unescape(page_id.replace("_", " "))
 
 
-def read_records(path: Path, official_split: str, on_bad: Callable[[str], None]) -> Iterator[Record]:
-    """One record a claim. NOT ENOUGH INFO claims are unanswerable; their pages are the ones named in the claim."""
-    for number, row in read_jsonl(path, on_bad):
-        label = row.get("label")
-        if (
-            label not in {*_VERDICTS, "NOT ENOUGH INFO"}
-            or not isinstance(row.get("claim"), str)
-            or "id" not in row
-        ):
-            on_bad(
-                f"{path}:{number}: not a FEVER claim (label {label!r}); expected id, label, claim, evidence"
-            )
-            continue
-        sets = []
-        for evidence_set in row.get("evidence", []):
-            pairs = tuple(dict.fromkeys((page_title(e[2]), e[3]) for e in evidence_set if e[2] is not None))
-            if pairs and pairs not in sets:
-                sets.append(pairs)
-        verdict = _VERDICTS.get(label)
-        yield Record(
-            id=f"fever:{row['id']}",
-            source="fever",
-            question=QUESTION.format(claim=unescape(row["claim"])),
-            answers=tuple(LABEL_ALIASES[verdict]) if verdict else (),
-            answerable=verdict is not None,
-            official_split=official_split,
-            gold_sets=tuple(sets) if verdict else (),
-            page_titles=(titles := tuple(dict.fromkeys(title for pairs in sets for title, _ in pairs))),
-            names=tuple(bare_title(title) for title in titles),
-            metadata={"type": label, "claim": row["claim"]},
-        )
+def title_key(title: str) -> str:
+    """A title as matched against claims: its tokens, without the parenthesis that tells homonyms apart."""
+    return " ".join(tokenize(re.sub(r"\s*\([^)]*\)$", "", title)))
 
 
 def named_titles(claims: list[str]) -> set[str]:
-    """Keys of the titles a claim may name: its token runs of up to 8 words that start with a capital or digit and are not all stop-words."""
-    keys = set()
+    """Keys of the titles that claims may name: runs of up to 8 words from a capital or a digit on."""
+    keys: set[str] = set()
     for claim in claims:
         words = re.findall(r"\w+", unicodedata.normalize("NFKC", claim))
         for start, word in enumerate(words):
-            if word[0].isupper() or word[0].isdigit():
-                keys.update(
-                    title_key(" ".join(words[start:end]))
-                    for end in range(start + 1, min(start + 8, len(words)) + 1)
-                )
+            if not (word[0].isupper() or word[0].isdigit()):
+                continue
+            last = min(start + _MAX_NAME_WORDS, len(words))
+            keys.update(title_key(" ".join(words[start:end])) for end in range(start + 1, last + 1))
     # "You Only Live Twice" names no page "You".
     return {key for key in keys if not STOP_WORDS.issuperset(key.split())}
 
 
-def title_key(title: str) -> str:
-    """A title as matched against claims: tokens without the parenthesis that tells pages of one name apart."""
-    return " ".join(tokenize(re.sub(r"\s*\([^)]*\)$", "", title)))
+def _gold_sets(evidence: list) -> tuple[tuple[tuple[str, int], ...], ...]:
+    """The distinct evidence sets as (page title, line) pairs. A claim without evidence has the page None."""
+    sets = []
+    for evidence_set in evidence:
+        named = [item for item in evidence_set if item[2] is not None]
+        # Several annotators may have marked the same sentence.
+        pairs = tuple(dict.fromkeys((page_title(item[2]), item[3]) for item in named))
+        if pairs and pairs not in sets:
+            sets.append(pairs)
+    return tuple(sets)
 
 
-def _read_rows(path: Path, on_bad: Callable[[str], None]) -> Iterator[tuple[int, dict]]:
-    """Rows of every jsonl member of the zip (or of a plain jsonl file), streamed in the order of their names; nothing is extracted."""
-    if path.suffix != ".zip":
-        yield from read_jsonl(path, on_bad)
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [
-                m
-                for m in archive.infolist()
-                if m.filename.endswith(".jsonl") and not m.filename.startswith("__MACOSX")
-            ]
-            if sum(member.file_size for member in members) > _MAX_UNPACKED_BYTES:
-                raise DataError(f"{path}: unpacks to over {_MAX_UNPACKED_BYTES >> 30} GB; not a FEVER zip")
-            for member in sorted(members, key=lambda m: m.filename):
-                if member.file_size > _MAX_RATIO * max(member.compress_size, 1 << 16):
-                    raise DataError(
-                        f"{path}: member {member.filename} unpacks to {_MAX_RATIO} times its size; not a FEVER zip"
-                    )
-                # A name is only ever shown, never opened as a path, so `../` in it does nothing.
-                with archive.open(member) as raw:
-                    yield from read_objects(raw, f"{path}/{member.filename}", on_bad)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"{path}: damaged zip ({error}); delete it and run again to fetch it anew") from error
+def _to_record(row: dict, official_split: str) -> Record:
+    verdict = _VERDICTS.get(row["label"])
+    sets = _gold_sets(row.get("evidence", []))
+    titles = tuple(dict.fromkeys(title for pairs in sets for title, _ in pairs))
+    return Record(
+        id=f"fever:{row['id']}",
+        source="fever",
+        question=QUESTION.format(claim=unescape(row["claim"])),
+        answers=tuple(LABEL_ALIASES[verdict]) if verdict else (),
+        answerable=verdict is not None,
+        official_split=official_split,
+        gold_sets=sets if verdict else (),
+        page_titles=titles,
+        # Other pages that name the claim's page may prove the verdict in their own words.
+        names=tuple(bare_title(title) for title in titles),
+        metadata={"type": row["label"], "claim": row["claim"]},
+    )
 
 
-def read_pages(
-    path: Path, wanted: set[str], wanted_keys: set[str], max_pool: int, on_bad: Callable[[str], None]
-) -> dict[str, list[str]]:
-    """One pass over the pages: those with a wanted title or title key, and a pool of `max_pool` others for negatives.
-
-    The pool is the pages with the smallest hash, so it depends neither on the order of the file nor on its length.
-    Returns title -> sentences, where index = FEVER line number (missing lines are empty).
-    """
-    kept: dict[str, list[str]] = {}
-    pool: list[tuple[int, str, str]] = []
-    for number, row in tqdm(_read_rows(path, on_bad), desc=f"reading {path.name}", unit="page", disable=None):
-        if not isinstance(row.get("id"), str) or not isinstance(row.get("lines"), str):
-            on_bad(f"{path}: row {number} is not a wiki page; expected id, text, lines")
+def read_records(path: Path, official_split: str, on_bad: Callable[[str], None]) -> Iterator[Record]:
+    """One record per claim. NOT ENOUGH INFO claims are unanswerable; `pages.name_pages` finds their pages."""
+    for number, row in read_jsonl(path, on_bad):
+        label = row.get("label")
+        is_claim = isinstance(row.get("claim"), str) and "id" in row
+        if not isinstance(label, str) or label not in _LABELS or not is_claim:
+            on_bad(
+                f"{path}:{number}: not a FEVER claim (label {label!r}); expected id, label, claim, evidence"
+            )
             continue
-        title = page_title(row["id"])
-        lines = row["lines"]
-        if not title:  # the zip holds one page without a name
+        try:
+            record = _to_record(row, official_split)
+        except (TypeError, IndexError, AttributeError) as error:
+            on_bad(
+                f"{path}:{number}: not a FEVER claim ({error!r}); evidence is a list of sets of 4-item lists"
+            )
             continue
-        if title in wanted or (wanted_keys and title_key(title) in wanted_keys):
-            kept[title] = page_sentences(lines)
-            continue
-        rank = -zlib.crc32(title.encode("utf-8"))
-        if max_pool and "\t" in lines and (len(pool) < max_pool or rank > pool[0][0]):
-            (heapq.heappush if len(pool) < max_pool else heapq.heapreplace)(pool, (rank, title, lines))
-    spare = {title: page_sentences(lines) for _, title, lines in sorted(pool, reverse=True)}
-    return kept | {title: sentences for title, sentences in spare.items() if any(sentences)}
-
-
-def page_sentences(lines: str) -> list[str]:
-    """`number<TAB>sentence<TAB>links...` lines -> sentences by number; lines that break the pattern belong to a sentence's links."""
-    numbered = {}
-    for line in lines.split("\n"):
-        number, tab, rest = line.partition("\t")
-        if tab and number.isdigit() and int(number) < 10_000:
-            numbered[int(number)] = unescape(rest.split("\t")[0])
-    return [numbered.get(i, "") for i in range(max(numbered, default=-1) + 1)]
+        yield record

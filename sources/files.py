@@ -3,11 +3,12 @@
 Nothing here opens a raw file; the readers do.
 """
 
+import os
 from pathlib import Path
 
-from sources.download import entry_path, locate
+from sources.download import fetch
 from utils.config import check_keys, nearest, read_yaml
-from utils.errors import UsageError
+from utils.errors import DataError, UsageError
 
 # What a file of a source is for: rows with questions, wiki pages, or passages for questions that come
 # without any.
@@ -21,8 +22,41 @@ _ENTRY_KEYS = {"url", "mirrors", "path", "file", "split", "optional"}
 SourceFiles = dict[str, list[tuple[Path, dict]]]
 
 
+def entry_path(entry: dict, raw_dir: Path, root: Path) -> Path:
+    """Where the file of a sources-config entry is, or will be after a download.
+
+    A `path` starts at `root`, with environment variables expanded; a `url` is saved in `raw_dir`.
+    """
+    if "path" in entry:
+        return root / os.path.expandvars(entry["path"]).removeprefix("file://")
+    return raw_dir / entry.get("file", entry["url"].rsplit("/", 1)[-1])
+
+
+def locate(entry: dict, raw_dir: Path, root: Path, offline: bool, pins: dict[str, str]) -> Path | None:
+    """The local path of a sources-config entry; None if an optional file is missing.
+
+    A `url` (or one of its `mirrors`) is downloaded into `raw_dir` unless the file is there. `pins`: SHA-256
+    by `<source>/<file>`, where the source is the name of `raw_dir`. DataError for a missing file.
+    """
+    path = entry_path(entry, raw_dir, root)
+    if "$" in os.path.expandvars(entry.get("path", "")):
+        raise DataError(
+            f"{entry['path']}: environment variable not set; export it or edit the sources config"
+        )
+    if "path" not in entry and not path.is_file() and not offline:
+        pin = pins.get(f"{raw_dir.name}/{path.name}")
+        fetch([entry["url"], *entry.get("mirrors", [])], path, pin)
+
+    if path.is_file():
+        return path
+    if entry.get("optional"):
+        return None
+    remedy = "run once without --offline" if "url" in entry else "correct the path in the sources config"
+    raise DataError(f"{path}: no such file; {remedy}")
+
+
 def _check_source(where: str, source: dict) -> None:
-    """UsageError for the first unknown key of a source or of its files, and for a file without path or url."""
+    """UsageError for the first unknown key of a source or of its files, or a file without path or url."""
     if not isinstance(source, dict):
         raise UsageError(
             f"{where}: expected a block of {', '.join(sorted(_SOURCE_KEYS))}, found {source!r:.60}"

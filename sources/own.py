@@ -1,7 +1,12 @@
-"""Your own questions -> records, through the same checks as the public sources. Two layouts, told apart row by row:
+"""The user's own questions -> records, through the same checks as the public sources.
 
-sample layout: {"id", "question", "evidence_chunks", "answer", "answer_aliases", "answerable", "support_sets", ...}, as build_data.py writes it
-DPR layout:    {"question", "answers": [accepted, ...], "ctxs": [{"title", "text", "isgold"?}, ...]}, or positive_ctxs and hard_negative_ctxs
+Two layouts, distinguished row by row:
+
+    sample layout, as build_data.py writes it:
+        {"id", "question", "evidence_chunks", "answer", "answer_aliases", "answerable", "support_sets", ...}
+    DPR layout:
+        {"question", "answers": [accepted, ...], "ctxs": [{"title", "text", "isgold"?}, ...]}
+        or positive_ctxs and hard_negative_ctxs in place of ctxs
 """
 
 import hashlib
@@ -12,25 +17,34 @@ from evidence.records import Passage, Record, dpr_passages
 from utils.jsonl import read_jsonl
 
 
-def _sample_record(row: dict) -> dict:
-    """The record's fields of a row in sample layout. Chunks of one title become the sentences of one passage."""
+def _sample_fields(row: dict) -> dict:
+    """The record's fields of a row in sample layout. Chunks of one title become one passage's sentences."""
     texts: dict[str, list[str]] = {}
-    lines = []
+    # Chunk id -> (title, sentence number), which is how gold sets name a sentence.
+    lines: list[tuple[str, int]] = []
     for chunk in row["evidence_chunks"]:
-        lines.append((chunk["title"], len(texts.setdefault(chunk["title"], []))))
-        texts[chunk["title"]].append(chunk["text"])
-    gold_sets = tuple(tuple(lines[i] for i in support_set) for support_set in row["support_sets"])
-    aliases = row["answer_aliases"] or row.get("metadata", {}).get("gold_aliases", [])
+        sentences = texts.setdefault(chunk["title"], [])
+        lines.append((chunk["title"], len(sentences)))
+        sentences.append(chunk["text"])
+
+    gold_sets = []
+    for support_set in row["support_sets"]:
+        gold_sets.append(tuple(lines[i] for i in support_set))
+
+    metadata = row.get("metadata", {})
+    aliases = row["answer_aliases"] or metadata.get("gold_aliases", [])
+    answers = [row["answer"], *aliases] if row["answerable"] else aliases
     return {
-        "answers": tuple(dict.fromkeys([row["answer"], *aliases] if row["answerable"] else aliases)),
+        "answers": tuple(dict.fromkeys(answers)),
         "answerable": row["answerable"],
-        "gold_sets": gold_sets,
+        "gold_sets": tuple(gold_sets),
         "passages": tuple(Passage(title, tuple(sentences)) for title, sentences in texts.items()),
-        "metadata": {"type": row.get("metadata", {}).get("type")},
+        "metadata": {"type": metadata.get("type")},
     }
 
 
-def _dpr_record(row: dict) -> dict:
+def _dpr_fields(row: dict) -> dict:
+    """The record's fields of a row in DPR layout."""
     return {
         "answers": tuple(str(answer) for answer in row["answers"]),
         "answerable": True,
@@ -41,19 +55,23 @@ def _dpr_record(row: dict) -> dict:
 def read_records(
     path: Path, official_split: str, on_bad: Callable[[str], None], source: str
 ) -> Iterator[Record]:
-    """One record a row. `source` is the name that the sources config gives to these files."""
+    """One record per row. `source`: the name that the sources config gives to these files."""
     for number, row in read_jsonl(path, on_bad):
         try:
-            fields = _sample_record(row) if "evidence_chunks" in row else _dpr_record(row)
+            fields = _sample_fields(row) if "evidence_chunks" in row else _dpr_fields(row)
             question = row["question"].strip()
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             on_bad(
-                f"{path}:{number}: neither in sample layout nor in DPR layout ({error!r}); see sources/own.py for both"
+                f"{path}:{number}: neither in sample layout nor in DPR layout ({error!r}); "
+                "see sources/own.py for both"
             )
             continue
-        row_id = str(row.get("id") or hashlib.sha1(question.encode("utf-8")).hexdigest()[:12]).removeprefix(
-            f"{source}:"
-        )
+        # Rows of an earlier build have the source in their id already.
+        row_id = row.get("id") or hashlib.sha1(question.encode("utf-8")).hexdigest()[:12]
         yield Record(
-            id=f"{source}:{row_id}", source=source, question=question, official_split=official_split, **fields
+            id=f"{source}:{str(row_id).removeprefix(f'{source}:')}",
+            source=source,
+            question=question,
+            official_split=official_split,
+            **fields,
         )

@@ -15,6 +15,7 @@ from evidence.paraphrase import names_in
 from evidence.records import Passage, Record
 from sources import contexts, fever
 from sources.files import SourceFiles
+from sources.wiki_pages import read_pages
 
 # Pages of one name, or of several names in a claim, that a NOT ENOUGH INFO claim gets at most.
 _MAX_NAMED_PAGES = 4
@@ -61,7 +62,7 @@ def read_page_pool(
     pages: dict[str, list[str]] = {}
     for name in files:
         for path, _ in files[name]["pages"]:
-            pages |= fever.read_pages(path, wanted, keys, max_pool, functools.partial(on_bad, name=name))
+            pages |= read_pages(path, wanted, keys, max_pool, functools.partial(on_bad, name=name))
 
     # Pages of passages serve the searches of all records. The first passage of a title gives its text.
     of_passages: dict[str, tuple[str, ...]] = {}

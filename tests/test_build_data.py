@@ -15,8 +15,8 @@ from evidence.records import Passage, Record
 from evidence.retrieval import BM25
 from evidence.samples import build_sample, build_twin
 from evidence.support import find_support
-from sources import contexts, fever, hotpotqa, popqa
-from sources.download import locate
+from sources import contexts, fever, hotpotqa, popqa, wiki_pages
+from sources.files import locate
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_json
 from utils.schema import read_samples
@@ -147,7 +147,7 @@ def test_banned_pages_give_no_negatives(pool):
 def test_fever_escapes_sets_and_pages(tmp_path):
     assert fever.page_title("Python_-LRB-language-RRB-") == "Python (language)"
     assert fever.unescape("It 's 5 % -LRB- net -RRB- , ``quoted '' .") == 'It\'s 5% (net), "quoted ".'
-    assert fever.page_sentences("0\tFirst one .\tLink\tLink\n1\t\n2\tThird .\nbroken") == [
+    assert wiki_pages.page_sentences("0\tFirst one .\tLink\tLink\n1\t\n2\tThird .\nbroken") == [
         "First one.",
         "",
         "Third.",
@@ -178,7 +178,7 @@ def test_the_page_pool_does_not_depend_on_the_order_of_the_file(tmp_path):
     for order in (rows, rows[::-1]):
         path = tmp_path / "wiki.jsonl"
         path.write_text("\n".join(order))
-        pools.append(fever.read_pages(path, {"Page 3"}, set(), 10, stop))
+        pools.append(wiki_pages.read_pages(path, {"Page 3"}, set(), 10, stop))
     assert set(pools[0]) == set(pools[1]) and len(pools[0]) == 11 and "Page 3" in pools[0]
 
 

@@ -10,7 +10,7 @@ import zipfile
 
 import pytest
 
-from sources import download, fever, nq_open
+from sources import download, nq_open, wiki_pages
 from sources.json_list import read_json_list
 from utils import jsonl
 from utils.errors import DataError, StageError
@@ -266,7 +266,7 @@ def test_zip_names_are_never_paths(tmp_path):
     write_zip(
         path, {"../../escaped.jsonl": PAGE, "wiki-pages/wiki-001.jsonl": PAGE.replace("Page_1", "Page_2")}
     )
-    assert set(fever.read_pages(path, {"Page 1"}, set(), 10, stop)) == {"Page 1", "Page 2"}
+    assert set(wiki_pages.read_pages(path, {"Page 1"}, set(), 10, stop)) == {"Page 1", "Page 2"}
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["deep", "wiki.zip"]
 
 
@@ -274,18 +274,18 @@ def test_a_zip_bomb_and_a_damaged_zip_are_refused(tmp_path):
     path = tmp_path / "wiki.zip"
     write_zip(path, {"wiki-001.jsonl": b"0" * (80 << 20)})
     with pytest.raises(DataError, match="not a FEVER zip"):
-        fever.read_pages(path, set(), set(), 10, stop)
+        wiki_pages.read_pages(path, set(), set(), 10, stop)
     write_zip(path, {"wiki-001.jsonl": PAGE * 500})
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(DataError, match="damaged zip"):
-        fever.read_pages(path, set(), set(), 10, stop)
+        wiki_pages.read_pages(path, set(), set(), 10, stop)
 
 
 def test_a_bad_page_is_named_by_zip_member_and_line(tmp_path):
     path = tmp_path / "wiki.zip"
     write_zip(path, {"wiki-001.jsonl": PAGE + '{"id": NaN}\n'})
     with pytest.raises(DataError, match=r"wiki.zip/wiki-001.jsonl:2: not a JSON object"):
-        fever.read_pages(path, set(), set(), 10, stop)
+        wiki_pages.read_pages(path, set(), set(), 10, stop)
 
 
 def test_json_lists_are_read_row_by_row_and_their_damage_is_named(tmp_path):

@@ -1,0 +1,122 @@
+"""FEVER's wiki pages: a zip of JSONL members (or one plain JSONL file) -> sentences by page title.
+
+Each line: {"id", "text", "lines": "0<TAB>sentence<TAB>links...<NEWLINE>1<TAB>..."}. The zip is streamed
+once and never unpacked; it unpacks from 1.7 GB to about 7 GB. Searching the pages is the page pool's work.
+"""
+
+import heapq
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from sources.fever import page_title, title_key, unescape
+from utils.errors import DataError
+from utils.jsonl import read_jsonl, read_objects
+
+# Bounds against zip bombs, far above the public zip, which unpacks to about 4 times its size.
+_MAX_UNPACKED_BYTES = 64 << 30
+_MAX_RATIO = 100
+
+# Lines with a higher number are damage: a list of that many sentences would fill memory.
+_MAX_LINES = 10_000
+
+
+def _jsonl_members(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
+    """The members to read, in the order of their names; DataError for a zip that unpacks to far too much."""
+    members = []
+    for member in archive.infolist():
+        # macOS adds a folder of metadata with the same file names.
+        if member.filename.endswith(".jsonl") and not member.filename.startswith("__MACOSX"):
+            members.append(member)
+    if sum(member.file_size for member in members) > _MAX_UNPACKED_BYTES:
+        raise DataError(f"{path}: unpacks to over {_MAX_UNPACKED_BYTES >> 30} GB; not a FEVER zip")
+    return sorted(members, key=lambda member: member.filename)
+
+
+def _read_rows(path: Path, on_bad: Callable[[str], None]) -> Iterator[tuple[int, dict]]:
+    """(line number, row) of every page, streamed; nothing is extracted. DataError for a damaged zip."""
+    if path.suffix != ".zip":
+        yield from read_jsonl(path, on_bad)
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in _jsonl_members(archive, path):
+                # A small member counts as 64 KB, since a few repetitive rows may be packed to almost nothing.
+                if member.file_size > _MAX_RATIO * max(member.compress_size, 1 << 16):
+                    growth = f"unpacks to {_MAX_RATIO} times its size"
+                    raise DataError(f"{path}: member {member.filename} {growth}; not a FEVER zip")
+                # A name is only ever shown, never opened as a path, so `../` in it does nothing.
+                with archive.open(member) as raw:
+                    yield from read_objects(raw, f"{path}/{member.filename}", on_bad)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise DataError(
+            f"{path}: damaged zip ({error}); delete it and run again to download it again"
+        ) from error
+
+
+class _Pool:
+    """The pages with the lowest title hashes, whatever the order of the file."""
+
+    def __init__(self, max_pages: int):
+        self.max_pages = max_pages
+        # A heap whose first item has the highest hash, since that one has to go first.
+        self._heap: list[tuple[int, str, str]] = []
+
+    def offer(self, title: str, lines: str) -> None:
+        """Keep the page if it is among the `max_pages` lowest so far."""
+        # A page without a tab has no sentences.
+        if not self.max_pages or "\t" not in lines:
+            return
+        item = (-zlib.crc32(title.encode("utf-8")), title, lines)
+        if len(self._heap) < self.max_pages:
+            heapq.heappush(self._heap, item)
+        elif item[0] > self._heap[0][0]:
+            heapq.heapreplace(self._heap, item)
+
+    def pages(self) -> dict[str, list[str]]:
+        """Title -> sentences of the kept pages that have any, in the order of their hashes."""
+        found = {title: page_sentences(lines) for _, title, lines in sorted(self._heap, reverse=True)}
+        return {title: sentences for title, sentences in found.items() if any(sentences)}
+
+
+def read_pages(
+    path: Path, wanted: set[str], wanted_keys: set[str], max_pool: int, on_bad: Callable[[str], None]
+) -> dict[str, list[str]]:
+    """One pass over the pages: those with a wanted title or title key, and a pool of `max_pool` others.
+
+    Returns title -> sentences, where the index is the FEVER line number (missing lines are empty).
+    """
+    kept: dict[str, list[str]] = {}
+    pool = _Pool(max_pool)
+    for number, row in tqdm(_read_rows(path, on_bad), desc=f"reading {path.name}", unit="page", disable=None):
+        page_id = row.get("id")
+        lines = row.get("lines")
+        if not isinstance(page_id, str) or not isinstance(lines, str):
+            on_bad(f"{path}: row {number} is not a wiki page; expected id, text, lines")
+            continue
+        title = page_title(page_id)
+        # The public zip has one page without a name.
+        if not title:
+            continue
+        if title in wanted or (wanted_keys and title_key(title) in wanted_keys):
+            kept[title] = page_sentences(lines)
+        else:
+            # Kept as text: most pages are pushed out again, and splitting all of them would take longest.
+            pool.offer(title, lines)
+    return kept | pool.pages()
+
+
+def page_sentences(lines: str) -> list[str]:
+    """`number<TAB>sentence<TAB>links...` lines -> sentences by number.
+
+    Lines that break the pattern belong to the links of a sentence and are skipped.
+    """
+    numbered = {}
+    for line in lines.split("\n"):
+        number, tab, rest = line.partition("\t")
+        if tab and number.isdigit() and int(number) < _MAX_LINES:
+            numbered[int(number)] = unescape(rest.split("\t")[0])
+    return [numbered.get(i, "") for i in range(max(numbered, default=-1) + 1)]
