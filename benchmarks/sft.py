@@ -1,8 +1,9 @@
-"""A training step against TRL's SFTTrainer: tokens/s, peak memory and loss on the same rows in the same order.
+"""Our training steps against TRL's SFTTrainer: tokens/s, peak memory and loss on the same rows in one order.
 
-Reads a sample file; writes nothing but a table. Each run is a process of its own; systems take turns within a round, ratios are
-taken within a round, medians are shown. Every round has another seed, so other first weights and, beyond 64 questions, another order;
-the loss is compared as the mean over rounds with its standard error. `pip install trl==1.16.0` for the comparison (left out where it is missing).
+Reads a sample file and prints a table; writes no file. Each run is a process of its own. Systems take turns
+within a round, ratios are computed within a round, and the table shows medians. Each round has another seed,
+so other first weights and, beyond 64 questions, another order; the loss is compared as the mean over rounds
+with its standard error. The comparison needs `pip install trl==1.16.0`; without it, only our own systems run.
 
     python benchmarks/sft.py --data data/processed/train.jsonl
     python benchmarks/sft.py --data data/processed/train.jsonl --rows 48 --max-seq-length 512
@@ -18,7 +19,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import SequentialSampler
@@ -27,78 +31,101 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import train_sft
 from models import cpu_layers
-from models.loading import load_tokenizer
+from models.loading import LoadOptions, load_model, load_tokenizer
 from prompt_schema import PromptBuilder, load_template
-from training.adapters import load_trainable, training_arguments
-from training.rows import TwinSampler
+from training.adapters import load_trainable
+from training.rows import COMPLETION_TOKENS, encode_rows
+from training.sampler import RowOrder, TwinSampler
+from training.sft_config import DEFAULTS
+from training.trainer import training_arguments
 from utils.config import input_path, load_config
 from utils.schema import read_samples
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Settings that SFTConfig has under the same name, so that both trainers do the same.
+SAME_ARGUMENTS = (
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "learning_rate",
+    "num_train_epochs",
+    "weight_decay",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "bf16",
+    "seed",
+    "logging_steps",
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument(
-        "-c",
-        "--config",
-        default=str(ROOT / "configs/demo/sft.yaml"),
-        help="model, LoRA, batch size and rate are taken from it",
+    add = parser.add_argument
+    config_help = "model, LoRA, batch size and learning rate come from this YAML"
+    add("-c", "--config", default=str(ROOT / "configs/demo/sft.yaml"), help=config_help)
+    set_help = "override a key of the YAML, as in train_sft.py"
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help=set_help)
+    add("--data", required=True, help="a sample file")
+    add("--rows", type=int, default=104, help="training rows, one epoch")
+    add("--max-seq-length", type=int, default=1024, help="longest row in tokens")
+    chunks_help = "show this many evidence chunks; those of other samples come after a sample's own"
+    add("--chunks", type=int, help=chunks_help)
+    add("--rounds", type=int, default=3, help="repetitions; the table shows medians")
+    systems_help = (
+        "of trl, trl_eager (its other attention: how far rounding alone moves the loss), "
+        "plain (none of our own layers, no shared prefix), ours; ratios are to the first"
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change one value of the config, as in train_sft.py",
-    )
-    parser.add_argument("--data", required=True, help="a sample file")
-    parser.add_argument("--rows", type=int, default=104, help="training rows, one epoch")
-    parser.add_argument("--max-seq-length", type=int, default=1024, help="longest row in tokens")
-    parser.add_argument(
-        "--chunks",
-        type=int,
-        help="show so many evidence chunks, those of other samples behind a sample's own",
-    )
-    parser.add_argument("--rounds", type=int, default=3, help="repetitions; medians are shown")
-    parser.add_argument(
-        "--systems",
-        default="trl,ours",
-        help="of trl, trl_eager (its other attention: how far rounding alone moves the loss), "
-        "plain (none of our own layers, no shared prefix), ours; ratios are to the first",
-    )
-    parser.add_argument(
-        "--seed", type=int, default=42, help="of the first round; each further one takes the next"
-    )
-    parser.add_argument(
-        "--one", help="run one system in this process and print JSON (used by the script itself)"
-    )
+    add("--systems", default="trl,ours", help=systems_help)
+    add("--seed", type=int, default=42, help="of the first round; each further round takes the next")
+    add("--one", help="run one system in this process and print JSON (the script calls itself so)")
     return parser
+
+
+# --- one system in a process of its own
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What both trainers get: the same rows in the same order."""
+
+    config: dict
+    tokenizer: Any
+    rows: list[dict]
+    prefix: list[int]  # token ids that start every row
+    folder: Path
+
+    @property
+    def n_steps(self) -> int:
+        return -(-len(self.rows) // self.config["training"]["per_device_train_batch_size"])
+
+
+def add_chunks(samples: list[dict], n_chunks: int) -> None:
+    """Give every sample exactly `n_chunks` chunks, the further ones from other samples."""
+    pool = []
+    for sample in samples:
+        pool += sample["evidence_chunks"]
+    for i, sample in enumerate(samples):
+        others = [pool[(7 * i + k) % len(pool)] for k in range(n_chunks)]
+        sample["evidence_chunks"] = (sample["evidence_chunks"] + others)[:n_chunks]
 
 
 def make_rows(config: dict, tokenizer, args: argparse.Namespace) -> tuple[list[dict], list[int]]:
     """Rows in the order of an epoch, and the prefix that they share."""
     samples = read_samples(input_path(args.data))
     if args.chunks:
-        pool = [chunk for sample in samples for chunk in sample["evidence_chunks"]]
-        for i, sample in enumerate(samples):
-            sample["evidence_chunks"] = (
-                sample["evidence_chunks"] + [pool[(7 * i + k) % len(pool)] for k in range(args.chunks)]
-            )[: args.chunks]
-    builder = PromptBuilder(
-        tokenizer, load_template("sft", "default"), args.max_seq_length - train_sft.COMPLETION_TOKENS
-    )
-    rows, _ = train_sft.encode_rows(samples, builder, tokenizer, args.max_seq_length)
+        add_chunks(samples, args.chunks)
+    template = load_template("sft", "default")
+    builder = PromptBuilder(tokenizer, template, args.max_seq_length - COMPLETION_TOKENS)
+    rows, _ = encode_rows(samples, builder, train_sft.gold_ids, args.max_seq_length)
     rows = rows[: args.rows]
-    lengths = [len(row["suffix"]) for row in rows]
     order = TwinSampler(
-        [row["unit"] for row in rows],
-        lengths,
-        [row["answerable"] for row in rows],
-        0,
-        config["training"]["seed"],
+        units=[row["unit"] for row in rows],
+        lengths=[len(row["suffix"]) for row in rows],
+        answerable=[row["answerable"] for row in rows],
+        n_first=0,
+        seed=config["training"]["seed"],
     )
     return [rows[i] for i in order], builder.prefix
 
@@ -110,66 +137,48 @@ class InOrder:
         return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
 
 
-def run_ours(
-    config: dict, tokenizer, rows: list[dict], prefix: list[int], folder: Path, n_steps: int, plain: bool
-):
+def make_ours(bench: Bench, plain: bool):
     from datasets import Dataset
 
     class Ours(InOrder, train_sft.SFTTrainer):
         pass
 
+    config = bench.config
     if plain:
         cpu_layers.speed_up_layers = lambda model: None
         config = {**config, "attn_implementation": "sdpa"}
-    args = training_arguments(config, folder, n_steps)
-    args.eval_strategy = args.save_strategy = "no"
-    trainer = Ours(
+    args = training_arguments(config, bench.folder, bench.n_steps)
+    args.eval_strategy = "no"
+    args.save_strategy = "no"
+    return Ours(
         model=load_trainable(config),
         args=args,
-        train_dataset=Dataset.from_list(rows),
-        data_collator=train_sft.make_collator(tokenizer.pad_token_id),
-        processing_class=tokenizer,
-        prefix=prefix,
+        train_dataset=Dataset.from_list(bench.rows),
+        data_collator=train_sft.make_collator(bench.tokenizer.pad_token_id),
+        processing_class=bench.tokenizer,
+        prefix=bench.prefix,
         share_prefix=not plain,
-        data=config["data"],
-        n_blocks=1,
-        measure_answers=None,
+        order=RowOrder(),
     )
-    return trainer
 
 
-def run_trl(
-    config: dict, tokenizer, rows: list[dict], prefix: list[int], folder: Path, n_steps: int, attention: str
-):
+def make_trl(bench: Bench, attention: str):
     from datasets import Dataset
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
 
-    from models.loading import LoadOptions, load_model
-
     class Theirs(InOrder, SFTTrainer):
         pass
 
-    ids = [{"input_ids": prefix + row["suffix"] + row["completion"]} for row in rows]
-    masks = [[0] * (len(prefix) + len(row["suffix"])) + [1] * len(row["completion"]) for row in rows]
-    data = Dataset.from_list([{**row, "completion_mask": mask} for row, mask in zip(ids, masks)])
-    ours = training_arguments(config, folder, n_steps)
-    lora = config["lora"]
-    same = (
-        "per_device_train_batch_size",
-        "gradient_accumulation_steps",
-        "learning_rate",
-        "num_train_epochs",
-        "weight_decay",
-        "lr_scheduler_type",
-        "warmup_steps",
-        "bf16",
-        "seed",
-        "logging_steps",
-    )
+    data = []
+    for row in bench.rows:
+        prompt = bench.prefix + row["suffix"]
+        mask = [0] * len(prompt) + [1] * len(row["completion"])
+        data.append({"input_ids": prompt + row["completion"], "completion_mask": mask})
+    ours = training_arguments(bench.config, bench.folder, bench.n_steps)
     args = SFTConfig(
-        output_dir=str(folder),
-        **{key: getattr(ours, key) for key in same},
+        output_dir=str(bench.folder),
+        **{key: getattr(ours, key) for key in SAME_ARGUMENTS},
         completion_only_loss=True,
         max_length=None,
         report_to="none",
@@ -178,6 +187,7 @@ def run_trl(
         save_strategy="no",
         disable_tqdm=True,
     )
+    lora = bench.config["lora"]
     adapter = LoraConfig(
         r=lora["r"],
         lora_alpha=lora["alpha"],
@@ -185,100 +195,137 @@ def run_trl(
         target_modules=lora["target_modules"],
         task_type="CAUSAL_LM",
     )
-    model = load_model(config["model_name"], LoadOptions(bf16=config["bf16"], attention=attention))
-    return Theirs(model=model, args=args, train_dataset=data, processing_class=tokenizer, peft_config=adapter)
+    options = LoadOptions(bf16=bench.config["bf16"], attention=attention)
+    return Theirs(
+        model=load_model(bench.config["model_name"], options),
+        args=args,
+        train_dataset=Dataset.from_list(data),
+        processing_class=bench.tokenizer,
+        peft_config=adapter,
+    )
+
+
+SYSTEMS: dict[str, Callable] = {
+    "trl": lambda bench: make_trl(bench, attention="auto"),
+    "trl_eager": lambda bench: make_trl(bench, attention="eager"),
+    "plain": lambda bench: make_ours(bench, plain=True),
+    "ours": lambda bench: make_ours(bench, plain=False),
+}
 
 
 def run_one(args: argparse.Namespace) -> dict:
-    """Train once with one system: tokens/s over the whole loop, peak memory in GB, mean loss of the last quarter of the steps."""
+    """Train once with one system. Returns tokens/s of the whole loop, peak memory in GB, and losses.
+
+    The final loss is the mean over the last quarter of the steps.
+    """
     fixed = [
         f"training.seed={args.seed}",
         "training.logging_steps=1",
         "training.num_train_epochs=1",
         "training.max_steps=-1",
     ]
-    config = load_config(args.config, train_sft.DEFAULTS, [*args.set, *fixed])
+    config = load_config(args.config, DEFAULTS, [*args.set, *fixed])
     tokenizer = load_tokenizer(config["model_name"])
     rows, prefix = make_rows(config, tokenizer, args)
     n_tokens = sum(len(prefix) + len(row["suffix"]) + len(row["completion"]) for row in rows)
-    makers = {
-        "trl": (run_trl, {"attention": "auto"}),
-        "trl_eager": (run_trl, {"attention": "eager"}),
-        "plain": (run_ours, {"plain": True}),
-        "ours": (run_ours, {"plain": False}),
-    }
-    make, options = makers[args.one]
     with tempfile.TemporaryDirectory() as folder:
+        # Before the trainer builds the model: the first weights of the adapter are random.
         torch.manual_seed(config["training"]["seed"])
-        n_steps = -(-len(rows) // config["training"]["per_device_train_batch_size"])
-        trainer = make(config, tokenizer, rows, prefix, Path(folder), n_steps, **options)
+        trainer = SYSTEMS[args.one](Bench(config, tokenizer, rows, prefix, Path(folder)))
         started = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - started
     losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
-    tail = losses[-max(1, len(losses) // 4) :]
+    last_quarter = losses[-max(1, len(losses) // 4) :]
     return {
         "tokens_per_s": n_tokens / seconds,
+        # Linux counts in KiB.
         "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "first_loss": losses[0],
-        "final_loss": sum(tail) / len(tail),
+        "final_loss": sum(last_quarter) / len(last_quarter),
         "n_rows": len(rows),
         "tokens_per_row": n_tokens / len(rows),
     }
 
 
+# --- rounds of all systems, and the table
+
+
+def same_flags(args: argparse.Namespace) -> list[str]:
+    """The flags that every process of a comparison gets."""
+    flags = ["-c", args.config, "--data", args.data, "--rows", str(args.rows)]
+    flags += ["--max-seq-length", str(args.max_seq_length)]
+    if args.chunks:
+        flags += ["--chunks", str(args.chunks)]
+    for override in args.set:
+        flags += ["--set", override]
+    return flags
+
+
+def available(names: list[str]) -> list[str]:
+    if importlib.util.find_spec("trl") is not None or not any(name.startswith("trl") for name in names):
+        return names
+    print("trl is not installed; running our own systems only", file=sys.stderr)
+    return [name for name in names if not name.startswith("trl")]
+
+
+def run_rounds(args: argparse.Namespace, systems: list[str]) -> dict[str, list[dict]]:
+    """The results of each system, one per round."""
+    found: dict[str, list[dict]] = {name: [] for name in systems}
+    flags = same_flags(args)
+    for seed in range(args.seed, args.seed + args.rounds):
+        # In turns, so that a slow minute of the machine hits all systems.
+        for name in systems:
+            command = [sys.executable, __file__, *flags, "--seed", str(seed), "--one", name]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            result = json.loads(done.stdout.strip().splitlines()[-1])
+            found[name].append(result)
+            print(f"{name}: {result}", file=sys.stderr, flush=True)
+    return found
+
+
+def table_row(name: str, runs: list[dict], base: list[dict]) -> str:
+    """One line of the table; ratios are to `base`, the first system in the same rounds."""
+
+    def middle(key: str) -> float:
+        return statistics.median(run[key] for run in runs)
+
+    def ratio(key: str) -> float:
+        return statistics.median(run[key] / other[key] for run, other in zip(runs, base))
+
+    moved = [100 * (run["final_loss"] / other["final_loss"] - 1) for run, other in zip(runs, base)]
+    error = statistics.stdev(moved) / len(moved) ** 0.5 if len(moved) > 1 else float("nan")
+    cells = [
+        name,
+        f"{middle('tokens_per_s'):.0f}",
+        f"{ratio('tokens_per_s'):.2f}",
+        f"{middle('peak_gb'):.1f}",
+        f"{ratio('peak_gb'):.2f}",
+        f"{middle('first_loss'):.4f}",
+        f"{middle('final_loss'):.4f}",
+        f"{statistics.mean(moved):+.1f}% ± {error:.1f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
 def main(args: argparse.Namespace) -> None:
     if args.one:
+        # On a line of its own: libraries may have left an unfinished one.
         print("\n" + json.dumps(run_one(args)))
         return
-    systems = args.systems.split(",")
-    if importlib.util.find_spec("trl") is None and any(name.startswith("trl") for name in systems):
-        print("trl is not installed; left out", file=sys.stderr)
-        systems = [name for name in systems if not name.startswith("trl")]
-    found: dict[str, list[dict]] = {name: [] for name in systems}
-    flags = [
-        "-c",
-        args.config,
-        "--data",
-        args.data,
-        "--rows",
-        str(args.rows),
-        "--max-seq-length",
-        str(args.max_seq_length),
-    ]
-    flags += ["--chunks", str(args.chunks)] if args.chunks else []
-    flags += [part for value in args.set for part in ("--set", value)]
-    for seed in range(args.seed, args.seed + args.rounds):
-        for name in systems:
-            done = subprocess.run(
-                [sys.executable, __file__, *flags, "--seed", str(seed), "--one", name],
-                check=True,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            found[name].append(json.loads(done.stdout.strip().splitlines()[-1]))
-            print(f"{name}: {found[name][-1]}", file=sys.stderr, flush=True)
-    first = found[systems[0]][0]
-    print(
-        f"{first['n_rows']} rows of {first['tokens_per_row']:.0f} tokens, {torch.get_num_threads()} threads, median of {args.rounds}\n"
-    )
-    print(
-        "| system | tokens/s | times the first | peak GB | share of the first | first loss | final loss | against the first |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
+    systems = available(args.systems.split(","))
+    found = run_rounds(args, systems)
     base = found[systems[0]]
+    print(
+        f"{base[0]['n_rows']} rows of {base[0]['tokens_per_row']:.0f} tokens, "
+        f"{torch.get_num_threads()} threads, median of {args.rounds}\n"
+    )
+    columns = ["system", "tokens/s", "times the first", "peak GB", "share of the first"]
+    columns += ["first loss", "final loss", "against the first"]
+    print(f"| {' | '.join(columns)} |")
+    print("|---" * len(columns) + "|")
     for name, runs in found.items():
-        middle = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-        speed, memory = (
-            statistics.median(run[key] / other[key] for run, other in zip(runs, base))
-            for key in ("tokens_per_s", "peak_gb")
-        )
-        moved = [100 * (run["final_loss"] / other["final_loss"] - 1) for run, other in zip(runs, base)]
-        error = statistics.stdev(moved) / len(moved) ** 0.5 if len(moved) > 1 else float("nan")
-        print(
-            f"| {name} | {middle['tokens_per_s']:.0f} | {speed:.2f} | {middle['peak_gb']:.1f} | {memory:.2f} "
-            f"| {middle['first_loss']:.4f} | {middle['final_loss']:.4f} | {statistics.mean(moved):+.1f}% ± {error:.1f} |"
-        )
+        print(table_row(name, runs, base))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ MODEL_STACK = {"torch", "transformers", "peft", "accelerate", "bitsandbytes"}
 
 # Kernels are chosen in models/hardware.py. One caller needs a kernel's own layout of the rows: the trainer packs them for it.
 KERNELS = ("models.cpu_", "models.cuda_")
-PACKS_ROWS = {"train_sft.py", "training/trainer.py"}
+PACKS_ROWS = {"training/logits.py"}
 
 
 def modules_of(packages) -> list[Path]:

@@ -81,8 +81,9 @@ def test_all_stages_run_in_sequence(base, stage, data_home, tiny_gemma_dir, tmp_
     name = str(tiny_gemma_dir) if base == "tiny" else "embedded"
     sft_yaml, rm_yaml = write_configs(tmp_path, name)
     ok(stage("prompt_schema.py", "save", "--prompts-dir", "prompts", home=tmp_path))
-    out = ok(stage("train_sft.py", "-c", sft_yaml, home=tmp_path))
-    assert "12 rows" in out and "3 steps" in out and "dropped 0" in out
+    done = stage("train_sft.py", "-c", sft_yaml, home=tmp_path)
+    assert "after 3 steps (dropped 0)" in ok(done)
+    assert "12 rows" in done.stderr and "3 steps" in done.stderr
     checkpoint = "checkpoints/sft/checkpoint-best"
     flags = [
         "--test-data",

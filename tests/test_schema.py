@@ -5,8 +5,6 @@ import pytest
 
 from utils.errors import DataError
 from utils.schema import (
-    cap_sources,
-    pick_balanced,
     pick_samples,
     preference_problem,
     read_samples,
@@ -100,34 +98,3 @@ def test_a_pair_of_equal_texts_is_no_preference(sample):
     }
     assert "same text" in preference_problem(row)
     assert preference_problem({**row, "rejected": [{"role": "assistant", "content": "y"}]}) is None
-
-
-def test_a_balanced_draw_prefers_originals_of_its_twins(sample, unanswerable):
-    rows = [copy.deepcopy(sample) | {"id": f"popqa:{i}"} for i in range(30)]
-    rows += [
-        copy.deepcopy(unanswerable) | {"id": f"popqa:{i}:unanswerable", "metadata": {"twin_of": f"popqa:{i}"}}
-        for i in range(10)
-    ]
-    drawn = pick_balanced(rows, 12, 0.5, seed=1)
-    twins = {row["metadata"]["twin_of"] for row in drawn if not row["answerable"]}
-    assert len(drawn) == 12 and len(twins) == 6 and {row["id"] for row in drawn if row["answerable"]} == twins
-    # Ten unanswerable rows cannot be half of more than twenty.
-    assert len(pick_balanced(rows, None, 0.5, seed=1)) == 20
-
-
-def test_a_large_source_is_capped_and_twins_stay_together(sample):
-    def make(source: str, i: int) -> list[dict]:
-        original = {**sample, "id": f"{source}:{i}", "source": source}
-        return [original, {**original, "id": f"{source}:{i}t", "metadata": {"twin_of": original["id"]}}]
-
-    samples = [row for i in range(10) for row in make("fever", i)] + [
-        row for i in range(2) for row in make("popqa", i)
-    ]
-    kept = cap_sources(samples, 8, seed=1)
-    assert [row["source"] for row in kept].count("fever") == 8 and [row["source"] for row in kept].count(
-        "popqa"
-    ) == 4
-    assert [row["id"] for row in kept] == [row["id"] for row in samples if row in kept]  # in file order
-    assert {row["metadata"]["twin_of"] for row in kept if "twin_of" in row["metadata"]} <= {
-        row["id"] for row in kept
-    }

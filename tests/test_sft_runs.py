@@ -17,11 +17,12 @@ from transformers import TrainingArguments
 import train_sft
 from tests.conftest import ROOT, TWO_PROCESSES, TWO_PROCESSES_ENV
 from tests.test_train_sft import config_text, losses
-from training.adapters import training_arguments
 from training.checkpoints import RunFiles, is_whole, mark_whole, numbered_checkpoints
-from training.rows import TwinSampler
+from training.rows import row_weight
 from training.run_report import write_history
+from training.sampler import TwinSampler
 from training.sft_config import DEFAULTS, check_config
+from training.trainer import training_arguments
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_json
 from utils.runs import close_run_dir, open_run_dir
@@ -46,7 +47,9 @@ def test_two_processes_learn_what_one_with_twice_the_accumulation_learns(tiny_ge
     two = [*TWO_PROCESSES, "train_sft.py", "-c", str(config), *flags, "--set", "output_dir=two"]
     done = stage(*two, home=home, env=TWO_PROCESSES_ENV)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count(" supervised and ") == 1 and "on 2 processes" in done.stdout  # one process talks
+    # Only one process prints.
+    assert done.stderr.count(" supervised and ") == 1
+    assert "on 2 processes" in done.stderr
     train_sft.main(
         [
             "-c",
@@ -102,7 +105,7 @@ def test_sharded_weights_train_generate_and_save_like_whole_ones(tiny_gemma_dir,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     # Only FSDP saves its own file beside the adapter.
-    assert (home / "two/checkpoint-3/pytorch_model_fsdp.bin").is_file() and done.stdout.count(
+    assert (home / "two/checkpoint-3/pytorch_model_fsdp.bin").is_file() and done.stderr.count(
         "step 3/3: loss"
     ) == 1
     train_sft.main(
@@ -137,11 +140,11 @@ def test_a_signal_to_one_process_stops_all_in_the_same_step_and_sharded_runs_res
         [sys.executable, "-u", *command],
         cwd=ROOT,
         env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
     )
-    for line in process.stdout:
+    for line in process.stderr:
         if line.startswith("step 4/"):
             [*_, worker] = sorted(
                 int(pid)
@@ -149,17 +152,17 @@ def test_a_signal_to_one_process_stops_all_in_the_same_step_and_sharded_runs_res
             )
             os.kill(worker, signal.SIGTERM)
             break
-    out, _ = process.communicate(timeout=120)
+    _, notes = process.communicate(timeout=120)
     *_, saved = numbered_checkpoints(home / "sft")  # those before it are of epochs' ends
     assert (
         process.returncode != 0
-        and out.count(
-            f"stopped at step {int(saved.name.removeprefix('checkpoint-'))}; go on with: accelerate launch"
+        and notes.count(
+            f"stopped at step {int(saved.name.removeprefix('checkpoint-'))}; resume with: accelerate launch"
         )
         == 1
     )
     resumed = stage(*command, "--resume", home=home, env=TWO_PROCESSES_ENV)
-    assert resumed.returncode == 0 and resumed.stdout.count(f"resuming from {saved}") == 1, resumed.stderr[
+    assert resumed.returncode == 0 and resumed.stderr.count(f"resuming from {saved}") == 1, resumed.stderr[
         -3000:
     ]
     weights = [
@@ -180,23 +183,24 @@ def test_a_stop_signal_saves_and_prints_the_command_that_goes_on(number, tiny_ge
         stderr=subprocess.PIPE,
         text=True,
     )
-    for line in process.stdout:
+    for line in process.stderr:
         if line.startswith("step 3/"):
             process.send_signal(number)
             break
-    out, _ = process.communicate(timeout=120)
+    _, notes = process.communicate(timeout=120)
     assert process.returncode == 130
     [saved] = numbered_checkpoints(home / "sft")
     step = int(saved.name.removeprefix("checkpoint-"))
     assert (
-        f"stopped at step {step}; go on with: python train_sft.py -c {config} --set lora.r=2 --resume" in out
+        f"stopped at step {step}; resume with: python train_sft.py -c {config} --set lora.r=2 --resume"
+        in notes
     )
-    assert "eval_loss" not in out  # whoever asks for a stop does not wait for an evaluation
+    assert "eval_loss" not in notes  # whoever asks for a stop does not wait for an evaluation
     resumed = ["-c", str(config), "--set", "lora.r=2", "--resume"]
     process = subprocess.Popen(
-        [sys.executable, "-u", "train_sft.py", *resumed], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-u", "train_sft.py", *resumed], cwd=ROOT, stderr=subprocess.PIPE, text=True
     )
-    for line in process.stdout:
+    for line in process.stderr:
         if line.startswith(f"step {step + 1}/"):
             break
     process.send_signal(number)
@@ -226,7 +230,7 @@ def test_an_epoch_begun_again_has_its_own_order(tmp_path):
 def test_an_adapter_is_no_base_for_another(tiny_gemma_dir, home):
     config = write_config(home, tiny_gemma_dir, max_steps=1)
     train_sft.main(["-c", str(config)])
-    with pytest.raises(UsageError, match="is an adapter, which the new one would replace; fold it in first"):
+    with pytest.raises(UsageError, match="is an adapter, which the new one would replace; merge it first"):
         train_sft.main(
             ["-c", str(config), "--set", "model_name=sft/checkpoint-best", "--set", "output_dir=second"]
         )
@@ -236,7 +240,7 @@ def test_one_process_takes_one_of_several_gpus(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(TrainingArguments, "n_gpu", property(lambda self: self.__dict__.get("_n_gpu") or 2))
     assert (
         training_arguments(DEFAULTS, tmp_path, 10).n_gpu == 1
-        and "2 GPUs, one is used" in capsys.readouterr().out
+        and "found 2 GPUs, using 1" in capsys.readouterr().err
     )
 
 
@@ -288,17 +292,14 @@ def test_generated_val_answers_choose_the_checkpoint_and_stop_early(tiny_gemma_d
         "eval_over_refusal_rate",
         "eval_under_refusal_rate",
     } <= metrics[0].keys()
-    assert "stopping early: 2 evaluations without a better eval_net_score" in capsys.readouterr().out
+    assert "stopping early: 2 evaluations without a better eval_net_score" in capsys.readouterr().err
     assert read_json(home / "sft/checkpoint-best/run.json")["step"] == 1 and is_whole(
         home / "sft/checkpoint-final"
     )
 
 
 def test_weights_scale_the_loss_of_their_rows(tiny_gemma_dir, home, samples):
-    assert (
-        train_sft.row_weight(samples[0], {samples[0]["source"]: 0.5, "answerable": 3.0, "unanswerable": 3.0})
-        == 1.5
-    )
+    assert row_weight(samples[0], {samples[0]["source"]: 0.5, "answerable": 3.0, "unanswerable": 3.0}) == 1.5
     config = write_config(home, tiny_gemma_dir, max_steps=1)
     for name, weight in [("plain", 1.0), ("double", 2.0)]:
         both = f"data.weights={{answerable: {weight}, unanswerable: {weight}}}"
@@ -340,7 +341,7 @@ def test_a_merged_checkpoint_answers_like_its_adapter(tiny_gemma_dir, home, toke
     from models.loading import LoadOptions, load_model
 
     config = write_config(home, tiny_gemma_dir, max_steps=2)
-    with pytest.raises(DataError, match="no whole checkpoint to merge"):
+    with pytest.raises(DataError, match="no complete checkpoint to merge"):
         train_sft.main(["-c", str(config), "--merge", "merged"])
     train_sft.main(["-c", str(config)])
     capsys.readouterr()
@@ -384,7 +385,7 @@ def test_the_adapter_needs_no_more_than_peft_and_vllm_read(tiny_gemma_dir, home)
         ("data", "twin_pairs", "near", "adjacent or shuffled"),
         ("data", "max_samples", 0, "data.max_samples: expected a whole number from 1 on"),
         ("data", "max_per_source", "1e3", "data.max_per_source: expected a whole number"),
-        ("data", "unanswerable_fraction", "half", "a share below 1"),
+        ("data", "unanswerable_fraction", "half", "a share from 0 to below 1"),
         ("training", "early_stopping_patience", 1.5, "early_stopping_patience: expected a whole number"),
         ("training", "save_total_limit", 0, "save_total_limit: expected a whole number from 1 on"),
         ("training", "num_train_epochs", 0.0, "must be above 0"),

@@ -1,22 +1,36 @@
-"""What is trained and how: the model with its trainable parameters, and a stage's YAML as arguments of `transformers.Trainer`."""
+"""Builds the trainable model (LoRA or full), and merges a trained adapter into its base.
 
-import math
+It knows which weights are trained; it knows nothing about rows or losses.
+"""
+
+import shutil
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
-from transformers import TrainingArguments
 
 from models.distributed import Shards
 from models.hardware import choose_dtype, speed_up_training, trains_sharded
 from models.loading import LoadOptions, load_model
-from utils.errors import UsageError
+from training.checkpoints import PROMPT_FACTS, mark_whole
+from utils.errors import StageError, UsageError
+from utils.jsonl import read_json
+from utils.runs import note
+
+# In float32, merging only changes the order of additions; a larger gap means that something else changed.
+MAX_LOGIT_GAP = 1e-2
+
+
+# --- the model
 
 
 def load_trainable(config: dict):
-    """The model of `model_name` ready to train: LoRA adapters in float32 on a frozen base or, with `full_finetuning`, all weights in float32."""
+    """The model of `model_name`, ready to train.
+
+    LoRA adapters in float32 on a frozen base or, with `full_finetuning`, all weights in float32. UsageError
+    if `model_name` is itself an adapter, or has no layers with the names in `lora.target_modules`.
+    """
     full = config["full_finetuning"]
-    quantised = config["load_in_4bit"] or config["load_in_8bit"]
     options = LoadOptions(
         # bfloat16 weights would lose small updates to rounding; autocast still computes in bfloat16.
         bf16=config["bf16"] and not full,
@@ -25,45 +39,35 @@ def load_trainable(config: dict):
         load_in_8bit=config["load_in_8bit"],
         attention=config["attn_implementation"],
         trust_remote_code=config["trust_remote_code"],
+        # Under FSDP the whole model may not fit one device; accelerate moves it there layer by layer.
         place=not trains_sharded(),
     )
     model = load_model(config["model_name"], options)
     if isinstance(model, PeftModel):
-        remedy = "fold it in first: train_sft.py -c ITS_YAML --merge DIR, then model_name: DIR"
         raise UsageError(
-            f"model_name: {config['model_name']} is an adapter, which the new one would replace; {remedy}"
+            f"model_name: {config['model_name']} is an adapter, which the new one would replace; "
+            "merge it first with train_sft.py -c ITS_YAML --merge DIR, then set model_name: DIR"
         )
     checkpointing = config["training"]["gradient_checkpointing"]
-    if quantised:
+    if config["load_in_4bit"] or config["load_in_8bit"]:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=checkpointing)
     if not full:
         model = _with_lora(model, config)
+        # The embeddings are frozen, so without this no input of a recomputed layer would need a gradient.
         if checkpointing:
             model.enable_input_require_grads()
     model = speed_up_training(model, config["attn_implementation"])
-    n_trained, n_all = (
-        sum(p.numel() for p in model.parameters() if p.requires_grad or not trained)
-        for trained in (True, False)
-    )
-    precision = (
-        "4-bit"
-        if config["load_in_4bit"]
-        else "8-bit"
-        if config["load_in_8bit"]
-        else str(choose_dtype(config["bf16"])).removeprefix("torch.")
-    )
     if Shards().is_main:
-        print(
-            f"training {n_trained:,} of {n_all:,} parameters, {precision}, attention {model.config._attn_implementation}",
-            flush=True,
-        )
+        note(_describe_model(model, config))
     return model
 
 
 def _with_lora(model, config: dict):
-    """`model` frozen, with LoRA on the named projections, from layer `first_layer` on."""
+    """`model` frozen, with LoRA (Hu et al., 2021) on the named projections, from layer `first_layer` on."""
     lora = config["lora"]
-    layers = list(range(lora["first_layer"], model.config.num_hidden_layers)) if lora["first_layer"] else None
+    layers = None
+    if lora["first_layer"]:
+        layers = list(range(lora["first_layer"], model.config.num_hidden_layers))
     adapter = LoraConfig(
         r=lora["r"],
         lora_alpha=lora["alpha"],
@@ -76,66 +80,87 @@ def _with_lora(model, config: dict):
         model = get_peft_model(model, adapter)
     except ValueError as error:
         raise UsageError(f"lora.target_modules do not fit {config['model_name']}: {error}") from error
+    # The name from the YAML: PEFT would store the local path that it was resolved to.
     model.peft_config["default"].base_model_name_or_path = config["model_name"]
     return model
 
 
-def training_arguments(config: dict, output_dir: Path, n_steps: int) -> TrainingArguments:
-    """The YAML's `training` block for `transformers.Trainer`; warm-up in steps of the whole run."""
-    training = config["training"]
-    dtype = choose_dtype(config["bf16"])
-    on_cuda = torch.cuda.is_available()
-    same = (
-        "per_device_train_batch_size",
-        "per_device_eval_batch_size",
-        "gradient_accumulation_steps",
-        "learning_rate",
-        "num_train_epochs",
-        "max_steps",
-        "weight_decay",
-        "lr_scheduler_type",
-        "logging_steps",
-        "eval_steps",
-        "save_steps",
-        "gradient_checkpointing",
-        "seed",
-        "report_to",
-    )
-    arguments = TrainingArguments(
-        output_dir=str(output_dir),
-        **{key: training[key] for key in same},
-        warmup_steps=math.ceil(n_steps * training["warmup_ratio"]),
-        gradient_checkpointing_kwargs={"use_reentrant": False},
-        eval_strategy="steps",
-        save_strategy="steps",
-        bf16=dtype == torch.bfloat16,
-        fp16=dtype == torch.float16,
-        use_cpu=not on_cuda,
-        dataloader_pin_memory=on_cuda,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        disable_tqdm=True,
-        log_level="error",
-    )
-    if (
-        arguments.n_gpu > 1
-    ):  # the library would take all of them for one process: larger batches than the YAML says, and DataParallel
-        print(
-            f"{arguments.n_gpu} GPUs, one is used; `accelerate launch train_sft.py ...` uses all", flush=True
+def _describe_model(model, config: dict) -> str:
+    n_all = sum(p.numel() for p in model.parameters())
+    n_trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    attention = model.config._attn_implementation
+    return f"training {n_trained:,} of {n_all:,} parameters, {_precision(config)}, attention {attention}"
+
+
+def _precision(config: dict) -> str:
+    if config["load_in_4bit"]:
+        return "4-bit"
+    if config["load_in_8bit"]:
+        return "8-bit"
+    return str(choose_dtype(config["bf16"])).removeprefix("torch.")
+
+
+# --- the merge
+
+
+@torch.inference_mode()
+def last_logits(model, prompts: list[list[int]]) -> torch.Tensor:
+    """Logits of the next token after each prompt: (n_prompts, vocab), float32, on the CPU."""
+    rows = []
+    for ids in prompts:
+        logits = model(input_ids=torch.tensor([ids], device=model.device), logits_to_keep=1).logits
+        rows.append(logits[:, -1].float().cpu())
+    return torch.cat(rows)
+
+
+def merge_checkpoint(
+    checkpoint: Path, target: Path, tokenizer, prompts: list[list[int]], trust_remote_code: bool
+) -> dict[str, float]:
+    """Write a LoRA checkpoint, merged into its base, to `target`: one bfloat16 model in safetensors.
+
+    Returns the largest logit gap in float32, and the share of next tokens that stay the same in bfloat16.
+    StageError if the float32 logits differ by more than `MAX_LOGIT_GAP`; nothing is written then.
+    """
+    if target.exists() and any(target.iterdir()):
+        raise UsageError(f"--merge {target}: the directory is not empty; name a new one")
+    model = _load_adapter(checkpoint, trust_remote_code)
+    expected = last_logits(model, prompts)
+    model = model.merge_and_unload()
+    gap = (last_logits(model, prompts) - expected).abs().max().item()
+    if gap > MAX_LOGIT_GAP:
+        raise StageError(
+            f"--merge: logits of the merged model differ by {gap:.3g} in float32 (limit {MAX_LOGIT_GAP}); "
+            "nothing was written"
         )
-        arguments._n_gpu = 1
-    return arguments
+    model = model.to(torch.bfloat16)
+    is_same = last_logits(model, prompts).argmax(-1) == expected.argmax(-1)
+    agreement = is_same.float().mean().item()
+
+    run = read_json(checkpoint / "run.json")
+    facts = {key: run[key] for key in PROMPT_FACTS}
+    # The target appears in one rename, so that a cut leaves no half-written model under its name.
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    figures = {"n_prompts": len(prompts), "max_logit_gap_float32": gap, "same_next_token_bfloat16": agreement}
+    mark_whole(partial, {**facts, "merged_from": str(checkpoint), "merge": figures})
+    partial.rename(target)
+    card = checkpoint.parent / "README.md"
+    if card.is_file():
+        shutil.copy(card, target / "README.md")
+    return figures
 
 
-def steps_and_epochs(n_rows: int, training: dict, n_processes: int) -> tuple[int, float]:
-    """Optimiser steps of the whole run, and the passes over the rows that they are; `max_steps` stands above `num_train_epochs`."""
-    per_epoch = math.ceil(
-        max(n_rows, 1)
-        / (training["per_device_train_batch_size"] * training["gradient_accumulation_steps"] * n_processes)
-    )
-    n_steps = (
-        training["max_steps"]
-        if training["max_steps"] > 0
-        else math.ceil(per_epoch * training["num_train_epochs"])
-    )
-    return n_steps, n_steps / per_epoch
+def _load_adapter(checkpoint: Path, trust_remote_code: bool) -> PeftModel:
+    """The checkpoint in float32, where merging is exact to rounding. UsageError if it is a full model."""
+    try:
+        model = load_model(str(checkpoint), LoadOptions(bf16=False, trust_remote_code=trust_remote_code))
+    except torch.OutOfMemoryError as error:
+        raise StageError(
+            f"--merge: {checkpoint} does not fit the GPU in float32; "
+            "put CUDA_VISIBLE_DEVICES= before the command to merge in main memory"
+        ) from error
+    if not isinstance(model, PeftModel):
+        raise UsageError(f"{checkpoint}: this is a full model, so there is nothing to merge")
+    return model

@@ -1,83 +1,160 @@
-"""The order in which training rows reach the model."""
+"""Samples -> training rows of token ids: which samples are used, and how they are encoded.
+
+What a row's completion says is the stage's decision and arrives as a function; the prompt builder is handed
+in too.
+"""
 
 import random
 from collections import Counter
 from collections.abc import Callable
 
-import torch
+from utils.errors import DataError
+from utils.schema import pick_samples
 
-from utils.schema import shuffle_chunks
-
-# Questions that are sorted by length together: enough to fill batches evenly, few enough to keep the order random.
-_N_SORTED = 64
+# Tokens kept free for the completion; 120 characters of answer and the JSON around them take fewer.
+COMPLETION_TOKENS = 96
 
 
-class TwinSampler(torch.utils.data.Sampler):
-    """Random order in which a question's answerable and unanswerable rows stay neighbours, so that a batch holds the contrast.
+# --- which samples
 
-    `n_first` answerable rows without a twin open the epoch: a small model learns to refuse only once it can find an answer.
-    Where the data set holds `n_rows` rows once per epoch (`n_blocks` of them, each in its own order of chunks), epoch e draws
-    from block e. Within each run of 64 questions the shorter ones come first (in every second run, last), so that a batch pads little.
+
+def training_rows(samples: list[dict], config: dict) -> list[dict]:
+    """The samples that the YAML's `data` block selects, by source, answerability and number."""
+    data = config["data"]
+    seed = config["training"]["seed"]
+    if data["max_per_source"]:
+        samples = cap_sources(samples, data["max_per_source"], seed)
+    if data["unanswerable_fraction"]:
+        return pick_balanced(samples, data["max_samples"], data["unanswerable_fraction"], seed)
+    return pick_samples(samples, data["max_samples"], seed)
+
+
+def cap_sources(samples: list[dict], n_wanted: int, seed: int) -> list[dict]:
+    """At most `n_wanted` samples of each source, in file order."""
+    by_source: dict[str, list[dict]] = {}
+    for sample in samples:
+        by_source.setdefault(sample["source"], []).append(sample)
+    kept: set[str] = set()
+    for of_source in by_source.values():
+        kept |= {sample["id"] for sample in pick_samples(of_source, n_wanted, seed)}
+    return [sample for sample in samples if sample["id"] in kept]
+
+
+def pick_balanced(
+    samples: list[dict], n_wanted: int | None, unanswerable_fraction: float, seed: int
+) -> list[dict]:
+    """At most `n_wanted` samples in file order, this share of them unanswerable.
+
+    Originals of the sampled twins come before other answerable samples, so that the contrast stays in the
+    data.
     """
+    rng = random.Random(seed)
+    unanswerable = [sample for sample in samples if not sample["answerable"]]
+    answerable = [sample for sample in samples if sample["answerable"]]
+    rng.shuffle(unanswerable)
+    rng.shuffle(answerable)
+    # The share is kept rather than the number: too few unanswerable samples make the whole set smaller.
+    n_wanted = min(n_wanted or len(samples), len(samples), int(len(unanswerable) / unanswerable_fraction))
+    chosen = unanswerable[: round(n_wanted * unanswerable_fraction)]
+    originals = {sample["metadata"].get("twin_of") for sample in chosen}
+    answerable.sort(key=lambda sample: sample["id"] not in originals)
+    chosen += answerable[: n_wanted - len(chosen)]
+    kept = {sample["id"] for sample in chosen}
+    return [sample for sample in samples if sample["id"] in kept]
 
-    def __init__(
-        self,
-        units: list[str],
-        lengths: list[int],
-        answerable: list[bool],
-        n_first: int,
-        seed: int,
-        n_blocks: int = 1,
-    ):
-        self.units = units
-        self.lengths = lengths
-        self.answerable = answerable
-        self.n_first = n_first
-        self.seed = seed
-        self.n_blocks = n_blocks
-        self.epoch = 0
-        self.members: dict[str, list[int]] = {}
-        for i, unit in enumerate(units):
-            self.members.setdefault(unit, []).append(i)
 
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+# --- samples as token ids
 
-    def __len__(self) -> int:
-        return len(self.units)
 
-    def __iter__(self):
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        members = list(self.members.values())
-        order = [members[i] for i in torch.randperm(len(members), generator=generator).tolist()]
-        offset = self.epoch % self.n_blocks * len(self.units)
-        first = [rows for rows in order if len(rows) == 1 and self.answerable[rows[0]]][: self.n_first]
-        opening = {rows[0] for rows in first}
-        for run in (first, [rows for rows in order if rows[0] not in opening]):
-            yield from (offset + i for i in self._in_runs(run))
+def row_weight(sample: dict, weights: dict[str, float]) -> float:
+    """Loss weight of a sample: the weight of its source times that of its answerability (default 1)."""
+    side = "answerable" if sample["answerable"] else "unanswerable"
+    return weights.get(sample["source"], 1.0) * weights.get(side, 1.0)
 
-    def _in_runs(self, order: list[list[int]]):
-        for start in range(0, len(order), _N_SORTED):
-            run = sorted(
-                order[start : start + _N_SORTED], key=lambda rows: max(self.lengths[i] for i in rows)
-            )
-            for rows in reversed(run) if start // _N_SORTED % 2 else run:
-                yield from rows
+
+def encode_rows(
+    samples: list[dict],
+    builder,
+    complete: Callable[..., list[int]],
+    max_seq_length: int,
+    weights: dict[str, float] | None = None,
+) -> tuple[list[dict], Counter]:
+    """Rows {"id", "suffix", "completion", "unit", "answerable", "weight"}, and dropped samples by reason.
+
+    `builder.build(sample)` gives the prompt; its prefix is the same for all rows, so a row has the suffix
+    alone. `complete(tokenizer, sample, prompt)` gives the token ids that are trained on. Rows with the same
+    `unit` are a question with and without its support. DataError if no row is left.
+    """
+    rows = []
+    drops: Counter = Counter()
+    for sample in samples:
+        prompt = builder.build(sample)
+        # Without its support, the row would teach the model to answer from nothing.
+        if not prompt.shows_support(sample):
+            drops["support cut to fit max_seq_length"] += 1
+            continue
+        completion = complete(builder.tokenizer, sample, prompt)
+        # Never cut: a completion without its end, or without all of it, gives a wrong label or none.
+        if len(prompt.ids) + len(completion) > max_seq_length:
+            drops["completion does not fit max_seq_length"] += 1
+            continue
+        rows.append(
+            {
+                "id": sample["id"],
+                "suffix": prompt.suffix,
+                "completion": completion,
+                "unit": sample["metadata"].get("twin_of") or sample["id"],
+                "answerable": sample["answerable"],
+                "weight": row_weight(sample, weights or {}),
+            }
+        )
+    if not rows:
+        raise DataError(
+            f"no row with a supervised token is left ({dict(drops)}); raise training.max_seq_length"
+        )
+    return rows, drops
+
+
+def shuffle_chunks(sample: dict, rng: random.Random) -> dict:
+    """The sample with its evidence chunks in a new order, every chunk id in it renumbered."""
+    order = list(range(len(sample["evidence_chunks"])))
+    rng.shuffle(order)
+    place = {old: new for new, old in enumerate(order)}
+
+    def renumbered(ids: list[int]) -> list[int]:
+        return sorted(place[i] for i in ids)
+
+    return {
+        **sample,
+        "evidence_chunks": [sample["evidence_chunks"][old] for old in order],
+        "support_sets": [renumbered(support_set) for support_set in sample["support_sets"]],
+        "support_spans": renumbered(sample["support_spans"]),
+        "hard_negatives": renumbered(sample["hard_negatives"]),
+    }
 
 
 def encode_epochs(
     samples: list[dict], n_epochs: int, seed: int, encode: Callable
 ) -> tuple[list[dict], Counter]:
-    """The rows of every epoch, block after block: from the second on with the chunks of each sample in a new order.
+    """The rows of every epoch, block after block; from the second on, each sample's chunks are reordered.
 
-    A sample dropped in one order (its support cut) is dropped in all, so that the blocks stay alike; it is counted once.
+    A sample dropped in one order (its support cut) is dropped in all, so that every block has the same
+    samples; it is counted once.
     """
-    rng, (rows, drops) = random.Random(seed), encode(samples)
-    epochs = [rows] + [
-        encode([shuffle_chunks(sample, rng) for sample in samples])[0] for _ in range(n_epochs - 1)
-    ]
-    blocks = [{row["id"]: row for row in rows} for rows in epochs]
-    kept = [sample_id for sample_id in blocks[0] if all(sample_id in block for block in blocks)]
-    if n_later := len(blocks[0]) - len(kept):
-        drops["dropped in the order of a later epoch"] += n_later
-    return [block[sample_id] for block in blocks for sample_id in kept], drops
+    rng = random.Random(seed)
+    rows, drops = encode(samples)
+    blocks = [{row["id"]: row for row in rows}]
+    for _ in range(n_epochs - 1):
+        later, _ = encode([shuffle_chunks(sample, rng) for sample in samples])
+        blocks.append({row["id"]: row for row in later})
+
+    in_all = set(blocks[0]).intersection(*blocks[1:])
+    kept = [sample_id for sample_id in blocks[0] if sample_id in in_all]
+    n_later = len(blocks[0]) - len(kept)
+    if n_later:
+        drops["does not fit in the chunk order of a later epoch"] += n_later
+
+    epochs = []
+    for block in blocks:
+        epochs += [block[sample_id] for sample_id in kept]
+    return epochs, drops

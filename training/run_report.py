@@ -1,57 +1,116 @@
-"""What an SFT run leaves for people: its history with curves, and the model card."""
+"""The files that describe a finished run: facts, history with curves, calibration and model card.
+
+It knows the records of a run, not how it was trained.
+"""
 
 from pathlib import Path
 
 from evaluation.plots import plot_curves
 from evaluation.tables import format_number
-from training.checkpoints import LOSS
-from utils.jsonl import finite, write_json
+from models.hardware import merge_for_speed
+from models.loading import model_revision
+from training.checkpoints import LOSS, RunFiles
+from training.job import Rows, TrainingJob
+from training.trainer import CompletionTrainer
+from training.validation import calibration, selection_metrics
+from utils.jsonl import finite, write_json, write_text
 from utils.metrics import SELECTION_METRICS
 
 
+def checkpoint_facts(job: TrainingJob, model) -> dict:
+    """How a checkpoint must be prompted: part of every checkpoint's run.json, for the stages that load it."""
+    return {
+        "template": job.config["data"]["template"],
+        "template_hash": job.template_hash,
+        "base_model": job.config["model_name"],
+        "base_revision": model_revision(model),
+        "max_prompt_tokens": job.builder.max_tokens,
+    }
+
+
+def write_report(
+    job: TrainingJob, rows: Rows, trainer: CompletionTrainer, files: RunFiles, train_seconds: float
+) -> dict:
+    """Calibrate the model on val; write history, calibration, training ids and model card. Returns the facts.
+
+    Every process calls it, as all share the generated answers; the first one writes.
+    """
+    n_evaluations = 0
+    if job.shards.is_main:
+        history = write_history(trainer.state.log_history, job.config, job.output_dir)
+        n_evaluations = len(history["eval_metrics"])
+    samples = job.pick_val(job.config["data"]["max_calibration_samples"])
+    model = merge_for_speed(trainer.accelerator.unwrap_model(trainer.model).eval())
+    answers = job.answer(model, samples, "calibration")
+    facts = {
+        **files.facts,
+        "n_rows": len(rows.train),
+        "n_steps": trainer.state.global_step,
+        "n_supervised_tokens": sum(len(row["completion"]) for row in rows.train),
+        "train_seconds": round(train_seconds, 1),
+        "metric_for_best": files.metric,
+        "best": files.best,
+        "val": selection_metrics(answers, samples),
+        "licences": licences(job.samples["train"]),
+    }
+    if job.shards.is_main:
+        fit = calibration(answers, samples)
+        write_text(job.output_dir / "train_ids.txt", "".join(row["id"] + "\n" for row in rows.train))
+        write_json(job.output_dir / "calibration.json", fit)
+        write_text(job.output_dir / "README.md", sft_model_card(job.config, facts, fit))
+    return {**facts, "n_evaluations": n_evaluations}
+
+
 def write_history(log_history: list[dict], config: dict, output_dir: Path) -> dict:
-    """training_history.json and loss_curve.png from the trainer's log."""
-    history = {
-        "train_losses": [
-            {"step": log["step"], "loss": finite(log["loss"])} for log in log_history if "loss" in log
-        ],
-        "eval_metrics": [
-            {key: finite(log[key]) for key in log if key == "step" or key.startswith("eval_")}
-            for log in log_history
-            if LOSS in log
-        ],
-        "config": config,
-    }
+    """training_history.json and loss_curve.png from the trainer's log. Returns the history."""
+    train_losses = []
+    eval_metrics = []
+    for log in log_history:
+        if "loss" in log:
+            train_losses.append({"step": log["step"], "loss": finite(log["loss"])})
+        if LOSS in log:
+            names = [name for name in log if name == "step" or name.startswith("eval_")]
+            eval_metrics.append({name: finite(log[name]) for name in names})
+    history = {"train_losses": train_losses, "eval_metrics": eval_metrics, "config": config}
     write_json(output_dir / "training_history.json", history)
-    curves = {
-        "train": [(x["step"], x["loss"]) for x in history["train_losses"]],
-        "val": [(x["step"], x[LOSS]) for x in history["eval_metrics"]],
-    }
-    panels = {"Loss on completion tokens": curves}
-    generated = {
-        name: [(x["step"], x[name]) for x in history["eval_metrics"] if x.get(name) is not None]
-        for name in SELECTION_METRICS
-    }
-    if any(generated.values()):
-        panels["Generated val answers"] = generated
-    plot_curves(output_dir / "loss_curve.png", panels)
+    _plot_history(history, output_dir / "loss_curve.png")
     return history
 
 
-def base_terms(model_name: str) -> str:
-    """The terms that a base model hands on to what is trained from it."""
-    terms = {
-        "embedded": "Apache-2.0 (SmolLM2-135M-Instruct)",
-        "google/gemma": "the Gemma Terms of Use and its prohibited-use policy",
+def _plot_history(history: dict, path: Path) -> None:
+    curves = {
+        "train": [(log["step"], log["loss"]) for log in history["train_losses"]],
+        "val": [(log["step"], log[LOSS]) for log in history["eval_metrics"]],
     }
-    return next(
-        (text for start, text in terms.items() if model_name.startswith(start)),
-        f"the licence of {model_name} (see its model card)",
-    )
+    panels = {"Loss on completion tokens": curves}
+    generated = {}
+    for name in SELECTION_METRICS:
+        logs = [log for log in history["eval_metrics"] if log.get(name) is not None]
+        generated[name] = [(log["step"], log[name]) for log in logs]
+    if any(generated.values()):
+        panels["Generated val answers"] = generated
+    plot_curves(path, panels)
+
+
+# --- the model card
+
+# The licence of a base model by the start of its name; a model trained from it inherits the terms.
+_BASE_TERMS = {
+    "embedded": "Apache-2.0 (SmolLM2-135M-Instruct)",
+    "google/gemma": "the Gemma Terms of Use and its prohibited-use policy",
+}
+
+
+def base_terms(model_name: str) -> str:
+    """The terms of the base model, which also apply to what is trained from it."""
+    for start, terms in _BASE_TERMS.items():
+        if model_name.startswith(start):
+            return terms
+    return f"the licence of {model_name} (see its model card)"
 
 
 def licences(samples: list[dict]) -> dict[str, str]:
-    """Licence by source, as the samples state it."""
+    """Licence by source, as the samples give it."""
     return {sample["source"]: sample["metadata"].get("licence", "not stated") for sample in samples}
 
 

@@ -1,4 +1,7 @@
-"""Keys and defaults of train_sft.py's YAML (configs/sft_gemma2.yaml says what each does), and the checks that no type check makes."""
+"""Keys and defaults of train_sft.py's YAML, and the checks that types alone cannot make.
+
+configs/sft_gemma2.yaml explains every key.
+"""
 
 import importlib.util
 
@@ -6,7 +9,6 @@ from training.checkpoints import LOSS
 from utils.config import nearest
 from utils.errors import UsageError
 from utils.metrics import SELECTION_METRICS
-from utils.schema import cap_sources, pick_balanced, pick_samples
 
 DEFAULTS = {
     "model_name": "google/gemma-2-9b",
@@ -62,8 +64,7 @@ DEFAULTS = {
     },
 }
 
-
-# report_to -> the package that must be there
+# Values of `report_to`, and the package that each needs.
 TRACKERS = {"none": None, "tensorboard": "tensorboard", "trackio": "trackio", "wandb": "wandb"}
 # Keys of `training` that count something, from 1 on.
 _COUNTS = (
@@ -76,76 +77,87 @@ _COUNTS = (
     "save_steps",
     "save_total_limit",
 )
+# Counts of `data` that 0 switches off. For other counts, 0 could be read as none or as all.
+_MAY_BE_ZERO = ("data.max_generated_val_samples",)
 
 
 def _is_number(value) -> bool:
+    # A bool is an int in Python, and `yes` in YAML is a bool.
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _is_count(value, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
 def check_config(config: dict) -> None:
-    """UsageError for values that no type check sees."""
+    """UsageError for values of the right type that make no sense, alone or together."""
+    _check_counts(config)
+    _check_training(config)
+    _check_data(config["data"])
+    _check_selection(config)
+
+
+def _check_counts(config: dict) -> None:
     training = config["training"]
     data = config["data"]
     counts = {f"data.{key}": data[key] for key in data if key.startswith("max_")}
     counts |= {f"training.{key}": training[key] for key in (*_COUNTS, "early_stopping_patience")}
     for name, value in counts.items():
-        least = (
-            0 if name == "data.max_generated_val_samples" else 1
-        )  # elsewhere 0 could be read as none or as all
-        if value is not None and not (
-            isinstance(value, int) and not isinstance(value, bool) and value >= least
-        ):
+        least = 0 if name in _MAY_BE_ZERO else 1
+        if value is not None and not _is_count(value, least):
             raise UsageError(f"{name}: expected a whole number from {least} on, or null, found {value!r}")
+
+
+def _check_training(config: dict) -> None:
+    training = config["training"]
     if training["num_train_epochs"] <= 0 or training["learning_rate"] <= 0 or training["max_steps"] == 0:
         raise UsageError(
-            "training: num_train_epochs and learning_rate must be above 0, max_steps too (or -1: as many as the epochs take)"
+            "training: num_train_epochs and learning_rate must be above 0, and max_steps too "
+            "(or -1: as many steps as the epochs need)"
         )
     if config["full_finetuning"] and (config["load_in_4bit"] or config["load_in_8bit"]):
         raise UsageError(
-            "full_finetuning trains the weights themselves, which 4-bit or 8-bit loading freezes; switch one of them off"
+            "full_finetuning trains the weights themselves, which 4-bit or 8-bit loading freezes; "
+            "set one of them to false"
         )
-    if training["report_to"] not in TRACKERS:
-        raise UsageError(
-            f"training.report_to: expected one of {', '.join(TRACKERS)}, found {training['report_to']!r}"
-        )
-    package = TRACKERS[training["report_to"]]
+    tracker = training["report_to"]
+    if tracker not in TRACKERS:
+        raise UsageError(f"training.report_to: expected one of {', '.join(TRACKERS)}, found {tracker!r}")
+    package = TRACKERS[tracker]
+    # Before the training: Trainer would only find out after the model is loaded.
     if package and importlib.util.find_spec(package) is None:
         raise UsageError(
-            f"training.report_to: {package} is not installed; `pip install {package}` or report_to: none"
+            f"training.report_to: {package} is not installed; `pip install {package}`, or set report_to: none"
         )
+
+
+def _check_data(data: dict) -> None:
     if data["twin_pairs"] not in ("adjacent", "shuffled"):
         raise UsageError(f"data.twin_pairs: expected adjacent or shuffled, found {data['twin_pairs']!r}")
     for key in ("unanswerable_fraction", "answerable_first"):
         if data[key] is not None and not (_is_number(data[key]) and 0 <= data[key] < 1):
-            raise UsageError(f"data.{key}: expected a share below 1, found {data[key]!r}")
+            raise UsageError(f"data.{key}: expected a share from 0 to below 1, found {data[key]!r}")
     for key, value in data["weights"].items():
         if not _is_number(value) or value < 0:
             raise UsageError(f"data.weights.{key}: expected a number from 0 on, found {value!r}")
-    metrics = (LOSS, *SELECTION_METRICS)
-    if training["metric_for_best"] not in metrics:
+
+
+def _check_selection(config: dict) -> None:
+    metric = config["training"]["metric_for_best"]
+    known = (LOSS, *SELECTION_METRICS)
+    if metric not in known:
+        raise UsageError(f"training.metric_for_best: unknown {metric!r}{nearest(metric, known)}")
+    if metric != LOSS and not config["data"]["max_generated_val_samples"]:
         raise UsageError(
-            f"training.metric_for_best: unknown {training['metric_for_best']!r}{nearest(training['metric_for_best'], metrics)}"
-        )
-    if training["metric_for_best"] != LOSS and not data["max_generated_val_samples"]:
-        raise UsageError(
-            "training.metric_for_best names a metric of generated answers; set data.max_generated_val_samples, for example to 64"
+            f"training.metric_for_best: {metric} needs generated answers; "
+            "set data.max_generated_val_samples, for example to 64"
         )
 
 
 def check_weights(weights: dict, samples: list[dict]) -> None:
-    """UsageError for a weight that no sample would take."""
+    """UsageError for a weight that applies to no sample: most likely a mistyped source."""
     known = {"answerable", "unanswerable", *(sample["source"] for sample in samples)}
     for key in weights:
         if key not in known:
             raise UsageError(f"data.weights: no sample is of {key!r}{nearest(str(key), known)}")
-
-
-def training_rows(samples: list[dict], config: dict) -> list[dict]:
-    """The samples that `data` asks to be trained on: so many of a source, that share unanswerable, so many in all."""
-    data = config["data"]
-    seed = config["training"]["seed"]
-    if data["max_per_source"]:
-        samples = cap_sources(samples, data["max_per_source"], seed)
-    if data["unanswerable_fraction"]:
-        return pick_balanced(samples, data["max_samples"], data["unanswerable_fraction"], seed)
-    return pick_samples(samples, data["max_samples"], seed)

@@ -1,4 +1,7 @@
-"""Generated val answers during and after training: what a checkpoint is chosen by, and the calibration of its answers."""
+"""Answers generated on the validation set, used to select checkpoints and to fit the calibration.
+
+It knows how answers are scored, not when a checkpoint is selected.
+"""
 
 from evaluation.results import score_rows
 from generation.answering import predict
@@ -10,23 +13,27 @@ from utils.intervals import as_numbers, group_sums, total
 from utils.metrics import SELECTION_METRICS, rates_from_sums
 from utils.scoring import is_right_answer
 
-# Reported beside the metrics that a checkpoint may be chosen by.
-_REPORTED = ("over_refusal_rate", "under_refusal_rate")
+# Logged beside the selection metrics: the two ways in which refusals go wrong.
+_ALSO_LOGGED = ("over_refusal_rate", "under_refusal_rate")
 
 
 def answer_samples(
-    model, tokenizer, builder, samples: list[dict], name: str, batch_size: int, max_new_tokens: int
+    model, builder, samples: list[dict], name: str, batch_size: int, max_new_tokens: int
 ) -> list[dict]:
-    """Greedy completions of samples as prediction rows, the same on every process, so that all decide alike by them.
+    """Greedy completions of samples as prediction rows, the same on every process, so that all decide alike.
 
-    Processes with whole models share the samples out; with sharded weights each pass needs all of them, and all generate everything.
+    Processes with whole models share out the samples. With sharded weights, each forward pass needs every
+    process, so all of them generate everything.
     """
     shards = Shards()
     sharded = trains_sharded()
-    mine = samples if sharded else shards.mine(samples)
-    prompts = {sample["id"]: builder.build(sample) for sample in mine}
-    batches = predict(model, tokenizer, prompts, name, GenerationSettings(batch_size, max_new_tokens))
-    rows = [row for batch in batches for row in batch]
+    own = samples if sharded else shards.mine(samples)
+    prompts = {sample["id"]: builder.build(sample) for sample in own}
+    settings = GenerationSettings(batch_size, max_new_tokens)
+    rows = []
+    for batch in predict(model, builder.tokenizer, prompts, name, settings):
+        rows += batch
+    # Rounding can differ between processes; the first one's rows decide.
     if sharded:
         return shards.share(rows)
     by_id = {row["id"]: row for row in shards.gather(rows)}
@@ -34,34 +41,42 @@ def answer_samples(
 
 
 def selection_metrics(rows: list[dict], samples: list[dict]) -> dict[str, float | None]:
-    """`eval_<metric>` of generated answers: those a checkpoint may be chosen by, over- and under-refusal. None: a class is missing."""
+    """`eval_<metric>` of generated answers: the selection metrics, and the rates of over- and under-refusal.
+
+    A metric is None if the samples lack a class that it needs, such as unanswerable ones.
+    """
     terms, _ = score_rows(rows, samples)
-    rates = as_numbers(rates_from_sums(total(group_sums(terms, [sample["group"] for sample in samples]))))
-    names = [name.removeprefix("eval_") for name in SELECTION_METRICS] + list(_REPORTED)
-    return {f"eval_{name}": rates[name] for name in names}
+    groups = [sample["group"] for sample in samples]
+    rates = as_numbers(rates_from_sums(total(group_sums(terms, groups))))
+    names = [name.removeprefix("eval_") for name in SELECTION_METRICS]
+    return {f"eval_{name}": rates[name] for name in [*names, *_ALSO_LOGGED]}
 
 
 def calibration(rows: list[dict], samples: list[dict]) -> dict:
-    """calibration.json: the isotonic fit of 'right with support' on the answer's probability, and the answers it was fitted on."""
+    """The content of calibration.json: an isotonic fit of "right with support" on the answer's probability.
+
+    The answers that it was fitted on are part of it. Refusals and unreadable completions have no probability
+    of being right, so they are left out; `n_samples` counts them.
+    """
     _, parsed = score_rows(rows, samples)
     by_id = {row["id"]: row for row in rows}
-    answers = [
-        {
-            "id": sample["id"],
-            "probability": by_id[sample["id"]]["probability"],
-            "stated": p.confidence,
-            "right": is_right_answer(p, sample),
-        }
-        for p, sample in zip(parsed, samples)
-        if p.is_answer
-    ]
-    n_right = sum(answer["right"] for answer in answers)
+    answers = []
+    for completion, sample in zip(parsed, samples):
+        if completion.is_answer:
+            answers.append(
+                {
+                    "id": sample["id"],
+                    "probability": by_id[sample["id"]]["probability"],
+                    "stated": completion.confidence,
+                    "right": is_right_answer(completion, sample),
+                }
+            )
+    probabilities = [answer["probability"] for answer in answers]
+    is_right = [answer["right"] for answer in answers]
     return {
         "n_samples": len(samples),
         "n_answers": len(answers),
-        "accuracy": n_right / len(answers) if answers else None,
-        "isotonic": fit_isotonic(
-            [answer["probability"] for answer in answers], [answer["right"] for answer in answers]
-        ),
+        "accuracy": sum(is_right) / len(answers) if answers else None,
+        "isotonic": fit_isotonic(probabilities, is_right),
         "answers": answers,
     }

@@ -1,0 +1,129 @@
+"""One training run before its objective: settings, prompts, samples, rows, val answers, and the run itself.
+
+Every training stage uses it. It knows neither the loss nor the labels: they come with the trainer and the
+rows.
+"""
+
+import functools
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.distributed import Shards
+from training.checkpoints import RunFiles
+from training.rows import COMPLETION_TOKENS, encode_epochs, encode_rows
+from training.trainer import CompletionTrainer, steps_and_epochs
+from training.validation import answer_samples, selection_metrics
+from utils.runs import format_drops, note
+from utils.schema import pick_samples
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What a run is made of, before its model is loaded."""
+
+    config: dict
+    output_dir: Path
+    builder: Any  # prompt_schema.PromptBuilder
+    template_hash: str
+    samples: dict[str, list[dict]]  # "train" and "val"
+    shards: Shards
+
+    def pick_val(self, n_wanted: int | None) -> list[dict]:
+        """At most `n_wanted` val samples, the same at every call; all for None."""
+        return pick_samples(self.samples["val"], n_wanted, self.config["training"]["seed"])
+
+    def answer(self, model, samples: list[dict], name: str) -> list[dict]:
+        """Greedy completions of `samples` as prediction rows; `name` labels the progress bar."""
+        batch_size = 4 * self.config["training"]["per_device_eval_batch_size"]
+        return answer_samples(model, self.builder, samples, name, batch_size, COMPLETION_TOKENS)
+
+    def answer_meter(self) -> Callable | None:
+        """A function from the model to the metrics of its val answers; None if the config generates none."""
+        n_samples = self.config["data"]["max_generated_val_samples"]
+        if not n_samples:
+            return None
+        samples = self.pick_val(n_samples)
+
+        def measure(model) -> dict[str, float | None]:
+            return selection_metrics(self.answer(model, samples, "val"), samples)
+
+        return measure
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Encoded samples. `blocks` has the training rows once per epoch, each time with reordered chunks."""
+
+    blocks: list[dict]
+    n_blocks: int
+    n_steps: int  # optimizer steps of the whole run
+    val: list[dict]
+    drops: Counter  # dropped training samples by reason
+
+    @property
+    def train(self) -> list[dict]:
+        """The rows of one epoch."""
+        return self.blocks[: len(self.blocks) // self.n_blocks]
+
+
+def encode(job: TrainingJob, complete: Callable[..., list[int]]) -> Rows:
+    """Training and val rows, and a note on both. `complete` gives the tokens to learn: see `encode_rows`."""
+    training = job.config["training"]
+    data = job.config["data"]
+    n_processes = job.shards.n_processes
+    encode_samples = functools.partial(
+        encode_rows,
+        builder=job.builder,
+        complete=complete,
+        max_seq_length=training["max_seq_length"],
+        weights=data["weights"],
+    )
+    n_blocks = 1
+    if data["reshuffle_chunks"]:
+        _, n_epochs = steps_and_epochs(len(job.samples["train"]), training, n_processes)
+        n_blocks = math.ceil(n_epochs)
+    blocks, drops = encode_epochs(job.samples["train"], n_blocks, training["seed"], encode_samples)
+    # Counted again: dropped rows can make the run shorter.
+    n_steps, _ = steps_and_epochs(len(blocks) // n_blocks, training, n_processes)
+    val, val_drops = encode_samples(job.pick_val(data["max_val_samples"]))
+    rows = Rows(blocks, n_blocks, n_steps, val, drops)
+    if job.shards.is_main:
+        note(describe_rows(rows, len(job.builder.prefix), n_processes))
+        note(f"{len(val)} val rows ({format_drops(val_drops)})")
+    return rows
+
+
+def describe_rows(rows: Rows, n_prefix: int, n_processes: int) -> str:
+    """One line on what will be trained on."""
+    n_supervised = sum(len(row["completion"]) for row in rows.train)
+    n_prompt = sum(n_prefix + len(row["suffix"]) for row in rows.train)
+    n_refusals = sum(not row["answerable"] for row in rows.train)
+    processes = "1 process" if n_processes == 1 else f"{n_processes} processes"
+    return (
+        f"{len(rows.train)} rows ({n_refusals} refusals), "
+        f"{n_supervised:,} supervised and {n_prompt:,} prompt tokens ({n_prefix} of each row shared), "
+        f"{rows.n_steps} steps on {processes} ({format_drops(rows.drops)})"
+    )
+
+
+def run_to_the_end(
+    trainer: CompletionTrainer, files: RunFiles, checkpoint: str | None, resume_command: str
+) -> float:
+    """Train, from `checkpoint` if it is given, and save checkpoint-final. Returns the seconds of training.
+
+    A stop by signal raises KeyboardInterrupt, after a checkpoint and a note with `resume_command`.
+    """
+    files.trainer = trainer
+    with files:
+        result = trainer.train(resume_from_checkpoint=checkpoint)
+    n_steps = trainer.state.global_step
+    if files.is_stopped:
+        if files.shards.is_main:
+            note(f"stopped at step {n_steps}; resume with: {resume_command}")
+        raise KeyboardInterrupt
+    files.save_model("checkpoint-final", {"step": n_steps})
+    return result.metrics["train_runtime"]

@@ -1,0 +1,174 @@
+"""`transformers.Trainer` for losses on completions: order of rows, logits, saved files and validation.
+
+`CompletionTrainer` is what SFT shares with later objectives; a stage adds `compute_loss` and its collator.
+It knows nothing about what a completion says.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import PrinterCallback, Trainer, TrainingArguments
+
+from models.hardware import choose_dtype
+from training.logits import logits_after_prefix
+from training.sampler import RowOrder, TwinSampler
+from utils.runs import note
+
+# Keys of the YAML's `training` block that TrainingArguments has under the same name.
+_SAME_NAME = (
+    "per_device_train_batch_size",
+    "per_device_eval_batch_size",
+    "gradient_accumulation_steps",
+    "learning_rate",
+    "num_train_epochs",
+    "max_steps",
+    "weight_decay",
+    "lr_scheduler_type",
+    "logging_steps",
+    "eval_steps",
+    "save_steps",
+    "gradient_checkpointing",
+    "seed",
+    "report_to",
+)
+
+
+# --- the training arguments
+
+
+def training_arguments(config: dict, output_dir: Path, n_steps: int) -> TrainingArguments:
+    """The YAML's `training` block for `transformers.Trainer`; `n_steps` of the whole run set the warm-up."""
+    training = config["training"]
+    dtype = choose_dtype(config["bf16"])
+    on_cuda = torch.cuda.is_available()
+    arguments = TrainingArguments(
+        output_dir=str(output_dir),
+        **{key: training[key] for key in _SAME_NAME},
+        warmup_steps=math.ceil(n_steps * training["warmup_ratio"]),
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        eval_strategy="steps",
+        save_strategy="steps",
+        bf16=dtype == torch.bfloat16,
+        fp16=dtype == torch.float16,
+        use_cpu=not on_cuda,
+        dataloader_pin_memory=on_cuda,
+        # Our columns are no arguments of the model; the collator reads them.
+        remove_unused_columns=False,
+        label_names=["labels"],
+        disable_tqdm=True,
+        log_level="error",
+    )
+    # The library would use all GPUs in one process: DataParallel, and larger batches than the YAML gives.
+    if arguments.n_gpu > 1:
+        note(f"found {arguments.n_gpu} GPUs, using 1; start with `accelerate launch` to use all of them")
+        arguments._n_gpu = 1
+    return arguments
+
+
+def steps_and_epochs(n_rows: int, training: dict, n_processes: int) -> tuple[int, float]:
+    """Optimizer steps of the whole run, and how many epochs these are; `max_steps` overrides the epochs."""
+    rows_per_step = (
+        training["per_device_train_batch_size"] * training["gradient_accumulation_steps"] * n_processes
+    )
+    per_epoch = math.ceil(max(n_rows, 1) / rows_per_step)
+    n_steps = math.ceil(per_epoch * training["num_train_epochs"])
+    if training["max_steps"] > 0:
+        n_steps = training["max_steps"]
+    return n_steps, n_steps / per_epoch
+
+
+# --- the trainer
+
+
+class CompletionTrainer(Trainer):
+    """`transformers.Trainer` whose rows are completions behind one common prefix.
+
+    `prefix`: token ids that start every row and are not in the batch. `share_prefix`: run them once per
+    batch, not once per row. `order`: how an epoch orders its rows. `measure_answers(model)`: metrics of
+    generated answers, added to each evaluation. A subclass defines `compute_loss`.
+    """
+
+    # Each may be None for transformers; here all are given.
+    model: Any
+    processing_class: Any
+    train_dataset: Any
+
+    def __init__(
+        self,
+        *args,
+        prefix: list[int],
+        share_prefix: bool,
+        order: RowOrder,
+        measure_answers: Callable | None = None,
+        **kwargs,
+    ):
+        super().__init__(*args, **kwargs)
+        # RunFiles prints the progress.
+        self.remove_callback(PrinterCallback)
+        self.prefix = prefix
+        self.share_prefix = share_prefix
+        self.order = order
+        self.measure_answers = measure_answers
+        # Trainer then counts the labels of an optimizer step and hands the number to `compute_loss`.
+        self.model_accepts_loss_kwargs = True
+
+    def completion_logits(self, model, inputs: dict) -> torch.Tensor:
+        """Logits at the positions of the labels: (batch, n_labels, vocab). Those at k predict label k + 1.
+
+        inputs: "input_ids" and "attention_mask" (batch, seq_len), rows left-padded and without the prefix;
+        "labels" (batch, n_labels), for the last `n_labels` columns of the rows; only their number is read.
+        Any model with this tokenizer will do: a reference, or the trained model with its adapter off.
+        """
+        logits_of = logits_after_prefix(model, self.share_prefix)
+        n_labels = inputs["labels"].shape[1]
+        return logits_of(model, self.prefix, inputs["input_ids"], inputs["attention_mask"], n_labels)
+
+    def row_lengths(self, rows) -> list[int]:
+        """Tokens of each row without the prefix, for batches that pad little."""
+        pairs = zip(rows["suffix"], rows["completion"])
+        return [len(suffix) + len(completion) for suffix, completion in pairs]
+
+    def _get_train_sampler(self, train_dataset=None):
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        # Every block has the same rows; the sampler adds the offset of the epoch's block.
+        rows = rows.select(range(len(rows) // self.order.n_blocks))
+        self.sampler = TwinSampler(
+            list(rows["unit"] if self.order.twins_adjacent else rows["id"]),
+            self.row_lengths(rows),
+            list(rows["answerable"]),
+            round(self.order.answerable_first * len(rows)),
+            self.args.seed,
+            self.order.n_blocks,
+        )
+        return self.sampler
+
+    def _save(self, output_dir=None, state_dict=None):
+        """Weights and tokenizer only: no `training_args.bin`, a pickle with the hub token in clear text."""
+        # Every process comes here; under FSDP only the first has gathered the weights.
+        if not self.args.should_save:
+            return
+        # Otherwise PEFT looks up the base on the hub to find out whether its embeddings were resized.
+        options = {"save_embedding_layers": False} if isinstance(self.model, PeftModel) else {}
+        self.model.save_pretrained(output_dir, state_dict=state_dict, **options)
+        self.processing_class.save_pretrained(output_dir)
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        """The loss alone: the logits of an evaluation would fill the memory, and no metric reads them."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad():
+            loss: Any = self.compute_loss(model, inputs)
+        return loss.detach(), None, None
+
+    def evaluation_loop(self, *args, **kwargs):
+        """The loss, and the metrics of generated answers if the run measures them."""
+        output = super().evaluation_loop(*args, **kwargs)
+        metrics: Any = output.metrics
+        if self.measure_answers:
+            with self.accelerator.autocast():
+                model = self.accelerator.unwrap_model(self.model).eval()
+                metrics.update(self.measure_answers(model))
+        return output
