@@ -1,14 +1,18 @@
-"""Robustness: perturbed test samples -> predictions of a checkpoint -> its figures at every level, with curves.
+"""Robustness: perturbed test samples -> predictions of a checkpoint -> metrics and curves over the levels.
 
-Reads a sample file and a checkpoint of train_sft.py. Writes the results JSON (robustness.json), and beside it <stem>.png, one panel a suite,
-and <stem>_predictions.jsonl. A prompt that several levels share is generated once; an interrupted run goes on where it stopped.
+Reads a sample file and a checkpoint of train_sft.py. Writes the results JSON (robustness.json), and beside it
+<stem>.png, one panel per suite, and <stem>_predictions.jsonl. A prompt that several levels share is generated
+once; an interrupted run resumes where it stopped.
 
-    python robustness.py --model-path checkpoints/sft/demo/checkpoint-best --test-data data/processed/test.jsonl --limit 100 --batch-size 16
-    python robustness.py --model-path checkpoints/sft/demo/checkpoint-best --test-data data/processed/test.jsonl --suite order,injection --dry-run
+    python robustness.py --model-path checkpoints/sft/demo/checkpoint-best \\
+        --test-data data/processed/test.jsonl --limit 100 --batch-size 16
+    python robustness.py --model-path checkpoints/sft/demo/checkpoint-best \\
+        --test-data data/processed/test.jsonl --suite order,injection --dry-run
 
-Suites: distractors (0/2/4/8 chunks more that are verified not to answer), support_drop (25-100% of the support gone, the gold turned to refusal
-where no whole support set is left), noise (letters or words at 1/3/5%), order (the gold chunk at each place), injection (evidence that holds
-instructions, fake JSON or chat control tokens), counterfactual (the answer swapped for another in all evidence: evidence or memory?).
+Suites: distractors (2, 4 or 8 more chunks, verified not to answer), support_drop (25-100% of the support
+removed, the gold turned into a refusal where no whole support set is left), noise (letters or words at 1, 3
+and 5%), order (the gold chunk at each position), injection (evidence with instructions, fake JSON or chat
+control tokens), counterfactual (the answer swapped for another in all evidence: evidence or memory?).
 """
 
 import argparse
@@ -22,7 +26,7 @@ from evaluation.tables import format_number, format_table
 from generation.answering import load_generator, predict
 from generation.engine import GenerationSettings
 from models.distributed import ShardLog, Shards
-from models.estimate import estimate, planned_samples, warn_missing_model
+from models.estimate import count_tokens, estimate, planned_samples, warn_missing_model
 from models.hardware import ATTENTION_FLAGS
 from models.loading import LoadOptions, check_adapter_dir, load_tokenizer
 from perturbations.suites import SUITES, Suite, build_suites, distinct_samples, prompt_key
@@ -33,63 +37,54 @@ from utils.errors import UsageError, run_main
 from utils.intervals import mean_with_interval, paired_deltas, with_intervals
 from utils.jsonl import write_json, write_jsonl
 from utils.metrics import ROBUSTNESS_METRICS
-from utils.runs import describe_run, format_drops, format_seconds, hash_inputs
+from utils.runs import describe_run, format_drops, format_seconds, hash_inputs, note
 from utils.schema import pick_samples, read_samples
+
+# For the plan: tokens of a completion. The instructions are the shared prefix, which is read once per batch.
+PLANNED_TOKENS = 40
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument(
-        "--model-path", required=True, help="checkpoint directory of train_sft.py, or a full model"
-    )
-    parser.add_argument("--test-data", required=True, help="sample file with gold")
-    parser.add_argument(
-        "--suite", default=",".join(SUITES), help="suites to run, with commas between (default: all six)"
-    )
-    parser.add_argument(
-        "--limit",
-        type=int,
-        default=100,
-        help="perturb at most this many samples, drawn by --seed with their twins; 0 takes all (default: 100)",
-    )
-    parser.add_argument(
-        "--batch-size", type=int, default=8, help="rows generated at once; memory, not results, depends on it"
-    )
-    parser.add_argument(
-        "--max-new-tokens", type=int, default=64, help="tokens after which a completion is cut"
-    )
-    parser.add_argument(
-        "--attn-impl",
-        default="auto",
-        choices=ATTENTION_FLAGS,
-        help="attention kernel; what is missing falls back with a line",
-    )
-    parser.add_argument("--template", help="prompt template (default: the one in the checkpoint's run.json)")
-    parser.add_argument(
-        "--max-prompt-tokens",
-        type=int,
-        help="longer prompts lose chunks (default: the limit in the checkpoint's run.json)",
-    )
-    parser.add_argument("--output", default="robustness.json", help="results file (default: robustness.json)")
-    parser.add_argument(
-        "--samples-dir", metavar="DIR", help="write the samples of every level there too, as sample files"
-    )
-    parser.add_argument(
-        "--seed", type=int, default=42, help="fixes the draw of --limit, every perturbation and the bootstrap"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
+    add = parser.add_argument_group("files").add_argument
+    add("--test-data", required=True, help="sample file with gold")
+    add("--output", default="robustness.json", help="results file (default: robustness.json)")
+    add("--samples-dir", metavar="DIR", help="also write the samples of every level there, as sample files")
+
+    add = parser.add_argument_group("model").add_argument
+    add("--model-path", required=True, help="checkpoint directory of train_sft.py, or a full model")
+    add("--template", help="prompt template (default: the one in the checkpoint's run.json)")
+    attention = "attention implementation; falls back, with a note, if it is not available"
+    add("--attn-impl", default="auto", choices=ATTENTION_FLAGS, help=attention)
+
+    add = parser.add_argument_group("limits").add_argument
+    limit = "perturb at most N samples, sampled with --seed; twins stay together; 0: all (default: 100)"
+    add("--limit", type=int, default=100, help=limit)
+    prompt_tokens = "longer prompts lose chunks (default: the limit in the checkpoint's run.json)"
+    add("--max-prompt-tokens", type=int, help=prompt_tokens)
+    add("--max-new-tokens", type=int, default=64, help="tokens after which a completion is cut")
+    add("--batch-size", type=int, default=8, help="rows generated at once: changes memory, not results")
+
+    add = parser.add_argument_group("run").add_argument
+    add("--suite", default=",".join(SUITES), help=f"suites, separated by commas (default: all {len(SUITES)})")
+    seed = "decides --limit's samples, every perturbation and the bootstrap"
+    add("--seed", type=int, default=42, help=seed)
+    add("--dry-run", action="store_true", help="print the plan and write nothing")
     return parser
 
 
-# --- predictions and figures
+# --- predictions
 
 
 def generate_missing(
     args: argparse.Namespace, distinct: dict[str, dict], settings: dict, log: ShardLog
 ) -> None:
-    """Completions of all prompts of this process's share that the log lacks, longest first over all levels at once. Rows carry the prompt's key as id."""
+    """Generate the completions of this process's share that the log lacks. A row's id is its prompt's key.
+
+    All levels of all suites together, so that batches are sorted by length over everything.
+    """
     done = {row["id"] for row in log.rows()}
     todo = {key: distinct[key] for key in log.shards.mine(list(distinct)) if key not in done}
     if not todo:
@@ -103,44 +98,54 @@ def generate_missing(
         log.add(rows)
 
 
+# --- metrics
+
+
 def score_level(suite: Suite, samples: list[dict], rows: list[dict], seed: int) -> tuple[dict, list[dict]]:
-    """Figures of one level with intervals, and the terms that differences come from."""
+    """(metrics of one level with intervals, the terms that differences are computed from)."""
     terms, parsed = score_rows(rows, samples)
     groups = [sample["group"] for sample in samples]
     level = {"n": len(samples), **with_intervals(terms, groups, seed, ROBUSTNESS_METRICS)}
     for name, measure in suite.extra.items():
-        values = [(measure(sample, p), sample["group"]) for sample, p in zip(samples, parsed)]
-        known = [(float(value), group) for value, group in values if value is not None]
-        level[name], level["ci95"][name] = mean_with_interval(
-            [v for v, _ in known], [g for _, g in known], seed
-        )
-        level[f"n_{name}"] = len(known)
+        values = []
+        value_groups = []
+        for sample, p in zip(samples, parsed):
+            value = measure(sample, p)
+            if value is not None:
+                values.append(float(value))
+                value_groups.append(sample["group"])
+        mean, interval = mean_with_interval(values, value_groups, seed)
+        level[name] = mean
+        level["ci95"][name] = interval
+        level[f"n_{name}"] = len(values)
     level["n_answerable"] = sum(sample["answerable"] for sample in samples)
     level["gold_cut"] = count_gold_cut(rows, samples)
     return level, terms
 
 
 def score_suite(suite: Suite, by_key: dict[str, dict], seed: int) -> tuple[dict, dict[str, list[dict]]]:
-    """A suite's block of the results, and the prediction rows of each level under their samples' ids."""
-    levels = {}
-    first = None
-    rows_of = {}
+    """(a suite's block of the results, level -> prediction rows under their samples' ids).
+
+    `by_key`: prompt key -> prediction row. Each level after the first gets paired differences to the first.
+    """
+    levels: dict[str, dict] = {}
+    rows_of: dict[str, list[dict]] = {}
+    first: list[dict] = []
     for name, samples in suite.levels.items():
         rows_of[name] = [{**by_key[prompt_key(sample)], "id": sample["id"]} for sample in samples]
         levels[name], terms = score_level(suite, samples, rows_of[name], seed)
-        if first is None:
+        if not first:
             first = terms
             continue
         deltas = paired_deltas(terms, first, [sample["group"] for sample in samples], seed)
-        levels[name]["deltas"] = {key: deltas[key] for key in ROBUSTNESS_METRICS if key in deltas} | {
-            "ci95": {k: v for k, v in deltas["ci95"].items() if k in ROBUSTNESS_METRICS}
-        }
-    n = len(next(iter(suite.levels.values())))
+        shown = [key for key in ROBUSTNESS_METRICS if key in deltas]
+        intervals = {key: deltas["ci95"][key] for key in deltas["ci95"] if key in ROBUSTNESS_METRICS}
+        levels[name]["deltas"] = {key: deltas[key] for key in shown} | {"ci95": intervals}
     block = {
         "axis": suite.axis,
         "ordered": suite.ordered,
         "plotted": list(suite.plotted),
-        "n": n,
+        "n": len(first),
         "left_out": dict(suite.left_out),
         "levels": levels,
     }
@@ -148,25 +153,26 @@ def score_suite(suite: Suite, by_key: dict[str, dict], seed: int) -> tuple[dict,
 
 
 def describe_level_rows(name: str, suite: Suite, rows_of: dict[str, list[dict]]) -> list[dict]:
-    """Prediction rows of a suite with level, parsed answer and citations as ids of the perturbed sample."""
+    """A suite's prediction rows with level, parsed answer, and citations as ids of the perturbed sample."""
     described = []
     for level, rows in rows_of.items():
         for row in rows:
-            parsed = map_citations(parse_completion(row["completion"], len(row["shown"])), row["shown"])
-            described.append(
-                {"suite": name, "level": level, **row, "answer": parsed.answer, "citations": parsed.citations}
-            )
+            completion = parse_completion(row["completion"], len(row["shown"]))
+            parsed = map_citations(completion, row["shown"])
+            facts = {"answer": parsed.answer, "citations": parsed.citations}
+            described.append({"suite": name, "level": level, **row, **facts})
     return described
 
 
 # --- the run
 
 
-def suite_names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
+def check_usage(args: argparse.Namespace) -> list[str]:
+    """The names of the suites to run, each once. UsageError for an unknown one."""
+    names = [name.strip() for name in args.suite.split(",") if name.strip()]
     for name in names:
         if name not in SUITES:
-            raise UsageError(f"--suite {text}: unknown suite {name!r}{nearest(name, SUITES)}")
+            raise UsageError(f"--suite {args.suite}: unknown suite {name!r}{nearest(name, SUITES)}")
     return list(dict.fromkeys(names)) or list(SUITES)
 
 
@@ -175,46 +181,44 @@ def print_plan(args: argparse.Namespace, names: list[str]) -> None:
     everything = planned_samples(input_path(args.test_data))
     if everything:
         suites = build_suites(names, pick_samples(everything, args.limit, args.seed), everything, args.seed)
-        distinct = distinct_samples(suites)
+        distinct = list(distinct_samples(suites).values())
         for name, suite in suites.items():
             n = len(next(iter(suite.levels.values())))
-            print(
-                f"{name}: {len(suite.levels)} levels of {n} samples ({', '.join(suite.levels)}; {format_drops(suite.left_out)})"
-            )
-        chars = sum(
-            len(s["question"]) * 2 + sum(len(c["title"]) + len(c["text"]) + 12 for c in s["evidence_chunks"])
-            for s in distinct.values()
-        )
-        n_tokens = chars // 4 + len(distinct) * 40
-        print(
-            f"would generate {len(distinct)} completions, about {n_tokens:,} tokens (instructions are computed once a batch)"
-        )
+            about = f"{', '.join(suite.levels)}; {format_drops(suite.left_out)}"
+            print(f"{name}: {len(suite.levels)} levels of {n} samples ({about})")
+        n_tokens = count_tokens(distinct) + len(distinct) * PLANNED_TOKENS
+        about = f"about {n_tokens:,} tokens (instructions are computed once per batch)"
+        print(f"would generate {len(distinct)} completions, {about}")
         print(estimate(args.model_path, n_tokens, 1, 16))
     output = home_path(args.output)
     print(f"would write {output}, {output.with_suffix('.png').name} and {output.stem}_predictions.jsonl")
 
 
-def print_suites(suites: dict[str, dict]) -> None:
+def write_samples(directory: str, suites: dict[str, Suite]) -> None:
+    """One sample file per level of each suite, named <suite>-<level>.jsonl."""
     for name, suite in suites.items():
-        header = [f"{name}, {suite['n']} samples", *suite["plotted"]]
-        print(
-            format_table(
-                header,
-                [
-                    [level, *(format_number(found[key]) if key in found else "-" for key in suite["plotted"])]
-                    for level, found in suite["levels"].items()
-                ],
-            )
-        )
+        for level, samples in suite.levels.items():
+            safe = level.replace(" ", "-").replace("%", "")
+            write_jsonl(home_path(directory) / f"{name}-{safe}.jsonl", samples)
+
+
+def print_suites(blocks: dict[str, dict]) -> None:
+    """One table per suite: its plotted metrics at every level."""
+    for name, suite in blocks.items():
+        rows = []
+        for level, found in suite["levels"].items():
+            rows.append([level, *(format_number(found.get(key)) for key in suite["plotted"])])
+        print(format_table([f"{name}, {suite['n']} samples", *suite["plotted"]], rows))
         print()
 
 
 def main(argv: list[str] | None) -> None:
     args = build_parser().parse_args(argv)
-    names = suite_names(args.suite)
+    names = check_usage(args)
     if args.dry_run:
         print_plan(args, names)
         return
+
     started = time.monotonic()
     output = home_path(args.output)
     test_path = input_path(args.test_data)
@@ -226,45 +230,36 @@ def main(argv: list[str] | None) -> None:
     suites = build_suites(names, samples, everything, args.seed)
     distinct = distinct_samples(suites)
     if args.samples_dir:
-        for name, suite in suites.items():
-            for level, perturbed in suite.levels.items():
-                write_jsonl(
-                    home_path(args.samples_dir) / f"{name}-{level.replace(' ', '-').replace('%', '')}.jsonl",
-                    perturbed,
-                )
+        write_samples(args.samples_dir, suites)
+
     shards = Shards()
-    place = {key: i for i, key in enumerate(distinct)}
     log = ShardLog(predictions_path(output), {**settings, "max_new_tokens": args.max_new_tokens}, shards)
     n_done = len(distinct.keys() & {row["id"] for row in log.rows()})
     generate_missing(args, distinct, settings, log)
+    # The log of an earlier run can have rows of other suites; they go last.
+    place = {key: i for i, key in enumerate(distinct)}
     by_key = {row["id"]: row for row in log.finish(lambda row: (place.get(row["id"], len(place)), row["id"]))}
     if not shards.is_main:
         return
-    scored = {name: score_suite(suite, by_key, args.seed) for name, suite in suites.items()}
-    blocks = {name: block for name, (block, _) in scored.items()}
-    rows = [
-        row
-        for name, (_, rows_of) in scored.items()
-        for row in describe_level_rows(name, suites[name], rows_of)
-    ]
+
+    blocks = {}
+    rows = []
+    for name, suite in suites.items():
+        blocks[name], rows_of = score_suite(suite, by_key, args.seed)
+        rows += describe_level_rows(name, suite, rows_of)
     shown = {key: value for key, value in settings.items() if key != "template_text"}
     seconds = time.monotonic() - started
     facts = {"n_generated": len(distinct) - n_done, "seconds": round(seconds, 1)}
-    write_json(
-        output,
-        {
-            "suites": blocks,
-            "run": describe_run({**vars(args), **shown}, inputs, args.seed, **facts) | {"status": "complete"},
-        },
-    )
+    run = describe_run({**vars(args), **shown}, inputs, args.seed, **facts)
+    write_json(output, {"suites": blocks, "run": run | {"status": "complete"}})
     write_jsonl(log.path, rows)
     plot_robustness(output.with_suffix(".png"), blocks)
     print_suites(blocks)
+
     dropped = sum((suite.left_out for suite in suites.values()), Counter())
-    print(
-        f"wrote {output} ({len(distinct)} completions, {n_done} of them from before; {format_drops(dropped)}) in {format_seconds(seconds)}"
-    )
-    print(f"next: look at {output.with_suffix('.png')}; the completions are in {log.path}")
+    about = f"{len(distinct)} completions, {n_done} of them from before; {format_drops(dropped)}"
+    print(f"wrote {output} ({about}) in {format_seconds(seconds)}")
+    note(f"next: look at {output.with_suffix('.png')}; the completions are in {log.path}")
 
 
 if __name__ == "__main__":

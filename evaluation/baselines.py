@@ -3,15 +3,18 @@
 A rule takes a sample and returns (answer, citations, confidence). It sees question and chunks, no gold.
 """
 
+import dataclasses
 import functools
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from evaluation.results import score_rows
 from evidence.retrieval import BM25
 from utils.completions import MAX_ANSWER_CHARS, render_completion
+from utils.schema import read_samples
 from utils.text import REFUSAL, STOP_WORDS, split_sentences, tokenize
 
 # Longest answer of a rule, in words: most accepted answers are names, dates and numbers.
@@ -115,6 +118,12 @@ def tune_lexical(val: list[dict]) -> float:
     return max(candidates, key=net)
 
 
+def read_val(test_path: Path) -> list[dict]:
+    """The validation samples beside the test file, to tune the lexical rule on; empty without such a file."""
+    path = test_path.with_name("val.jsonl")
+    return read_samples(path) if path.is_file() and path != test_path else []
+
+
 def baseline_predictions(samples: list[dict], val: list[dict]) -> list[dict]:
     """Prediction rows of `always_refuse`, `cite_first_chunk` and `lexical`, in the format of a model's."""
     rules: dict[str, Callable[[dict], Answer]] = {
@@ -141,3 +150,16 @@ EVIDENCE_VIEWS = {"closed_book": lambda sample: [], "gold_only": lambda sample: 
 def show_only(sample: dict, ids: list[int]) -> dict:
     """The sample with these chunks alone. Its gold fields still use the ids of all chunks."""
     return {**sample, "evidence_chunks": [sample["evidence_chunks"][i] for i in ids]}
+
+
+def build_prompts(builder, samples: list[dict], view: str | None) -> list:
+    """The prompts of samples, with all their evidence or with what a view of `EVIDENCE_VIEWS` shows."""
+    if view is None:
+        return [builder.build(sample) for sample in samples]
+    prompts = []
+    for sample in samples:
+        ids = EVIDENCE_VIEWS[view](sample)
+        prompt = builder.build(show_only(sample, ids))
+        # The builder numbers the chunks of the view; scoring needs the sample's own ids.
+        prompts.append(dataclasses.replace(prompt, shown=[ids[i] for i in prompt.shown]))
+    return prompts

@@ -129,11 +129,10 @@ def _metric_rows(runs: list[dict]) -> list[list[str]]:
     return rows
 
 
-def compare_runs(first_path: Path, second_path: Path, test_data: str | None = None) -> str:
-    """The text of --compare. DataError when a file is no results file."""
-    paths = [first_path, second_path]
+def compare_runs(paths: list[Path], test_data: str | None = None) -> str:
+    """The text of --compare for two results files, A and B. DataError when one is something else."""
     runs = [read_results(path) for path in paths]
-    blocks = [f"A = {first_path}\nB = {second_path}"]
+    blocks = [f"A = {paths[0]}\nB = {paths[1]}"]
 
     differing = differing_settings(runs[0]["run"], runs[1]["run"])
     if differing:

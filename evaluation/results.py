@@ -1,7 +1,7 @@
 """Predictions and samples -> the results object: metrics of every model, differences, slices and curves.
 
-It knows completions and gold, nothing about prompts or models. The numbers are defined in `utils/scoring.py` (one
-sample) and `utils/metrics.py` (many).
+It knows completions and gold, nothing about prompts or models. The numbers are defined in `utils/scoring.py`
+(one sample) and `utils/metrics.py` (many samples).
 """
 
 from typing import NamedTuple

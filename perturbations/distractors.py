@@ -38,7 +38,7 @@ class DistractorPool:
         """True when chunk `i` does not answer the sample.
 
         With `needles`, the accepted answers: the chunk contains none of them and no part of one, and does not
-        say most of what is asked. Without (verdicts, yes/no, unknown answers) no text can tell: the chunk must
+        say most of what is asked. Without (verdicts, yes/no, unknown answers) no text tells: the chunk must
         be another group's evidence and say less than half of what is asked.
         """
         asked = asked_stems(query_of(sample))

@@ -143,7 +143,9 @@ def order(samples: list[dict], everything: list[dict], seed: int) -> Suite:
     """The only support chunk at each position in turn."""
     kept = with_movable_gold(samples)
     n_positions = len(kept[0]["evidence_chunks"]) if kept else 0
-    levels = {str(position): [move_gold(s, position) for s in kept] for position in range(n_positions)}
+    levels = {}
+    for position in range(n_positions):
+        levels[str(position)] = [move_gold(sample, position) for sample in kept]
     reason = "support is not one chunk, or number of chunks is not the usual one"
     left_out = Counter({reason: len(samples) - len(kept)})
     plotted = ("em_answerable", "citation_correctness", "answered_rate")

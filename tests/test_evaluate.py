@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import evaluate_sft_fast_robust as evaluation
-from evaluation.baselines import best_span, lexical, tune_lexical
+from evaluation.baselines import best_span, build_prompts, lexical, tune_lexical
 from evaluation.html_samples import mark_answers, sample_html
 from evaluation.predictions import describe_rows
 from evaluation.results import score_rows
@@ -174,7 +174,7 @@ def test_closed_book_and_gold_only_show_what_they_say(tokenizer, sample, unanswe
     builder = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 1500)
     row = {**sample, "support_sets": [[2]], "support_spans": [2], "hard_negatives": [0, 1, 3]}
     gold, closed = (
-        evaluation.build_prompts(builder, [row, unanswerable], view) for view in ("gold_only", "closed_book")
+        build_prompts(builder, [row, unanswerable], view) for view in ("gold_only", "closed_book")
     )
     assert gold[0].shown == [2] and [c["title"] for c in gold[0].chunks] == ["Warsaw"] and gold[1].shown == []
     assert closed[0].shown == closed[1].shown == [] and "museum" not in tokenizer.decode(closed[0].ids)
