@@ -66,8 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--max-per-source", type=int, default=2500, help="most rows per source, before twins; 0 = all")
     add("--limit", type=int, help="most rows per source in place of --max-per-source, for a quick look")
     add("--max-chunks", type=int, default=6, help="most evidence chunks per sample (at least 2)")
-    words_help = "most words per chunk; a longer sentence becomes a chunk of its own"
-    add("--max-chunk-words", type=int, default=80, help=words_help)
+    add("--max-chunk-words", type=int, default=80, help="most words per chunk; longer sentences stay whole")
     add("--skip-bad", action="store_true", help="count and skip malformed source rows instead of stopping")
 
     add = parser.add_argument_group("run").add_argument
@@ -196,8 +195,7 @@ def build(
             built[split_of[sample["group"]]].append((sample, twin))
 
     fraction = args.unanswerable_fraction
-    splits = {split: choose_unanswerable(built[split], fraction, args.seed, drops) for split in SPLITS}
-    return splits, drops
+    return {split: choose_unanswerable(built[split], fraction, args.seed, drops) for split in SPLITS}, drops
 
 
 # --- the run
@@ -239,21 +237,20 @@ def print_plan(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
         print(f"{source:10s} {role:9s} {path}: {state}")
     n_rows = args.limit or args.max_per_source
     rows = f"up to {n_rows * len(config['sources'])} rows" if n_rows else "all rows"
-    cost = "memory about 1 GB, a few minutes" if n_rows else "memory about 5 GB, 20 minutes"
+    cost = "about 1 GB of memory and a few minutes" if n_rows else "about 5 GB of memory and 20 minutes"
     print(f"would build {rows}, plus twins, into {data_dir / 'processed'}")
-    print(f"disk about 3 GB with the public wiki pages, {cost}")
+    print(f"needs about 3 GB of disk with the public wiki pages, {cost}")
 
 
 def write_build(processed: Path, splits: dict[str, list[dict]], figures: dict, card: str) -> None:
     """Write the audit, then the samples if no rule is broken. A failed build leaves its audit to be read."""
-    write_json(processed / "audit.json", figures)
+    audit_path = processed / "audit.json"
+    write_json(audit_path, figures)
     broken = figures["rules_broken"]
     if broken:
-        raise DataError(f"{len(broken)} rules broken, see {processed / 'audit.json'}; the first: {broken[0]}")
+        raise DataError(f"{len(broken)} rule(s) broken, see {audit_path}; the first: {broken[0]}")
     if not splits["train"]:
-        raise StageError(
-            f"no training sample could be built; see the drop reasons in {processed / 'audit.json'}"
-        )
+        raise StageError(f"no training sample could be built; see the drop reasons in {audit_path}")
     for split, samples in splits.items():
         write_jsonl(processed / f"{split}.jsonl", samples)
     write_text(processed / "README.md", card)

@@ -1,3 +1,5 @@
+"""The data stage: support, negatives and twins on hand-made pages; readers; then the build as a whole."""
+
 import json
 import os
 import random
@@ -24,9 +26,12 @@ from utils.text import holds_answer
 
 
 def stop(problem):
+    """The `on_bad` of a build without --skip-bad."""
     raise DataError(problem)
 
 
+# Two people with one surname, a third born elsewhere, and the town of the answer: each a trap for a reader
+# of words.
 PAGES = {
     "Marie Curie": [
         "Marie Curie was a physicist.",
@@ -48,6 +53,7 @@ PAGES = {
 
 
 def record(**change):
+    """A PopQA-like record about Marie Curie, with fields replaced."""
     fields = {
         "id": "popqa:1",
         "source": "popqa",
@@ -66,51 +72,49 @@ def pool():
     return PagePool(PAGES, max_words=8)
 
 
+def texts_of(support):
+    """The texts of the support, one list per set."""
+    texts = []
+    for chunks in support.sets:
+        texts.append([chunk.text for chunk in chunks])
+    return texts
+
+
+def negatives(support, pool, banned=frozenset()):
+    return ranked_negatives(support, pool, banned, random.Random(0))
+
+
 def test_support_is_an_answer_in_a_chunk_that_names_the_subject(pool):
-    support = find_support(record(), pool)
-    assert [[chunk.text for chunk in chunks] for chunks in support.sets] == [
-        ["She was born in Warsaw in 1867."]
-    ]
+    assert texts_of(find_support(record(), pool)) == [["She was born in Warsaw in 1867."]]
 
 
 def test_of_unmarked_chunks_only_the_nearest_to_the_question_is_support_and_none_a_negative():
-    pages = {
-        "Marie Curie": [
-            "She left Warsaw for Paris.",
-            "She was born in Warsaw in 1867.",
-            "She studied crystals.",
-        ],
-        "Lyon": ["A city."],
-    }
-    pool = PagePool(pages, max_words=8)
+    life = ["She left Warsaw for Paris.", "She was born in Warsaw in 1867.", "She studied crystals."]
+    pool = PagePool({"Marie Curie": life, "Lyon": ["A city."]}, max_words=8)
     support = find_support(record(), pool)
-    assert [[chunk.text for chunk in chunks] for chunks in support.sets] == [
-        ["She was born in Warsaw in 1867."]
-    ]
-    assert not any(
-        "Warsaw" in chunk.text for chunk in ranked_negatives(support, pool, frozenset(), random.Random(0))
-    )
+    assert texts_of(support) == [["She was born in Warsaw in 1867."]]
+    # The first sentence has subject and answer but says something else about both.
+    assert not any("Warsaw" in chunk.text for chunk in negatives(support, pool))
 
 
 def test_support_is_never_invented(pool):
     assert find_support(record(answers=("Berlin",)), pool) == "answer not verified in any chunk"
+    # "67" is in "1867" as text, not as a token.
     assert find_support(record(answers=("67",)), pool) == "answer not verified in any chunk"
     assert find_support(record(subject=("Irène Curie",)), pool) == "answer not verified in any chunk"
 
 
 def test_negatives_hold_no_answer_and_twins_keep_the_count(pool):
     support = find_support(record(), pool)
-    ranked = ranked_negatives(support, pool, frozenset(), random.Random(0))
+    ranked = negatives(support, pool)
     sample = build_sample(support, ranked, 4, "g", random.Random(0))
     twin = build_twin(support, sample, ranked, random.Random(0))
     assert len(sample["evidence_chunks"]) == len(twin["evidence_chunks"]) == 4
     for row in (sample, twin):
-        negatives = [row["evidence_chunks"][i] for i in row["hard_negatives"]]
-        assert not any(holds_answer(f"{c['title']}. {c['text']}", ["Warsaw"]) for c in negatives)
-    assert (
-        twin["metadata"]["gold_aliases"] == ["Warsaw", "Warszawa"]
-        and twin["metadata"]["twin_of"] == "popqa:1"
-    )
+        shown = [row["evidence_chunks"][i] for i in row["hard_negatives"]]
+        assert not any(holds_answer(f"{c['title']}. {c['text']}", ["Warsaw"]) for c in shown)
+    assert twin["metadata"]["gold_aliases"] == ["Warsaw", "Warszawa"]
+    assert twin["metadata"]["twin_of"] == "popqa:1"
 
 
 def test_a_claims_negatives_come_from_no_annotated_page(pool):
@@ -123,14 +127,15 @@ def test_a_claims_negatives_come_from_no_annotated_page(pool):
         gold_sets=((("Marie Curie", 0),),),
     )
     support = find_support(claim, pool)
-    sample = build_sample(
-        support, ranked_negatives(support, pool, frozenset(), random.Random(0)), 3, "g", random.Random(0)
-    )
+    sample = build_sample(support, negatives(support, pool), 3, "g", random.Random(0))
     titles = [sample["evidence_chunks"][i]["title"] for i in sample["hard_negatives"]]
-    assert titles and "Marie Curie" not in titles
+    # Every sentence of the annotated page may bear on the claim, whatever its words are.
+    assert titles
+    assert "Marie Curie" not in titles
 
 
 def test_alternative_evidence_sets_are_kept_and_incomplete_ones_dropped(pool):
+    # Sets are OR and the lines of one are AND: a set of two, one of one, and one whose page is missing.
     sets = ((("Marie Curie", 1), ("Warsaw", 0)), (("Marie Curie", 1),), (("Nobody", 0),))
     support = find_support(record(gold_sets=sets, page_titles=("Marie Curie", "Warsaw")), pool)
     assert [len(chunks) for chunks in support.sets] == [1, 2]
@@ -138,20 +143,17 @@ def test_alternative_evidence_sets_are_kept_and_incomplete_ones_dropped(pool):
 
 
 def test_banned_pages_give_no_negatives(pool):
-    ranked = ranked_negatives(
-        find_support(record(), pool), pool, frozenset({"Lise Meitner"}), random.Random(0)
-    )
-    assert ranked and "Lise Meitner" not in {chunk.title for chunk in ranked}
+    ranked = negatives(find_support(record(), pool), pool, banned=frozenset({"Lise Meitner"}))
+    assert ranked
+    assert "Lise Meitner" not in {chunk.title for chunk in ranked}
 
 
 def test_fever_escapes_sets_and_pages(tmp_path):
     assert fever.page_title("Python_-LRB-language-RRB-") == "Python (language)"
     assert fever.unescape("It 's 5 % -LRB- net -RRB- , ``quoted '' .") == 'It\'s 5% (net), "quoted ".'
-    assert wiki_pages.page_sentences("0\tFirst one .\tLink\tLink\n1\t\n2\tThird .\nbroken") == [
-        "First one.",
-        "",
-        "Third.",
-    ]
+    # A line may be empty, and line breaks inside links make lines without a number.
+    lines = "0\tFirst one .\tLink\tLink\n1\t\n2\tThird .\nbroken"
+    assert wiki_pages.page_sentences(lines) == ["First one.", "", "Third."]
     row = {
         "id": 7,
         "label": "REFUTES",
@@ -161,15 +163,51 @@ def test_fever_escapes_sets_and_pages(tmp_path):
     path = tmp_path / "c.jsonl"
     path.write_text(json.dumps(row) + "\n")
     found = list(fever.read_records(path, "dev", stop))[0]
-    assert found.gold_sets == ((("A (b)", 0), ("C", 1)), (("A (b)", 0),)) and found.answers[0] == "refuted"
-    path.write_text('{"id": 7}\n')
+    assert found.gold_sets == ((("A (b)", 0), ("C", 1)), (("A (b)", 0),))
+    assert found.answers[0] == "refuted"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"id": 7},
+        {"id": 7, "label": ["REFUTES"], "claim": "C.", "evidence": []},
+        {"id": 7, "label": "REFUTES", "claim": "C.", "evidence": [[["short"]]]},
+        {"id": 7, "label": "REFUTES", "claim": "C.", "evidence": 3},
+        {"id": 7, "label": "REFUTES", "claim": "C.", "evidence": [[[1, 2, 3, 4]]]},
+    ],
+)
+def test_a_malformed_fever_row_is_named_or_counted(row, tmp_path):
+    path = tmp_path / "c.jsonl"
+    path.write_text(json.dumps(row) + "\n")
     with pytest.raises(DataError, match="c.jsonl:1: not a FEVER claim"):
         list(fever.read_records(path, "dev", stop))
+    counted = []
+    assert list(fever.read_records(path, "dev", counted.append)) == []
+    assert len(counted) == 1
+
+
+def test_a_malformed_hotpotqa_row_is_named_or_counted(tmp_path):
+    row = {
+        "_id": "x",
+        "question": 3,
+        "answer": "A",
+        "supporting_facts": [["P", "0"]],
+        "context": [["P", ["One."]]],
+    }
+    path = tmp_path / "h.json"
+    path.write_text(json.dumps([row]))
+    with pytest.raises(DataError, match="h.json: row 1 is not a HotpotQA row"):
+        list(hotpotqa.read_records(path, "dev", stop))
+    counted = []
+    assert list(hotpotqa.read_records(path, "dev", counted.append)) == []
+    assert len(counted) == 1
 
 
 def test_a_claim_names_titles_but_no_stop_words():
     keys = fever.named_titles(["You Only Live Twice was directed by It."])
-    assert {"you only live twice", "only live", "twice"} <= keys and not {"you", "it"} & keys
+    assert {"you only live twice", "only live", "twice"} <= keys
+    assert not {"you", "it"} & keys
 
 
 def test_the_page_pool_does_not_depend_on_the_order_of_the_file(tmp_path):
@@ -179,7 +217,10 @@ def test_the_page_pool_does_not_depend_on_the_order_of_the_file(tmp_path):
         path = tmp_path / "wiki.jsonl"
         path.write_text("\n".join(order))
         pools.append(wiki_pages.read_pages(path, {"Page 3"}, set(), 10, stop))
-    assert set(pools[0]) == set(pools[1]) and len(pools[0]) == 11 and "Page 3" in pools[0]
+    assert set(pools[0]) == set(pools[1])
+    # Ten of the pool, and the page that was asked for.
+    assert len(pools[0]) == 11
+    assert "Page 3" in pools[0]
 
 
 def test_a_missing_gold_page_makes_a_hotpot_question_unanswerable(tmp_path):
@@ -200,6 +241,7 @@ def test_a_missing_gold_page_makes_a_hotpot_question_unanswerable(tmp_path):
 
 
 def test_popqa_is_read_by_its_header(tmp_path):
+    # The columns of the public file, in another order.
     columns = "possible_answers id subj prop obj s_aliases s_wiki_title s_pop question".split()
     cells = [
         '"[""Warsaw"", ""Varsovia""]"',
@@ -215,11 +257,9 @@ def test_popqa_is_read_by_its_header(tmp_path):
     path = tmp_path / "p.tsv"
     path.write_text("\t".join(columns) + "\n" + "\t".join(cells) + "\n")
     found = list(popqa.read_records(path, "any", stop))[0]
-    assert (
-        found.answers == ("Warsaw", "Varsovia")
-        and found.page_titles == ("Marie Curie",)
-        and found.metadata["popularity"] == 12
-    )
+    assert found.answers == ("Warsaw", "Varsovia")
+    assert found.page_titles == ("Marie Curie",)
+    assert found.metadata["popularity"] == 12
     path.write_text("id\tquestion\n1\tQ?\n")
     with pytest.raises(DataError, match="columns missing: obj, possible_answers"):
         list(popqa.read_records(path, "any", stop))
@@ -227,6 +267,7 @@ def test_popqa_is_read_by_its_header(tmp_path):
 
 def test_a_surname_does_not_name_a_popqa_subject_of_two_words(tmp_path):
     columns = "possible_answers id subj prop obj s_aliases s_wiki_title s_pop question".split()
+    # "Collins" alone once supported a question about the painter with a page about Edwyn Collins.
     names = '"[""Collins"", ""W. Collins"", ""William Collins R. A.""]"'
     cells = [
         '"[""London""]"',
@@ -251,14 +292,13 @@ def test_a_surname_does_not_name_a_popqa_subject_of_two_words(tmp_path):
 
 
 def test_a_claim_is_searched_without_the_words_of_its_question():
-    pool = PagePool(
-        {
-            "A": ["It is refuted by the evidence, the claim."],
-            "B": ["Curie lived in Paris."],
-            "C": ["Curie had a lab."],
-        },
-        20,
-    )
+    # Page A has the words that all FEVER questions share. Found for every claim, it would mark FEVER samples.
+    pages = {
+        "A": ["It is refuted by the evidence, the claim."],
+        "B": ["Curie lived in Paris."],
+        "C": ["Curie had a lab."],
+    }
+    pool = PagePool(pages, 20)
     claim = record(
         question=fever.QUESTION.format(claim="Curie never slept."),
         answers=("refuted",),
@@ -267,44 +307,45 @@ def test_a_claim_is_searched_without_the_words_of_its_question():
         gold_sets=((("C", 0),),),
         metadata={"claim": "Curie never slept."},
     )
-    ranked = ranked_negatives(find_support(claim, pool), pool, frozenset(), random.Random(0))
-    assert [chunk.title for chunk in ranked] == ["B"]
+    assert [chunk.title for chunk in negatives(find_support(claim, pool), pool)] == ["B"]
 
 
 def test_contexts_mark_gold_passages(tmp_path):
     path = tmp_path / "ctx.json"
     positive = {"title": "A", "text": "One. Two."}
     negative = {"title": "B", "text": "Three."}
-    path.write_text(
-        json.dumps(
-            [
-                {
-                    "question": "Q?",
-                    "answers": ["x"],
-                    "positive_ctxs": [positive],
-                    "hard_negative_ctxs": [negative],
-                    "negative_ctxs": [],
-                }
-            ]
-        )
-    )
+    row = {
+        "question": "Q?",
+        "answers": ["x"],
+        "positive_ctxs": [positive],
+        "hard_negative_ctxs": [negative],
+        "negative_ctxs": [],
+    }
+    path.write_text(json.dumps([row]))
     assert contexts.read_contexts(path, {"q"}) == {
         "q": [Passage("A", ("One.", "Two."), True), Passage("B", ("Three.",), False)]
     }
 
 
 def test_bm25_by_hand():
-    # idf(curie) = ln(1 + (3 - 2 + .5) / 2.5) = 0.470; lengths 2, 1, 1 and mean 4/3: norm 1.5 * (.25 + .75 * 1.5) = 2.0625 and 1.21875.
+    # idf(curie) = ln(1 + (3 - 2 + .5) / 2.5) = 0.470. Lengths 2, 1, 1 with mean 4/3, so the norms are
+    # 1.5 * (.25 + .75 * 1.5) = 2.0625 and 1.5 * (.25 + .75 * .75) = 1.21875.
     scores = BM25(["marie curie", "curie", "radium"]).scores("Curie")
     assert scores == pytest.approx([0.470 * 2.5 / 3.0625, 0.470 * 2.5 / 2.21875, 0], abs=1e-3)
-    assert BM25(["a b", "the"]).top("the", 3) == [] and BM25(["x", "x", "y"]).top("x y", 3) == [2, 0, 1]
-    assert BM25([]).top("x", 3) == [] and BM25(["the", "of"]).top("the x", 3) == []
+    # Stop words match nothing; of equal scores the lower index comes first; an index without terms is no
+    # error.
+    assert BM25(["a b", "the"]).top("the", 3) == []
+    assert BM25(["x", "x", "y"]).top("x y", 3) == [2, 0, 1]
+    assert BM25([]).top("x", 3) == []
+    assert BM25(["the", "of"]).top("the x", 3) == []
 
 
 def test_bm25_over_many_texts_ranks_as_a_plain_sort_of_all_scores():
     # Frequent terms as rows, and blocks in place of a partition, are for speed alone.
     rng = random.Random(3)
-    words = [f"w{i}" for i in range(300) for _ in range(1 + 300 // (i + 1))]
+    words = []
+    for i in range(300):
+        words += [f"w{i}"] * (1 + 300 // (i + 1))
     index = BM25([" ".join(rng.choices(words, k=rng.randint(1, 40))) for _ in range(3000)])
     for _ in range(50):
         query = " ".join(rng.choices(words, k=8))
@@ -321,12 +362,12 @@ def test_the_sample_build_keeps_all_rules(data_home, samples):
     splits = {
         split: read_samples(data_home / f"data/processed/{split}.jsonl") for split in ("train", "val", "test")
     }
-    assert (
-        broken_rules(splits) == []
-        and sum(n for name, n in contamination(splits).items() if name != "answers") == 0
-    )
+    assert broken_rules(splits) == []
+    # Two questions may have one answer; nothing else may be in two splits.
+    assert sum(n for name, n in contamination(splits).items() if name != "answers") == 0
     figures = read_json(data_home / "data/processed/audit.json")
-    assert figures["rules_broken"] == [] and figures["answers_verbatim_in_support"] == 1.0
+    assert figures["rules_broken"] == []
+    assert figures["answers_verbatim_in_support"] == 1.0
     by_source = Counter((s["source"], s["answerable"]) for s in samples)
     for source in ("fever", "hotpotqa", "nq_open", "popqa"):
         share = by_source[source, False] / (by_source[source, True] + by_source[source, False])
@@ -335,19 +376,9 @@ def test_the_sample_build_keeps_all_rules(data_home, samples):
 
 
 def test_output_is_byte_identical_for_any_workers_hash_seed_locale_and_working_directory(data_home, tmp_path):
-    flags = [
-        "--sample",
-        "--data-dir",
-        "data",
-        "--limit",
-        "30",
-        "--max-chunks",
-        "3",
-        "--max-chunk-words",
-        "20",
-        "--split",
-        "0.6,0.2,0.2",
-    ]
+    # The flags of the fixture `data_home`, whose files were written by one worker in the repository.
+    flags = ["--sample", "--data-dir", "data", "--limit", "30"]
+    flags += ["--max-chunks", "3", "--max-chunk-words", "20", "--split", "0.6,0.2,0.2"]
     env = {**os.environ, "FACTUALITY_HOME": str(tmp_path), "PYTHONHASHSEED": "7", "LC_ALL": "C"}
     command = [sys.executable, str(build_data.ROOT / "build_data.py"), *flags, "--workers", "2"]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
@@ -358,6 +389,7 @@ def test_output_is_byte_identical_for_any_workers_hash_seed_locale_and_working_d
 
 
 def test_offline_uses_what_is_there_and_names_what_is_not(tmp_path):
+    # Port 9 discards: a download would fail at once.
     entry = {"url": "http://127.0.0.1:9/NQ-open.dev.jsonl", "file": "nq.jsonl"}
     with pytest.raises(DataError, match="nq.jsonl: no such file; run once without --offline"):
         locate(entry, tmp_path, tmp_path, True, {})
@@ -376,7 +408,9 @@ def test_a_gold_page_missing_from_fullwiki_makes_the_question_unanswerable(tmp_p
     }
     (tmp_path / "h.json").write_text(json.dumps([row]))
     (found,) = hotpotqa.read_records(tmp_path / "h.json", "dev", stop)
-    assert not found.answerable and found.answers == ("x",)
+    # The answer is kept: chunks that contain it must not become negatives.
+    assert not found.answerable
+    assert found.answers == ("x",)
 
 
 def test_a_broken_rule_is_found(samples):
@@ -384,12 +418,12 @@ def test_a_broken_rule_is_found(samples):
     poisoned = json.loads(json.dumps(sample))
     poisoned["evidence_chunks"][poisoned["hard_negatives"][0]]["text"] += f" {sample['answer']}."
     assert "contains an accepted answer" in broken_rules({"train": [poisoned]})[0]
-    assert "appear in more than one split" in " ".join(
-        broken_rules({"train": [sample], "test": [{**sample, "id": "popqa:other"}]})
-    )
+    twice = broken_rules({"train": [sample], "test": [{**sample, "id": "popqa:other"}]})
+    assert "appear in more than one split" in " ".join(twice)
 
 
 def test_support_positions_are_tested_against_a_flat_histogram(samples):
+    # Support always first: what a builder without a shuffle would write.
     first = [{"answerable": True, "evidence_chunks": [{}] * 4, "support_spans": [0]}] * 50
     assert position_test(first)["p"] < 1e-6
 
@@ -412,6 +446,7 @@ def nq_config(tmp_path, extra=""):
 def test_pins_refuse_unknown_and_changed_files(tmp_path, monkeypatch):
     monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
     raw, flags = nq_config(tmp_path)
+    # First run: nothing is pinned. Then pinned, then verified, then changed.
     with pytest.raises(DataError, match="not pinned.*--accept-new-hash"):
         build_data.main(flags)
     build_data.main([*flags, "--accept-new-hash"])
@@ -442,15 +477,9 @@ def test_check_finds_a_bad_file(samples, tmp_path, capsys):
 
 
 def write_config(path, records, split="any"):
-    path.write_text(
-        json.dumps(
-            {
-                "sources": {
-                    "handbook": {"licence": "ours", "records": [{"path": str(records), "split": split}]}
-                }
-            }
-        )
-    )
+    """A sources config of one source of the user's own, as JSON, which is YAML too."""
+    source = {"licence": "ours", "records": [{"path": str(records), "split": split}]}
+    path.write_text(json.dumps({"sources": {"handbook": source}}))
     return str(path)
 
 
@@ -461,39 +490,28 @@ def test_your_own_questions_in_both_layouts_go_through_the_same_checks(
     rows = []
     for i, town in enumerate(("Bergen", "Turin", "Porto", "Lille", "Gdansk", "Sofia")):
         pages = [{"title": f"Person {i}", "text": f"Person {i} was born in {town}. The family moved often."}]
-        pages += [
-            {"title": f"Ship {k}", "text": f"Ship {k} was launched and named after a person."}
-            for k in range(3)
-        ]
+        for k in range(3):
+            pages.append({"title": f"Ship {k}", "text": f"Ship {k} was launched and named after a person."})
         rows.append({"question": f"Where was Person {i} born?", "answers": [town], "ctxs": pages})
+    # No passage has the answer Atlantis, and a yes/no answer needs gold evidence: both are dropped.
     rows.append({"question": "Where was Person 0 born?", "answers": ["Atlantis"], "ctxs": rows[0]["ctxs"]})
     rows.append({"question": "Is Person 0 a sailor?", "answers": ["yes"], "ctxs": rows[0]["ctxs"]})
-    rows += [
-        row | {"id": row["id"].replace("popqa", "handbook"), "source": "handbook"}
-        for row in (sample, unanswerable)
-    ]
+    # The other layout: rows of an earlier build.
+    for row in (sample, unanswerable):
+        rows.append(row | {"id": row["id"].replace("popqa", "handbook"), "source": "handbook"})
     records = tmp_path / "mine.jsonl"
     records.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    build_data.main(
-        [
-            "--sources-config",
-            write_config(tmp_path / "s.yaml", records),
-            "--accept-new-hash",
-            "--max-chunks",
-            "3",
-            "--split",
-            "0.6,0.2,0.2",
-        ]
-    )
+    flags = ["--sources-config", write_config(tmp_path / "s.yaml", records), "--accept-new-hash"]
+    build_data.main([*flags, "--max-chunks", "3", "--split", "0.6,0.2,0.2"])
     figures = read_json(tmp_path / "data/processed/audit.json")
     assert figures["rules_broken"] == []
     assert figures["dropped"]["handbook"]["yes/no answer without gold evidence"] == 1
-    built = {
-        s["id"]: s
-        for split in ("train", "val", "test")
-        for s in read_samples(tmp_path / f"data/processed/{split}.jsonl")
-    }
-    assert sum(s["answerable"] for s in built.values()) == 7 and "handbook:1" in built
+    built = {}
+    for split in ("train", "val", "test"):
+        for built_sample in read_samples(tmp_path / f"data/processed/{split}.jsonl"):
+            built[built_sample["id"]] = built_sample
+    assert sum(built_sample["answerable"] for built_sample in built.values()) == 7
+    assert "handbook:1" in built
     assert built["handbook:1"]["answer_aliases"] == ["Warsaw", "Warszawa"]
 
 
@@ -503,6 +521,45 @@ def test_a_row_in_no_known_layout_and_a_mistyped_key_are_named(tmp_path, monkeyp
     records.write_text('{"query": "?"}\n')
     with pytest.raises(DataError, match="mine.jsonl:1: neither in sample layout nor in DPR layout"):
         build_data.main(["--sources-config", write_config(tmp_path / "s.yaml", records), "--accept-new-hash"])
+    # A mistyped role would otherwise be a source without files.
     (tmp_path / "t.yaml").write_text("sources: {handbook: {recods: []}}")
     with pytest.raises(UsageError, match="unknown key 'recods'; did you mean 'records'"):
         build_data.main(["--sources-config", str(tmp_path / "t.yaml")])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("max_pool_pages: 3", "no sources"),
+        ("sources: {handbook: 3}", "expected a block of"),
+        ("sources: {handbook: {records: [{split: any}]}}", "needs a path or a url"),
+        ("sources: {handbook: {records: [mine.jsonl]}}", "needs a path or a url"),
+    ],
+)
+def test_a_sources_config_without_files_is_named(text, problem, tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=f"s.yaml.*{problem}"):
+        build_data.main(["--sources-config", str(path), "--dry-run"])
+
+
+def test_the_plan_finds_files_behind_variables_and_under_other_names(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    monkeypatch.setenv("MY_DATA", str(tmp_path))
+    (tmp_path / "mine.jsonl").write_text("{}")
+    raw = tmp_path / "data/raw/handbook"
+    raw.mkdir(parents=True)
+    (raw / "renamed.jsonl").write_text("{}")
+    entries = [
+        {"path": "${MY_DATA}/mine.jsonl"},
+        {"url": "http://127.0.0.1:9/a.jsonl", "file": "renamed.jsonl"},
+        {"url": "http://127.0.0.1:9/b.jsonl"},
+        {"path": "${MY_DATA}/none.jsonl", "optional": True},
+        {"path": "${MY_DATA}/none.jsonl"},
+    ]
+    (tmp_path / "s.yaml").write_text(json.dumps({"sources": {"handbook": {"records": entries}}}))
+    build_data.main(["--sources-config", str(tmp_path / "s.yaml"), "--dry-run"])
+    states = [line.rpartition(": ")[2] for line in capsys.readouterr().out.splitlines()[:5]]
+    assert states == ["present", "present", "to be downloaded", "optional, not present", "missing"]
+    # A dry run writes nothing.
+    assert not (tmp_path / "data/processed").exists()

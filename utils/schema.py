@@ -140,6 +140,17 @@ def _answer_problem(row: dict) -> str | None:
     return None
 
 
+def _metadata_problem(metadata: dict) -> str | None:
+    """The first rule about the two metadata fields that other code reads as text."""
+    claim = metadata.get("claim")
+    if claim is not None and not isinstance(claim, str):
+        return f"metadata.claim must be str, found {claim!r:.60}"
+    aliases = metadata.get("gold_aliases") or []
+    if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
+        return f"metadata.gold_aliases must be a list of strings, found {aliases!r:.60}"
+    return None
+
+
 def sample_problem(row: dict) -> str | None:
     """The first rule of the sample table that the row breaks, with the value found; None for a valid row."""
     if problem := _type_problem(row, _SAMPLE_TYPES):
@@ -150,7 +161,12 @@ def sample_problem(row: dict) -> str | None:
         return "question is empty"
     if not all(isinstance(alias, str) and alias.strip() for alias in row["answer_aliases"]):
         return f"answer_aliases must be non-empty strings, found {row['answer_aliases']!r:.60}"
-    return _chunks_problem(row["evidence_chunks"]) or _support_problem(row) or _answer_problem(row)
+    return (
+        _chunks_problem(row["evidence_chunks"])
+        or _support_problem(row)
+        or _answer_problem(row)
+        or _metadata_problem(row["metadata"])
+    )
 
 
 def _is_message(value) -> bool:
