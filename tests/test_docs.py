@@ -1,9 +1,16 @@
-"""Every command that the README, the Makefile and the user's notebook show is accepted by the scripts, flag for flag."""
+"""What the documents name exists: commands, flags, paths, `make` targets, sections, and names of the code.
 
+tests/documents.py finds these references in Markdown pages, docstrings, comments, messages and help texts.
+"""
+
+import fnmatch
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,8 +21,26 @@ import prompt_schema
 import robustness
 import train_rm
 import train_sft
+from tests.documents import (
+    OUTPUT_FOLDERS,
+    ROOT,
+    Text,
+    code_blocks,
+    flags_in,
+    flags_of_code,
+    flags_of_parser,
+    headings_of,
+    modules_in,
+    names_in_code,
+    paths_in,
+    read_documents,
+    sections_in,
+    targets_in,
+    tracked_files,
+    words_of_code,
+)
+from tests.test_layers import STEP_OF
 
-ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = {
     module.__name__: module
     for module in (
@@ -28,20 +53,23 @@ SCRIPTS = {
         robustness,
     )
 }
-# The commands of the user's own notebook, as they stand there.
+# The commands of the user's own notebook, word for word.
 NOTEBOOK_COMMANDS = [
     "python build_data.py --data-dir data --seed 42 --accept-new-hash",
     "python prompt_schema.py save --prompts-dir prompts",
     "python prompt_schema.py test",
     "python train_sft.py -c configs/sft_gemma2.yaml",
-    "python evaluate_sft_fast_robust.py --model-path checkpoints/sft/gemma2-9b/checkpoint-35 --base-model google/gemma-2-9b "
-    "--test-data data/processed/test.jsonl --compare-baseline --batch-size 4 --max-new-tokens 256 --fast "
-    "--buckets 2048,3072,4096,5120,6144,7168,7936 --attn-impl flash2 --output eval_results.json",
-    "python make_prefs.py --phase generate --sft-model checkpoints/sft/gemma2-9b/checkpoint-29 --base-model google/gemma-2-9b "
-    "--data-path data/processed/train.jsonl --max-samples 600 --n-generations 2 --batch-size 12 --max-new-tokens 80 "
-    "--max-input-tokens 1536 --temperature 0.0 --use-8bit",
-    "python make_prefs.py --phase judge --judge-model Qwen/Qwen2.5-3B-Instruct --data-path data/processed/train.jsonl --max-samples 600 "
-    "--n-generations 2 --judge-batch-size 12 --min-margin 0.12 --judge-use-8bit --output-mode rich",
+    "python evaluate_sft_fast_robust.py --model-path checkpoints/sft/gemma2-9b/checkpoint-35 "
+    "--base-model google/gemma-2-9b --test-data data/processed/test.jsonl --compare-baseline --batch-size 4 "
+    "--max-new-tokens 256 --fast --buckets 2048,3072,4096,5120,6144,7168,7936 --attn-impl flash2 "
+    "--output eval_results.json",
+    "python make_prefs.py --phase generate --sft-model checkpoints/sft/gemma2-9b/checkpoint-29 "
+    "--base-model google/gemma-2-9b --data-path data/processed/train.jsonl --max-samples 600 "
+    "--n-generations 2 --batch-size 12 --max-new-tokens 80 --max-input-tokens 1536 --temperature 0.0 "
+    "--use-8bit",
+    "python make_prefs.py --phase judge --judge-model Qwen/Qwen2.5-3B-Instruct "
+    "--data-path data/processed/train.jsonl --max-samples 600 --n-generations 2 --judge-batch-size 12 "
+    "--min-margin 0.12 --judge-use-8bit --output-mode rich",
     "python train_rm.py -c configs/rm.yaml",
     "python train_rm.py -c configs/rm.yaml --validate-only --checkpoint best",
 ]
@@ -111,10 +139,8 @@ NOTEBOOK_CONFIGS = {
 def commands_in(text: str) -> list[str]:
     """`python <script>.py ...` command lines of a text, continuation lines joined."""
     joined = re.sub(r"\\\n\s*", " ", text)
-    return [
-        match.group().strip()
-        for match in re.finditer(r"python (?:%s)\.py[^\n`#|]*" % "|".join(SCRIPTS), joined)
-    ]
+    names = "|".join(SCRIPTS)
+    return [match.group().strip() for match in re.finditer(rf"python (?:{names})\.py[^\n`#|]*", joined)]
 
 
 def parse(command: str):
@@ -122,17 +148,31 @@ def parse(command: str):
     return SCRIPTS[words[1].removesuffix(".py")].build_parser().parse_args(words[2:])
 
 
-def documented() -> list[str]:
+# --- commands
+
+
+def notebook_code() -> str:
+    """The code cells of the notebook, with numbers and names in place of its variables."""
     notebook = json.loads((ROOT / "notebooks/factuality_slice.ipynb").read_text())
-    cells = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
-    cells = re.sub(r"\{(TRAIN|TEST|PREF)_ROWS\}", "10", cells).replace("{BASE}", "embedded")
-    makefile = (
-        (ROOT / "Makefile").read_text().replace("$(DEMO) ", "python ").replace("$(CHECKPOINT)", "checkpoint")
-    )
-    docstrings = "\n".join(module.__doc__ for module in SCRIPTS.values())
-    return sum(
-        (commands_in(text) for text in ((ROOT / "README.md").read_text(), makefile, cells, docstrings)), []
-    )
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    text = re.sub(r"\{(TRAIN|TEST|PREF)_ROWS\}", "10", "\n".join(cells))
+    return text.replace("{BASE}", "embedded")
+
+
+def documented() -> list[str]:
+    """Every command of a stage that a page, the Makefile, the notebook or a script's docstring shows."""
+    pages = [name for name in tracked_files() if name.endswith(".md") and name != "docs/log.md"]
+    texts = [(ROOT / name).read_text() for name in pages]
+    makefile = (ROOT / "Makefile").read_text()
+    texts.append(makefile.replace("$(DEMO) ", "python ").replace("$(CHECKPOINT)", "checkpoint"))
+    texts.append(notebook_code())
+    # CONTRIBUTING.md shows how to run a judge that is not written yet.
+    texts = [text.replace("--judge <name>", "--judge verifier") for text in texts]
+    texts += [module.__doc__ for module in SCRIPTS.values()]
+    commands = []
+    for text in texts:
+        commands += commands_in(text)
+    return commands
 
 
 @pytest.mark.parametrize("command", sorted(set(documented())))
@@ -178,3 +218,202 @@ def test_help_names_the_effect_of_every_flag_and_two_examples(name):
     parser = SCRIPTS[name].build_parser()
     assert len(commands_in(SCRIPTS[name].__doc__)) >= 2
     assert all(action.help for action in parser._actions if action.option_strings)
+
+
+# --- references
+
+# Files that a stage writes, as patterns. A test holds each against the docstring of the script.
+OUTPUTS = {
+    "build_data": [
+        "data/raw/*",
+        "data/processed/{train,val,test}.jsonl",
+        "audit.json",
+        "README.md",
+        "run.json",
+        "data/source_hashes.json",
+    ],
+    "prompt_schema": ["output_schema.json", "config.yaml"],
+    "train_sft": [
+        "checkpoint-<step>",
+        "checkpoint-best",
+        "checkpoint-final",
+        "training_history.json",
+        "loss_curve.png",
+        "calibration.json",
+        "train_ids.txt",
+    ],
+    "evaluate_sft_fast_robust": ["<stem>_predictions.jsonl", "<stem>_calibration.png"],
+    "robustness": ["robustness.json", "<stem>.png", "<stem>_predictions.jsonl"],
+    "make_prefs": [
+        "manifest.json",
+        "gens_sft.jsonl",
+        "gens_base.jsonl",
+        "judgements_<judgesig>.jsonl",
+        "prefs/preferences_<gensig>-<judgesig>.jsonl",
+        "prefs/preference_stats_<gensig>-<judgesig>.json",
+    ],
+    "train_rm": [
+        "reward_head.safetensors",
+        "training_history.json",
+        "validation.json",
+        "curves.png",
+        "run.json",
+        "FILE_scores.jsonl",
+    ],
+}
+# Names that users choose; the examples agree on these.
+CHOSEN = {
+    "eval_results.json",
+    "eval_merged.json",
+    "rescored.json",
+    "eval.html",
+    "completions.jsonl",
+    "my/handbook.jsonl",
+    "checkpoints/sft/model",
+}
+# Files that transformers and PEFT write, and a member of FEVER's zip.
+FOREIGN = {"config.json", "adapter_config.json", "*.safetensors", "wiki-pages/wiki-001.jsonl"}
+# Flags of other programs.
+FOREIGN_FLAGS = {
+    *("--help", "--durations"),
+    *("--constraint", "--quiet", "--requirement", "--no-deps", "--index-url"),
+    *("--cpu", "--num_processes", "--multi_gpu", "--config_file"),
+    *("--cached", "--others", "--exclude-standard"),
+}
+
+
+def place_list(found: dict[str, list[str]]) -> str:
+    """One line per unknown reference: what it is and where it is named."""
+    return "\n".join(f"{name}: {', '.join(places[:3])}" for name, places in sorted(found.items()))
+
+
+def unknown(texts: list[Text], find, is_known) -> str:
+    """Lines for the references that `find` sees in the texts and that `is_known` does not accept."""
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        for name in find(text.text):
+            if not is_known(name, text.place):
+                found.setdefault(str(name), []).append(text.place)
+    return place_list(found)
+
+
+@pytest.fixture(scope="module")
+def texts():
+    return read_documents()
+
+
+def output_patterns() -> set[str]:
+    """Outputs of all stages: whole patterns, and the last part of each, which documents name alone."""
+    patterns = set()
+    for outputs in OUTPUTS.values():
+        for output in outputs:
+            for path in paths_in(output, {"data", "prefs"}) or {re.sub("<step>", "*", output)}:
+                patterns |= {path, path.rsplit("/", 1)[-1]} - {"*"}
+    return patterns
+
+
+def test_every_path_that_is_named_exists_or_is_an_output(texts):
+    files = tracked_files()
+    folders = {str(parent) for name in files for parent in Path(name).parents}
+    file_names = {name.rsplit("/", 1)[-1] for name in files}
+    patterns = output_patterns() | CHOSEN | FOREIGN
+
+    def is_output(path: str) -> bool:
+        last = path.rsplit("/", 1)[-1]
+        if any(fnmatch.fnmatch(word, pattern) for pattern in patterns for word in (path, last)):
+            return True
+        # `_predictions.jsonl` and `preferences_*.jsonl` name a whole kind of file.
+        is_kind = "*" in last or last.startswith("_")
+        if is_kind and any(fnmatch.fnmatch(pattern, f"*{last}") for pattern in patterns):
+            return True
+        return path.split("/")[0] in OUTPUT_FOLDERS and "." not in last
+
+    def is_known(path: str, place: str) -> bool:
+        path = path.rstrip("/").replace("...", "*")
+        if path.startswith("demo/"):
+            return is_output(path) or is_known(path.removeprefix("demo/"), place)
+        # data/README.md and the sample's builder name files from where they are.
+        for base in ("", "data/", "data/sample/", "data/sample/raw/"):
+            if base + path in folders or any(fnmatch.fnmatch(name, base + path) for name in files):
+                return True
+        return path in file_names or path in ("demo", "data/processed", "data/raw") or is_output(path)
+
+    top_folders = {name.split("/")[0] for name in files if "/" in name} | OUTPUT_FOLDERS
+    missing = unknown(texts, lambda text: paths_in(text, top_folders), is_known)
+    assert not missing, missing
+
+
+@pytest.mark.parametrize("name", sorted(OUTPUTS))
+def test_a_scripts_docstring_names_its_outputs(name):
+    missing = [
+        path for path in OUTPUTS[name] if path.rsplit("/", 1)[-1].rstrip("*") not in SCRIPTS[name].__doc__
+    ]
+    assert not missing
+
+
+def test_every_flag_that_is_named_belongs_to_a_script(texts):
+    flags = flags_of_code() | FOREIGN_FLAGS
+    for module in SCRIPTS.values():
+        flags |= flags_of_parser(module.build_parser())
+    missing = unknown(texts, flags_in, lambda flag, place: flag in flags)
+    assert not missing, missing
+
+
+def test_every_make_target_that_is_named_exists(texts):
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {"demo", "test", "test-fast", "lint"} <= targets
+    missing = unknown(texts, targets_in, lambda target, place: target in targets)
+    assert not missing, missing
+
+
+def test_every_module_that_is_run_exists(texts):
+    def is_module(name: str, place: str) -> bool:
+        # pip, pytest and accelerate are other people's modules.
+        is_ours = (ROOT / (name.replace(".", "/") + ".py")).is_file()
+        return is_ours or name.split(".")[0] in {"pip", "pytest", "venv", "accelerate", "json"}
+
+    missing = unknown(texts, modules_in, is_module)
+    assert not missing, missing
+
+
+def test_every_section_that_is_named_exists(texts):
+    def exists(section: tuple[str, str], place: str) -> bool:
+        page, heading = section
+        path = page if page.endswith(".md") else f"{page}.md"
+        return (ROOT / path).is_file() and heading in headings_of(path)
+
+    missing = unknown(texts, sections_in, exists)
+    assert not missing, missing
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_every_name_that_the_guides_show_as_code_is_in_the_code(page):
+    text = (ROOT / page).read_text()
+    missing = sorted(names_in_code(text) - words_of_code())
+    assert not missing, missing
+    for path, name in re.findall(r"(tests/\w+\.py)::(\w+)", text):
+        assert f"def {name}" in (ROOT / path).read_text()
+
+
+def test_the_reader_in_the_source_recipe_works(tmp_path):
+    reader, test = code_blocks("CONTRIBUTING.md")
+    quiz: dict = {}
+    exec(reader, quiz)
+    recipe: dict = {"json": json, "quiz": SimpleNamespace(**quiz)}
+    exec(test, recipe)
+    recipe["test_quiz_rows_become_records"](tmp_path)
+
+
+# --- the picture
+
+
+def test_the_picture_of_the_architecture_is_current():
+    command = [sys.executable, "docs/draw_architecture.py", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_picture_shows_the_steps_of_the_import_rule():
+    text = (ROOT / "docs/architecture.md").read_text()
+    for number, box in re.findall(r"subgraph step(\d) \[Step \d\]\n(.*?)  end", text, re.DOTALL):
+        assert set(box.split()) == {package for package, step in STEP_OF.items() if step == int(number)}

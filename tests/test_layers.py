@@ -1,6 +1,9 @@
-"""Data flows one way: a package imports only packages on lower steps, and scripts share `prompt_schema` alone."""
+"""Imports point one way, to packages on lower steps. Scripts import packages, and of each other prompt_schema."""
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = {path.stem for path in ROOT.glob("*.py")}
 
-# The import rule. A package may import packages on lower steps: never a neighbour on its own step, never a script.
+# The import rule. A package may import packages on lower steps: no neighbor on its own step, and no script.
 STEPS = [
     {"utils"},
     {"evidence", "models"},
@@ -18,12 +21,13 @@ STEPS = [
 PACKAGES = set().union(*STEPS)
 STEP_OF = {package: step for step, packages in enumerate(STEPS) for package in packages}
 
-# Packages that work without the model stack: building, scoring and reading results must start fast and run anywhere.
+# Packages that work without the model stack: data and results must start fast, and run where no torch is.
 WITHOUT_TORCH = {"utils", "evidence", "sources", "evaluation", "perturbations"}
 MODEL_STACK = {"torch", "transformers", "peft", "accelerate", "bitsandbytes"}
 
 
-# Kernels are chosen in models/hardware.py. One caller needs a kernel's own layout of the rows: the trainer packs them for it.
+# Kernels are chosen in models/hardware.py. One caller needs a kernel's own layout of the rows: the trainer
+# packs them for it.
 KERNELS = ("models.cpu_", "models.cuda_")
 PACKS_ROWS = {"training/logits.py"}
 
@@ -100,3 +104,39 @@ def test_nothing_is_unpickled_or_blindly_trusted(path):
     assert "yaml.load(" not in text
     assert "torch.load(" not in text
     assert "eval(" not in text.replace(".eval(", "")
+
+
+# --- how the packages without the model stack start
+
+# Most CPU time to import all modules of a package. On a busy machine the best of three counts.
+MAX_IMPORT_SECONDS = 1.5
+TRIES = 3
+
+
+def import_all(package: str) -> tuple[float, set[str]]:
+    """CPU seconds to import every module of a package in a new process, and the top modules then loaded."""
+    names = [f"{package}.{path.stem}" for path in modules_of([package]) if path.stem != "__init__"]
+    code = f"""
+import sys, time
+import {", ".join(names)}
+print(time.process_time(), *{{name.split(".")[0] for name in sys.modules}})
+"""
+    # One thread: the pools of numpy's libraries would otherwise count as CPU time.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+    seconds, *loaded = done.stdout.split()
+    return float(seconds), set(loaded)
+
+
+@pytest.mark.parametrize("package", sorted(WITHOUT_TORCH))
+def test_a_package_without_the_model_stack_starts_fast(package):
+    tries = []
+    for _ in range(TRIES):
+        seconds, loaded = import_all(package)
+        # What a module imports may import torch in turn, which the statements above do not show.
+        assert not loaded & MODEL_STACK
+        tries.append(seconds)
+        if seconds < MAX_IMPORT_SECONDS:
+            break
+    assert min(tries) < MAX_IMPORT_SECONDS, tries

@@ -17,8 +17,7 @@ from tests.canned import REFUSE
 from utils.completions import gold_completion, render_completion
 from utils.errors import UsageError
 from utils.jsonl import read_json, read_jsonl
-from utils.rules import sample_problem
-from utils.schema import is_label_answer, read_samples
+from utils.schema import is_label_answer, read_samples, sample_problem
 from utils.text import REFUSAL, holds_answer
 
 

@@ -4,8 +4,12 @@ import json
 import pytest
 
 from utils.errors import DataError
-from utils.rules import preference_problem, sample_problem
-from utils.schema import pick_samples, read_samples
+from utils.schema import (
+    pick_samples,
+    preference_problem,
+    read_samples,
+    sample_problem,
+)
 
 
 @pytest.mark.parametrize(
