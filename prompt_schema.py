@@ -36,6 +36,7 @@ from utils.templates import (
 from utils.text import REFUSAL
 from utils.tokens import ChatFrame, encode_plain
 
+# What `judge` compares by default: an answer with a citation, and a refusal.
 ANSWER_A = '{"answer": "yes", "citations": [0], "confidence": 0.9}'
 ANSWER_B = '{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [], "confidence": 0.0}'
 
@@ -130,6 +131,7 @@ class Prompt:
     prefix: list[int]
     suffix: list[int]
     shown: list[int]
+    # Left out of the repr, which would print pages of evidence.
     chunks: list[dict] = field(repr=False)
 
     @property
@@ -140,6 +142,7 @@ class Prompt:
         """True if a full support set of the sample is shown uncut (always, for an unanswerable sample)."""
         if not sample["answerable"]:
             return True
+        # A chunk that lost sentences may have lost the answer, so it counts as not shown.
         uncut = set()
         for chunk, i in zip(self.chunks, self.shown):
             if chunk["text"] == sample["evidence_chunks"][i]["text"]:
@@ -153,6 +156,7 @@ class PromptBuilder:
     def __init__(self, tokenizer, template: str, max_tokens: int):
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
+        # Prefix and suffix are encoded apart, so that a batch can compute the prefix once.
         head, self._rest = split_template(template)
         self._frame = ChatFrame(tokenizer, head)
         self.prefix = self._frame.prefix
@@ -165,15 +169,13 @@ class PromptBuilder:
         """The prompt of a sample. DataError if the question and one word of evidence do not fit."""
         question = sample["question"]
         chunks = sample["evidence_chunks"]
+        # Most samples fit, and are encoded only once.
         suffix = self._suffix(question, chunks)
         budget = self.max_tokens - len(self.prefix)
         if len(suffix) <= budget:
-            return Prompt(self.prefix, suffix, list(range(len(chunks))), chunks)
+            return Prompt(self.prefix, suffix, list(range(len(chunks))), list(chunks))
 
-        def n_tokens(kept: list[dict]) -> int:
-            return len(self._suffix(question, kept))
-
-        shown, kept = cut_evidence(question, chunks, n_tokens, budget)
+        shown, kept = cut_evidence(question, chunks, lambda kept: len(self._suffix(question, kept)), budget)
         suffix = self._suffix(question, kept)
         if len(suffix) > budget:
             n_needed = len(self.prefix) + len(suffix)
@@ -194,9 +196,8 @@ class JudgePrompts:
 
     def build(self, chunks: list[dict], question: str, answer_a: str, answer_b: str) -> list[int]:
         """Token ids of the prompt that compares completion A with completion B."""
-        evidence = render_evidence(chunks)
-        slots = {"evidence": evidence, "question": question, "answer_a": answer_a, "answer_b": answer_b}
-        text = fill_template(self._rest, **slots)
+        slots = {"question": question, "answer_a": answer_a, "answer_b": answer_b}
+        text = fill_template(self._rest, evidence=render_evidence(chunks), **slots)
         return self._frame.prefix + encode_plain(self.tokenizer, text) + self._frame.closing
 
 
@@ -206,8 +207,8 @@ _FENCED = '```json\n{"answer": "Paris", "citations": [0], "confidence": 0.9}\n``
 _WORDY = 'Sure! {"answer": "Paris", "citations": ["[1]"], "confidence": "95%"}'
 _CITING_REFUSAL = '{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [1], "confidence": 0.0}'
 _BARE_REFUSAL = '{"answer": "INSUFFICIENT_EVIDENCE", "citations": [], "confidence": 0.0}'
-_NO_NUMBERS = '{"answer": "Paris", "citations": ["the first"], "confidence": 2}'
-# (completion, strict, answer, citations, confidence, valid), with 5 chunks shown
+# (completion, strict, answer, citations, confidence, valid), with 5 chunks shown. Repair changes the form,
+# never what was meant: a citation out of range stays, and a confidence above 1 is unknown, not 1.
 SELF_CHECK = [
     ('{"answer": "Paris", "citations": [0, 2], "confidence": 0.9}', True, "Paris", [0, 2], 0.9, True),
     (ANSWER_B, True, REFUSAL, [], 0.0, True),
@@ -217,7 +218,7 @@ SELF_CHECK = [
     (_FENCED, False, "Paris", [0], 0.9, False),
     (_WORDY, False, "Paris", [1], 0.95, False),
     (_BARE_REFUSAL, False, REFUSAL, [], 0.0, False),
-    (_NO_NUMBERS, False, "Paris", [-1], None, False),
+    ('{"answer": "Paris", "citations": ["the first"], "confidence": 2}', False, "Paris", [-1], None, False),
     ('{"citations": [0], "confidence": 0.9}', False, None, [], None, False),
     ("Paris", False, None, [], None, False),
     ("", False, None, [], None, False),
@@ -247,6 +248,7 @@ def save(args: argparse.Namespace) -> None:
             note(f"edited, so replaced only with --overwrite: {', '.join(edited)}")
         return
     written = save_prompts(folder, args.overwrite)
+    # The manifest lists every file of the folder, and is written last.
     write_json(folder / "run.json", describe_run({"files": names}, {}, None) | {"status": "complete"})
     n_kept = len(names) - len(written)
     print(
@@ -257,8 +259,9 @@ def save(args: argparse.Namespace) -> None:
 
 def test(args: argparse.Namespace) -> None:
     if failures := self_check():
-        header = f"{len(failures)} of {len(SELF_CHECK)} validator cases fail:"
-        raise StageError("\n".join([header, *failures]))
+        raise StageError(
+            "\n".join([f"{len(failures)} of {len(SELF_CHECK)} validator cases fail:", *failures])
+        )
     print(f"validator: {len(SELF_CHECK)} of {len(SELF_CHECK)} cases pass")
 
 

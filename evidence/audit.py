@@ -8,7 +8,8 @@ from collections import Counter
 
 from evidence.duplicates import near_duplicates
 from evidence.retrieval import query_of
-from utils.schema import is_label_answer, sample_problem
+from utils.rules import sample_problem
+from utils.schema import is_label_answer
 from utils.text import holds_answer, normalize_answer
 
 # The drop reason of rows that would connect two splits (splits.py).

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from evidence.audit import leaked_answer
 from utils.jsonl import read_jsonl
-from utils.schema import sample_problem
+from utils.rules import sample_problem
 
 
 def file_faults(path: str | Path) -> tuple[int, list[str]]:

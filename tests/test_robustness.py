@@ -17,7 +17,8 @@ from tests.canned import REFUSE
 from utils.completions import gold_completion, render_completion
 from utils.errors import UsageError
 from utils.jsonl import read_json, read_jsonl
-from utils.schema import is_label_answer, read_samples, sample_problem
+from utils.rules import sample_problem
+from utils.schema import is_label_answer, read_samples
 from utils.text import REFUSAL, holds_answer
 
 

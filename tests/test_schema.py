@@ -4,12 +4,8 @@ import json
 import pytest
 
 from utils.errors import DataError
-from utils.schema import (
-    pick_samples,
-    preference_problem,
-    read_samples,
-    sample_problem,
-)
+from utils.rules import preference_problem, sample_problem
+from utils.schema import pick_samples, read_samples
 
 
 @pytest.mark.parametrize(

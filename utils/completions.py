@@ -90,6 +90,7 @@ class Parsed:
 
 def _find_object(text: str) -> dict | None:
     """The first JSON object inside a text, past fences or prose."""
+    # json's own lenient decoder: what it lets through, NaN and repeated keys, counts as repaired anyway.
     for match in re.finditer(r"\{", text):
         try:
             value, _ = json.JSONDecoder().raw_decode(text[match.start() :])
@@ -149,6 +150,7 @@ def _schema_errors(row: dict, n_chunks: int) -> list[str]:
 
     if not _is_number(confidence) or not 0 <= confidence <= 1:
         errors.append("confidence is not a number in 0..1")
+    # Citing evidence for "insufficient evidence" is contradictory. It is an error, and it stays a refusal.
     if isinstance(answer, str) and answer.strip() == REFUSAL and (citations != [] or confidence != 0):
         errors.append("refusal with citations or confidence")
     return errors
@@ -199,6 +201,7 @@ def parse_completion(text: str, n_chunks: int, strict: bool = False) -> Parsed:
     else:
         bare_answer = answer.strip("[].").replace(" ", "_").upper()
         means_refusal = bare_answer == _BARE_REFUSAL
+        # Mended one by one and never dropped: a wrong citation is the model's, not the format's.
         citations = [_as_citation(c) for c in emitted]
         is_mended = citations != emitted or confidence != row.get("confidence")
         repaired = repaired or is_mended or (means_refusal and not is_refusal)

@@ -17,6 +17,7 @@ from utils.errors import DataError, UsageError
 def home_path(path: str | Path) -> Path:
     """Resolves an output path: relative paths go under FACTUALITY_HOME (default: the working directory)."""
     path = Path(path).expanduser()
+    # The variable is read at each call, so that a notebook or a test can set it after import.
     return path if path.is_absolute() else Path(os.environ.get("FACTUALITY_HOME", ".")) / path
 
 
@@ -95,6 +96,7 @@ def read_yaml(path: str | Path) -> dict:
     try:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
+        # A YAML error spans several lines; a stage's message is one line.
         raise UsageError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(value, dict):
         raise UsageError(f"{path}: expected a block of `key: value` lines, found {type(value).__name__}")
@@ -111,6 +113,7 @@ def load_config(path: str | Path, defaults: dict, overrides: list[str]) -> dict:
         key, equals, text = override.partition("=")
         if not equals:
             raise UsageError(f"--set {override}: write it as key=value, for example --set training.seed=1")
+        # Parsed as YAML, so that `null`, lists and numbers mean the same as in the file.
         first, *rest = key.split(".")
         value = yaml.safe_load(text) if text else None
         for part in reversed(rest):

@@ -34,6 +34,7 @@ _MAX_SHOWN = 4
 
 def _git_commit() -> str | None:
     """The commit of the code, None outside a git checkout or without git."""
+    # The folder of this code: the working directory may belong to another repository.
     here = Path(__file__).resolve().parent
     command = ["git", "rev-parse", "HEAD"]
     try:
@@ -59,6 +60,7 @@ def _now() -> str:
 
 def _hash_directory(path: Path) -> str:
     """Hash over the names and contents of all files below a directory."""
+    # Relative names, so that a directory keeps its hash when it moves.
     files = {}
     for file in sorted(path.rglob("*")):
         if file.is_file():
@@ -120,6 +122,7 @@ def open_run_dir(run_dir: Path, run: dict, overwrite: bool) -> str:
     way. The manifest is written with status "running"; `close_run_dir` marks it complete.
     """
     manifest = run_dir / "run.json"
+    # A run that stopped before its first output leaves the manifest alone: nothing can be lost.
     if not manifest.is_file() or len(list(run_dir.iterdir())) == 1:
         write_json(manifest, run)
         return "new"
@@ -127,6 +130,7 @@ def open_run_dir(run_dir: Path, run: dict, overwrite: bool) -> str:
     old = read_json(manifest)
     changed = _differences(_identity(old), _identity(run))
     is_complete = old.get("status") == "complete"
+    # Resumed even with `overwrite`: its checkpoints were made with exactly these settings.
     if not changed and not is_complete:
         write_json(manifest, run)
         return "resume"
@@ -146,6 +150,7 @@ def open_run_dir(run_dir: Path, run: dict, overwrite: bool) -> str:
 
 def close_run_dir(run_dir: Path, run: dict, **facts) -> None:
     """Write the manifest last, with status "complete", the end time and the counts of the run."""
+    # A directory is complete when this file says so, and it is replaced in one step.
     end = {"status": "complete", "finished": _now()}
     write_json(run_dir / "run.json", {**run, **facts, **end})
 

@@ -1,7 +1,7 @@
-"""The rows that travel between stages, and the rules that each must keep (data/README.md shows one of each).
+"""Reading the rows that travel between stages, and drawing some of them.
 
-Rows are checked when they are read; code behind a reader indexes fields without asking. This module knows the
-rules of a row, not how it is made.
+Every row is checked when it is read (`utils/rules.py`), so code behind a reader indexes fields without
+asking.
 """
 
 import random
@@ -10,181 +10,20 @@ from pathlib import Path
 
 from utils.errors import DataError
 from utils.jsonl import read_jsonl
-from utils.text import REFUSAL
+from utils.rules import preference_problem, sample_problem
 
 # Accepted forms of a verdict. They are classes, so the words need not occur in the evidence.
 LABEL_ALIASES = {
     "supported": ["supported", "supports", "true", "yes"],
     "refuted": ["refuted", "refutes", "false", "no"],
 }
+_COMPLETION_FIELDS = ("id", "question", "evidence_chunks", "completion")
 _LABEL_ANSWERS = {"yes", "no", "supported", "refuted"}
-_SAMPLE_TYPES = {
-    "id": str,
-    "source": str,
-    "question": str,
-    "evidence_chunks": list,
-    "answer": str,
-    "answer_aliases": list,
-    "answerable": bool,
-    "support_sets": list,
-    "support_spans": list,
-    "hard_negatives": list,
-    "group": str,
-    "metadata": dict,
-}
-# `prompt`, `chosen` and `rejected` are lists of chat messages, so TRL's DPOTrainer and RewardTrainer read the
-# rows as they are.
-_PREFERENCE_TYPES = {
-    "id": str,
-    "sample_id": str,
-    "source": str,
-    "group": str,
-    "question": str,
-    "answerable": bool,
-    "evidence_chunks": list,
-    "prompt": list,
-    "chosen": list,
-    "rejected": list,
-    "margin": float,
-    "score_chosen": float,
-    "score_rejected": float,
-    "chosen_model": str,
-    "rejected_model": str,
-    "decided_by": str,
-    "judge": dict,
-}
 
 
 def is_label_answer(answer: str) -> bool:
     """True for yes/no and verdict answers, which are classes and not spans of the evidence."""
     return answer.strip().lower() in _LABEL_ANSWERS
-
-
-def _is_integer(value) -> bool:
-    # bool is a subclass of int: `true` would pass as chunk 1.
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _type_problem(row: dict, types: dict[str, type]) -> str | None:
-    for field, kind in types.items():
-        if field not in row:
-            return f"field {field!r} is missing"
-        value = row[field]
-        # JSON writes 1.0 as 1 in many languages, so an integer is a number too.
-        accepted = (int, float) if kind is float else kind
-        is_wrong_bool = isinstance(value, bool) and kind is not bool
-        if not isinstance(value, accepted) or is_wrong_bool:
-            return f"field {field!r} must be {kind.__name__}, found {value!r:.60}"
-    return None
-
-
-def _index_problem(name: str, values: list, n_chunks: int) -> str | None:
-    for value in values:
-        if not _is_integer(value) or not 0 <= value < n_chunks:
-            return f"{name} contains {value!r} but only chunks 0-{n_chunks - 1} exist"
-    if values != sorted(set(values)):
-        return f"{name} is not sorted and distinct: {values}"
-    return None
-
-
-def _chunks_problem(chunks: list) -> str | None:
-    if not chunks:
-        return "evidence_chunks is empty"
-    for i, chunk in enumerate(chunks):
-        fields = chunk if isinstance(chunk, dict) else {}
-        if not isinstance(fields.get("title"), str) or not isinstance(fields.get("text"), str):
-            return f"evidence_chunks[{i}] needs the strings 'title' and 'text', found {chunk!r:.60}"
-        if not chunk["text"].strip():
-            return f"evidence_chunks[{i}] has an empty text"
-    return None
-
-
-def _support_problem(row: dict) -> str | None:
-    """The first rule about chunk ids that the row breaks; its fields must have the right types."""
-    n_chunks = len(row["evidence_chunks"])
-    spans = row["support_spans"]
-    for name in ("support_spans", "hard_negatives"):
-        if problem := _index_problem(name, row[name], n_chunks):
-            return problem
-
-    union = set()
-    for support_set in row["support_sets"]:
-        if not isinstance(support_set, list) or not support_set:
-            return f"support_sets contains {support_set!r}, not a non-empty list of chunk ids"
-        if problem := _index_problem("support_sets", support_set, n_chunks):
-            return problem
-        union |= set(support_set)
-    if spans != sorted(union):
-        return f"support_spans {spans} is not the sorted union of support_sets {row['support_sets']}"
-
-    # A chunk is support or a hard negative: build_data drops a chunk of which it cannot tell.
-    if row["hard_negatives"] != [i for i in range(n_chunks) if i not in spans]:
-        return f"hard_negatives {row['hard_negatives']} are not all the chunks outside support_spans {spans}"
-    return None
-
-
-def _answer_problem(row: dict) -> str | None:
-    """The first rule about the answer that the row breaks, answerable or not."""
-    answer = row["answer"]
-    aliases = row["answer_aliases"]
-    if not row["answerable"]:
-        if row["support_spans"] or aliases or answer != REFUSAL:
-            return f"unanswerable, so answer must be {REFUSAL}, support_spans and answer_aliases empty"
-        return None
-    if not row["support_spans"]:
-        return "answerable but support_spans is empty"
-    if answer == REFUSAL or not answer.strip():
-        return f"answerable but the answer is {answer!r}"
-    if aliases[:1] != [answer]:
-        return f"answer_aliases must start with the answer {answer!r}, found {aliases[:1]!r}"
-    return None
-
-
-def _metadata_problem(metadata: dict) -> str | None:
-    """The first rule about the two metadata fields that other code reads as text."""
-    claim = metadata.get("claim")
-    if claim is not None and not isinstance(claim, str):
-        return f"metadata.claim must be str, found {claim!r:.60}"
-    aliases = metadata.get("gold_aliases") or []
-    if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
-        return f"metadata.gold_aliases must be a list of strings, found {aliases!r:.60}"
-    return None
-
-
-def sample_problem(row: dict) -> str | None:
-    """The first rule of the sample table that the row breaks, with the value found; None for a valid row."""
-    if problem := _type_problem(row, _SAMPLE_TYPES):
-        return problem
-    if not row["id"].startswith(row["source"] + ":"):
-        return f"id {row['id']!r} does not start with its source {row['source']!r} and a colon"
-    if not row["question"].strip():
-        return "question is empty"
-    if not all(isinstance(alias, str) and alias.strip() for alias in row["answer_aliases"]):
-        return f"answer_aliases must be non-empty strings, found {row['answer_aliases']!r:.60}"
-    return (
-        _chunks_problem(row["evidence_chunks"])
-        or _support_problem(row)
-        or _answer_problem(row)
-        or _metadata_problem(row["metadata"])
-    )
-
-
-def _is_message(value) -> bool:
-    return isinstance(value, dict) and {"role", "content"} <= value.keys()
-
-
-def preference_problem(row: dict) -> str | None:
-    """The first rule of the preference row that `row` breaks, with the value found; None for a valid row."""
-    if problem := _type_problem(row, _PREFERENCE_TYPES):
-        return problem
-    for field in ("prompt", "chosen", "rejected"):
-        if not row[field] or not all(_is_message(message) for message in row[field]):
-            return f"{field} must be a list of chat messages with role and content"
-    if row["chosen"] == row["rejected"]:
-        return "chosen and rejected are the same text"
-    if not 0 <= row["margin"] <= 1:
-        return f"margin {row['margin']} is outside 0..1"
-    return _chunks_problem(row["evidence_chunks"])
 
 
 def _read_checked(path: str | Path, problem_of: Callable[[dict], str | None], remedy: str) -> list[dict]:
@@ -215,18 +54,18 @@ def read_preferences(path: str | Path) -> list[dict]:
 
 
 def read_completion_rows(path: str | Path) -> list[dict]:
-    """Rows to be scored, which need only the four fields named here. DataError names file, line and missing fields."""
+    """Rows to be scored, which need the fields of _COMPLETION_FIELDS alone. DataError names a missing one."""
     rows = []
     for number, row in read_jsonl(path):
-        missing = [name for name in ("id", "question", "evidence_chunks", "completion") if name not in row]
+        missing = [name for name in _COMPLETION_FIELDS if name not in row]
         if missing:
             raise DataError(
-                f"{path}:{number}: row lacks {', '.join(missing)}; "
-                "needed are id, question, evidence_chunks, completion"
+                f"{path}:{number}: row lacks {', '.join(missing)}; needed are {', '.join(_COMPLETION_FIELDS)}"
             )
+        # Ids may repeat here: one sample may have several completions to rank.
         rows.append(row)
     if not rows:
-        raise DataError(f"{path}: holds no rows")
+        raise DataError(f"{path}: the file has no rows; each needs {', '.join(_COMPLETION_FIELDS)}")
     return rows
 
 

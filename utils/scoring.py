@@ -27,6 +27,7 @@ def token_overlap(answer: str, alias: str) -> tuple[float, float, float]:
     """(precision, recall, F1) of normalized answer tokens and one alias (SQuAD; Rajpurkar et al., 2016)."""
     found = normalize_answer(answer).split()
     wanted = normalize_answer(alias).split()
+    # Punctuation and articles alone normalize to nothing; SQuAD then compares for equality.
     if not found or not wanted:
         same = float(found == wanted)
         return same, same, same
@@ -75,6 +76,7 @@ def citation_scores(
     cited = set(citations)
     if not cited:
         return 0.0, 0.0, 0.0, 0.0
+    # Support is the union of all sets: citing a second sufficient set is not wrong.
     precision = len(cited & set(support_spans)) / len(citations_with_repeats(citations))
     recall = max(len(cited & set(support_set)) / len(support_set) for support_set in support_sets)
     correct = float(recall == 1.0 and cited <= set(support_spans))
@@ -99,6 +101,7 @@ def hallucination_kind(parsed, sample: dict) -> str | None:
         return "unanswerable"
     if answer_overlap(parsed.answer, sample["answer_aliases"])[2] < CORRECT_F1:
         return "wrong"
+    # One chunk of support is enough here; citation_correctness needs a whole set.
     return None if set(parsed.citations) & set(sample["support_spans"]) else "unsupported"
 
 
@@ -109,6 +112,7 @@ def is_right_answer(parsed, sample: dict) -> bool:
 
 def outcome(parsed, sample: dict) -> str:
     """The outcome of one sample in words, finer than the three values of `net_score`."""
+    # Not a refusal: the model failed to say anything, right or wrong.
     if parsed.answer is None:
         return "unparsable"
     if parsed.is_refusal:
@@ -142,6 +146,7 @@ def score_sample(parsed, strict_valid: bool, sample: dict) -> dict[str, float]:
     answered = parsed.is_answer
     refused = parsed.is_refusal
 
+    # An answer to an unanswerable sample has no gold words or support, so these terms stay 0.
     em = 0.0
     words = (0.0, 0.0, 0.0)
     cited = (0.0, 0.0, 0.0, 0.0)
