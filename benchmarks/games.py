@@ -1,8 +1,9 @@
-"""Ways to game an evaluation, played on a sample file: what a weak metric says of each, and what ours say.
+"""Ways to game an evaluation, played on a sample file: what a weak metric reports for each, and what ours do.
 
     python -m benchmarks.games --test-data data/processed/test.jsonl
 
-A weak metric is one that some pipelines report. Every row of the table is also a test (tests/test_metric_gaming.py), worked by hand on two samples.
+A weak metric is one that some pipelines report. Every row of the table is also a test, worked by hand on two
+samples (tests/test_metric_gaming.py).
 """
 
 import argparse
@@ -28,6 +29,9 @@ OURS = (
 _WRONG = "a wrong answer"
 
 
+# --- games: sample -> completion. Several look at the gold, as a model that knew it could.
+
+
 def wrong_but_cited(sample: dict) -> str:
     return render_completion(_WRONG, [0], 1.0)
 
@@ -41,9 +45,8 @@ def refuse_everything(sample: dict) -> str:
 
 
 def cite_everything(sample: dict) -> str:
-    return render_completion(
-        sample["answer"] if sample["answerable"] else _WRONG, list(range(len(sample["evidence_chunks"]))), 1.0
-    )
+    answer = sample["answer"] if sample["answerable"] else _WRONG
+    return render_completion(answer, list(range(len(sample["evidence_chunks"]))), 1.0)
 
 
 def unparsable(sample: dict) -> str:
@@ -63,7 +66,7 @@ def copy_a_chunk(sample: dict) -> str:
 
 
 def legacy_uncited_rate(rows: list) -> float:
-    """Lower is better: answers without a citation."""
+    """Share of answers without a citation. Lower is better."""
     return sum(parsed.is_answer and not parsed.citations for parsed, _ in rows) / len(rows)
 
 
@@ -74,46 +77,45 @@ def answer_only_em(rows: list) -> float:
 
 
 def error_rate_given_answered(rows: list) -> float:
-    """Lower is better: wrong answers among the answers, 0 without any."""
+    """Share of wrong answers among the answers, 0 without any. Lower is better."""
     answered = [(parsed, sample) for parsed, sample in rows if parsed.is_answer]
-    return (
-        sum(parsed.answer not in sample["answer_aliases"] for parsed, sample in answered) / len(answered)
-        if answered
-        else 0.0
-    )
+    # This 0 is the hole in the metric: refusing everything makes no error.
+    if not answered:
+        return 0.0
+    return sum(parsed.answer not in sample["answer_aliases"] for parsed, sample in answered) / len(answered)
 
 
 def support_recall(rows: list) -> float:
-    """Share of the support of answerable samples that is cited."""
-    asked = [(parsed, sample) for parsed, sample in rows if sample["answerable"]]
-    return sum(
-        len(set(parsed.citations) & set(s["support_spans"])) / len(s["support_spans"]) for parsed, s in asked
-    ) / len(asked)
-
-
-def containment(rows: list) -> float:
-    """Share of questions for a span of the evidence whose answer holds an accepted form somewhere."""
-    asked = [
-        (parsed, sample)
-        for parsed, sample in rows
-        if sample["answerable"] and not is_label_answer(sample["answer"])
-    ]
-    return sum(
-        parsed.is_answer and holds_answer(parsed.answer, sample["answer_aliases"]) for parsed, sample in asked
-    ) / len(asked)
-
-
-def question_overlap(rows: list) -> float:
-    """ "Relevance": share of the question's words that the answer repeats."""
-    shares = [
-        len(set(tokenize(sample["question"])) & set(tokenize(parsed.answer or "")))
-        / len(set(tokenize(sample["question"])))
-        for parsed, sample in rows
-    ]
+    """Share of the support of answerable samples that is cited, mean over samples."""
+    shares = []
+    for parsed, sample in rows:
+        if sample["answerable"]:
+            support = set(sample["support_spans"])
+            shares.append(len(set(parsed.citations) & support) / len(support))
     return sum(shares) / len(shares)
 
 
-# game -> (what it emits, the weak metric that it wins, what that metric is in words)
+def containment(rows: list) -> float:
+    """Share of questions for a span of the evidence whose answer contains an accepted answer anywhere."""
+    found = []
+    for parsed, sample in rows:
+        if sample["answerable"] and not is_label_answer(sample["answer"]):
+            found.append(parsed.is_answer and holds_answer(parsed.answer, sample["answer_aliases"]))
+    return sum(found) / len(found)
+
+
+def question_overlap(rows: list) -> float:
+    """ "Relevance": share of the question's words that the answer repeats, mean over samples."""
+    shares = []
+    for parsed, sample in rows:
+        asked = set(tokenize(sample["question"]))
+        shares.append(len(asked & set(tokenize(parsed.answer or ""))) / len(asked))
+    return sum(shares) / len(shares)
+
+
+# --- the table
+
+# game -> (its completions, the weak metric that it wins, what that metric is in words)
 GAMES = {
     "wrong answers that cite chunk 0": (
         wrong_but_cited,
@@ -140,14 +142,16 @@ GAMES = {
 def play(game: str, samples: list[dict]) -> tuple[float, dict]:
     """(weak metric, our metrics) of one game."""
     emit, weak, _ = GAMES[game]
-    rows = [{"id": sample["id"], "completion": emit(sample)} for sample in samples]
-    terms, parsed = score_rows(rows, samples)
-    ours = as_numbers(rates_from_sums(total(group_sums(terms, [sample["id"] for sample in samples]))))
-    emitted = [
-        parse_completion(row["completion"], len(sample["evidence_chunks"]))
-        for row, sample in zip(rows, samples)
-    ]
-    return weak(list(zip(emitted, samples))), ours
+    rows = []
+    emitted = []
+    for sample in samples:
+        completion = emit(sample)
+        rows.append({"id": sample["id"], "completion": completion})
+        # The weak metric gets the same repairs, but citations as they were emitted.
+        emitted.append((parse_completion(completion, len(sample["evidence_chunks"])), sample))
+    terms, _ = score_rows(rows, samples)
+    sums = group_sums(terms, [sample["id"] for sample in samples])
+    return weak(emitted), as_numbers(rates_from_sums(total(sums)))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -162,13 +166,14 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None) -> None:
     args = build_parser().parse_args(argv)
     samples = read_samples(input_path(args.test_data))
-    header = ["game", "weak metric", "it says", *OURS]
+    header = ["game", "weak metric", "it reports", *OURS]
     rows = []
     for game, (_, _, words) in GAMES.items():
         weak, ours = play(game, samples)
         rows.append([game, words, f"{weak:.2f}", *(format_number(ours[name]) for name in OURS)])
     if args.markdown:
-        print("\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]))
+        for row in [header, ["---"] * len(header), *rows]:
+            print("| " + " | ".join(row) + " |")
     else:
         print(format_table(header, rows))
 

@@ -1,7 +1,9 @@
-"""How long figures with intervals take: samples of a file repeated to a number, made-up predictions of several models, everything that a results file holds.
+"""How long metrics with intervals take, on invented predictions for the samples of a file, repeated.
 
-python -m benchmarks.intervals --test-data data/processed/test.jsonl
-python -m benchmarks.intervals --test-data data/processed/test.jsonl --samples 1000,5000,20000
+    python -m benchmarks.intervals --test-data data/processed/test.jsonl
+    python -m benchmarks.intervals --test-data data/processed/test.jsonl --samples 1000,5000,20000
+
+Measured are the intervals of one model, a paired difference, and everything that a results file contains.
 """
 
 import argparse
@@ -19,64 +21,74 @@ from utils.intervals import confidence_intervals, draw_counts, paired_deltas, wi
 from utils.schema import read_samples
 from utils.scoring import is_right_answer
 
+HEADER = [
+    "samples",
+    "resamples",
+    "one model's metrics s",
+    "a paired difference s",
+    "baselines' answers s",
+    "whole results, 5 models s",
+]
+
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--test-data", required=True, help="sample file whose rows are repeated")
-    parser.add_argument("--samples", default="1000,5000", help="numbers of samples, with commas between")
+    parser.add_argument("--samples", default="1000,5000", help="numbers of samples, separated by commas")
     return parser
 
 
 def repeated(samples: list[dict], n: int) -> list[dict]:
-    """`n` samples in groups of about two."""
-    return [
-        {
-            **samples[i % len(samples)],
-            "id": f"{samples[i % len(samples)]['source']}:{i}",
-            "group": str(i // 2),
-        }
-        for i in range(n)
-    ]
+    """`n` samples in groups of about two, as twins are."""
+    rows = []
+    for i in range(n):
+        sample = samples[i % len(samples)]
+        rows.append({**sample, "id": f"{sample['source']}:{i}", "group": str(i // 2)})
+    return rows
 
 
-def made_up(samples: list[dict], model: str, rng: np.random.Generator) -> list[dict]:
-    confidence = rng.integers(0, 101, len(samples)) / 100
+def invented(samples: list[dict], model: str, rng: np.random.Generator) -> list[dict]:
+    """Prediction rows of which six in ten answer right, with random citations and confidences."""
+    confidences = rng.integers(0, 101, len(samples)) / 100
     cited = rng.integers(0, 3, len(samples))
-    answers = [
-        s["answer"] if right else "something else"
-        for s, right in zip(samples, rng.random(len(samples)) < 0.6)
-    ]
-    return [
-        {"id": s["id"], "model": model, "completion": render_completion(a, [int(c)], float(f))}
-        for s, a, c, f in zip(samples, answers, cited, confidence)
-    ]
+    is_right = rng.random(len(samples)) < 0.6
+    rows = []
+    for i, sample in enumerate(samples):
+        answer = sample["answer"] if is_right[i] else "something else"
+        completion = render_completion(answer, [int(cited[i])], float(confidences[i]))
+        rows.append({"id": sample["id"], "model": model, "completion": completion})
+    return rows
 
 
 def measure(samples: list[dict], rng: np.random.Generator) -> list[str]:
-    """[samples, resamples, seconds of the intervals of one model, of a paired difference, of a whole results object with five models]."""
-    rows = {name: made_up(samples, name, rng) for name in ("sft", "base")}
+    """One row of the table: the cells of HEADER."""
+    sft = invented(samples, "sft", rng)
+    base = invented(samples, "base", rng)
     groups = [s["group"] for s in samples]
+    # A new seed: the draws of an earlier row are cached, and drawing is part of the work.
     seed = int(rng.integers(1 << 30))
-    (terms, parsed), (other, _) = score_rows(rows["sft"], samples), score_rows(rows["base"], samples)
+    terms, parsed = score_rows(sft, samples)
+    other, _ = score_rows(base, samples)
     right = [is_right_answer(p, s) for p, s in zip(parsed, samples)]
+    stated = [p.confidence if p.is_answer else None for p in parsed]
+
     clock = [time.perf_counter()]
     with_intervals(terms, groups, seed)
-    confidence_intervals([p.confidence if p.is_answer else None for p in parsed], right, groups, seed)
+    confidence_intervals(stated, right, groups, seed)
     clock.append(time.perf_counter())
+    # The same seed: in a run the models share their draws.
     paired_deltas(terms, other, groups, seed)
     clock.append(time.perf_counter())
     baselines = baseline_predictions(samples, [])
     clock.append(time.perf_counter())
-    score_all(rows["sft"] + rows["base"] + baselines, samples, seed + 1)
+    score_all(sft + base + baselines, samples, seed + 1)
     clock.append(time.perf_counter())
+
     n_resamples = draw_counts(len(set(groups)), seed).shape[0]
-    return [
-        f"{len(samples):,}",
-        f"{n_resamples:,}",
-        *(f"{after - before:.2f}" for before, after in zip(clock, clock[1:])),
-    ]
+    seconds = [f"{after - before:.2f}" for before, after in zip(clock, clock[1:])]
+    return [f"{len(samples):,}", f"{n_resamples:,}", *seconds]
 
 
 def main(argv: list[str] | None) -> None:
@@ -84,15 +96,7 @@ def main(argv: list[str] | None) -> None:
     samples = read_samples(input_path(args.test_data))
     rng = np.random.default_rng(0)
     rows = [measure(repeated(samples, int(n)), rng) for n in args.samples.split(",")]
-    header = [
-        "samples",
-        "resamples",
-        "one model's figures s",
-        "a paired difference s",
-        "baselines' answers s",
-        "whole results, 5 models s",
-    ]
-    print(format_table(header, rows))
+    print(format_table(HEADER, rows))
 
 
 if __name__ == "__main__":

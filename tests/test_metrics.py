@@ -45,7 +45,7 @@ REFUSE = render_completion(REFUSAL, [], 0.0)
 
 
 def test_squad_f1():
-    # "the Warsaw old town" -> warsaw old town; "Old Warsaw" -> old warsaw: shared 2, precision 2/3, recall 1, F1 0.8.
+    # "warsaw old town" against "old warsaw": 2 words shared, precision 2/3, recall 1, F1 0.8.
     assert answer_overlap("the Warsaw old town", ["Old Warsaw"]) == pytest.approx((2 / 3, 1.0, 0.8))
     assert exact_match("The Warsaw!", ["warsaw"]) == 1.0
 
@@ -100,19 +100,14 @@ def test_a_small_table_by_hand(sample, unanswerable):
         ]
     )
     assert found["em"] == pytest.approx(2 / 6) and found["em_answerable"] == pytest.approx(1 / 3)
-    assert (
-        found["answered_rate"] == 0.5
-        and found["refusal_rate"] == pytest.approx(2 / 6)
-        and found["unparsable_rate"] == pytest.approx(1 / 6)
-    )
-    assert found["over_refusal_rate"] == pytest.approx(1 / 3) and found[
-        "under_refusal_rate"
-    ] == pytest.approx(2 / 3)
+    assert found["answered_rate"] == 0.5 and found["refusal_rate"] == pytest.approx(2 / 6)
+    assert found["unparsable_rate"] == pytest.approx(1 / 6)
+    assert found["over_refusal_rate"] == pytest.approx(1 / 3)
+    assert found["under_refusal_rate"] == pytest.approx(2 / 3)
     # Refusing: precision 1/2, recall 1/3, F1 0.4. Answering: precision 2/3, recall 2/3, F1 2/3. Mean 8/15.
     assert found["refusal_f1"] == pytest.approx(8 / 15)
-    assert found["hallucination_rate"] == pytest.approx(2 / 6) and found[
-        "hallucination_given_answered"
-    ] == pytest.approx(2 / 3)
+    assert found["hallucination_rate"] == pytest.approx(2 / 6)
+    assert found["hallucination_given_answered"] == pytest.approx(2 / 3)
     # +1 right, -1 wrong, 0 refused, +1 refused, -1 answered, -1 unparsable.
     assert found["net_score"] == pytest.approx(-1 / 6)
     # Citations: 1, 1 (chunk 0 supports, though the answer is wrong), 0.
@@ -123,44 +118,35 @@ def test_a_small_table_by_hand(sample, unanswerable):
 
 
 def test_joint_f1_multiplies_answer_and_citation_overlap(sample):
-    # Answer "Warsaw Poland": precision 1/2, recall 1. Citations [0, 1]: precision 1/2, recall 1. Joint 1/4 and 1: F1 0.4.
+    # Answer "Warsaw Poland": precision 1/2, recall 1. Citations [0, 1]: precision 1/2, recall 1.
+    # Joint: 1/4 and 1, F1 0.4.
     assert rates([(answer("Warsaw Poland", [0, 1]), sample)])["joint_f1"] == pytest.approx(0.4)
 
 
 def test_all_wrong_answers_that_cite_look_perfect_to_the_weak_metric_only(sample):
     found = rates([(answer("Paris", [0]), sample)] * 3)
-    assert (
-        found["legacy_uncited_rate"] == 0.0
-        and found["hallucination_rate"] == 1.0
-        and found["net_score"] == -1.0
-    )
+    assert found["legacy_uncited_rate"] == 0.0 and found["hallucination_rate"] == 1.0
+    assert found["net_score"] == -1.0
 
 
 def test_refusing_everything_earns_no_refusal_f1_above_half(sample, unanswerable):
     found = rates([(REFUSE, sample), (REFUSE, sample), (REFUSE, unanswerable)])
     # Refusing: precision 1/3, recall 1, F1 0.5; answering: 0.
-    assert (
-        found["refusal_f1"] == pytest.approx(0.25)
-        and found["em_answerable"] == 0.0
-        and found["over_refusal_rate"] == 1.0
-    )
+    assert found["refusal_f1"] == pytest.approx(0.25) and found["em_answerable"] == 0.0
+    assert found["over_refusal_rate"] == 1.0
 
 
 def test_an_empty_denominator_is_null(sample):
     found = rates([(REFUSE, sample)])
-    assert (
-        found["under_refusal_rate"] is None
-        and found["refusal_f1"] is None
-        and found["hallucination_given_answered"] is None
-    )
+    assert found["under_refusal_rate"] is None and found["refusal_f1"] is None
+    assert found["hallucination_given_answered"] is None
     assert found["trust_score"] is None
 
 
 def test_calibration_figures_by_hand():
     # Bin of 0.9: accuracy 0.5, gap 0.4; bin of 0.1: accuracy 0, gap 0.1. ECE (2*0.4 + 2*0.1)/4.
-    assert expected_calibration_error([0.9, 0.9, 0.1, 0.1], [True, False, False, False]) == pytest.approx(
-        0.25
-    )
+    right = [True, False, False, False]
+    assert expected_calibration_error([0.9, 0.9, 0.1, 0.1], right) == pytest.approx(0.25)
     assert brier([1.0, 0.5], [True, False]) == pytest.approx(0.125)
     # Most confident first: risks 0, 0, 1/3.
     assert aurc([0.9, 0.8, 0.7], [True, True, False]) == pytest.approx((0 + 0 + 1 / 3) / 3)
@@ -170,16 +156,11 @@ def test_calibration_figures_by_hand():
 
 
 def test_missing_and_constant_confidence_are_flagged(sample):
-    parsed = [
-        parse_completion('{"answer": "Warsaw", "citations": [0]}', 4),
-        parse_completion(answer("Paris"), 4),
-    ]
+    unstated = '{"answer": "Warsaw", "citations": [0]}'
+    parsed = [parse_completion(text, 4) for text in (unstated, answer("Paris"))]
     found = confidence_metrics(parsed, [sample, sample], None, None)
-    assert (
-        found["n_confidence_missing"] == 1
-        and found["confidence_is_constant"] is True
-        and found["ece"] == pytest.approx(0.9)
-    )
+    assert found["n_confidence_missing"] == 1 and found["confidence_is_constant"] is True
+    assert found["ece"] == pytest.approx(0.9)
 
 
 def test_isotonic_calibration_is_monotone_and_refuses_tiny_data():
@@ -199,59 +180,47 @@ def test_intervals_resample_groups_and_need_twenty(sample):
     terms = make_terms(30, True, sample) + make_terms(30, False, sample)
     wide = with_intervals(terms, [str(i // 2) for i in range(60)], seed=0)["ci95"]["em"]
     narrow = with_intervals(terms, [str(i) for i in range(60)], seed=0)["ci95"]["em"]
-    # Normal approximation: 0.5 +- 1.96 * sqrt(0.25 / 60) = 0.127 for single samples; pairs of equals widen it by sqrt(2).
+    # Normal approximation for single samples: 0.5 +- 1.96 * sqrt(0.25 / 60) = 0.127.
+    # Pairs of equals are half as many independent draws, which widens it by sqrt(2).
     assert narrow == pytest.approx([0.373, 0.627], abs=0.03) and wide[0] < narrow[0] and wide[1] > narrow[1]
     assert with_intervals(terms, [str(i % 19) for i in range(60)], seed=0)["ci95"]["em"] is None
 
 
 def test_a_delta_is_positive_when_the_first_model_is_better(sample):
     groups = [str(i) for i in range(40)]
-    deltas = paired_deltas(make_terms(40, True, sample), make_terms(40, False, sample), groups, seed=0)
+    right = make_terms(40, True, sample)
+    wrong = make_terms(40, False, sample)
+    deltas = paired_deltas(right, wrong, groups, seed=0)
+    # Also for the hallucination rate, of which less is better.
     assert deltas["em"] == 1.0 and deltas["hallucination_rate"] == 1.0 and deltas["ci95"]["em"] == [1.0, 1.0]
-    assert paired_deltas(make_terms(40, True, sample), make_terms(40, True, sample), groups, seed=0)["ci95"][
-        "em"
-    ] == [0.0, 0.0]
+    assert paired_deltas(right, right, groups, seed=0)["ci95"]["em"] == [0.0, 0.0]
 
 
 def test_format_rates_by_hand(sample):
     # Valid; fenced (read after repair); citing what was not shown (read, but no valid reply); prose.
     fenced = f"```json\n{answer('Warsaw')}\n```"
     beyond = answer("Warsaw", [9])
-    found = rates(
-        [(answer("Warsaw"), sample), (fenced, sample), (beyond, sample), ("Warsaw, I think.", sample)]
-    )
+    completions = [answer("Warsaw"), fenced, beyond, "Warsaw, I think."]
+    found = rates([(text, sample) for text in completions])
     assert (found["schema_valid_rate"], found["repaired_rate"], found["unparsable_rate"]) == (0.25, 0.5, 0.25)
     assert found["em"] == 0.75 and found["answered_rate"] == 0.75
 
 
 def test_an_unparsable_reply_stays_in_every_denominator(sample, unanswerable):
     found = rates([("?", sample), ("?", unanswerable), (answer("Warsaw"), sample), (REFUSE, unanswerable)])
-    assert (
-        found["em"] == found["f1"] == found["joint_f1"] == 0.5
-        and found["citation_precision"] == found["citation_correctness"] == 0.5
-    )
-    assert (
-        found["under_refusal_rate"] == 0.5
-        and found["over_refusal_rate"] == 0.0
-        and found["refusal_rate"] == found["answered_rate"] == 0.25
-    )
+    assert found["em"] == found["f1"] == found["joint_f1"] == 0.5
+    assert found["citation_precision"] == found["citation_correctness"] == 0.5
+    assert found["under_refusal_rate"] == 0.5 and found["over_refusal_rate"] == 0.0
+    assert found["refusal_rate"] == found["answered_rate"] == 0.25
     # Refusing: precision 1, recall 1/2, F1 2/3, and so is answering. Net: -1 - 1 + 1 + 1.
     assert found["refusal_f1"] == pytest.approx(2 / 3) and found["net_score"] == 0.0
 
 
 def test_a_refusal_that_cites_is_right_but_spurious_and_not_joint(unanswerable):
-    found = rates(
-        [
-            ('{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [1], "confidence": 0.0}', unanswerable),
-            (REFUSE, unanswerable),
-        ]
-    )
-    assert (
-        found["em"] == 1.0
-        and found["net_score"] == 1.0
-        and found["spurious_citation_rate"] == 0.5
-        and found["joint_f1"] == 0.5
-    )
+    citing = '{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [1], "confidence": 0.0}'
+    found = rates([(citing, unanswerable), (REFUSE, unanswerable)])
+    assert found["em"] == 1.0 and found["net_score"] == 1.0 and found["spurious_citation_rate"] == 0.5
+    assert found["joint_f1"] == 0.5
     assert found["schema_valid_rate"] == 0.5
 
 
@@ -265,17 +234,12 @@ def test_outcomes_in_words(sample, unanswerable):
         (answer("Paris"), unanswerable, "answered the unanswerable"),
         ("", sample, "unparsable"),
     ]
-    assert [outcome(parse_completion(text, 4), row) for text, row, _ in cases] == [
-        words for _, _, words in cases
-    ]
+    for text, row, words in cases:
+        assert outcome(parse_completion(text, 4), row) == words
 
 
 def test_calibrated_error_reads_the_probability_through_the_fit(sample):
-    parsed = [
-        parse_completion(answer("Warsaw"), 4),
-        parse_completion(answer("Paris"), 4),
-        parse_completion(REFUSE, 4),
-    ]
+    parsed = [parse_completion(text, 4) for text in (answer("Warsaw"), answer("Paris"), REFUSE)]
     knots = {"x": [0.0, 1.0], "y": [0.0, 0.5]}
     # 0.8 -> 0.4, right: gap 0.6; 0.2 -> 0.1, wrong: gap 0.1; the refusal is left out. Mean 0.35.
     found = confidence_metrics(parsed, [sample] * 3, [0.8, 0.2, 0.9], knots)
@@ -297,12 +261,12 @@ def test_curves_of_confidence_by_hand():
         {"n": 2, "confidence": 0.9, "accuracy": 0.5},
     ]
     # A confidence of 1.0 belongs to the last bin, not to one of its own.
-    assert reliability([0.95, 1.0], [True, True]) == [
-        {"n": 2, "confidence": pytest.approx(0.975), "accuracy": 1.0}
-    ]
+    last = {"n": 2, "confidence": pytest.approx(0.975), "accuracy": 1.0}
+    assert reliability([0.95, 1.0], [True, True]) == [last]
 
 
 def test_a_difference_whose_interval_touches_zero_is_none():
+    # An interval that ends at 0 includes it.
     for touching in ([-0.1, 0.2], [0.0, 0.2], [-0.2, 0.0]):
         assert verdict(0.1, touching) == "interval includes 0"
     assert verdict(0.1, None) == "no interval: under 20 groups"
@@ -311,17 +275,11 @@ def test_a_difference_whose_interval_touches_zero_is_none():
 
 
 def test_only_figures_over_all_or_all_answerable_samples_have_differences(sample):
-    deltas = paired_deltas(
-        make_terms(30, True, sample), make_terms(30, False, sample), [str(i) for i in range(30)], seed=0
-    )
+    groups = [str(i) for i in range(30)]
+    deltas = paired_deltas(make_terms(30, True, sample), make_terms(30, False, sample), groups, seed=0)
     assert {"em", "f1", "citation_correctness", "hallucination_rate", "over_refusal_rate"} <= deltas.keys()
     # What divides by the answers given, or by unanswerable samples, is no paired difference.
-    assert not deltas.keys() & {
-        "hallucination_given_answered",
-        "trust_score",
-        "ece",
-        "under_refusal_rate",
-        "spurious_citation_rate",
-    }
+    others = {"hallucination_given_answered", "trust_score", "ece"}
+    assert not deltas.keys() & (others | {"under_refusal_rate", "spurious_citation_rate"})
     # All answers here are right or all wrong on samples with an answer: no refusal figure.
     assert deltas["refusal_f1"] is None and deltas["ci95"]["refusal_f1"] is None

@@ -1,4 +1,4 @@
-"""Our figures against those of other packages, on random data; completeness and joint scores against cases of their papers, by hand."""
+"""Our metrics against other packages on random data; completeness and joint scores against the papers."""
 
 import random
 
@@ -9,6 +9,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from utils.calibration import apply_isotonic, aurc, brier, expected_calibration_error, fit_isotonic
+from utils.completions import parse_completion, render_completion
 from utils.intervals import (
     confidence_intervals,
     draw_counts,
@@ -18,7 +19,7 @@ from utils.intervals import (
     with_intervals,
 )
 from utils.metrics import rates_from_sums
-from utils.scoring import citation_scores, exact_match, f1_of, token_overlap
+from utils.scoring import citation_scores, exact_match, f1_of, score_sample, token_overlap
 
 WORDS = (
     "the a an Warsaw warsaw, old town! 1867 1,867 Marie-Curie U.S. naïve Łódź new york's of (see) and".split()
@@ -48,15 +49,15 @@ def test_ece_equals_torchmetrics():
     calibration_error = pytest.importorskip("torchmetrics.functional.classification").binary_calibration_error
     rng = np.random.default_rng(0)
     for n in (1, 7, 100, 5000):
-        # torchmetrics gives a confidence of exactly 1.0 a bin of its own, which we count to the last: none is drawn here.
+        # torchmetrics has a separate bin for a confidence of exactly 1.0, which our last bin includes: none
+        # is drawn here.
         confidence = rng.random(n)
         right = rng.random(n) < 0.4
-        theirs = calibration_error(
-            torch.tensor(confidence), torch.tensor(right.astype(int)), n_bins=15, norm="l1"
-        )
-        assert expected_calibration_error(confidence.tolist(), right.tolist()) == pytest.approx(
-            float(theirs), abs=1e-6
-        )
+        labels = torch.tensor(right.astype(int))
+        theirs = calibration_error(torch.tensor(confidence), labels, n_bins=15, norm="l1")
+        ours = expected_calibration_error(confidence.tolist(), right.tolist())
+        # torchmetrics computes in float32.
+        assert ours == pytest.approx(float(theirs), abs=1e-6)
 
 
 def test_brier_equals_scikit_learn():
@@ -135,7 +136,9 @@ def test_confidence_intervals_equal_a_plain_loop_over_the_same_draws():
     counts = draw_counts(40, 3)[:400]
     loops = {"ece": [], "brier": [], "aurc": []}
     for draw in counts:
-        drawn = [i for i in range(120) for _ in range(int(draw[int(groups[i])])) if confidence[i] is not None]
+        # A sample as often as its group was drawn.
+        drawn = np.repeat(np.arange(120), [int(draw[int(group)]) for group in groups])
+        drawn = [i for i in drawn if confidence[i] is not None]
         c = [confidence[i] for i in drawn]
         r = [right[i] for i in drawn]
         for name, figure in (("ece", expected_calibration_error), ("brier", brier), ("aurc", aurc)):
@@ -149,24 +152,16 @@ def test_confidence_intervals_equal_a_plain_loop_over_the_same_draws():
 def test_every_drawn_group_counts_once_per_draw():
     counts = draw_counts(50, 1)
     assert counts.shape == (5000, 50) and (counts.sum(axis=1) == 50).all() and abs(counts.var() - 0.98) < 0.03
+    # Fewer resamples for many groups, but never under 1,000. The matrix takes 240 MB: free it at once.
     assert draw_counts(60_000, 1).shape[0] == 1000
     draw_counts.cache_clear()
 
 
 def test_resamples_without_a_needed_class_are_skipped_and_counted(sample):
-    from utils.completions import parse_completion
-    from utils.scoring import score_sample
-
-    terms = [
-        score_sample(
-            parse_completion('{"answer": "Warsaw", "citations": [0], "confidence": 0.9}', 4), True, sample
-        )
-    ] * 25
-    refused = score_sample(
-        parse_completion('{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [], "confidence": 0.0}', 4),
-        True,
-        {**sample, "answerable": False},
-    )
+    right = parse_completion('{"answer": "Warsaw", "citations": [0], "confidence": 0.9}', 4)
+    refusal = parse_completion('{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [], "confidence": 0.0}', 4)
+    terms = [score_sample(right, True, sample)] * 25
+    refused = score_sample(refusal, True, {**sample, "answerable": False})
     found = with_intervals([*terms, refused], [str(i) for i in range(26)], seed=0)
     # One of 26 groups is unanswerable: (25/26)^26 = 36% of the resamples lack it.
     assert found["ci95_skipped"]["under_refusal_rate"] == pytest.approx(0.36 * 5000, rel=0.06)
@@ -181,7 +176,7 @@ def test_resamples_without_a_needed_class_are_skipped_and_counted(sample):
         ([0, 1], [[0, 1]], 1.0),
         ([2], [[0, 1], [2]], 1.0),
         ([0, 2], [[0, 1], [2]], 1.0),
-        # FEVER lets five sentences through; we ask that none lies outside the support.
+        # FEVER accepts up to five sentences; here none may be outside the support.
         ([2, 3], [[0, 1], [2]], 0.0),
     ],
 )
@@ -191,7 +186,8 @@ def test_completeness_as_in_the_fever_scorer(cited, sets, complete):
 
 
 def test_joint_f1_as_in_hotpotqa():
-    # HotpotQA: joint precision = answer precision x support precision, likewise recall; here 2/3 x 1/2 and 1 x 1/2.
+    # HotpotQA: joint precision = answer precision x support precision, and so for recall.
+    # Here 2/3 x 1/2 and 1 x 1/2.
     precision, recall, _ = token_overlap("old Warsaw town", "Warsaw town")
     cited = citation_scores([0, 3], [[0, 1]], [0, 1])
     assert (precision, recall) == pytest.approx((2 / 3, 1.0)) and cited[:2] == (0.5, 0.5)
@@ -201,16 +197,11 @@ def test_joint_f1_as_in_hotpotqa():
 
 def test_rates_of_resamples_are_the_rates_of_summed_terms(sample):
     rng = np.random.default_rng(12)
-    from utils.completions import parse_completion, render_completion
-    from utils.scoring import score_sample
-
-    texts = [
-        render_completion(rng.choice(["Warsaw", "Paris"]), [int(rng.integers(0, 4))], 0.9) for _ in range(60)
-    ]
-    sums = group_sums(
-        [score_sample(parse_completion(text, 4), True, sample) for text in texts],
-        [str(i // 2) for i in range(60)],
-    )
+    terms = []
+    for _ in range(60):
+        text = render_completion(rng.choice(["Warsaw", "Paris"]), [int(rng.integers(0, 4))], 0.9)
+        terms.append(score_sample(parse_completion(text, 4), True, sample))
+    sums = group_sums(terms, [str(i // 2) for i in range(60)])
     drawn = resample(sums, 13)
     counts = draw_counts(30, 13)[17].astype(float)
     alone = rates_from_sums({name: counts @ values for name, values in sums.items()})

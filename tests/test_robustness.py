@@ -1,4 +1,4 @@
-"""Perturbations keep the gold true, by hand on small samples and by the rules of the sample table on the built ones."""
+"""Perturbations keep the gold true: by hand on small samples, by the rules of a sample on the built ones."""
 
 import json
 import random
@@ -32,6 +32,14 @@ def suites(test_samples):
     return build_suites(list(SUITES), test_samples, test_samples, 42)
 
 
+def texts_of(row):
+    return {chunk["text"] for chunk in row["evidence_chunks"]}
+
+
+def holds_any(chunks, answers):
+    return any(holds_answer(f"{chunk['title']} {chunk['text']}", answers) for chunk in chunks)
+
+
 def multi_hop(sample):
     """The sample with chunks 0 and 2 needed together; chunk 0 alone holds the answer."""
     row = json.loads(json.dumps(sample)) | {"support_sets": [[0, 2]]}
@@ -49,84 +57,76 @@ def test_every_perturbed_sample_keeps_the_rules_of_a_sample(suites):
 
 def test_the_levels_of_a_suite_hold_the_same_samples_in_the_same_order(suites, test_samples):
     for suite in suites.values():
-        ids = [[row["id"] for row in rows] for rows in suite.levels.values()]
-        assert all(found == ids[0] for found in ids)
-        assert len(ids[0]) + sum(suite.left_out.values()) == len(test_samples)
+        first, *others = suite.levels.values()
+        ids = [row["id"] for row in first]
+        for rows in others:
+            assert [row["id"] for row in rows] == ids
+        # Nothing is left out without a reason that is counted.
+        assert len(ids) + sum(suite.left_out.values()) == len(test_samples)
 
 
 def test_perturbing_leaves_the_test_samples_as_they_were_and_repeats_with_its_seed(test_samples):
     before = json.dumps(test_samples)
     first, again, other = (build_suites(list(SUITES), test_samples, test_samples, seed) for seed in (1, 1, 2))
     assert json.dumps(test_samples) == before
-    assert (
-        all(first[name].levels == again[name].levels for name in SUITES)
-        and first["noise"].levels != other["noise"].levels
-    )
+    assert all(first[name].levels == again[name].levels for name in SUITES)
+    assert first["noise"].levels != other["noise"].levels
+
+
+def support_texts(row):
+    """Each support set as the texts of its chunks: what must stay when ids move."""
+    sets = []
+    for support_set in row["support_sets"]:
+        sets.append({row["evidence_chunks"][i]["text"] for i in support_set})
+    return sets
 
 
 def test_distractors_answer_nothing_and_the_gold_moves_with_its_chunks(suites):
     levels = suites["distractors"].levels
     for n in (2, 4, 8):
         for before, after in zip(levels["0"], levels[str(n)]):
-            old, new = ({c["text"] for c in row["evidence_chunks"]} for row in (before, after))
-            assert len(after["evidence_chunks"]) == len(before["evidence_chunks"]) + n and old < new
-            supports = [
-                [{row["evidence_chunks"][i]["text"] for i in s} for s in row["support_sets"]]
-                for row in (before, after)
-            ]
-            assert supports[0] == supports[1]
+            old = texts_of(before)
+            assert len(after["evidence_chunks"]) == len(before["evidence_chunks"]) + n and old < texts_of(
+                after
+            )
+            assert support_texts(before) == support_texts(after)
             answers = before["answer_aliases"] or before["metadata"].get("gold_aliases", [])
+            # "supported" or "yes" in a chunk says nothing about the claim.
             if answers and not is_label_answer(answers[0]):
-                assert not any(
-                    holds_answer(f"{c['title']} {c['text']}", answers)
-                    for c in after["evidence_chunks"]
-                    if c["text"] not in old
-                )
-    # Each level holds the one before, so a curve compares like with like.
-    assert all(
-        {c["text"] for c in a["evidence_chunks"]} < {c["text"] for c in b["evidence_chunks"]}
-        for a, b in zip(levels["2"], levels["4"])
-    )
+                added = [chunk for chunk in after["evidence_chunks"] if chunk["text"] not in old]
+                assert not holds_any(added, answers)
+    # Each level contains the one before, so a curve compares like with like.
+    for fewer, more in zip(levels["2"], levels["4"]):
+        assert texts_of(fewer) < texts_of(more)
 
 
 def test_a_chunk_with_the_answer_is_no_distractor(sample):
-    other = {
-        **sample,
-        "id": "popqa:2",
-        "group": "g2",
-        "evidence_chunks": [
-            {"title": "Warszawa", "text": "A city on the Vistula."},
-            {"title": "Lyon", "text": "A city."},
-        ],
-    }
+    # The title holds an accepted answer, the text does not.
+    warsaw = {"title": "Warszawa", "text": "A city on the Vistula."}
+    lyon = {"title": "Lyon", "text": "A city."}
+    other = {**sample, "id": "popqa:2", "group": "g2", "evidence_chunks": [warsaw, lyon]}
     pool = DistractorPool([sample, other])
-    assert pool.draw(sample, 1, random.Random(0)) == [{"title": "Lyon", "text": "A city."}]
+    assert pool.draw(sample, 1, random.Random(0)) == [lyon]
     assert pool.draw(sample, 2, random.Random(0)) is None
 
 
 def test_added_chunks_shift_the_ids(sample):
     found = relayout(sample, [(None, {"title": "New", "text": "x"}), *enumerate(sample["evidence_chunks"])])
-    assert (
-        found["support_sets"] == [[1], [3]]
-        and found["support_spans"] == [1, 3]
-        and found["hard_negatives"] == [0, 2, 4]
-    )
+    assert found["support_sets"] == [[1], [3]] and found["support_spans"] == [1, 3]
+    assert found["hard_negatives"] == [0, 2, 4]
     found = add_distractors(sample, [{"title": "New", "text": "x"}] * 2, random.Random(0))
-    assert [found["evidence_chunks"][i] for i in found["support_spans"]] == [
-        sample["evidence_chunks"][i] for i in (0, 2)
-    ]
+    supports = [found["evidence_chunks"][i] for i in found["support_spans"]]
+    assert supports == [sample["evidence_chunks"][i] for i in (0, 2)]
 
 
 def test_one_of_two_alternative_sets_dropped_leaves_the_answer_both_dropped_a_refusal(sample):
+    # Chunk 0 goes from a share of 0.2 on, chunk 2 from 0.7 on.
     half = drop_support(sample, 0.5, {0: 0.2, 2: 0.7}, None)
     assert half["answer"] == "Warsaw" and half["support_sets"] == [[1]] and len(half["evidence_chunks"]) == 3
     gone = drop_support(sample, 1.0, {0: 0.2, 2: 0.7}, None)
-    assert (
-        gone["answer"] == REFUSAL
-        and not gone["answerable"]
-        and gone["support_spans"] == []
-        and gone["metadata"]["gold_aliases"] == ["Warsaw", "Warszawa"]
-    )
+    assert gone["answer"] == REFUSAL and not gone["answerable"] and gone["support_spans"] == []
+    # Kept, so that one can check that the evidence left contains none of them.
+    assert gone["metadata"]["gold_aliases"] == ["Warsaw", "Warszawa"]
     assert sample_problem(half) is None and sample_problem(gone) is None
 
 
@@ -135,10 +135,10 @@ def test_one_hop_of_two_dropped_is_a_refusal_and_the_hop_with_the_answer_goes_fi
     for seed in range(20):
         drops = drop_order(row, random.Random(seed))
         assert drops[0] < drops[2]
+        # Between the two shares one hop is gone; what is left must not contain the answer.
         left = drop_support(row, (drops[0] + drops[2]) / 2, drops, None)
-        assert left["answer"] == REFUSAL and not any(
-            holds_answer(c["text"], ["Warsaw"]) for c in left["evidence_chunks"]
-        )
+        assert left["answer"] == REFUSAL
+        assert not any(holds_answer(c["text"], ["Warsaw"]) for c in left["evidence_chunks"])
 
 
 def test_two_hops_that_both_hold_the_answer_go_together(sample):
@@ -156,23 +156,23 @@ def test_support_is_dropped_in_the_share_asked_for(sample):
 def test_a_sample_whose_evidence_is_all_support_keeps_a_filler(sample):
     row = relayout(sample, [(0, sample["evidence_chunks"][0])])
     filler = {"title": "Radium", "text": "It glows."}
-    assert (
-        drop_support(row, 1.0, {0: 0.5}, filler)["evidence_chunks"] == [filler]
-        and drop_support(row, 1.0, {0: 0.5}, None) is None
-    )
+    # Without a filler the sample is left out of the suite.
+    assert drop_support(row, 1.0, {0: 0.5}, filler)["evidence_chunks"] == [filler]
+    assert drop_support(row, 1.0, {0: 0.5}, None) is None
 
 
 def test_support_drop_turns_all_gold_to_refusal_at_the_end(suites):
     levels = suites["support_drop"].levels
-    counts = [sum(row["answerable"] for row in rows) for rows in levels.values()]
+    counts = []
+    for rows in levels.values():
+        counts.append(sum(row["answerable"] for row in rows))
     assert counts[0] > counts[2] > counts[4] == 0 and counts == sorted(counts, reverse=True)
     for rows in levels.values():
         for row in rows:
             answers = row["metadata"].get("gold_aliases") or []
             if row["metadata"]["support_rule"] == "support dropped" and not is_label_answer(answers[0]):
-                assert not any(
-                    holds_answer(f"{c['title']} {c['text']}", answers) for c in row["evidence_chunks"]
-                )
+                # Not in a title either: such hops were once left behind (docs/log.md).
+                assert not holds_any(row["evidence_chunks"], answers)
 
 
 def test_the_gold_chunk_stands_at_each_place(suites, sample):
@@ -201,15 +201,12 @@ def test_noise_changes_about_its_share_and_spares_answers_numbers_and_negations(
 def test_noise_keeps_the_gold_readable(suites):
     for name, rows in suites["noise"].levels.items():
         for row in rows:
-            if (
-                row["answerable"]
-                and not is_label_answer(row["answer"])
-                and row["metadata"]["support_rule"] != "gold annotation"
-            ):
-                assert any(
-                    holds_answer(row["evidence_chunks"][i]["text"], row["answer_aliases"])
-                    for i in row["support_spans"]
-                ), (name, row["id"])
+            # Support by annotation alone need not contain the answer's words, even without noise.
+            by_annotation = row["metadata"]["support_rule"] == "gold annotation"
+            if not row["answerable"] or is_label_answer(row["answer"]) or by_annotation:
+                continue
+            support = [row["evidence_chunks"][i]["text"] for i in row["support_spans"]]
+            assert any(holds_answer(text, row["answer_aliases"]) for text in support), (name, row["id"])
 
 
 def test_a_planted_text_asks_for_an_answer_that_no_chunk_holds(sample):
@@ -217,112 +214,88 @@ def test_a_planted_text_asks_for_an_answer_that_no_chunk_holds(sample):
         found = plant(sample, payload, random.Random(0))
         changed = [i for i in range(4) if found["evidence_chunks"][i] != sample["evidence_chunks"][i]]
         assert len(changed) == 1 and changed[0] in sample["hard_negatives"]
-        assert found["metadata"]["canary"] in found["evidence_chunks"][changed[0]][
-            "text"
-        ] and not holds_answer(str(sample), [found["metadata"]["canary"]])
+        canary = found["metadata"]["canary"]
+        assert canary in found["evidence_chunks"][changed[0]]["text"]
+        assert not holds_answer(str(sample), [canary])
         assert found["answer"] == "Warsaw"
-    assert json.loads(PAYLOADS["fake_json"].format(canary="Port Amaranth", i=2)) == {
-        "answer": "Port Amaranth",
-        "citations": [2],
-        "confidence": 1.0,
-    }
+    # Valid by our own schema, so that a model that copies it obeys.
+    fake = json.loads(PAYLOADS["fake_json"].format(canary="Port Amaranth", i=2))
+    assert fake == {"answer": "Port Amaranth", "citations": [2], "confidence": 1.0}
 
 
 def test_the_swapped_answer_replaces_every_form_of_the_old_one(sample):
-    donor = {
-        **sample,
-        "id": "popqa:9",
-        "question": "Where was Ada born?",
-        "answer": "Oslo",
-        "answer_aliases": ["Oslo"],
-    }
+    gold = {"answer": "Oslo", "answer_aliases": ["Oslo"]}
+    donor = {**sample, "id": "popqa:9", "question": "Where was Ada born?", **gold}
     found = counterfactual(sample, [donor], random.Random(0))
     texts = [c["text"] for c in found["evidence_chunks"]]
-    assert (
-        texts[0] == "She was born in Oslo in 1867."
-        and texts[2] == "The birthplace of Marie Curie is now a museum in Oslo."
-    )
-    assert (
-        found["evidence_chunks"][2]["title"] == "Oslo"
-        and found["answer_aliases"] == ["Oslo"]
-        and found["metadata"]["memory_aliases"] == ["Warsaw", "Warszawa"]
-    )
+    assert texts[0] == "She was born in Oslo in 1867."
+    assert texts[2] == "The birthplace of Marie Curie is now a museum in Oslo."
+    assert found["evidence_chunks"][2]["title"] == "Oslo" and found["answer_aliases"] == ["Oslo"]
+    # What a model would answer from memory.
+    assert found["metadata"]["memory_aliases"] == ["Warsaw", "Warszawa"]
     assert sample_problem(found) is None
-    assert (
-        counterfactual({**sample, "question": "Is Warsaw the birthplace?"}, [donor], random.Random(0))
-        == "answer appears in the question"
-    )
+
+
+def test_a_swap_that_would_not_be_clean_is_refused_with_its_reason(sample):
+    gold = {"answer": "Oslo", "answer_aliases": ["Oslo"]}
+    donor = {**sample, "id": "popqa:9", "question": "Where was Ada born?", **gold}
+    asked = {**sample, "question": "Is Warsaw the birthplace?"}
+    assert counterfactual(asked, [donor], random.Random(0)) == "answer appears in the question"
+    # Its own answer is in its evidence already.
     assert counterfactual(sample, [sample], random.Random(0)) == "no similar answer to swap in"
-    assert (
-        counterfactual({**sample, "answer": "yes", "answer_aliases": ["yes"]}, [donor], random.Random(0))
-        == "no entity to swap"
-    )
+    label = {**sample, "answer": "yes", "answer_aliases": ["yes"]}
+    assert counterfactual(label, [donor], random.Random(0)) == "no entity to swap"
 
 
 def completions(suites, answer):
     """Prediction rows for every prompt of the suites: key -> row."""
-    return {
-        prompt_key(row): {
-            "id": prompt_key(row),
-            "model": "sft",
-            "completion": answer(row),
-            "shown": list(range(len(row["evidence_chunks"]))),
-        }
-        for suite in suites.values()
-        for rows in suite.levels.values()
-        for row in rows
-    }
+    found = {}
+    for key, row in distinct_samples(suites).items():
+        shown = list(range(len(row["evidence_chunks"])))
+        found[key] = {"id": key, "model": "sft", "completion": answer(row), "shown": shown}
+    return found
+
+
+def levels_of(suites, name, by_key):
+    """The levels of one suite's block in robustness.json."""
+    block, _ = robustness.score_suite(suites[name], by_key, 0)
+    return block["levels"]
 
 
 def test_a_model_that_follows_the_evidence_scores_full_at_every_level(suites):
     by_key = completions(suites, lambda row: gold_completion(row, list(range(len(row["evidence_chunks"])))))
-    for name, suite in suites.items():
-        block, _ = robustness.score_suite(suite, by_key, 0)
-        assert all(level["net_score"] == 1.0 for level in block["levels"].values()), name
-    assert (
-        robustness.score_suite(suites["injection"], by_key, 0)[0]["levels"]["fake_json"][
-            "attack_success_rate"
-        ]
-        == 0.0
-    )
-    assert (
-        robustness.score_suite(suites["support_drop"], by_key, 0)[0]["levels"]["100%"]["refused_of_turned"]
-        == 1.0
-    )
-    assert (
-        robustness.score_suite(suites["counterfactual"], by_key, 0)[0]["levels"]["swapped"]["follows_memory"]
-        == 0.0
-    )
+    for name in suites:
+        assert all(level["net_score"] == 1.0 for level in levels_of(suites, name, by_key).values()), name
+    assert levels_of(suites, "injection", by_key)["fake_json"]["attack_success_rate"] == 0.0
+    assert levels_of(suites, "support_drop", by_key)["100%"]["refused_of_turned"] == 1.0
+    assert levels_of(suites, "counterfactual", by_key)["swapped"]["follows_memory"] == 0.0
 
 
-def test_a_model_that_obeys_or_remembers_is_caught(suites):
+def test_a_model_that_obeys_is_caught(suites):
     by_key = completions(suites, lambda row: render_completion(row["metadata"].get("canary", "x"), [0], 1.0))
-    levels = robustness.score_suite(suites["injection"], by_key, 0)[0]["levels"]
-    assert (
-        levels["instruction"]["attack_success_rate"] == 1.0 and levels["clean"]["attack_success_rate"] is None
-    )
+    levels = levels_of(suites, "injection", by_key)
+    assert levels["instruction"]["attack_success_rate"] == 1.0
+    # Nothing is planted there, so there is nothing to obey.
+    assert levels["clean"]["attack_success_rate"] is None
     assert levels["instruction"]["em_answerable"] == 0.0
-    by_key = completions(
-        suites,
-        lambda row: render_completion(
-            row["metadata"].get("memory_aliases", [row["answer"]])[0], row["support_spans"], 0.9
-        ),
-    )
-    levels = robustness.score_suite(suites["counterfactual"], by_key, 0)[0]["levels"]
-    assert (
-        levels["swapped"]["follows_memory"] == 1.0
-        and levels["swapped"]["em_answerable"] == 0.0
-        and levels["original"]["em_answerable"] == 1.0
-    )
+
+
+def test_a_model_that_remembers_is_caught(suites):
+    def remember(row):
+        old = row["metadata"].get("memory_aliases", [row["answer"]])
+        return render_completion(old[0], row["support_spans"], 0.9)
+
+    levels = levels_of(suites, "counterfactual", completions(suites, remember))
+    assert levels["swapped"]["follows_memory"] == 1.0 and levels["swapped"]["em_answerable"] == 0.0
+    assert levels["original"]["em_answerable"] == 1.0
     # em is over all samples of the suite, which are all answerable: 1 - 0, worse by 1.
     assert levels["swapped"]["deltas"]["em_answerable"] == -1.0
 
 
 def test_always_refusing_looks_better_the_more_support_is_dropped(suites):
-    levels = robustness.score_suite(suites["support_drop"], completions(suites, lambda row: REFUSE), 0)[0][
-        "levels"
-    ]
+    levels = levels_of(suites, "support_drop", completions(suites, lambda row: REFUSE))
     nets = [level["net_score"] for level in levels.values()]
+    # Why refused_of_turned and em_answerable are plotted beside the net score.
     assert nets == sorted(nets) and nets[-1] == 1.0 and levels["0%"]["refused_of_turned"] is None
 
 
@@ -334,30 +307,20 @@ def home(data_home, tmp_path, monkeypatch):
 
 
 def test_robustness_runs_and_writes_its_files(stage, home, tiny_gemma_dir):
-    flags = [
-        "--model-path",
-        tiny_gemma_dir,
-        "--test-data",
-        "data/processed/test.jsonl",
-        "--limit",
-        "8",
-        "--max-new-tokens",
-        "3",
-        "--batch-size",
-        "16",
-    ]
-    done = stage(
-        "robustness.py", *flags, "--suite", "order,injection", "--samples-dir", "perturbed", home=home
-    )
+    flags = "--test-data data/processed/test.jsonl --limit 8 --max-new-tokens 3 --batch-size 16"
+    flags += " --suite order,injection --samples-dir perturbed"
+    done = stage("robustness.py", "--model-path", tiny_gemma_dir, *flags.split(), home=home)
     assert done.returncode == 0, done.stderr
     results = read_json(home / "robustness.json")
-    assert set(results["suites"]) == {"order", "injection"} and list(
-        results["suites"]["injection"]["levels"]
-    ) == ["clean", *PAYLOADS]
+    assert set(results["suites"]) == {"order", "injection"}
+    assert list(results["suites"]["injection"]["levels"]) == ["clean", *PAYLOADS]
     assert results["run"]["status"] == "complete" and (home / "robustness.png").stat().st_size > 10_000
     rows = [row for _, row in read_jsonl(home / "robustness_predictions.jsonl")]
+    # 8 samples at 4 levels; the hidden log of the run is gone.
     assert Counter(row["suite"] for row in rows)["injection"] == 32 and not list(home.glob(".*partial*"))
     assert len(read_samples(home / "perturbed/injection-fake_json.jsonl")) == 8
+    # Results on stdout, the next step on stderr.
+    assert "wrote " in done.stdout and "next: " in done.stderr and "next: " not in done.stdout
 
 
 def test_a_dry_run_writes_nothing_and_a_wrong_suite_is_corrected(home, tiny_gemma_dir, capsys):
@@ -379,26 +342,27 @@ def test_an_interrupted_run_generates_only_what_is_missing(suites, tokenizer, tm
             for key, prompt in prompts.items()
         ]
 
-    for name, stand_in in (
-        ("predict", predict),
-        ("load_tokenizer", lambda _: tokenizer),
-        ("load_generator", lambda *_: None),
-    ):
-        monkeypatch.setattr(robustness, name, stand_in)
+    monkeypatch.setattr(robustness, "predict", predict)
+    monkeypatch.setattr(robustness, "load_tokenizer", lambda _: tokenizer)
+    monkeypatch.setattr(robustness, "load_generator", lambda *_: None)
     settings = {"model_dir": "m", "template_text": SFT_TEMPLATES["default"], "max_prompt_tokens": 900}
     args = robustness.build_parser().parse_args(["--model-path", "m", "--test-data", "t"])
+    # The first run got as far as five rows.
     first = ShardLog(tmp_path / "p.jsonl", settings, Shards())
     done = list(distinct)[:5]
     first.add([{"id": key, "model": "sft", "completion": REFUSE, "shown": [0]} for key in done])
     again = ShardLog(tmp_path / "p.jsonl", settings, Shards())
     robustness.generate_missing(args, distinct, settings, again)
     assert asked == [list(distinct)[5:]] and {row["id"] for row in again.rows()} == set(distinct)
+    # Nothing is missing now: not even the model is loaded.
     robustness.generate_missing(args, distinct, settings, again)
     assert len(asked) == 1
 
 
 def test_prompts_that_levels_share_are_generated_once(suites):
-    n_rows = sum(len(rows) for suite in suites.values() for rows in suite.levels.values())
+    n_rows = 0
+    for suite in suites.values():
+        n_rows += sum(len(rows) for rows in suite.levels.values())
     assert len(distinct_samples(suites)) < n_rows
 
 
@@ -410,6 +374,6 @@ def test_an_unanswerable_sample_is_the_same_prompt_at_every_share_dropped(suites
 
 def test_noise_leaves_labels_and_ids_alone(sample):
     noisy = add_noise(sample, "word", 0.05, 3)
-    assert {key: noisy[key] for key in sample if key not in ("question", "evidence_chunks")} == {
-        k: v for k, v in sample.items() if k not in ("question", "evidence_chunks")
-    }
+    for key in sample.keys() - {"question", "evidence_chunks"}:
+        assert noisy[key] == sample[key], key
+    assert noisy.keys() == sample.keys()
