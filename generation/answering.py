@@ -1,4 +1,4 @@
-"""Samples' prompts -> prediction rows: models made ready to generate, completions generated, the answer's probability read off.
+"""Prompts -> prediction rows: models loaded to generate, their completions, and the answers' probabilities.
 
 It knows the two shapes of a completion and the output schema, but neither samples nor what a right answer is.
 """
@@ -10,7 +10,8 @@ from typing import Any
 
 from generation.constrained import Schema, SchemaGuide
 from generation.drafting import Drafter, FreeGuide, json_object_end
-from generation.engine import Generated, GenerationSettings, Guide, generate
+from generation.engine import GenerationSettings, generate
+from generation.rows import Generated, Guide
 from models.distributed import progress
 from models.hardware import merge_for_speed, speed_up_generation
 from models.loading import (
@@ -30,17 +31,14 @@ from utils.tokens import encode_completion
 _EXAMPLES = (render_completion(REFUSAL, [], 0.0), render_completion("supported", [0], 0.9))
 
 
-# --- models
-
-
 def load_generator(name: str, options: LoadOptions = LoadOptions(), compile_it: bool = False):
-    """A model ready to generate: adapter merged where that is exact, then as fast as the device and `options.attention` allow."""
+    """A model ready to generate: its adapter merged where that is exact, its kernels the fastest."""
     model = merge_for_speed(load_model(name, options))
     return speed_up_generation(model, options.attention, compile_it)
 
 
 class SftAndBase:
-    """An SFT checkpoint and a base model that take turns: `model` and `tokenizer` are those of the one in use.
+    """An SFT model and a base model that take turns: `model` and `tokenizer` belong to the one in use.
 
         with sft_and_base(checkpoint, base_model) as models:
             with models.sft():
@@ -48,8 +46,9 @@ class SftAndBase:
             with models.base():
                 ...  # models.model answers as the base model
 
-    One model is in memory at a time. Where the checkpoint is an adapter of that base they are the same weights, and `base()`
-    disables the adapter; else each replaces the other, so that all work of one should come before that of the other.
+    One model is in memory at a time. Where the checkpoint is an adapter of that base they are the same
+    weights, and `base()` disables the adapter; else each replaces the other, so that all work of one should
+    come before that of the other.
     """
 
     def __init__(self, checkpoint: str, base_model: str | None, options: LoadOptions, compile_it: bool):
@@ -74,9 +73,7 @@ class SftAndBase:
     def base(self) -> Iterator[None]:
         """Within it, `model` is the base model."""
         if self.base_model is None:
-            raise UsageError(
-                f"{self.checkpoint}: there is no base model beside it; name one with --base-model"
-            )
+            raise UsageError(f"{self.checkpoint}: its base model is unknown; name it with --base-model")
         self.load(self.checkpoint if self.shares_weights else self.base_model)
         self.base_revision = model_revision(self.model)
         with self.model.disable_adapter() if self.shares_weights else contextlib.nullcontext():
@@ -93,7 +90,7 @@ class SftAndBase:
         self._loaded = name
 
     def release(self) -> None:
-        """Free the memory of the model that is loaded. Callers must not keep `model` in a name of their own."""
+        """Free the memory of the loaded model, unless a caller keeps `model` under another name."""
         self.model = None
         self.tokenizer = None
         self._loaded = None
@@ -107,8 +104,11 @@ def sft_and_base(
     options: LoadOptions = LoadOptions(),
     compile_it: bool = False,
 ) -> Iterator[SftAndBase]:
-    """An `SftAndBase` whose models are released at the end. The SFT model is loaded at once, so that a checkpoint that cannot be
-    loaded fails before anything is written; the base model when it is first used."""
+    """An SFT model and a base model, from one load where the checkpoint is an adapter of that base.
+
+    The SFT model is loaded at once, so that a run whose checkpoint cannot be loaded writes nothing; the base
+    model is loaded when it is first used. At the end the memory is released.
+    """
     models = SftAndBase(checkpoint, base_model, options, compile_it)
     try:
         models.load(checkpoint)
@@ -117,11 +117,9 @@ def sft_and_base(
         models.release()
 
 
-# --- predictions
-
-
 def answer_probability(tokenizer, generated: Generated) -> float:
-    """Probability of the tokens up to the end of the answer, in 0..1: the product over the completion before `"citations"`."""
+    """The probability (0-1) of a completion up to the key `citations`: that of its answer."""
+    # The key comes after the answer; a completion without it counts as a whole.
     text = ""
     for n, token in enumerate(generated.ids, 1):
         text += tokenizer.decode([token])
@@ -140,12 +138,13 @@ def predict(
 ) -> Iterator[list[dict]]:
     """Batches of prediction rows {"id", "model", "completion", "shown", "probability", "logp", "n_tokens"}.
 
-    `prompts`: id -> prompt; all share one prefix. Equal prompts (candidates of one sample) are read once. `settings.seeds` are in
-    the order of the prompts. `name` becomes the rows' "model". `constrained`: only tokens that keep to the output schema,
-    with citations of shown chunks.
+    `prompts`: id -> prompt; all share one prefix. Equal prompts (candidates of one sample) are read once.
+    `settings.seeds` are in the order of the prompts. `name` becomes the rows' "model". `constrained`: only
+    tokens that keep to the output schema, with citations of shown chunks.
     """
     if not prompts:
         return
+    # The engine numbers its rows; ids stay here.
     ids = list(prompts)
     built = list(prompts.values())
     drafter = Drafter([encode_completion(tokenizer, text) for text in _EXAMPLES])
@@ -169,6 +168,7 @@ def predict(
     suffixes = [prompt.suffix for prompt in built]
     with progress(len(built), f"generating: {name}", "sample") as bar:
         for batch in generate(model, tokenizer, suffixes, guide, built[0].prefix, settings):
+            # Completions of a run resemble each other, so each batch makes better drafts for the next.
             for _, generated in batch:
                 drafter.learn(generated.ids)
             yield [as_row(i, generated) for i, generated in batch]

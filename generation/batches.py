@@ -1,8 +1,9 @@
-"""Rows of token ids as batches: which rows run together, how they are padded, and what follows when memory is short.
+"""Rows of token ids as batches: which run together, how they are padded, what to do when memory is short.
 
 This module knows lengths alone, neither models nor what the tokens mean.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -14,9 +15,10 @@ MAX_BATCH_TOKENS = 1 << 16
 def plan_batches(
     lengths: list[int], batch_size: int, max_tokens: int = MAX_BATCH_TOKENS, n_rows: list[int] | None = None
 ) -> list[list[int]]:
-    """Indices in batches of at most `batch_size` rows and `max_tokens` tokens, padding included; one index at least.
+    """Indices in batches of at most `batch_size` rows and `max_tokens` tokens, padding included.
 
-    Longest first: a batch pads little, and memory peaks at once. `n_rows[i]` is the number of rows of index i (default: 1).
+    A batch has one index at least. Longest first: a batch pads little, and memory peaks at once. `n_rows[i]`
+    is the number of rows of index i (default: 1).
     """
     batches: list[list[int]] = []
     n_filled = 0
@@ -33,7 +35,7 @@ def plan_batches(
 
 
 def split_units(units: list[list[int]], size: int) -> list[list[int]]:
-    """The same indices in units of at most `size`; what was not together stays apart."""
+    """The same indices in units of at most `size`; indices of different units stay apart."""
     parts = []
     for unit in units:
         for start in range(0, len(unit), size):
@@ -50,9 +52,9 @@ def share_prompts(suffixes: list[list[int]], batch_size: int) -> list[list[int]]
 
 
 class BatchQueue:
-    """Batches of units that wait for the model, longest first. A batch is a list of units, a unit a list of row indices.
+    """Batches that wait for the model, longest first: lists of units, which are lists of row indices.
 
-    `lengths[i]` is the number of tokens that row i may fill, and the same for all rows of a unit.
+    `lengths[i]` is the number of tokens that row i may fill, the same for all rows of a unit.
     """
 
     def __init__(self, units: list[list[int]], lengths: list[int], batch_size: int):
@@ -64,8 +66,9 @@ class BatchQueue:
     def _plan(self, units: list[list[int]]) -> None:
         lengths = [self.lengths[unit[0]] for unit in units]
         n_rows = [len(unit) for unit in units]
-        batches = plan_batches(lengths, self.batch_size, self.max_tokens, n_rows)
-        self.waiting = [[units[k] for k in batch] for batch in batches]
+        self.waiting = []
+        for batch in plan_batches(lengths, self.batch_size, self.max_tokens, n_rows):
+            self.waiting.append([units[k] for k in batch])
 
     def __bool__(self) -> bool:
         return bool(self.waiting)
@@ -74,20 +77,22 @@ class BatchQueue:
         return self.waiting.pop(0)
 
     def put_back_halved(self, batch: list[list[int]]) -> None:
-        """Plan again with a batch that did not fit: from now on no batch has more than half of its tokens."""
+        """Plan again with a batch that did not fit; from now on batches have at most half of its tokens."""
+        # Later batches are shorter, but would fail too if they had as many tokens.
         n_half = sum(map(len, batch)) // 2
         self.max_tokens = n_half * self.lengths[batch[0][0]]
-        units = [unit for part in [batch, *self.waiting] for unit in part]
+        units = list(itertools.chain(batch, *self.waiting))
         self._plan(split_units(units, n_half))
 
 
 def pad_left(
     rows: list[list[int]], pad_id: int, device, buckets: Sequence[int] = ()
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(ids, mask), both (n_rows, width): the width of the longest row, or the smallest of `buckets` that it fits.
+    """(ids, mask), both (n_rows, width); the width is the longest row, or the smallest bucket that it fits.
 
     Left padding: the last position of every row is the token to continue from.
     """
+    # Few widths, so that a compiled model meets few shapes; a row longer than all buckets keeps its length.
     longest = max(map(len, rows))
     width = min((bucket for bucket in buckets if bucket >= longest), default=longest)
     ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows], device=device)
@@ -96,14 +101,16 @@ def pad_left(
 
 
 def positions_behind(mask: torch.Tensor, n_columns: int) -> torch.Tensor:
-    """Position ids of the last `n_columns` columns of a mask (n_rows, n_columns_so_far): they count tokens, not columns."""
+    """Position ids of the last `n_columns` columns of a mask (n_rows, width), holes not counted."""
+    # Padding in front of the first token would be at -1; it is masked, but must not be out of range.
     return (mask.cumsum(1) - 1).clamp(min=0)[:, -n_columns:]
 
 
 def last_positions(ids: torch.Tensor, n_kept: int) -> torch.Tensor:
     """`logits_to_keep` for the last `n_kept` positions of `ids` (batch, seq_len).
 
-    As indices, not as a number: the model then copies these hidden states, where a number gives it a strided view, for
-    which the CPU's matmul copies the whole output matrix once per row (15% of a training step on the reference machine).
+    As indices, not as a number: the model then copies these hidden states, where a number gives it a strided
+    view, for which the CPU's matmul copies the whole output matrix once per row (15% of a training step on
+    the reference machine).
     """
     return torch.arange(ids.shape[1] - n_kept, ids.shape[1], device=ids.device)

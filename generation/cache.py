@@ -1,20 +1,25 @@
-"""Keys and values of prompts: a prefix computed once, copies of it for a batch, and room for what is generated."""
+"""Keys and values of prompts: a prefix computed once, copied for a batch, with room for new tokens.
+
+Nothing here chooses tokens.
+"""
+
+from typing import Any
 
 import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-# Columns added when a cache is full; every step of a completion fills a few.
+# Columns added when a cache is full; every pass of a completion fills a few.
 _ROOM = 64
 
 
 class RoomyLayer(DynamicLayer):
-    """A `DynamicLayer` that writes into spare columns, where the original copies all keys and values at every step."""
+    """A `DynamicLayer` that writes into spare columns; the original copies everything in every pass."""
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append (batch, n_heads, n_new, dim); returns all keys and values so far."""
+        """Append keys and values, (batch, n_heads, n_new, dim) each; returns all so far."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             self.n_filled = 0
@@ -23,36 +28,43 @@ class RoomyLayer(DynamicLayer):
         end = self.n_filled + key_states.shape[-2]
         for i, new in enumerate((key_states, value_states)):
             if self.stored[i].shape[-2] < end:
+                # Uninitialized memory is safe: only filled columns are ever shown.
                 larger = new.new_empty(*new.shape[:2], end + _ROOM, new.shape[3])
                 larger[:, :, :start] = self.stored[i][:, :, :start]
                 self.stored[i] = larger
             self.stored[i][:, :, start:end] = new
         self.n_filled = end
-        self.keys, self.values = (stored[:, :, :end] for stored in self.stored)
-        return self.keys, self.values
+        return self._show_filled()
+
+    def _show_filled(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Views of the filled columns: what attention reads, and what transformers takes for the length."""
+        keys, values = (stored[:, :, : self.n_filled] for stored in self.stored)
+        self.keys = keys
+        self.values = values
+        return keys, values
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep these rows, in this order; a row may be named several times."""
+        """Keep these rows, in this order; an index may be repeated."""
         self.stored = [stored[indices] for stored in self.stored]
-        self.keys, self.values = (stored[:, :, : self.n_filled] for stored in self.stored)
+        self._show_filled()
 
 
 def takes_holes(model) -> bool:
-    """True when every layer keeps plain keys and values, so that positions may be masked out afterwards."""
-    return all(
-        type(layer) in (DynamicLayer, DynamicSlidingWindowLayer)
-        for layer in DynamicCache(config=model.config).layers
-    )
+    """True when every layer keeps plain keys and values, so that positions can be masked out later."""
+    # Other layers, recurrent ones for example, mix positions into a state from which none can be taken out.
+    layers = DynamicCache(config=model.config).layers
+    return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
 
 
 def attention_window(model) -> int:
-    """Positions that every layer sees: the sliding window, or more than any prompt has."""
+    """The number of positions that every layer sees: the sliding window, or more than any prompt has."""
     return getattr(model.config, "sliding_window", None) or 1 << 30
 
 
 def prefix_cache(model, prefix: list[int]) -> DynamicCache:
-    """Keys and values of a prefix, computed once for a model, batch of one."""
+    """Keys and values of a prefix (token ids), one row."""
     ids = torch.tensor([prefix], device=model.device)
+    # The output layer is the widest of the model and is not needed here.
     no_logits = torch.empty(0, dtype=torch.long, device=model.device)
     return model(
         input_ids=ids,
@@ -65,17 +77,27 @@ def prefix_cache(model, prefix: list[int]) -> DynamicCache:
 def expand_cache(model, cache: DynamicCache, n_rows: int) -> DynamicCache:
     """A copy of a one-row cache for `n_rows` rows."""
     copied = DynamicCache(config=model.config)
-    for i, layer in enumerate(cache.layers):
-        copied.update(layer.keys.expand(n_rows, -1, -1, -1), layer.values.expand(n_rows, -1, -1, -1), i)
+    _copy_into(copied, cache, n_rows)
     return copied
 
 
 def roomy_cache(model, cache: DynamicCache | None, n_rows: int) -> DynamicCache:
-    """A cache with room to grow that starts with `n_rows` copies of a one-row cache, or empty. No layer of it forgets: a sliding
-    window must be wider than what it will hold."""
+    """A cache with room to grow that starts with `n_rows` copies of a one-row cache, or empty.
+
+    None of its layers forgets, so a sliding window must be wider than all that will be stored
+    (`attention_window`).
+    """
     roomy = DynamicCache()
     roomy.layers = [RoomyLayer() for _ in DynamicCache(config=model.config).layers]
     if cache is not None:
-        for i, layer in enumerate(cache.layers):
-            roomy.update(layer.keys.expand(n_rows, -1, -1, -1), layer.values.expand(n_rows, -1, -1, -1), i)
+        _copy_into(roomy, cache, n_rows)
     return roomy
+
+
+def _copy_into(target: DynamicCache, cache: DynamicCache, n_rows: int) -> None:
+    """Append `n_rows` copies of a one-row cache; gradients reach the original."""
+    layers: Any = cache.layers
+    for i, layer in enumerate(layers):
+        keys = layer.keys.expand(n_rows, -1, -1, -1)
+        values = layer.values.expand(n_rows, -1, -1, -1)
+        target.update(keys, values, i)

@@ -1,39 +1,45 @@
-"""Guesses of what a model says next, from what it said before. Generation checks them, so that they change its speed and nothing else."""
+"""Drafts: guesses of the next tokens of a completion, from the completions before it.
+
+Generation checks every guess, so drafts change its speed and nothing else. This module counts tokens and
+knows one thing about their text: where a JSON object ends.
+"""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-# Context lengths in tokens, longest first: eight reach from a confidence's digits back over its key to the citations.
+# Context lengths in tokens, longest first: eight reach from the digits of a confidence back to the citations.
 _CONTEXTS = (8, 4, 2, 1)
-# A drafted token costs little beside the pass that reads it: one right in five already pays.
+# A drafted token costs little compared with the pass that reads it: one right guess in five already pays.
 _MIN_PROBABILITY = 0.2
 _MAX_DRAFT = 32
+# Examples count as several completions, so that a first odd completion does not outvote them.
+_EXAMPLE_WEIGHT = 4
 
 
 class Drafter:
-    """Counts which token followed which in the completions of one model."""
+    """Counts which token followed which context in the completions of one model."""
 
-    def __init__(self, examples: list[list[int]] = ()):
-        """`examples`: completions as token ids that stand for what is to be expected, until the model's own outnumber them."""
+    def __init__(self, examples: Sequence[list[int]] = ()):
+        """`examples`: expected completions as token ids; the model's own outnumber them soon."""
         self.counts: dict[tuple, Counter] = defaultdict(Counter)
         for ids in examples:
-            self.learn(ids, weight=4)
+            self.learn(ids, _EXAMPLE_WEIGHT)
 
     def learn(self, ids: list[int], weight: int = 1) -> None:
-        ids = [None] * _CONTEXTS[0] + ids
-        for place in range(_CONTEXTS[0], len(ids)):
+        """Count a completion (token ids) `weight` times."""
+        padded = _padded(ids)
+        for place in range(_CONTEXTS[0], len(padded)):
             for n in _CONTEXTS:
-                self.counts[tuple(ids[place - n : place])][ids[place]] += weight
+                context = tuple(padded[place - n : place])
+                self.counts[context][padded[place]] += weight
 
     def draft(self, ids: list[int]) -> list[int]:
-        """The likeliest continuation of `ids`, as far as it is right with a probability of at least 0.2."""
-        ids = [None] * _CONTEXTS[0] + ids
-        drafted = []
+        """The likeliest continuation of a completion, as far as it is right with probability 0.2 or more."""
+        padded = _padded(ids)
+        drafted: list[int] = []
         probability = 1.0
         while len(drafted) < _MAX_DRAFT:
-            known = next(
-                (self.counts[context] for n in _CONTEXTS if (context := tuple(ids[-n:])) in self.counts), None
-            )
+            known = self._after(padded)
             if known is None:
                 break
             token, n_times = known.most_common(1)[0]
@@ -42,26 +48,42 @@ class Drafter:
             if probability < _MIN_PROBABILITY:
                 break
             drafted.append(token)
-            ids.append(token)
+            padded.append(token)
         return drafted
+
+    def _after(self, padded: list[int | None]) -> Counter | None:
+        """Counts of what followed the longest known context."""
+        for n in _CONTEXTS:
+            context = tuple(padded[-n:])
+            # `in` first: a look-up in a defaultdict would add the context.
+            if context in self.counts:
+                return self.counts[context]
+        return None
+
+
+def _padded(ids: list[int]) -> list[int | None]:
+    """The ids behind enough padding that their first tokens have contexts too."""
+    return [None] * _CONTEXTS[0] + list(ids)
 
 
 class FreeGuide:
-    """Guide of a row without constraints: drafts, and a test for the end."""
+    """The guide of a row without constraints: drafts, and a stop test."""
 
     def __init__(self, drafter: Drafter, stop: Callable[[list[int]], bool]):
         self.draft = drafter.draft
         self.stop = stop
 
     def allowed(self, ids: list[int]) -> None:
+        """All tokens may come next."""
         return None
 
 
 def json_object_end(tokenizer) -> Callable[[list[int]], bool]:
-    """A stop test: the text so far holds a closed `{...}` (braces inside strings do not count)."""
+    """A stop test: true when the text contains a complete `{...}`; braces inside strings do not count."""
 
     def stop(ids: list[int]) -> bool:
-        # Only a token with a closing brace can end the object; decoding the rest of the time would be waste.
+        # Only a token with a closing brace can end the object; decoding all ids after every token would be
+        # waste.
         if "}" not in tokenizer.decode(ids[-1:]):
             return False
         depth = 0
@@ -69,8 +91,10 @@ def json_object_end(tokenizer) -> Callable[[list[int]], bool]:
         escaped = False
         for char in tokenizer.decode(ids, skip_special_tokens=True):
             if in_string:
-                escaped, in_string = (char == "\\" and not escaped), not (char == '"' and not escaped)
+                in_string = escaped or char != '"'
+                escaped = char == "\\" and not escaped
             elif char == '"':
+                # Quotes in the prose before the object open no string.
                 in_string = depth > 0
             elif char == "{":
                 depth += 1

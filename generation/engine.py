@@ -1,77 +1,46 @@
 """Batched generation: token ids in, token ids and log-probabilities out.
 
-A guide drafts the tokens that probably come next. One pass reads a row's last token and its whole draft, and the draft is
-kept as far as the model chooses the same tokens (speculative decoding; Leviathan et al., 2023), so drafts change the speed
-and never a token. The engine knows token budgets, drafts and stop conditions, and nothing about the text.
+A guide drafts the tokens that probably come next. One pass reads a row's last token and its whole draft, and
+the draft is kept as far as the model chooses the same tokens (speculative decoding; Leviathan et al., 2023):
+drafts change the speed and never a token. The engine knows token budgets, drafts and stop conditions, and
+nothing about the text.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from transformers import DynamicCache
 
 from generation.batches import BatchQueue, last_positions, pad_left, positions_behind, share_prompts
 from generation.cache import attention_window, prefix_cache, roomy_cache, takes_holes
-from generation.sampling import Choice, Sampling
+from generation.rows import Generated, Guide, Row, draft_next, settle
+from generation.sampling import Sampling
 
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """How completions are generated. `batch_size` and `buckets` change memory and speed alone, never a token."""
+    """How completions are generated. `batch_size` and `buckets` change memory and speed, never a token."""
 
     # Rows that run together; fewer where MAX_BATCH_TOKENS is reached first.
     batch_size: int
     # Tokens after which a completion is cut.
     max_new_tokens: int
     sampling: Sampling = Sampling()
-    # One seed per row, so that a row's tokens do not depend on the rows beside it. Empty: the sampling's seed plus the index.
+    # One seed per row; empty: the seed of the sampling plus the row's index.
     seeds: Sequence[int] = ()
-    # Prompt lengths in tokens to pad to, ascending, for compiled models; on CPU they are ignored.
+    # Prompt lengths in tokens to pad to, ascending, so that a compiled model sees few shapes. CUDA only.
     buckets: Sequence[int] = ()
-
-
-class Guide(Protocol):
-    """What a caller knows of one completion, given its tokens so far."""
-
-    def draft(self, ids: list[int]) -> list[int]:
-        """Tokens that probably come next. A wrong one costs time only: the pass that reads them keeps what the model chooses too."""
-
-    def allowed(self, ids: list[int]) -> torch.Tensor | None:
-        """Ids of the tokens that may come next; None for all. A single one needs no choice."""
-
-    def stop(self, ids: list[int]) -> bool:
-        """True when the completion ends with its last token."""
-
-
-@dataclass
-class Generated:
-    """Token ids of one completion (without the EOS) and the log-probability of each (of the EOS too, when it came).
-
-    Where `Guide.allowed` names tokens, the probabilities are over these alone.
-    """
-
-    ids: list[int] = field(default_factory=list)
-    logps: list[float] = field(default_factory=list)
-
-
-@dataclass
-class Row:
-    """An unfinished completion. The next pass reads its last token and `draft`."""
-
-    guide: Guide
-    generator: torch.Generator | None = None
-    done: Generated = field(default_factory=Generated)
-    draft: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Job:
-    """What all batches of one call share: the model, the beginning of every prompt, and the settings."""
+    """What all batches of one call share."""
 
     model: Any
-    # Token ids that every prompt starts with, and their keys and values (one row; None when the prefix is not worth a pass).
+    # The token ids that every prompt starts with, and their keys and values, one row (None: no pass of their
+    # own).
     prefix: list[int]
     cache: DynamicCache | None
     pad_id: int
@@ -79,59 +48,19 @@ class Job:
     settings: GenerationSettings
 
 
-def settle(rows: list[Row], logits: torch.Tensor, job: Job) -> list[int | None]:
-    """Extend each row by what its pass settles: the drafted tokens that the model chooses too, and one more.
-
-    The logits (n_rows, n_positions, vocab) end with those after the last drafted token. Returns the number of drafted tokens
-    that are kept, None for a finished row. Exact for sampled tokens too: each is drawn from the distribution after the
-    tokens before it.
-    """
-    choice = Choice(logits, job.settings.sampling)
-    kept: list[int | None] = []
-    # Greedy choices get their log-probabilities at the end, all in one operation; until then their place is empty.
-    places: list[tuple[int, int]] = []
-    tokens: list[int] = []
-    unfilled: list[tuple[list, int]] = []
-    for r, row in enumerate(rows):
-        ids = row.done.ids
-        logps: list = row.done.logps
-        first = logits.shape[1] - 1 - len(row.draft)
-        n_right = 0
-        while True:
-            token, logp = choice.pick(r, first + n_right, row.guide.allowed(ids), row.generator)
-            if logp is None:
-                places.append((r, first + n_right))
-                tokens.append(token)
-                unfilled.append((logps, len(logps)))
-            logps.append(logp)
-            if token in job.eos_ids:
-                kept.append(None)
-                break
-            ids.append(token)
-            if len(ids) == job.settings.max_new_tokens or row.guide.stop(ids):
-                kept.append(None)
-                break
-            if n_right == len(row.draft) or token != row.draft[n_right]:
-                kept.append(n_right)
-                break
-            n_right += 1
-    for (logps, place), logp in zip(unfilled, choice.logps(places, tokens)):
-        logps[place] = logp
-    return kept
-
-
 def _first_pass(
     job: Job, suffixes: list[list[int]], rows: list[Row], owners: list[int], drafting: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """ids (n_suffixes, width) and mask (n_suffixes, n_shared + width) of the pass that reads the prompts.
+    """ids (n_suffixes, width) and mask (n_suffixes, n_cached + width) of the pass that reads the prompts.
 
-    Sets `row.draft` to what that pass reads behind the row's suffix: a guess for an empty completion, the same for all rows
-    of a suffix.
+    Sets `row.draft` to the draft that this pass reads behind the row's suffix.
     """
-    starts: list[list[int]] = []
-    for k in range(len(suffixes)):
-        first = rows[owners.index(k)]
-        starts.append(first.guide.draft([])[: job.settings.max_new_tokens - 1] if drafting else [])
+    starts: list[list[int]] = [[] for _ in suffixes]
+    if drafting:
+        for k in range(len(suffixes)):
+            draft = rows[owners.index(k)].guide.draft([])
+            starts[k] = draft[: job.settings.max_new_tokens - 1]
+    # Rows of a suffix share its reading, and so the draft behind it.
     for row, owner in zip(rows, owners):
         row.draft = starts[owner]
     # Without a cache to start from, the pass reads the prefix too.
@@ -139,28 +68,31 @@ def _first_pass(
     opening = [] if is_cached else job.prefix
     inputs = [opening + suffix + start for suffix, start in zip(suffixes, starts)]
     ids, mask = pad_left(inputs, job.pad_id, job.model.device, job.settings.buckets)
-    shared = mask.new_ones(len(inputs), len(job.prefix) if is_cached else 0)
-    return ids, torch.cat([shared, mask], dim=1)
+    cached = mask.new_ones(len(inputs), len(job.prefix) if is_cached else 0)
+    return ids, torch.cat([cached, mask], dim=1)
 
 
 @torch.inference_mode()
 def generate_batch(job: Job, suffixes: list[list[int]], rows: list[Row], owners: list[int]) -> None:
-    """Fill `rows[i].done` with a completion of the prefix and `suffixes[owners[i]]`. Each suffix is read once for all its rows;
-    finished rows leave the batch.
+    """Fill `rows[i].done` with a completion of the prefix and `suffixes[owners[i]]`.
 
-    With a cache of the prefix the batch is laid out `[prefix][pad][suffix]`, else `[pad][prefix][suffix]`. Each pass reads a
-    row's last token and its draft, padded on the left. Padding and the wrong part of a draft stay in the cache as holes that
-    the mask hides.
+    A suffix is read once for all its rows. With a cache of the prefix the batch is `[prefix][pad][suffix]`,
+    else `[pad][prefix][suffix]`. Each pass reads a row's last token and its draft, padded on the left.
+    Padding and the wrong part of a draft stay in the cache as holes that the mask hides. Finished rows leave
+    the batch.
     """
     model = job.model
-    max_new_tokens = job.settings.max_new_tokens
-    # A sliding window counts holes as positions: where it could pass over one there is neither shared prefix nor draft.
+    settings = job.settings
+    # A sliding window counts holes as positions: where it could move past one, nothing is shared or drafted.
     window = attention_window(model)
-    widest = max([*map(len, suffixes), *job.settings.buckets[-1:]])
-    drafting = takes_holes(model) and len(job.prefix) + widest + max_new_tokens <= window
-    shared = job.cache if drafting else None
+    widest = max([*map(len, suffixes), *settings.buckets[-1:]])
+    drafting = takes_holes(model) and len(job.prefix) + widest + settings.max_new_tokens <= window
     ids, mask = _first_pass(job, suffixes, rows, owners, drafting)
-    past = roomy_cache(model, shared, len(suffixes)) if drafting else DynamicCache(config=model.config)
+    if drafting:
+        past = roomy_cache(model, job.cache, len(suffixes))
+    else:
+        past = DynamicCache(config=model.config)
+    # The row of the logits and of the cache that each row continues: at first, that of its suffix.
     source = torch.tensor(owners, device=model.device)
     while True:
         n_read = 1 + max(len(row.draft) for row in rows)
@@ -171,38 +103,30 @@ def generate_batch(job: Job, suffixes: list[list[int]], rows: list[Row], owners:
             past_key_values=past,
             use_cache=True,
             logits_to_keep=last_positions(ids, n_read),
-        ).logits  # (n_suffixes, then n_rows; n_read; vocab)
+        ).logits  # (n_suffixes in the first pass, then n_rows; n_read; vocab)
         if len(rows) > len(logits):
             logits = logits[source]
-        kept = settle(rows, logits, job)
-        alive = [i for i, n in enumerate(kept) if n is not None]
-        if not alive:
+        n_kept = settle(rows, logits, settings.sampling, settings.max_new_tokens, job.eos_ids)
+        kept = {i: n for i, n in enumerate(n_kept) if n is not None}
+        if not kept:
             return
+        alive = list(kept)
 
-        # Rows that share a suffix get a row of the cache each, and finished ones lose theirs.
+        # Rows of one suffix now get rows of the cache of their own, and finished rows lose theirs.
         if len(alive) < len(mask) or len(rows) > len(mask):
             index = source[alive]
             past.batch_select_indices(index)
             mask = mask[index]
         for place, i in enumerate(alive):
-            mask[place, mask.shape[1] - len(rows[i].draft) + kept[i] :] = 0
+            n_wrong = len(rows[i].draft) - kept[i]
+            mask[place, mask.shape[1] - n_wrong :] = 0
         rows = [rows[i] for i in alive]
         source = torch.arange(len(alive), device=model.device)
 
-        draft_next(rows, max_new_tokens, window - mask.shape[1] if drafting else 0)
+        draft_next(rows, settings.max_new_tokens, window - mask.shape[1] if drafting else 0)
         last_and_draft = [[row.done.ids[-1], *row.draft] for row in rows]
         ids, new_mask = pad_left(last_and_draft, job.pad_id, model.device)
         mask = torch.cat([mask, new_mask], dim=1)
-
-
-def draft_next(rows: list[Row], max_new_tokens: int, n_columns_left: int) -> None:
-    """Set the draft of each row: one token less than it may still get, and none where holes could fill the window."""
-    n_left = [max_new_tokens - len(row.done.ids) for row in rows]
-    for row, n in zip(rows, n_left):
-        row.draft = row.guide.draft(row.done.ids)[: n - 1]
-    if max(len(row.draft) for row in rows) + max(n_left) > n_columns_left:
-        for row in rows:
-            row.draft = []
 
 
 def _make_job(model, tokenizer, prefix: list[int], settings: GenerationSettings) -> Job:
@@ -239,10 +163,10 @@ def generate(
     prefix: list[int],
     settings: GenerationSettings,
 ) -> Iterator[list[tuple[int, Generated]]]:
-    """Batches of (index into `suffixes`, completion of prefix + suffix), longest prompts first. Equal suffixes are read once.
+    """Batches of (index into `suffixes`, completion of prefix + suffix), longest prompts first.
 
-    `guide(i)` is called when row i starts. Out of memory halves the tokens of this and of all later batches and tries again;
-    it is raised when a single row does not fit.
+    Equal suffixes are read once. `guide(i)` is called when row i starts. Out of memory halves the tokens of
+    this and of all later batches; torch.OutOfMemoryError if a single row does not fit.
     """
     job = _make_job(model, tokenizer, prefix, settings)
     lengths = [len(prefix) + len(suffix) + settings.max_new_tokens for suffix in suffixes]

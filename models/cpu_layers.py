@@ -1,7 +1,12 @@
-"""Training on CPU with fewer passes over the activations: LoRA layers and frozen norms; same sums, same parameters, other order of additions."""
+"""LoRA layers and frozen norms for training on a CPU, with fewer passes over the activations.
 
-import types
+The parameters and the sums are those of PEFT and transformers; only the order of the additions differs. This
+module does not decide when it is used; models/hardware.py does.
+"""
+
+import functools
 from collections import Counter
+from typing import cast
 
 import torch
 from peft.tuners.lora import Linear as LoraLayer
@@ -9,14 +14,15 @@ from torch import nn
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
+# Only norms with this formula: Gemma-2's, for example, multiplies by 1 + w.
 _NORMS = (LlamaRMSNorm, Qwen2RMSNorm)
 
 
 class _LoraProduct(torch.autograd.Function):
-    """y = x W^T + s (x A^T) B^T with W (n_out, n_in) frozen, A (r, n_in) and B (n_out, r) trained (Hu et al., 2022).
+    """y = x W^T + s (x A^T) B^T; W (n_out, n_in) is frozen, A (r, n_in) and B (n_out, r) train.
 
-    The low-rank product is added into the result of the wide one, forward and backward, where PEFT writes it out, scales it and
-    adds it in passes of their own.
+    LoRA (Hu et al., 2022). The low-rank product is added into the result of the wide one, forward and
+    backward; PEFT writes it out, scales it and adds it in three separate passes.
     """
 
     @staticmethod
@@ -32,24 +38,31 @@ class _LoraProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         rows, inner, weight, a, scaled_b = ctx.saved_tensors
-        # (n_tokens, n_out)
         shape = grad.shape
-        grad = grad.reshape(-1, grad.shape[-1])
+        grad = grad.reshape(-1, grad.shape[-1])  # (n_tokens, n_out)
         grad_inner = grad @ scaled_b  # (n_tokens, r)
-        grad_x = (
-            (grad @ weight).addmm_(grad_inner, a).view(*shape[:-1], -1) if ctx.needs_input_grad[0] else None
-        )
-        return grad_x, None, (grad_inner.T @ rows).float(), (grad.T @ inner).float() * ctx.scale, None
+        # The input of the first adapted layer may need no gradient, which saves a product as wide as the
+        # layer.
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = (grad @ weight).addmm_(grad_inner, a).view(*shape[:-1], -1)
+        # Adapters are float32 whatever the base is, so their gradients are too. `scaled_b` already has the
+        # scale, `inner` not.
+        grad_a = (grad_inner.T @ rows).float()
+        grad_b = (grad.T @ inner).float() * ctx.scale
+        return grad_x, None, grad_a, grad_b, None
 
 
 class _FrozenNorm(torch.autograd.Function):
     """y = w x / sqrt(mean(x^2) + eps) with w frozen (RMSNorm; Zhang and Sennrich, 2019).
 
-    Transformers' own writes out x in float32, its square, the normalised x and that in x's type, and as much again backward.
+    The norm of transformers writes out x in float32, its square, the normalized x and that in the type of x,
+    and as much again backward.
     """
 
     @staticmethod
     def forward(ctx, x, weight, eps):
+        # The sum of squares in float32 without a float32 copy of x.
         norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
         scale = (norm.square() / x.shape[-1] + eps).rsqrt()  # (..., 1), float32
         ctx.save_for_backward(x, weight, scale)
@@ -59,48 +72,61 @@ class _FrozenNorm(torch.autograd.Function):
     def backward(ctx, grad):
         x, weight, scale = ctx.saved_tensors
         grad = grad * weight
+        # dy/dx has two parts: that of x itself, and that of the scale, which every element of the row shares.
         along_x = (grad * x).sum(-1, keepdim=True, dtype=torch.float32) * scale.square() / -x.shape[-1]
         return grad.addcmul_(x, along_x.to(x.dtype)).mul_(scale.to(x.dtype)), None, None
 
 
 def _norm_forward(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    # Evaluation, and passes of mixed types, keep the layer's own forward pass to the bit.
     if not (layer.training and x.requires_grad) or layer.weight.dtype != x.dtype:
         return type(layer).forward(layer, x)
-    return _FrozenNorm.apply(x, layer.weight, layer.variance_epsilon)
+    return cast(torch.Tensor, _FrozenNorm.apply(x, layer.weight, layer.variance_epsilon))
 
 
 def _lora_forward(layer: LoraLayer, adapter: str, x: torch.Tensor, *args, **kwargs) -> torch.Tensor:
+    # PEFT's own forward pass handles what a training step never meets.
     if not layer.training or layer.disable_adapters or layer.merged:
         return type(layer).forward(layer, x, *args, **kwargs)
     base = layer.base_layer
     a = layer.lora_A[adapter].weight
     b = layer.lora_B[adapter].weight
-    y = _LoraProduct.apply(x.to(base.weight.dtype), base.weight, a, b, layer.scaling[adapter])
+    weight = cast(torch.Tensor, base.weight)
+    y = _LoraProduct.apply(x.to(weight.dtype), weight, a, b, layer.scaling[adapter])
     return y if base.bias is None else y + base.bias
 
 
-def speed_up_layers(model, adapter: str = "default") -> Counter:
-    """Give the plain LoRA layers and frozen norms of a PEFT model on CPU the forward passes above, for training. Returns how many of each class.
+def _is_on_cpu(layer: nn.Module) -> bool:
+    return cast(torch.Tensor, layer.weight).device.type == "cpu"
 
-    Left alone: layers with dropout, quantised bases, variants such as DoRA, norms of other formulas, and models on other devices.
+
+def _is_plain_lora(layer: nn.Module, adapter: str) -> bool:
+    """True for a LoRA layer on a CPU without dropout, quantized weights or variants such as DoRA."""
+    if not isinstance(layer, LoraLayer) or type(layer.base_layer) is not nn.Linear:
+        return False
+    has_dropout = not isinstance(layer.lora_dropout[adapter], nn.Identity)
+    return _is_on_cpu(layer.base_layer) and not layer.lora_variant and not has_dropout
+
+
+def _is_frozen_norm(layer: nn.Module) -> bool:
+    return isinstance(layer, _NORMS) and _is_on_cpu(layer) and not layer.weight.requires_grad
+
+
+def speed_up_layers(model, adapter: str = "default") -> Counter:
+    """Replace the forward passes of plain LoRA layers and frozen norms on a CPU by those above.
+
+    Left alone: layers with dropout, quantized bases, variants such as DoRA, norms with other formulas, and
+    models on other devices. Returns the number of changed layers of each class.
     """
-    n_layers = Counter()
+    n_layers: Counter = Counter()
     for layer in model.modules():
-        if (
-            isinstance(layer, LoraLayer)
-            and type(layer.base_layer) is nn.Linear
-            and layer.base_layer.weight.device.type == "cpu"
-        ):
-            if layer.lora_variant or not isinstance(layer.lora_dropout[adapter], nn.Identity):
-                continue
-            layer.forward = lambda x, *args, layer=layer, **kwargs: _lora_forward(
-                layer, adapter, x, *args, **kwargs
-            )
-        elif (
-            isinstance(layer, _NORMS) and layer.weight.device.type == "cpu" and not layer.weight.requires_grad
-        ):
-            layer.forward = types.MethodType(_norm_forward, layer)
+        if _is_plain_lora(layer, adapter):
+            forward = functools.partial(_lora_forward, layer, adapter)
+        elif _is_frozen_norm(layer):
+            forward = functools.partial(_norm_forward, layer)
         else:
             continue
+        # On the instance: the class's own forward pass stays reachable for evaluation.
+        layer.forward = forward
         n_layers[type(layer)] += 1
     return n_layers

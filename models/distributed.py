@@ -1,4 +1,7 @@
-"""Several processes under `accelerate launch`: work split by sample, streamed to disk by each, merged in input order."""
+"""Work shared by the processes of a launch: split by sample, streamed to disk, merged in input order.
+
+Without a launch everything here works for one process. It knows rows with an order, not what is in them.
+"""
 
 import os
 from collections.abc import Callable
@@ -15,26 +18,28 @@ from utils.jsonl import append_jsonl, read_appended, sha256_value, write_jsonl
 
 
 class Shards:
-    """This process among those of the launch; alone without one."""
+    """This process within an `accelerate launch`; rank 0 of 1 without one."""
 
     def __init__(self):
         self.rank = int(os.environ.get("RANK", 0))
         self.n_processes = int(os.environ.get("WORLD_SIZE", 1))
         self.is_main = self.rank == 0
         if self.n_processes > 1:
-            # The first to finish waits for the last; the default of half an hour would end a long run.
+            # The first process to finish waits for the last; the default timeout of half an hour would end a
+            # long run.
             self._state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=7))
 
     def mine(self, items: list) -> list:
-        """This process's share: every n-th item, so that all have equally many and equally long ones."""
+        """The share of this process: every n-th item, so that all shares have similar lengths."""
         return items[self.rank :: self.n_processes]
 
     def share(self, value):
-        """The first process's value, in all of them."""
+        """The value of the first process, in all of them."""
         return broadcast_object_list([value])[0] if self.n_processes > 1 else value
 
     def decide(self, choose: Callable):
-        """`choose()` called by the first process alone; every process gets its value, or the StageError that it raised."""
+        """The value of `choose()`, which the first process calls; its StageError is raised in all."""
+        # An error in one process alone would leave the others waiting for it.
         answer = None
         if self.is_main:
             try:
@@ -56,23 +61,24 @@ class Shards:
 
 
 def progress(total: int, what: str, unit: str) -> tqdm:
-    """A bar with rate and time left, of the first process alone and only in a terminal or notebook."""
+    """A bar with rate and time left, on stderr, in a terminal or notebook, of the first process alone."""
     n_processes = int(os.environ.get("WORLD_SIZE", 1))
     share = f" (process 1 of {n_processes})" if n_processes > 1 else ""
-    return tqdm(
-        total=total, desc=what + share, unit=unit, disable=True if int(os.environ.get("RANK", 0)) else None
-    )
+    is_first = int(os.environ.get("RANK", 0)) == 0
+    # None lets tqdm decide: no bar where stderr is a file.
+    return tqdm(total=total, desc=what + share, unit=unit, disable=None if is_first else True)
 
 
 class ShardLog:
-    """Rows that reach the disk batch by batch, in one hidden file a process beside `path`; `finish` makes `path` of them.
+    """Rows that reach the disk batch by batch, in one hidden file per process; `finish` merges them.
 
-    A rerun with the same settings, on however many processes, goes on after the last whole row.
+    A rerun with the same settings, on any number of processes, resumes after the last complete row.
     """
 
     def __init__(self, path: Path, settings: dict, shards: Shards):
         self.path = path
         self.shards = shards
+        # The first row of each file: rows made with other settings are never mixed with these.
         self.signature = {"settings": sha256_value(settings)}
         self.own = self._partial(shards.rank)
         if read_appended(self.own)[:1] != [self.signature]:
@@ -83,22 +89,30 @@ class ShardLog:
     def _partial(self, rank: int | str) -> Path:
         return self.path.with_name(f".{self.path.stem}.partial-{rank}.jsonl")
 
+    def _partials(self) -> list[Path]:
+        return list(self.path.parent.glob(self._partial("*").name))
+
     def rows(self) -> list[dict]:
-        """Rows of all processes so far."""
-        found = [read_appended(path) for path in sorted(self.path.parent.glob(self._partial("*").name))]
-        return [row for rows in found if rows[:1] == [self.signature] for row in rows[1:]]
+        """The rows of all processes so far, those of an interrupted run with the same settings included."""
+        rows = []
+        for path in sorted(self._partials()):
+            found = read_appended(path)
+            if found[:1] == [self.signature]:
+                rows += found[1:]
+        return rows
 
     def add(self, rows: list[dict]) -> None:
         append_jsonl(self.own, rows)
 
     def finish(self, order: Callable[[dict], tuple]) -> list[dict]:
-        """All rows in order, written to `path` by the first process; every process waits until they are."""
+        """All rows sorted by `order`, once the first process has written them to `path`."""
         self.shards.wait()
         rows = sorted(self.rows(), key=order)
+        # Nobody may delete the files before everybody has read them.
         self.shards.wait()
         if self.shards.is_main:
             write_jsonl(self.path, rows)
-            for path in self.path.parent.glob(self._partial("*").name):
+            for path in self._partials():
                 path.unlink()
         self.shards.wait()
         return rows

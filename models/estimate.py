@@ -1,4 +1,8 @@
-"""`--dry-run`: what a run would read, how long it would take and what it would need, from files and names alone."""
+"""Estimates for `--dry-run`: tokens, time, memory and disk of a run, from files and model names alone.
+
+The only thing that is measured is the matmul speed of this machine. Nothing here loads a model or a
+tokenizer.
+"""
 
 import math
 import re
@@ -15,12 +19,16 @@ from utils.jsonl import read_json
 from utils.runs import format_seconds
 from utils.schema import read_samples
 
+# A usual average for English text; no tokenizer is loaded for an estimate.
 CHARS_PER_TOKEN = 4.0
+# Title and text of a chunk get a number and separators in the prompt.
+_CHARS_AROUND_CHUNK = 6
 _EMBEDDED_PARAMETERS = 134_515_008
+_UNITS = {"b": 1e9, "m": 1e6}
 
 
 def count_parameters(name: str) -> int | None:
-    """Parameters of a model from its directory or its name ("gemma-2-9b": 9e9); None when neither tells."""
+    """Parameters of a model, from its directory or its name ("gemma-2-9b": 9e9); None if unknown."""
     if name == EMBEDDED:
         return _EMBEDDED_PARAMETERS
     path = input_path(name)
@@ -28,13 +36,20 @@ def count_parameters(name: str) -> int | None:
         return count_parameters(read_json(path / "adapter_config.json")["base_model_name_or_path"])
     if path.is_dir():
         n_bytes = sum(file.stat().st_size for file in path.glob("*.safetensors"))
+        # Two bytes per parameter: published weights are bfloat16 or float16.
         return n_bytes // 2 or None
     match = re.search(r"(\d+(?:\.\d+)?)\s*([bm])\b", name.lower())
-    return int(float(match[1]) * {"b": 1e9, "m": 1e6}[match[2]]) if match else None
+    if match is None:
+        return None
+    number, unit = match.groups()
+    return int(float(number) * _UNITS[unit])
 
 
 def measured_flops(dtype: torch.dtype) -> float:
-    """Matmul speed of this machine, FLOP/s: the fastest product of a fifth of a second, as other programs may run beside it."""
+    """The matmul speed of this machine in FLOP/s: that of the fastest of all products within 0.2 s.
+
+    The fastest, because other programs may slow down the rest.
+    """
     on_gpu = torch.cuda.is_available()
     n = 1024
     a = torch.ones(n, n, dtype=dtype, device="cuda" if on_gpu else "cpu")
@@ -50,34 +65,37 @@ def measured_flops(dtype: torch.dtype) -> float:
 
 
 def planned_samples(path: Path) -> list[dict] | None:
-    """The samples of a file; None, and a warning, when it is not there yet."""
+    """The samples of a file; None, and a warning, if it does not exist yet."""
     if not path.is_file():
-        print(f"warning: {path} is not there yet; an earlier stage writes it")
+        print(f"warning: {path} does not exist yet; an earlier stage writes it")
         return None
     return read_samples(path)
 
 
 def count_tokens(samples: list[dict]) -> int:
-    """Tokens of question and evidence, at 4 characters each."""
-    chars = sum(
-        len(s["question"]) + sum(len(c["title"]) + len(c["text"]) + 6 for c in s["evidence_chunks"])
-        for s in samples
-    )
-    return int(chars / CHARS_PER_TOKEN)
+    """Estimated tokens of questions and evidence, without template and completion."""
+    n_chars = 0
+    for sample in samples:
+        n_chars += len(sample["question"])
+        for chunk in sample["evidence_chunks"]:
+            n_chars += len(chunk["title"]) + len(chunk["text"]) + _CHARS_AROUND_CHUNK
+    return int(n_chars / CHARS_PER_TOKEN)
 
 
 def warn_missing_model(name: str) -> None:
-    if name != EMBEDDED and not input_path(name).exists():
-        local = name.startswith((".", "/")) or name.count("/") > 1
-        print(
-            f"warning: {name} is not there yet"
-            if local
-            else f"note: {name} will be loaded from the hub or its cache"
-        )
+    """Print where a model that is not a directory here will come from, or that it does not exist."""
+    if name == EMBEDDED or input_path(name).exists():
+        return
+    # A hub id is an owner and a name; anything longer, or with a leading dot or slash, is a path.
+    is_path = name.startswith((".", "/")) or name.count("/") > 1
+    if is_path:
+        print(f"warning: {name} does not exist yet")
+    else:
+        print(f"note: {name} will be loaded from the hub or its cache")
 
 
 def bits_per_weight(options: LoadOptions, full_finetuning: bool = False) -> int:
-    """Bits of memory per parameter: the weights and, when all of them train, their gradients and optimizer state."""
+    """Bits of memory per parameter; with `full_finetuning`, gradient and optimizer state included."""
     if full_finetuning:
         # Weights, gradients and the two moments of Adam, all in float32.
         return 4 * 32
@@ -89,20 +107,28 @@ def bits_per_weight(options: LoadOptions, full_finetuning: bool = False) -> int:
 
 
 def training_passes(full_finetuning: bool, gradient_checkpointing: bool) -> int:
-    """The cost of a training step in forward passes: forward, backward to the activations, backward to all weights when
-    they train, and the recomputed forward pass of gradient checkpointing."""
+    """The cost of a training step, in forward passes."""
+    # Forward and backward to the activations; backward to all weights if they train; the recomputed forward
+    # pass.
     return 2 + full_finetuning + gradient_checkpointing
 
 
 def estimate(name: str, n_tokens: int, passes: float, bits: int, bf16: bool = True) -> str:
-    """Time and memory of `passes` forward passes over `n_tokens` tokens (2 FLOP a parameter, a third of the measured matmul speed).
+    """One line with the time, memory and disk space of `passes` forward passes over `n_tokens` tokens.
 
-    `bits` of memory a parameter, gradients and optimiser included; its files have 16 however it is loaded.
+    `bits`: memory per parameter, gradients and optimizer included (`bits_per_weight`).
     """
     n_parameters = count_parameters(name)
     if n_parameters is None:
         return f"size of {name} unknown: no estimate of time and memory"
-    seconds = 2 * n_parameters * n_tokens * passes / (measured_flops(choose_dtype(bf16)) / 3)
+    # A token costs 2 FLOP per parameter. Whole runs reach about a third of the matmul speed, as measured.
+    n_flop = 2 * n_parameters * n_tokens * passes
+    seconds = n_flop / (measured_flops(choose_dtype(bf16)) / 3)
+    # 30% for activations, caches and buffers, and 1.5 GB for Python and its libraries.
     memory = n_parameters * bits / 8e9 * 1.3 + 1.5
+    # Files have 16 bits per weight, however few the model has in memory.
     disk = n_parameters * 16 / 8e9
-    return f"about {format_seconds(seconds)} on this machine, about {memory:.1f} GB of memory, {disk:.1f} GB of weights on disk"
+    return (
+        f"about {format_seconds(seconds)} on this machine, about {memory:.1f} GB of memory, "
+        f"{disk:.1f} GB of weights on disk"
+    )

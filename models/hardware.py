@@ -1,7 +1,8 @@
-"""Every choice that the device makes: precision, attention implementation, merged adapters, compiled and hand-written kernels.
+"""Every choice that the device makes: precision, attention, merged adapters, compilation, kernels.
 
-Two doors hide the kernels: `speed_up_generation` and `speed_up_training`. No package but `models` imports a kernel's module,
-so a new device needs its file here and a line in a door. This module does not know how models are found or loaded.
+Two doors hide the kernels: `speed_up_generation` and `speed_up_training`. No package but `models` imports the
+module of a kernel, so a new device needs a file here, named for it, and a line in a door. This module does
+not know how models are found or loaded.
 """
 
 import importlib.util
@@ -15,24 +16,21 @@ from utils.runs import note
 
 ATTENTION_FLAGS = ("auto", "eager", "sdpa", "flash2", "flash_attention_2", "flex")
 
-# Short flags, and what transformers calls the implementation.
+# The names of transformers for the short flags.
 _FULL_NAMES = {"flash2": "flash_attention_2", "flex": "flex_attention"}
 
 
-# --- device and precision
-
-
 def device() -> torch.device:
-    """The device of this process. With an index: loaders may read a bare "cuda" as the first GPU, which every process of a
-    launch would then share."""
+    """The device of this process, on CUDA with its index."""
+    # Loaders may read a bare "cuda" as the first GPU, which every process of a launch would then share.
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
 
 
 def has_fast_bf16() -> bool:
-    """True where bfloat16 runs in hardware: NVIDIA GPUs from Ampere on, CPUs with AVX512-BF16 or AMX. Elsewhere it is emulated,
-    up to 60 times slower."""
+    """True where bfloat16 runs in hardware: NVIDIA GPUs from Ampere on, CPUs with AVX512-BF16 or AMX."""
+    # Elsewhere it is emulated, up to 60 times slower.
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # Private names that older and newer versions of torch may lack; without them the safe answer is no.
@@ -42,7 +40,10 @@ def has_fast_bf16() -> bool:
 
 
 def choose_dtype(want_bf16: bool = True) -> torch.dtype:
-    """bfloat16 where the hardware has it, else float16 on CUDA and float32 on CPU, with a note. float32 if bfloat16 is not wanted."""
+    """The precision of weights and passes: float32, or half precision if `want_bf16` and the hardware has it.
+
+    Half precision is bfloat16; without it the note names the fallback: float16 on CUDA, float32 on a CPU.
+    """
     if not want_bf16:
         return torch.float32
     if has_fast_bf16():
@@ -58,13 +59,10 @@ def trains_sharded() -> bool:
     return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
 
 
-# --- attention
-
-
 def choose_attention(flag: str, config, half: bool = True) -> str:
-    """The attention implementation for a flag; falls back, with a note, if it is not available. `half`: passes run in half precision.
+    """The attention implementation for a flag of `ATTENTION_FLAGS`; falls back, with a note, if unavailable.
 
-    UsageError for an unknown flag.
+    `config` is the model's, `half` says that passes run in half precision. UsageError for an unknown flag.
     """
     soft_capped = getattr(config, "attn_logit_softcapping", None) is not None
     on_cuda = torch.cuda.is_available()
@@ -94,6 +92,7 @@ def _is_installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
+# A model and its adapter, or an SFT model and its base, choose twice; one note is enough.
 _SAID: set[str] = set()
 
 
@@ -104,14 +103,10 @@ def _say_once(line: str) -> None:
         note(line)
 
 
-# --- speed
-
-
 def merge_for_speed(model):
-    """Fold a float32 adapter into its base for generation (exact to rounding); disabling the adapter takes it out again.
-
-    In half precision, folding would round the adapter away in part, so the model stays as it is.
-    """
+    """The model with a float32 adapter folded into its base (exact to rounding) until it is disabled."""
+    # Unmerged, the adapter's small products nearly halve the decoding speed. In half precision folding would
+    # round part of the adapter away, so the model stays as it is.
     is_float32 = all(p.dtype == torch.float32 for p in model.parameters())
     if hasattr(model, "merge_adapter") and is_float32:
         model.merge_adapter()
@@ -119,7 +114,7 @@ def merge_for_speed(model):
 
 
 def compile_for_speed(model):
-    """The model with its forward pass compiled on CUDA; on CPU unchanged, with a note that says what happens instead."""
+    """The model with its forward pass compiled on CUDA; on a CPU unchanged, with a note."""
     if model.device.type != "cuda":
         note("fast: on CPU batches are always sorted by length; buckets and compilation are for CUDA only")
         return model
@@ -128,15 +123,16 @@ def compile_for_speed(model):
 
 
 def speed_up_generation(model, attention: str = "auto", compile_it: bool = False):
-    """The model with the fastest kernels for passes without gradients that the device has and that `attention` leaves free."""
+    """The model with the fastest kernels for passes without gradients, compiled if `compile_it`."""
+    # With any flag but "auto" the model keeps the attention that it was loaded with.
     if attention == "auto":
         model = use_grouped_attention(model)
     return compile_for_speed(model) if compile_it else model
 
 
 def speed_up_training(model, attention: str = "auto"):
-    """The model with the fastest kernels for training that the device has and that `attention` leaves free."""
-    # The process's device, because under FSDP the model is still in main memory here.
+    """The model with the fastest kernels for training; only "auto" may change its attention."""
+    # The device of the process, because under FSDP the model is still in main memory here.
     if device().type != "cpu":
         return model
     # peft takes a second to import; runs that only generate from a full model never need it.

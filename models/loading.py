@@ -1,4 +1,8 @@
-"""Models and tokenizers by name: hub id, directory, PEFT checkpoint or `embedded`. Precision, quantisation and attention are chosen here."""
+"""Models and tokenizers by name: hub id, directory, PEFT checkpoint or `embedded`.
+
+Names are resolved, quantization is set up and errors become one line here. What the device can do is asked of
+models/hardware.py; what the model is for, this module does not know.
+"""
 
 import contextlib
 import gc
@@ -19,7 +23,7 @@ from utils.errors import DataError, StageError, UsageError
 
 
 def quiet_libraries() -> None:
-    """Model libraries say warnings and worse; their progress bars of loading are ours to draw."""
+    """Silence the model libraries below errors, and their progress bars."""
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -27,56 +31,60 @@ def quiet_libraries() -> None:
 
 
 def resolve_model(name: str) -> str:
-    """A model name as transformers loads it: the directory for `embedded` and for local paths, else the hub id."""
+    """A model name as transformers loads it: a directory for `embedded` and for local paths, else the hub id.
+
+    DataError for a local path that does not exist.
+    """
     if name == EMBEDDED:
         return str(embedded_dir())
     local = input_path(name)
     if local.exists():
         return str(local)
+    # A hub id is an owner and a name; anything else would be looked for on the hub in vain.
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise DataError(_missing_checkpoint(local))
     return name
 
 
 def _missing_checkpoint(path: Path) -> str:
-    present = sorted(path.parent.glob("checkpoint-*")) or sorted(path.parent.glob("*/checkpoint-best"))
+    """The error for a path without a checkpoint, with those that are beside it."""
+    folder = path.parent
+    present = sorted(folder.glob("checkpoint-*")) or sorted(folder.glob("*/checkpoint-best"))
     if not present:
-        return f"{path}: no such checkpoint, and {path.parent} holds none; train one with train_sft.py"
+        return f"{path}: no such checkpoint, and none in {folder}; train one with train_sft.py"
     best = next((p for p in present if p.name == "checkpoint-best"), present[-1])
-    return f"{path}: no such checkpoint; {path.parent} holds {', '.join(str(p.relative_to(path.parent)) for p in present)}; use {best}"
+    names = ", ".join(str(p.relative_to(folder)) for p in present)
+    return f"{path}: no such checkpoint; {folder} has {names}; use {best}"
 
 
 def adapter_base(name: str) -> str | None:
-    """The base model that a PEFT checkpoint directory names; None when `name` is no such directory."""
+    """The base model that a PEFT checkpoint directory names; None if `name` is not such a directory."""
     config = Path(name) / "adapter_config.json"
-    return (
-        json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
-        if config.is_file()
-        else None
-    )
+    if not config.is_file():
+        return None
+    return json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
 
 
 def check_adapter_dir(name: str) -> str:
-    """The directory of a model to evaluate: a PEFT checkpoint or a full model. DataError says what is missing."""
+    """The directory of a model to evaluate, PEFT checkpoint or full model. DataError if it is neither."""
     path = input_path(name)
     if not path.is_dir():
         raise DataError(_missing_checkpoint(path))
-    if not (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
-        inside = sorted(p.name for p in path.glob("checkpoint-*"))
-        hint = (
-            f"it holds {', '.join(inside)}: name one of them"
-            if inside
-            else "it was not written by train_sft.py"
-        )
-        raise DataError(
-            f"{path}: holds neither an adapter (adapter_config.json) nor a model (config.json); {hint}"
-        )
-    return str(path)
+    if (path / "adapter_config.json").is_file() or (path / "config.json").is_file():
+        return str(path)
+    hint = "name a directory that train_sft.py wrote"
+    # The run's directory instead of one of its checkpoints is the usual mistake.
+    inside = sorted(p.name for p in path.glob("checkpoint-*"))
+    if inside:
+        hint = f"it has {', '.join(inside)}: name one of them"
+    raise DataError(
+        f"{path}: contains neither an adapter (adapter_config.json) nor a model (config.json); {hint}"
+    )
 
 
 @contextlib.contextmanager
 def _loading(name: str):
-    """What transformers raises when a model cannot be loaded, as one line."""
+    """Turns what transformers raises when a model cannot be loaded into an error of one line."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -85,19 +93,21 @@ def _loading(name: str):
             raise StageError(
                 f"{name}: needs code from the hub; set trust_remote_code: true in the YAML if you trust it"
             ) from error
-        if isinstance(error, OSError):
-            what = "cannot be loaded from this machine or the hub"
-            raise DataError(
-                f"{name}: {what}; check the name, log in for gated models, or use `embedded` ({text.splitlines()[0]:.120})"
-            ) from error
-        raise
+        # Any other ValueError is a fault of ours and keeps its traceback.
+        if not isinstance(error, OSError):
+            raise
+        raise DataError(
+            f"{name}: cannot be loaded from this machine or the hub; check the name, log in for gated "
+            f"models, or use `embedded` ({text.splitlines()[0]:.120})"
+        ) from error
 
 
 def load_tokenizer(name: str, trust_remote_code: bool = False):
-    """Tokenizer, left-padding, with a pad token (EOS where there is none; padding is masked everywhere)."""
+    """The tokenizer of a model, padding on the left, with a pad token. DataError if it cannot be loaded."""
     with _loading(name):
         tokenizer = AutoTokenizer.from_pretrained(resolve_model(name), trust_remote_code=trust_remote_code)
     tokenizer.padding_side = "left"
+    # Padding is masked everywhere, so EOS can serve.
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -106,38 +116,39 @@ def load_tokenizer(name: str, trust_remote_code: bool = False):
 def quantization(
     load_in_4bit: bool, load_in_8bit: bool, compute_dtype: torch.dtype
 ) -> BitsAndBytesConfig | None:
-    """NF4 with double quantisation (Dettmers et al., 2023) or LLM.int8 (Dettmers et al., 2022); None for neither."""
+    """NF4 with double quantization (Dettmers et al., 2023), LLM.int8 (Dettmers et al., 2022), or None."""
     if load_in_4bit and load_in_8bit:
         raise UsageError("load_in_4bit and load_in_8bit are both true; choose one")
     if load_in_4bit:
-        kind = {
-            "bnb_4bit_quant_type": "nf4",
-            "bnb_4bit_use_double_quant": True,
-            "bnb_4bit_compute_dtype": compute_dtype,
-        }
-        return BitsAndBytesConfig(load_in_4bit=True, **kind)
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=compute_dtype,
+        )
     return BitsAndBytesConfig(load_in_8bit=True) if load_in_8bit else None
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How a model is loaded. The defaults are those of evaluation: half precision where the hardware has it, on the device."""
+    """How a model is loaded; the defaults are those of evaluation."""
 
     bf16: bool = True
     load_in_4bit: bool = False
     load_in_8bit: bool = False
     attention: str = "auto"
     trust_remote_code: bool = False
-    # False: the model stays in main memory, for FSDP to move it layer by layer; whole, it may not fit the device.
+    # False: the model stays in main memory, and FSDP moves it layer by layer; as a whole it may not fit the
+    # device.
     place: bool = True
-    # True: passes will run in half precision whatever the precision of the weights.
+    # True: the passes will run in half precision, whatever the precision of the weights.
     autocast: bool = False
 
 
 def load_model(name: str, options: LoadOptions = LoadOptions()):
-    """A causal LM in eval mode on the device; a PEFT checkpoint directory loads its base and the adapter (a PeftModel).
+    """A causal LM on the device, in eval mode; a PEFT checkpoint gives its base with the adapter.
 
-    DataError when the model cannot be found, StageError when it needs code from the hub.
+    DataError if the model cannot be found, StageError if it needs code from the hub.
     """
     quiet_libraries()
     resolved = resolve_model(name)
@@ -172,20 +183,22 @@ def load_model(name: str, options: LoadOptions = LoadOptions()):
 
 
 def _keep_4bit_layout(model) -> None:
-    """Stop bitsandbytes from repacking 4-bit weights on a CPU with AVX512-BF16: it does so in any pass without gradients, and
-    the training passes after it then lose most of their gradient (0.50.2; a test compares the norms)."""
+    """Stop bitsandbytes from repacking 4-bit weights on a CPU with AVX512-BF16."""
+    # It repacks them in any pass without gradients, and training passes after that lose most of their
+    # gradient (0.50.2; a test compares the norms).
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
 
 
 def model_revision(model) -> str | None:
-    """The hub commit of a loaded model, None for local weights."""
+    """The hub commit of a loaded model; None for local weights."""
     return getattr(model.config, "_commit_hash", None)
 
 
 def release_memory() -> None:
-    """Give back what deleted models held."""
+    """Free what deleted models occupied."""
+    # Modules and hooks refer to each other, so a model waits for the garbage collector.
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
