@@ -85,20 +85,10 @@ def stage():
 def data_home(tmp_path_factory):
     """A home with the bundled sample, built small: 30 rows of each source."""
     home = tmp_path_factory.mktemp("home")
-    flags = [
-        "--sample",
-        "--data-dir",
-        "data",
-        "--limit",
-        "30",
-        "--max-chunks",
-        "3",
-        "--max-chunk-words",
-        "20",
-        "--split",
-        "0.6,0.2,0.2",
-    ]
-    done = run_stage("build_data.py", *flags, home=home)
+    # Short evidence keeps prompts short, and with them every test that runs a model.
+    evidence = "--max-chunks 3 --max-chunk-words 20"
+    flags = f"--sample --data-dir data --limit 30 {evidence} --split 0.6,0.2,0.2"
+    done = run_stage("build_data.py", *flags.split(), home=home)
     assert done.returncode == 0, done.stderr
     return home
 
@@ -107,31 +97,31 @@ def data_home(tmp_path_factory):
 def samples(data_home):
     from utils.schema import read_samples
 
-    return [
-        row
-        for split in ("train", "val", "test")
-        for row in read_samples(data_home / f"data/processed/{split}.jsonl")
-    ]
+    rows = []
+    for split in ("train", "val", "test"):
+        rows += read_samples(data_home / f"data/processed/{split}.jsonl")
+    return rows
 
 
 def train_tokenizer(texts: list[str]):
-    """A byte-level BPE tokenizer with BOS, EOS and pad of its own, and no chat template: a base model's."""
+    """A byte-level BPE tokenizer with BOS, EOS and pad tokens but no chat template, like a base model's."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
+    # The turn tokens are Gemma's: tests check that evidence cannot use them.
     specials = ["<pad>", "<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator(
-        texts, trainers.BpeTrainer(vocab_size=600, special_tokens=specials, initial_alphabet=alphabet)
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>"
-    )
+    # With all 256 bytes in the vocabulary, no text has an unknown token.
+    trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=specials, initial_alphabet=alphabet)
+    tokenizer.train_from_iterator(texts, trainer)
+    special_names = {"pad_token": "<pad>", "eos_token": "<eos>", "bos_token": "<bos>"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special_names)
 
 
+# Fewer key-value heads than heads, as in the real models: grouped-query attention is tested too.
 TINY = {
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -146,6 +136,7 @@ def tiny_config(kind: str, vocab_size: int):
     """The real architecture class at toy size; Gemma-2 keeps soft-capping and sliding windows."""
     from transformers import Gemma2Config, LlamaConfig, Qwen2Config
 
+    # The ids of `specials` in train_tokenizer, in their order.
     tokens = {"vocab_size": vocab_size, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
     if kind == "gemma2":
         soft_caps = {
@@ -182,9 +173,9 @@ def make_model(tokenizer):
 
     def make(kind: str):
         torch.manual_seed(0)
-        return AutoModelForCausalLM.from_config(
-            tiny_config(kind, len(tokenizer)), attn_implementation="eager"
-        ).eval()
+        # Gemma-2 has no SDPA path (soft-capping), so all kinds use the attention that each of them has.
+        config = tiny_config(kind, len(tokenizer))
+        return AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
 
     return make
 
@@ -202,6 +193,7 @@ def embedded_dir(tmp_path_factory):
     """The embedded model, converted once for all tests."""
     from models.embedded import embedded_dir
 
+    # monkeypatch serves one test; a session fixture restores the variable itself.
     home = tmp_path_factory.mktemp("embedded")
     before = os.environ.get("FACTUALITY_HOME")
     os.environ["FACTUALITY_HOME"] = str(home)
@@ -215,7 +207,8 @@ def embedded_dir(tmp_path_factory):
 
 @pytest.fixture
 def sample():
-    """An answerable sample with two alternative support sets, and its row in file layout."""
+    """An answerable sample, as a row of a file, with two alternative support sets."""
+    # Chunk 2 supports in other words; chunk 1 shares a name with the question, chunk 3 shares nothing.
     chunks = [
         {"title": "Marie Curie", "text": "She was born in Warsaw in 1867."},
         {"title": "Pierre Curie", "text": "He taught in Paris."},
@@ -240,6 +233,8 @@ def sample():
 
 @pytest.fixture
 def unanswerable(sample):
+    """The twin of `sample`: the same question without its support."""
+    # A deep copy, so that a test may use both.
     row = json.loads(json.dumps(sample))
     row["evidence_chunks"] = [
         {"title": "Pierre Curie", "text": "He taught in Paris."},

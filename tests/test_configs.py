@@ -1,3 +1,5 @@
+"""Every config that ships is valid, and a wrong key or value is named with the right one."""
+
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,7 @@ def test_a_mistyped_key_is_named_with_the_nearest(tmp_path):
         ("training", "key=value"),
         ("bf16=3", "expected bool"),
         ("training.seed=x", "expected int"),
+        # Only a key whose default is null accepts null.
         ("bf16=null", "expected bool, found None"),
     ],
 )
@@ -57,11 +60,8 @@ def test_bad_overrides_are_named(override, word):
 
 def test_an_override_changes_one_key_alone():
     plain = load_config(ROOT / "configs/demo/sft.yaml", train_sft.DEFAULTS, [])
-    changed = load_config(
-        ROOT / "configs/demo/sft.yaml",
-        train_sft.DEFAULTS,
-        ["training.learning_rate=5e-6", "data.max_samples=null"],
-    )
+    overrides = ["training.learning_rate=5e-6", "data.max_samples=null"]
+    changed = load_config(ROOT / "configs/demo/sft.yaml", train_sft.DEFAULTS, overrides)
     assert changed["training"].pop("learning_rate") == 5e-6 and changed["data"].pop("max_samples") is None
     del plain["training"]["learning_rate"], plain["data"]["max_samples"]
     assert changed == plain
@@ -70,6 +70,7 @@ def test_an_override_changes_one_key_alone():
 def test_inputs_are_looked_for_at_home_first(tmp_path, monkeypatch):
     monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
     assert home_path("a/b") == tmp_path / "a/b"
+    # Not at home, so the one in the working directory is read, as for a config in the repository.
     assert input_path("README.md") == Path("README.md")
     (tmp_path / "README.md").touch()
     assert input_path("README.md") == tmp_path / "README.md"

@@ -1,3 +1,5 @@
+"""Words, answers and sentences, each rule with the text that made it necessary."""
+
 import pytest
 
 from utils.text import (
@@ -13,6 +15,7 @@ from utils.text import (
 @pytest.mark.parametrize(
     "text, answers, found",
     [
+        # A substring is not an answer.
         ("She was born in 1912.", ["2"], False),
         ("It has 2 wings.", ["2"], True),
         ("The river is 1,047 km long.", ["1047 km"], True),
@@ -26,7 +29,8 @@ def test_an_answer_is_found_as_a_token_sequence_only(text, answers, found):
     assert holds_answer(text, answers) is found
 
 
-def test_squad_normalisation():
+def test_squad_normalization():
+    # The hyphen goes without leaving a space, as in the official script.
     assert normalize_answer("The  Eiffel-Tower, in a Day!") == "eiffeltower in day"
 
 

@@ -69,7 +69,7 @@ def gold_completion(sample: dict, shown: list[int]) -> str:
 
 @dataclass(frozen=True)
 class Parsed:
-    """A parsed completion. `answer` None: unparsable. Citations as emitted, -1 for one that is no integer."""
+    """A parsed completion. `answer` None: unparsable. Citations as emitted, -1 for a non-integer."""
 
     answer: str | None
     citations: list[int]
@@ -188,7 +188,7 @@ def parse_completion(text: str, n_chunks: int, strict: bool = False) -> Parsed:
     answer = row.get("answer")
     if not isinstance(answer, str) or not answer.strip():
         return Parsed(None, [], None, errors, repaired)
-    # Citations that are no list can only be read by mending them.
+    # Citations outside a list can only be read by mending them.
     if strict and not isinstance(row.get("citations"), list):
         return Parsed(None, [], None, errors, repaired)
 

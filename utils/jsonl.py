@@ -17,8 +17,8 @@ from typing import IO, cast
 
 from utils.errors import DataError
 
-# The longest line of the real sources is under 2 MB. A longer one than this is not a row, so it is not read
-# whole.
+# The longest line of the real sources is under 2 MB. A longer one than this is not a row: its rest is
+# skipped.
 MAX_LINE_BYTES = 16 << 20
 _BLOCK_BYTES = 1 << 20
 
