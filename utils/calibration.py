@@ -18,11 +18,11 @@ def fit_isotonic(probabilities: list[float], correct: list[bool]) -> dict | None
     """
     if len(probabilities) < _MIN_ANSWERS or len(set(correct)) < 2:
         return None
-    outcomes = np.asarray(correct, dtype=float)
-    # Test probabilities may fall outside those of the fit, hence "clip".
     # Importing scikit-learn takes a second, and most stages only read a fit.
     from sklearn.isotonic import IsotonicRegression
 
+    outcomes = np.asarray(correct, dtype=float)
+    # Test probabilities may fall outside those of the fit, hence "clip".
     fit = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(probabilities, outcomes)
     return {"x": fit.X_thresholds_.tolist(), "y": fit.y_thresholds_.tolist(), "n": len(probabilities)}
 
