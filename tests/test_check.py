@@ -102,6 +102,7 @@ def test_a_line_that_is_no_object_is_a_fault_like_the_others(line, rule, good_ro
 
 def test_bytes_that_are_no_text_are_named_by_line(good_rows, tmp_path):
     path = write_rows(tmp_path / "x.jsonl", good_rows)
+    # Latin-1, as a spreadsheet may save it.
     path.write_bytes(path.read_bytes() + b'{"id": "caf\xe9"}\n')
     n_rows, (fault,) = file_faults(path)
     assert n_rows == 3
@@ -133,6 +134,7 @@ def test_all_faults_are_listed_and_those_that_are_not_shown_are_counted(sample, 
     with pytest.raises(DataError, match=r"25 fault\(s\) in 25 row\(s\); the first: .*x.jsonl:1: "):
         build_data.main(["--check", str(path)])
     shown = capsys.readouterr().out.splitlines()
+    # Twenty faults and a line that counts the rest: nothing is cut silently.
     assert len(shown) == 21
     assert shown[19].startswith(f"{path}:20: ")
     assert shown[20] == "... and 5 more"

@@ -1,4 +1,7 @@
-"""A server that misbehaves in every way seen in the wild: whole files or none, and the message says what to do."""
+"""Downloads from a server that misbehaves, and raw files that are damaged: whole files or none.
+
+Each message names the file, the cause and the next step.
+"""
 
 import gzip
 import hashlib
@@ -16,14 +19,17 @@ from utils import jsonl
 from utils.errors import DataError, StageError
 from utils.jsonl import read_jsonl
 
-BODY = b"".join(
-    json.dumps({"question": f"who is number {i}", "answer": [str(i)]}).encode() + b"\n" for i in range(2000)
-)
+ROWS = [{"question": f"who is number {i}", "answer": [str(i)]} for i in range(2000)]
+# 108 KB, so that a cut after 20,000 bytes leaves several to go.
+BODY = b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)
 SHA256 = hashlib.sha256(BODY).hexdigest()
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Answers by a script: `plan` holds one behaviour a request, the last one stays. `asked` logs (path, Range)."""
+    """Answers by a script: `plan` has one behavior per request, the last one is for all others.
+
+    `asked` logs (path, Range).
+    """
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -35,6 +41,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
+    # The base class prints every request to stderr.
     def log_message(self, *args):
         pass
 
@@ -42,30 +49,34 @@ class Handler(http.server.BaseHTTPRequestHandler):
         server = self.server
         asked_range = self.headers.get("Range")
         server.asked.append((self.path, asked_range))
-        behaviour = server.plan.pop(0) if len(server.plan) > 1 else server.plan[0]
+        behavior = server.plan.pop(0) if len(server.plan) > 1 else server.plan[0]
         body = server.body
         etag = server.etag
-        if isinstance(behaviour, int):
-            self.send_error(behaviour)
+        if isinstance(behavior, int):
+            self.send_error(behavior)
             return
         start = 0
-        if asked_range and behaviour != "ignores range" and self.headers.get("If-Range") == etag:
+        # RFC 9110: a range is sent only if the validator still holds.
+        if asked_range and behavior != "ignores range" and self.headers.get("If-Range") == etag:
             start = int(asked_range.removeprefix("bytes=").rstrip("-"))
         self.send_response(206 if start else 200)
         if start:
-            shift = 5 if behaviour == "wrong range" else 0
+            # A broken proxy: the range starts elsewhere than was requested.
+            shift = 5 if behavior == "wrong range" else 0
             self.send_header("Content-Range", f"bytes {start + shift}-{len(body) - 1}/{len(body)}")
-        claimed = len(body) - start + (1000 if behaviour == "wrong size" else 0)
+        claimed = len(body) - start + (1000 if behavior == "wrong size" else 0)
         self.send_header("Content-Length", str(claimed))
-        if behaviour != "no etag":
+        if behavior != "no etag":
             self.send_header("ETag", etag)
         self.end_headers()
-        sent = body[start:] if behaviour not in ("cut", "no etag") else body[start : start + 20_000]
-        self.wfile.write(sent)
+        # Fewer bytes than the Content-Length claims: the connection breaks.
+        is_cut = behavior in ("cut", "no etag")
+        self.wfile.write(body[start : start + 20_000] if is_cut else body[start:])
 
 
 @pytest.fixture
 def server(monkeypatch):
+    # The backoff between tries would make each test wait for seconds.
     monkeypatch.setattr(download.time, "sleep", lambda seconds: None)
     server = Server()
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -86,7 +97,8 @@ def leftovers(target):
 
 def test_a_whole_file_is_fetched_and_nothing_else_stays(server, target):
     download.fetch([server.url], target, SHA256)
-    assert target.read_bytes() == BODY and leftovers(target) == []
+    assert target.read_bytes() == BODY
+    assert leftovers(target) == []
 
 
 def test_a_cut_is_resumed_where_it_stopped(server, target):
@@ -100,14 +112,15 @@ def test_a_killed_run_is_resumed_by_the_next(server, target):
     server.plan = ["cut"]
     with pytest.raises(StageError, match="got 80000 of .* bytes.*check the network"):
         download.fetch([server.url], target)
-    assert not target.exists() and leftovers(target) == [
-        ".NQ-open.dev.jsonl.part",
-        ".NQ-open.dev.jsonl.part.json",
-    ]
+    assert not target.exists()
+    assert leftovers(target) == [".NQ-open.dev.jsonl.part", ".NQ-open.dev.jsonl.part.json"]
+
+    # Four tries of 20,000 bytes each are kept.
     server.plan = ["whole"]
     server.asked = []
     download.fetch([server.url], target)
-    assert target.read_bytes() == BODY and server.asked[0][1] == "bytes=80000-"
+    assert target.read_bytes() == BODY
+    assert server.asked[0][1] == "bytes=80000-"
 
 
 def test_a_server_without_ranges_sends_the_file_again(server, target):
@@ -119,7 +132,9 @@ def test_a_server_without_ranges_sends_the_file_again(server, target):
 def test_without_a_validator_nothing_is_resumed(server, target):
     server.plan = ["no etag", "whole"]
     download.fetch([server.url], target)
-    assert target.read_bytes() == BODY and server.asked[1][1] is None
+    assert target.read_bytes() == BODY
+    # The second request starts over: nothing tells whether the file is still the same.
+    assert server.asked[1][1] is None
 
 
 def test_a_range_that_starts_elsewhere_is_not_joined(server, target):
@@ -132,6 +147,7 @@ def test_changed_content_between_cut_and_resume_starts_anew(server, target):
     server.plan = ["cut"]
     with pytest.raises(StageError):
         download.fetch([server.url], target)
+    # The new version has the same length, so the size alone would not tell.
     server.plan = ["whole"]
     server.body = BODY[::-1]
     server.etag = '"v2"'
@@ -161,10 +177,8 @@ def test_503_is_tried_again_and_404_is_not(server, target):
 def test_mirrors_are_asked_in_order(server, target):
     server.plan = [404, "whole"]
     download.fetch([server.url + "?first", server.url + "?second"], target)
-    assert [path.rpartition("?")[2] for path, _ in server.asked] == [
-        "first",
-        "second",
-    ] and target.read_bytes() == BODY
+    assert [path.rpartition("?")[2] for path, _ in server.asked] == ["first", "second"]
+    assert target.read_bytes() == BODY
 
 
 def test_a_bad_url_names_itself(target):
@@ -176,8 +190,30 @@ def test_other_content_than_the_pinned_is_refused_with_both_hashes(server, targe
     server.body = BODY + b"{}\n"
     with pytest.raises(DataError) as refused:
         download.fetch([server.url], target, SHA256)
-    assert SHA256 in str(refused.value) and hashlib.sha256(server.body).hexdigest() in str(refused.value)
-    assert not target.exists() and leftovers(target) == []
+    assert SHA256 in str(refused.value)
+    assert hashlib.sha256(server.body).hexdigest() in str(refused.value)
+    assert not target.exists()
+    assert leftovers(target) == []
+
+
+@pytest.mark.parametrize("step", ["open", "write_json", "tqdm"])
+def test_a_kill_between_two_versions_never_joins_them(step, server, target, monkeypatch):
+    # Killed at each step that starts the new version: its notes must never be beside bytes of the old one.
+    server.plan = ["cut"]
+    with pytest.raises(StageError):
+        download.fetch([server.url], target)
+
+    def killed(*args, **settings):
+        raise KeyboardInterrupt
+
+    server.plan = ["whole"]
+    server.body = BODY[::-1]
+    server.etag = '"v2"'
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(download, step, killed, raising=False)
+        download.fetch([server.url], target)
+    download.fetch([server.url], target)
+    assert target.read_bytes() == BODY[::-1]
 
 
 def test_a_changed_file_keeps_its_pin_and_is_refused_even_with_accept_new_hash(tmp_path):
@@ -190,11 +226,10 @@ def test_a_changed_file_keeps_its_pin_and_is_refused_even_with_accept_new_hash(t
     file.write_text("two")
     with pytest.raises(DataError) as refused:
         download.check_pins({"x/a.jsonl": file}, pins, accept_new=True)
-    assert (
-        hashes["x/a.jsonl"] in str(refused.value)
-        and file.read_text() == "two"
-        and download.read_pins(pins) == hashes
-    )
+    assert hashes["x/a.jsonl"] in str(refused.value)
+    # --accept-new-hash is for new files: a changed one may be an attack, and its pin stays.
+    assert file.read_text() == "two"
+    assert download.read_pins(pins) == hashes
 
 
 # --- files that are whole but wrong
@@ -206,6 +241,7 @@ def stop(problem):
 
 def test_a_truncated_gzip_is_named(tmp_path):
     path = tmp_path / "rows.jsonl.gz"
+    # A truncated gzip raises only at its end, after rows were already read from it.
     packed = gzip.compress(BODY)
     path.write_bytes(packed)
     assert len(list(nq_open.read_records(path, "dev", stop))) == 2000
@@ -228,26 +264,27 @@ def test_a_truncated_gzip_is_named(tmp_path):
 )
 def test_a_bad_line_is_named_or_counted(tmp_path, line, problem):
     path = tmp_path / "rows.jsonl"
-    path.write_bytes(
-        b'{"question": "q", "answer": ["x"]}\n' + line + b'\n{"question": "r", "answer": ["y"]}\n'
-    )
+    before = b'{"question": "q", "answer": ["x"]}\n'
+    after = b'\n{"question": "r", "answer": ["y"]}\n'
+    path.write_bytes(before + line + after)
     with pytest.raises(DataError, match=f"rows.jsonl:2: {problem}|{problem}"):
         list(nq_open.read_records(path, "dev", stop))
     counted = []
-    assert len(list(nq_open.read_records(path, "dev", counted.append))) == 2 and len(counted) == 1
+    assert len(list(nq_open.read_records(path, "dev", counted.append))) == 2
+    assert len(counted) == 1
 
 
 def test_a_50_mb_line_is_refused_without_reading_it_into_memory(tmp_path):
     path = tmp_path / "rows.jsonl"
-    path.write_bytes(
-        b'{"question": "' + b"a" * (50 << 20) + b'", "answer": ["x"]}\n{"question": "r", "answer": ["y"]}\n'
-    )
+    long_row = b'{"question": "' + b"a" * (50 << 20) + b'", "answer": ["x"]}\n'
+    path.write_bytes(long_row + b'{"question": "r", "answer": ["y"]}\n')
     counted = []
     tracemalloc.start()
     rows = list(read_jsonl(path, counted.append))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert [number for number, _ in rows] == [2] and "rows.jsonl:1: line over 16 MB" in counted[0]
+    assert [number for number, _ in rows] == [2]
+    assert "rows.jsonl:1: line over 16 MB" in counted[0]
     assert peak < 3 * jsonl.MAX_LINE_BYTES
 
 
@@ -263,15 +300,15 @@ PAGE = json.dumps({"id": "Page_1", "text": "", "lines": "0\tText one ."}) + "\n"
 def test_zip_names_are_never_paths(tmp_path):
     path = tmp_path / "deep" / "wiki.zip"
     path.parent.mkdir()
-    write_zip(
-        path, {"../../escaped.jsonl": PAGE, "wiki-pages/wiki-001.jsonl": PAGE.replace("Page_1", "Page_2")}
-    )
+    second_page = PAGE.replace("Page_1", "Page_2")
+    write_zip(path, {"../../escaped.jsonl": PAGE, "wiki-pages/wiki-001.jsonl": second_page})
     assert set(wiki_pages.read_pages(path, {"Page 1"}, set(), 10, stop)) == {"Page 1", "Page 2"}
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["deep", "wiki.zip"]
 
 
 def test_a_zip_bomb_and_a_damaged_zip_are_refused(tmp_path):
     path = tmp_path / "wiki.zip"
+    # 80 MB of zeros pack to 80 KB, a thousandth.
     write_zip(path, {"wiki-001.jsonl": b"0" * (80 << 20)})
     with pytest.raises(DataError, match="not a FEVER zip"):
         wiki_pages.read_pages(path, set(), set(), 10, stop)
@@ -289,6 +326,7 @@ def test_a_bad_page_is_named_by_zip_member_and_line(tmp_path):
 
 
 def test_json_lists_are_read_row_by_row_and_their_damage_is_named(tmp_path):
+    # 3 MB: the rows cross the borders of the reader's buffer of 1 MB.
     path = tmp_path / "rows.json"
     rows = [{"n": i, "text": "x" * 3000} for i in range(1000)]
     path.write_text(" " + json.dumps(rows, indent=1))

@@ -19,19 +19,17 @@ pytestmark = pytest.mark.skipif(
 
 def test_real_records_of_all_four_sources_build_with_all_rules_green(tmp_path, monkeypatch):
     monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    # The sources config names its files by this variable.
     monkeypatch.setenv("FACTUALITY_REAL_DATA", str(REAL))
     build_data.main(
         ["--sources-config", "tests/realdata_sources.yaml", "--accept-new-hash", "--max-per-source", "300"]
     )
     figures = read_json(tmp_path / "data/processed/audit.json")
-    assert (
-        figures["rules_broken"] == []
-        and sum(n for name, n in figures["contamination"].items() if name != "answers") == 0
-    )
-    samples = [
-        s
-        for split in ("train", "val", "test")
-        for s in read_samples(tmp_path / f"data/processed/{split}.jsonl")
-    ]
+    assert figures["rules_broken"] == []
+    # Two questions may have one answer; nothing else may be in two splits.
+    assert sum(n for name, n in figures["contamination"].items() if name != "answers") == 0
+    samples = []
+    for split in ("train", "val", "test"):
+        samples += read_samples(tmp_path / f"data/processed/{split}.jsonl")
     counts = Counter(s["source"] for s in samples)
     assert all(counts[source] > 50 for source in ("fever", "hotpotqa", "nq_open", "popqa")), counts

@@ -22,26 +22,24 @@ def jsonl(name):
 
 def test_it_is_large_varied_and_small_on_disk():
     fever = jsonl("fever/train.jsonl") + jsonl("fever/shared_task_dev.jsonl")
-    hotpot = [
-        row
-        for name in ("train_v1.1", "dev_distractor_v1")
-        for row in json.loads((RAW / f"hotpotqa/hotpot_{name}.json").read_text())
-    ]
+    hotpot = []
+    for name in ("train_v1.1", "dev_distractor_v1"):
+        hotpot += json.loads((RAW / f"hotpotqa/hotpot_{name}.json").read_text())
     nq = jsonl("nq_open/NQ-open.train.jsonl") + jsonl("nq_open/NQ-open.dev.jsonl")
     popqa = (RAW / "popqa/popQA.tsv").read_text().splitlines()[1:]
     assert len(fever) + len(hotpot) + len(nq) + len(popqa) >= 700
     assert Counter(row["label"] for row in fever).keys() == {"SUPPORTS", "REFUTES", "NOT ENOUGH INFO"}
-    assert {row["type"] for row in hotpot} == {"bridge", "comparison"} and {"yes", "no"} <= {
-        row["answer"] for row in hotpot
-    }
+    assert {row["type"] for row in hotpot} == {"bridge", "comparison"}
+    assert {"yes", "no"} <= {row["answer"] for row in hotpot}
     assert sum(file.stat().st_size for file in RAW.rglob("*") if file.is_file()) <= 3_000_000
+
+    pages = []
     with zipfile.ZipFile(RAW / "fever/wiki-pages.zip") as archive:
-        pages = [
-            json.loads(line)
-            for name in archive.namelist()
-            for line in archive.read(name).decode().splitlines()
-        ]
-    assert len(pages) >= 300 and all(set(page) == {"id", "text", "lines"} for page in pages)
+        for name in archive.namelist():
+            pages += [json.loads(line) for line in archive.read(name).decode().splitlines()]
+    assert len(pages) >= 300
+    assert all(set(page) == {"id", "text", "lines"} for page in pages)
+    # Pages of one name are no negatives of each other's questions; the sample must have such cases.
     bases = Counter(re.sub(r"_-LRB-.*", "", page["id"]) for page in pages)
     assert sum(n > 1 for n in bases.values()) >= 8, "pages that share a name"
 
@@ -57,40 +55,43 @@ def test_eight_domains_and_six_phrasings_of_every_relation():
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    import os
-
+    """The splits as `make demo` builds them, by name."""
     home = tmp_path_factory.mktemp("sample")
-    os.environ["FACTUALITY_HOME"] = str(home)
-    try:
+    # The fixture `monkeypatch` serves one test; this one serves the module.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACTUALITY_HOME", str(home))
         build_data.main(
             ["--sample", "--max-chunks", "3", "--max-chunk-words", "20", "--split", "0.7,0.1,0.2"]
         )
-    finally:
-        del os.environ["FACTUALITY_HOME"]
     return {split: read_samples(home / f"data/processed/{split}.jsonl") for split in ("train", "val", "test")}
 
 
 def test_entities_of_test_questions_appear_in_no_training_page(built):
-    train_pages = {(c["title"], c["text"]) for s in built["train"] for c in s["evidence_chunks"]}
+    train_pages = set()
+    for sample in built["train"]:
+        train_pages |= {(chunk["title"], chunk["text"]) for chunk in sample["evidence_chunks"]}
     texts = [tokenize(f"{title}. {text}") for title, text in train_pages]
     words = [set(text) for text in texts]
-    entities = {
-        re.sub(r"\s*\([^)]*\)$", "", s["evidence_chunks"][i]["title"])
-        for s in built["test"]
-        for i in s["support_spans"]
-    }
+    entities = set()
+    for sample in built["test"]:
+        for i in sample["support_spans"]:
+            entities.add(re.sub(r"\s*\([^)]*\)$", "", sample["evidence_chunks"][i]["title"]))
     assert len(entities) > 50
-    found = [
-        e
-        for e in entities
-        for text, known in zip(texts, words)
-        if known.issuperset(tokenize(e)) and contains_tokens(text, tokenize(e))
-    ]
+
+    found = []
+    for entity in entities:
+        tokens = tokenize(entity)
+        for text, known in zip(texts, words):
+            # The set of words first: most texts lack one, and a set tells it fast.
+            if known.issuperset(tokens) and contains_tokens(text, tokens):
+                found.append(entity)
     assert found == []
 
 
 def test_the_test_split_serves_the_demo(built):
     test = built["test"]
     n_unanswerable = sum(not s["answerable"] for s in test)
-    assert len(test) >= 200 and 0.3 <= n_unanswerable / len(test) <= 0.36
+    # The default share of unanswerable samples is 0.33.
+    assert len(test) >= 200
+    assert 0.3 <= n_unanswerable / len(test) <= 0.36
     assert {s["source"] for s in test} == {"fever", "hotpotqa", "nq_open", "popqa"}

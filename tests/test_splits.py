@@ -1,3 +1,5 @@
+"""Groups that keep what belongs together, their cutting, and splits that have their share of every source."""
+
 import random
 from collections import Counter
 
@@ -12,6 +14,7 @@ SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 
 def support(i, pages, question=None, official="train", source="hotpotqa", answerable=True):
+    # Questions without a given text share one word in seven, far below the threshold of near-duplicates.
     question = question or f"question {i} {' '.join(f'w{i}x{k}' for k in range(6))}"
     record = Record(
         id=f"{source}:{i}",
@@ -21,9 +24,8 @@ def support(i, pages, question=None, official="train", source="hotpotqa", answer
         answerable=answerable,
         official_split=official,
     )
-    return Support(
-        record, ("x",), (tuple(Chunk(page, "text", frozenset([0])) for page in pages),), "gold annotation"
-    )
+    chunks = tuple(Chunk(page, "text", frozenset([0])) for page in pages)
+    return Support(record, ("x",), (chunks,), "gold annotation")
 
 
 def split(supports, respect_official=True):
@@ -31,13 +33,14 @@ def split(supports, respect_official=True):
     rng = random.Random(0)
     named = group_supports(supports, SHARES["train"], respect_official, rng)
     kept = [(s, group) for s, group in zip(supports, named) if group is not None]
-    split_of = assign_splits(
-        [s for s, _ in kept], [group for _, group in kept], SHARES, respect_official, rng
-    )
+    supports_kept = [s for s, _ in kept]
+    groups = [group for _, group in kept]
+    split_of = assign_splits(supports_kept, groups, SHARES, respect_official, rng)
     return [(s, split_of[group]) for s, group in kept], len(supports) - len(kept)
 
 
 def shared_pages(placed):
+    """How many pages support rows of more than one split."""
     sides = {}
     for s, name in placed:
         for page in s.pages:
@@ -46,20 +49,25 @@ def shared_pages(placed):
 
 
 def test_the_prefix_filter_finds_every_near_duplicate():
+    # Twelve words only, and copies with a word more: many pairs on both sides of every threshold.
     rng = random.Random(1)
     words = [f"w{i}" for i in range(12)]
-    questions = [" ".join(rng.choice(words) for _ in range(rng.randint(2, 9))) for _ in range(400)]
+    questions = []
+    for _ in range(400):
+        n_words = rng.randint(2, 9)
+        questions.append(" ".join(rng.choice(words) for _ in range(n_words)))
     questions += [q + " " + rng.choice(words) for q in questions[:100]]
     sets = [shingles(q) for q in questions]
     for threshold in (0.6, 0.8, 1.0):
-        expected = {
-            (i, j)
-            for i in range(500)
-            for j in range(i + 1, 500)
-            if len(sets[i] & sets[j]) >= threshold * len(sets[i] | sets[j]) - 1e-9
-        }
+        # All pairs compared one by one, which the filter is there to avoid.
+        expected = set()
+        for i in range(500):
+            for j in range(i + 1, 500):
+                if len(sets[i] & sets[j]) >= threshold * len(sets[i] | sets[j]) - 1e-9:
+                    expected.add((i, j))
         found = near_duplicates(questions, threshold)
-        assert set(found) == expected and len(found) == len(expected)
+        assert set(found) == expected
+        assert len(found) == len(expected)
 
 
 def test_rows_of_one_page_and_near_duplicate_questions_stay_together():
@@ -76,33 +84,35 @@ def test_rows_of_one_page_and_near_duplicate_questions_stay_together():
 
 
 def test_chains_of_shared_pages_are_cut_without_leaks_and_with_few_drops():
-    # Two pages a question, drawn like Wikipedia's: a few in many questions. Almost all rows hang together.
+    # Two pages per question, drawn like Wikipedia's: a few in many questions. Almost all rows are connected.
     rng = random.Random(2)
-    rows = [
-        support(
-            i,
-            {
-                f"p{int(rng.paretovariate(0.9)) % 3000 if rng.random() < 0.2 else rng.randrange(9000)}"
-                for _ in range(2)
-            },
-            official="dev" if rng.random() < 0.08 else "train",
-        )
-        for i in range(6000)
-    ]
+
+    def page():
+        is_popular = rng.random() < 0.2
+        return f"p{int(rng.paretovariate(0.9)) % 3000 if is_popular else rng.randrange(9000)}"
+
+    rows = []
+    for i in range(6000):
+        pages = {page(), page()}
+        rows.append(support(i, pages, official="dev" if rng.random() < 0.08 else "train"))
     placed, n_dropped = split(rows)
     sizes = Counter(name for _, name in placed)
     assert shared_pages(placed) == 0
     assert n_dropped <= 0.2 * len(rows), n_dropped
+    # Official held-out rows never reach train, even where that costs rows.
     assert not any(name == "train" and s.record.official_split == "dev" for s, name in placed)
     assert all(sizes[name] >= 0.04 * len(rows) for name in SPLITS), sizes
 
 
 def test_small_groups_are_never_cut():
+    # Groups of five rows, a hundredth of all: any split can take them whole.
     rows = [support(i, [f"p{i // 5}"], official="dev" if i % 50 == 0 else "train") for i in range(500)]
     placed, n_dropped = split(rows)
-    assert n_dropped == 0 and shared_pages(placed) == 0
+    assert n_dropped == 0
+    assert shared_pages(placed) == 0
     sizes = Counter(name for _, name in placed)
-    assert abs(sizes["train"] - 400) <= 10 and abs(sizes["test"] - 50) <= 10
+    assert abs(sizes["train"] - 400) <= 10
+    assert abs(sizes["test"] - 50) <= 10
 
 
 def test_splits_are_stratified_by_source_and_answerability():
