@@ -1,8 +1,8 @@
 """Preferences: candidates of the SFT and the base model, judged, kept as chosen/rejected pairs with a margin.
 
-Reads samples and, for --phase generate, the models. Writes prefs/cache/<gensig>/ (manifest.json, gens_sft.jsonl,
-gens_base.jsonl, judgements_<judgesig>.jsonl), prefs/preferences_<gensig>-<judgesig>.jsonl and
-prefs/preference_stats_<gensig>-<judgesig>.json.
+Reads samples and, for --phase generate, the models. Writes prefs/cache/<gensig>/ (manifest.json,
+gens_sft.jsonl, gens_base.jsonl, judgements_<judgesig>.jsonl), prefs/preferences_<gensig>-<judgesig>.jsonl
+and prefs/preference_stats_<gensig>-<judgesig>.json.
 
     python make_prefs.py --phase all --sft-model checkpoints/sft/demo/checkpoint-best --base-model embedded \\
         --data-path data/processed/train.jsonl --max-samples 60 --n-generations 2 --temperature 0.8
@@ -176,7 +176,8 @@ def judge_settings(args: argparse.Namespace, kind: str) -> dict:
 def choose_pairs(scores: list[float], min_margin: float) -> tuple[list[tuple[int, int]], str | None]:
     """The pair rule: the best candidate is chosen over each other one that it beats by at least `min_margin`.
 
-    Returns pairs (chosen, rejected) of candidates, and the reason when there is none. Of equals the first is best.
+    Returns pairs (chosen, rejected) of candidates, and the reason when there is none. Of equals the first
+    is best.
     """
     best = max(range(len(scores)), key=lambda i: (scores[i], -i))
     pairs = []

@@ -1,8 +1,8 @@
 """Reward model: preferences -> a Bradley-Terry head on the frozen base model, with anti-gaming penalties at use.
 
-Reads a preferences file of make_prefs.py (default: the newest). Writes output_dir/{best,final}/ (reward_head.safetensors,
-config.json), features/ (a cache), training_history.json, validation.json, curves.png and run.json. --score writes
-FILE_scores.jsonl beside FILE.
+Reads a preferences file of make_prefs.py (default: the newest). Writes output_dir/{best,final}/
+(reward_head.safetensors, config.json), features/ (a cache), training_history.json, validation.json,
+curves.png and run.json. --score writes FILE_scores.jsonl beside FILE.
 
     python train_rm.py -c configs/rm.yaml
     python train_rm.py -c configs/rm.yaml --validate-only --checkpoint best

@@ -1,18 +1,20 @@
-"""The cache of candidates: which of its directories the flags mean, and what it has to judge.
+"""The cache of candidates: finds the directory that the flags describe, and reads what is to be judged.
 
-A directory is named after its settings, which are everything that changes the texts. manifest.json has the settings,
-gens_sft.jsonl and gens_base.jsonl one row per candidate. This module knows nothing about models, judges or scores.
+A directory is named after a hash of its settings, which are everything that changes the texts. In it,
+manifest.json has the settings, and gens_sft.jsonl and gens_base.jsonl have one row per candidate. This module
+knows nothing about models, judges or scores.
 """
 
 from pathlib import Path
+from typing import Any
 
 from utils.errors import DataError
 from utils.jsonl import read_appended, read_json, sha256_file
 from utils.runs import note
 
-# Flags that change the generated texts, with their defaults; None on the command line means "not given", so that the
-# judge phase can tell a flag that was given from one that was left at its default.
-GENERATION_DEFAULTS = {
+# Flags that change the generated texts, with their defaults. The parser's own default is None, "not given": the
+# judge phase compares a cache only with the flags that were given.
+GENERATION_DEFAULTS: dict[str, Any] = {
     "max_samples": None,
     "n_generations": 2,
     "max_new_tokens": 128,
@@ -30,13 +32,14 @@ GENERATION_DEFAULTS = {
 # A sample with its candidates, all generated from the same prompt.
 Job = tuple[dict, list[dict]]
 
-# The two models whose candidates compete, in the order in which ties between equal texts are resolved.
+# The two models whose candidates compete. Of two equal texts, the one of the earlier model is kept.
 MODELS = ("sft", "base")
 
 
 def claim_cache(cache: Path, overwrite: bool) -> bool:
-    """Prepare a cache directory; `overwrite` empties it. Returns True when it is complete already."""
+    """Prepare a cache directory for generation, and return True when it is complete already."""
     if overwrite:
+        # Judgements go too: they are about the texts that are generated again.
         for path in cache.glob("*"):
             path.unlink()
     manifest = cache / "manifest.json"
@@ -44,11 +47,13 @@ def claim_cache(cache: Path, overwrite: bool) -> bool:
 
 
 def given_settings(flags: dict, data_path: Path) -> dict:
-    """The generation settings that the command line names, and the hash of the data: a cache must agree with these."""
+    """The generation settings that were given on the command line, and the hash of the data file if it exists."""
     names = (*GENERATION_DEFAULTS, "sft_model", "base_model")
     given = {name: flags[name] for name in names if flags[name] is not None}
-    # The notebook's judge command does not name the generators: whatever is not given is not compared.
-    return given | ({"data_sha256": sha256_file(data_path)} if data_path.is_file() else {})
+    # By content, so that a moved or renamed file is still the same data.
+    if data_path.is_file():
+        given["data_sha256"] = sha256_file(data_path)
+    return given
 
 
 def _differences(settings: dict, wanted: dict) -> list[str]:
@@ -68,13 +73,14 @@ def _no_cache_fits(folder: Path, manifests: dict[str, dict], wanted: dict) -> Da
 
 
 def find_cache(folder: Path, wanted: dict, cache_sig: str | None) -> str:
-    """Signature of the newest complete cache with all `wanted` settings, or of the one that `cache_sig` names.
+    """Signature of the newest complete cache with all `wanted` settings, or of the one named `cache_sig`.
 
-    DataError, with the differences of every cache, when none fits.
+    DataError when there is none; it lists every cache with its differences from `wanted`.
     """
     manifests = {path.parent.name: read_json(path) for path in sorted(folder.glob("*/manifest.json"))}
     fitting = {}
     for sig, manifest in manifests.items():
+        # An unfinished cache has candidates of some samples only.
         if manifest["status"] != "complete":
             continue
         if sig == cache_sig or (not cache_sig and not _differences(manifest["settings"], wanted)):
@@ -87,7 +93,7 @@ def find_cache(folder: Path, wanted: dict, cache_sig: str | None) -> str:
 
 
 def read_cached_settings(cache: Path, data_path: Path) -> dict:
-    """The settings of a cache. DataError when `data_path` is not the file that its candidates were generated from."""
+    """The settings of a cache. DataError when its candidates were generated from another file than `data_path`."""
     settings = read_json(cache / "manifest.json")["settings"]
     if not data_path.is_file() or sha256_file(data_path) != settings["data_sha256"]:
         raise DataError(
@@ -98,11 +104,12 @@ def read_cached_settings(cache: Path, data_path: Path) -> dict:
 
 
 def read_candidates(cache: Path, samples: list[dict]) -> list[Job]:
-    """(sample, its candidates with distinct texts, SFT first) for every sample that has candidates in the cache."""
+    """(sample, its candidates with distinct texts, SFT first) for each sample with candidates in the cache."""
     by_id: dict[str, list[dict]] = {}
     for name in MODELS:
         for row in read_appended(cache / f"gens_{name}.jsonl"):
             known = by_id.setdefault(row["id"], [])
+            # Two equal texts cannot be a pair, and would count twice in a candidate's mean over its opponents.
             if all(row["completion"] != other["completion"] for other in known):
                 known.append(row)
     jobs = []

@@ -1,10 +1,10 @@
-"""Candidates: both models' completions of the same prompts, generated once for every judge.
+"""Candidates: both models' completions of the same prompts, generated once for all judges.
 
-Prompt builder and template are handed in. This module knows nothing about judges, scores or gold answers.
+The prompt builder and the template are handed in. This module knows nothing about judges, scores or gold answers.
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from utils.schema import pick_samples, read_samples
 
 @dataclass(frozen=True)
 class Generator:
-    """A loaded model that generates candidates: `name` is "sft" or "base", `build` makes the prompt of a sample."""
+    """A loaded model that generates candidates. `name` is "sft" or "base"; `build` makes a sample's prompt."""
 
     name: str
     model: Any
@@ -71,6 +71,7 @@ def draw_samples(settings: dict, data_path: Path) -> list[dict]:
         ids_path = input_path(settings["sft_model"]).parent / "train_ids.txt"
         if not ids_path.is_file():
             raise DataError(f"{ids_path}: no such file; --unseen-only needs the ids that train_sft.py writes")
+        # One id per line.
         seen = set(ids_path.read_text(encoding="utf-8").split("\n"))
         samples = [sample for sample in samples if sample["id"] not in seen]
     if not samples:
@@ -80,26 +81,26 @@ def draw_samples(settings: dict, data_path: Path) -> list[dict]:
 
 def n_candidates(settings: dict) -> int:
     """Candidates per model and sample."""
-    # At temperature 0 every repetition would be the same text.
+    # At temperature 0 each repetition is the same text.
     return settings["n_generations"] if settings["temperature"] > 0 else 1
 
 
 def generate_candidates(generator: Generator, samples: list[dict], settings: dict, log: ShardLog) -> None:
-    """Write this process's share of one model's candidates, except those that the log already has.
+    """Write this process's share of one model's candidates, without those that are in the log already.
 
-    Rows are those of `predict` plus "n", the number of the candidate. Candidates of one sample share one pass over
-    its prompt.
+    Rows are those of `predict` plus "n", the number of the candidate. Candidates of one sample share one
+    pass over its prompt.
     """
     done = {(row["id"], row["n"]) for row in log.rows()}
     wanted = itertools.product(log.shards.mine(samples), range(n_candidates(settings)))
     todo = [(sample, n) for sample, n in wanted if (sample["id"], n) not in done]
     built = {sample["id"]: generator.build(sample) for sample, _ in todo}
-    prompts = {(sample["id"], n): built[sample["id"]] for sample, n in todo}
-    # Each candidate has its own random stream, so its text is the same in every batch, on any number of processes and
-    # after a restart.
+    prompts: dict[Hashable, Any] = {(sample["id"], n): built[sample["id"]] for sample, n in todo}
+    # Each candidate has its own random stream, so its text is the same in every batch, on any number of
+    # processes and after a restart.
     seeds = []
-    for sample_id, n in prompts:
-        digest = sha256_value([settings["seed"], generator.name, sample_id, n])
+    for sample, n in todo:
+        digest = sha256_value([settings["seed"], generator.name, sample["id"], n])
         seeds.append(int(digest[:8], 16))
     generation = GenerationSettings(
         batch_size=generator.batch_size,
@@ -113,5 +114,6 @@ def generate_candidates(generator: Generator, samples: list[dict], settings: dic
             sample_id, n = row["id"]
             rows.append({**row, "id": sample_id, "n": n})
         log.add(rows)
+    # Batches are sorted by length and processes take turns; the file has the order of the samples.
     place = {sample["id"]: i for i, sample in enumerate(samples)}
     log.finish(lambda row: (place[row["id"]], row["n"]))

@@ -1,7 +1,7 @@
-"""Features: what the frozen base model makes of a completion, read once and cached.
+"""Features of completions: the frozen base model's last hidden state, computed once and cached.
 
-The template's hash and the prompt builder are handed in. This module knows nothing about rewards or pairs, except
-that completions of one prompt share one pass over it.
+The base model is never trained, so its features never change and a head trains on them in seconds. The
+template's hash and the prompt builder are handed in. This module knows nothing about rewards.
 """
 
 from collections.abc import Callable
@@ -21,21 +21,25 @@ from utils.jsonl import atomic_write, sha256_value
 from utils.runs import note
 from utils.tokens import encode_completion
 
-# Tokens of max_seq_length that are kept free for a completion and the token that ends it. The length penalty is at
-# its maximum from 128 tokens on, so cutting a longer completion does not hide its length from the reward.
+# Tokens of max_seq_length that are kept free for a completion and the token that ends it. The length
+# penalty is at its maximum from 128 tokens on, so cutting a longer completion does not hide its length from
+# the reward.
 COMPLETION_TOKENS = 160
 
 
 @dataclass(frozen=True)
 class PromptSource:
-    """Prompts of one template: its hash, and `builder(tokenizer, max_tokens=...)` with `prefix` and `build(sample)`."""
+    """One template: its hash, and `builder(tokenizer, max_tokens=...)`, which has `prefix` and `build(sample)`."""
 
     template_hash: str
     builder: Callable[..., Any]
 
 
 def as_completions(preferences: list[dict]) -> list[dict]:
-    """Rows {"id", "question", "evidence_chunks", "completion"}: the chosen of pair i at 2i, its rejected at 2i + 1."""
+    """Completion rows of the pairs: the chosen one of pair i at 2i, its rejected one at 2i + 1.
+
+    A row is {"id", "question", "evidence_chunks", "completion"}.
+    """
     rows = []
     for row in preferences:
         for side in ("chosen", "rejected"):
@@ -60,7 +64,7 @@ def features_path(rows: list[dict], config: dict, template_hash: str) -> Path:
 
 
 def encode_completions(tokenizer, rows: list[dict]) -> tuple[list[list[int]], list[bool]]:
-    """(token ids of each completion with the end of the text, whether it was cut to make room for that end)."""
+    """(token ids of each completion with the end-of-text token, whether the completion was cut)."""
     completions = []
     is_cut = []
     for row in rows:
@@ -72,7 +76,7 @@ def encode_completions(tokenizer, rows: list[dict]) -> tuple[list[list[int]], li
 
 
 def count_cut(found: dict[str, torch.Tensor]) -> int | None:
-    """How many completions were cut; None for a cache file of an earlier version, which does not say."""
+    """Number of completions that were cut; None for a cache file of an earlier version, which does not tell."""
     return int(found["is_cut"].sum()) if "is_cut" in found else None
 
 
@@ -86,9 +90,10 @@ def note_cut(found: dict[str, torch.Tensor]) -> None:
 def load_features(
     rows: list[dict], config: dict, prompts: PromptSource, shards: Shards
 ) -> dict[str, torch.Tensor]:
-    """What the frozen base model makes of n completion rows, read now or taken from the cache.
+    """The features of n completion rows, from the cache or from one pass of the frozen base model.
 
-    Returns "features" (n, hidden), "mean_logp" (n,), "n_tokens" (n,) without the end of the text, and "is_cut" (n,).
+    Returns "features" (n, hidden); "mean_logp" (n,), the mean log-probability per token; "n_tokens" (n,),
+    without the end-of-text token; "is_cut" (n,).
     """
     path = features_path(rows, config, prompts.template_hash)
     if shards.share(path.is_file()):
@@ -122,7 +127,7 @@ def load_features(
         for batch in batches:
             read += [(mine[place], hidden, mean_logp) for place, hidden, mean_logp in batch]
             bar.update(len(batch))
-    # Processes and batches return rows in an order of their own.
+    # Batches are sorted by length, and each process has its share of the prompts.
     read = sorted(shards.gather(read), key=lambda item: item[0])
     found = {
         "features": torch.stack([hidden for _, hidden, _ in read]),

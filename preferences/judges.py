@@ -1,11 +1,12 @@
-"""Judges: how candidates are scored, and whose score decides.
+"""Judges: how candidates are scored, and whose scores decide.
 
-`JUDGES` is the table behind --judge; nothing else tests a judge's name. A judge turns (sample, candidates) into
-judgement rows, which are cached, and a row into the scores that the pair rule sees. To add a judge, write its two
-functions and one line of the table. This module knows nothing about pairs, margins or prompts.
+`JUDGES` is the table behind --judge; no other code tests a judge's name. A judge makes judgement rows of samples
+with their candidates, and these rows are cached; from a row it then reads the scores that the pair rule sees. To
+add a judge, write these two functions and add a line to the table. This module knows nothing about pairs,
+margins or prompts.
 
-Judgement row: {"id", "checks": [{name: 0 or 1} per candidate], "verifier": [score], "llm": [score] or null,
-"agree": comparisons whose two orders agree, "n_compared": comparisons made}.
+A judgement row is {"id", "checks": {name: 0 or 1} per candidate, "verifier": a score per candidate, "llm": a
+score per candidate or null, "agree": comparisons with the same winner in both orders, "n_compared"}.
 """
 
 from collections.abc import Callable
@@ -60,7 +61,8 @@ def verifier_score(checks: dict[str, int]) -> float:
 def check_candidate(candidate: dict, sample: dict) -> dict[str, int]:
     """The verifier's checks of one candidate row."""
     parsed = parse_completion(candidate["completion"], len(candidate["shown"]))
-    # Citations number the chunks that were shown; gold numbers the sample's chunks. Validity is judged as shown.
+    # A candidate cites chunks by their number in the prompt, gold by their number in the sample. A prompt that
+    # was cut shows fewer chunks, so citations are translated; whether they exist is decided before that.
     return verifier_checks(map_citations(parsed, candidate["shown"]), parsed.is_valid, sample)
 
 
@@ -89,7 +91,7 @@ def judge_by_model(jobs: list[Job], judge_model: JudgeModel | None) -> list[dict
     """Judgement rows from the checks and from a model that compares every two candidates in both orders."""
     if judge_model is None:
         raise ValueError("this judge needs a model")
-    # The checks are kept where the model decides, too: the preference row shows both.
+    # The checks cost nothing beside the model, and the preference row shows both.
     rows = judge_by_checks(jobs, None)
     for row, comparisons in zip(rows, compare_candidates(judge_model, jobs)):
         row["llm"] = win_scores(len(row["checks"]), comparisons.p_wins)
@@ -99,6 +101,9 @@ def judge_by_model(jobs: list[Job], judge_model: JudgeModel | None) -> list[dict
 
 
 # --- the scores that decide, and whose they are
+
+
+# Each returns (scores of the candidates, 0..1, the name for "decided_by").
 
 
 def verifier_decides(judged: dict) -> tuple[list[float], str]:
@@ -117,7 +122,7 @@ def llm_breaks_ties(judged: dict) -> tuple[list[float], str]:
 
 @dataclass(frozen=True)
 class Judge:
-    """`judge` makes the judgement rows of samples; `decide` reads (scores, whose they are) from one of them."""
+    """`judge` makes the judgement rows of samples; `decide` reads (scores, whose scores) from one row."""
 
     judge: Callable[[list[Job], JudgeModel | None], list[dict]]
     decide: Callable[[dict], tuple[list[float], str]]
@@ -132,7 +137,7 @@ JUDGES = {
 
 
 def default_judge(judge_model: str | None) -> str:
-    """The judge when --judge is not given: a named model was named to be used."""
+    """The judge when --judge is not given: whoever names a judge model wants it to judge."""
     return "llm" if judge_model else "verifier"
 
 
@@ -141,8 +146,8 @@ def judge_candidates(
 ) -> dict[str, dict]:
     """Judgement rows by sample id, read from `path` where it exists, else judged and written there.
 
-    Samples with fewer than two candidates are not judged. `open_model` is called at most once, and only when there is
-    something left to judge.
+    Samples with fewer than two candidates are not judged. `open_model` is called at most once, and only
+    when there is something left to judge.
     """
     if shards.share(path.is_file()):
         return {row["id"]: row for row in read_appended(path)}

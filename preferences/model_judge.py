@@ -1,8 +1,9 @@
-"""A language model as judge: its preference between two candidates, read from the probabilities of two labels.
+"""A language model as judge: its preference between two candidates, from the probabilities of two labels.
 
-Small models prefer whichever answer is shown first, so every two candidates are compared in both orders and the two
-probabilities are averaged. Reading the label's probability is cheaper than generating a verdict, and more reliable.
-The prompt builder is handed in. This module knows nothing about gold answers or pairs.
+The order of the answers matters to a model, so every two candidates are compared in both orders and the two
+probabilities are averaged. Reading a label's probability is cheaper than generating a verdict with reasons,
+and small judges are right more often that way. The prompt builder is handed in. This module knows nothing
+about gold answers or pairs.
 """
 
 import itertools
@@ -30,14 +31,17 @@ class JudgeModel:
 
 @dataclass
 class Comparisons:
-    """The comparisons of one sample's candidates: `p_wins[i, j]`, i < j, is the probability that i is better than j."""
+    """One sample's comparisons: `p_wins[i, j]`, i < j, is the probability that candidate i is better than j.
+
+    `n_agree` counts the comparisons with the same winner in both orders.
+    """
 
     p_wins: dict[tuple[int, int], float] = field(default_factory=dict)
     n_agree: int = 0
 
 
 def label_token_ids(tokenizer) -> tuple[list[int], list[int]]:
-    """Ids of the first token of "A" and "B", bare and after a space. StageError when the two labels share one."""
+    """Ids of the first tokens of "A" and of "B", each alone and after a space. StageError when they are equal."""
     ids = []
     for label in "AB":
         ids.append(sorted({encode_plain(tokenizer, form)[0] for form in (label, f" {label}")}))
@@ -57,7 +61,8 @@ def preference_probabilities(
 ) -> Iterator[list[tuple[int, float]]]:
     """Batches of (index of the prompt, probability that answer A is better).
 
-    The probability is normalized over the two labels. The beginning that prompts of one group share is read once.
+    The probability is normalized over the two labels. The beginning that prompts of one group share is read
+    once.
     """
     a_ids, b_ids = label_token_ids(tokenizer)
     for batch in next_token_logps(model, prompts, tokenizer.pad_token_id, batch_size, groups):
@@ -81,7 +86,10 @@ def orders_agree(p_first_as_a: float, p_second_as_a: float) -> bool:
 
 
 def win_scores(n_candidates: int, p_wins: dict[tuple[int, int], float]) -> list[float]:
-    """Score of each candidate, 0..1: its mean probability of winning over all opponents. `p_wins[i, j]`, i < j."""
+    """Score of each candidate, 0..1: the mean over its opponents of the probability that it wins.
+
+    `p_wins[i, j]`, i < j, is the order-averaged probability that candidate i beats j.
+    """
     scores = []
     for i in range(n_candidates):
         wins = [p_wins[i, j] if i < j else 1 - p_wins[j, i] for j in range(n_candidates) if j != i]
@@ -92,7 +100,7 @@ def win_scores(n_candidates: int, p_wins: dict[tuple[int, int], float]) -> list[
 def compare_candidates(judge: JudgeModel, jobs: list[Job]) -> list[Comparisons]:
     """The comparisons of each (sample, candidates): every two candidates, in both orders."""
     prompts = []
-    # Which job and which two candidates each two neighboring prompts compare.
+    # Prompts 2k and 2k + 1 compare the two candidates of places[k] = (number of the job, i, j).
     places = []
     # All comparisons of a sample share instructions, evidence and question, so they form a group.
     groups = []

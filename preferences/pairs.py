@@ -1,7 +1,7 @@
 """Preference pairs: which file they come from, how they are split, and the metrics of scores over them.
 
-Scores and completion rows of n_pairs pairs alternate: chosen at 2i, rejected at 2i + 1. This module knows nothing
-about models: a score may come from a reward head, a penalty or the length of the text.
+Scores and completion rows of n_pairs pairs alternate: chosen at 2i, rejected at 2i + 1. This module knows
+nothing about models: a score may come from a reward head, a penalty or the length of the text.
 """
 
 from pathlib import Path
@@ -16,6 +16,7 @@ from utils.errors import DataError
 from utils.runs import note
 
 N_RESAMPLES = 2000
+# Under 20 groups a bootstrap interval is too narrow to be believed.
 MIN_GROUPS = 20
 
 
@@ -38,8 +39,8 @@ def find_preferences(named: str | None, folder: str) -> Path:
 def split_groups(preferences: list[dict], config: dict) -> dict[str, list[int]]:
     """Indices of the train, val and test pairs, each list sorted. DataError when a side would be empty.
 
-    All pairs of a group are on one side: pairs of one question share prompt and evidence, and a head could recognize
-    on test what it learned on train.
+    All pairs of a group are on one side: pairs of one question share prompt and evidence, and a head could
+    recognize on test what it learned on train.
     """
     groups = sorted({row["group"] for row in preferences})
     np.random.default_rng(config["seed"]).shuffle(groups)
@@ -69,7 +70,7 @@ def split_groups(preferences: list[dict], config: dict) -> dict[str, list[int]]:
 
 
 def pair_metrics(chosen: np.ndarray, rejected: np.ndarray) -> dict[str, float]:
-    """Pairwise accuracy (a tie counts 0.5) and ROC-AUC of all scores together (chosen 1, rejected 0). Both (n,)."""
+    """Pairwise accuracy (a tie counts 0.5), and ROC-AUC of all scores together. Both arguments are (n_pairs,)."""
     accuracy = float(((chosen > rejected) + 0.5 * (chosen == rejected)).mean())
     labels = np.r_[np.ones(len(chosen)), np.zeros(len(rejected))]
     return {"accuracy": accuracy, "roc_auc": float(roc_auc_score(labels, np.r_[chosen, rejected]))}
@@ -99,9 +100,9 @@ def interval(
 
 
 def style_features(rows: list[dict]) -> np.ndarray:
-    """What can be seen of a completion without its prompt, (n, 6).
+    """What a completion looks like without its prompt, (n, 6).
 
-    Length, length of the answer, number of citations, confidence, refusal and validity.
+    Its length, the length of the answer, the number of citations, confidence, refusal and validity.
     """
     table = []
     for row in rows:
@@ -124,8 +125,10 @@ def baseline_scores(
 ) -> dict[str, np.ndarray]:
     """Scores (n,) of the baselines that a reward model must beat.
 
-    Length, style (logistic regression on the train pairs), penalties, and the base model's own mean log-probability.
+    Length, style (logistic regression on the train pairs), penalties, and the base model's own mean
+    log-probability.
     """
+    # A reward model that learned nothing but style is worth no more than this baseline.
     style = style_features(rows)
     style = (style - style.mean(0)) / np.maximum(style.std(0), 1e-9)
     # A pair is one difference, and its mirror image keeps the two labels balanced; so no intercept is needed.

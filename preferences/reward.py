@@ -2,9 +2,9 @@
 
     reward = (head score - mean) / std - sum of weight x penalty
 
-mean and std are those of the head's scores on the training completions. The penalties need the completion and the
-evidence alone: they are the same at use as in validation, and never part of the loss. This module knows nothing about
-gold answers, pairs or training.
+mean and std are those of the head's scores on the training completions. The penalties need the completion
+and the evidence alone: they are the same at use as in validation, and never part of the loss. This module
+knows nothing about gold answers, pairs or training.
 """
 
 import re
@@ -33,16 +33,16 @@ _MONTHS = {
 
 
 class RewardHead(nn.Module):
-    """score = w . (features - mean) / std: one number per completion. `mean` and `std` are of the training features."""
+    """score = w . (features - mean) / std, one number per completion."""
 
-    # Buffers, not parameters: they are saved with the weights and never trained.
+    # Of the training features. Buffers, not parameters: saved with the weights, never trained.
     mean: torch.Tensor
     std: torch.Tensor
 
     def __init__(self, hidden_size: int):
         super().__init__()
         self.linear = nn.Linear(hidden_size, 1, bias=False)
-        # From zero the loss starts at log 2, and what the data does not speak about stays at zero.
+        # From zero, the first loss is log 2 and no direction is preferred before the data speaks.
         nn.init.zeros_(self.linear.weight)
         self.register_buffer("mean", torch.zeros(hidden_size))
         self.register_buffer("std", torch.ones(hidden_size))
@@ -53,7 +53,7 @@ class RewardHead(nn.Module):
 
 
 def save_head(folder: Path, head: RewardHead, config: dict) -> None:
-    """Write reward_head.safetensors, then config.json: `load_head` needs both."""
+    """Write reward_head.safetensors and config.json to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     # No metadata is written, so the file is byte-identical across runs.
     with atomic_write(folder / "reward_head.safetensors", "wb") as handle:
@@ -62,7 +62,7 @@ def save_head(folder: Path, head: RewardHead, config: dict) -> None:
 
 
 def load_head(folder: Path) -> tuple[RewardHead, dict]:
-    """The head in eval mode and its config.json. DataError when the directory does not contain a reward model."""
+    """The head in eval mode, and its config.json. DataError when `folder` does not contain a reward model."""
     if not (folder / "config.json").is_file() or not (folder / "reward_head.safetensors").is_file():
         raise DataError(
             f"{folder}: no reward model (reward_head.safetensors, config.json); train one with train_rm.py"
@@ -116,6 +116,7 @@ def penalties(parsed, chunks: list[dict], n_tokens: int) -> dict[str, float]:
         return dict.fromkeys(PENALTIES, 1.0)
     cited = parsed.citations
     n_chunks = len(chunks)
+    # A parsed citation that is not a number is -1, so out of range.
     valid = [c for c in cited if 0 <= c < n_chunks]
     unsupported_claim = parsed.is_refusal or not valid
     # A class is not a span of the evidence: "yes" need not occur in a chunk.
@@ -160,7 +161,7 @@ def score_scale(head: RewardHead, features: torch.Tensor) -> dict[str, float]:
     """Mean and standard deviation of the head's scores on the training completions (n, hidden)."""
     with torch.no_grad():
         scores = head(features)
-    # An untrained head scores everything 0; the scale must not divide by that.
+    # A head without training scores everything 0, and the reward divides by this scale.
     return {"mean": float(scores.mean()), "std": float(scores.std()) or 1.0}
 
 

@@ -1,4 +1,4 @@
-"""What a run of train_rm.py reports: test metrics of a head beside its baselines, and the history with its curves.
+"""Reports of train_rm.py: a head's test metrics beside those of its baselines, and the training history.
 
 This module knows nothing about how a head is trained.
 """
@@ -37,7 +37,10 @@ def validate(
     groups: list[str],
     seed: int,
 ) -> dict:
-    """Test metrics of one head and of its baselines. `rows` are the completions of the pairs, `groups` one per pair."""
+    """validation.json: the test metrics of one head and of its baselines.
+
+    `rows` and `found` are the completions of all pairs and their features, `groups` has one name per pair.
+    """
     head, saved = load_head(checkpoint)
     table = penalty_table(rows, found["n_tokens"])
     penalty_sums = penalty_totals(table, saved["penalty_weights"])
@@ -59,9 +62,10 @@ def validate(
     mean_penalties = {}
     for offset, side in enumerate(("chosen", "rejected")):
         of_side = [table[2 * i + offset] for i in test]
-        mean_penalties[side] = {
-            name: float(np.mean([values[name] for values in of_side])) for name in PENALTIES
-        }
+        means = {}
+        for name in PENALTIES:
+            means[name] = float(np.mean([values[name] for values in of_side]))
+        mean_penalties[side] = means
     return {
         "checkpoint": str(checkpoint),
         "n_test_pairs": len(test),

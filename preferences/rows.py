@@ -1,7 +1,7 @@
-"""Preference rows and their statistics: the result of make_prefs.py, written down.
+"""Preference rows and their statistics: what make_prefs.py writes.
 
-The row loads unchanged in trainers of chat preferences: prompt, chosen and rejected are lists of messages. This
-module knows nothing about judges or the pair rule.
+A row loads unchanged in TRL's RewardTrainer and DPOTrainer: prompt, chosen and rejected are lists of chat
+messages. This module knows nothing about judges or the pair rule.
 """
 
 from collections import Counter
@@ -12,7 +12,7 @@ from utils.completions import parse_completion
 
 @dataclass(frozen=True)
 class JudgedSample:
-    """A sample with its candidates, its judgement row, and the scores that decide with the name of their judge."""
+    """A sample with its candidates, its judgement row, the scores that decide, and whose scores they are."""
 
     sample: dict
     candidates: list[dict]
@@ -43,7 +43,7 @@ def preference_row(judged: JudgedSample, chosen: int, rejected: int, prompt: str
         "prompt": [{"role": "user", "content": prompt}],
         "chosen": [{"role": "assistant", "content": candidates[chosen]["completion"]}],
         "rejected": [{"role": "assistant", "content": candidates[rejected]["completion"]}],
-        # Six decimals hide the noise of a difference of two floats.
+        # A difference of two floats carries rounding noise: 0.8 - 0.6 is 0.20000000000000007.
         "margin": round(score_chosen - score_rejected, 6),
         "score_chosen": score_chosen,
         "score_rejected": score_rejected,
@@ -59,7 +59,7 @@ def preference_row(judged: JudgedSample, chosen: int, rejected: int, prompt: str
 
 
 def rich_fields(judged: JudgedSample, chosen: int, rejected: int) -> dict:
-    """What --output-mode rich adds to the row of a pair: both completions parsed, and the sample's gold fields."""
+    """The fields that --output-mode rich adds to a row: both completions parsed, and the sample's gold."""
     added = {}
     for name, i in (("chosen", chosen), ("rejected", rejected)):
         candidate = judged.candidates[i]
@@ -72,9 +72,9 @@ def rich_fields(judged: JudgedSample, chosen: int, rejected: int) -> dict:
 
 
 def preference_stats(rows: list[dict], judgements: list[dict], n_samples: int, drops: dict[str, int]) -> dict:
-    """Counts over the preference rows, and how often a judge model preferred the same candidate in both orders.
+    """Counts over the preference rows, and the share of comparisons with the same winner in both orders.
 
-    `drops` are the samples without a pair by reason.
+    `drops` are the samples without a pair, by reason.
     """
     n_compared = sum(row["n_compared"] for row in judgements)
     n_agree = sum(row["agree"] for row in judgements)
