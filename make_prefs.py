@@ -23,6 +23,7 @@ from preferences.cache import (
     GENERATION_DEFAULTS,
     MODELS,
     Job,
+    cached_rows,
     claim_cache,
     find_cache,
     given_settings,
@@ -36,9 +37,9 @@ from preferences.candidates import (
     generation_settings,
     n_candidates,
 )
-from preferences.judges import JUDGES, Judge, default_judge, judge_candidates
+from preferences.judges import JUDGES, Judge, default_judge, judge_candidates, judge_settings
 from preferences.model_judge import JudgeModel
-from preferences.rows import JudgedSample, preference_row, preference_stats, rich_fields
+from preferences.rows import JudgedSample, format_tallies, preference_row, preference_stats, rich_fields
 from prompt_schema import JudgePrompts, PromptBuilder, fill_template, load_template, render_evidence
 from utils.config import home_path, input_path
 from utils.errors import DataError, UsageError, run_main
@@ -115,15 +116,16 @@ def generate_phase(args: argparse.Namespace, shards: Shards) -> str:
     if shards.share(claim_cache(cache, args.overwrite) if shards.is_main else None):
         print(f"candidates {gensig} are complete; nothing to generate")
         return gensig
-    n_each = n_candidates(settings)
-    if n_each < settings["n_generations"] and shards.is_main:
-        wanted = settings["n_generations"]
+    wanted = settings["n_generations"]
+    if n_candidates(settings) < wanted and shards.is_main:
         note(f"temperature 0 is deterministic: generating 1 candidate per model instead of {wanted}")
     samples = draw_samples(settings, input_path(args.data_path))
+    # "created" decides which of several fitting caches is the newest.
     run = describe_run(settings, {}, settings["seed"], created=time.time(), n_samples=len(samples))
     checkpoint = check_adapter_dir(settings["sft_model"])
     options = LoadOptions(load_in_8bit=settings["use_8bit"], load_in_4bit=settings["use_4bit"])
     with sft_and_base(checkpoint, settings["base_model"], options) as models:
+        # After loading, so that a checkpoint that cannot be loaded leaves no directory behind.
         if shards.is_main:
             write_json(cache / "manifest.json", run)
         shards.wait()
@@ -144,7 +146,8 @@ def generate_phase(args: argparse.Namespace, shards: Shards) -> str:
         # The manifest says complete only now: an interrupted cache is resumed, never judged.
         complete = {**run, "base_revision": models.base_revision, "status": "complete"}
         write_json(cache / "manifest.json", complete)
-        print(f"wrote {len(MODELS) * n_each * len(samples)} candidates of {len(samples)} samples to {cache}")
+        n_written = sum(len(cached_rows(cache, name)) for name in MODELS)
+        print(f"wrote {n_written} candidates of {len(samples)} samples to {cache}")
     shards.wait()
     return gensig
 
@@ -159,18 +162,6 @@ def open_judge(args: argparse.Namespace) -> JudgeModel:
     tokenizer = load_tokenizer(args.judge_model)
     builder = JudgePrompts(tokenizer, load_template("judge", args.judge_template))
     return JudgeModel(model, tokenizer, builder.build, args.judge_batch_size)
-
-
-def judge_settings(args: argparse.Namespace, kind: str) -> dict:
-    """Everything that changes the judgements."""
-    needs_model = JUDGES[kind].needs_model
-    return {
-        "judge": kind,
-        "model": args.judge_model if needs_model else None,
-        "use_8bit": args.judge_use_8bit,
-        "use_4bit": args.judge_use_4bit,
-        "template": load_template("judge", args.judge_template) if needs_model else None,
-    }
 
 
 def choose_pairs(scores: list[float], min_margin: float) -> tuple[list[tuple[int, int]], str | None]:
@@ -195,6 +186,7 @@ def collect_pairs(
     rows = []
     drops: Counter = Counter()
     for sample, candidates in jobs:
+        # Both models, in every repetition, wrote the same text.
         if len(candidates) < 2:
             drops["same text"] += 1
             continue
@@ -214,14 +206,6 @@ def collect_pairs(
     return rows, drops
 
 
-def print_tallies(jobs: list[Job], n_generated: int, n_kept: int) -> None:
-    """Where the candidates of a cache went: equal texts count once, and the best is paired with each other one."""
-    n_distinct = sum(len(candidates) for _, candidates in jobs)
-    n_possible = sum(len(candidates) - 1 for _, candidates in jobs)
-    print(f"{n_generated:,} candidates: {n_generated - n_distinct:,} with the text of another")
-    print(f"{n_possible:,} pairs: {n_kept:,} kept, {n_possible - n_kept:,} with a margin below --min-margin")
-
-
 def judge_phase(args: argparse.Namespace, gensig: str, shards: Shards) -> None:
     """Judge the candidates of a cache, and write the preferences and their statistics."""
     kind = args.judge or default_judge(args.judge_model)
@@ -232,13 +216,15 @@ def judge_phase(args: argparse.Namespace, gensig: str, shards: Shards) -> None:
     cache = folder / "cache" / gensig
     data_path = input_path(args.data_path)
     generation = read_cached_settings(cache, data_path)
-    settings = judge_settings(args, kind)
+    settings = judge_settings(kind, vars(args), functools.partial(load_template, "judge"))
+    # These do not change a judgement, but they change which pairs are written and how.
     pairing = {"min_margin": args.min_margin, "output_mode": args.output_mode}
     judgesig = sha256_value(settings | pairing)[:8]
-    jobs = read_candidates(cache, draw_samples(generation, data_path))
+    jobs, n_repeated = read_candidates(cache, draw_samples(generation, data_path))
     log_path = cache / f"judgements_{judgesig}.jsonl"
     if args.overwrite and shards.is_main:
         log_path.unlink(missing_ok=True)
+    # The judge's model is loaded only if a sample is not judged yet.
     judgements = judge_candidates(jobs, judge, functools.partial(open_judge, args), log_path, shards)
     if not shards.is_main:
         return
@@ -253,7 +239,7 @@ def judge_phase(args: argparse.Namespace, gensig: str, shards: Shards) -> None:
     target = folder / f"preferences_{gensig}-{judgesig}.jsonl"
     write_jsonl(target, rows)
     write_json(folder / f"preference_stats_{gensig}-{judgesig}.json", stats)
-    print_tallies(jobs, len(MODELS) * n_candidates(generation) * len(jobs), len(rows))
+    print(format_tallies(jobs, n_repeated, len(rows)))
     print(f"wrote {len(rows):,} preferences to {target} (samples {format_drops(drops)})")
     note("next: python train_rm.py -c configs/rm.yaml")
 
@@ -263,9 +249,7 @@ def judge_phase(args: argparse.Namespace, gensig: str, shards: Shards) -> None:
 
 def check_usage(args: argparse.Namespace) -> None:
     if not 0 <= args.min_margin <= 1:
-        raise UsageError(
-            f"--min-margin {args.min_margin}: must be between 0 and 1, as a difference of scores is"
-        )
+        raise UsageError(f"--min-margin {args.min_margin}: must be between 0 and 1, as the scores are")
 
 
 def print_plan(args: argparse.Namespace) -> None:
@@ -278,7 +262,7 @@ def print_plan(args: argparse.Namespace) -> None:
         n_texts = len(MODELS) * (args.n_generations or GENERATION_DEFAULTS["n_generations"])
         seed = GENERATION_DEFAULTS["seed"] if args.seed is None else args.seed
         samples = pick_samples(samples, args.max_samples, seed)
-        # The tokens of template and completion come to about 180.
+        # 180 tokens are for template and completion, roughly.
         n_tokens = n_texts * (count_tokens(samples) + len(samples) * 180)
         bits = 4 if args.use_4bit else 16
         bits = 8 if args.use_8bit else bits

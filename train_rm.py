@@ -1,4 +1,4 @@
-"""Reward model: preferences -> a Bradley-Terry head on the frozen base model, with anti-gaming penalties at use.
+"""Reward model: preferences -> a Bradley-Terry head on the frozen base model, with penalties against gaming.
 
 Reads a preferences file of make_prefs.py (default: the newest). Writes output_dir/{best,final}/
 (reward_head.safetensors, config.json), features/ (a cache), training_history.json, validation.json,
@@ -25,12 +25,14 @@ from preferences.features import PromptSource, as_completions, load_features, no
 from preferences.pairs import find_preferences, pair_metrics, split_groups
 from preferences.reward import (
     RewardHead,
+    find_head,
     head_config,
     load_head,
     penalty_table,
     penalty_totals,
     rewards,
     save_head,
+    score_rows,
     score_scale,
     weights_of,
 )
@@ -57,19 +59,15 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     files = parser.add_argument_group("files")
+    files.add_argument("-c", "--config", required=True, help="YAML file; configs/rm.yaml explains every key")
     files.add_argument(
-        "-c", "--config", required=True, help="YAML config; configs/rm.yaml explains every key"
-    )
-    files.add_argument(
-        "--prefs",
-        metavar="FILE",
-        help="preferences file (default: the newest preferences_*.jsonl of --prefs-dir)",
+        "--prefs", metavar="FILE", help="preferences file (default: the newest of --prefs-dir)"
     )
     files.add_argument("--prefs-dir", default="prefs", help="folder of make_prefs.py (default: prefs)")
     files.add_argument(
         "--score",
         metavar="FILE",
-        help="only write the rewards of rows {id, question, evidence_chunks, completion}, beside FILE",
+        help="write the rewards of rows {id, question, evidence_chunks, completion} beside FILE, and stop",
     )
     model = parser.add_argument_group("model")
     model.add_argument(
@@ -78,14 +76,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="head for --validate-only and --score: best, final or a directory (default: best)",
     )
     limits = parser.add_argument_group("limits")
-    limits.add_argument("--limit", type=int, metavar="N", help="use the first N preference rows at most")
+    limits.add_argument("--limit", type=int, metavar="N", help="use at most the first N preference rows")
     run = parser.add_argument_group("run")
     run.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a YAML key (repeatable)"
     )
-    run.add_argument(
-        "--validate-only", action="store_true", help="only compute validation.json for a trained head"
-    )
+    run.add_argument("--validate-only", action="store_true", help="write validation.json of a trained head")
     run.add_argument(
         "--overwrite",
         action="store_true",
@@ -115,7 +111,7 @@ class HeadTraining:
         output_dir: Path,
     ):
         self.config = config
-        # Both (n_pairs, hidden).
+        # Completions alternate. Both (n_pairs, hidden).
         self.chosen = features[0::2]
         self.rejected = features[1::2]
         self.penalty_sums = penalty_sums
@@ -130,22 +126,24 @@ class HeadTraining:
         self.history: dict = {"train_losses": [], "eval_metrics": [], "config": config}
         self.best = (-1.0, 0.0)
 
-    def loss(self, rows) -> torch.Tensor:
+    def loss(self, rows: torch.Tensor | list[int]) -> torch.Tensor:
+        """Mean loss of these pairs, a scalar."""
+        # Penalties stay out of it: they have no weights to train.
         return bradley_terry_loss(self.head(self.chosen[rows]), self.head(self.rejected[rows]))
 
     def save(self, name: str, metrics: dict) -> None:
+        """Save the head with the scale of its scores as it is now."""
         scale = score_scale(self.head, self.pooled)
         save_head(self.output_dir / name, self.head, head_config(self.config, scale, metrics))
 
     def evaluate(self, step: int, epoch: float) -> None:
-        """Measure the head on the val pairs. The best ROC-AUC so far, then the lowest loss, becomes best/."""
+        """Measure the head on the val pairs; the best by ROC-AUC, then by loss, is saved as best/."""
         with torch.no_grad():
             loss = float(self.loss(self.val_rows))
         scale = score_scale(self.head, self.pooled)
-        chosen = rewards(self.head, self.chosen[self.val_rows], self.penalty_sums[0::2][self.val_rows], scale)
-        rejected = rewards(
-            self.head, self.rejected[self.val_rows], self.penalty_sums[1::2][self.val_rows], scale
-        )
+        rows = self.val_rows
+        chosen = rewards(self.head, self.chosen[rows], self.penalty_sums[0::2][rows], scale)
+        rejected = rewards(self.head, self.rejected[rows], self.penalty_sums[1::2][rows], scale)
         metrics = {"step": step, "epoch": round(epoch, 3), "loss": loss, **pair_metrics(chosen, rejected)}
         self.history["eval_metrics"].append(metrics)
         if (metrics["roc_auc"], -loss) > self.best:
@@ -160,13 +158,17 @@ def train(
     split: dict[str, list[int]],
     output_dir: Path,
 ) -> dict:
-    """Fit a head on features (2 n_pairs, hidden); writes best/, final/ and checkpoint-N/. Returns the history."""
+    """Fit a head on features (2 n_pairs, hidden) and save best/, final/ and checkpoint-N/ in `output_dir`.
+
+    `penalty_sums` (2 n_pairs,) count in the val metrics, never in the loss. Returns the training history.
+    """
     torch.manual_seed(config["seed"])
     training = HeadTraining(config, features, penalty_sums, split, output_dir)
     train_rows = training.train_rows
     optimizer = torch.optim.AdamW(
         training.head.linear.parameters(), lr=config["learning_rate"], weight_decay=config["weight_decay"]
     )
+    # The last step of an epoch may have fewer pairs, but it counts.
     per_step = config["batch_size"] * config["gradient_accumulation_steps"]
     n_steps = -(-len(train_rows) // per_step) * config["num_epochs"]
     schedule = get_cosine_schedule_with_warmup(optimizer, int(n_steps * config["warmup_ratio"]), n_steps)
@@ -189,6 +191,7 @@ def train(
                 training.save(f"checkpoint-{step}", {"step": step})
             if step % config["eval_steps"] == 0:
                 training.evaluate(step, epoch + (start + len(batch)) / len(order))
+        # At the end of each epoch too: a small run may never reach eval_steps.
         training.evaluate(step, epoch + 1)
     training.save("final", training.history["eval_metrics"][-1])
     return training.history
@@ -198,36 +201,24 @@ def train(
 
 
 def prompt_source(name: str) -> PromptSource:
+    """The SFT template of this name, for `load_features`."""
     template = load_template("sft", name)
     return PromptSource(template_hash(template), functools.partial(PromptBuilder, template=template))
-
-
-def find_checkpoint(output_dir: Path, name: str) -> Path:
-    return output_dir / name if name in ("best", "final") else input_path(name)
 
 
 def score_file(args: argparse.Namespace, config: dict, shards: Shards) -> None:
     """`--score`: the reward, head score and penalties of each row of a file."""
     path = input_path(args.score)
     rows = read_completion_rows(path)
-    head, saved = load_head(find_checkpoint(home_path(config["output_dir"]), args.checkpoint))
-    # The head fits only the features that it was trained on.
+    head, saved = load_head(find_head(args.checkpoint, home_path(config["output_dir"])))
+    # A head fits only features made as those that it was trained on, whatever the YAML says today.
     config = {**config, **{key: saved[key] for key in ("base_model", "template", "max_seq_length")}}
     found = load_features(rows, config, prompt_source(config["template"]), shards)
     if not shards.is_main:
         return
     note_cut(found)
-    table = penalty_table(rows, found["n_tokens"])
-    sums = penalty_totals(table, saved["penalty_weights"])
-    scores = rewards(head, found["features"], sums, saved["score_scale"])
-    scored = []
-    for row, reward, penalty_sum, values in zip(rows, scores, sums, table):
-        head_score = float(reward + penalty_sum)
-        scored.append(
-            {"id": row["id"], "reward": float(reward), "head_score": head_score, "penalties": values}
-        )
     target = path.with_name(f"{path.stem}_scores.jsonl")
-    write_jsonl(target, scored)
+    write_jsonl(target, score_rows(rows, found, head, saved))
     print(f"wrote {len(rows)} rewards to {target}")
 
 
@@ -240,10 +231,10 @@ def print_plan(args: argparse.Namespace, config: dict) -> None:
         print(f"warning: {error}")
         preferences = []
     if preferences:
+        # The two completions of a pair share one prompt, at 4 characters per token.
         n_tokens = sum(len(row["prompt"][0]["content"]) // 2 + 60 for row in preferences)
-        print(
-            f"would read {2 * len(preferences)} completions, about {n_tokens:,} tokens, then train a head in seconds"
-        )
+        n_completions = 2 * len(preferences)
+        print(f"would read {n_completions} completions, about {n_tokens:,} tokens; the head takes seconds")
         print(estimate(config["base_model"], n_tokens, 1, 8 if config["load_in_8bit"] else 16))
     print(f"would write {home_path(config['output_dir'])}/ (features: 4 bytes x hidden size per completion)")
 
@@ -258,8 +249,8 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
     split = split_groups(preferences, config)
     sizes = {side: len(pairs) for side, pairs in split.items()}
     if args.validate_only:
-        checkpoint = find_checkpoint(output_dir, args.checkpoint)
-        # A missing head is named before the minutes that the features take.
+        checkpoint = find_head(args.checkpoint, output_dir)
+        # A missing head is an error now, not after the minutes that the features may take.
         load_head(checkpoint)
     else:
         checkpoint = output_dir / "best"
@@ -272,6 +263,7 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
             return
     rows = as_completions(preferences)
     found = load_features(rows, config, prompt_source(config["template"]), shards)
+    # Several processes share the reading; the head trains in seconds, so one process does it.
     if not shards.is_main:
         return
     note_cut(found)

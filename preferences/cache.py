@@ -12,8 +12,8 @@ from utils.errors import DataError
 from utils.jsonl import read_appended, read_json, sha256_file
 from utils.runs import note
 
-# Flags that change the generated texts, with their defaults. The parser's own default is None, "not given": the
-# judge phase compares a cache only with the flags that were given.
+# Flags that change the generated texts, with their defaults. The parser's own default is None, "not given":
+# the judge phase compares a cache only with the flags that were given.
 GENERATION_DEFAULTS: dict[str, Any] = {
     "max_samples": None,
     "n_generations": 2,
@@ -47,7 +47,7 @@ def claim_cache(cache: Path, overwrite: bool) -> bool:
 
 
 def given_settings(flags: dict, data_path: Path) -> dict:
-    """The generation settings that were given on the command line, and the hash of the data file if it exists."""
+    """The generation settings given on the command line, and the hash of the data file if it exists."""
     names = (*GENERATION_DEFAULTS, "sft_model", "base_model")
     given = {name: flags[name] for name in names if flags[name] is not None}
     # By content, so that a moved or renamed file is still the same data.
@@ -93,7 +93,7 @@ def find_cache(folder: Path, wanted: dict, cache_sig: str | None) -> str:
 
 
 def read_cached_settings(cache: Path, data_path: Path) -> dict:
-    """The settings of a cache. DataError when its candidates were generated from another file than `data_path`."""
+    """The settings of a cache. DataError when its candidates are of another file than `data_path`."""
     settings = read_json(cache / "manifest.json")["settings"]
     if not data_path.is_file() or sha256_file(data_path) != settings["data_sha256"]:
         raise DataError(
@@ -103,18 +103,29 @@ def read_cached_settings(cache: Path, data_path: Path) -> dict:
     return settings
 
 
-def read_candidates(cache: Path, samples: list[dict]) -> list[Job]:
-    """(sample, its candidates with distinct texts, SFT first) for each sample with candidates in the cache."""
+def cached_rows(cache: Path, name: str) -> list[dict]:
+    """The candidate rows of one model, "sft" or "base"."""
+    return read_appended(cache / f"gens_{name}.jsonl")
+
+
+def read_candidates(cache: Path, samples: list[dict]) -> tuple[list[Job], int]:
+    """The samples with candidates in the cache, each with its candidates of distinct texts, SFT first.
+
+    Also returns the number of candidates that are left out because another has the same text.
+    """
     by_id: dict[str, list[dict]] = {}
+    n_repeated = 0
     for name in MODELS:
-        for row in read_appended(cache / f"gens_{name}.jsonl"):
+        for row in cached_rows(cache, name):
             known = by_id.setdefault(row["id"], [])
-            # Two equal texts cannot be a pair, and would count twice in a candidate's mean over its opponents.
-            if all(row["completion"] != other["completion"] for other in known):
+            # Equal texts cannot be a pair, and would count twice in a candidate's mean over its opponents.
+            if any(row["completion"] == other["completion"] for other in known):
+                n_repeated += 1
+            else:
                 known.append(row)
     jobs = []
     for sample in samples:
         if sample["id"] in by_id:
             candidates = sorted(by_id[sample["id"]], key=lambda row: (row["model"] != "sft", row["n"]))
             jobs.append((sample, candidates))
-    return jobs
+    return jobs, n_repeated

@@ -1,6 +1,7 @@
 """Candidates: both models' completions of the same prompts, generated once for all judges.
 
-The prompt builder and the template are handed in. This module knows nothing about judges, scores or gold answers.
+The prompt builder and the template are handed in. This module knows nothing about judges, scores or gold
+answers.
 """
 
 import itertools
@@ -25,7 +26,7 @@ from utils.schema import pick_samples, read_samples
 
 @dataclass(frozen=True)
 class Generator:
-    """A loaded model that generates candidates. `name` is "sft" or "base"; `build` makes a sample's prompt."""
+    """A loaded model. `name` is "sft" or "base"; `build` makes the prompt of a sample."""
 
     name: str
     model: Any

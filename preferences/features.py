@@ -29,7 +29,7 @@ COMPLETION_TOKENS = 160
 
 @dataclass(frozen=True)
 class PromptSource:
-    """One template: its hash, and `builder(tokenizer, max_tokens=...)`, which has `prefix` and `build(sample)`."""
+    """One template: its hash, and `builder(tokenizer, max_tokens=...)`, which has `prefix` and `build`."""
 
     template_hash: str
     builder: Callable[..., Any]
@@ -76,7 +76,7 @@ def encode_completions(tokenizer, rows: list[dict]) -> tuple[list[list[int]], li
 
 
 def count_cut(found: dict[str, torch.Tensor]) -> int | None:
-    """Number of completions that were cut; None for a cache file of an earlier version, which does not tell."""
+    """Number of completions that were cut; None (unknown) for a cache file of an earlier version."""
     return int(found["is_cut"].sum()) if "is_cut" in found else None
 
 

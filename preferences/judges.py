@@ -1,9 +1,9 @@
 """Judges: how candidates are scored, and whose scores decide.
 
-`JUDGES` is the table behind --judge; no other code tests a judge's name. A judge makes judgement rows of samples
-with their candidates, and these rows are cached; from a row it then reads the scores that the pair rule sees. To
-add a judge, write these two functions and add a line to the table. This module knows nothing about pairs,
-margins or prompts.
+`JUDGES` is the table behind --judge; no other code tests a judge's name. A judge makes judgement rows of
+samples with their candidates, and these rows are cached; from a row it then reads the scores that the pair
+rule sees. To add a judge, write these two functions and add a line to the table. This module knows nothing
+about pairs, margins or prompts.
 
 A judgement row is {"id", "checks": {name: 0 or 1} per candidate, "verifier": a score per candidate, "llm": a
 score per candidate or null, "agree": comparisons with the same winner in both orders, "n_compared"}.
@@ -61,8 +61,8 @@ def verifier_score(checks: dict[str, int]) -> float:
 def check_candidate(candidate: dict, sample: dict) -> dict[str, int]:
     """The verifier's checks of one candidate row."""
     parsed = parse_completion(candidate["completion"], len(candidate["shown"]))
-    # A candidate cites chunks by their number in the prompt, gold by their number in the sample. A prompt that
-    # was cut shows fewer chunks, so citations are translated; whether they exist is decided before that.
+    # A candidate cites chunks by their number in the prompt, gold by their number in the sample. They differ
+    # where the prompt was cut, so citations are translated; whether they exist is decided before that.
     return verifier_checks(map_citations(parsed, candidate["shown"]), parsed.is_valid, sample)
 
 
@@ -139,6 +139,19 @@ JUDGES = {
 def default_judge(judge_model: str | None) -> str:
     """The judge when --judge is not given: whoever names a judge model wants it to judge."""
     return "llm" if judge_model else "verifier"
+
+
+def judge_settings(kind: str, flags: dict, load_template: Callable[[str], str]) -> dict:
+    """Everything that changes the judgements; a part of the hash that names the results."""
+    needs_model = JUDGES[kind].needs_model
+    return {
+        "judge": kind,
+        # Without a model its name and template change nothing, so they must not change the hash.
+        "model": flags["judge_model"] if needs_model else None,
+        "use_8bit": flags["judge_use_8bit"],
+        "use_4bit": flags["judge_use_4bit"],
+        "template": load_template(flags["judge_template"]) if needs_model else None,
+    }
 
 
 def judge_candidates(

@@ -41,7 +41,7 @@ class Comparisons:
 
 
 def label_token_ids(tokenizer) -> tuple[list[int], list[int]]:
-    """Ids of the first tokens of "A" and of "B", each alone and after a space. StageError when they are equal."""
+    """Ids of the first tokens of "A" and of "B", alone and after a space. StageError when they are equal."""
     ids = []
     for label in "AB":
         ids.append(sorted({encode_plain(tokenizer, form)[0] for form in (label, f" {label}")}))
@@ -105,6 +105,7 @@ def compare_candidates(judge: JudgeModel, jobs: list[Job]) -> list[Comparisons]:
     # All comparisons of a sample share instructions, evidence and question, so they form a group.
     groups = []
     for number, (sample, candidates) in enumerate(jobs):
+        # The judge sees the evidence that the candidates saw. They share one prompt, so any one tells.
         chunks = [sample["evidence_chunks"][i] for i in candidates[0]["shown"]]
         texts = [candidate["completion"] for candidate in candidates]
         for i, j in itertools.combinations(range(len(texts)), 2):

@@ -13,11 +13,10 @@ from sklearn.metrics import roc_auc_score
 from utils.completions import parse_completion
 from utils.config import home_path, input_path
 from utils.errors import DataError
+from utils.intervals import MIN_GROUPS
 from utils.runs import note
 
 N_RESAMPLES = 2000
-# Under 20 groups a bootstrap interval is too narrow to be believed.
-MIN_GROUPS = 20
 
 
 def find_preferences(named: str | None, folder: str) -> Path:
@@ -42,6 +41,7 @@ def split_groups(preferences: list[dict], config: dict) -> dict[str, list[int]]:
     All pairs of a group are on one side: pairs of one question share prompt and evidence, and a head could
     recognize on test what it learned on train.
     """
+    # Sorted before it is shuffled, because the order of a set changes from run to run.
     groups = sorted({row["group"] for row in preferences})
     np.random.default_rng(config["seed"]).shuffle(groups)
     members: dict[str, list[int]] = {}
@@ -70,8 +70,9 @@ def split_groups(preferences: list[dict], config: dict) -> dict[str, list[int]]:
 
 
 def pair_metrics(chosen: np.ndarray, rejected: np.ndarray) -> dict[str, float]:
-    """Pairwise accuracy (a tie counts 0.5), and ROC-AUC of all scores together. Both arguments are (n_pairs,)."""
+    """Pairwise accuracy (a tie counts 0.5), and ROC-AUC of all scores together. Both are (n_pairs,)."""
     accuracy = float(((chosen > rejected) + 0.5 * (chosen == rejected)).mean())
+    # ROC-AUC pools all pairs, so it also tells whether scores compare across questions; accuracy does not.
     labels = np.r_[np.ones(len(chosen)), np.zeros(len(rejected))]
     return {"accuracy": accuracy, "roc_auc": float(roc_auc_score(labels, np.r_[chosen, rejected]))}
 
@@ -79,7 +80,11 @@ def pair_metrics(chosen: np.ndarray, rejected: np.ndarray) -> dict[str, float]:
 def interval(
     chosen: np.ndarray, rejected: np.ndarray, groups: list[str], seed: int
 ) -> dict[str, list[float] | None]:
-    """95% bootstrap intervals of `pair_metrics`, resampled by group; None with fewer than 20 groups."""
+    """95% bootstrap intervals of `pair_metrics`, resampled by group; None with fewer than 20 groups.
+
+    ROC-AUC is not a ratio of sums, so each resample computes it again: 2,000 of them take about as long as a
+    head takes to train.
+    """
     names = sorted(set(groups))
     if len(names) < MIN_GROUPS:
         return {"accuracy": None, "roc_auc": None}
@@ -123,7 +128,7 @@ def style_features(rows: list[dict]) -> np.ndarray:
 def baseline_scores(
     rows: list[dict], found: dict, penalty_sums: np.ndarray, split: dict[str, list[int]]
 ) -> dict[str, np.ndarray]:
-    """Scores (n,) of the baselines that a reward model must beat.
+    """Scores (n_completions,) of the baselines that a reward model must beat.
 
     Length, style (logistic regression on the train pairs), penalties, and the base model's own mean
     log-probability.

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from utils.completions import parse_completion
+from utils.config import input_path
 from utils.errors import DataError
 from utils.jsonl import atomic_write, read_json, write_json
 from utils.schema import is_label_answer
@@ -59,6 +60,11 @@ def save_head(folder: Path, head: RewardHead, config: dict) -> None:
     with atomic_write(folder / "reward_head.safetensors", "wb") as handle:
         handle.write(save(head.state_dict()))
     write_json(folder / "config.json", config)
+
+
+def find_head(name: str, output_dir: Path) -> Path:
+    """The directory of a head: "best" and "final" are in `output_dir`, anything else is a path."""
+    return output_dir / name if name in ("best", "final") else input_path(name)
 
 
 def load_head(folder: Path) -> tuple[RewardHead, dict]:
@@ -172,3 +178,20 @@ def rewards(
     with torch.no_grad():
         scores = head(features).numpy()
     return (scores - scale["mean"]) / scale["std"] - penalty_sums
+
+
+def score_rows(rows: list[dict], found: dict[str, torch.Tensor], head: RewardHead, saved: dict) -> list[dict]:
+    """{"id", "reward", "head_score", "penalties"} of each completion row; `saved` is the head's config.json.
+
+    "head_score" is standardized, so the reward is that minus the weighted penalties.
+    """
+    table = penalty_table(rows, found["n_tokens"])
+    sums = penalty_totals(table, saved["penalty_weights"])
+    totals = rewards(head, found["features"], sums, saved["score_scale"])
+    scored = []
+    for row, reward, penalty_sum, values in zip(rows, totals, sums, table):
+        head_score = float(reward + penalty_sum)
+        scored.append(
+            {"id": row["id"], "reward": float(reward), "head_score": head_score, "penalties": values}
+        )
+    return scored

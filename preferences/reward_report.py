@@ -19,6 +19,7 @@ from utils.jsonl import write_json
 def write_history(output_dir: Path, history: dict) -> None:
     """training_history.json and its curves."""
     write_json(output_dir / "training_history.json", history)
+    # A training loss comes with every step, val metrics at eval_steps and at the end of each epoch.
     val = {}
     for name in ("loss", "roc_auc", "accuracy"):
         val[name] = [(metrics["step"], metrics[name]) for metrics in history["eval_metrics"]]
@@ -41,11 +42,13 @@ def validate(
 
     `rows` and `found` are the completions of all pairs and their features, `groups` has one name per pair.
     """
+    # From the file and with its weights and scale, as --score uses it, not from the run that trained it.
     head, saved = load_head(checkpoint)
     table = penalty_table(rows, found["n_tokens"])
     penalty_sums = penalty_totals(table, saved["penalty_weights"])
     with torch.no_grad():
         head_scores = head(found["features"]).numpy()
+    # Only "reward" is what a user of the model gets; the others show which part of it did the work.
     scored = {
         "reward": rewards(head, found["features"], penalty_sums, saved["score_scale"]),
         "head_only": head_scores,
@@ -79,6 +82,7 @@ def validate(
 
 def print_validation(figures: dict) -> None:
     def cell(metrics: dict, name: str) -> str:
+        # Fewer than 20 groups have no interval.
         span = metrics["ci95"][name]
         bounds = f" [{span[0]:.2f}, {span[1]:.2f}]" if span else ""
         return format_number(metrics[name]) + bounds

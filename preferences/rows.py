@@ -7,6 +7,7 @@ messages. This module knows nothing about judges or the pair rule.
 from collections import Counter
 from dataclasses import dataclass
 
+from preferences.cache import Job
 from utils.completions import parse_completion
 
 
@@ -36,9 +37,11 @@ def preference_row(judged: JudgedSample, chosen: int, rejected: int, prompt: str
         "id": f"{sample['id']}#{chosen}-{rejected}",
         "sample_id": sample["id"],
         "source": sample["source"],
+        # train_rm.py keeps all pairs of a group on one side of its split.
         "group": sample["group"],
         "question": sample["question"],
         "answerable": sample["answerable"],
+        # As shown, so that the citations of both completions are numbers in this list.
         "evidence_chunks": judged.chunks,
         "prompt": [{"role": "user", "content": prompt}],
         "chosen": [{"role": "assistant", "content": candidates[chosen]["completion"]}],
@@ -71,6 +74,22 @@ def rich_fields(judged: JudgedSample, chosen: int, rejected: int) -> dict:
     return added
 
 
+def format_tallies(jobs: list[Job], n_repeated: int, n_kept: int) -> str:
+    """Two lines about what became of a cache: its candidates, and the pairs of each best one with the others.
+
+    `n_repeated` candidates were left out because another has the same text, `n_kept` pairs are in the result.
+    """
+    n_distinct = sum(len(candidates) for _, candidates in jobs)
+    # The pair rule pairs the best candidate with each other one.
+    n_possible = sum(len(candidates) - 1 for _, candidates in jobs)
+    n_close = n_possible - n_kept
+    candidates_line = f"candidates: {n_distinct + n_repeated:,} read, {n_repeated:,} with the text of another"
+    pairs_line = (
+        f"pairs: {n_possible:,} possible, {n_kept:,} kept, {n_close:,} with a margin below --min-margin"
+    )
+    return f"{candidates_line}\n{pairs_line}"
+
+
 def preference_stats(rows: list[dict], judgements: list[dict], n_samples: int, drops: dict[str, int]) -> dict:
     """Counts over the preference rows, and the share of comparisons with the same winner in both orders.
 
@@ -86,6 +105,7 @@ def preference_stats(rows: list[dict], judgements: list[dict], n_samples: int, d
         "by_source": dict(Counter(row["source"] for row in rows)),
         "pairs_by_models": dict(Counter(models)),
         "decided_by": dict(Counter(row["decided_by"] for row in rows)),
+        # `rows` is never empty: without a pair make_prefs.py stops before it comes here.
         "mean_margin": sum(row["margin"] for row in rows) / len(rows),
         # Without a judge model nothing is compared.
         "order_consistency": n_agree / n_compared if n_compared else None,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from make_prefs import build_parser, choose_pairs, print_tallies
+from make_prefs import build_parser, choose_pairs
 from models.distributed import Shards
 from preferences.cache import read_candidates
 from preferences.judges import JUDGES, judge_candidates, verifier_checks, verifier_score
@@ -15,6 +15,7 @@ from preferences.model_judge import (
     preference_probabilities,
     win_scores,
 )
+from preferences.rows import format_tallies
 from utils.completions import parse_completion, render_completion
 from utils.jsonl import write_jsonl
 from utils.text import REFUSAL
@@ -121,6 +122,7 @@ def test_judgements_are_read_again_and_need_a_model_only_where_the_table_says_so
     def no_model():
         raise AssertionError("the verifier needs no model")
 
+    # The right answer passes all five checks; a wrong refusal passes format and precision.
     path = tmp_path / "judgements.jsonl"
     first = judge_candidates(jobs, JUDGES["verifier"], no_model, path, Shards())
     assert first["popqa:1"]["verifier"] == pytest.approx([1.0, 0.4]) and first["popqa:1"]["llm"] is None
@@ -128,19 +130,18 @@ def test_judgements_are_read_again_and_need_a_model_only_where_the_table_says_so
     assert judge_candidates(jobs, JUDGES["llm"], no_model, path, Shards()) == first
 
 
-def test_equal_texts_are_one_candidate_and_every_loss_is_counted(sample, tmp_path, capsys):
+def test_equal_texts_are_one_candidate_and_every_loss_is_counted(sample, tmp_path):
     texts = {"sft": ["x", "x"], "base": ["y", "x"]}
     for name, completions in texts.items():
         rows = as_candidates(*completions)
         for row in rows:
             row |= {"id": sample["id"], "model": name}
         write_jsonl(tmp_path / f"gens_{name}.jsonl", rows)
-    jobs = read_candidates(tmp_path, [sample, {**sample, "id": "popqa:2"}])
+    # The second sample has no candidates, so it is no job.
+    jobs, n_repeated = read_candidates(tmp_path, [sample, {**sample, "id": "popqa:2"}])
     assert [(row["model"], row["completion"]) for row in jobs[0][1]] == [("sft", "x"), ("base", "y")]
     assert len(jobs) == 1
-    print_tallies(jobs, n_generated=4, n_kept=0)
-    lines = capsys.readouterr().out.splitlines()
-    assert lines == [
-        "4 candidates: 2 with the text of another",
-        "1 pairs: 0 kept, 1 with a margin below --min-margin",
+    assert format_tallies(jobs, n_repeated, n_kept=0).splitlines() == [
+        "candidates: 4 read, 2 with the text of another",
+        "pairs: 1 possible, 0 kept, 1 with a margin below --min-margin",
     ]

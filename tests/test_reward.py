@@ -17,6 +17,7 @@ from utils.jsonl import read_json, write_jsonl
 from utils.text import REFUSAL
 
 
+# The sample has four chunks, and "Warsaw" occurs in chunks 0 and 2. Penalties that are not named must be 0.
 @pytest.mark.parametrize(
     "completion, n_tokens, expected",
     [
@@ -45,6 +46,7 @@ def test_numbers_and_dates_are_normalised_before_the_support_penalty():
     chunks = [{"title": "T", "text": "On 7 March 1912 it had 1,200 rooms."}]
     assert answer_in_chunks("07 march 1912", chunks)
     assert answer_in_chunks("1200", chunks)
+    # Tokens, not characters: "1912" and "1,200" contain 12.
     assert not answer_in_chunks("12", chunks)
 
 
@@ -62,8 +64,11 @@ def test_a_group_is_on_one_side():
     rows = [{"group": f"g{i // 3}"} for i in range(60)]
     split = split_groups(rows, {"seed": 1, "val_fraction": 0.15, "test_fraction": 0.2})
     assert sorted(i for side in split.values() for i in side) == list(range(60))
-    groups = [{rows[i]["group"] for i in side} for side in split.values()]
+    groups = []
+    for side in split.values():
+        groups.append({rows[i]["group"] for i in side})
     assert not groups[0] & groups[1] and not groups[0] & groups[2] and not groups[1] & groups[2]
+    # 20% and 15% of 60 pairs are 12 and 9; groups of three may leave a quota short by one group.
     assert 9 <= len(split["test"]) <= 12 and 6 <= len(split["val"]) <= 9
 
 
@@ -111,13 +116,13 @@ def test_rows_to_score_lack_no_field(row, tmp_path):
     config = tmp_path / "rm.yaml"
     config.write_text("seed: 1\n")
     write_jsonl(tmp_path / "c.jsonl", [row])
-    with pytest.raises(DataError, match=r"c.jsonl:1: row lacks .*completion; needed are"):
+    with pytest.raises(DataError, match=r"c.jsonl:1: row lacks .*completion; needed are id"):
         train_rm.main(["-c", str(config), "--score", str(tmp_path / "c.jsonl")])
 
 
 def test_a_completion_is_cut_only_beyond_the_limit(tokenizer):
     limit = COMPLETION_TOKENS - 1
-    # Digits: one token each in this tokenizer would be a guess, so the texts are cut by its own count.
+    # The tokenizer is trained in the tests, so no text has a known number of tokens; 400 words are enough.
     texts = ["", "short", "1 " * 400]
     completions, is_cut = encode_completions(tokenizer, [{"completion": text} for text in texts])
     assert is_cut == [False, False, True]
