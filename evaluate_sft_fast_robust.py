@@ -62,8 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--output", default="eval_results.json", help="results file (default: eval_results.json)")
     add("--report", metavar="FILE", help="also write one HTML page with tables, plots and the samples")
     add("--predictions", metavar="FILE", help="score these completions instead of running a model")
-    compare = "print two results files side by side, with the settings that differ, and stop"
-    add("--compare", nargs=2, metavar=("A", "B"), help=compare)
+    add("--compare", nargs=2, metavar=("A", "B"), help="print two results files side by side and stop")
 
     add = parser.add_argument_group("model").add_argument
     add("--model-path", help="checkpoint directory of train_sft.py, or a full model")
@@ -75,8 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--baseline-closed-book", action="store_true", help=closed_book)
     gold_only = "also evaluate with the support chunks only; the gap is what distractors cost"
     add("--baseline-gold-only", action="store_true", help=gold_only)
-    constrained = "also evaluate each model with decoding constrained to the output schema"
-    add("--constrained", action="store_true", help=constrained)
+    add("--constrained", action="store_true", help="also evaluate each model constrained to the schema")
     attention = "attention implementation; falls back, with a note, if it is not available"
     add("--attn-impl", default="auto", choices=ATTENTION_FLAGS, help=attention)
     fast = "CUDA only: pad prompts to --buckets and compile the model (no effect on CPU)"
@@ -87,8 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--limit", type=int, help="evaluate at most N samples, sampled with --seed; twins stay together")
     add("--max-new-tokens", type=int, default=128, help="tokens after which a completion is cut")
     add("--batch-size", type=int, default=8, help="rows generated at once: changes memory, not results")
-    threshold = "count an answer of lower confidence (0-1) as a refusal"
-    add("--confidence-threshold", type=float, help=threshold)
+    add("--confidence-threshold", type=float, help="count answers of lower confidence (0-1) as refusals")
     precision = "choose the threshold that reaches this precision on the validation answers (0-1)"
     add("--wanted-precision", type=float, help=precision)
     kind = "confidence that a threshold applies to: in the completion, or fitted on val (SFT model only)"
@@ -117,6 +114,7 @@ def plan_models(args: argparse.Namespace, template: str) -> dict[str, ModelRun]:
     if args.compare_baseline:
         runs["base"] = ModelRun(template)
     if args.baseline_fewshot:
+        # Without examples a base model fails on the format alone; with them the rest can be compared.
         runs["base_fewshot"] = ModelRun("fewshot")
     # Constrained decoding hides format errors, so each opponent gets it too, beside the free run.
     if args.constrained:
@@ -140,8 +138,7 @@ def parse_buckets(args: argparse.Namespace) -> list[int]:
     try:
         buckets = sorted(int(part) for part in args.buckets.split(","))
     except ValueError as error:
-        example = "write lengths in tokens, for example 512,1024,2048"
-        raise UsageError(f"--buckets {args.buckets}: {example}") from error
+        raise UsageError(f"--buckets {args.buckets}: write token counts, such as 512,1024") from error
     return buckets if args.fast else []
 
 
@@ -192,6 +189,7 @@ def generate_predictions(
     with sft_and_base(settings["model_dir"], args.base_model, options, compile_it=args.fast) as models:
         log = ShardLog(log_path, settings, shards)
         for name, run in runs.items():
+            # Split before what is done is removed: each process always has the same share of the samples.
             done = {row["id"] for row in log.rows() if row["model"] == name}
             todo = [sample for sample in shards.mine(samples) if sample["id"] not in done]
             template = load_template("sft", run.template)
@@ -203,6 +201,7 @@ def generate_predictions(
             if is_base(name):
                 times["base_revision"] = models.base_revision
 
+    # Batches are sorted by length and processes interleave: the file gets the order of models and samples.
     place = {sample["id"]: i for i, sample in enumerate(samples)}
     names = list(runs)
     return log.finish(lambda row: (names.index(row["model"]), place[row["id"]])), times
@@ -224,9 +223,8 @@ def check_usage(args: argparse.Namespace) -> None:
 
 
 def print_plan(args: argparse.Namespace) -> None:
-    for name in dict.fromkeys((args.model_path, args.base_model)):
-        if name:
-            warn_missing_model(name)
+    for name in dict.fromkeys(filter(None, (args.model_path, args.base_model))):
+        warn_missing_model(name)
     samples = planned_samples(input_path(args.test_data))
     if samples is not None:
         samples = pick_samples(samples, args.limit, args.seed)
@@ -269,6 +267,7 @@ def main(argv: list[str] | None) -> None:
         settings = checkpoint_settings(args) | {"inputs": inputs}
         shards = Shards()
         predictions, times = generate_predictions(args, samples, predictions_path(output), settings, shards)
+        # Every process has all rows now; the first alone scores and writes.
         if not shards.is_main:
             return
 
@@ -278,6 +277,7 @@ def main(argv: list[str] | None) -> None:
         results["selective"] = selective | {"test": measure_selection(predictions, samples, selection)}
     if not args.predictions:
         write_jsonl(predictions_path(output), describe_rows(predictions, parsed, samples))
+    # The SFT model alone: a view of the evidence shows no complete support set on purpose.
     n_cut = count_gold_cut([row for row in predictions if row["model"] == "sft"], samples)
     shown = {key: value for key, value in settings.items() if key != "template_text"}
     facts = {"times": times, "gold_cut": n_cut, "seconds": round(time.monotonic() - started, 1)}

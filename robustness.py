@@ -107,6 +107,7 @@ def score_level(suite: Suite, samples: list[dict], rows: list[dict], seed: int) 
     groups = [sample["group"] for sample in samples]
     level = {"n": len(samples), **with_intervals(terms, groups, seed, ROBUSTNESS_METRICS)}
     for name, measure in suite.extra.items():
+        # Only the samples that the metric applies to count, so their number goes into the file.
         values = []
         value_groups = []
         for sample, p in zip(samples, parsed):
@@ -118,6 +119,7 @@ def score_level(suite: Suite, samples: list[dict], rows: list[dict], seed: int) 
         level[name] = mean
         level["ci95"][name] = interval
         level[f"n_{name}"] = len(values)
+    # Dropped support turns answerable samples into unanswerable ones, which the metrics divide by.
     level["n_answerable"] = sum(sample["answerable"] for sample in samples)
     level["gold_cut"] = count_gold_cut(rows, samples)
     return level, terms
@@ -132,6 +134,7 @@ def score_suite(suite: Suite, by_key: dict[str, dict], seed: int) -> tuple[dict,
     rows_of: dict[str, list[dict]] = {}
     first: list[dict] = []
     for name, samples in suite.levels.items():
+        # One generated row can serve several levels, each time under the id of the sample.
         rows_of[name] = [{**by_key[prompt_key(sample)], "id": sample["id"]} for sample in samples]
         levels[name], terms = score_level(suite, samples, rows_of[name], seed)
         if not first:
@@ -169,6 +172,7 @@ def describe_level_rows(name: str, suite: Suite, rows_of: dict[str, list[dict]])
 
 def check_usage(args: argparse.Namespace) -> list[str]:
     """The names of the suites to run, each once. UsageError for an unknown one."""
+    # Spaces after the commas are fine.
     names = [name.strip() for name in args.suite.split(",") if name.strip()]
     for name in names:
         if name not in SUITES:
@@ -198,6 +202,7 @@ def write_samples(directory: str, suites: dict[str, Suite]) -> None:
     """One sample file per level of each suite, named <suite>-<level>.jsonl."""
     for name, suite in suites.items():
         for level, samples in suite.levels.items():
+            # "25%" and "char 1%" are no convenient file names.
             safe = level.replace(" ", "-").replace("%", "")
             write_jsonl(home_path(directory) / f"{name}-{safe}.jsonl", samples)
 
@@ -236,7 +241,7 @@ def main(argv: list[str] | None) -> None:
     log = ShardLog(predictions_path(output), {**settings, "max_new_tokens": args.max_new_tokens}, shards)
     n_done = len(distinct.keys() & {row["id"] for row in log.rows()})
     generate_missing(args, distinct, settings, log)
-    # The log of an earlier run can have rows of other suites; they go last.
+    # The log is resumed with other suites too, whose prompts may be the same. Rows of other prompts go last.
     place = {key: i for i, key in enumerate(distinct)}
     by_key = {row["id"]: row for row in log.finish(lambda row: (place.get(row["id"], len(place)), row["id"]))}
     if not shards.is_main:
@@ -252,6 +257,7 @@ def main(argv: list[str] | None) -> None:
     facts = {"n_generated": len(distinct) - n_done, "seconds": round(seconds, 1)}
     run = describe_run({**vars(args), **shown}, inputs, args.seed, **facts)
     write_json(output, {"suites": blocks, "run": run | {"status": "complete"}})
+    # In place of the merged log, whose rows have prompt keys as ids: one row per suite, level and sample.
     write_jsonl(log.path, rows)
     plot_robustness(output.with_suffix(".png"), blocks)
     print_suites(blocks)

@@ -34,8 +34,10 @@ def confidence_metrics(
     `probabilities`: the model's probability of its own answer, one per sample, None if any is unknown;
     `isotonic`: the fit that maps it to a probability of being right. Without both, `ece_calibrated` is None.
     """
+    # Refusals are left out: right by refusing is another question than right by answering.
     confidences, right = _stated(parsed, samples)
     answers = [(p, s) for p, s in zip(parsed, samples) if p.is_answer]
+    # The probability is known for answers without a stated confidence too, so all answers count here.
     calibrated = None
     if isotonic and probabilities is not None and answers:
         of_answers = [probability for p, probability in zip(parsed, probabilities) if p.is_answer]
@@ -47,6 +49,7 @@ def confidence_metrics(
         "aurc": aurc(confidences, right),
         "ece_calibrated": calibrated,
         "n_confidence_missing": len(answers) - len(confidences),
+        # A constant has a good ECE when it equals the accuracy, and tells nothing about single answers.
         "confidence_is_constant": len(set(confidences)) == 1,
     }
 
@@ -57,6 +60,7 @@ def intervals_of_confidence(
     """95% intervals of what `confidence_metrics` returns: name -> [low, high], None with too few groups."""
     groups = [sample["group"] for sample in samples]
     right = [is_right_answer(p, s) for p, s in zip(parsed, samples)]
+    # None leaves a sample out; its group is still drawn, so that all metrics share the resamples.
     stated = [p.confidence if p.is_answer else None for p in parsed]
     intervals = confidence_intervals(stated, right, groups, seed)
 

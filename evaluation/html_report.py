@@ -95,6 +95,7 @@ def _headline(results: dict) -> str:
 def _deltas(results: dict, other: str) -> str:
     """Paired differences of the SFT model to one other model."""
     deltas = results["deltas_to"][other]
+    # A metric without samples on one side has no difference; the terminal says so, the page leaves it out.
     rows = []
     for key in DELTA_METRICS:
         value = deltas[key]
@@ -181,6 +182,7 @@ def write_report(
 ) -> str:
     """Write the page, under 3 MB for any number of samples. Returns its size and what was cut, in words."""
     settings = results["run"]["settings"]
+    # The first of these is the model whose slices are shown.
     names = [name for name in all_models(results) if name not in WITHOUT_MODEL]
     title = f"Evaluation of {settings.get('model_path') or settings.get('predictions')}"
     parts = [

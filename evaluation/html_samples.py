@@ -131,6 +131,7 @@ def samples_html(
             note = f"chunks that are neither support nor cited are cut to {cut} characters"
             return "".join(cards), "" if cut == _CUTS[0] else note
 
+    # Estimated from the mean size, then lowered: the cards kept can be larger than the others.
     n_kept = max(1, int(len(cards) * max_bytes / _size(cards)))
     while n_kept > 1 and _size(_evenly(cards, n_kept)) > max_bytes:
         n_kept = n_kept * 9 // 10
@@ -157,6 +158,7 @@ def browser_html(
         completions.setdefault(row["model"], {})[row["id"]] = row["completion"]
     cards, note = samples_html(samples, parsed, completions, max_bytes)
 
+    # The filter for outcomes is about the first model, as the summary lines are.
     main = next(iter(parsed))
     sources = _options({sample["source"] for sample in samples})
     outcomes = _options({outcome(p, s) for p, s in zip(parsed[main], samples)})

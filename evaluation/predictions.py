@@ -55,6 +55,7 @@ def read_predictions(path: Path, samples: list[dict]) -> list[dict]:
         ids.add(row["id"])
         rows.append(row)
 
+    # A model scored on other samples than its opponents would make every difference meaningless.
     for model, ids in seen.items():
         if missing := known - ids:
             raise DataError(

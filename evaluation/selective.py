@@ -30,6 +30,7 @@ class Selection:
         if self.kind == "stated":
             return parsed.confidence or 0.0
         probability = row.get("probability")
+        # Rows from elsewhere have no probability: their answers count as least sure.
         if self.isotonic is None or probability is None:
             return 0.0
         return apply_isotonic(self.isotonic, [probability])[0]
@@ -38,6 +39,7 @@ class Selection:
         """The parsed completion, or a refusal in its place when its confidence is below the threshold."""
         if not parsed.is_answer or self.confidence(parsed, row) >= self.threshold:
             return parsed
+        # As if the model had refused itself: its citations go too, or they would count as spurious.
         return dataclasses.replace(parsed, answer=REFUSAL, citations=[], is_refusal=True)
 
 
@@ -94,6 +96,7 @@ def choose_selection(
             "--confidence-kind calibrated needs the isotonic fit of a checkpoint's calibration.json; "
             "name the checkpoint with --model-path"
         )
+    # A threshold that is given needs no validation answers.
     if threshold is not None:
         return Selection(threshold, kind, isotonic), {"kind": kind, "threshold": threshold}
 

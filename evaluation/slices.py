@@ -10,6 +10,7 @@ def _hop_names(samples: list[dict]) -> list[str | None]:
     """Number of chunks in the smallest support set; None for unanswerable samples, which have no set."""
     names: list[str | None] = []
     for sample in samples:
+        # The smallest set is enough for a right answer, so it says how many hops are needed.
         size = min(map(len, sample["support_sets"]), default=0)
         if size == 0:
             names.append(None)

@@ -37,6 +37,7 @@ def main(argv: list[str] | None) -> None:
         rows.append([name, *(format_number(metrics[key]) for key in _METRICS)])
     print(format_table([f"{results['sft']['n']} test samples", *_METRICS], rows))
 
+    # On pairs of the test split: the pairs that chose the checkpoint are not among them.
     reward = read_json(home_path("checkpoints/rm/validation.json"))
     figures = reward["test"]["reward"]
     scores = f"accuracy {figures['accuracy']:.3f}, ROC-AUC {figures['roc_auc']:.3f}"

@@ -63,6 +63,7 @@ def headline_table(results: dict) -> str:
 def interval_table(results: dict, name: str) -> str:
     """The headline metrics of one model with their intervals."""
     metrics = results[name]
+    # Every metric has its interval in the file; these are the ones that a reader compares.
     rows = []
     for key in (*HEADLINE, "trust_score", "ece", "brier", "aurc"):
         rows.append([key, format_number(metrics[key]), format_interval(metrics["ci95"][key]) or "-"])
@@ -125,6 +126,7 @@ def _constant_confidence(results: dict) -> str:
 
 def results_text(results: dict) -> str:
     """All tables of one run, separated by blank lines."""
+    # sft if present: a file for --predictions can contain any names.
     main = next(iter(all_models(results)))
     blocks = [headline_table(results)]
     # Without a main model the first name is a baseline, whose metrics are one level down; it gets no table.

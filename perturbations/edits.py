@@ -95,6 +95,7 @@ def drop_support(sample: dict, share: float, drops: dict[int, float], filler: di
 
 def move_gold(sample: dict, position: int) -> dict:
     """The sample with its only support chunk at `position` (from 0), the others in their order."""
+    # Unpacking fails for any other number of support chunks; with_movable_gold() leaves those out.
     (gold,) = sample["support_spans"]
     order: Order = [(i, chunk) for i, chunk in enumerate(sample["evidence_chunks"]) if i != gold]
     order.insert(position, (gold, sample["evidence_chunks"][gold]))
@@ -191,5 +192,6 @@ def counterfactual(sample: dict, donors: list[dict], rng: random.Random) -> dict
         return "old answer left in the evidence"
     if not any(contains_tokens(tokenize(chunks[i]["text"]), tokenize(new)) for i in sample["support_spans"]):
         return "new answer not in the support"
+    # Verified above: the old answer is nowhere, the new one is in the support.
     metadata = {**sample["metadata"], "memory_aliases": aliases}
     return {**sample, "evidence_chunks": chunks, "answer": new, "answer_aliases": [new], "metadata": metadata}
