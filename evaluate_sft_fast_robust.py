@@ -277,7 +277,7 @@ def main(argv: list[str] | None) -> None:
         results["selective"] = selective | {"test": measure_selection(predictions, samples, selection)}
     if not args.predictions:
         write_jsonl(predictions_path(output), describe_rows(predictions, parsed, samples))
-    # The SFT model alone: a view of the evidence shows no complete support set on purpose.
+    # The SFT model's prompts alone: a closed-book prompt shows no support on purpose.
     n_cut = count_gold_cut([row for row in predictions if row["model"] == "sft"], samples)
     shown = {key: value for key, value in settings.items() if key != "template_text"}
     facts = {"times": times, "gold_cut": n_cut, "seconds": round(time.monotonic() - started, 1)}
