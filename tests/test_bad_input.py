@@ -82,7 +82,7 @@ def test_a_missing_checkpoint_lists_those_present_and_the_corrected_name(home):
 
     # The run's folder was forgotten: the checkpoint is one level deeper.
     code, line = without("checkpoint-best")
-    assert code == 3 and "holds x/checkpoint-best; use " in line and line.endswith("x/checkpoint-best")
+    assert code == 3 and "has x/checkpoint-best; use " in line and line.endswith("x/checkpoint-best")
     assert not (home / "out.json").exists()
 
 
