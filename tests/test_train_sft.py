@@ -1,7 +1,11 @@
+"""The loss and labels of SFT, against sums worked out token by token; and runs of train_sft.py in-process."""
+
+import copy
 import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import train_sft
 from models.cpu_attention import takes_packed, use_grouped_attention
@@ -9,13 +13,27 @@ from prompt_schema import SFT_TEMPLATES, PromptBuilder
 from train_sft import SFTTrainer, gold_ids, make_collator
 from training.adapters import load_trainable
 from training.rows import encode_rows
+from training.sft_config import DEFAULTS
 from utils.jsonl import read_json
 
 
 @pytest.fixture
 def rows(tokenizer, samples):
+    """Five encoded rows, and the prefix that they share."""
     builder = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 1400)
-    return encode_rows(samples[:5], builder, gold_ids, 1500)[0], builder.prefix
+    encoded, _ = encode_rows(samples[:5], builder, gold_ids, 1500)
+    return encoded, builder.prefix
+
+
+def bare_trainer(prefix: list[int], share_prefix: bool) -> SFTTrainer:
+    """What `compute_loss` reads of a trainer, without a model, arguments or data."""
+    trainer = SFTTrainer.__new__(SFTTrainer)
+    trainer.prefix = prefix
+    trainer.share_prefix = share_prefix
+    return trainer
+
+
+# --- the loss
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma2"])
@@ -25,50 +43,46 @@ def test_the_loss_is_the_mean_negative_log_likelihood_of_the_completions(
 ):
     rows, prefix = rows
     model = make_model(kind)
+    # Only our attention takes packed rows, and Gemma-2's soft-capping keeps it from them.
     if share_prefix == "packed":
-        assert takes_packed(use_grouped_attention(model)) == (kind != "gemma2") and not takes_packed(
-            make_model(kind)
-        )
-    trainer = SFTTrainer.__new__(SFTTrainer)
-    trainer.prefix = prefix
-    trainer.share_prefix = bool(share_prefix)
+        assert takes_packed(use_grouped_attention(model)) == (kind != "gemma2")
+        assert not takes_packed(make_model(kind))
+    trainer = bare_trainer(prefix, bool(share_prefix))
     loss = trainer.compute_loss(model, make_collator(tokenizer.pad_token_id)(rows))
+
+    # By hand: each row alone, without padding, from the logits of the whole row.
     total = 0.0
-    n = 0
+    n_tokens = 0
     for row in rows:
         ids = torch.tensor([prefix + row["suffix"] + row["completion"]])
         k = len(row["completion"])
         logps = model(ids).logits[0, -k - 1 : -1].log_softmax(-1)
         total -= logps[range(k), row["completion"]].sum()
-        n += k
-    assert loss.item() == pytest.approx((total / n).item(), rel=1e-4)
+        n_tokens += k
+    assert loss.item() == pytest.approx((total / n_tokens).item(), rel=1e-4)
 
 
 def gradient(model, share_prefix, tokenizer, rows):
     rows, prefix = rows
-    trainer = SFTTrainer.__new__(SFTTrainer)
-    trainer.prefix = prefix
-    trainer.share_prefix = share_prefix
-    trainer.compute_loss(model.train(), make_collator(tokenizer.pad_token_id)(rows)).backward()
+    batch = make_collator(tokenizer.pad_token_id)(rows)
+    bare_trainer(prefix, share_prefix).compute_loss(model.train(), batch).backward()
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).float()
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
 def test_a_shared_prefix_gives_the_same_gradient(kind, make_model, tokenizer, rows):
     expected = gradient(make_model(kind), False, tokenizer, rows)
-    assert torch.allclose(gradient(make_model(kind), True, tokenizer, rows), expected, rtol=1e-3, atol=1e-6)
-    assert torch.allclose(
-        gradient(use_grouped_attention(make_model(kind)), True, tokenizer, rows),
-        expected,
-        rtol=1e-3,
-        atol=1e-6,
-    )
+    cached = gradient(make_model(kind), True, tokenizer, rows)
+    packed = gradient(use_grouped_attention(make_model(kind)), True, tokenizer, rows)
+    assert torch.allclose(cached, expected, rtol=1e-3, atol=1e-6)
+    assert torch.allclose(packed, expected, rtol=1e-3, atol=1e-6)
 
 
 def test_packed_rows_in_bfloat16_are_as_exact_as_apart(make_model, tokenizer, rows):
     exact = gradient(make_model("llama"), False, tokenizer, rows)
     apart = gradient(make_model("llama").bfloat16(), False, tokenizer, rows)
     packed = gradient(use_grouped_attention(make_model("llama").bfloat16()), True, tokenizer, rows)
+    # bfloat16 itself is off by a few percent; packing may not add a third to that.
     assert (packed - exact).norm() < 1.3 * (apart - exact).norm() < 0.1 * exact.norm()
 
 
@@ -76,11 +90,17 @@ def test_labels_cover_the_completion_and_nothing_else(tokenizer, rows):
     rows, _ = rows
     batch = make_collator(tokenizer.pad_token_id)(rows)
     for row, labels, ids in zip(rows, batch["labels"], batch["input_ids"]):
-        assert labels[labels != -100].tolist() == row["completion"] == ids[-len(row["completion"]) :].tolist()
-        assert row["completion"][-1] == tokenizer.eos_token_id
+        completion = row["completion"]
+        assert labels[labels != -100].tolist() == completion == ids[-len(completion) :].tolist()
+        # Without the EOS as a label, a model would never learn to stop.
+        assert completion[-1] == tokenizer.eos_token_id
 
 
-def config_text(base, **training):
+# --- runs in one process
+
+
+def config_text(base, **training) -> str:
+    """A config of four steps on a toy model; `training` overrides keys of that block."""
     settings = {
         "per_device_train_batch_size": 2,
         "gradient_accumulation_steps": 1,
@@ -93,24 +113,29 @@ def config_text(base, **training):
         "save_total_limit": 2,
         **training,
     }
-    data = {
-        "max_samples": 12,
-        "max_val_samples": 4,
-        "max_calibration_samples": 6,
-    }  # calibrated on more than evaluated on
-    return json.dumps(
-        {
-            "model_name": str(base),
-            "output_dir": "sft",
-            "lora": {"r": 4, "alpha": 8, "dropout": 0.0},
-            "training": settings,
-            "data": data,
-        }
-    )
+    # More samples for the calibration than for the evaluation: the one may not limit the other.
+    data = {"max_samples": 12, "max_val_samples": 4, "max_calibration_samples": 6}
+    config = {
+        "model_name": str(base),
+        "output_dir": "sft",
+        "lora": {"r": 4, "alpha": 8, "dropout": 0.0},
+        "training": settings,
+        "data": data,
+    }
+    # JSON is YAML too.
+    return json.dumps(config)
 
 
-def losses(home):
+def losses(home) -> list[float]:
     return [x["loss"] for x in read_json(home / "sft/training_history.json")["train_losses"]]
+
+
+def write_config_and_data(home, data_home, base, **training):
+    """A home with the built samples; returns the path of its config."""
+    (home / "data").symlink_to(data_home / "data")
+    config = home / "c.yaml"
+    config.write_text(config_text(base, **training))
+    return config
 
 
 def test_a_run_resumes_from_its_newest_whole_checkpoint_with_the_same_losses(
@@ -118,31 +143,33 @@ def test_a_run_resumes_from_its_newest_whole_checkpoint_with_the_same_losses(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
-    (tmp_path / "data").symlink_to(data_home / "data")
-    config = tmp_path / "c.yaml"
-    config.write_text(config_text(tiny_gemma_dir))
+    config = write_config_and_data(tmp_path, data_home, tiny_gemma_dir)
     train_sft.main(["-c", str(config)])
     whole = losses(tmp_path)
     assert len(whole) == 4
     for name in ("checkpoint-2", "checkpoint-4", "checkpoint-best", "checkpoint-final"):
         folder = tmp_path / "sft" / name
-        assert (folder / "adapter_model.safetensors").is_file() and read_json(folder / "run.json")[
-            "template"
-        ] == "default"
+        assert (folder / "adapter_model.safetensors").is_file()
+        assert read_json(folder / "run.json")["template"] == "default"
+        # A pickle, with the hub token in clear text.
         assert not (folder / "training_args.bin").exists()
-    assert {"loss_curve.png", "calibration.json", "train_ids.txt", "README.md", "run.json"} <= {
-        p.name for p in (tmp_path / "sft").iterdir()
-    }
+    written = {path.name for path in (tmp_path / "sft").iterdir()}
+    assert {"loss_curve.png", "calibration.json", "train_ids.txt", "README.md", "run.json"} <= written
+
     capsys.readouterr()
     train_sft.main(["-c", str(config)])
     assert "nothing to do" in capsys.readouterr().out
+
     # As a kill during the last save leaves it: no manifest in checkpoint-4, the run unfinished.
     (tmp_path / "sft/checkpoint-4/run.json").unlink()
     manifest = read_json(tmp_path / "sft/run.json")
     (tmp_path / "sft/run.json").write_text(json.dumps({**manifest, "status": "running"}))
     train_sft.main(["-c", str(config)])
-    assert "resuming from" in (err := capsys.readouterr().err) and "checkpoint-2" in err
+    notes = capsys.readouterr().err
+    assert "resuming from" in notes
+    assert "checkpoint-2" in notes
     assert losses(tmp_path) == pytest.approx(whole, rel=1e-5)
+
     with pytest.raises(Exception, match=r"made with other settings.*training.seed.*--overwrite"):
         train_sft.main(["-c", str(config), "--set", "training.seed=7"])
 
@@ -151,48 +178,44 @@ def test_training_and_generation_run_in_bfloat16(tiny_gemma_dir, data_home, tmp_
     # On hardware without bfloat16 this is emulated: slow, but the same code path.
     monkeypatch.setattr("models.hardware.has_fast_bf16", lambda: True)
     monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
-    (tmp_path / "data").symlink_to(data_home / "data")
-    config = tmp_path / "c.yaml"
-    config.write_text(config_text(tiny_gemma_dir, max_steps=2))
+    config = write_config_and_data(tmp_path, data_home, tiny_gemma_dir, max_steps=2)
     train_sft.main(["-c", str(config)])
-    assert (
-        all(loss < 20 for loss in losses(tmp_path))
-        and read_json(tmp_path / "sft/calibration.json")["n_samples"] == 6
-    )
+    assert all(loss < 20 for loss in losses(tmp_path))
+    assert read_json(tmp_path / "sft/calibration.json")["n_samples"] == 6
 
 
 @pytest.mark.parametrize("flag", ["load_in_4bit", "load_in_8bit"])
 def test_quantised_training_reaches_the_adapter(flag, tiny_gemma_dir, data_home, tmp_path, monkeypatch):
     pytest.importorskip("bitsandbytes")
     monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
-    (tmp_path / "data").symlink_to(data_home / "data")
-    config = tmp_path / "c.yaml"
-    config.write_text(config_text(tiny_gemma_dir, max_steps=2, gradient_checkpointing=True))
+    config = write_config_and_data(
+        tmp_path, data_home, tiny_gemma_dir, max_steps=2, gradient_checkpointing=True
+    )
     train_sft.main(["-c", str(config), "--set", f"{flag}=true"])
-    from safetensors.torch import load_file
-
     state = load_file(tmp_path / "sft/checkpoint-final/adapter_model.safetensors")
+    # LoRA's B matrices start at zero: any other value came through the quantized layers' backward pass.
     assert any(tensor.abs().sum() > 0 for name, tensor in state.items() if "lora_B" in name)
 
 
 def test_4bit_gradients_survive_an_evaluation_pass(tiny_gemma_dir, monkeypatch):
+    # On some CPUs bitsandbytes repacks 4-bit weights in a pass without gradients, and training after it lost
+    # most of its gradient.
     pytest.importorskip("bitsandbytes")
-    import copy
-
-    config = copy.deepcopy(train_sft.DEFAULTS) | {"model_name": str(tiny_gemma_dir), "load_in_4bit": True}
+    config = copy.deepcopy(DEFAULTS) | {"model_name": str(tiny_gemma_dir), "load_in_4bit": True}
     config["training"]["gradient_checkpointing"] = False
     model = load_trainable(config)
     ids = torch.arange(5, 25)[None]
 
     def gradient_norm():
         model.train().zero_grad()
+        # LoRA's dropout is random.
         torch.manual_seed(0)
         model(input_ids=ids, labels=ids).loss.backward()
-        return sum(
-            p.grad.norm() for name, p in model.named_parameters() if p.grad is not None and "lora_B" in name
-        ).item()
+        trained = [p for name, p in model.named_parameters() if p.grad is not None and "lora_B" in name]
+        return sum(p.grad.norm() for p in trained).item()
 
     before = gradient_norm()
     with torch.no_grad():
         model.eval()(input_ids=ids)
-    assert gradient_norm() == pytest.approx(before, rel=1e-3) and before > 0
+    assert gradient_norm() == pytest.approx(before, rel=1e-3)
+    assert before > 0

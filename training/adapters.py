@@ -143,13 +143,17 @@ def merge_checkpoint(
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
-    figures = {"n_prompts": len(prompts), "max_logit_gap_float32": gap, "same_next_token_bfloat16": agreement}
-    mark_whole(partial, {**facts, "merged_from": str(checkpoint), "merge": figures})
+    comparison = {
+        "n_prompts": len(prompts),
+        "max_logit_gap_float32": gap,
+        "same_next_token_bfloat16": agreement,
+    }
+    mark_whole(partial, {**facts, "merged_from": str(checkpoint), "merge": comparison})
     partial.rename(target)
     card = checkpoint.parent / "README.md"
     if card.is_file():
         shutil.copy(card, target / "README.md")
-    return figures
+    return comparison
 
 
 def _load_adapter(checkpoint: Path, trust_remote_code: bool) -> PeftModel:

@@ -25,11 +25,14 @@ from utils.schema import pick_samples
 class TrainingJob:
     """What a run is made of, before its model is loaded."""
 
+    # The YAML with its overrides, as in training/sft_config.py.
     config: dict
     output_dir: Path
-    builder: Any  # prompt_schema.PromptBuilder
+    # A prompt_schema.PromptBuilder, handed in with the hash of its template: packages do not import scripts.
+    builder: Any
     template_hash: str
-    samples: dict[str, list[dict]]  # "train" and "val"
+    # "train" and "val".
+    samples: dict[str, list[dict]]
     shards: Shards
 
     def pick_val(self, n_wanted: int | None) -> list[dict]:
@@ -60,9 +63,11 @@ class Rows:
 
     blocks: list[dict]
     n_blocks: int
-    n_steps: int  # optimizer steps of the whole run
+    # Optimizer steps of the whole run.
+    n_steps: int
     val: list[dict]
-    drops: Counter  # dropped training samples by reason
+    # Dropped training samples by reason.
+    drops: Counter
 
     @property
     def train(self) -> list[dict]:
@@ -82,6 +87,7 @@ def encode(job: TrainingJob, complete: Callable[..., list[int]]) -> Rows:
         max_seq_length=training["max_seq_length"],
         weights=data["weights"],
     )
+    # One block per epoch begun, so that no order of chunks comes twice.
     n_blocks = 1
     if data["reshuffle_chunks"]:
         _, n_epochs = steps_and_epochs(len(job.samples["train"]), training, n_processes)

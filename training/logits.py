@@ -1,4 +1,4 @@
-"""Logits of completions behind a common prefix, computed in three ways with the same result.
+"""Logits of completions behind a common prefix, computed in three ways that agree up to rounding.
 
 Each function takes rows, `ids` and `mask` (n_rows, n_columns), that are left-padded and come without their
 common prefix. It returns the logits at the last `n_labels` positions of every row: (n_rows, n_labels, vocab).
@@ -10,15 +10,16 @@ from collections.abc import Callable
 
 import torch
 
-from generation.batches import last_positions
+from generation.batches import last_positions, positions_behind
 from generation.cache import expand_cache, prefix_cache
 from models.cpu_attention import pack_rows, takes_packed
 
 
 def logits_after_prefix(model, share_prefix: bool) -> Callable:
-    """The fastest of the functions below that the model takes. `share_prefix`: run the prefix once per batch."""
+    """The fastest function below that fits the model. `share_prefix`: run the prefix once per batch."""
     if not share_prefix:
         return whole_row_logits
+    # Packed, each layer runs once per batch; with a cache it runs twice, for the prefix and for the rows.
     return packed_logits if takes_packed(model) else cached_prefix_logits
 
 
@@ -27,19 +28,20 @@ def packed_logits(model, prefix: list[int], ids: torch.Tensor, mask: torch.Tenso
     n_rows, n_columns = ids.shape
     first_columns = len(prefix) + n_columns * torch.arange(n_rows)[:, None]  # (n_rows, 1)
     kept = first_columns + torch.arange(n_columns - n_labels, n_columns)  # (n_rows, n_labels)
+    # Row i starts behind the prefix and i padded rows of the same width.
     logits = model(**pack_rows(prefix, ids, mask), logits_to_keep=kept.flatten()).logits
     return logits.view(n_rows, n_labels, -1)
 
 
 def cached_prefix_logits(model, prefix: list[int], ids: torch.Tensor, mask: torch.Tensor, n_labels: int):
     """The prefix runs once, with gradient, and its keys and values serve every row of the batch."""
-    n_rows = len(ids)
+    n_rows, n_columns = ids.shape
+    # The prefix comes before the padding, as the sequence [prefix][pad][row]: one cache then fits every row.
     mask = torch.cat([mask.new_ones(n_rows, len(prefix)), mask], dim=1)  # (n_rows, n_prefix + n_columns)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
     return model(
         input_ids=ids,
         attention_mask=mask,
-        position_ids=positions[:, len(prefix) :],
+        position_ids=positions_behind(mask, n_columns),
         past_key_values=expand_cache(model, prefix_cache(model, prefix), n_rows),
         use_cache=True,
         logits_to_keep=last_positions(ids, n_labels),
@@ -51,11 +53,12 @@ def whole_row_logits(model, prefix: list[int], ids: torch.Tensor, mask: torch.Te
     n_rows = len(ids)
     start = torch.tensor([prefix], device=ids.device).expand(n_rows, -1)
     ids = torch.cat([start, ids], dim=1)  # (n_rows, n_prefix + n_columns)
+    # The padding stays between prefix and row, so that all three functions see the same sequence.
     mask = torch.cat([mask.new_ones(n_rows, len(prefix)), mask], dim=1)
     return model(
         input_ids=ids,
         attention_mask=mask,
-        position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+        position_ids=positions_behind(mask, mask.shape[1]),
         use_cache=False,
         logits_to_keep=last_positions(ids, n_labels),
     ).logits

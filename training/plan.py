@@ -12,7 +12,7 @@ _OTHER_TOKENS = 25
 
 
 def plan_training(config: dict, samples: list[dict], n_template_chars: int, n_prefix_chars: int) -> list[str]:
-    """Two lines: rows, tokens and steps; time and memory. Prompts share the template's first `n_prefix_chars`."""
+    """Two lines: rows, tokens and steps; time and memory. Prompts share the first `n_prefix_chars`."""
     training = config["training"]
     n_rows = len(samples)
     n_steps, n_epochs = steps_and_epochs(n_rows, training, 1)

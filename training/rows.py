@@ -34,6 +34,7 @@ def cap_sources(samples: list[dict], n_wanted: int, seed: int) -> list[dict]:
     by_source: dict[str, list[dict]] = {}
     for sample in samples:
         by_source.setdefault(sample["source"], []).append(sample)
+    # Each source on its own: a pick over all samples would keep the share of the largest one.
     kept: set[str] = set()
     for of_source in by_source.values():
         kept |= {sample["id"] for sample in pick_samples(of_source, n_wanted, seed)}
@@ -141,6 +142,7 @@ def encode_epochs(
     A sample dropped in one order (its support cut) is dropped in all, so that every block has the same
     samples; it is counted once.
     """
+    # One generator for all epochs, so that each has another order.
     rng = random.Random(seed)
     rows, drops = encode(samples)
     blocks = [{row["id"]: row for row in rows}]

@@ -39,6 +39,7 @@ def write_report(
     if job.shards.is_main:
         history = write_history(trainer.state.log_history, job.config, job.output_dir)
         n_evaluations = len(history["eval_metrics"])
+    # Independent of max_val_samples, which once cut the calibration to 24 samples.
     samples = job.pick_val(job.config["data"]["max_calibration_samples"])
     model = merge_for_speed(trainer.accelerator.unwrap_model(trainer.model).eval())
     answers = job.answer(model, samples, "calibration")
@@ -53,6 +54,7 @@ def write_report(
         "val": selection_metrics(answers, samples),
         "licences": licences(job.samples["train"]),
     }
+    # Later stages read train_ids.txt to leave out what the model has seen.
     if job.shards.is_main:
         fit = calibration(answers, samples)
         write_text(job.output_dir / "train_ids.txt", "".join(row["id"] + "\n" for row in rows.train))
@@ -66,6 +68,7 @@ def write_history(log_history: list[dict], config: dict, output_dir: Path) -> di
     train_losses = []
     eval_metrics = []
     for log in log_history:
+        # `finite`: JSON has no NaN, and a run whose loss became one keeps its history.
         if "loss" in log:
             train_losses.append({"step": log["step"], "loss": finite(log["loss"])})
         if LOSS in log:
@@ -83,6 +86,7 @@ def _plot_history(history: dict, path: Path) -> None:
         "val": [(log["step"], log[LOSS]) for log in history["eval_metrics"]],
     }
     panels = {"Loss on completion tokens": curves}
+    # In a second panel: losses have no upper limit, these metrics are at most 1.
     generated = {}
     for name in SELECTION_METRICS:
         logs = [log for log in history["eval_metrics"] if log.get(name) is not None]
@@ -115,30 +119,33 @@ def licences(samples: list[dict]) -> dict[str, str]:
 
 
 def sft_model_card(config: dict, facts: dict, calibration: dict) -> str:
-    """README.md of an SFT run: what it is, how it was made, its val figures, data and licences."""
+    """README.md of an SFT run: use, training, metrics on val, data and licences."""
     lora = config["lora"]
-    training = config["training"]
     full = config["full_finetuning"]
     kind = "all weights trained" if full else f"LoRA, r {lora['r']}, alpha {lora['alpha']}"
-    val = "\n".join(
-        f"| {name.removeprefix('eval_')} | {format_number(value)} |" for name, value in facts["val"].items()
-    )
+    # A model hub reads the lines between the dashes, and offers to load an adapter if they name peft.
+    library = "" if full else "library_name: peft"
+    tags = "grounded-question-answering, citations, refusal" + ("" if full else ", lora")
+    names = [name.removeprefix("eval_") for name in facts["val"]]
+    cells = [format_number(value) for value in facts["val"].values()]
+    metrics = "\n".join(f"| {name} | {cell} |" for name, cell in zip(names, cells))
     data = "\n".join(f"- {source}: {licence}" for source, licence in sorted(facts["licences"].items()))
     return f"""---
-{"" if full else "library_name: peft"}
+{library}
 base_model: {config["model_name"]}
-tags: [grounded-question-answering, citations, refusal{"" if full else ", lora"}]
+tags: [{tags}]
 ---
 # Grounded answers with citations, from {config["model_name"]}
 
 Answers a question from numbered evidence as `{{"answer", "citations", "confidence"}}`, and answers
-`[INSUFFICIENT_EVIDENCE]` when the evidence does not hold the answer. Made by `train_sft.py`; every setting is in `run.json`.
+`[INSUFFICIENT_EVIDENCE]` if the evidence does not contain the answer.
+Trained by `train_sft.py`; every setting is in `run.json`.
 
 | | |
 |---|---|
-| training rows, optimiser steps | {facts["n_rows"]}, {facts["n_steps"]} |
+| training rows, optimizer steps | {facts["n_rows"]}, {facts["n_steps"]} |
 | supervised tokens | {facts["n_supervised_tokens"]} |
-| method, learning rate | {kind}, {training["learning_rate"]} |
+| method, learning rate | {kind}, {config["training"]["learning_rate"]} |
 | best {facts["metric_for_best"]} | {format_number(facts["best"])} |
 
 `checkpoint-best` has the best {facts["metric_for_best"]} on val, `checkpoint-final` is the last step.
@@ -147,14 +154,14 @@ Answers a question from numbered evidence as `{{"answer", "citations", "confiden
 
 | metric | value |
 |---|---|
-{val}
+{metrics}
 | answers right with support | {format_number(calibration["accuracy"])} of {calibration["n_answers"]} |
 
-Val chose the checkpoint, so these are no test figures: reported numbers come from `evaluate_sft_fast_robust.py`.
+The checkpoint was selected on val, so these are not test results; `evaluate_sft_fast_robust.py` gives those.
 
 ## Data and licences
 
 {data}
 
-The base model's terms go with the weights: {base_terms(config["model_name"])}.
+The base model's terms also apply to these weights: {base_terms(config["model_name"])}.
 """

@@ -10,6 +10,7 @@ from utils.config import nearest
 from utils.errors import UsageError
 from utils.metrics import SELECTION_METRICS
 
+# Also the type of each key: a value from the YAML is converted to the type of its default.
 DEFAULTS = {
     "model_name": "google/gemma-2-9b",
     "output_dir": "checkpoints/sft/model",
@@ -103,6 +104,7 @@ def _check_counts(config: dict) -> None:
     data = config["data"]
     counts = {f"data.{key}": data[key] for key in data if key.startswith("max_")}
     counts |= {f"training.{key}": training[key] for key in (*_COUNTS, "early_stopping_patience")}
+    # null and 0 pass the check of types, and ended in tracebacks far from the YAML.
     for name, value in counts.items():
         least = 0 if name in _MAY_BE_ZERO else 1
         if value is not None and not _is_count(value, least):
@@ -138,6 +140,7 @@ def _check_data(data: dict) -> None:
     for key in ("unanswerable_fraction", "answerable_first"):
         if data[key] is not None and not (_is_number(data[key]) and 0 <= data[key] < 1):
             raise UsageError(f"data.{key}: expected a share from 0 to below 1, found {data[key]!r}")
+    # A weight of 0 is allowed: its rows still count in the denominator of the loss.
     for key, value in data["weights"].items():
         if not _is_number(value) or value < 0:
             raise UsageError(f"data.weights.{key}: expected a number from 0 on, found {value!r}")
@@ -148,6 +151,7 @@ def _check_selection(config: dict) -> None:
     known = (LOSS, *SELECTION_METRICS)
     if metric not in known:
         raise UsageError(f"training.metric_for_best: unknown {metric!r}{nearest(metric, known)}")
+    # Without answers the metric would never appear, and no checkpoint would ever be the best.
     if metric != LOSS and not config["data"]["max_generated_val_samples"]:
         raise UsageError(
             f"training.metric_for_best: {metric} needs generated answers; "

@@ -89,10 +89,13 @@ class CompletionTrainer(Trainer):
 
     `prefix`: token ids that start every row and are not in the batch. `share_prefix`: run them once per
     batch, not once per row. `order`: how an epoch orders its rows. `measure_answers(model)`: metrics of
-    generated answers, added to each evaluation. A subclass defines `compute_loss`.
+    generated answers, added to each evaluation. The data set has the columns that `encode_rows` makes.
+
+    A subclass defines `compute_loss`, on `completion_logits`; rows with other completions than "completion"
+    also need their own `row_lengths`.
     """
 
-    # Each may be None for transformers; here all are given.
+    # transformers allows None for each; here all are given.
     model: Any
     processing_class: Any
     train_dataset: Any

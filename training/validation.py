@@ -28,12 +28,13 @@ def answer_samples(
     shards = Shards()
     sharded = trains_sharded()
     own = samples if sharded else shards.mine(samples)
+    # Processes must not decide by their own answers: each would select and stop on different samples.
     prompts = {sample["id"]: builder.build(sample) for sample in own}
     settings = GenerationSettings(batch_size, max_new_tokens)
     rows = []
     for batch in predict(model, builder.tokenizer, prompts, name, settings):
         rows += batch
-    # Rounding can differ between processes; the first one's rows decide.
+    # All processes have generated everything here; the rows of the first one count.
     if sharded:
         return shards.share(rows)
     by_id = {row["id"]: row for row in shards.gather(rows)}
@@ -60,6 +61,8 @@ def calibration(rows: list[dict], samples: list[dict]) -> dict:
     """
     _, parsed = score_rows(rows, samples)
     by_id = {row["id"]: row for row in rows}
+    # `stated`, the confidence that the model writes, is kept for comparison; the fit uses the probability
+    # alone.
     answers = []
     for completion, sample in zip(parsed, samples):
         if completion.is_answer:
