@@ -100,10 +100,7 @@ def judge_by_model(jobs: list[Job], judge_model: JudgeModel | None) -> list[dict
     return rows
 
 
-# --- the scores that decide, and whose they are
-
-
-# Each returns (scores of the candidates, 0..1, the name for "decided_by").
+# --- (the scores that decide, one per candidate in 0..1; whose they are), read from a judgement row
 
 
 def verifier_decides(judged: dict) -> tuple[list[float], str]:
