@@ -166,7 +166,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None) -> None:
     args = build_parser().parse_args(argv)
     samples = read_samples(input_path(args.test_data))
-    header = ["game", "weak metric", "it reports", *OURS]
+    header = ["gaming strategy", "metric it fools", "it reports", *OURS]
     rows = []
     for game, (_, _, words) in GAMES.items():
         weak, ours = play(game, samples)

@@ -83,14 +83,14 @@ def _draw_reliability(axis, curves: dict[str, dict]) -> None:
 
 
 def _draw_risk(axis, curves: dict[str, dict]) -> None:
-    """Share of wrong answers when only the most confident ones are kept."""
+    """Share of wrong answers (risk) when only the most confident ones are kept, against the share kept."""
     for i, (name, curve) in enumerate(curves.items()):
         points = curve["risk_coverage"]
         x = [point["coverage"] for point in points]
         y = [point["risk"] for point in points]
         axis.plot(x, y, markersize=4, linewidth=1.2, label=name, **_style(i))
     axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-    title = "Risk when only the most confident answers are kept"
+    title = "Risk against coverage"
     _tidy(axis, title, "coverage: share of answers kept", "risk: share of kept answers that are wrong")
 
 

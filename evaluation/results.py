@@ -151,7 +151,8 @@ def score_all(
 ) -> tuple[dict, dict]:
     """(results object without its `run`, model name -> parsed completions in the order of `samples`).
 
-    The README describes the results object ("Results files"); `isotonic` is the checkpoint's calibration.
+    Its keys: sft and base (metrics), deltas (sft minus base), deltas_to (sft minus each other model), baselines,
+    by_source, slices, curves; those of a model that is missing are left out. `isotonic`: the checkpoint's fit.
     """
     scored = {}
     for name, rows in by_model(predictions).items():
