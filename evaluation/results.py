@@ -151,8 +151,9 @@ def score_all(
 ) -> tuple[dict, dict]:
     """(results object without its `run`, model name -> parsed completions in the order of `samples`).
 
-    Its keys: sft and base (metrics), deltas (sft minus base), deltas_to (sft minus each other model), baselines,
-    by_source, slices, curves; those of a model that is missing are left out. `isotonic`: the checkpoint's fit.
+    Keys of the results: sft and base (metrics), deltas (sft minus base), deltas_to (sft minus each other model),
+    baselines, by_source, slices, curves; without a block for a model that is missing.
+    `isotonic`: the checkpoint's fit.
     """
     scored = {}
     for name, rows in by_model(predictions).items():
