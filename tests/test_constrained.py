@@ -1,3 +1,5 @@
+"""Constrained decoding, drafts and the stop test: which tokens may come next, where a completion ends."""
+
 import random
 
 import pytest
@@ -9,13 +11,14 @@ from utils.text import REFUSAL
 from utils.tokens import encode_completion
 
 
+# One for all tests: reading the texts of a whole vocabulary takes most of the time here.
 @pytest.fixture(scope="module")
 def schema(tokenizer):
     return Schema(tokenizer)
 
 
 def first_refused(schema, text, n_chunks):
-    """The text up to the first token that the guide does not allow; None when it allows all and ends with the last one."""
+    """The text up to the first token that the guide refuses; None if it allows all and stops at the last."""
     ids = encode_completion(schema.tokenizer, text)
     guide = SchemaGuide(schema, Drafter(), n_chunks)
     for n, token in enumerate(ids):
@@ -42,9 +45,10 @@ def test_every_completion_of_training_is_allowed_token_by_token(answer, citation
 @pytest.mark.parametrize(
     "text",
     [
-        render_completion("Warsaw", [12], 0.9),  # not shown
-        render_completion("Warsaw", [2, 1], 0.9),  # not sorted
-        render_completion("Warsaw", [1, 1], 0.9),  # not distinct
+        # A citation of a chunk that was not shown, citations out of order, a repeated one.
+        render_completion("Warsaw", [12], 0.9),
+        render_completion("Warsaw", [2, 1], 0.9),
+        render_completion("Warsaw", [1, 1], 0.9),
         render_completion("Warsaw", [1], 1.5),
         render_completion(REFUSAL, [1], 0.0),
         render_completion(REFUSAL, [], 0.9),
@@ -58,6 +62,8 @@ def test_what_the_schema_forbids_is_refused(text, schema):
 
 
 def test_any_way_through_the_schema_ends_valid(schema):
+    # Random tokens reach corners of the schema that no model would: escapes, the longest answers, odd
+    # numbers.
     rng = random.Random(0)
     for _ in range(100):
         guide = SchemaGuide(schema, Drafter(), 4)
@@ -69,6 +75,7 @@ def test_any_way_through_the_schema_ends_valid(schema):
 
 
 def test_the_skeleton_is_forced_in_the_tokens_of_training(schema, tokenizer):
+    # A model has learned the skeleton in these tokens; other tokens of the same text would be unlikely to it.
     ids = encode_completion(tokenizer, render_completion(REFUSAL, [], 0.0))
     guide = SchemaGuide(schema, Drafter(), 4)
     opening = guide.draft([])
@@ -83,7 +90,8 @@ def test_a_drafter_proposes_what_it_saw_and_stops_where_it_is_unsure():
     for last in (7, 8, 9):
         for _ in range(5):
             drafter.learn([1, 2, 3, 4, last])
-    # Each of the three ends was seen in a third of the completions: 5 / 16 of the guesses would be right, which is still a fifth.
+    # Each of the three ends is that of a third of the completions: 5 of 16 guesses would be right, still over
+    # a fifth.
     assert drafter.draft([]) == [1, 2, 3, 4, 7]
     assert Drafter().draft([]) == [] and drafter.draft([99]) == []
 

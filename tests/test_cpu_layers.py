@@ -1,3 +1,5 @@
+"""The CPU's own LoRA layers and norms against those of PEFT and transformers: same loss, same gradients."""
+
 import copy
 
 import pytest
@@ -16,7 +18,8 @@ def lora_model(make_model, kind, **options):
         LoraConfig(r=4, lora_alpha=8, target_modules=MODULES, task_type="CAUSAL_LM", **options),
     )
     for name, parameter in model.named_parameters():
-        if "lora_B" in name:  # zeros at first, which would hide A's part
+        # B starts as zeros, which would hide the part of A in loss and gradients.
+        if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
     return model.train()
 
@@ -28,25 +31,24 @@ def loss_and_gradients(model):
     return loss.item(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen2", "gemma2"])  # Qwen2 has biases
+# Qwen2 has biases; Gemma-2 has norms with another formula, which stay as they are.
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "gemma2"])
 def test_loss_and_gradients_are_those_of_peft(make_model, kind):
     model = lora_model(make_model, kind)
     fast = copy.deepcopy(model)
     n_layers = model.config.num_hidden_layers
-    assert sorted(speed_up_layers(fast).values()) == (
-        [7 * n_layers] if kind == "gemma2" else [2 * n_layers + 1, 7 * n_layers]
-    )
-    (loss, gradients), (fast_loss, fast_gradients) = loss_and_gradients(model), loss_and_gradients(fast)
+    n_changed = [7 * n_layers] if kind == "gemma2" else [2 * n_layers + 1, 7 * n_layers]
+    assert sorted(speed_up_layers(fast).values()) == n_changed
+    loss, gradients = loss_and_gradients(model)
+    fast_loss, fast_gradients = loss_and_gradients(fast)
     assert fast_loss == pytest.approx(loss, rel=1e-6)
     assert torch.allclose(fast_gradients, gradients, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("options", [{"lora_dropout": 0.1}, {"use_dora": True}])
 def test_layers_with_dropout_and_other_variants_are_left_alone(make_model, options):
-    assert all(
-        "Linear" not in layer.__name__
-        for layer in speed_up_layers(lora_model(make_model, "llama", **options))
-    )
+    changed = speed_up_layers(lora_model(make_model, "llama", **options))
+    assert all("Linear" not in layer.__name__ for layer in changed)
 
 
 def test_evaluation_and_a_disabled_adapter_take_pefts_own_path(make_model):
@@ -56,6 +58,7 @@ def test_evaluation_and_a_disabled_adapter_take_pefts_own_path(make_model):
     with model.disable_adapter():
         base = model(ids).logits
     speed_up_layers(model)
+    # To the bit: predictions must not depend on whether a model was trained in this process.
     assert torch.equal(model(ids).logits, expected)
     with model.train().disable_adapter():
         assert torch.equal(model(ids).logits, base)
@@ -68,16 +71,14 @@ def test_a_norm_in_bfloat16_is_about_as_exact_as_that_of_transformers(make_model
     found = {}
     x = torch.randn(5, 7, len(norm.weight)).bfloat16()
     grad = torch.randn(5, 7, len(norm.weight)).bfloat16()
-    for name, layer in (
-        ("exact", copy.deepcopy(norm).float()),
-        ("theirs", norm),
-        ("ours", copy.deepcopy(norm)),
-    ):
+    layers = {"exact": copy.deepcopy(norm).float(), "theirs": norm, "ours": copy.deepcopy(norm)}
+    for name, layer in layers.items():
         if name == "ours":
             speed_up_layers(layer.train())
         row = x.clone().to(layer.weight.dtype).requires_grad_()
         y = layer(row)
         y.backward(grad.to(y.dtype))
         found[name] = torch.cat([y.detach().flatten(), row.grad.flatten()]).float()
+    # Both round to bfloat16, each in its own places; the float32 norm is the measure of both.
     errors = {name: (found[name] - found["exact"]).norm() for name in ("theirs", "ours")}
     assert errors["ours"] < 1.5 * errors["theirs"] < 0.01 * found["exact"].norm()

@@ -1,14 +1,24 @@
+"""The engine against transformers' `generate`, and grouped attention against `eager`.
+
+Batches, drafts, shared prompts and buckets change the speed and never a token.
+"""
+
+import weakref
+
 import pytest
 import torch
 
-from generation.answering import predict
+from generation import answering
+from generation.answering import predict, sft_and_base
 from generation.batches import pad_left, plan_batches
 from generation.drafting import Drafter
 from generation.engine import GenerationSettings, generate
 from generation.sampling import Sampling
 from models.cpu_attention import use_grouped_attention
+from models.loading import LoadOptions, load_model
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
 from utils.completions import parse_completion
+from utils.errors import UsageError
 
 KINDS = ["llama", "qwen2", "gemma2"]
 
@@ -37,12 +47,14 @@ def run(model, tokenizer, prompts, guide=lambda i: Scripted(), **options):
 
 
 def plain(model, tokenizer, prompt, max_new_tokens=12):
-    """What transformers' own `generate` says, one prompt at a time."""
+    """The tokens of transformers' own `generate`, one prompt at a time."""
     ids = torch.tensor([prompt.ids])
-    said = model.generate(
-        input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=max_new_tokens, do_sample=False
-    )[0, len(prompt.ids) :]
-    return [token for token in said.tolist() if token != tokenizer.eos_token_id]
+    mask = torch.ones_like(ids)
+    output = model.generate(
+        input_ids=ids, attention_mask=mask, max_new_tokens=max_new_tokens, do_sample=False
+    )
+    generated = output[0, len(prompt.ids) :].tolist()
+    return [token for token in generated if token != tokenizer.eos_token_id]
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +84,13 @@ def test_drafts_right_and_wrong_leave_the_tokens_as_they_are(model_and_texts, to
     plain_found = run(model, tokenizer, prompts)
 
     def drafts(text):
-        # Right for a while, then wrong; of a length that differs from row to row and step to step.
-        return lambda ids: (text[len(ids) : len(ids) + 1 + len(ids) % 3] + [3, 4, 3])[
-            : 1 + (len(ids) + text[0]) % 5
-        ]
+        # Right for a while, then wrong; the length differs from row to row and from pass to pass.
+        def draft(ids):
+            n = len(ids)
+            right = text[n : n + 1 + n % 3]
+            return (right + [3, 4, 3])[: 1 + (n + text[0]) % 5]
+
+        return draft
 
     found = run(model, tokenizer, prompts, lambda i: Scripted(drafts(texts[i])))
     assert [g.ids for g in found] == texts
@@ -95,7 +110,8 @@ def test_a_right_draft_saves_passes(make_model, tokenizer, prompts):
 
 
 def test_long_prompts_of_a_sliding_window_model_stay_exact(make_model, tokenizer, samples):
-    # 512 is the window: prefix, padding and suffix together pass it, so the prefix is not shared here and nothing is drafted.
+    # 512 is the window, which prefix, padding and suffix exceed together: the prefix is not shared, nothing
+    # is drafted.
     model = make_model("gemma2")
     builder = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 1500)
     longer = [{**s, "evidence_chunks": s["evidence_chunks"] * k} for s, k in zip(samples[:2], (1, 4))]
@@ -146,16 +162,16 @@ def test_grouped_attention_is_eager_attention(kind, n_new, make_model):
                 "past_key_values": past,
             }
             found.append(model(**new).logits)
-    # Rows of padding see nothing; their logits mean nothing.
-    assert torch.allclose(found[0][1:], found[1][1:], atol=1e-4) and torch.allclose(
-        found[0][0, -1], found[1][0, -1], atol=1e-4
-    )
+    # Padding sees nothing, so its logits mean nothing; the first row starts with padding.
+    assert torch.allclose(found[0][1:], found[1][1:], atol=1e-4)
+    assert torch.allclose(found[0][0, -1], found[1][0, -1], atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_grouped_attention_trains_like_eager_attention(kind, make_model):
     eager = make_model(kind)
     grouped = use_grouped_attention(make_model(kind))
+    # More than two blocks of queries, and a last one that is not full.
     ids = torch.randint(3, 500, (3, 160), generator=torch.Generator().manual_seed(0))
     labels = ids.clone()
     mask = torch.ones_like(ids)
@@ -181,13 +197,14 @@ def test_sampling_repeats_with_its_seed_whatever_the_batch(make_model, tokenizer
         seeds = [seed + i for i in range(len(prompts))]
         return [g.ids for g in run(model, tokenizer, prompts, sampling=sampling, seeds=seeds, **options)]
 
+    def right_drafts(i):
+        return Scripted(lambda ids: first[i][len(ids) :][:2])
+
     first = draws(1)
-    assert (
-        first
-        == draws(1, batch_size=2)
-        == draws(1, guide=lambda i: Scripted(lambda ids: first[i][len(ids) :][:2]))
-        != draws(100)
-    )
+    assert first == draws(1, batch_size=2)
+    # A sampled token is drawn once, whether it was drafted or not.
+    assert first == draws(1, guide=right_drafts)
+    assert first != draws(100)
 
 
 def test_candidates_of_a_prompt_share_its_reading(make_model, tokenizer, prompts):
@@ -201,31 +218,27 @@ def test_candidates_of_a_prompt_share_its_reading(make_model, tokenizer, prompts
     together = run(model, tokenizer, three, sampling=sampling, seeds=range(6), batch_size=6)
     handle.remove()
     # The prefix, both prompts once, then single tokens of up to six rows.
-    assert read[1][0] == 2 and read[2] == (6, 1) and sum(shape[1] > 12 for shape in read) == 2
+    assert read[1][0] == 2
+    assert read[2] == (6, 1)
+    assert sum(shape[1] > 12 for shape in read) == 2
     alone = [run(model, tokenizer, [p], sampling=sampling, seeds=[i])[0] for i, p in enumerate(three)]
     assert [g.ids for g in together] == [g.ids for g in alone]
     # More candidates than rows: the prompt is read again.
-    assert [g.ids for g in run(model, tokenizer, three, sampling=sampling, seeds=range(6), batch_size=2)] == [
-        g.ids for g in alone
-    ]
+    apart = run(model, tokenizer, three, sampling=sampling, seeds=range(6), batch_size=2)
+    assert [g.ids for g in apart] == [g.ids for g in alone]
 
 
 def test_constrained_completions_are_valid_whatever_the_model(make_model, tokenizer, prompts):
-    rows = [
-        row
-        for batch in predict(
-            make_model("llama"),
-            tokenizer,
-            dict(enumerate(prompts)),
-            "x",
-            GenerationSettings(batch_size=4, max_new_tokens=200),
-            constrained=True,
-        )
-        for row in batch
-    ]
-    assert len(rows) == 9 and all(
-        parse_completion(row["completion"], len(row["shown"]), strict=True).is_valid for row in rows
-    )
+    # The weights are random, so nothing but the schema makes these completions valid.
+    settings = GenerationSettings(batch_size=4, max_new_tokens=200)
+    rows = []
+    for batch in predict(
+        make_model("llama"), tokenizer, dict(enumerate(prompts)), "x", settings, constrained=True
+    ):
+        rows += batch
+    assert len(rows) == 9
+    for row in rows:
+        assert parse_completion(row["completion"], len(row["shown"]), strict=True).is_valid
 
 
 def test_out_of_memory_halves_the_batches_and_loses_nothing(make_model, tokenizer, prompts):
@@ -244,7 +257,12 @@ def test_out_of_memory_halves_the_batches_and_loses_nothing(make_model, tokenize
     assert [g.ids for g in run(model, tokenizer, prompts, batch_size=8)] == texts
     # 8 fails, 4 fails, 2 fits; later batches start at what fitted.
     assert [n for n in sizes if n > 3] == [8, 4]
-    model.forward = lambda **inputs: (_ for _ in ()).throw(torch.OutOfMemoryError("fake"))
+
+    def no_memory(**inputs):
+        raise torch.OutOfMemoryError("fake")
+
+    # A single row that does not fit is an error.
+    model.forward = no_memory
     with pytest.raises(torch.OutOfMemoryError):
         run(model, tokenizer, prompts, batch_size=2)
 
@@ -252,12 +270,12 @@ def test_out_of_memory_halves_the_batches_and_loses_nothing(make_model, tokenize
 def test_a_compiled_model_with_buckets_says_the_same(make_model, tokenizer, prompts):
     model = make_model("llama")
     texts = [plain(model, tokenizer, prompt, 4) for prompt in prompts[:2]]
+    # The eager backend captures the graph as the real one does, and needs no compiler.
     model.forward = torch.compile(model.forward, dynamic=True, backend="eager")
     drafter = Drafter()
     drafter.learn(texts[0], 4)
-    assert [
-        g.ids for g in run(model, tokenizer, prompts[:2], lambda i: Scripted(drafter.draft), max_new_tokens=4)
-    ] == texts
+    found = run(model, tokenizer, prompts[:2], lambda i: Scripted(drafter.draft), max_new_tokens=4)
+    assert [g.ids for g in found] == texts
 
 
 def test_batches_are_sorted_by_length_complete_and_within_their_tokens():
@@ -268,5 +286,70 @@ def test_batches_are_sorted_by_length_complete_and_within_their_tokens():
 
 def test_buckets_set_the_width():
     ids, mask = pad_left([[1, 2, 3], [4]], 0, "cpu", buckets=(2, 8, 16))
-    assert ids.shape == (2, 8) and ids[1].tolist() == [0] * 7 + [4] and mask.sum().item() == 4
+    assert ids.shape == (2, 8)
+    assert ids[1].tolist() == [0] * 7 + [4]
+    assert mask.sum().item() == 4
+    # Longer than every bucket: the row keeps its length.
     assert pad_left([[1] * 20], 0, "cpu", buckets=(8, 16))[0].shape == (1, 20)
+
+
+@pytest.fixture
+def adapter_dir(tiny_gemma_dir, tokenizer, tmp_path):
+    """A PEFT checkpoint with random adapters on the tiny base model."""
+    from peft import LoraConfig, get_peft_model
+
+    base = load_model(str(tiny_gemma_dir), LoadOptions(bf16=False))
+    lora = LoraConfig(r=4, target_modules=["q_proj", "up_proj"], init_lora_weights=False)
+    get_peft_model(base, lora).save_pretrained(tmp_path / "adapter")
+    tokenizer.save_pretrained(tmp_path / "adapter")
+    return str(tmp_path / "adapter")
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """The names of the models that are loaded, in order."""
+    names = []
+    load_generator = answering.load_generator
+
+    def load_and_note(name, *args):
+        names.append(name)
+        return load_generator(name, *args)
+
+    monkeypatch.setattr(answering, "load_generator", load_and_note)
+    return names
+
+
+def test_an_adapter_and_its_base_are_one_load(adapter_dir, tiny_gemma_dir, loaded):
+    ids = torch.tensor([[2, 9, 10, 11]])
+    base = str(tiny_gemma_dir)
+    options = LoadOptions(bf16=False)
+    expected = load_model(base, options)(ids).logits
+    with sft_and_base(adapter_dir, base, options) as models, torch.inference_mode():
+        with models.sft():
+            assert not torch.allclose(models.model(ids).logits, expected, atol=1e-3)
+        with models.base():
+            assert torch.allclose(models.model(ids).logits, expected, atol=1e-4)
+        with models.sft():
+            assert not torch.allclose(models.model(ids).logits, expected, atol=1e-3)
+    assert loaded == [adapter_dir]
+
+
+def test_a_model_and_another_base_are_loaded_one_after_the_other(adapter_dir, tiny_gemma_dir, loaded):
+    # A full model as checkpoint: nothing says that it shares weights with the base.
+    checkpoint = str(tiny_gemma_dir)
+    with sft_and_base(checkpoint, adapter_dir, LoadOptions(bf16=False)) as models:
+        assert loaded == [checkpoint]
+        sft_model = weakref.ref(models.model)
+        for _ in range(2):
+            with models.base():
+                # The first model is gone: both at once may not fit the device.
+                assert sft_model() is None
+        assert loaded == [checkpoint, adapter_dir]
+    assert models.model is None
+    assert models.base_revision is None
+
+
+def test_the_base_model_must_be_named(tiny_gemma_dir):
+    unnamed = pytest.raises(UsageError, match="name it with --base-model")
+    with sft_and_base(str(tiny_gemma_dir), None) as models, unnamed, models.base():
+        pass

@@ -1,9 +1,12 @@
+"""Reading without decoding: shared beginnings save passes and change no probability and no feature."""
+
 import pytest
 import torch
 
 from generation.likelihood import completion_features, next_token_logps
 
 KINDS = ["llama", "qwen2", "gemma2"]
+# Two groups with long common beginnings and one prompt alone; all five share two tokens.
 PROMPTS = [
     [2, 5, 6, 7, 20, 21],
     [2, 5, 6, 7, 22],
@@ -13,14 +16,19 @@ PROMPTS = [
 ]
 
 
+def collect(batches):
+    found = {}
+    for batch in batches:
+        found |= dict(batch)
+    return found
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("groups", [None, [0, 0, 1, 1, 2]])
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 def test_label_logits_are_those_of_each_prompt_alone(kind, groups, batch_size, make_model):
     model = make_model(kind)
-    found = {
-        i: logps for batch in next_token_logps(model, PROMPTS, 0, batch_size, groups) for i, logps in batch
-    }
+    found = collect(next_token_logps(model, PROMPTS, 0, batch_size, groups))
     for i, prompt in enumerate(PROMPTS):
         with torch.no_grad():
             alone = model(torch.tensor([prompt])).logits[0, -1].log_softmax(-1)
@@ -42,6 +50,7 @@ def test_both_orders_of_a_comparison_read_their_evidence_once(make_model):
     )
     list(next_token_logps(model, prompts, 0, 4, [0, 0, 1, 1]))
     handle.remove()
+    # Four prompts of 203 tokens, but each of the two beginnings counts once.
     assert sum(n_read) < 2 * len(evidence) + 20
 
 
@@ -50,6 +59,7 @@ def test_both_orders_of_a_comparison_read_their_evidence_once(make_model):
 def test_features_are_the_hidden_state_of_the_last_token_and_its_log_probability(
     kind, batch_size, make_model
 ):
+    # Completions of different lengths share a suffix, and one is nothing but the end of the text.
     model = make_model(kind)
     prefix = [2, 10, 11, 12]
     suffixes = [[20, 21], [20, 21], [22, 23, 24, 25], [22, 23, 24, 25], [26]]
@@ -67,9 +77,12 @@ def test_features_are_the_hidden_state_of_the_last_token_and_its_log_probability
 
 
 def test_texts_longer_than_a_sliding_window_are_read_whole(make_model):
+    # 512 is the window: a cached beginning with padding behind it would lose positions that the prompt still
+    # sees.
     model = make_model("gemma2")
-    prompts = [[2, *(3 + (7 * k) % 400 for k in range(n))] for n in (600, 590)]
-    found = {i: logps for batch in next_token_logps(model, prompts, 0, 2, [0, 0]) for i, logps in batch}
+    ids = [3 + (7 * k) % 400 for k in range(600)]
+    prompts = [[2, *ids], [2, *ids[:590]]]
+    found = collect(next_token_logps(model, prompts, 0, 2, [0, 0]))
     for i, prompt in enumerate(prompts):
         with torch.no_grad():
             assert torch.allclose(

@@ -1,3 +1,5 @@
+"""Loading and choices of the device: precision, attention, placement, merging, sizes, the embedded model."""
+
 import importlib.util
 import json
 import multiprocessing
@@ -24,11 +26,10 @@ def test_soft_capped_models_never_get_sdpa():
     llama = tiny_config("llama", 100)
     for flag in ("auto", "sdpa", "flash2", "flash_attention_2", "flex"):
         chosen = choose_attention(flag, gemma)
+        # A GPU has other kernels that know soft caps.
         assert chosen == "eager" or torch.cuda.is_available()
-    assert (
-        choose_attention("auto", llama) in ("sdpa", "flash_attention_2")
-        and choose_attention("eager", llama) == "eager"
-    )
+    assert choose_attention("auto", llama) in ("sdpa", "flash_attention_2")
+    assert choose_attention("eager", llama) == "eager"
     with pytest.raises(UsageError, match="choose one of"):
         choose_attention("flash3", llama)
 
@@ -37,31 +38,43 @@ def test_precision_falls_back_where_bfloat16_is_emulated(monkeypatch):
     monkeypatch.setattr("models.hardware.has_fast_bf16", lambda: False)
     assert choose_dtype(True) == (torch.float16 if torch.cuda.is_available() else torch.float32)
     monkeypatch.setattr("models.hardware.has_fast_bf16", lambda: True)
-    assert choose_dtype(True) == torch.bfloat16 and choose_dtype(False) == torch.float32
+    assert choose_dtype(True) == torch.bfloat16
+    assert choose_dtype(False) == torch.float32
+
+
+def test_a_fallback_is_noted_once_and_on_stderr(monkeypatch, capsys):
+    monkeypatch.setattr("models.hardware._SAID", set())
+    monkeypatch.setattr("models.hardware.has_fast_bf16", lambda: False)
+    choose_dtype(True)
+    choose_dtype(True)
+    output = capsys.readouterr()
+    assert output.err.count("precision: no bfloat16 support on this machine") == 1
+    assert output.out == ""
 
 
 def test_a_model_that_fsdp_shards_is_not_put_on_the_device_whole(tiny_gemma_dir, monkeypatch):
+    # A GPU is pretended: what is tested is the device map that transformers is given.
     asked = []
+
+    def from_pretrained(*args, **kwargs):
+        asked.append(kwargs["device_map"])
+        return torch.nn.Identity()
+
     monkeypatch.setattr(loading.torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(loading, "device", lambda: "cuda:0")
     monkeypatch.setattr(hardware, "has_fast_bf16", lambda: True)
-    monkeypatch.setattr(
-        loading.AutoModelForCausalLM,
-        "from_pretrained",
-        lambda *args, **kwargs: asked.append(kwargs["device_map"]) or torch.nn.Identity(),
-    )
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", from_pretrained)
     loading.load_model(str(tiny_gemma_dir))
     loading.load_model(str(tiny_gemma_dir), LoadOptions(place=False))
     assert asked == [{"": "cuda:0"}, None]
-    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")  # as `accelerate launch` sets it
+    # As `accelerate launch` sets it.
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     assert hardware.trains_sharded()
 
 
 def test_four_and_eight_bits_exclude_each_other():
-    assert (
-        quantization(True, False, torch.bfloat16).bnb_4bit_quant_type == "nf4"
-        and quantization(False, False, torch.float32) is None
-    )
+    assert quantization(True, False, torch.bfloat16).bnb_4bit_quant_type == "nf4"
+    assert quantization(False, False, torch.float32) is None
     with pytest.raises(UsageError, match="choose one"):
         quantization(True, True, torch.float32)
 
@@ -72,13 +85,12 @@ def test_a_merged_adapter_answers_alike_and_comes_out_again(make_model):
     ids = torch.tensor([[2, 9, 10, 11]])
     base = make_model("llama")
     before = base(ids).logits
-    model = get_peft_model(
-        base, LoraConfig(r=4, target_modules=["q_proj", "up_proj"], init_lora_weights=False)
-    ).eval()
+    # Random adapters: those of a new LoRA layer add nothing.
+    lora = LoraConfig(r=4, target_modules=["q_proj", "up_proj"], init_lora_weights=False)
+    model = get_peft_model(base, lora).eval()
     tuned = model(ids).logits
-    assert torch.allclose(merge_for_speed(model)(ids).logits, tuned, atol=1e-4) and not torch.allclose(
-        before, tuned, atol=1e-3
-    )
+    assert torch.allclose(merge_for_speed(model)(ids).logits, tuned, atol=1e-4)
+    assert not torch.allclose(before, tuned, atol=1e-3)
     with model.disable_adapter():
         assert torch.allclose(model(ids).logits, before, atol=1e-4)
 
@@ -92,6 +104,7 @@ def test_the_plan_reads_sizes_from_names(name, expected):
 
 
 def _convert(home):
+    # Runs in a process of its own, so nothing needs to be put back.
     os.environ["FACTUALITY_HOME"] = home
     from models import embedded
 
@@ -108,9 +121,9 @@ def _convert(home):
 
 @needs_embedded
 def test_two_processes_convert_the_embedded_model_once(tmp_path, monkeypatch):
-    workers = [
-        multiprocessing.get_context("fork").Process(target=_convert, args=(str(tmp_path),)) for _ in range(3)
-    ]
+    # Forked, because `_convert` replaces functions of a module that is imported already.
+    fork = multiprocessing.get_context("fork")
+    workers = [fork.Process(target=_convert, args=(str(tmp_path),)) for _ in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -122,9 +135,7 @@ def test_two_processes_convert_the_embedded_model_once(tmp_path, monkeypatch):
 @needs_embedded
 def test_the_embedded_model_is_the_real_one(embedded_dir):
     config = json.loads((embedded_dir / "config.json").read_text())
-    assert (
-        config["model_type"] == "llama"
-        and config["hidden_size"] == 576
-        and config["tie_word_embeddings"] is True
-    )
+    assert config["model_type"] == "llama"
+    assert config["hidden_size"] == 576
+    assert config["tie_word_embeddings"] is True
     assert load_model(str(embedded_dir)).num_parameters() == 134_515_008
