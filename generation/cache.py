@@ -37,7 +37,7 @@ class RoomyLayer(DynamicLayer):
         return self._show_filled()
 
     def _show_filled(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Views of the filled columns: what attention reads, and what transformers takes for the length."""
+        """Views of the filled columns, which attention reads and transformers measures."""
         keys, values = (stored[:, :, : self.n_filled] for stored in self.stored)
         self.keys = keys
         self.values = values

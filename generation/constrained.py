@@ -146,7 +146,7 @@ class Schema:
         """The tokens of the rest of a literal as training sees them: after the text that precedes it."""
         if state not in self._literals:
             text = state[1]
-            # Every literal but the first follows a quote, which is a token of its own before ", ".
+            # Every literal but the first follows a quote, which no tokenizer joins with ", ".
             quote = encode_plain(self.tokenizer, '"')
             ids = encode_plain(self.tokenizer, '"' + text)
             is_separate = ids[: len(quote)] == quote

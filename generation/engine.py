@@ -39,8 +39,7 @@ class Job:
     """What all batches of one call share."""
 
     model: Any
-    # The token ids that every prompt starts with, and their keys and values, one row (None: no pass of their
-    # own).
+    # The token ids that every prompt starts with, and their keys and values, one row; None if not computed.
     prefix: list[int]
     cache: DynamicCache | None
     pad_id: int
@@ -53,14 +52,14 @@ def _first_pass(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """ids (n_suffixes, width) and mask (n_suffixes, n_cached + width) of the pass that reads the prompts.
 
-    Sets `row.draft` to the draft that this pass reads behind the row's suffix.
+    Sets `row.draft` to the draft that this pass reads after the row's suffix.
     """
     starts: list[list[int]] = [[] for _ in suffixes]
     if drafting:
         for k in range(len(suffixes)):
             draft = rows[owners.index(k)].guide.draft([])
             starts[k] = draft[: job.settings.max_new_tokens - 1]
-    # Rows of a suffix share its reading, and so the draft behind it.
+    # Rows of a suffix share its reading, and so the draft that follows it.
     for row, owner in zip(rows, owners):
         row.draft = starts[owner]
     # Without a cache to start from, the pass reads the prefix too.
@@ -112,7 +111,7 @@ def generate_batch(job: Job, suffixes: list[list[int]], rows: list[Row], owners:
             return
         alive = list(kept)
 
-        # Rows of one suffix now get rows of the cache of their own, and finished rows lose theirs.
+        # From here on every row has its own row of the cache, and finished rows lose theirs.
         if len(alive) < len(mask) or len(rows) > len(mask):
             index = source[alive]
             past.batch_select_indices(index)

@@ -1,6 +1,6 @@
 """Reading a model without decoding: probabilities of the next token, and features of given completions.
 
-What texts share is read once. Nothing here knows what the texts are for.
+Beginnings that texts share are read once. Nothing here knows what the texts are used for.
 """
 
 from collections.abc import Hashable, Iterator
@@ -43,7 +43,7 @@ def _group_units(groups: list[Hashable], batch_size: int) -> list[list[int]]:
 def _read(
     model, past, mask: torch.Tensor, rows: list[list[int]], pad_id: int, n_kept: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """One pass over left-padded rows behind a cache (None: without one).
+    """One pass over left-padded rows that continue a cache (None: without one).
 
     Returns their ids, the mask of everything so far, and the logits of the last `n_kept` positions.
     """

@@ -12,7 +12,7 @@ from generation.sampling import Choice, Sampling
 
 
 class Guide(Protocol):
-    """What a caller knows of one completion, given its tokens so far."""
+    """The knowledge of a caller about one completion, given its tokens so far."""
 
     def draft(self, ids: list[int]) -> list[int]:
         """Tokens that probably come next. A wrong one costs time and never changes a token."""
@@ -80,7 +80,7 @@ def settle(
             if len(ids) == max_new_tokens or row.guide.stop(ids):
                 kept.append(None)
                 break
-            # Logits behind a wrong draft follow from tokens that are not in the completion.
+            # The logits after a wrong draft follow from tokens that are not in the completion.
             if n_right == len(row.draft) or token != row.draft[n_right]:
                 kept.append(n_right)
                 break
@@ -96,8 +96,7 @@ def draft_next(rows: list[Row], max_new_tokens: int, n_columns_left: int) -> Non
     for row, n in zip(rows, n_left):
         # The pass settles one token more than it keeps of the draft.
         row.draft = row.guide.draft(row.done.ids)[: n - 1]
-    # Wrong drafts leave holes, which a window counts as positions. Near its end rows get their tokens one by
-    # one.
+    # Wrong drafts leave holes, which a window counts as positions: near its end nothing is drafted.
     if max(len(row.draft) for row in rows) + max(n_left) > n_columns_left:
         for row in rows:
             row.draft = []

@@ -14,11 +14,10 @@ from transformers.cache_utils import DynamicLayer
 from transformers.masking_utils import eager_mask
 
 GROUPED = "grouped"
-# Query positions per block: large enough for fast matmuls, small enough to skip half of the future and to
+# Query positions per block: large enough for fast matmuls, small enough to skip most of the future and to
 # keep the scores in the processor's cache.
 _BLOCK = 64
-# Architectures whose attention needs nothing that this one lacks (attention sinks, for example), and that the
-# tests compare.
+# Architectures that the tests compare, and whose attention needs nothing else (attention sinks, for example).
 _KNOWN = ("llama", "qwen2", "gemma2")
 
 
@@ -85,8 +84,7 @@ class _TrainedAttention(torch.autograd.Function):
         stacks = query.unflatten(1, (key.shape[1], -1))
         keys = key.flatten(0, 1)
         values = value.flatten(0, 1)
-        # Every block of queries adds to the gradients of keys and values: in float32, as sums in bfloat16
-        # would lose small terms.
+        # All blocks of queries add to the gradients of keys and values; bfloat16 sums would lose small terms.
         grad_stacks = torch.empty_like(stacks)
         grad_keys = torch.zeros(keys.shape)
         grad_values = torch.zeros(values.shape)
@@ -145,8 +143,7 @@ def grouped_attention(module, query, key, value, attention_mask, scaling, **opti
     softcap = options.get("softcap")
     n_prefix = options.get("n_prefix", 0)
     if n_prefix or (softcap is None and torch.is_grad_enabled() and query.requires_grad):
-        # Float32 weights under autocast give queries and keys in float32 (rotary embeddings) beside values in
-        # bfloat16.
+        # Under autocast, float32 weights give values in bfloat16, but rotary embeddings in float32.
         query = query.to(value.dtype)
         key = key.to(value.dtype)
         if n_prefix:
@@ -175,7 +172,7 @@ def use_grouped_attention(model):
 def takes_packed(model) -> bool:
     """True when `pack_rows` fits the model: this module's attention, no soft cap, no sliding window."""
     config = model.config.get_text_config()
-    # A model's cache tells its kinds of layers: one with a sliding window has a layer class of its own.
+    # The cache shows the kinds of layers: those with a sliding window have another class.
     all_plain = all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
     soft_capped = bool(getattr(config, "attn_logit_softcapping", None))
     return config._attn_implementation == GROUPED and all_plain and not soft_capped
@@ -193,8 +190,7 @@ def pack_rows(prefix: list[int], input_ids: torch.Tensor, mask: torch.Tensor) ->
     seen_prefix = seen.new_ones(n_rows, n_queries, n_prefix)
     seen = torch.cat([seen_prefix, seen], 2)  # (n_rows, n_queries, n_prefix + n_queries)
     added = torch.zeros(seen.shape).masked_fill_(~seen, torch.finfo(torch.float32).min)
-    # Each row continues the prefix: its positions start where the prefix ends, wherever the row is in the
-    # sequence.
+    # Each row continues the prefix, so its positions start there, wherever the row is in the sequence.
     positions = n_prefix + (mask.cumsum(1) - 1).clamp(min=0)
     return {
         "input_ids": torch.cat([torch.tensor(prefix), input_ids.flatten()])[None],

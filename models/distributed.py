@@ -1,6 +1,6 @@
 """Work shared by the processes of a launch: split by sample, streamed to disk, merged in input order.
 
-Without a launch everything here works for one process. It knows rows with an order, not what is in them.
+Without a launch, everything here works for one process. It knows the order of rows, not their content.
 """
 
 import os
@@ -25,8 +25,7 @@ class Shards:
         self.n_processes = int(os.environ.get("WORLD_SIZE", 1))
         self.is_main = self.rank == 0
         if self.n_processes > 1:
-            # The first process to finish waits for the last; the default timeout of half an hour would end a
-            # long run.
+            # The first process to finish waits for the last, which the default timeout (30 minutes) may end.
             self._state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=7))
 
     def mine(self, items: list) -> list:
@@ -108,7 +107,7 @@ class ShardLog:
         """All rows sorted by `order`, once the first process has written them to `path`."""
         self.shards.wait()
         rows = sorted(self.rows(), key=order)
-        # Nobody may delete the files before everybody has read them.
+        # No process may delete the files before all have read them.
         self.shards.wait()
         if self.shards.is_main:
             write_jsonl(self.path, rows)

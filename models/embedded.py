@@ -17,7 +17,7 @@ from utils.jsonl import sha256_file, write_json
 from utils.runs import note
 
 EMBEDDED = "embedded"
-# A wrong conversion may still give a model that loads; what it generates shows it.
+# A wrong conversion may still load as a model, so its first sentence is checked.
 _PROMPT = "What is the capital of France? Answer in one sentence."
 _KNOWN_SENTENCE = "The capital of France is Paris."
 

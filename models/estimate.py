@@ -108,8 +108,7 @@ def bits_per_weight(options: LoadOptions, full_finetuning: bool = False) -> int:
 
 def training_passes(full_finetuning: bool, gradient_checkpointing: bool) -> int:
     """The cost of a training step, in forward passes."""
-    # Forward and backward to the activations; backward to all weights if they train; the recomputed forward
-    # pass.
+    # Forward and backward to the activations; backward to all weights if they train; the forward recomputed.
     return 2 + full_finetuning + gradient_checkpointing
 
 
@@ -124,7 +123,7 @@ def estimate(name: str, n_tokens: int, passes: float, bits: int, bf16: bool = Tr
     # A token costs 2 FLOP per parameter. Whole runs reach about a third of the matmul speed, as measured.
     n_flop = 2 * n_parameters * n_tokens * passes
     seconds = n_flop / (measured_flops(choose_dtype(bf16)) / 3)
-    # 30% for activations, caches and buffers, and 1.5 GB for Python and its libraries.
+    # Rules of thumb: 30% for activations and caches, 1.5 GB for Python and its libraries.
     memory = n_parameters * bits / 8e9 * 1.3 + 1.5
     # Files have 16 bits per weight, however few the model has in memory.
     disk = n_parameters * 16 / 8e9

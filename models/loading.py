@@ -1,7 +1,7 @@
 """Models and tokenizers by name: hub id, directory, PEFT checkpoint or `embedded`.
 
-Names are resolved, quantization is set up and errors become one line here. What the device can do is asked of
-models/hardware.py; what the model is for, this module does not know.
+It resolves names, sets up quantization and turns the libraries' errors into one line. models/hardware.py
+tells it what the device can do; it does not know what a model is used for.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ def resolve_model(name: str) -> str:
 
 
 def _missing_checkpoint(path: Path) -> str:
-    """The error for a path without a checkpoint, with those that are beside it."""
+    """The message for a path without a checkpoint: it names the checkpoints nearby."""
     folder = path.parent
     present = sorted(folder.glob("checkpoint-*")) or sorted(folder.glob("*/checkpoint-best"))
     if not present:
@@ -84,7 +84,7 @@ def check_adapter_dir(name: str) -> str:
 
 @contextlib.contextmanager
 def _loading(name: str):
-    """Turns what transformers raises when a model cannot be loaded into an error of one line."""
+    """Replaces the exceptions of transformers for a model that cannot be loaded by errors of one line."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -93,7 +93,7 @@ def _loading(name: str):
             raise StageError(
                 f"{name}: needs code from the hub; set trust_remote_code: true in the YAML if you trust it"
             ) from error
-        # Any other ValueError is a fault of ours and keeps its traceback.
+        # Any other ValueError is a bug here and keeps its traceback.
         if not isinstance(error, OSError):
             raise
         raise DataError(
@@ -138,8 +138,7 @@ class LoadOptions:
     load_in_8bit: bool = False
     attention: str = "auto"
     trust_remote_code: bool = False
-    # False: the model stays in main memory, and FSDP moves it layer by layer; as a whole it may not fit the
-    # device.
+    # False: the model stays in main memory, from which FSDP moves it to the devices layer by layer.
     place: bool = True
     # True: the passes will run in half precision, whatever the precision of the weights.
     autocast: bool = False

@@ -53,7 +53,7 @@ def test_a_fallback_is_noted_once_and_on_stderr(monkeypatch, capsys):
 
 
 def test_a_model_that_fsdp_shards_is_not_put_on_the_device_whole(tiny_gemma_dir, monkeypatch):
-    # A GPU is pretended: what is tested is the device map that transformers is given.
+    # With a pretended GPU: the test looks at the device map that transformers receives.
     asked = []
 
     def from_pretrained(*args, **kwargs):
@@ -104,7 +104,7 @@ def test_the_plan_reads_sizes_from_names(name, expected):
 
 
 def _convert(home):
-    # Runs in a process of its own, so nothing needs to be put back.
+    # Runs in a separate process, so nothing needs to be restored.
     os.environ["FACTUALITY_HOME"] = home
     from models import embedded
 
