@@ -3,8 +3,8 @@
     python build_data.py --sources-config tests/realdata_sources.yaml --accept-new-hash --max-per-source 0
     python benchmarks/hand_check.py data/processed
 
-The figures of docs/log.md are of a build with `--max-chunks 4 --max-chunk-words 60`. The script prints samples;
-the verdicts are the reader's.
+The figures of docs/log.md are of a build with `--max-chunks 4 --max-chunk-words 60`. The script prints; the
+verdicts are the reader's.
 """
 
 import argparse

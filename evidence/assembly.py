@@ -37,7 +37,7 @@ class _Assembly:
     settings: AssemblySettings
 
 
-# Shared with the workers through fork: sending the page pool to each of them would copy gigabytes.
+# Shared with the workers through fork: sending each of them the page pool would copy all of it.
 _JOB: list[_Assembly] = []
 
 

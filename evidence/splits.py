@@ -1,7 +1,7 @@
 """Leakage groups, and the split by whole groups.
 
 Rows that share a support page or ask nearly the same question must land in one split, or a model could have
-seen a test row's evidence in training. In Wikipedia's graph of shared pages, almost all rows hang together;
+seen a test row's evidence in training. In Wikipedia's graph of shared pages, almost all rows are connected;
 such a group is cut by dropping the few rows that connect its parts (`group_supports`).
 """
 
@@ -117,7 +117,7 @@ def _keys_of(supports: list[Support]) -> list[Keys]:
     for i, j in near_duplicates([support.record.query for support in supports]):
         found[i].add(("question", str(i)))
         found[j].add(("question", str(i)))
-    # A row without any key is a group of its own.
+    # A row without any key forms a group alone.
     return [frozenset(own or {("row", str(i))}) for i, own in enumerate(found)]
 
 

@@ -24,5 +24,5 @@ READERS: dict[str, Reader] = {
 
 
 def reader_of(source: str) -> Reader:
-    """The reader of a source; a name that is not in the table stands for the user's own questions."""
+    """The reader of a source; a name that is not in the table is one of the user's own sources."""
     return READERS.get(source) or functools.partial(own.read_records, source=source)

@@ -61,7 +61,7 @@ def _total_size(response, n_have: int) -> int | None:
     unit, _, rest = (content_range or "").partition(" ")
     span, _, total = rest.partition("/")
     if unit != "bytes" or span.partition("-")[0] != str(n_have) or not total.isdigit():
-        raise OSError(f"asked for bytes from {n_have}, got Content-Range {content_range!r}")
+        raise OSError(f"requested bytes from {n_have}, got Content-Range {content_range!r}")
     return int(total)
 
 

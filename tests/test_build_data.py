@@ -218,7 +218,7 @@ def test_the_page_pool_does_not_depend_on_the_order_of_the_file(tmp_path):
         path.write_text("\n".join(order))
         pools.append(wiki_pages.read_pages(path, {"Page 3"}, set(), 10, stop))
     assert set(pools[0]) == set(pools[1])
-    # Ten of the pool, and the page that was asked for.
+    # Ten of the pool, and the wanted page.
     assert len(pools[0]) == 11
     assert "Page 3" in pools[0]
 

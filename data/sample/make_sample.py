@@ -190,7 +190,7 @@ class Writer:
         return taken
 
     def wrong_value(self, page: dict, name: str) -> str | None:
-        """A value of the relation on another page that has no overlap with an accepted one; None without any."""
+        """Another page's value of the relation, without overlap with an accepted one; or None."""
         right = [tokenize(value) for value in self.accepted(page, name)]
         same_kind = [
             other for other in self.pages if other["kind"] == page["kind"] and name in other["facts"]
