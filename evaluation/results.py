@@ -151,7 +151,7 @@ def score_all(
 ) -> tuple[dict, dict]:
     """(results object without its `run`, model name -> parsed completions in the order of `samples`).
 
-    Keys of the results: sft and base (metrics), deltas (sft minus base), deltas_to (sft minus each other model),
+    Keys of the results: sft, base (metrics), deltas (sft minus base), deltas_to (sft minus each other model),
     baselines, by_source, slices, curves; without a block for a model that is missing.
     `isotonic`: the checkpoint's fit.
     """
