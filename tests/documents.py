@@ -139,6 +139,7 @@ def paths_in(text: str, folders: set[str]) -> set[str]:
     """Paths that a text names, as patterns for `fnmatch`: `<step>` becomes `*`, braces are expanded."""
     found = set()
     for match in PATH.finditer(text):
+        # The regular expression takes a full stop or comma after a path along.
         word = match.group().rstrip(".,-")
         # Half a pair of braces comes from the code around a path in a message.
         if word.count("{") != word.count("}"):

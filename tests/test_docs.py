@@ -144,6 +144,7 @@ def commands_in(text: str) -> list[str]:
 
 
 def parse(command: str):
+    """The parsed flags of a command; argparse exits, which fails the test, if it does not accept one."""
     words = shlex.split(command)
     return SCRIPTS[words[1].removesuffix(".py")].build_parser().parse_args(words[2:])
 
@@ -189,6 +190,7 @@ def test_the_documents_show_every_script():
 def test_the_users_notebook_commands_run_dry(command, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
     words = shlex.split(command)
+    # The validator's self-check reads no file and writes none, so it has no dry run.
     if words[2:] != ["test"]:
         words.append("--dry-run")
     SCRIPTS[words[1].removesuffix(".py")].main(words[2:])
@@ -297,6 +299,30 @@ def unknown(texts: list[Text], find, is_known) -> str:
     return place_list(found)
 
 
+def test_wrong_references_are_found():
+    text = 'See `utils/gone.py` and README.md, "No such part"; `make nothing`, `python -m utils.gone --gone`.'
+    assert paths_in(text, {"utils"}) == {"utils/gone.py", "README.md"}
+    assert sections_in(text) == {("README.md", "No such part")}
+    assert targets_in(text) == {"nothing"}
+    assert modules_in(text) == {"utils.gone"}
+    assert flags_in(text) == {"--gone"}
+    # Prose and units are no paths, and a flag's variants in an f-string are no flag.
+    assert paths_in("chosen/rejected, 12 samples/s, google/gemma-2-9b, --use-{bits}bit", {"utils"}) == set()
+    assert flags_in("--use-{bits}bit") == set()
+
+
+@pytest.mark.parametrize(
+    "text, paths",
+    [
+        ("data/processed/{train,val}.jsonl", {"data/processed/train.jsonl", "data/processed/val.jsonl"}),
+        ("checkpoints/sft/checkpoint-<step>/, then", {"checkpoints/sft/checkpoint-*/"}),
+        ("data/processed/train.jsonl:17: no answer", {"data/processed/train.jsonl"}),
+    ],
+)
+def test_paths_become_patterns(text, paths):
+    assert paths_in(text, {"data", "checkpoints"}) == paths
+
+
 @pytest.fixture(scope="module")
 def texts():
     return read_documents()
@@ -307,6 +333,7 @@ def output_patterns() -> set[str]:
     patterns = set()
     for outputs in OUTPUTS.values():
         for output in outputs:
+            # A folder such as checkpoint-<step> has no extension, so `paths_in` does not see it.
             for path in paths_in(output, {"data", "prefs"}) or {re.sub("<step>", "*", output)}:
                 patterns |= {path, path.rsplit("/", 1)[-1]} - {"*"}
     return patterns
@@ -319,6 +346,7 @@ def test_every_path_that_is_named_exists_or_is_an_output(texts):
     patterns = output_patterns() | CHOSEN | FOREIGN
 
     def is_output(path: str) -> bool:
+        # Stages write below a folder that the user chooses, so the last part decides.
         last = path.rsplit("/", 1)[-1]
         if any(fnmatch.fnmatch(word, pattern) for pattern in patterns for word in (path, last)):
             return True
@@ -326,6 +354,7 @@ def test_every_path_that_is_named_exists_or_is_an_output(texts):
         is_kind = "*" in last or last.startswith("_")
         if is_kind and any(fnmatch.fnmatch(pattern, f"*{last}") for pattern in patterns):
             return True
+        # Folders of outputs are named for the model or the run: any name will do.
         return path.split("/")[0] in OUTPUT_FOLDERS and "." not in last
 
     def is_known(path: str, place: str) -> bool:
@@ -345,9 +374,9 @@ def test_every_path_that_is_named_exists_or_is_an_output(texts):
 
 @pytest.mark.parametrize("name", sorted(OUTPUTS))
 def test_a_scripts_docstring_names_its_outputs(name):
-    missing = [
-        path for path in OUTPUTS[name] if path.rsplit("/", 1)[-1].rstrip("*") not in SCRIPTS[name].__doc__
-    ]
+    # A docstring gives the folder once and then the names, so only the last part is looked up.
+    last_parts = [path.rsplit("/", 1)[-1].rstrip("*") for path in OUTPUTS[name]]
+    missing = [part for part in last_parts if part not in SCRIPTS[name].__doc__]
     assert not missing
 
 
@@ -391,11 +420,13 @@ def test_every_name_that_the_guides_show_as_code_is_in_the_code(page):
     text = (ROOT / page).read_text()
     missing = sorted(names_in_code(text) - words_of_code())
     assert not missing, missing
+    # Tests are named as pytest names them, with the file.
     for path, name in re.findall(r"(tests/\w+\.py)::(\w+)", text):
         assert f"def {name}" in (ROOT / path).read_text()
 
 
 def test_the_reader_in_the_source_recipe_works(tmp_path):
+    # The page shows a module and a test of it; the test is run against the module.
     reader, test = code_blocks("CONTRIBUTING.md")
     quiz: dict = {}
     exec(reader, quiz)
@@ -414,6 +445,7 @@ def test_the_picture_of_the_architecture_is_current():
 
 
 def test_the_picture_shows_the_steps_of_the_import_rule():
+    # The script computes the steps from the imports; the rule states them. They may not drift apart.
     text = (ROOT / "docs/architecture.md").read_text()
     for number, box in re.findall(r"subgraph step(\d) \[Step \d\]\n(.*?)  end", text, re.DOTALL):
         assert set(box.split()) == {package for package, step in STEP_OF.items() if step == int(number)}

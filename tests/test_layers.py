@@ -1,4 +1,4 @@
-"""Imports point one way, to packages on lower steps. Scripts import packages, and of each other prompt_schema."""
+"""Imports point one way, to packages on lower steps; of other scripts, a script imports prompt_schema alone."""
 
 import ast
 import os
