@@ -1,4 +1,4 @@
-"""Imports point one way, to packages on lower steps; of other scripts, a script imports prompt_schema alone."""
+"""Imports point one way, to packages on lower steps; of other scripts, a script imports prompt_schema only."""
 
 import ast
 import os
