@@ -1,4 +1,4 @@
-"""Imports point one way, to packages on lower steps; of other scripts, a script imports prompt_schema only."""
+"""Imports point one way, to packages on lower steps. Of scripts, a script imports prompt_schema alone."""
 
 import ast
 import os
