@@ -19,7 +19,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from evidence.assembly import AssemblySettings, assemble
-from evidence.audit import CUT_REASON, audit
+from evidence.audit import CUT_REASON, audit, flat_drops
 from evidence.card import dataset_card
 from evidence.check import file_faults
 from evidence.chunks import PagePool
@@ -38,8 +38,7 @@ from utils.runs import close_run_dir, describe_run, format_drops, format_seconds
 ROOT = Path(__file__).resolve().parent
 SAMPLE_CONFIG = "configs/demo/sources.yaml"
 
-# Flags that change where and how fast a build runs, not what it writes: another value is no reason to build
-# again.
+# Flags that do not change what a build writes: another value is no reason to build again.
 NO_SETTINGS = ("data_dir", "accept_new_hash", "offline", "workers", "check", "overwrite", "dry_run")
 
 # Faults that --check lists one by one; the rest is counted.
@@ -250,7 +249,10 @@ def write_build(processed: Path, splits: dict[str, list[dict]], figures: dict, c
     if broken:
         raise DataError(f"{len(broken)} rule(s) broken, see {audit_path}; the first: {broken[0]}")
     if not splits["train"]:
-        raise StageError(f"no training sample could be built; see the drop reasons in {audit_path}")
+        raise StageError(
+            f"no training sample could be built ({format_drops(flat_drops(figures['dropped']))}); give the "
+            "source more rows, or `pages` or `contexts` in the config (CONTRIBUTING.md, Add a source)"
+        )
     for split, samples in splits.items():
         write_jsonl(processed / f"{split}.jsonl", samples)
     write_text(processed / "README.md", card)
@@ -288,11 +290,8 @@ def main(argv: list[str] | None) -> None:
     close_run_dir(processed, run, n_samples=figures["n_samples"])
 
     counts = ", ".join(f"{split} {n:,}" for split, n in figures["n_samples"].items())
-    reasons: Counter = Counter()
-    for name, tally in drops.items():
-        reasons.update({f"{name}: {reason}": n for reason, n in tally.items()})
     elapsed = format_seconds(time.monotonic() - started)
-    print(f"wrote {counts} samples to {processed} ({format_drops(reasons)}) in {elapsed}")
+    print(f"wrote {counts} samples to {processed} ({format_drops(flat_drops(drops))}) in {elapsed}")
     note("next: python prompt_schema.py save --prompts-dir prompts")
 
 

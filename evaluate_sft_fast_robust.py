@@ -289,11 +289,11 @@ def main(argv: list[str] | None) -> None:
     if args.report:
         page = write_report(home_path(args.report), results, predictions, parsed, samples)
         print(f"wrote {home_path(args.report)} ({page})")
-
     seconds = time.monotonic() - started
     print(f"wrote {output} ({len(samples)} samples, gold cut {n_cut}) in {format_seconds(seconds)}")
-    models = f"--sft-model {args.model_path or 'CHECKPOINT'} --base-model {args.base_model or 'BASE'}"
-    note(f"next: python make_prefs.py --phase generate {models} --data-path data/processed/train.jsonl")
+    if args.model_path:
+        models = f"--sft-model {args.model_path} --base-model {args.base_model or 'BASE'}"
+        note(f"next: python make_prefs.py --phase generate {models} --data-path data/processed/train.jsonl")
 
 
 if __name__ == "__main__":

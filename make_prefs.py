@@ -176,7 +176,10 @@ def choose_pairs(scores: list[float], min_margin: float) -> tuple[list[tuple[int
         # Equal scores make no pair, even with --min-margin 0.
         if scores[best] > scores[i] and scores[best] - scores[i] >= min_margin:
             pairs.append((best, i))
-    return pairs, None if pairs else "margin below --min-margin"
+    if pairs:
+        return pairs, None
+    all_equal = len(set(scores)) == 1
+    return pairs, "all scores equal" if all_equal else "margin below --min-margin"
 
 
 def collect_pairs(
@@ -231,16 +234,19 @@ def judge_phase(args: argparse.Namespace, gensig: str, shards: Shards) -> None:
     rows, drops = collect_pairs(args, jobs, judgements, judge, generation["template_text"])
     if not rows:
         raise DataError(
-            f"no pair reaches --min-margin {args.min_margin} ({format_drops(drops)}); "
-            "lower it, or generate with a higher temperature"
+            f"no pair has a margin of at least {args.min_margin} (samples {format_drops(drops)}); "
+            "lower --min-margin, or generate with a higher temperature where all scores are equal"
         )
     stats = preference_stats(rows, list(judgements.values()), len(jobs), drops)
     stats["settings"] = {**settings, **pairing, "cache": gensig}
     target = folder / f"preferences_{gensig}-{judgesig}.jsonl"
     write_jsonl(target, rows)
-    write_json(folder / f"preference_stats_{gensig}-{judgesig}.json", stats)
+    stats_path = folder / f"preference_stats_{gensig}-{judgesig}.json"
+    write_json(stats_path, stats)
     print(format_tallies(jobs, n_repeated, len(rows)))
-    print(f"wrote {len(rows):,} preferences to {target} (samples {format_drops(drops)})")
+    print(
+        f"wrote {len(rows):,} preferences to {target} (samples {format_drops(drops)}) and {stats_path.name}"
+    )
     note("next: python train_rm.py -c configs/rm.yaml")
 
 

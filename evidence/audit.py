@@ -1,10 +1,11 @@
 """What a build must prove: the rules over all splits, and the figures of audit.json.
 
-The rules of a single row are in utils/schema.py; `sample_rule_broken` adds the one that has to read the
+The rules of a single row are in utils/rules.py; `sample_rule_broken` adds the one that has to read the
 texts.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 
 from evidence.duplicates import near_duplicates
 from evidence.retrieval import query_of
@@ -162,6 +163,15 @@ def _n_words(sample: dict) -> int:
     """Words of the question and of the whole evidence, titles too."""
     texts = [f"{chunk['title']} {chunk['text']}" for chunk in sample["evidence_chunks"]]
     return sum(len(text.split()) for text in [sample["question"], *texts])
+
+
+def flat_drops(drops: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    """Dropped rows by "source: reason", from source -> reason -> rows."""
+    flat = {}
+    for source, reasons in drops.items():
+        for reason, n in reasons.items():
+            flat[f"{source}: {reason}"] = n
+    return flat
 
 
 def audit(splits: dict[str, list[dict]], drops: dict[str, dict[str, int]]) -> dict:

@@ -19,7 +19,7 @@ from evidence.samples import build_sample, build_twin
 from evidence.support import find_support
 from sources import contexts, fever, hotpotqa, popqa, wiki_pages
 from sources.files import locate
-from utils.errors import DataError, UsageError
+from utils.errors import DataError, StageError, UsageError
 from utils.jsonl import read_json
 from utils.schema import read_samples
 from utils.text import holds_answer
@@ -525,6 +525,18 @@ def test_a_row_in_no_known_layout_and_a_mistyped_key_are_named(tmp_path, monkeyp
     (tmp_path / "t.yaml").write_text("sources: {handbook: {recods: []}}")
     with pytest.raises(UsageError, match="unknown key 'recods'; did you mean 'records'"):
         build_data.main(["--sources-config", str(tmp_path / "t.yaml")])
+
+
+def test_a_build_without_samples_says_why_and_what_would_help(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    records = tmp_path / "mine.jsonl"
+    passage = {"title": "Lima", "text": "Lima is the capital of Peru.", "isgold": True}
+    row = {"question": "What is the capital of Peru?", "answers": ["Lima"], "ctxs": [passage]}
+    records.write_text(json.dumps(row) + "\n")
+    # One paragraph leaves nothing to show beside the support.
+    with pytest.raises(StageError, match="handbook: .* 1\\); give the source more rows, or `pages`"):
+        build_data.main(["--sources-config", write_config(tmp_path / "s.yaml", records), "--accept-new-hash"])
+    assert "handbook: not in READERS" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

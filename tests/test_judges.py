@@ -105,6 +105,12 @@ def test_the_pair_rule(verifier, llm, kind, expected):
     assert (reason is None) == bool(expected)
 
 
+def test_a_sample_without_a_pair_says_why():
+    # A smaller --min-margin helps only where the scores differ.
+    assert choose_pairs([0.5, 0.5], 0.0) == ([], "all scores equal")
+    assert choose_pairs([0.5, 0.45], 0.1) == ([], "margin below --min-margin")
+
+
 def test_the_hybrid_judge_asks_the_model_only_about_ties():
     hybrid = JUDGES["hybrid"]
     assert hybrid.decide({"verifier": [0.6, 0.6], "llm": [0.9, 0.1]}) == ([0.9, 0.1], "llm")

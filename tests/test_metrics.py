@@ -1,5 +1,8 @@
 """Metrics against numbers worked by hand."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -16,7 +19,7 @@ from utils.calibration import (
 )
 from utils.completions import parse_completion, render_completion
 from utils.intervals import as_numbers, group_sums, paired_deltas, total, with_intervals
-from utils.metrics import rates_from_sums
+from utils.metrics import LOWER_IS_BETTER, RATES, rates_from_sums
 from utils.scoring import (
     answer_overlap,
     citation_scores,
@@ -283,3 +286,22 @@ def test_only_figures_over_all_or_all_answerable_samples_have_differences(sample
     assert not deltas.keys() & (others | {"under_refusal_rate", "spurious_citation_rate"})
     # All answers here are right or all wrong on samples with an answer: no refusal figure.
     assert deltas["refusal_f1"] is None and deltas["ci95"]["refusal_f1"] is None
+
+
+def test_every_rate_is_made_of_terms_of_a_sample(sample):
+    terms = score_sample(parse_completion(answer("Warsaw"), 4), True, sample)
+    for name, (numerator, denominator) in RATES.items():
+        assert numerator in terms, f"{name}: utils/scoring.py, score_sample, makes no term {numerator!r}"
+        assert denominator in terms, f"{name}: utils/scoring.py, score_sample, makes no term {denominator!r}"
+
+
+def test_the_page_of_metrics_says_which_way_is_better():
+    # A metric missing from LOWER_IS_BETTER would show every improvement as a loss, and no other test would
+    # see it.
+    page = (Path(__file__).parent.parent / "docs/metrics.md").read_text()
+    documented = dict(re.findall(r"^- \*\*`(\w+)`\*\*(.{0,24})", page, flags=re.MULTILINE))
+    for name in RATES.keys() & documented.keys():
+        says_lower = "lower is better" in documented[name]
+        assert says_lower == (name in LOWER_IS_BETTER), (
+            f"{name}: docs/metrics.md and LOWER_IS_BETTER disagree"
+        )
