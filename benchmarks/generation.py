@@ -31,8 +31,8 @@ from generation.answering import predict
 from generation.batches import pad_left
 from generation.drafting import Drafter, FreeGuide, json_object_end
 from generation.engine import GenerationSettings, generate
-from models.cpu_attention import use_grouped_attention
 from models.estimate import count_parameters, measured_flops
+from models.hardware import speed_up_generation
 from models.loading import LoadOptions, load_model, load_tokenizer
 from prompt_schema import PromptBuilder, load_template
 from utils.completions import parse_completion
@@ -209,10 +209,10 @@ def by_ctranslate2(generator, tokenizer, prompts: list, args: argparse.Namespace
 
 @contextlib.contextmanager
 def attention(model, name: str):
-    """Within it, our systems have grouped attention; `no_grouped` and all others that of transformers."""
+    """Within it, our systems use the kernels of the device, and all others the attention of transformers."""
     before = model.config._attn_implementation
     if name in ("free", "constrained", "no_drafts"):
-        use_grouped_attention(model)
+        speed_up_generation(model)
     yield
     model.set_attn_implementation(before)
 
@@ -362,6 +362,7 @@ def check_exactness(model, tokenizer, prompts: list, args: argparse.Namespace) -
     print("|---|---|---|---|---|---|---|")
     for setting in EXACTNESS_SETTINGS:
         with attention(model, "free"):
+            used = model.config._attn_implementation
             found = tokens_of_ours(model, tokenizer, prompts, args.max_new_tokens, setting)
         # The judge of a difference is the attention of transformers.
         gaps = []
@@ -372,7 +373,7 @@ def check_exactness(model, tokenizer, prompts: list, args: argparse.Namespace) -
         n_other = sum(gap >= TIE for gap in gaps)
         exact = exact and not n_other
         print(
-            f"| {setting.batch_size} | {setting.is_sorted} | {setting.shares_prefix} | grouped "
+            f"| {setting.batch_size} | {setting.is_sorted} | {setting.shares_prefix} | {used} "
             f"| {len(prompts) - len(gaps)} | {len(gaps) - n_other} | {n_other} |",
             flush=True,
         )
