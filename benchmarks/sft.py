@@ -88,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 @dataclass(frozen=True)
 class Bench:
-    """What both trainers get: the same rows in the same order."""
+    """Config, tokenizer and training rows that both trainers get, in the same order."""
 
     config: dict
     tokenizer: Any

@@ -102,7 +102,7 @@ def slice_table(parts: dict[str, dict], dimension: str, name: str) -> str:
 
 
 def selective_line(selective: dict) -> str:
-    """What the confidence threshold does: one line for its choice on val, one per model for the test set."""
+    """Effect of the confidence threshold: one line for its choice on val, one per model for the test set."""
     first = f"answers below {selective['kind']} confidence {selective['threshold']:.3f} count as refusals"
     if "val" in selective:
         val = selective["val"]

@@ -73,7 +73,7 @@ def assemble(
     pool: PagePool,
     settings: AssemblySettings,
 ) -> list[tuple[dict | str, dict | None]]:
-    """What `_assemble` returns for every support, in the order of `supports`.
+    """The result of `_assemble` for every support, in the order of `supports`.
 
     `groups`: the group name of each support. `split_of`: group name -> split.
     """

@@ -1,4 +1,4 @@
-"""What a build must prove: the rules over all splits, and the figures of audit.json.
+"""The audit of a build: the rules over all splits, and the figures of audit.json.
 
 The rules of a single row are in utils/rules.py; `sample_rule_broken` adds the one that has to read the
 texts.

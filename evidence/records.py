@@ -1,4 +1,4 @@
-"""What a source reader yields: a question with its gold annotation, before evidence is chosen.
+"""The output of a source reader: a question with its gold annotation, before evidence is chosen.
 
 Nothing here knows a file format; the readers are in sources/.
 """

@@ -110,7 +110,7 @@ def _is_official_held_out(support: Support) -> bool:
 
 
 def _keys_of(supports: list[Support]) -> list[Keys]:
-    """What connects each row with others: its support pages and its near-duplicate questions."""
+    """Keys that connect each row with others: its support pages and its near-duplicate questions."""
     found: list[set[tuple[str, str]]] = []
     for support in supports:
         found.append({("page", page) for page in support.pages})

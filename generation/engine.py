@@ -36,7 +36,7 @@ class GenerationSettings:
 
 @dataclass(frozen=True)
 class Job:
-    """What all batches of one call share."""
+    """Settings and caches that all batches of one call share."""
 
     model: Any
     # The token ids that every prompt starts with, and their keys and values, one row; None if not computed.

@@ -105,7 +105,7 @@ def interval(
 
 
 def style_features(rows: list[dict]) -> np.ndarray:
-    """What a completion looks like without its prompt, (n, 6).
+    """Style of each completion, without its prompt, (n, 6).
 
     Its length, the length of the answer, the number of citations, confidence, refusal and validity.
     """

@@ -66,7 +66,7 @@ def _total_size(response, n_have: int) -> int | None:
 
 
 def _validator(response) -> str:
-    """What tells whether the file is still the same when a download resumes; empty if nothing does."""
+    """Header value that identifies this version of the file, to resume it safely; empty if there is none."""
     etag = response.headers.get("ETag") or ""
     # A weak ETag does not promise the same bytes.
     if etag and not etag.startswith("W/"):

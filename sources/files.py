@@ -133,7 +133,7 @@ def planned_files(config: dict, raw_dir: Path, root: Path) -> list[tuple[str, st
 
 
 def _state(path: Path, entry: dict) -> str:
-    """What a build would find at the path of a config entry."""
+    """State of the path of a config entry: present, missing, optional or to be downloaded."""
     if path.is_file():
         return "present"
     if entry.get("optional"):

@@ -1,4 +1,4 @@
-"""What the documents name exists: commands, flags, paths, `make` targets, sections, and names of the code.
+"""All that the documents name exists: commands, flags, paths, `make` targets, sections and code names.
 
 tests/documents.py finds these references in Markdown pages, docstrings, comments, messages and help texts.
 """

@@ -1,4 +1,4 @@
-"""What the conservative checks remove; each case was seen in the real records."""
+"""Chunks and samples that the conservative checks remove; each case was seen in the real records."""
 
 import json
 import random

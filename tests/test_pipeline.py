@@ -59,7 +59,7 @@ def write_configs(home: Path, base: str) -> tuple[Path, Path]:
 
 
 def ok(done) -> str:
-    """What a stage printed to stdout, once it has succeeded."""
+    """The stdout of a stage; fails if the stage did."""
     assert done.returncode == 0, f"{done.args}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 

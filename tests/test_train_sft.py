@@ -26,7 +26,7 @@ def rows(tokenizer, samples):
 
 
 def bare_trainer(prefix: list[int], share_prefix: bool) -> SFTTrainer:
-    """What `compute_loss` reads of a trainer, without a model, arguments or data."""
+    """The attributes of a trainer that `compute_loss` reads, without a model, arguments or data."""
     trainer = SFTTrainer.__new__(SFTTrainer)
     trainer.prefix = prefix
     trainer.share_prefix = share_prefix

@@ -23,7 +23,7 @@ from utils.schema import pick_samples
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What a run is made of, before its model is loaded."""
+    """All parts of a run except its model."""
 
     # The YAML with its overrides, as in training/sft_config.py.
     config: dict

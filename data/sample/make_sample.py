@@ -161,7 +161,7 @@ class Writer:
         return self.kinds[page["kind"]]["relations"][name]
 
     def called(self, page: dict) -> str:
-        """What text calls the page: no parenthesis unless a page shares the name; animals in lower case."""
+        """The page in running text: no parenthesis unless a page shares the name; animals in lower case."""
         shared = len(self.by_base[base_name(page["title"])]) > 1
         # Kinds marked `lowercase` in the facts, such as animals, have common nouns for names.
         name = page["title"] if shared else base_name(page["title"])
