@@ -3,9 +3,11 @@
 Which of the built samples are kept is the script's choice (build_data.py).
 """
 
+import contextlib
 import multiprocessing
 import random
-from collections.abc import Iterable
+import signal
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tqdm.auto import tqdm
@@ -66,6 +68,23 @@ def _pages_of_other_splits(supports: list[Support], splits: list[str]) -> dict[s
     return banned
 
 
+def _start_worker() -> None:
+    # `run_main` turns SIGTERM into KeyboardInterrupt, and workers inherit that. A worker that gets the signal
+    # just before it waits for a lock would then wait forever, and the pool for it.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Ctrl-C reaches every process of the terminal; the parent ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def start_workers(n_workers: int) -> Iterator:
+    """A pool of forked processes that have ended when the block is left."""
+    with multiprocessing.get_context("fork").Pool(n_workers, initializer=_start_worker) as workers:
+        yield workers
+        workers.close()
+        workers.join()
+
+
 def assemble(
     supports: list[Support],
     groups: list[str],
@@ -86,6 +105,6 @@ def assemble(
 
     numbers = range(len(supports))
     if settings.workers > 1 and "fork" in multiprocessing.get_all_start_methods():
-        with multiprocessing.get_context("fork").Pool(settings.workers) as workers:
+        with start_workers(settings.workers) as workers:
             return list(progress(workers.imap(_assemble, numbers, chunksize=16)))
     return list(progress(map(_assemble, numbers)))

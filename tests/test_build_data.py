@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -10,6 +11,7 @@ from collections import Counter
 import pytest
 
 import build_data
+from evidence.assembly import start_workers
 from evidence.audit import broken_rules, contamination, position_test
 from evidence.chunks import PagePool
 from evidence.negatives import ranked_negatives
@@ -373,6 +375,17 @@ def test_the_sample_build_keeps_all_rules(data_home, samples):
         share = by_source[source, False] / (by_source[source, True] + by_source[source, False])
         assert 0.25 < share < 0.4, (source, share)
         assert any(s["metadata"].get("twin_of") for s in samples if s["source"] == source)
+
+
+def test_a_worker_can_be_ended_whatever_its_parent_does_with_signals():
+    # With the parent's handler, a pool sometimes waited forever for a worker that waited for a lock.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with start_workers(1) as workers:
+            assert workers.apply(signal.getsignal, (signal.SIGTERM,)) is signal.SIG_DFL
+            assert workers.apply(signal.getsignal, (signal.SIGINT,)) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_output_is_byte_identical_for_any_workers_hash_seed_locale_and_working_directory(data_home, tmp_path):
