@@ -8,11 +8,11 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 from tqdm.auto import tqdm
 
+from models.hardware import has_cuda
 from utils.errors import StageError
 from utils.jsonl import append_jsonl, read_appended, sha256_value, write_jsonl
 
@@ -26,7 +26,7 @@ class Shards:
         self.is_main = self.rank == 0
         if self.n_processes > 1:
             # The first process to finish waits for the last, which the default timeout (30 minutes) may end.
-            self._state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=7))
+            self._state = PartialState(cpu=not has_cuda(), timeout=timedelta(days=7))
 
     def mine(self, items: list) -> list:
         """The share of this process: every n-th item, so that all shares have similar lengths."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from models.embedded import EMBEDDED
-from models.hardware import choose_dtype
+from models.hardware import choose_dtype, has_cuda
 from models.loading import LoadOptions
 from utils.config import input_path
 from utils.jsonl import read_json
@@ -50,7 +50,7 @@ def measured_flops(dtype: torch.dtype) -> float:
 
     The fastest, because other programs may slow down the rest.
     """
-    on_gpu = torch.cuda.is_available()
+    on_gpu = has_cuda()
     n = 1024
     a = torch.ones(n, n, dtype=dtype, device="cuda" if on_gpu else "cpu")
     best = math.inf

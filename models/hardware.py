@@ -20,10 +20,15 @@ ATTENTION_FLAGS = ("auto", "eager", "sdpa", "flash2", "flash_attention_2", "flex
 _FULL_NAMES = {"flash2": "flash_attention_2", "flex": "flex_attention"}
 
 
+def has_cuda() -> bool:
+    """True where this process can use a GPU."""
+    return torch.cuda.is_available()
+
+
 def device() -> torch.device:
     """The device of this process, on CUDA with its index."""
     # Loaders may read a bare "cuda" as the first GPU, which every process of a launch would then share.
-    if torch.cuda.is_available():
+    if has_cuda():
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
 
@@ -31,7 +36,7 @@ def device() -> torch.device:
 def has_fast_bf16() -> bool:
     """True where bfloat16 runs in hardware: NVIDIA GPUs from Ampere on, CPUs with AVX512-BF16 or AMX."""
     # Elsewhere it is emulated, up to 60 times slower.
-    if torch.cuda.is_available():
+    if has_cuda():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # Private names that older and newer versions of torch may lack; without them the safe answer is no.
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
@@ -48,7 +53,7 @@ def choose_dtype(want_bf16: bool = True) -> torch.dtype:
         return torch.float32
     if has_fast_bf16():
         return torch.bfloat16
-    fallback = torch.float16 if torch.cuda.is_available() else torch.float32
+    fallback = torch.float16 if has_cuda() else torch.float32
     name = str(fallback).removeprefix("torch.")
     _say_once(f"precision: no bfloat16 support on this machine, using {name}")
     return fallback
@@ -65,7 +70,7 @@ def choose_attention(flag: str, config, half: bool = True) -> str:
     `config` is the model's, `half` says that passes run in half precision. UsageError for an unknown flag.
     """
     soft_capped = getattr(config, "attn_logit_softcapping", None) is not None
-    on_cuda = torch.cuda.is_available()
+    on_cuda = has_cuda()
     usable = {
         # The kernels of flash-attn take no float32.
         "flash_attention_2": half and on_cuda and _is_installed("flash_attn"),

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 from transformers.utils import logging as hf_logging
 
 from models.embedded import EMBEDDED, embedded_dir
-from models.hardware import choose_attention, choose_dtype, device
+from models.hardware import choose_attention, choose_dtype, device, has_cuda
 from utils.config import input_path
 from utils.errors import DataError, StageError, UsageError
 
@@ -163,7 +163,7 @@ def load_model(name: str, options: LoadOptions = LoadOptions()):
     dtype = choose_dtype(options.bf16)
     quantized = quantization(options.load_in_4bit, options.load_in_8bit, dtype)
     # Without a device map the weights stay in main memory, which is the device of a CPU run.
-    on_device = quantized is not None or (torch.cuda.is_available() and options.place)
+    on_device = quantized is not None or (has_cuda() and options.place)
     with _loading(name):
         config = AutoConfig.from_pretrained(resolved, trust_remote_code=options.trust_remote_code)
         model = AutoModelForCausalLM.from_pretrained(
@@ -176,7 +176,7 @@ def load_model(name: str, options: LoadOptions = LoadOptions()):
             device_map={"": device()} if on_device else None,
             trust_remote_code=options.trust_remote_code,
         )
-    if options.load_in_4bit and not torch.cuda.is_available():
+    if options.load_in_4bit and not has_cuda():
         _keep_4bit_layout(model)
     return model.eval()
 
@@ -199,5 +199,5 @@ def release_memory() -> None:
     """Free what deleted models occupied."""
     # Modules and hooks refer to each other, so a model waits for the garbage collector.
     gc.collect()
-    if torch.cuda.is_available():
+    if has_cuda():
         torch.cuda.empty_cache()

@@ -92,6 +92,16 @@ def test_nothing_outside_models_names_a_kernel(path):
     assert not kernels or short_name(path) in PACKS_ROWS
 
 
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*.py")) + modules_of(PACKAGES), ids=short_name)
+def test_only_hardware_asks_what_the_device_can_do(path):
+    # Where a model already is (`model.device`) may be asked anywhere.
+    text = path.read_text()
+    asks = [
+        word for word in ("cuda.is_available", "is_bf16_supported", "get_device_capability") if word in text
+    ]
+    assert not asks or short_name(path) == "models/hardware.py"
+
+
 def test_generation_knows_no_citations_and_build_data_no_models():
     assert not any(word in (ROOT / "generation/engine.py").read_text() for word in ("citation", "support"))
     assert not tops(ROOT / "build_data.py") & MODEL_STACK

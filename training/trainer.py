@@ -13,7 +13,7 @@ import torch
 from peft import PeftModel
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from models.hardware import choose_dtype
+from models.hardware import choose_dtype, has_cuda
 from training.logits import logits_after_prefix
 from training.sampler import RowOrder, TwinSampler
 from utils.runs import note
@@ -44,7 +44,7 @@ def training_arguments(config: dict, output_dir: Path, n_steps: int) -> Training
     """The YAML's `training` block for `transformers.Trainer`; `n_steps` of the whole run set the warm-up."""
     training = config["training"]
     dtype = choose_dtype(config["bf16"])
-    on_cuda = torch.cuda.is_available()
+    on_cuda = has_cuda()
     arguments = TrainingArguments(
         output_dir=str(output_dir),
         **{key: training[key] for key in _SAME_NAME},
