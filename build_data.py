@@ -10,7 +10,6 @@ Writes data/processed/{train,val,test}.jsonl, audit.json, README.md, run.json an
 import argparse
 import dataclasses
 import functools
-import hashlib
 import random
 import time
 from collections import Counter
@@ -20,8 +19,9 @@ from tqdm.auto import tqdm
 
 from evidence.assembly import AssemblySettings, assemble
 from evidence.audit import CUT_REASON, audit, flat_drops
+from evidence.balance import Drops, choose_unanswerable
 from evidence.card import dataset_card
-from evidence.check import file_faults
+from evidence.check import check_file
 from evidence.chunks import PagePool
 from evidence.records import Record
 from evidence.splits import SPLITS, assign_splits, group_supports
@@ -40,12 +40,6 @@ SAMPLE_CONFIG = "configs/demo/sources.yaml"
 
 # Flags that do not change what a build writes: another value is no reason to build again.
 NO_SETTINGS = ("data_dir", "accept_new_hash", "offline", "workers", "check", "overwrite", "dry_run")
-
-# Faults that --check lists one by one; the rest is counted.
-MAX_SHOWN_FAULTS = 20
-
-# Dropped rows: source -> reason -> number.
-Drops = dict[str, Counter]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -140,37 +134,7 @@ def split_supports(
     return kept, groups, assign_splits(kept, groups, shares, respect_official, rng)
 
 
-# --- support -> samples
-
-
-def order_key(seed: int, sample: dict) -> tuple[str, str]:
-    """Sort key of a random order in which a twin follows its original."""
-    original = sample["metadata"].get("twin_of") or sample["id"]
-    return hashlib.sha1(f"{seed}:{original}".encode()).hexdigest(), sample["id"]
-
-
-def choose_unanswerable(
-    built: list[tuple[dict, dict | None]], fraction: float, seed: int, drops: Drops
-) -> list[dict]:
-    """The answerable samples of a split with the wanted share of unanswerable ones per source.
-
-    At least half of the unanswerable ones are twins, where that many could be built: a twin differs from
-    its original in the support alone, so nothing else in it can give the refusal away.
-    """
-    chosen = []
-    for source in sorted({sample["source"] for sample, _ in built}):
-        pairs = [pair for pair in built if pair[0]["source"] == source]
-        pairs.sort(key=lambda pair: order_key(seed, pair[0]))
-        answerable = [sample for sample, _ in pairs if sample["answerable"]]
-        own = [sample for sample, _ in pairs if not sample["answerable"]]
-        twins = [twin for _, twin in pairs if twin]
-
-        # fraction = n_wanted / (n_wanted + answerable), solved for n_wanted.
-        n_wanted = round(len(answerable) * fraction / (1 - fraction))
-        n_own = min(len(own), max(n_wanted - len(twins), n_wanted // 2))
-        drops[source]["surplus unanswerable rows"] += len(own) - n_own
-        chosen += answerable + own[:n_own] + twins[: n_wanted - n_own]
-    return sorted(chosen, key=lambda sample: order_key(seed, sample))
+# --- raw files -> samples
 
 
 def build(
@@ -198,20 +162,6 @@ def build(
 
 
 # --- the run
-
-
-def check_file(path: Path) -> None:
-    """`--check`: list every fault of one sample file; DataError if there is one."""
-    n_rows, faults = file_faults(path)
-    if not n_rows:
-        raise DataError(f"{path}: the file contains no samples")
-    if not faults:
-        print(f"{path}: all {n_rows} samples are valid")
-        return
-    print("\n".join(faults[:MAX_SHOWN_FAULTS]))
-    if len(faults) > MAX_SHOWN_FAULTS:
-        print(f"... and {len(faults) - MAX_SHOWN_FAULTS} more")
-    raise DataError(f"{path}: {len(faults)} fault(s) in {n_rows} row(s); the first: {faults[0]}")
 
 
 def parse_shares(text: str) -> dict[str, float]:

@@ -6,8 +6,12 @@ It sees one file. Leaks between splits need all of them at once; the build looks
 from pathlib import Path
 
 from evidence.audit import leaked_answer
+from utils.errors import DataError
 from utils.jsonl import read_jsonl
 from utils.rules import sample_problem
+
+# Faults that `check_file` prints one by one; the rest is counted.
+_MAX_SHOWN = 20
 
 
 def file_faults(path: str | Path) -> tuple[int, list[str]]:
@@ -48,3 +52,17 @@ def file_faults(path: str | Path) -> tuple[int, list[str]]:
         if problem:
             faults.append(f"{path}:{number}: {problem}")
     return n_rows, faults
+
+
+def check_file(path: Path) -> None:
+    """`--check`: list every fault of one sample file; DataError if there is one."""
+    n_rows, faults = file_faults(path)
+    if not n_rows:
+        raise DataError(f"{path}: the file contains no samples")
+    if not faults:
+        print(f"{path}: all {n_rows} samples are valid")
+        return
+    print("\n".join(faults[:_MAX_SHOWN]))
+    if len(faults) > _MAX_SHOWN:
+        print(f"... and {len(faults) - _MAX_SHOWN} more")
+    raise DataError(f"{path}: {len(faults)} fault(s) in {n_rows} row(s); the first: {faults[0]}")
