@@ -6,6 +6,7 @@ This module knows files and settings; how a completion is parsed and scored is i
 
 from pathlib import Path
 
+from evaluation.results import RESULT_KEYS, WITHOUT_MODEL
 from utils.errors import DataError
 from utils.jsonl import read_json, read_jsonl
 from utils.runs import hash_inputs
@@ -33,10 +34,24 @@ def predictions_path(output: Path) -> Path:
     return output.with_name(f"{output.stem}_predictions.jsonl")
 
 
+def _name_problem(model: str) -> str | None:
+    """Why a model of a predictions file cannot have this name; None if it can."""
+    if not model.strip():
+        return "the model's name is empty; name the model that made the completion"
+    if model in WITHOUT_MODEL:
+        return (
+            f"the model name {model!r} is reserved for a rule, which every evaluation adds itself; "
+            "give your model another name, or remove its rows"
+        )
+    if model in RESULT_KEYS:
+        return f"the model name {model!r} is reserved: it is a key of the results file; choose another name"
+    return None
+
+
 def read_predictions(path: Path, samples: list[dict]) -> list[dict]:
     """Rows {"id", "model", "completion"} of a file, without those of samples that are not evaluated.
 
-    DataError unless each model has exactly one row for every sample.
+    DataError for a reserved model name, and unless each model has exactly one row for every sample.
     """
     known = {sample["id"] for sample in samples}
     seen: dict[str, set[str]] = {}
@@ -46,6 +61,8 @@ def read_predictions(path: Path, samples: list[dict]) -> list[dict]:
             raise DataError(
                 f"{path}:{number}: each prediction needs the string fields id, model and completion"
             )
+        if problem := _name_problem(row["model"]):
+            raise DataError(f"{path}:{number}: {problem}")
         # Under --limit a file of all predictions is read with a part of the samples.
         if row["id"] not in known:
             continue

@@ -18,6 +18,8 @@ from utils.scoring import is_right_answer, score_sample
 MAIN_MODELS = ("sft", "base")
 # Baselines that need no model: rules, always evaluated.
 WITHOUT_MODEL = ("always_refuse", "cite_first_chunk", "lexical")
+# What the results file has beside its models: no model may be called that.
+RESULT_KEYS = ("deltas", "deltas_to", "baselines", "by_source", "slices", "curves", "selective", "run")
 
 
 class ScoredModel(NamedTuple):

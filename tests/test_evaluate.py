@@ -13,7 +13,7 @@ from evaluation.baselines import best_span, build_prompts, lexical, tune_lexical
 from evaluation.html_report import write_report
 from evaluation.html_samples import mark_answers, sample_html
 from evaluation.predictions import describe_rows
-from evaluation.results import score_all, score_rows
+from evaluation.results import RESULT_KEYS, WITHOUT_MODEL, score_all, score_rows
 from evaluation.selective import threshold_for_precision
 from evaluation.slices import slices
 from evaluation.tables import delta_rows
@@ -94,6 +94,16 @@ def test_predictions_must_cover_every_sample_once(home, test_samples):
     write_jsonl(home / "p.jsonl", gold_rows(test_samples) + gold_rows(test_samples)[:1])
     with pytest.raises(DataError, match="a second prediction"):
         evaluate(f"--predictions p.jsonl {TEST_DATA}")
+
+
+@pytest.mark.parametrize("name", [*WITHOUT_MODEL, *RESULT_KEYS, "", " "])
+def test_a_reserved_model_name_is_refused_with_its_line(home, test_samples, name):
+    # Two models of one name: the rule's rows used to replace the user's without a word.
+    write_jsonl(home / "p.jsonl", gold_rows(test_samples) + gold_rows(test_samples, name))
+    where = rf"p.jsonl:{len(test_samples) + 1}: the model"
+    with pytest.raises(DataError, match=rf"{where}.*(reserved|empty).*; .*name"):
+        evaluate(f"--predictions p.jsonl {TEST_DATA} --output out.json")
+    assert not (home / "out.json").exists()
 
 
 def test_shown_numbers_are_mapped_back_to_chunk_ids(sample):
