@@ -125,6 +125,11 @@ _NEGATED = re.compile(rf"\b({'|'.join(_DENIALS.split())})\b|n't\b", re.IGNORECAS
 _COPULAR = re.compile(r"\b(is|are|was|were|been|be)\b", re.IGNORECASE)
 
 
+def denies(text: str) -> bool:
+    """True for a text with a negation, such as "not", "never" or "refused"."""
+    return bool(_NEGATED.search(text))
+
+
 def _begins_any(part: str, said: frozenset[str]) -> bool:
     """The first four letters decide, which joins `Italy` and `Italian`."""
     return any(have.startswith(part[:4]) for have in said)
@@ -167,7 +172,7 @@ def may_refute(claim: str, said: frozenset[str]) -> bool:
     if named and not _is_any_named(named, said):
         return False
 
-    if _NEGATED.search(claim) or unstated(claim, said):
+    if denies(claim) or unstated(claim, said):
         return True
     # "born" and "died" stem to these two: the evidence is about a person.
     is_about_person = bool(said & {"birth", "death"})

@@ -1,0 +1,56 @@
+"""What a processed folder's surface gives away: the probes of audit.json and the rules' metrics by source.
+
+python -m benchmarks.shortcuts --processed-dir data/processed
+"""
+
+import argparse
+from pathlib import Path
+
+from evaluation.baselines import baseline_predictions, read_val
+from evaluation.results import WITHOUT_MODEL, by_model, score_rows
+from evaluation.tables import format_number, format_table
+from utils.config import input_path
+from utils.errors import run_main
+from utils.intervals import as_numbers, group_sums, total
+from utils.metrics import rates_from_sums
+from utils.schema import read_samples
+
+METRICS = ("em_answerable", "citation_f1", "refusal_f1", "hallucination_rate", "answered_rate", "net_score")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--processed-dir", default="data/processed", help="folder of a build's samples")
+    return parser
+
+
+def _rates(rows: list[dict], samples: list[dict]) -> dict:
+    terms, _ = score_rows(rows, samples)
+    return as_numbers(rates_from_sums(total(group_sums(terms, [sample["id"] for sample in samples]))))
+
+
+def rules_table(test_path: Path) -> str:
+    """One row per rule and source, and one per rule over all sources."""
+    samples = read_samples(test_path)
+    rows = by_model(baseline_predictions(samples, read_val(test_path)))
+    cells = []
+    for name in WITHOUT_MODEL:
+        for source in ["all", *sorted({sample["source"] for sample in samples})]:
+            part = [sample for sample in samples if source in ("all", sample["source"])]
+            rates = _rates(rows[name], part)
+            cells.append(
+                [f"{name} {source}", str(len(part)), *(format_number(rates[key]) for key in METRICS)]
+            )
+    return format_table(["", "n", *METRICS], cells)
+
+
+def main(argv: list[str] | None) -> None:
+    args = build_parser().parse_args(argv)
+    folder = input_path(args.processed_dir)
+    print(rules_table(folder / "test.jsonl"))
+
+
+if __name__ == "__main__":
+    run_main(main)
