@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from evidence.duplicates import near_duplicates
+from evidence.records import leak_page
 from evidence.retrieval import query_of
 from utils.rules import sample_problem
 from utils.schema import is_label_answer
@@ -50,7 +51,8 @@ def sample_rule_broken(sample: dict) -> str | None:
 
 def _leak_keys(sample: dict) -> set[tuple[str, str]]:
     """(kind, value) of everything in a sample that must not be in another split, and of its answer."""
-    keys = {("support_pages", sample["evidence_chunks"][i]["title"]) for i in sample["support_spans"]}
+    support = [sample["evidence_chunks"][i] for i in sample["support_spans"]]
+    keys = {("support_pages", leak_page(chunk["title"], chunk["text"])) for chunk in support}
     keys |= {("questions", sample["question"].casefold()), ("groups", sample["group"])}
     if sample["answerable"] and not is_label_answer(sample["answer"]):
         keys.add(("answers", normalize_answer(sample["answer"])))

@@ -3,10 +3,12 @@
 Chunks know their words and their page. They know nothing about what supports an answer (support.py).
 """
 
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from evidence.paraphrase import stems
-from evidence.records import Record
+from evidence.records import Passage, Record, leak_page
 from evidence.retrieval import BM25
 from utils.text import STOP_WORDS, pack_sentences, padded_words
 
@@ -19,12 +21,22 @@ class Chunk:
     """Consecutive sentences of one page. `lines`: their sentence numbers on the page.
 
     Two chunks are equal when title and text are equal: a page may come with the row and from the page pool.
+    `page`: the page of its passage, which tells passages of one title apart.
     """
 
     title: str
     text: str
     lines: frozenset[int] = field(compare=False)
     is_gold: bool = field(default=False, compare=False)
+    page: str = field(default="", compare=False)
+
+    @property
+    def leak_pages(self) -> frozenset[str]:
+        """What connects it with chunks of the same page in other rows: the title, or passage and text."""
+        if self.title.strip():
+            return frozenset([self.title])
+        # The audit sees the text of the chunk alone; other chunks of an untitled passage share its key.
+        return frozenset([self.page, leak_page(self.title, self.text)])
 
     # The views below are computed on every access. Their functions cache the recent texts; a full data set
     # has too many chunks to keep them all.
@@ -55,23 +67,35 @@ class Chunk:
         return stems(self.full_text)
 
 
-def chunk_page(title: str, sentences: list[str], max_words: int, is_gold: bool = False) -> list[Chunk]:
-    """Chunks of a page, cut between sentences; a sentence of more than `max_words` is a chunk of its own."""
+def chunk_passage(passage: Passage, max_words: int) -> list[Chunk]:
+    """Chunks of a passage, cut between sentences; a sentence over `max_words` is a chunk of its own."""
+    sentences = list(passage.sentences)
     chunks = []
     for run in pack_sentences(sentences, max_words):
         text = " ".join(sentences[i] for i in run)
-        chunks.append(Chunk(title, text, frozenset(run), is_gold))
+        chunks.append(Chunk(passage.title, text, frozenset(run), passage.is_gold, passage.page))
     return chunks
 
 
 class PagePool:
     """All pages of the build, cut into chunks, with a BM25 index over titles and texts."""
 
-    def __init__(self, pages: dict[str, list[str]], max_words: int):
-        """`pages`: title -> sentences. `max_words`: most words per chunk."""
+    def __init__(self, pages: dict[str, list[str]], max_words: int, passages: Iterable[Passage] = ()):
+        """`pages`: title -> sentences. `max_words`: most words per chunk. `passages`: of pages without text.
+
+        No two passages are equal. Gold sets that name a page by its title mean the page, never a passage of
+        it, whose sentences have other numbers.
+        """
         self.max_words = max_words
-        self.by_title = {title: chunk_page(title, sentences, max_words) for title, sentences in pages.items()}
-        self.chunks = [chunk for chunks in self.by_title.values() for chunk in chunks]
+        self.by_title: dict[str, list[Chunk]] = {}
+        self.chunks: list[Chunk] = []
+        whole = (Passage(title, tuple(sentences)) for title, sentences in pages.items())
+        parts = (replace(passage, is_gold=False, page=passage.text_key) for passage in passages)
+        for passage in itertools.chain(whole, parts):
+            chunks = chunk_passage(passage, max_words)
+            self.chunks += chunks
+            if passage.title.strip():
+                self.by_title.setdefault(passage.title, []).extend(chunks)
         self._index = BM25(chunk.terms for chunk in self.chunks)
 
     def search(self, query: str, k: int = _N_SEARCHED) -> list[Chunk]:
@@ -85,7 +109,7 @@ class PagePool:
         """
         found: list[Chunk] = []
         for passage in record.passages:
-            found += chunk_page(passage.title, list(passage.sentences), self.max_words, passage.is_gold)
+            found += chunk_passage(passage, self.max_words)
         for title in record.page_titles:
             found += self.by_title.get(title, [])
         return list(dict.fromkeys(found or self.search(record.query)))

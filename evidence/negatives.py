@@ -46,10 +46,16 @@ class _Checks:
         is_read = not record.answerable and is_on_named_page
         return not is_read and holds_words(chunk.full_words, list(self.names))
 
+    def is_on_own_page(self, chunk: Chunk) -> bool:
+        """Whether the chunk is on a page that supports the answer."""
+        if self.support.record.titles_name_pages:
+            return bool(chunk.leak_pages & self.own_pages)
+        return chunk.page in {gold.page for gold in self.gold}
+
     def is_negative(self, chunk: Chunk) -> bool:
-        if chunk in self.gold or chunk.title in self.banned_pages:
+        if chunk in self.gold or chunk.leak_pages & self.banned_pages:
             return False
-        if self.by_page_only and chunk.title in self.own_pages:
+        if self.by_page_only and self.is_on_own_page(chunk):
             return False
         if not self.by_page_only and holds_words(chunk.full_words, self.support.needles):
             return False

@@ -1,9 +1,12 @@
 """The output of a source reader: a question with its gold annotation, before evidence is chosen.
 
-Nothing here knows a file format; the readers are in sources/.
+Nothing here knows a file format; the readers are in sources/. A passage is its title *and* its text: two
+paragraphs may have one title, and untitled ones have nothing but their text.
 """
 
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from evidence.retrieval import query_of
 from utils.text import split_sentences
@@ -16,19 +19,64 @@ _MAX_NEGATIVES = 10
 
 @dataclass(frozen=True)
 class Passage:
-    """A titled run of sentences. `is_gold`: the source marks it as containing the answer."""
+    """A run of sentences. `is_gold`: the source marks it as containing the answer.
+
+    `page`: what gold sets call the passage. By default its title or, without one, a key made from its text.
+    The title is for display, and for what belongs to one page across rows (`leak_page`).
+    """
 
     title: str
     sentences: tuple[str, ...]
     is_gold: bool = False
+    page: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.page:
+            page = self.title if self.title.strip() else self.text_key
+            # The only way to fill in a field of a frozen object.
+            object.__setattr__(self, "page", page)
+
+    @property
+    def text_key(self) -> str:
+        """A key that no passage with another title or text has."""
+        text = " ".join(self.sentences)
+        return f"{self.title}#{hashlib.sha1(text.encode('utf-8', 'replace')).hexdigest()[:12]}"
+
+
+def told_apart(passages: Iterable[Passage]) -> tuple[Passage, ...]:
+    """The passages of one row, each with a page of its own.
+
+    The first passage of a title keeps the title as its page; a later one with other text gets its `text_key`.
+    One with the same text is the same passage, marked as gold if either is.
+    """
+    kept: dict[str, Passage] = {}
+    pages = set()
+    for passage in passages:
+        key = passage.text_key
+        if key in kept:
+            is_gold = kept[key].is_gold or passage.is_gold
+            kept[key] = replace(kept[key], is_gold=is_gold)
+            continue
+        page = key if passage.page in pages else passage.page
+        pages.add(page)
+        kept[key] = replace(passage, page=page)
+    return tuple(kept.values())
+
+
+def leak_page(title: str, text: str) -> str:
+    """What rows of two splits must not share: the title of a page or, without a title, its text."""
+    return title if title.strip() else text
 
 
 @dataclass(frozen=True)
 class Record:
     """One row of a source.
 
-    `gold_sets`: alternative sufficient sets of (page title, sentence index), empty if the source has none.
+    `gold_sets`: alternative sufficient sets of (page, sentence index), empty if the source has none. The page
+    is that of a passage, or the title of a page in the page store.
     `passages`: evidence that comes with the row. `page_titles`: pages to look up in the page store.
+    `titles_name_pages`: False where one title may name many passages, as in a handbook of the user's own.
+    There, a yes/no answer's negatives may come from other passages of the support's title.
     `subject`: names by which a chunk may name the question's subject; empty if the source does not tell.
     `names`: a chunk with one of these may give the answer in other words, so it is no negative. For an
     unanswerable record, chunks of `page_titles` are exempt: the annotators read those pages.
@@ -46,6 +94,7 @@ class Record:
     gold_sets: tuple[tuple[tuple[str, int], ...], ...] = ()
     passages: tuple[Passage, ...] = ()
     page_titles: tuple[str, ...] = ()
+    titles_name_pages: bool = True
     subject: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     cues: frozenset[str] = frozenset()
@@ -58,7 +107,7 @@ class Record:
         return query_of(vars(self))
 
 
-def dpr_passages(row: dict) -> list[Passage]:
+def dpr_passages(row: dict) -> tuple[Passage, ...]:
     """Passages of a row in DPR layout (Karpukhin et al., 2020).
 
     The row has `ctxs`, or `positive_ctxs` (gold) with `hard_negative_ctxs` and `negative_ctxs`.
@@ -73,4 +122,4 @@ def dpr_passages(row: dict) -> list[Passage]:
     for ctx, is_gold in marked:
         if ctx["text"].strip():
             passages.append(Passage(ctx["title"], tuple(split_sentences(ctx["text"])), is_gold))
-    return passages
+    return told_apart(passages)

@@ -7,12 +7,13 @@ Where nothing is found, none is invented: the row is dropped and the reason coun
 import functools
 from dataclasses import dataclass
 
+from evidence.annotation import annotated_sets, marked_sets
 from evidence.chunks import Chunk, PagePool
 from evidence.paraphrase import answer_parts, asked_stems, bare_title, may_refute, share_said, stems, unstated
 from evidence.records import Record
 from evidence.retrieval import BM25
 from utils.schema import is_label_answer
-from utils.text import holds_words, normalize_answer, padded_words, usable_aliases
+from utils.text import holds_answer, holds_words, normalize_answer, padded_words, usable_aliases
 
 # Share of the question's words that a chunk with the answer must contain to be its support: less where the
 # source marks the passage as gold. Even 60% is weak support for an unmarked NQ passage (docs/log.md, hand
@@ -58,10 +59,12 @@ class Support:
 
     @property
     def pages(self) -> frozenset[str]:
-        """Titles of the pages that support the answer or, for an unanswerable record, are its topic."""
-        titles = {chunk.title for chunks in self.sets for chunk in chunks}
-        titles |= {title for pairs in self.record.gold_sets for title, _ in pairs}
-        return frozenset(titles)
+        """The `leak_pages` of what supports the answer or, for an unanswerable record, is its topic.
+
+        Rows that share one of them belong together, and no negative of another split may come from them.
+        """
+        pages = {page for pairs in self.record.gold_sets for page, _ in pairs}
+        return frozenset().union(pages, *(chunk.leak_pages for chunks in self.sets for chunk in chunks))
 
 
 def same_name(title: str, names: tuple[str, ...]) -> bool:
@@ -94,23 +97,6 @@ def _is_about_question(chunk: Chunk, record: Record, asked: frozenset[str]) -> b
         return True
     needed = _SAID_BY_GOLD if chunk.is_gold else _SAID_BY_OTHERS
     return share_said(asked, chunk.stems) >= needed
-
-
-def _gold_sets(record: Record, candidates: list[Chunk]) -> list[tuple[Chunk, ...]]:
-    """Annotated (title, line) sets as sets of chunks, smallest first, without sets that miss a line."""
-    by_line = {}
-    for chunk in candidates:
-        by_line.update({(chunk.title, line): chunk for line in chunk.lines})
-
-    sets: list[tuple[Chunk, ...]] = []
-    for pairs in record.gold_sets:
-        # Alternative sets are OR, the lines of one set are AND: half a set proves nothing.
-        if not pairs or any(pair not in by_line for pair in pairs):
-            continue
-        chunks = tuple(dict.fromkeys(by_line[pair] for pair in pairs))
-        if chunks not in sets:
-            sets.append(chunks)
-    return sorted(sets, key=len)
 
 
 def _can_bear(claim: str, verdict: str, said: frozenset[str]) -> bool:
@@ -159,19 +145,36 @@ def find_support(record: Record, pool: PagePool) -> Support | str:
 
     if record.gold_sets:
         return _annotated_support(record, candidates, aliases)
+    if is_label_answer(aliases[0]):
+        return _marked_support(record, candidates, aliases)
     return _found_support(record, candidates, aliases)
 
 
 def _annotated_support(record: Record, candidates: list[Chunk], aliases: list[str]) -> Support | str:
     """Support from the source's annotation, or the reason why it cannot be used."""
-    sets = _gold_sets(record, candidates)
+    sets = annotated_sets(record, candidates)
     if not sets:
         return "gold evidence not among the pages"
+    if not is_label_answer(aliases[0]):
+        sets = [chunks for chunks in sets if any(holds_answer(chunk.full_text, aliases) for chunk in chunks)]
+        if not sets:
+            return "gold evidence does not contain the answer"
     if "claim" in record.metadata:
         sets = _stating_sets(record.query, aliases[0], sets)
         if not sets:
             return "gold evidence covers too little of the claim"
     return Support(record, tuple(aliases), tuple(sets), "gold annotation")
+
+
+def _marked_support(record: Record, candidates: list[Chunk], aliases: list[str]) -> Support | str:
+    """Support of a yes/no answer from the passages that the source marks, or the reason for none."""
+    if not any(chunk.is_gold for chunk in candidates):
+        return "yes/no answer without gold evidence"
+    asked = asked_stems(record.query)
+    sets = marked_sets(candidates, asked, lambda chunk: _is_about_question(chunk, record, asked))
+    if not sets:
+        return "no part of the marked passage is about the yes/no question"
+    return Support(record, tuple(aliases), tuple(sets), "passage marked by the source")
 
 
 def _found_support(record: Record, candidates: list[Chunk], aliases: list[str]) -> Support | str:
@@ -192,8 +195,6 @@ def _chunk_with_answer(record: Record, candidates: list[Chunk], aliases: list[st
     Other chunks with answer and subject may say something else about both (a birthplace "supported" by a
     scholarship of that town), so they become neither support nor negatives.
     """
-    if is_label_answer(aliases[0]):
-        return "yes/no answer without gold evidence"
     if not answer_parts(aliases, record.question):
         return "answer appears in the question"
 

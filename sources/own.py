@@ -13,23 +13,26 @@ import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from evidence.records import Passage, Record, dpr_passages
+from evidence.records import Passage, Record, dpr_passages, told_apart
 from utils.jsonl import read_jsonl
 
 
 def _sample_fields(row: dict) -> dict:
-    """The record's fields of a row in sample layout. Chunks of one title become one passage's sentences."""
-    texts: dict[str, list[str]] = {}
-    # Chunk id -> (title, sentence number), which is how gold sets name a sentence.
-    lines: list[tuple[str, int]] = []
-    for chunk in row["evidence_chunks"]:
-        sentences = texts.setdefault(chunk["title"], [])
-        lines.append((chunk["title"], len(sentences)))
-        sentences.append(chunk["text"])
+    """The record's fields of a row in sample layout. Each chunk is a passage of one sentence: it stays whole.
+
+    ValueError where chunk ids and `answerable` contradict each other or the chunks.
+    """
+    chunks = [Passage(chunk["title"], (chunk["text"],)) for chunk in row["evidence_chunks"]]
+    passages = told_apart(chunks)
+    page_of = {passage.text_key: passage.page for passage in passages}
+    if not isinstance(row["answerable"], bool) or (row["support_sets"] and not row["answerable"]):
+        raise ValueError(f"answerable is {row['answerable']!r} but support_sets is {row['support_sets']!r}")
 
     gold_sets = []
     for support_set in row["support_sets"]:
-        gold_sets.append(tuple(lines[i] for i in support_set))
+        if not all(i in range(len(chunks)) for i in support_set):
+            raise ValueError(f"support set {support_set} but only chunks 0-{len(chunks) - 1} exist")
+        gold_sets.append(tuple((page_of[chunks[i].text_key], 0) for i in support_set))
 
     metadata = row.get("metadata", {})
     aliases = row["answer_aliases"] or metadata.get("gold_aliases", [])
@@ -38,17 +41,18 @@ def _sample_fields(row: dict) -> dict:
         "answers": tuple(dict.fromkeys(answers)),
         "answerable": row["answerable"],
         "gold_sets": tuple(gold_sets),
-        "passages": tuple(Passage(title, tuple(sentences)) for title, sentences in texts.items()),
+        "passages": passages,
         "metadata": {"type": metadata.get("type")},
     }
 
 
 def _dpr_fields(row: dict) -> dict:
-    """The record's fields of a row in DPR layout."""
+    """The record's fields of a row in DPR layout. Without any answer, the row is unanswerable (SQuAD 2.0)."""
+    answers = tuple(str(answer) for answer in row["answers"])
     return {
-        "answers": tuple(str(answer) for answer in row["answers"]),
-        "answerable": True,
-        "passages": tuple(dpr_passages(row)),
+        "answers": answers,
+        "answerable": any(answer.strip() for answer in answers),
+        "passages": dpr_passages(row),
     }
 
 
@@ -60,7 +64,7 @@ def read_records(
         try:
             fields = _sample_fields(row) if "evidence_chunks" in row else _dpr_fields(row)
             question = row["question"].strip()
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             on_bad(
                 f"{path}:{number}: neither in sample layout nor in DPR layout ({error!r}); "
                 "see sources/own.py for both"
@@ -73,5 +77,7 @@ def read_records(
             source=source,
             question=question,
             official_split=official_split,
+            # A title may be that of a whole handbook.
+            titles_name_pages=False,
             **fields,
         )

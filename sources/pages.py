@@ -12,7 +12,7 @@ from pathlib import Path
 
 from evidence.chunks import PagePool
 from evidence.paraphrase import names_in
-from evidence.records import Passage, Record
+from evidence.records import Passage, Record, told_apart
 from sources import contexts, fever
 from sources.files import SourceFiles
 from sources.wiki_pages import read_pages
@@ -24,15 +24,16 @@ _MAX_NAMED_PAGES = 4
 def attach_evidence(records: list[Record], files: list[tuple[Path, dict]]) -> list[Record]:
     """The records, each with the passages that the contexts files (DPR layout) have for its question."""
     wanted = {contexts.question_key(record.question) for record in records}
-    passages: dict[str, list[Passage]] = {}
+    by_question: dict[str, list[Passage]] = {}
     for path, _ in files:
         for key, found in contexts.read_contexts(path, wanted).items():
-            passages.setdefault(key, []).extend(found)
+            by_question.setdefault(key, []).extend(found)
 
     attached = []
     for record in records:
-        found = passages.get(contexts.question_key(record.question), [])
-        attached.append(dataclasses.replace(record, passages=record.passages + tuple(found)))
+        found = by_question.get(contexts.question_key(record.question), [])
+        passages = told_apart([*record.passages, *found])
+        attached.append(dataclasses.replace(record, passages=passages))
     return attached
 
 
@@ -64,17 +65,16 @@ def read_page_pool(
         for path, _ in files[name]["pages"]:
             pages |= read_pages(path, wanted, keys, max_pool, functools.partial(on_bad, name=name))
 
-    # Pages of passages serve the searches of all records. The first passage of a title gives its text.
-    of_passages: dict[str, tuple[str, ...]] = {}
+    # Passages of other pages serve the searches of all records.
+    distinct: dict[str, Passage] = {}
     for record in records:
         for passage in record.passages:
             if passage.title not in pages:
-                of_passages.setdefault(passage.title, passage.sentences)
-    kept = _lowest_hashes(list(of_passages), max_pool)
-    for title, sentences in of_passages.items():
-        if title in kept:
-            pages[title] = list(sentences)
-    return PagePool(pages, max_words)
+                distinct.setdefault(passage.text_key, passage)
+    # An untitled passage is a page of its own.
+    pages_of = {key: passage.title if passage.title.strip() else key for key, passage in distinct.items()}
+    kept = _lowest_hashes(list(dict.fromkeys(pages_of.values())), max_pool)
+    return PagePool(pages, max_words, [distinct[key] for key, page in pages_of.items() if page in kept])
 
 
 def _pages_named_in(claim: str, titles_by_key: dict[str, list[str]]) -> tuple[str, ...]:

@@ -1,0 +1,47 @@
+"""What a source's annotation says: gold sentences and marked passages -> sets of chunks that each suffice.
+
+It takes the annotation at its word; whether it covers claim or question is checked in support.py.
+"""
+
+from collections.abc import Callable
+
+from evidence.chunks import Chunk
+from evidence.paraphrase import share_said
+from evidence.records import Record
+
+
+def annotated_sets(record: Record, candidates: list[Chunk]) -> list[tuple[Chunk, ...]]:
+    """Annotated (page, line) sets as sets of chunks, smallest first, without sets that miss a line."""
+    by_line: dict[tuple[str, int], Chunk] = {}
+    for chunk in candidates:
+        by_line.update({(chunk.page, line): chunk for line in chunk.lines})
+
+    sets: list[tuple[Chunk, ...]] = []
+    for pairs in record.gold_sets:
+        # Alternative sets are OR, the lines of one set are AND: half a set proves nothing.
+        if not pairs or any(pair not in by_line for pair in pairs):
+            continue
+        chunks = tuple(dict.fromkeys(by_line[pair] for pair in pairs))
+        if chunks not in sets:
+            sets.append(chunks)
+    return sorted(sets, key=len)
+
+
+def marked_sets(
+    candidates: list[Chunk], asked: frozenset[str], is_about_question: Callable[[Chunk], bool]
+) -> list[tuple[Chunk, ...]]:
+    """One set per passage that the source marks: the chunk that says most of the `asked` stems.
+
+    Where a passage has several chunks, that one must be about the question: the mark is the passage's.
+    """
+    by_page: dict[str, list[Chunk]] = {}
+    for chunk in candidates:
+        if chunk.is_gold:
+            by_page.setdefault(chunk.page, []).append(chunk)
+
+    sets = []
+    for chunks in by_page.values():
+        best = max(chunks, key=lambda chunk: share_said(asked, chunk.stems))
+        if len(chunks) == 1 or is_about_question(best):
+            sets.append((best,))
+    return sets
