@@ -91,7 +91,7 @@ def read_evidence(
     records: list[Record] = []
     for name, source in config["sources"].items():
         on_bad_here = functools.partial(on_bad, name=name)
-        drawn = draw_records(name, files[name]["records"], n_wanted, args.seed, on_bad_here)
+        drawn = draw_records(name, files[name]["records"], n_wanted, args.seed, on_bad_here, drops[name])
         # Text from Wikipedia is CC BY-SA: the licence has to stay with each sample.
         licence = {"licence": source.get("licence", "unknown")}
         drawn = [dataclasses.replace(record, metadata={**record.metadata, **licence}) for record in drawn]

@@ -39,7 +39,7 @@ def marked_sets(
         if chunk.is_gold:
             by_page.setdefault(chunk.page, []).append(chunk)
 
-    sets = []
+    sets: list[tuple[Chunk, ...]] = []
     for chunks in by_page.values():
         best = max(chunks, key=lambda chunk: share_said(asked, chunk.stems))
         if len(chunks) == 1 or is_about_question(best):

@@ -1,6 +1,7 @@
 """A passage is its title and its text: doubled, missing and shared titles, in every reader and in a build."""
 
 import json
+from collections import Counter
 
 import pytest
 
@@ -11,6 +12,7 @@ from evidence.records import Passage, Record, told_apart
 from evidence.splits import group_supports
 from evidence.support import find_support
 from sources import hotpotqa, own
+from sources.draw import draw_records
 from utils.errors import DataError
 from utils.jsonl import read_json
 from utils.schema import read_samples
@@ -227,3 +229,43 @@ def test_a_dpr_row_without_answers_is_unanswerable(tmp_path):
     path = write_rows(tmp_path / "own.jsonl", [dpr_row(0, answer=[]), dpr_row(1, answer=[""]), dpr_row(2)])
     records = list(own.read_records(path, "any", stop, source="handbook"))
     assert [record.answerable for record in records] == [False, False, True]
+
+
+# --- ids
+
+
+def ids_of(paths, drops):
+    files = [(path, {"split": "any"}) for path in paths]
+    return [record.id for record in draw_records("own", files, 0, 42, stop, drops)]
+
+
+def test_ids_that_start_again_in_each_file_are_told_apart_by_file(tmp_path):
+    rows = [dpr_row(i) | {"id": str(i % 3)} for i in range(9)]
+    first = write_rows(tmp_path / "train.jsonl", rows[:3])
+    second = write_rows(tmp_path / "dev.jsonl", rows[3:6])
+    # The third file has a row of the second one, and one id twice.
+    third = write_rows(tmp_path / "test.v1.jsonl", [rows[3], rows[6], rows[7], rows[8] | {"id": "1"}])
+    drops = Counter()
+    assert ids_of([first, second, third], drops) == [
+        *("own:0", "own:1", "own:2"),
+        *("own:0@dev", "own:1@dev", "own:2@dev"),
+        *("own:0@test", "own:1@test", "own:1@test#2"),
+    ]
+    assert drops == {"repeated row": 1}
+
+
+def test_files_of_one_name_in_two_folders_are_told_apart(tmp_path):
+    paths = []
+    for i, folder in enumerate(("a", "b", "c")):
+        (tmp_path / folder).mkdir()
+        paths.append(write_rows(tmp_path / folder / "data.jsonl", [dpr_row(i) | {"id": 7}]))
+    assert ids_of(paths, Counter()) == ["own:7", "own:7@data", "own:7@data#2"]
+
+
+def test_a_question_with_other_answers_is_dropped_unless_its_passages_are_others(tmp_path):
+    row = dpr_row(0)
+    elsewhere = dpr_row(1, question=row["question"])
+    path = write_rows(tmp_path / "own.jsonl", [row, row | {"answers": ["Atlantis"]}, row, elsewhere])
+    drops = Counter()
+    assert len(ids_of([path], drops)) == 2
+    assert drops == {"repeated question with other answers": 1, "repeated row": 1}
