@@ -95,7 +95,7 @@ def read_evidence(
         # Text from Wikipedia is CC BY-SA: the licence has to stay with each sample.
         licence = {"licence": source.get("licence", "unknown")}
         drawn = [dataclasses.replace(record, metadata={**record.metadata, **licence}) for record in drawn]
-        records += attach_evidence(drawn, files[name]["contexts"])
+        records += attach_evidence(drawn, files[name]["contexts"], on_bad_here)
 
     # One pool for all sources, so that the pages of one serve the others as negatives.
     pool = read_page_pool(files, records, config.get("max_pool_pages", 0), args.max_chunk_words, on_bad)

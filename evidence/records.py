@@ -9,12 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from evidence.retrieval import query_of
-from utils.text import split_sentences
-
-# Most passages that are read from a row in DPR layout, per kind: DPR's training files list dozens of
-# negatives.
-_MAX_POSITIVES = 3
-_MAX_NEGATIVES = 10
 
 
 @dataclass(frozen=True)
@@ -105,21 +99,3 @@ class Record:
     def query(self) -> str:
         """The text that evidence is searched with."""
         return query_of(vars(self))
-
-
-def dpr_passages(row: dict) -> tuple[Passage, ...]:
-    """Passages of a row in DPR layout (Karpukhin et al., 2020).
-
-    The row has `ctxs`, or `positive_ctxs` (gold) with `hard_negative_ctxs` and `negative_ctxs`.
-    KeyError, TypeError or AttributeError where the row is not in this layout; the reader names file and line.
-    """
-    marked = [(ctx, bool(ctx.get("isgold"))) for ctx in row.get("ctxs", [])]
-    marked += [(ctx, True) for ctx in row.get("positive_ctxs", [])[:_MAX_POSITIVES]]
-    for key in ("hard_negative_ctxs", "negative_ctxs"):
-        marked += [(ctx, False) for ctx in row.get(key, [])[:_MAX_NEGATIVES]]
-
-    passages = []
-    for ctx, is_gold in marked:
-        if ctx["text"].strip():
-            passages.append(Passage(ctx["title"], tuple(split_sentences(ctx["text"])), is_gold))
-    return told_apart(passages)

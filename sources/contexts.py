@@ -8,12 +8,13 @@ Each row is one of these:
 The answers in a row are not used: those of the source's own file count.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
-from evidence.records import Passage, dpr_passages
-from sources.json_list import read_json_list
-from utils.errors import DataError
-from utils.jsonl import read_jsonl
+from evidence.records import Passage
+from sources.dpr import check_contexts, to_passages
+from sources.fields import field, full_text
+from sources.json_list import read_rows
 from utils.text import tokenize
 
 
@@ -22,22 +23,20 @@ def question_key(question: str) -> str:
     return " ".join(tokenize(question))
 
 
-def read_contexts(path: Path, wanted: set[str]) -> dict[str, list[Passage]]:
+def read_contexts(path: Path, wanted: set[str], on_bad: Callable[[str], None]) -> dict[str, list[Passage]]:
     """Passages by `question_key`, for the wanted keys only: a full file has more than memory.
 
-    A passage that the file marks (`positive_ctxs`, `isgold`) is gold. DataError for a row in another layout.
+    A passage that the file marks (`positive_ctxs`, `isgold`) is gold. Rows in another layout go to `on_bad`.
     """
-    is_lines = Path(path).name.removesuffix(".gz").endswith(".jsonl")
-    rows = read_jsonl(path) if is_lines else read_json_list(path)
     found: dict[str, list[Passage]] = {}
-    for number, row in rows:
+    for where, row in read_rows(path, on_bad):
         try:
-            key = question_key(row["question"])
-            if key in wanted:
-                found.setdefault(key, []).extend(dpr_passages(row))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"{path}: row {number} is not in DPR layout ({error!r}); "
-                "expected question and ctxs with title and text"
-            ) from error
+            key = question_key(full_text(field(row, "question"), "question"))
+            # Every row is checked, so that the count of bad ones does not depend on the questions drawn.
+            checked = check_contexts(row)
+        except ValueError as error:
+            on_bad(f"{where}: not a row with question and ctxs: {error}")
+            continue
+        if key in wanted:
+            found.setdefault(key, []).extend(to_passages(checked))
     return found

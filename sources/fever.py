@@ -15,7 +15,8 @@ from pathlib import Path
 
 from evidence.paraphrase import bare_title
 from evidence.records import Record
-from utils.jsonl import read_jsonl
+from sources.fields import bad, field, full_text, identifier, items, whole_number
+from sources.json_list import read_rows
 from utils.schema import LABEL_ALIASES
 from utils.text import STOP_WORDS, tokenize
 
@@ -76,26 +77,48 @@ def named_titles(claims: list[str]) -> set[str]:
     return {key for key in keys if not STOP_WORDS.issuperset(key.split())}
 
 
+def _sentence(item: list, name: str) -> tuple[str, int] | None:
+    """(page title, line) of an annotated sentence; None where a claim has none. ValueError if malformed."""
+    if len(items(item, name)) != 4:
+        raise bad(name, "[annotation id, evidence id, page, line]", item)
+    _, _, page, line = item
+    if page is None and line is None:
+        return None
+    return page_title(full_text(page, f"page of {name}")), whole_number(line, f"line of {name}")
+
+
 def _gold_sets(evidence: list) -> tuple[tuple[tuple[str, int], ...], ...]:
-    """The distinct evidence sets as (page title, line) pairs. A claim without evidence has the page None."""
+    """The distinct evidence sets as (page title, line) pairs. ValueError for another shape."""
     sets = []
-    for evidence_set in evidence:
-        named = [item for item in evidence_set if item[2] is not None]
+    for i, evidence_set in enumerate(items(evidence, "evidence")):
+        name = f"evidence[{i}]"
+        found = [_sentence(item, f"{name}[{k}]") for k, item in enumerate(items(evidence_set, name))]
         # Several annotators may have marked the same sentence.
-        pairs = tuple(dict.fromkeys((page_title(item[2]), item[3]) for item in named))
+        pairs = tuple(dict.fromkeys(pair for pair in found if pair))
         if pairs and pairs not in sets:
             sets.append(pairs)
     return tuple(sets)
 
 
+def _label(row: dict) -> str:
+    label = field(row, "label")
+    if not isinstance(label, str) or label not in _LABELS:
+        raise bad("label", " or ".join(sorted(_LABELS)), label)
+    return label
+
+
 def _to_record(row: dict, official_split: str) -> Record:
-    verdict = _VERDICTS.get(row["label"])
-    sets = _gold_sets(row.get("evidence", []))
+    """The record of a row. ValueError if the row is malformed."""
+    label = _label(row)
+    claim = full_text(field(row, "claim"), "claim")
+    verdict = _VERDICTS.get(label)
+    # Some copies leave the key out where there is no evidence.
+    sets = _gold_sets(field(row, "evidence") if verdict else row.get("evidence", []))
     titles = tuple(dict.fromkeys(title for pairs in sets for title, _ in pairs))
     return Record(
-        id=f"fever:{row['id']}",
+        id=f"fever:{identifier(field(row, 'id'), 'id')}",
         source="fever",
-        question=QUESTION.format(claim=unescape(row["claim"])),
+        question=QUESTION.format(claim=unescape(claim)),
         answers=tuple(LABEL_ALIASES[verdict]) if verdict else (),
         answerable=verdict is not None,
         official_split=official_split,
@@ -103,25 +126,16 @@ def _to_record(row: dict, official_split: str) -> Record:
         page_titles=titles,
         # Other pages that name the claim's page may prove the verdict in their own words.
         names=tuple(bare_title(title) for title in titles),
-        metadata={"type": row["label"], "claim": row["claim"]},
+        metadata={"type": label, "claim": claim},
     )
 
 
 def read_records(path: Path, official_split: str, on_bad: Callable[[str], None]) -> Iterator[Record]:
     """One record per claim. NOT ENOUGH INFO claims are unanswerable; `pages.name_pages` finds their pages."""
-    for number, row in read_jsonl(path, on_bad):
-        label = row.get("label")
-        is_claim = isinstance(row.get("claim"), str) and "id" in row
-        if not isinstance(label, str) or label not in _LABELS or not is_claim:
-            on_bad(
-                f"{path}:{number}: not a FEVER claim (label {label!r}); expected id, label, claim, evidence"
-            )
-            continue
+    for where, row in read_rows(path, on_bad):
         try:
             record = _to_record(row, official_split)
-        except (TypeError, IndexError, AttributeError) as error:
-            on_bad(
-                f"{path}:{number}: not a FEVER claim ({error!r}); evidence is a list of sets of 4-item lists"
-            )
+        except ValueError as error:
+            on_bad(f"{where}: not a FEVER claim: {error}")
             continue
         yield record

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from evidence.records import Passage, Record, told_apart
-from sources.json_list import read_json_list
+from sources.fields import bad, field, full_text, identifier, items, optional_text, text, whole_number
+from sources.json_list import read_rows
 from utils.schema import is_label_answer
 from utils.text import holds_answer
 
@@ -21,11 +22,35 @@ from utils.text import holds_answer
 _AMBIGUOUS = "supporting fact may mean two paragraphs of one title"
 
 
-def _passages(row: dict) -> tuple[Passage, ...]:
+def _pair(value, name: str) -> tuple:
+    """The two items of a list, titles and what belongs to them. ValueError for anything else."""
+    if len(items(value, name)) != 2:
+        raise bad(name, "a list of two items", value)
+    return value[0], value[1]
+
+
+def _passages(context) -> tuple[Passage, ...]:
     passages = []
-    for title, sentences in row["context"]:
-        passages.append(Passage(title, tuple(sentence.strip() for sentence in sentences)))
+    for i, entry in enumerate(items(context, "context")):
+        name = f"context[{i}]"
+        title, sentences = _pair(entry, name)
+        stripped = []
+        for sentence in items(sentences, f"sentences of {name}"):
+            stripped.append(text(sentence, f"sentence of {name}").strip())
+        passages.append(Passage(text(title, f"title of {name}"), tuple(stripped)))
     return told_apart(passages)
+
+
+def _facts(value) -> list[tuple[str, int]]:
+    """The supporting facts as (title, sentence number). ValueError for none, or another shape."""
+    facts = []
+    for i, entry in enumerate(items(value, "supporting_facts")):
+        name = f"supporting_facts[{i}]"
+        title, line = _pair(entry, name)
+        facts.append((text(title, f"title of {name}"), whole_number(line, f"sentence of {name}")))
+    if not facts:
+        raise bad("supporting_facts", "a list of [title, sentence number]", value)
+    return facts
 
 
 def _meant(named: list[Passage], lines: list[int], answer: str) -> Passage | None:
@@ -60,48 +85,45 @@ def _pages_of(facts: list[tuple[str, int]], passages: tuple[Passage, ...], answe
 
 
 def _to_record(row: dict, official_split: str) -> Record:
-    """The record of a row. KeyError, TypeError, ValueError or AttributeError if the row is malformed."""
-    passages = _passages(row)
-    named = [(title, line) for title, line in row["supporting_facts"]]
-    answer = row["answer"].strip()
+    """The record of a row. ValueError if the row is malformed."""
+    passages = _passages(field(row, "context"))
+    named = _facts(field(row, "supporting_facts"))
+    answer = full_text(field(row, "answer"), "answer")
 
     pages = _pages_of(named, passages, answer)
     facts = tuple(dict.fromkeys((pages.get(title, title), line) for title, line in named))
     n_sentences = {passage.page: len(passage.sentences) for passage in passages}
     is_missing = any(page not in n_sentences for page, _ in facts)
-    if not is_missing:
-        # A known flaw of the data: some sentence numbers are beyond the end of their page.
-        facts = tuple((page, line) for page, line in facts if line < n_sentences[page])
 
+    doubt = "" if len(pages) == len({title for title, _ in named}) else _AMBIGUOUS
+    # A known flaw of the data. Without that fact, a question of two hops would pass as one of a single hop.
+    if any(line >= n_sentences.get(page, line + 1) for page, line in facts):
+        doubt = "supporting fact beyond the end of its page"
     # "Are A and B both plants?": the page of A alone may prove the no, so the row is neither answerable for
     # sure nor unanswerable.
-    doubt = "" if len(pages) == len({title for title, _ in named}) else _AMBIGUOUS
     if is_missing and answer.lower() == "no":
         doubt = "answer no may be provable without the missing page"
 
     return Record(
-        id=f"hotpotqa:{row['_id']}",
+        id=f"hotpotqa:{identifier(field(row, '_id'), '_id')}",
         source="hotpotqa",
-        question=row["question"].strip(),
+        question=full_text(field(row, "question"), "question"),
         answers=(answer,),
         answerable=not is_missing,
         official_split=official_split,
         gold_sets=(facts,),
         doubt=doubt,
         passages=passages,
-        metadata={"type": row.get("type"), "level": row.get("level")},
+        metadata={"type": optional_text(row, "type"), "level": optional_text(row, "level")},
     )
 
 
 def read_records(path: Path, official_split: str, on_bad: Callable[[str], None]) -> Iterator[Record]:
     """One record per row. A gold page that is missing from the context makes the question unanswerable."""
-    for number, row in read_json_list(path):
+    for where, row in read_rows(path, on_bad):
         try:
             record = _to_record(row, official_split)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            on_bad(
-                f"{path}: row {number} is not a HotpotQA row ({error!r}); "
-                "expected _id, question, answer, context"
-            )
+        except ValueError as error:
+            on_bad(f"{where}: not a HotpotQA row: {error}")
             continue
         yield record

@@ -10,26 +10,35 @@ from pathlib import Path
 
 from evidence.paraphrase import agree
 from evidence.records import Record
-from utils.jsonl import read_jsonl
+from sources.fields import answers, bad, field, full_text
+from sources.json_list import read_rows
+
+
+def _to_record(row: dict, official_split: str) -> Record:
+    """The record of a row. ValueError if the row is malformed."""
+    question = full_text(field(row, "question"), "question")
+    accepted = answers(field(row, "answer"), "answer")
+    if not accepted:
+        raise bad("answer", "a list of accepted answers", accepted)
+    # Different answers: the annotators read the question in two ways, or each named a part of a list.
+    doubt = "" if agree(accepted) else "accepted answers are not variants of one answer"
+    return Record(
+        id=f"nq_open:{hashlib.sha1(row['question'].encode('utf-8')).hexdigest()[:12]}",
+        source="nq_open",
+        question=question,
+        answers=tuple(accepted),
+        answerable=True,
+        official_split=official_split,
+        doubt=doubt,
+    )
 
 
 def read_records(path: Path, official_split: str, on_bad: Callable[[str], None]) -> Iterator[Record]:
     """One record per row; the rows have no ids, so the id is a hash of the question."""
-    for number, row in read_jsonl(path, on_bad):
-        question = row.get("question")
-        answers = row.get("answer")
-        if not isinstance(question, str) or not isinstance(answers, list) or not answers:
-            on_bad(f"{path}:{number}: not an NQ-Open row; expected a question and a list of answers")
+    for where, row in read_rows(path, on_bad):
+        try:
+            record = _to_record(row, official_split)
+        except ValueError as error:
+            on_bad(f"{where}: not an NQ-Open row: {error}")
             continue
-        accepted = tuple(str(answer) for answer in answers)
-        # Different answers: the annotators read the question in two ways, or each named a part of a list.
-        doubt = "" if agree(list(accepted)) else "accepted answers are not variants of one answer"
-        yield Record(
-            id=f"nq_open:{hashlib.sha1(question.encode('utf-8')).hexdigest()[:12]}",
-            source="nq_open",
-            question=question.strip(),
-            answers=accepted,
-            answerable=True,
-            official_split=official_split,
-            doubt=doubt,
-        )
+        yield record

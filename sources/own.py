@@ -13,71 +13,112 @@ import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from evidence.records import Passage, Record, dpr_passages, told_apart
-from utils.jsonl import read_jsonl
+from evidence.records import Passage, Record, told_apart
+from sources.dpr import check_contexts, to_passages
+from sources.fields import answers, bad, field, full_text, identifier, items, optional_text, text
+from sources.json_list import read_rows
+
+
+def _chunks(row: dict) -> list[Passage]:
+    """The chunks of a row in sample layout, each a passage of one sentence, so that it stays whole."""
+    chunks = []
+    for i, chunk in enumerate(items(row["evidence_chunks"], "evidence_chunks")):
+        name = f"evidence_chunks[{i}]"
+        if not isinstance(chunk, dict):
+            raise bad(name, "an object with title and text", chunk)
+        title = text(field(chunk, "title"), f"{name}.title")
+        chunks.append(Passage(title, (full_text(field(chunk, "text"), f"{name}.text"),)))
+    return chunks
+
+
+def _support_sets(row: dict, n_chunks: int) -> list[list[int]]:
+    """The support sets of a row in sample layout. ValueError for an id of no chunk, which may be -1."""
+    sets = []
+    for support_set in items(field(row, "support_sets"), "support_sets"):
+        if not items(support_set, "each of support_sets"):
+            raise bad("each of support_sets", "a list of chunk ids", support_set)
+        for i in support_set:
+            if not isinstance(i, int) or isinstance(i, bool) or not 0 <= i < n_chunks:
+                raise bad("support_sets", f"chunk ids 0-{n_chunks - 1}", i)
+        sets.append(support_set)
+    return sets
+
+
+def _accepted(row: dict, is_answerable: bool, metadata: dict) -> list[str]:
+    """The accepted answers of a row in sample layout, of an unanswerable one those of the removed answer."""
+    aliases = answers(field(row, "answer_aliases"), "answer_aliases")
+    if is_answerable:
+        return [full_text(field(row, "answer"), "answer"), *aliases]
+    return aliases or answers(metadata.get("gold_aliases") or [], "metadata.gold_aliases")
 
 
 def _sample_fields(row: dict) -> dict:
-    """The record's fields of a row in sample layout. Each chunk is a passage of one sentence: it stays whole.
+    """The record's fields of a row in sample layout.
 
     ValueError where chunk ids and `answerable` contradict each other or the chunks.
     """
-    chunks = [Passage(chunk["title"], (chunk["text"],)) for chunk in row["evidence_chunks"]]
+    chunks = _chunks(row)
     passages = told_apart(chunks)
     page_of = {passage.text_key: passage.page for passage in passages}
-    if not isinstance(row["answerable"], bool) or (row["support_sets"] and not row["answerable"]):
-        raise ValueError(f"answerable is {row['answerable']!r} but support_sets is {row['support_sets']!r}")
+
+    is_answerable = field(row, "answerable")
+    support_sets = _support_sets(row, len(chunks))
+    if not isinstance(is_answerable, bool) or (support_sets and not is_answerable):
+        raise ValueError(f"answerable is {is_answerable!r} but support_sets is {support_sets!r}")
+    metadata = row.get("metadata", {})
+    if not isinstance(metadata, dict):
+        raise bad("metadata", "an object", metadata)
 
     gold_sets = []
-    for support_set in row["support_sets"]:
-        if not all(i in range(len(chunks)) for i in support_set):
-            raise ValueError(f"support set {support_set} but only chunks 0-{len(chunks) - 1} exist")
+    for support_set in support_sets:
         gold_sets.append(tuple((page_of[chunks[i].text_key], 0) for i in support_set))
-
-    metadata = row.get("metadata", {})
-    aliases = row["answer_aliases"] or metadata.get("gold_aliases", [])
-    answers = [row["answer"], *aliases] if row["answerable"] else aliases
     return {
-        "answers": tuple(dict.fromkeys(answers)),
-        "answerable": row["answerable"],
+        "answers": tuple(dict.fromkeys(_accepted(row, is_answerable, metadata))),
+        "answerable": is_answerable,
         "gold_sets": tuple(gold_sets),
         "passages": passages,
-        "metadata": {"type": metadata.get("type")},
+        "metadata": {"type": optional_text(metadata, "type")},
     }
 
 
 def _dpr_fields(row: dict) -> dict:
     """The record's fields of a row in DPR layout. Without any answer, the row is unanswerable (SQuAD 2.0)."""
-    answers = tuple(str(answer) for answer in row["answers"])
+    accepted = answers(field(row, "answers"), "answers")
     return {
-        "answers": answers,
-        "answerable": any(answer.strip() for answer in answers),
-        "passages": dpr_passages(row),
+        "answers": tuple(accepted),
+        "answerable": bool(accepted),
+        "passages": to_passages(check_contexts(row)),
     }
+
+
+def _to_record(row: dict, official_split: str, source: str) -> Record:
+    """The record of a row. ValueError if the row is malformed."""
+    fields = _sample_fields(row) if "evidence_chunks" in row else _dpr_fields(row)
+    question = full_text(field(row, "question"), "question")
+    if row.get("id") is None:
+        row_id = hashlib.sha1(question.encode("utf-8")).hexdigest()[:12]
+    else:
+        row_id = identifier(row["id"], "id")
+    return Record(
+        # Rows of an earlier build have the source in their id already.
+        id=f"{source}:{row_id.removeprefix(f'{source}:')}",
+        source=source,
+        question=question,
+        official_split=official_split,
+        # A title may be that of a whole handbook.
+        titles_name_pages=False,
+        **fields,
+    )
 
 
 def read_records(
     path: Path, official_split: str, on_bad: Callable[[str], None], source: str
 ) -> Iterator[Record]:
     """One record per row. `source`: the name that the sources config gives to these files."""
-    for number, row in read_jsonl(path, on_bad):
+    for where, row in read_rows(path, on_bad):
         try:
-            fields = _sample_fields(row) if "evidence_chunks" in row else _dpr_fields(row)
-            question = row["question"].strip()
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            on_bad(
-                f"{path}:{number}: neither in sample layout nor in DPR layout ({error!r}); "
-                "see sources/own.py for both"
-            )
+            record = _to_record(row, official_split, source)
+        except ValueError as error:
+            on_bad(f"{where}: neither in sample layout nor in DPR layout (sources/own.py): {error}")
             continue
-        # Rows of an earlier build have the source in their id already.
-        row_id = row.get("id") or hashlib.sha1(question.encode("utf-8")).hexdigest()[:12]
-        yield Record(
-            id=f"{source}:{str(row_id).removeprefix(f'{source}:')}",
-            source=source,
-            question=question,
-            official_split=official_split,
-            # A title may be that of a whole handbook.
-            titles_name_pages=False,
-            **fields,
-        )
+        yield record

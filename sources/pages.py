@@ -21,12 +21,17 @@ from sources.wiki_pages import read_pages
 _MAX_NAMED_PAGES = 4
 
 
-def attach_evidence(records: list[Record], files: list[tuple[Path, dict]]) -> list[Record]:
-    """The records, each with the passages that the contexts files (DPR layout) have for its question."""
+def attach_evidence(
+    records: list[Record], files: list[tuple[Path, dict]], on_bad: Callable[[str], None]
+) -> list[Record]:
+    """The records, each with the passages that the contexts files (DPR layout) have for its question.
+
+    `on_bad` gets malformed rows of the files.
+    """
     wanted = {contexts.question_key(record.question) for record in records}
     by_question: dict[str, list[Passage]] = {}
     for path, _ in files:
-        for key, found in contexts.read_contexts(path, wanted).items():
+        for key, found in contexts.read_contexts(path, wanted, on_bad).items():
             by_question.setdefault(key, []).extend(found)
 
     attached = []

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from evidence.paraphrase import stems
 from evidence.records import Record
+from sources.fields import answers, bad, full_text, items, whole_number
 from utils.errors import DataError
-from utils.jsonl import parse_json
+from utils.jsonl import open_bytes, read_lines
+from utils.strict_json import parse_json
 from utils.text import tokenize
 
 _COLUMNS = {"id", "subj", "prop", "obj", "s_aliases", "s_wiki_title", "s_pop", "question", "possible_answers"}
@@ -37,18 +39,21 @@ _CUES = {
 
 
 def _json_list(row: dict, column: str) -> list[str]:
-    """The JSON list in a cell, an empty cell as an empty list; ValueError for anything else."""
-    value = parse_json(row[column] or "[]")
-    if not isinstance(value, list):
-        raise ValueError(f"{column} is not a JSON list but {value!r:.40}")
-    return [str(item) for item in value]
+    """The JSON list of texts in a cell, an empty cell as an empty list; ValueError for anything else."""
+    try:
+        value = parse_json(row[column] or "[]")
+    except ValueError as error:
+        raise ValueError(f"{column} must be a JSON list, found {row[column]!r:.60} ({error})") from error
+    return answers(items(value, column), column)
 
 
 def _to_record(row: dict, official_split: str) -> Record:
-    """The record of a row. ValueError, TypeError or AttributeError if the row is malformed."""
-    answers = _json_list(row, "possible_answers")
-    if not answers or not row["question"].strip():
-        raise ValueError("no question or no possible answer")
+    """The record of a row. ValueError if the row is malformed."""
+    accepted = _json_list(row, "possible_answers")
+    if not accepted:
+        raise bad("possible_answers", "a list of accepted answers", row["possible_answers"])
+    for column in ("id", "subj", "prop", "question", "s_wiki_title"):
+        full_text(row[column], column)
 
     # A surname alone names other people too, so it is no name for a subject of several words.
     n_words = min(2, len(tokenize(row["subj"])))
@@ -60,31 +65,54 @@ def _to_record(row: dict, official_split: str) -> Record:
         source="popqa",
         question=row["question"].strip(),
         # The object's label is the canonical form when it is among the accepted ones.
-        answers=tuple(sorted(answers, key=lambda answer: answer != row["obj"])),
+        answers=tuple(sorted(accepted, key=lambda answer: answer != row["obj"])),
         answerable=True,
         official_split=official_split,
         page_titles=(row["s_wiki_title"],),
         subject=subject,
         names=subject if row["prop"] in _IMPLIED else (),
         cues=stems(_CUES.get(row["prop"], "")),
-        metadata={"type": row["prop"], "popularity": int(row["s_pop"])},
+        metadata={"type": row["prop"], "popularity": whole_number(row["s_pop"], "s_pop")},
     )
 
 
+def _cells(line: str) -> list[str]:
+    """The cells of one line. ValueError for a quote that does not end on it, or a cell over csv's limit.
+
+    Each line is parsed alone: in a whole file, one quote too many would swallow the lines up to the next.
+    """
+    if "\0" in line:
+        raise ValueError("it contains a zero byte")
+    try:
+        return next(csv.reader([line], delimiter="\t", strict=True))
+    except csv.Error as error:
+        raise ValueError(f"its cells cannot be told apart ({error})") from error
+
+
+def _header(lines: Iterator[tuple[int, str]], path: Path) -> list[str]:
+    """The column names. DataError unless all needed columns are there, once."""
+    _, line = next(lines, (1, ""))
+    columns = _cells(line.rstrip("\r\n")) if line else []
+    missing = _COLUMNS - set(columns)
+    if missing:
+        raise DataError(f"{path}:1: not a PopQA table, columns missing: {', '.join(sorted(missing))}")
+    if len(set(columns)) < len(columns):
+        raise DataError(f"{path}:1: a column name repeats in {', '.join(columns)}; rename one")
+    return columns
+
+
 def read_records(path: Path, official_split: str, on_bad: Callable[[str], None]) -> Iterator[Record]:
-    """One record per row of the table. DataError for a missing file or a table without the needed columns."""
-    if not Path(path).is_file():
-        raise DataError(f"{path}: no such file")
-    with open(path, encoding="utf-8", newline="") as handle:
-        reader = csv.DictReader(handle, delimiter="\t")
-        missing = _COLUMNS - set(reader.fieldnames or [])
-        if missing:
-            raise DataError(f"{path}: not a PopQA table, columns missing: {', '.join(sorted(missing))}")
-        # Numbered from 2, as an editor shows them: line 1 is the header.
-        for number, row in enumerate(reader, 2):
+    """One record per line of the table, .tsv or .tsv.gz. DataError for a table without the needed columns."""
+    with open_bytes(path) as handle:
+        lines = read_lines(handle, str(path), on_bad)
+        columns = _header(lines, path)
+        for number, line in lines:
             try:
-                record = _to_record(row, official_split)
-            except (ValueError, TypeError, AttributeError) as error:
-                on_bad(f"{path}:{number}: not a PopQA row ({error})")
+                cells = _cells(line.rstrip("\r\n"))
+                if len(cells) != len(columns):
+                    raise ValueError(f"{len(cells)} cells in a table of {len(columns)} columns")
+                record = _to_record(dict(zip(columns, cells)), official_split)
+            except ValueError as error:
+                on_bad(f"{path}:{number}: not a PopQA row: {error}")
                 continue
             yield record

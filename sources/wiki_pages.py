@@ -13,6 +13,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from sources.fever import page_title, title_key, unescape
+from sources.fields import field, text
 from utils.errors import DataError
 from utils.jsonl import read_jsonl, read_objects
 
@@ -36,10 +37,11 @@ def _jsonl_members(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo
     return sorted(members, key=lambda member: member.filename)
 
 
-def _read_rows(path: Path, on_bad: Callable[[str], None]) -> Iterator[tuple[int, dict]]:
-    """(line number, row) of every page, streamed; nothing is extracted. DataError for a damaged zip."""
+def _read_rows(path: Path, on_bad: Callable[[str], None]) -> Iterator[tuple[str, dict]]:
+    """(`file:line`, row) of every page, streamed; nothing is extracted. DataError for a damaged zip."""
     if path.suffix != ".zip":
-        yield from read_jsonl(path, on_bad)
+        for number, row in read_jsonl(path, on_bad):
+            yield f"{path}:{number}", row
         return
     try:
         with zipfile.ZipFile(path) as archive:
@@ -50,7 +52,9 @@ def _read_rows(path: Path, on_bad: Callable[[str], None]) -> Iterator[tuple[int,
                     raise DataError(f"{path}: member {member.filename} {growth}; not a FEVER zip")
                 # A name is only ever shown, never opened as a path, so `../` in it does nothing.
                 with archive.open(member) as raw:
-                    yield from read_objects(raw, f"{path}/{member.filename}", on_bad)
+                    name = f"{path}/{member.filename}"
+                    for number, row in read_objects(raw, name, on_bad):
+                        yield f"{name}:{number}", row
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise DataError(
             f"{path}: damaged zip ({error}); delete it and run again to download it again"
@@ -91,13 +95,13 @@ def read_pages(
     """
     kept: dict[str, list[str]] = {}
     pool = _Pool(max_pool)
-    for number, row in tqdm(_read_rows(path, on_bad), desc=f"reading {path.name}", unit="page", disable=None):
-        page_id = row.get("id")
-        lines = row.get("lines")
-        if not isinstance(page_id, str) or not isinstance(lines, str):
-            on_bad(f"{path}: row {number} is not a wiki page; expected id, text, lines")
+    for where, row in tqdm(_read_rows(path, on_bad), desc=f"reading {path.name}", unit="page", disable=None):
+        try:
+            title = page_title(text(field(row, "id"), "id"))
+            lines = text(field(row, "lines"), "lines")
+        except ValueError as error:
+            on_bad(f"{where}: not a wiki page: {error}")
             continue
-        title = page_title(page_id)
         # The public zip has one page without a name.
         if not title:
             continue
@@ -117,6 +121,6 @@ def page_sentences(lines: str) -> list[str]:
     numbered = {}
     for line in lines.split("\n"):
         number, tab, rest = line.partition("\t")
-        if tab and number.isdigit() and int(number) < _MAX_LINES:
+        if tab and number.isascii() and number.isdigit() and int(number) < _MAX_LINES:
             numbered[int(number)] = unescape(rest.split("\t")[0])
     return [numbered.get(i, "") for i in range(max(numbered, default=-1) + 1)]

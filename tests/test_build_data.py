@@ -22,7 +22,7 @@ from evidence.support import find_support
 from sources import contexts, fever, hotpotqa, popqa, wiki_pages
 from sources.files import locate
 from utils.errors import DataError, StageError, UsageError
-from utils.jsonl import read_json
+from utils.jsonl import raise_bad, read_json
 from utils.schema import read_samples
 from utils.text import holds_answer
 
@@ -199,7 +199,7 @@ def test_a_malformed_hotpotqa_row_is_named_or_counted(tmp_path):
     }
     path = tmp_path / "h.json"
     path.write_text(json.dumps([row]))
-    with pytest.raises(DataError, match="h.json: row 1 is not a HotpotQA row"):
+    with pytest.raises(DataError, match="h.json:1: row 1: not a HotpotQA row"):
         list(hotpotqa.read_records(path, "dev", stop))
     counted = []
     assert list(hotpotqa.read_records(path, "dev", counted.append)) == []
@@ -324,7 +324,7 @@ def test_contexts_mark_gold_passages(tmp_path):
         "negative_ctxs": [],
     }
     path.write_text(json.dumps([row]))
-    assert contexts.read_contexts(path, {"q"}) == {
+    assert contexts.read_contexts(path, {"q"}, raise_bad) == {
         "q": [Passage("A", ("One.", "Two."), True), Passage("B", ("Three.",), False)]
     }
 

@@ -8,7 +8,7 @@ import json
 import re
 from dataclasses import dataclass, replace
 
-from utils.jsonl import parse_json
+from utils.strict_json import parse_json, whole_characters
 from utils.text import REFUSAL, content_words, tokenize
 
 MAX_ANSWER_CHARS = 120
@@ -192,7 +192,8 @@ def parse_completion(text: str, n_chunks: int, strict: bool = False) -> Parsed:
     if strict and not isinstance(row.get("citations"), list):
         return Parsed(None, [], None, errors, repaired)
 
-    answer = answer.strip()
+    # A model may emit half a character as an escape, which no results file could contain.
+    answer = whole_characters(answer.strip())
     is_refusal = answer == REFUSAL
     emitted = _emitted_citations(row)
     confidence = _as_confidence(row.get("confidence"))

@@ -1,9 +1,10 @@
 """Files that are complete or absent: JSONL and JSON in and out, atomic writes, hashes.
 
-JSON is read strictly: text that another parser could read differently is an error here. This module knows
-nothing about what a row means; `utils/schema.py` has the rules.
+JSON is read strictly (`utils/strict_json.py`). This module knows nothing about what a row means;
+`utils/schema.py` has the rules.
 """
 
+import codecs
 import contextlib
 import gzip
 import hashlib
@@ -16,37 +17,12 @@ from pathlib import Path
 from typing import IO, cast
 
 from utils.errors import DataError
+from utils.strict_json import parse_json
 
 # The longest line of the real sources is under 2 MB. A longer one than this is not a row: its rest is
 # skipped.
 MAX_LINE_BYTES = 16 << 20
 _BLOCK_BYTES = 1 << 20
-
-
-def _reject_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _unique_keys(pairs: list[tuple]) -> dict:
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"duplicate key {repeated!r} in one object")
-    return value
-
-
-# json.loads accepts NaN and Infinity, and silently keeps the last of repeated keys. This decoder refuses all
-# three.
-STRICT_JSON = json.JSONDecoder(parse_constant=_reject_constant, object_pairs_hook=_unique_keys)
-
-
-def parse_json(text: str):
-    """Strict `json.loads`. ValueError for NaN, Infinity, repeated keys and nesting too deep to parse."""
-    try:
-        return STRICT_JSON.decode(text)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
 
 
 def raise_bad(problem: str) -> None:
@@ -58,6 +34,8 @@ def raise_bad(problem: str) -> None:
 def open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
     """A file as bytes, unpacked if its name ends in .gz. DataError if it is missing or a damaged gzip."""
     path = Path(path)
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder; name the file in it")
     if not path.is_file():
         raise DataError(
             f"{path}: no such file; run the stage that writes it (README, stage table) or check the path"
@@ -77,6 +55,14 @@ def _skip_rest_of_line(handle: IO[bytes]) -> None:
             return
 
 
+def without_mark(raw: bytes, name: str) -> bytes:
+    """A file's first line without its byte order mark. DataError for UTF-16, whose lines cannot be told."""
+    # UTF-16 has a mark that is no UTF-8, or a zero byte beside each ASCII character.
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw[:2]:
+        raise DataError(f"{name}:1: UTF-16 or binary data, found {raw[:4]!r}; save the file as UTF-8 text")
+    return raw.removeprefix(codecs.BOM_UTF8)
+
+
 def read_lines(handle: IO[bytes], name: str, on_bad: Callable[[str], None]) -> Iterator[tuple[int, str]]:
     """(line number from 1, text) of the lines that are not blank.
 
@@ -85,6 +71,8 @@ def read_lines(handle: IO[bytes], name: str, on_bad: Callable[[str], None]) -> I
     number = 0
     while raw := handle.readline(MAX_LINE_BYTES + 1):
         number += 1
+        if number == 1:
+            raw = without_mark(raw, name)
         if len(raw) > MAX_LINE_BYTES:
             if not raw.endswith(b"\n"):
                 _skip_rest_of_line(handle)
@@ -94,7 +82,7 @@ def read_lines(handle: IO[bytes], name: str, on_bad: Callable[[str], None]) -> I
         try:
             text = raw.decode("utf-8")
         except UnicodeDecodeError as error:
-            on_bad(f"{name}:{number}: not UTF-8 ({error}); convert the file or remove the line")
+            on_bad(f"{name}:{number}: not UTF-8 ({error}); convert the file to UTF-8 or remove the line")
             continue
         if text.strip():
             yield number, text
@@ -125,7 +113,7 @@ def read_json(path: str | Path):
     with open_bytes(path) as handle:
         raw = handle.read()
     try:
-        return parse_json(raw.decode("utf-8"))
+        return parse_json(raw.decode("utf-8-sig"))
     # UnicodeDecodeError is a ValueError too.
     except ValueError as error:
         raise DataError(
