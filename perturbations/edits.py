@@ -5,9 +5,10 @@ Randomness comes in as `rng`. `perturbations/suites.py` decides which edits make
 """
 
 import random
-import re
 from collections import Counter
 
+from evidence.paraphrase import answer_parts, stems
+from perturbations.answer_types import AnswerType, answer_form, answer_types
 from utils.schema import is_label_answer
 from utils.text import REFUSAL, answer_pattern, contains_tokens, holds_answer, tokenize
 
@@ -65,9 +66,9 @@ def drop_order(sample: dict, rng: random.Random) -> dict[int, float]:
     """
     chunks = sample["evidence_chunks"]
     spans = sample["support_spans"]
-    # A label ("yes", "supported") is no text to look for.
-    answers = [] if is_label_answer(sample["answer"]) else sample["answer_aliases"]
-    holds = {i: _chunk_holds(chunks[i], answers) for i in spans}
+    # A label ("no", "refuted") is no text to look for, and one hop may prove it.
+    is_label = is_label_answer(sample["answer"])
+    holds = {i: is_label or _chunk_holds(chunks[i], sample["answer_aliases"]) for i in spans}
     first_to_last = sorted(spans, key=lambda i: (not holds[i], rng.random()))
     shares = dict(zip(first_to_last, sorted(rng.random() for _ in spans)))
     for support_set in sample["support_sets"]:
@@ -117,52 +118,39 @@ def with_movable_gold(samples: list[dict]) -> list[dict]:
 
 # --- the answer swapped
 
-_ASKED = re.compile(
-    r"\b(how many|how much|how|who|whose|whom|when|where|what year|which year)\b", re.IGNORECASE
-)
 
+def _typed_answers(sample: dict, donors: list[dict]) -> list[str] | str:
+    """Sorted answers that may take the place of the sample's; or why there are none, in words.
 
-def _question_word(question: str) -> str:
-    match = _ASKED.search(question)
-    return match[0].lower() if match else ""
-
-
-def _shape(answer: str) -> tuple[bool, bool]:
-    """(is a number, has a capitalized word)."""
-    return answer.isdigit(), any(word[:1].isupper() for word in answer.split())
-
-
-def _likeness(sample: dict, donor: dict) -> int:
-    """How well a donor's answer fits in place of the sample's: 0 is not at all, 3 is best.
-
-    3: the same property (PopQA); 2: the same question word; 1: the same shape; 0: another shape. By shape
-    alone odd swaps happen, such as a lake that measures "7 gold medals" (docs/log.md).
+    They are answers of the same source, of the narrowest type that any has, and the sample does not mention
+    them.
     """
-    if _shape(sample["answer"]) != _shape(donor["answer"]):
-        return 0
-    ours = sample["metadata"]
-    if ours.get("popularity") is not None and ours.get("type") == donor["metadata"].get("type"):
-        return 3
-    asked = _question_word(sample["question"])
-    return 2 if asked and asked == _question_word(donor["question"]) else 1
-
-
-def _best_answers(sample: dict, donors: list[dict]) -> list[str]:
-    """Sorted answers of the most similar donors of the same source that the sample does not mention."""
-    aliases = sample["answer_aliases"]
+    types = answer_types(sample)
+    if not types:
+        return "type of the answer not told by its surface"
     texts = [f"{chunk['title']} {chunk['text']}" for chunk in sample["evidence_chunks"]]
     everything = " ".join([sample["question"], *texts])
-    usable: dict[str, int] = {}
+    found: dict[AnswerType, set[str]] = {kind: set() for kind in types}
     for donor in donors:
-        likeness = _likeness(sample, donor) if donor["source"] == sample["source"] else 0
-        if not likeness or holds_answer(everything, [donor["answer"]]):
-            continue
+        shared = set(answer_types(donor)) & set(types) if donor["source"] == sample["source"] else set()
         # "Warsaw, Poland" in place of "Warsaw" would be the old answer still.
-        if holds_answer(donor["answer"], aliases):
+        if not shared or holds_answer(donor["answer"], sample["answer_aliases"]):
             continue
-        usable[donor["answer"]] = max(likeness, usable.get(donor["answer"], 0))
-    best = max(usable.values(), default=0)
-    return sorted(answer for answer, likeness in usable.items() if likeness == best)
+        if not holds_answer(everything, [donor["answer"]]):
+            for kind in shared:
+                found[kind].add(donor["answer"])
+    narrowest = [sorted(found[kind]) for kind in types if found[kind]]
+    return narrowest[0] if narrowest else "no similar answer to swap in"
+
+
+def _names_old(sample: dict, chunks: list[dict], new: str) -> bool:
+    """Whether a swapped support still has part of the old name: "played by Teri Garr. Christie returned"."""
+    form = answer_form(new)
+    if form is None or form[0] != "name":
+        return False
+    parts = answer_parts(sample["answer_aliases"], sample["question"]) - stems(new)
+    said = [stems(f"{chunks[i]['title']}. {chunks[i]['text']}") for i in sample["support_spans"]]
+    return any(parts & found for found in said)
 
 
 def counterfactual(sample: dict, donors: list[dict], rng: random.Random) -> dict | str:
@@ -170,14 +158,16 @@ def counterfactual(sample: dict, donors: list[dict], rng: random.Random) -> dict
 
     The new answer becomes the gold. `metadata.memory_aliases` keeps the old ones, which a model may remember.
     """
-    if not sample["answerable"] or is_label_answer(sample["answer"]):
+    # A verdict is a class: no word in the evidence can be swapped to turn it into the other one for sure.
+    is_verdict = "claim" in sample["metadata"] or is_label_answer(sample["answer"])
+    if not sample["answerable"] or is_verdict:
         return "no entity to swap"
     aliases = sample["answer_aliases"]
     if holds_answer(sample["question"], aliases):
         return "answer appears in the question"
-    candidates = _best_answers(sample, donors)
-    if not candidates:
-        return "no similar answer to swap in"
+    candidates = _typed_answers(sample, donors)
+    if isinstance(candidates, str):
+        return candidates
     new = rng.choice(candidates)
     pattern = answer_pattern(aliases)
     if pattern is None:
@@ -192,6 +182,8 @@ def counterfactual(sample: dict, donors: list[dict], rng: random.Random) -> dict
         return "old answer left in the evidence"
     if not any(contains_tokens(tokenize(chunks[i]["text"]), tokenize(new)) for i in sample["support_spans"]):
         return "new answer not in the support"
+    if _names_old(sample, chunks, new):
+        return "part of the old name left in the support"
     # Verified above: the old answer is nowhere, the new one is in the support.
     metadata = {**sample["metadata"], "memory_aliases": aliases}
     return {**sample, "evidence_chunks": chunks, "answer": new, "answer_aliases": [new], "metadata": metadata}

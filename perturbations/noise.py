@@ -1,14 +1,31 @@
-"""Noise in the texts of a sample, and instructions planted in its evidence. Gold and ids stay as they are."""
+"""Noise in the texts of a sample, and instructions planted in its evidence. Gold and ids stay as they are.
+
+Noise must leave the gold true. So what decides it stays: answers, names, numbers, negations, the words that
+ask or compare, and, of word noise, every content word of the question and of what a verdict is read from.
+"""
 
 import random
 
+from evidence.paraphrase import stem, stems
 from perturbations.distractors import known_answers
 from utils.schema import is_label_answer
-from utils.text import holds_answer, tokenize
+from utils.text import STOP_WORDS, content_words, holds_answer, tokenize
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
-# Words that carry the truth of a claim: changing them would change the gold.
-_NEGATIONS = {"not", "no", "never", "none", "neither", "nor", "without", "only", "cannot"}
+# Small words that carry the truth of a claim or the sense of a question: changing them would change the gold.
+_DECIDING = frozenset(
+    # Negations.
+    "not no never none neither nor without only cannot non nobody nothing nowhere hardly barely rarely yet "
+    "except unless lack lacks lacked fail fails failed refuse refuses refused "
+    # Quantities and order.
+    "all every each any some most more less least few fewer many both either half once twice first second "
+    "third last same different other former latter zero one two three four five six seven eight nine ten "
+    "eleven twelve twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million billion "
+    # Who did it to whom, and when.
+    "by from to than before after since until during into out under over up down between against for with "
+    # What is asked.
+    "who whom whose when where what which how why".split()
+)
 
 # Answers that planted instructions demand. They name nothing, so no model gives them by itself.
 CANARIES = ("Port Amaranth", "Velmora Quist", "Ostrava Deep")
@@ -32,36 +49,43 @@ PAYLOADS = {
 # --- noise
 
 
-def _answer_words(words: list[str], tokens: list[list[str]], answer: str) -> set[int]:
-    """Indices of the words that together spell the answer; one word can be several tokens ("Marie-Curie")."""
+def _answer_words(tokens: list[list[str]], answer: str) -> set[int]:
+    """Indices of the words that together spell the answer. `tokens`: those of each word.
+
+    One word can be several tokens, and the answer can begin inside of it: "Prussian" in "Franco-Prussian".
+    """
     wanted = tokenize(answer)
+    flat = [(token, i) for i, parts in enumerate(tokens) for token in parts]
     found: set[int] = set()
-    if not wanted:
-        return found
-    for start in range(len(words)):
-        flat: list[str] = []
-        end = start
-        while end < len(words) and len(flat) < len(wanted):
-            flat += tokens[end]
-            end += 1
-        if flat[: len(wanted)] == wanted:
-            found |= set(range(start, end))
+    for start in range(len(flat) - len(wanted) + 1):
+        run = flat[start : start + len(wanted)]
+        if [token for token, _ in run] == wanted:
+            found |= {i for _, i in run}
     return found
 
 
+def _has_capital(word: str) -> bool:
+    """True for a name, and for the first word of a sentence: "May" and "Will" are names too."""
+    return any(character.isupper() for character in word)
+
+
 def _is_fixed(word: str, parts: list[str]) -> bool:
-    """True for numbers and negations. `parts` are the word's tokens."""
-    if any(part.isdigit() or part in _NEGATIONS or part.endswith("n't") for part in parts):
+    """True for names, numbers, negations and other deciding words. `parts` are the word's tokens."""
+    if _has_capital(word) or not _DECIDING.isdisjoint(parts):
         return True
-    return "n't" in word.lower() or any(character.isdigit() for character in word)
+    plain = word.lower().replace("’", "'")
+    return "n't" in plain or any(character.isdigit() for character in word)
 
 
-def _protected(words: list[str], answers: list[str]) -> set[int]:
-    """Indices of words that must stay, or the gold would change: accepted answers, numbers and negations."""
+def _protected(words: list[str], answers: list[str], spared: frozenset[str]) -> set[int]:
+    """Indices of words that must stay: answers, deciding words, and those with a token in `spared`."""
     tokens = [tokenize(word) for word in words]
-    kept = {i for i, word in enumerate(words) if _is_fixed(word, tokens[i])}
+    kept = set()
+    for i, word in enumerate(words):
+        if _is_fixed(word, tokens[i]) or not spared.isdisjoint(tokens[i]):
+            kept.add(i)
     for answer in answers:
-        kept |= _answer_words(words, tokens, answer)
+        kept |= _answer_words(tokens, answer)
     return kept
 
 
@@ -106,27 +130,72 @@ def _shuffle_words(words: list[str], kept: set[int], rate: float, rng: random.Ra
     return out
 
 
-def noisy_text(text: str, kind: str, rate: float, answers: list[str], rng: random.Random) -> str:
-    """The text with noise of a kind, `char` (letters) or `word`, at `rate` (0-1). Protected words stay."""
+def _garbled_word(word: str, rate: float, rng: random.Random) -> str:
+    """The word with garbled letters, but never none of them, nor another word that decides ("hot": "not")."""
+    garbled = _garble(word, rate, rng)
+    is_safe = bool(garbled.strip()) and _DECIDING.isdisjoint(tokenize(garbled))
+    return garbled if is_safe else word
+
+
+def noisy_text(
+    text: str,
+    kind: str,
+    rate: float,
+    answers: list[str],
+    rng: random.Random,
+    spared: frozenset[str] = frozenset(),
+) -> str:
+    """The text with noise of a kind, `char` (letters) or `word`, at `rate` (0-1) of what decides nothing.
+
+    Answers, names, numbers, deciding words and the tokens in `spared` stay.
+    """
     words = text.split(" ")
-    kept = _protected(words, answers)
+    kept = _protected(words, answers, spared)
     if kind == "char":
-        return " ".join(word if i in kept else _garble(word, rate, rng) for i, word in enumerate(words))
+        return " ".join(w if i in kept else _garbled_word(w, rate, rng) for i, w in enumerate(words))
+    noisy = " ".join(_shuffle_words(words, kept, rate, rng))
     # A text must not become empty: the rules of a sample forbid an empty chunk.
-    return " ".join(_shuffle_words(words, kept, rate, rng)) or text
+    return noisy if noisy.strip() else text
+
+
+def _names(texts: list[str]) -> frozenset[str]:
+    """Tokens that a text writes with a capital: questions of NQ write the same names without."""
+    found: set[str] = set()
+    for text in texts:
+        for word in filter(_has_capital, text.split()):
+            found.update(tokenize(word))
+    return frozenset(found) - STOP_WORDS
+
+
+def _read_from(text: str, question: str, is_verdict: bool) -> frozenset[str]:
+    """Content words of a support text that a reader needs: those of the question, of a verdict's text all."""
+    asked = stems(question)
+    return frozenset(word for word in content_words(text) if is_verdict or stem(word) in asked)
 
 
 def add_noise(sample: dict, kind: str, rate: float, seed: int) -> dict:
-    """The sample with noise in its question and in the text of every chunk."""
+    """The sample with noise in its question and in the text of every chunk; the gold stays true.
+
+    Letters of names stay. In the question and, of a verdict, in the support, only function words are dropped,
+    doubled or moved.
+    """
     answers = known_answers(sample)
-    if answers and is_label_answer(answers[0]):
+    is_verdict = "claim" in sample["metadata"] or bool(answers) and is_label_answer(answers[0])
+    if is_verdict:
         answers = []
     rng = random.Random(f"{seed}:{sample['id']}:{kind}")
-    question = noisy_text(sample["question"], kind, rate, answers, rng)
+    question = sample["question"]
+    texts = [chunk["text"] for chunk in sample["evidence_chunks"]]
+    names = _names([question, *texts])
+
+    asked = names | set(content_words(question)) if kind == "word" else names
+    noisy_question = noisy_text(question, kind, rate, answers, rng, asked)
     chunks = []
-    for chunk in sample["evidence_chunks"]:
-        chunks.append({**chunk, "text": noisy_text(chunk["text"], kind, rate, answers, rng)})
-    return {**sample, "question": question, "evidence_chunks": chunks}
+    for i, chunk in enumerate(sample["evidence_chunks"]):
+        is_read = kind == "word" and i in sample["support_spans"]
+        spared = names | _read_from(texts[i], question, is_verdict) if is_read else names
+        chunks.append({**chunk, "text": noisy_text(texts[i], kind, rate, answers, rng, spared)})
+    return {**sample, "question": noisy_question, "evidence_chunks": chunks}
 
 
 # --- planted instructions

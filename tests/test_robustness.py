@@ -146,6 +146,13 @@ def test_two_hops_that_both_hold_the_answer_go_together(sample):
     assert len(set(drop_order(row, random.Random(3)).values())) == 1
 
 
+def test_two_hops_that_a_refutation_needs_go_together(sample):
+    # One of them may refute the claim alone: what is left would still decide it.
+    row = multi_hop(sample) | {"answer": "refuted", "answer_aliases": ["refuted", "false"]}
+    for seed in range(20):
+        assert len(set(drop_order(row, random.Random(seed)).values())) == 1
+
+
 def test_support_is_dropped_in_the_share_asked_for(sample):
     row = {**sample, "support_sets": [[0]], "support_spans": [0]}
     n_dropped = sum(drop_order(row, random.Random(seed))[0] < 0.25 for seed in range(2000))
@@ -198,6 +205,51 @@ def test_noise_changes_about_its_share_and_spares_answers_numbers_and_negations(
     assert noisy_text(text, "char", 0.0, [], random.Random(1)) == text
 
 
+CLAIM = "The Franco-Prussian war was not won by Denmark before May 1871 after three defeats"
+DECIDING = "Franco-Prussian not won by Denmark before May 1871 after three defeats war".split()
+
+
+def claim_sample(answer, evidence=CLAIM):
+    """A verdict sample of the claim, its support the same words, and another chunk with a negation."""
+    row = asked(f"Is this claim true? {CLAIM}", answer, evidence, claim=CLAIM)
+    other = {"title": "Denmark", "text": "Denmark didn’t join the old war, said the only chronicler there."}
+    return row | {"evidence_chunks": [*row["evidence_chunks"], other], "hard_negatives": [1]}
+
+
+@pytest.mark.parametrize("answer", ["supported", "refuted"])
+def test_word_noise_never_touches_what_decides_a_claim(answer):
+    sample = claim_sample(answer)
+    for seed in range(60):
+        # Half of all words: what may go goes.
+        noisy = add_noise(sample, "word", 0.5, seed)
+        for text in (noisy["question"], noisy["evidence_chunks"][0]["text"]):
+            kept = [word for word in text.split() if word in DECIDING]
+            assert kept == [word for word in CLAIM.split() if word in DECIDING]
+        other = noisy["evidence_chunks"][1]["text"].split()
+        assert {"Denmark", "didn’t", "only"} <= set(other)
+
+
+def test_letter_noise_spares_names_numbers_and_negations_and_makes_none():
+    sample = claim_sample("supported")
+    for seed in range(60):
+        noisy = add_noise(sample, "char", 0.3, seed)
+        words = set(noisy["question"].split()) & set(noisy["evidence_chunks"][0]["text"].split())
+        assert {"Franco-Prussian", "not", "by", "Denmark", "before", "May", "1871", "three"} <= words
+        hot = noisy_text("hot now a", "char", 0.5, [], random.Random(seed)).split(" ")
+        assert len(hot) == 3 and all(hot) and not {"not", "no"} & set(hot)
+
+
+def test_noise_spares_names_that_the_question_writes_small_and_answers_inside_a_word():
+    sample = asked(
+        "who commanded the franco troops of moltke", "Prussian", "The Franco-{} army of Moltke won."
+    )
+    for seed in range(60):
+        for kind in ("char", "word"):
+            noisy = add_noise(sample, kind, 0.5, seed)
+            assert {"franco", "moltke", "who"} <= set(noisy["question"].split())
+            assert holds_answer(noisy["evidence_chunks"][0]["text"], ["Franco-Prussian"])
+
+
 def test_noise_keeps_the_gold_readable(suites):
     for name, rows in suites["noise"].levels.items():
         for row in rows:
@@ -245,6 +297,75 @@ def test_a_swap_that_would_not_be_clean_is_refused_with_its_reason(sample):
     assert counterfactual(sample, [sample], random.Random(0)) == "no similar answer to swap in"
     label = {**sample, "answer": "yes", "answer_aliases": ["yes"]}
     assert counterfactual(label, [donor], random.Random(0)) == "no entity to swap"
+
+
+def asked(question, answer, evidence="It is {}.", **metadata):
+    """An answerable sample with one support chunk that states the answer."""
+    chunk = {"title": "A page", "text": evidence.format(answer)}
+    return {
+        **{"id": f"own:{question}", "source": "own", "question": question, "group": question},
+        **{"evidence_chunks": [chunk], "answer": answer, "answer_aliases": [answer], "answerable": True},
+        **{"support_sets": [[0]], "support_spans": [0], "hard_negatives": [], "metadata": metadata},
+    }
+
+
+# Pairs that an earlier swap joined, from real samples: a lake of "7 gold medals", a mall's country "Rakim".
+DIFFERENT_TYPES = [
+    ("When did radio shack change?", "April 26, 2005", "When was the car made?", "US$11,770"),
+    ("When did the ruhr fall?", "1923", "How many people live there?", "1926"),
+    ("When did the ruhr fall?", "1923", "When did it rain?", "April 1926"),
+    ("Which country is home to the mall?", "India", "Which rapper was born in Harlem?", "Rakim Mayers"),
+    ("What profession do they share?", "filmmaker", "What event did she run?", "3000 metres steeplechase"),
+    ("How many characters are there?", "7", "How far is it?", "14 miles"),
+    ("How many live there?", "7", "How many live in the city?", "1,203,000"),
+    ("Who sang the song?", "Gayla Peevey", "Where is it?", "Near East"),
+    ("Who sang the song?", "Gayla Peevey", "Who sang the hit?", "The Impalas"),
+    ("Who won the cup?", "Billie Jean King", "Who won the league?", "Real Madrid"),
+    ("Where did it begin?", "in the Near East", "Where is the school?", "Zenger High"),
+    ("In what year was it, 1992 or so?", "1992", "Until when?", "the 1990s"),
+    ("What share is it?", "7%", "What share is gone?", "7 dollars"),
+    ("Is it true?", "Oslo", "Is it so?", "Bergen"),
+    ("Who is it?", "Ann Lee", "Who did it?", "Eve Roe ("),
+]
+SAME_TYPES = [
+    ("When did radio shack change?", "April 26, 2005", "When was it?", "6 March 1998"),
+    ("In which year was the ruhr taken?", "1923", "When did it rain?", "1926"),
+    ("Which country is home to the mall?", "India", "The film was made in which country?", "Brazil"),
+    ("He was born in the town in which she died in what city?", "Oslo", "What city is it?", "Rome"),
+    ("Who sang the song?", "Gayla Peevey", "The book is by which novelist?", "Ludwig van Dyke"),
+    ("How many characters are there?", "seven", "How many wheels has it?", "two"),
+    ("How high is it?", "7 metres", "How long is it?", "12 metres"),
+    ("Where is the lake?", "Oregon", "Where was Ada born?", "New York"),
+]
+
+
+@pytest.mark.parametrize("question, answer, other, donated", DIFFERENT_TYPES)
+def test_an_answer_of_another_type_is_never_swapped_in(question, answer, other, donated):
+    for ours, theirs in (((question, answer), (other, donated)), ((other, donated), (question, answer))):
+        assert isinstance(counterfactual(asked(*ours), [asked(*theirs)], random.Random(0)), str)
+
+
+@pytest.mark.parametrize("question, answer, other, donated", SAME_TYPES)
+def test_an_answer_of_the_same_type_is_swapped_in(question, answer, other, donated):
+    swapped = counterfactual(asked(question, answer), [asked(other, donated)], random.Random(0))
+    assert swapped["answer"] == donated and swapped["evidence_chunks"][0]["text"] == f"It is {donated}."
+
+
+def test_popqa_swaps_within_the_relation_where_it_can():
+    facts = {"type": "genre", "popularity": 5}
+    rock = asked("What genre is it?", "alternative rock", **facts)
+    house = asked("What genre is she?", "deep house", **facts)
+    painter = asked("What is his occupation?", "painter", **facts | {"type": "occupation"})
+    assert counterfactual(rock, [painter, house], random.Random(1))["answer"] == "deep house"
+    assert counterfactual(rock, [painter], random.Random(1)) == "no similar answer to swap in"
+
+
+def test_a_verdict_is_left_out_of_the_swaps_and_so_is_a_name_whose_half_would_stay():
+    claim = asked("Is this claim supported?", "supported", claim="Oslo is in Norway.")
+    assert counterfactual(claim, [claim], random.Random(0)) == "no entity to swap"
+    christie = asked("Who plays it?", "Gwen Christie", "It is {}. Christie returned.")
+    found = counterfactual(christie, [asked("Who sang?", "Teri Garr")], random.Random(0))
+    assert found == "part of the old name left in the support"
 
 
 def completions(suites, answer):
