@@ -24,6 +24,7 @@ from evidence.card import dataset_card
 from evidence.check import check_file
 from evidence.chunks import PagePool
 from evidence.records import Record
+from evidence.shortcuts import report_shortcuts
 from evidence.splits import SPLITS, assign_splits, group_supports
 from evidence.support import Support, find_support
 from sources.download import check_pins, read_pins
@@ -39,7 +40,10 @@ ROOT = Path(__file__).resolve().parent
 SAMPLE_CONFIG = "configs/demo/sources.yaml"
 
 # Flags that do not change what a build writes: another value is no reason to build again.
-NO_SETTINGS = ("data_dir", "accept_new_hash", "offline", "workers", "check", "overwrite", "dry_run")
+NO_SETTINGS = (
+    *("data_dir", "accept_new_hash", "offline", "workers", "check", "overwrite", "dry_run"),
+    "strict_shortcuts",
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -60,6 +64,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--limit", type=int, help="most rows per source in place of --max-per-source, for a quick look")
     add("--max-chunks", type=int, default=6, help="most evidence chunks per sample (at least 2)")
     add("--max-chunk-words", type=int, default=80, help="most words per chunk; longer sentences stay whole")
+    strict_help = "fail, and write no samples, when a shortcut probe is above its limit (docs/data.md)"
+    add("--strict-shortcuts", action="store_true", help=strict_help)
     add("--skip-bad", action="store_true", help="count and skip malformed source rows instead of stopping")
 
     add = parser.add_argument_group("run").add_argument
@@ -191,8 +197,13 @@ def print_plan(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
     print(f"needs about 3 GB of disk with the public wiki pages, {cost}")
 
 
-def write_build(processed: Path, splits: dict[str, list[dict]], figures: dict, card: str) -> None:
-    """Write the audit, then the samples if no rule is broken. A failed build leaves its audit to be read."""
+def write_build(
+    processed: Path, splits: dict[str, list[dict]], figures: dict, card: str, is_strict: bool
+) -> None:
+    """Write the audit, then the samples if no rule is broken. A failed build leaves its audit to be read.
+
+    `is_strict`: a shortcut above its limit fails the build too.
+    """
     audit_path = processed / "audit.json"
     write_json(audit_path, figures)
     broken = figures["rules_broken"]
@@ -203,6 +214,7 @@ def write_build(processed: Path, splits: dict[str, list[dict]], figures: dict, c
             f"no training sample could be built ({format_drops(flat_drops(figures['dropped']))}); give the "
             "source more rows, or `pages` or `contexts` in the config (CONTRIBUTING.md, Add a source)"
         )
+    report_shortcuts(audit_path, is_strict)
     for split, samples in splits.items():
         write_jsonl(processed / f"{split}.jsonl", samples)
     write_text(processed / "README.md", card)
@@ -229,6 +241,7 @@ def main(argv: list[str] | None) -> None:
     run = describe_run({**settings, "config": config}, hashes, args.seed)
     processed = data_dir / "processed"
     if open_run_dir(processed, run, args.overwrite) == "complete":
+        report_shortcuts(processed / "audit.json", args.strict_shortcuts)
         print(f"{processed} is complete with these settings; nothing to do")
         note("next: python prompt_schema.py save --prompts-dir prompts")
         return
@@ -236,7 +249,8 @@ def main(argv: list[str] | None) -> None:
     splits, drops = build(args, config, files)
     figures = audit(splits, {name: dict(reasons) for name, reasons in drops.items()})
     licences = {name: source.get("licence", "unknown") for name, source in config["sources"].items()}
-    write_build(processed, splits, figures, dataset_card(figures, licences, hashes, args.seed))
+    card = dataset_card(figures, licences, hashes, args.seed)
+    write_build(processed, splits, figures, card, args.strict_shortcuts)
     close_run_dir(processed, run, n_samples=figures["n_samples"])
 
     counts = ", ".join(f"{split} {n:,}" for split, n in figures["n_samples"].items())

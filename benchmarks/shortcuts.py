@@ -9,6 +9,7 @@ from pathlib import Path
 from evaluation.baselines import baseline_predictions, read_val
 from evaluation.results import WITHOUT_MODEL, by_model, score_rows
 from evaluation.tables import format_number, format_table
+from evidence.shortcuts import measure_shortcuts
 from utils.config import input_path
 from utils.errors import run_main
 from utils.intervals import as_numbers, group_sums, total
@@ -46,9 +47,27 @@ def rules_table(test_path: Path) -> str:
     return format_table(["", "n", *METRICS], cells)
 
 
+def probes_table(folder: Path) -> str:
+    """One row per source, guess and probe. Probes with too few samples are left out."""
+    splits = {}
+    for split in ("train", "val", "test"):
+        path = folder / f"{split}.jsonl"
+        splits[split] = read_samples(path) if path.is_file() else []
+    shortcuts = measure_shortcuts(splits)
+    cells = []
+    for source, tasks in shortcuts["by_source"].items():
+        for task, probes in tasks.items():
+            for probe, found in (probes or {}).items():
+                numbers = [format_number(found[key]) for key in ("score", "chance", "limit")]
+                mark = "ABOVE" if found["above"] else ""
+                cells.append([f"{source} {task} {probe}", str(found["n"]), *numbers, mark])
+    return format_table([f"probes on {shortcuts['split']}", "n", "score", "chance", "limit", ""], cells)
+
+
 def main(argv: list[str] | None) -> None:
     args = build_parser().parse_args(argv)
     folder = input_path(args.processed_dir)
+    print(probes_table(folder), end="\n\n")
     print(rules_table(folder / "test.jsonl"))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from evidence.duplicates import near_duplicates
 from evidence.records import leak_page
 from evidence.retrieval import query_of
+from evidence.shortcuts import measure_shortcuts
 from utils.rules import sample_problem
 from utils.schema import is_label_answer
 from utils.text import holds_answer, normalize_answer
@@ -191,5 +192,6 @@ def audit(splits: dict[str, list[dict]], drops: dict[str, dict[str, int]]) -> di
         "question_and_evidence_words": _quantiles([_n_words(sample) for sample in samples]),
         "answers_verbatim_in_support": _verbatim_share(samples),
         "contamination": shared,
+        "shortcuts": measure_shortcuts(splits),
         "rules_broken": broken_rules(splits, shared) + too_many_cut(samples, drops),
     }

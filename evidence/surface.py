@@ -1,11 +1,12 @@
 """The surface of a sample: words, names, titles, positions and lengths, without reading for meaning.
 
-A sample that these alone give away teaches a model nothing about evidence. Question
-and chunks are read, never the gold: answer, support, negatives and `answerable` stay unseen.
+A sample that these give away teaches a model nothing about evidence (`evidence/shortcuts.py`). Question and
+chunks are read, never the gold: answer, support, negatives and `answerable` stay unseen.
 """
 
 import functools
 import re
+from collections import Counter
 from typing import NamedTuple
 
 from evidence.paraphrase import bare_title, denies, names_in, share_said, stem, stems, unstated
@@ -127,9 +128,12 @@ def surface_of(sample: dict) -> Surface:
     said = [stems(text) for text in texts]
     titles = [chunk["title"] for chunk in chunks]
 
+    # Asked stem -> number of chunks that have it.
+    n_with = Counter(part for words in said for part in asked & words)
+
     found = []
     for i, chunk in enumerate(chunks):
-        others = frozenset().union(*(said[k] for k in range(len(chunks)) if k != i))
+        only_here = frozenset(part for part in asked & said[i] if n_with[part] == 1)
         only_query_denies = query_denies and not denies(texts[i])
         found.append(
             ChunkSurface(
@@ -137,7 +141,7 @@ def surface_of(sample: dict) -> Surface:
                 title_share=share_said(stems(bare_title(chunk["title"])), asked),
                 overlap=float(len(asked & said[i])),
                 share=share_said(asked, said[i]),
-                only_here=share_said(asked, said[i] - others),
+                only_here=share_said(asked, only_here),
                 names_share=_share_in(names, said[i]),
                 numbers_share=_share_in(numbers, said[i]),
                 n_unstated=float(len(unstated(query, said[i]))),

@@ -1,11 +1,17 @@
 """Shortcuts: what the surface of samples gives away, and the rules that answer from it."""
 
+import random
+
+import numpy as np
 import pytest
 
 from evaluation.baselines import baseline_predictions
 from evaluation.overlap import overlap_rule
 from evaluation.thresholds import refuse_below, thresholds_by_source
+from evidence.probes import Cut, balanced_accuracy, best_cut, pick_credit
+from evidence.shortcuts import measure_shortcuts, shortcut_warnings
 from evidence.surface import asks_verdict, nearest_chunk, says_everything, surface_of
+from tests.conftest import run_stage
 from utils.text import REFUSAL
 
 PREFIX = "Is this claim supported or refuted by the evidence?"
@@ -98,5 +104,109 @@ def test_a_source_in_which_a_rule_loses_against_refusing_is_refused(sample):
 
 
 def test_predictions_of_rules_do_not_depend_on_the_gold_of_the_test_file(samples):
-    test, val = samples[:40], samples[40:80]
+    test = samples[:40]
+    val = samples[40:80]
     assert baseline_predictions(test, val) == baseline_predictions([hide_gold(s) for s in test], val)
+
+
+# --- the audit
+
+
+def test_balanced_accuracy_cut_and_credit_by_hand():
+    true = np.array([True, True, True, False])
+    # Two of three positives and the one negative are told right.
+    assert balanced_accuracy(np.array([True, True, False, False]), true) == pytest.approx((2 / 3 + 1) / 2)
+    assert best_cut(np.array([0.9, 0.8, 0.4, 0.3]), true) == Cut(0.4, True)
+    # What is short can be the sign, too: everything under 5 is positive.
+    cut = best_cut(np.array([1.0, 2.0, 3.0, 5.0]), true)
+    assert cut == Cut(5.0, False) and cut.says(np.array([4.0, 6.0])).tolist() == [True, False]
+    assert pick_credit(np.array([1.0, 3.0, 2.0]), [1]) == 1.0
+    # Two equal candidates, one of them support.
+    assert pick_credit(np.array([3.0, 3.0, 2.0]), [1, 2]) == 0.5
+
+
+def planted(n: int, is_honest: bool, seed: int) -> list[dict]:
+    """Claims about persons of an invented town: by shortcut, or solvable by reading alone.
+
+    By shortcut only an answerable sample shows a chunk of its person, and what is not said is refuted. In the
+    honest data every chunk is about the person with the claim's words, and the gold is drawn at random.
+    """
+    rng = random.Random(seed)
+    names = [f"{first}{last}" for first in ("Al", "Be", "Ca", "Do") for last in ("ron", "tan", "vik", "zor")]
+    places = ["Avenir", "Boria", "Cadiz", "Delta"]
+    samples = []
+    for i in range(n):
+        name, other = rng.sample(names, 2)
+        place, elsewhere = rng.sample(places, 2)
+        is_answerable = rng.random() < 0.5
+        is_supported = rng.random() < 0.5
+        claim = f"In town {name} lived in {place}."
+        said = place if is_supported or is_honest else elsewhere
+        own = name if is_answerable or is_honest else other
+        third = own if is_honest else other
+        chunks = [(own, f"{own} lived in {said}."), (third, f"{third} lived."), (third, f"{third} lived.")]
+        order = rng.sample(range(3), 3)
+        sample = claim_sample(claim, [chunks[k] for k in order])
+        support = [rng.randrange(3) if is_honest else order.index(0)] if is_answerable else []
+        answer = {True: "supported", False: "refuted"}[is_supported]
+        gold = {"answer": answer if is_answerable else REFUSAL, "answerable": is_answerable}
+        samples.append({**sample, "id": f"fever:{i}", **gold, "support_spans": support})
+    return samples
+
+
+def test_planted_shortcuts_are_above_their_limits_and_honest_data_is_not():
+    easy = measure_shortcuts({"train": planted(300, False, 1), "val": [], "test": planted(200, False, 2)})
+    figures = easy["by_source"]["fever"]
+    assert easy["split"] == "test" and figures == easy["by_source"]["all"]
+    assert figures["answerability"]["title_match"] == {
+        **{"score": 1.0, "chance": 0.5, "limit": 0.7, "n": 200, "above": True}
+    }
+    assert figures["support"]["overlap"]["score"] == 1.0
+    assert figures["support"]["overlap"]["chance"] == pytest.approx(1 / 3, abs=1e-4)
+    assert figures["verdict"]["unstated"]["score"] == 1.0
+    for task in ("answerability", "support", "verdict"):
+        assert figures[task]["surface_model"]["score"] > 0.95, task
+    assert not figures["answerability"]["question_alone"]["above"]
+    lines = shortcut_warnings(easy)
+    assert any(
+        line == "shortcut: fever: title_match tells answerability of 200 test samples: "
+        "balanced accuracy 1.00, chance 0.50, limit 0.70"
+        for line in lines
+    )
+
+    honest = measure_shortcuts({"train": planted(300, True, 1), "val": [], "test": planted(200, True, 2)})
+    assert shortcut_warnings(honest) == []
+
+
+def test_too_few_samples_and_one_class_have_no_figures():
+    train = planted(200, False, 1)
+    found = measure_shortcuts({"train": train, "val": planted(90, False, 2), "test": planted(30, False, 3)})
+    # Of 30 test samples nothing is measured; val has enough.
+    assert found["split"] == "val"
+    assert measure_shortcuts({"train": train, "val": [], "test": planted(30, False, 3)})["split"] is None
+    # One sample of another source is too few, and counts among all.
+    odd = {**planted(1, False, 4)[0], "id": "own:1", "source": "own"}
+    found = measure_shortcuts({"train": train, "val": [], "test": [*planted(90, False, 2), odd]})
+    assert found["by_source"]["own"] == {"answerability": None, "support": None, "verdict": None}
+    assert found["by_source"]["all"]["answerability"]["overlap"]["n"] == 91
+
+
+def test_train_of_one_class_is_measured_all_the_same():
+    train = [sample for sample in planted(200, False, 1) if sample["answerable"]]
+    figures = measure_shortcuts({"train": train, "val": [], "test": planted(90, False, 2)})
+    assert figures["by_source"]["fever"]["answerability"]["surface_model"]["score"] == 0.5
+
+
+def test_a_strict_build_with_a_shortcut_fails_and_leaves_its_audit(tmp_path):
+    flags = "--sample --data-dir data --limit 60 --split 0.4,0.2,0.4"
+    failed = run_stage("build_data.py", *flags.split(), "--strict-shortcuts", home=tmp_path)
+    assert failed.returncode == 3 and "above the limit" in failed.stderr
+    processed = tmp_path / "data/processed"
+    assert (processed / "audit.json").is_file() and not (processed / "test.jsonl").exists()
+
+    # The same build without the flag goes on, and warns; the flag is no setting of the samples.
+    done = run_stage("build_data.py", *flags.split(), home=tmp_path)
+    assert done.returncode == 0 and "shortcut: all: title_match tells answerability" in done.stderr
+    assert (processed / "test.jsonl").is_file()
+    again = run_stage("build_data.py", *flags.split(), "--strict-shortcuts", home=tmp_path)
+    assert again.returncode == 3
