@@ -17,12 +17,14 @@ from models.distributed import ShardLog, Shards
 from preferences.cache import Job
 from preferences.model_judge import JudgeModel, compare_candidates, win_scores
 from utils.completions import map_citations, parse_completion
+from utils.correctness import is_correct
 from utils.jsonl import read_appended
-from utils.scoring import CORRECT_F1, answer_overlap
 
 # Samples judged between two writes: an interrupted run loses at most this many.
 JOBS_PER_WRITE = 64
 
+# Counted up when a check decides otherwise than before, so that no judgement of an older rule is read again.
+CHECKS_VERSION = 2
 CHECKS = ("format", "refusal", "answer", "support", "precision")
 
 
@@ -40,7 +42,7 @@ def verifier_checks(parsed, is_valid: bool, sample: dict) -> dict[str, int]:
         supported = not answerable
         precise = not cited
     else:
-        right = answerable and answer_overlap(parsed.answer, sample["answer_aliases"])[2] >= CORRECT_F1
+        right = answerable and is_correct(parsed.answer, sample["answer_aliases"])
         supported = any(set(support_set) <= cited for support_set in sample["support_sets"])
         precise = bool(cited) and cited <= set(sample["support_spans"])
     checks = {
@@ -143,6 +145,7 @@ def judge_settings(kind: str, flags: dict, load_template: Callable[[str], str]) 
     needs_model = JUDGES[kind].needs_model
     return {
         "judge": kind,
+        "checks": CHECKS_VERSION,
         # Without a model its name and template change nothing, so they must not change the hash.
         "model": flags["judge_model"] if needs_model else None,
         "use_8bit": flags["judge_use_8bit"],

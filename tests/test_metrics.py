@@ -18,16 +18,10 @@ from utils.calibration import (
     risk_coverage,
 )
 from utils.completions import parse_completion, render_completion
+from utils.correctness import answer_overlap, exact_match
 from utils.intervals import as_numbers, group_sums, paired_deltas, total, with_intervals
 from utils.metrics import LOWER_IS_BETTER, RATES, rates_from_sums
-from utils.scoring import (
-    answer_overlap,
-    citation_scores,
-    exact_match,
-    hallucination_kind,
-    outcome,
-    score_sample,
-)
+from utils.scoring import citation_scores, hallucination_kind, outcome, score_sample
 from utils.text import REFUSAL
 
 

@@ -10,6 +10,7 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from utils.calibration import apply_isotonic, aurc, brier, expected_calibration_error, fit_isotonic
 from utils.completions import parse_completion, render_completion
+from utils.correctness import exact_match, token_overlap
 from utils.intervals import (
     confidence_intervals,
     draw_counts,
@@ -19,7 +20,7 @@ from utils.intervals import (
     with_intervals,
 )
 from utils.metrics import rates_from_sums
-from utils.scoring import citation_scores, exact_match, f1_of, score_sample, token_overlap
+from utils.scoring import citation_scores, f1_of, score_sample
 
 WORDS = (
     "the a an Warsaw warsaw, old town! 1867 1,867 Marie-Curie U.S. naïve Łódź new york's of (see) and".split()

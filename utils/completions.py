@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import dataclass, replace
 
+from utils.json_values import as_answer, as_citation, as_confidence, is_integer, is_number
 from utils.strict_json import parse_json, whole_characters
 from utils.text import REFUSAL, content_words, tokenize
 
@@ -101,32 +102,6 @@ def _find_object(text: str) -> dict | None:
     return None
 
 
-# bool is a subclass of int: without these checks `true` would be citation 1 and confidence 1.0.
-def _is_integer(value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _as_citation(value) -> int:
-    """An integer as it is, "2" and "[2]" as 2, anything else as -1."""
-    if _is_integer(value):
-        return value
-    match = re.fullmatch(r"\s*\[?(\d{1,6})\]?\s*", value) if isinstance(value, str) else None
-    return int(match.group(1)) if match else -1
-
-
-def _as_confidence(value) -> float | None:
-    """A number in 0..1, also as "0.95" or "95%"; anything else as None."""
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d{1,3}(?:\.\d+)?|\.\d+)\s*(%?)\s*", value)
-        if match:
-            value = float(match.group(1)) / (100 if match.group(2) else 1)
-    return float(value) if _is_number(value) and 0 <= value <= 1 else None
-
-
 def _schema_errors(row: dict, n_chunks: int) -> list[str]:
     """Every rule that an emitted object breaks; empty for a valid one."""
     errors = [f"unknown key {key!r}" for key in row if key not in OUTPUT_SCHEMA["properties"]]
@@ -141,14 +116,14 @@ def _schema_errors(row: dict, n_chunks: int) -> list[str]:
     elif len(answer) > MAX_ANSWER_CHARS:
         errors.append(f"answer longer than {MAX_ANSWER_CHARS} characters")
 
-    if not isinstance(citations, list) or not all(_is_integer(c) for c in citations):
+    if not isinstance(citations, list) or not all(is_integer(c) for c in citations):
         errors.append("citations are not a list of integers")
     elif citations != sorted(set(citations)):
         errors.append("citations are not distinct and sorted")
     elif any(not 0 <= c < n_chunks for c in citations):
         errors.append(f"citation out of range 0-{n_chunks - 1}")
 
-    if not _is_number(confidence) or not 0 <= confidence <= 1:
+    if not is_number(confidence) or not 0 <= confidence <= 1:
         errors.append("confidence is not a number in 0..1")
     # Citing evidence for "insufficient evidence" is contradictory. It is an error, and it stays a refusal.
     if isinstance(answer, str) and answer.strip() == REFUSAL and (citations != [] or confidence != 0):
@@ -178,34 +153,36 @@ def _parse_object(text: str, strict: bool) -> tuple[dict | None, bool]:
 def parse_completion(text: str, n_chunks: int, strict: bool = False) -> Parsed:
     """A completion as answer, citations, confidence and errors; `n_chunks` is the number of chunks shown.
 
-    Strict repairs nothing. Repair mends syntax only (fences, prose around the object, "95%", "[1]", a refusal
-    token without brackets), the same for every model, and never drops a wrong citation.
+    Strict repairs nothing. Repair mends syntax only (fences, prose around the object, "95%", "[1]", a number
+    as answer, a refusal token without brackets), the same for every model, and never drops a wrong citation.
     """
     row, repaired = _parse_object(text, strict)
     if row is None:
         return Parsed(None, [], None, ["no JSON object"])
     errors = _schema_errors(row, n_chunks)
-    answer = row.get("answer")
-    if not isinstance(answer, str) or not answer.strip():
+    emitted_answer = row.get("answer")
+    answer = as_answer(emitted_answer)
+    is_text = isinstance(emitted_answer, str)
+    if answer is None or (strict and not is_text):
         return Parsed(None, [], None, errors, repaired)
     # Citations outside a list can only be read by mending them.
     if strict and not isinstance(row.get("citations"), list):
         return Parsed(None, [], None, errors, repaired)
 
     # A model may emit half a character as an escape, which no results file could contain.
-    answer = whole_characters(answer.strip())
+    answer = whole_characters(answer)
     is_refusal = answer == REFUSAL
     emitted = _emitted_citations(row)
-    confidence = _as_confidence(row.get("confidence"))
+    confidence = as_confidence(row.get("confidence"))
     if strict:
-        citations = [c if _is_integer(c) else -1 for c in emitted]
+        citations = [c if is_integer(c) else -1 for c in emitted]
     else:
         bare_answer = answer.strip("[].").replace(" ", "_").upper()
         means_refusal = bare_answer == _BARE_REFUSAL
         # Mended one by one and never dropped: a wrong citation is the model's, not the format's.
-        citations = [_as_citation(c) for c in emitted]
+        citations = [as_citation(c) for c in emitted]
         is_mended = citations != emitted or confidence != row.get("confidence")
-        repaired = repaired or is_mended or (means_refusal and not is_refusal)
+        repaired = repaired or is_mended or not is_text or (means_refusal and not is_refusal)
         is_refusal = means_refusal
     return Parsed(REFUSAL if is_refusal else answer, citations, confidence, errors, repaired, is_refusal)
 

@@ -31,6 +31,9 @@ RATES = {
     "hallucination_unsupported": ("hallucination_unsupported", "n"),
     "legacy_uncited_rate": ("uncited", "n"),
     "net_score": ("net_score", "n"),
+    # The rule before faults in an answer counted: wrong = F1 below 0.5. Only for comparison.
+    "hallucination_rate_lenient": ("hallucination_lenient", "n"),
+    "net_score_lenient": ("net_score_lenient", "n"),
 }
 # A difference of these changes its sign, so that positive always means better.
 LOWER_IS_BETTER = {
@@ -44,6 +47,7 @@ LOWER_IS_BETTER = {
     "hallucination_wrong",
     "hallucination_unsupported",
     "legacy_uncited_rate",
+    "hallucination_rate_lenient",
 }
 # Only rates over all samples, or over all answerable ones, have paired differences.
 PAIRED = [name for name, (_, denominator) in RATES.items() if denominator != "unanswerable"]
@@ -80,8 +84,9 @@ def rates_from_sums(sums: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     rates["refusal_f1"] = np.where(one_class, np.nan, (refuse_f1 + answer_f1) / 2)
 
     # After Trust-Align (Song et al., 2024), with gold labels in place of an entailment model.
-    correct_f1 = _ratio(2 * sums["correct"], sums["answered"] + sums["answerable"])
-    rates["trust_score"] = (rates["refusal_f1"] + correct_f1 + rates["citation_f1"]) / 3
+    for suffix in ("", "_lenient"):
+        correct_f1 = _ratio(2 * sums[f"correct{suffix}"], sums["answered"] + sums["answerable"])
+        rates[f"trust_score{suffix}"] = (rates["refusal_f1"] + correct_f1 + rates["citation_f1"]) / 3
     return rates
 
 

@@ -11,19 +11,20 @@ from pathlib import Path
 from utils.errors import DataError
 from utils.jsonl import read_jsonl
 from utils.rules import preference_problem, sample_problem
+from utils.text import LABEL_ALIASES as LABEL_ALIASES
+from utils.text import VERDICT_OF
 
-# Accepted forms of a verdict. They are classes, so the words need not occur in the evidence.
-LABEL_ALIASES = {
-    "supported": ["supported", "supports", "true", "yes"],
-    "refuted": ["refuted", "refutes", "false", "no"],
-}
 _COMPLETION_FIELDS = ("id", "question", "evidence_chunks", "completion")
-_LABEL_ANSWERS = {"yes", "no", "supported", "refuted"}
 
 
 def is_label_answer(answer: str) -> bool:
     """True for yes/no and verdict answers, which are classes and not spans of the evidence."""
-    return answer.strip().lower() in _LABEL_ANSWERS
+    return verdict_class(answer) is not None
+
+
+def verdict_class(answer: str) -> str | None:
+    """`supported` for yes, true and their like, `refuted` for no and false; None for any other text."""
+    return VERDICT_OF.get(answer.strip().lower())
 
 
 def _read_checked(path: str | Path, problem_of: Callable[[dict], str | None], remedy: str) -> list[dict]:

@@ -1,19 +1,15 @@
-"""How one completion compares with its sample: words of the answer, ids of the citations, and the outcome.
+"""How one completion compares with its sample: its answer, the ids of its citations, and the outcome.
 
 A completion is an answer, a refusal or unparsable. Unparsable completions stay in every denominator, and
 count as neither of the other two. Each function scores one sample; `utils/metrics.py` turns many of them into
 rates.
 """
 
-from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 
-from utils.schema import is_label_answer
-from utils.text import normalize_answer
-
-# An answer with this token F1 is the right answer in other words ("Warsaw" for "Warsaw, Poland").
-CORRECT_F1 = 0.5
+from utils.correctness import answer_overlap, best_match, is_correct, is_correct_lenient
 
 OUTCOME_OF_ANSWER = {
     None: "right answer",
@@ -21,39 +17,6 @@ OUTCOME_OF_ANSWER = {
     "wrong": "wrong answer",
     "unsupported": "right answer, wrong support",
 }
-
-
-def token_overlap(answer: str, alias: str) -> tuple[float, float, float]:
-    """(precision, recall, F1) of normalized answer tokens and one alias (SQuAD; Rajpurkar et al., 2016)."""
-    found = normalize_answer(answer).split()
-    wanted = normalize_answer(alias).split()
-    # Punctuation and articles alone normalize to nothing; SQuAD then compares for equality.
-    if not found or not wanted:
-        same = float(found == wanted)
-        return same, same, same
-
-    n_shared = sum((Counter(found) & Counter(wanted)).values())
-    if n_shared == 0:
-        return 0.0, 0.0, 0.0
-    precision = n_shared / len(found)
-    recall = n_shared / len(wanted)
-    return precision, recall, 2 * precision * recall / (precision + recall)
-
-
-def exact_match(answer: str, aliases: list[str]) -> float:
-    """1.0 when the answer equals an alias after SQuAD normalization, else 0.0."""
-    return float(any(normalize_answer(answer) == normalize_answer(alias) for alias in aliases))
-
-
-def answer_overlap(answer: str, aliases: list[str]) -> tuple[float, float, float]:
-    """(precision, recall, F1) against the alias with the best F1.
-
-    A yes/no or label answer is a class, so it gets its exact match three times (HotpotQA's rule for yes and
-    no).
-    """
-    if is_label_answer(aliases[0]):
-        return (exact_match(answer, aliases),) * 3
-    return max((token_overlap(answer, alias) for alias in aliases), key=lambda overlap: overlap[2])
 
 
 def f1_of(precision, recall):
@@ -90,7 +53,7 @@ def citations_with_repeats(citations: list[int]) -> list[int]:
     return [*valid, *unusable]
 
 
-def hallucination_kind(parsed, sample: dict) -> str | None:
+def hallucination_kind(parsed, sample: dict, is_right: Callable[..., bool] = is_correct) -> str | None:
     """The first kind that applies to an answer: `unanswerable`, `wrong` or `unsupported`.
 
     Returns None for a sound answer, for a refusal and for an unparsable completion.
@@ -99,7 +62,7 @@ def hallucination_kind(parsed, sample: dict) -> str | None:
         return None
     if not sample["answerable"]:
         return "unanswerable"
-    if answer_overlap(parsed.answer, sample["answer_aliases"])[2] < CORRECT_F1:
+    if not is_right(parsed.answer, sample["answer_aliases"]):
         return "wrong"
     # One chunk of support is enough here; citation_correctness needs a whole set.
     return None if set(parsed.citations) & set(sample["support_spans"]) else "unsupported"
@@ -120,11 +83,11 @@ def outcome(parsed, sample: dict) -> str:
     return OUTCOME_OF_ANSWER[hallucination_kind(parsed, sample)]
 
 
-def _net_score(parsed, sample: dict) -> int:
+def _net_score(parsed, kind: str | None, sample: dict) -> int:
     """+1 for a right answer or refusal, 0 for another refusal, else -1 (after CRAG; Yang et al., 2024)."""
     if parsed.is_refusal:
         return 0 if sample["answerable"] else 1
-    return 1 if is_right_answer(parsed, sample) else -1
+    return 1 if parsed.is_answer and kind is None else -1
 
 
 def _joint_f1(parsed, sample: dict, words: tuple[float, ...], cited: tuple[float, ...]) -> float:
@@ -151,7 +114,7 @@ def score_sample(parsed, strict_valid: bool, sample: dict) -> dict[str, float]:
     words = (0.0, 0.0, 0.0)
     cited = (0.0, 0.0, 0.0, 0.0)
     if answered and answerable:
-        em = exact_match(parsed.answer, sample["answer_aliases"])
+        em = best_match(parsed.answer, sample["answer_aliases"])
         words = answer_overlap(parsed.answer, sample["answer_aliases"])
         cited = citation_scores(parsed.citations, sample["support_sets"], sample["support_spans"])
 
@@ -159,6 +122,7 @@ def score_sample(parsed, strict_valid: bool, sample: dict) -> dict[str, float]:
     right_refusal = refused and not answerable
     f1 = words[2]
     kind = hallucination_kind(parsed, sample)
+    lenient = hallucination_kind(parsed, sample, is_correct_lenient)
     terms = {
         "n": 1,
         "answerable": answerable,
@@ -186,7 +150,10 @@ def score_sample(parsed, strict_valid: bool, sample: dict) -> dict[str, float]:
         "hallucination_wrong": kind == "wrong",
         "hallucination_unsupported": kind == "unsupported",
         "uncited": answered and not parsed.citations,
-        "correct": answered and answerable and f1 >= CORRECT_F1,
-        "net_score": _net_score(parsed, sample),
+        "correct": answered and answerable and kind != "wrong",
+        "net_score": _net_score(parsed, kind, sample),
+        "hallucination_lenient": lenient is not None,
+        "correct_lenient": answered and answerable and lenient != "wrong",
+        "net_score_lenient": _net_score(parsed, lenient, sample),
     }
     return {name: float(value) for name, value in terms.items()}

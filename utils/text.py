@@ -10,6 +10,14 @@ import unicodedata
 
 REFUSAL = "[INSUFFICIENT_EVIDENCE]"
 
+# Accepted forms of a verdict. They are classes, so the words need not occur in the evidence. Yes/no questions
+# use the same two classes.
+LABEL_ALIASES = {
+    "supported": ["supported", "supports", "true", "yes"],
+    "refuted": ["refuted", "refutes", "false", "no"],
+}
+VERDICT_OF = {word: verdict for verdict, words in LABEL_ALIASES.items() for word in words}
+
 # Function words only: a content word missing here costs a little precision in matching, a wrong one costs
 # recall.
 STOP_WORDS = frozenset(
@@ -95,12 +103,18 @@ def answer_pattern(answers: list[str]) -> re.Pattern | None:
 
 
 def usable_aliases(answers: list[str]) -> list[str]:
-    """The canonical answer first, then distinct aliases of 3 or more characters, not all function words."""
+    """The canonical answer first, then distinct aliases of 3 or more characters, not all function words.
+
+    Verdict words are never too weak: "no" is not looked for in the evidence.
+    """
     kept = []
     seen = set()
+    is_verdict = bool(answers) and answers[0].strip().lower() in VERDICT_OF
     for i, answer in enumerate(answers):
         answer = answer.strip()
         too_weak = len(answer) < _MIN_ALIAS_CHARS or not content_words(answer)
+        if is_verdict and answer.lower() in VERDICT_OF:
+            too_weak = False
         if answer and answer.casefold() not in seen and (i == 0 or not too_weak):
             kept.append(answer)
             seen.add(answer.casefold())

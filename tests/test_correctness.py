@@ -1,0 +1,200 @@
+"""The rule for "correct" as a table: accepted answer, given answer, right or wrong, and why.
+
+A wrong row shares so many words with the accepted answer that F1 alone would call it right, or has an F1 of
+exactly 0.5.
+"""
+
+import pytest
+
+from utils.answer_faults import fault
+from utils.answer_forms import answer_form
+from utils.completions import parse_completion
+from utils.correctness import is_correct, is_correct_lenient
+from utils.text import LABEL_ALIASES, usable_aliases
+
+RIGHT = [
+    # More about the same thing.
+    ("Warsaw", "Warsaw, Poland"),
+    ("Paris", "Paris, France"),
+    ("Barack Obama", "President Barack Obama"),
+    ("University of Oxford", "Oxford University"),
+    ("New York City", "the city of New York"),
+    ("Kevin Durant", "Durant"),
+    ("1867", "in 1867"),
+    ("1867", "in the year 1867"),
+    ("1867", "November 1867"),
+    ("20", "about 20"),
+    # Dates and numbers in other words.
+    ("November 7, 1867", "7 November 1867"),
+    ("November 7, 1867", "7 Nov 1867"),
+    ("November 7, 1867", "7th November, 1867"),
+    ("November 7, 1867", "1867-11-07"),
+    ("1914-1918", "1914 to 1918"),
+    ("1914-18", "1914–1918"),
+    ("1980s", "the 1980's"),
+    ("1047", "1,047"),
+    ("1,047", "1047.0"),
+    ("2", "two"),
+    ("twenty-one", "21"),
+    ("21 years", "twenty-one years"),
+    ("205", "two hundred and five"),
+    ("1001 nights", "a thousand and one nights"),
+    ("first", "1st"),
+    ("number one", "No. 1"),
+    ("$5 million", "5 million dollars"),
+    ("5,000,000", "5 million"),
+    ("50%", "50 per cent"),
+    ("-5", "minus five"),
+    ("5 km", "5 kilometres"),
+    ("World War II", "Second World War"),
+    ("World War II", "world war two"),
+    ("World War I", "First World War"),
+    ("Super Bowl XLII", "Super Bowl 42"),
+    ("Henry V of England", "henry v of england"),
+    # Names in other spellings.
+    ("Beyoncé", "Beyonce"),
+    ("Łódź", "Lodz"),
+    ("U.S.", "US"),
+    ("J. K. Rowling", "JK Rowling"),
+    ("J. K. Rowling", "J.K. Rowling"),
+    ("J. K. Rowling", "Joanne K. Rowling"),
+    ("Franklin D. Roosevelt", "Franklin Roosevelt"),
+    ("Franklin D. Roosevelt", "Franklin Delano Roosevelt"),
+    ("George W. Bush", "George Bush"),
+    ("Martin Luther King Jr.", "Martin Luther King"),
+    ("Saint Petersburg", "St. Petersburg"),
+    ("Coca-Cola", "Coca Cola"),
+    ("AC/DC", "ACDC"),
+    ("McDonald's", "McDonalds"),
+    ("Roe v. Wade", "Roe vs Wade"),
+    ("Tom & Jerry", "Tom and Jerry"),
+    ("Simon and Garfunkel", "Paul Simon and Art Garfunkel"),
+    ("Jay Cutler (5)", "Jay Cutler"),
+    ("The Who", "Who"),
+]
+
+WRONG = [
+    # Numbers and dates.
+    ("1867", "1877", "the numbers differ"),
+    ("in 1867", "in 1877", "the numbers differ"),
+    ("1996", "1995, 1996 or 1997", "the numbers differ"),
+    ("1996", "1995, 1996, 1997", "the numbers differ"),
+    ("1996", "1996/1997", "the numbers differ"),
+    ("November 7, 1867", "November 8, 1867", "the numbers differ"),
+    ("November 7, 1867", "December 7, 1867", "the dates differ"),
+    ("May 1867", "June 1867", "the dates differ"),
+    ("November 1867", "1867", "the dates differ"),
+    ("$5 million", "$5 billion", "the numbers differ"),
+    ("$5 million", "£5 million", "a part is replaced"),
+    ("5 million miles", "5 million km", "a part is replaced"),
+    ("100 people", "over 100 people", "the numbers differ"),
+    ("44 BC", "44", "the numbers differ"),
+    ("-5", "5", "the numbers differ"),
+    ("3.5", "35", "the numbers differ"),
+    ("3-1", "1-3", "the numbers differ"),
+    ("1980s", "1980", "the numbers differ"),
+    ("World War II", "World War", "the numbers differ"),
+    ("World War II", "World War I", "the numbers differ"),
+    ("Queen Elizabeth I", "Queen Elizabeth II", "the numbers differ"),
+    # Denials.
+    ("guilty", "not guilty", "only one of them denies"),
+    ("not guilty", "guilty", "only one of them denies"),
+    ("Barack Obama", "never Barack Obama", "only one of them denies"),
+    ("a citizen", "isn't a citizen", "only one of them denies"),
+    # Alternatives.
+    ("Paris", "Paris or London", "an alternative is added"),
+    ("Paris", "Paris and London", "an alternative is added"),
+    ("Paris", "Paris, or maybe London", "an alternative is added"),
+    ("Paris", "Paris/London", "an alternative is added"),
+    ("Paris", "Paris; London", "an alternative is added"),
+    ("Barack Obama", "Barack Obama or Michelle Obama", "an alternative is added"),
+    ("Barack Obama", "Barack Obama and Michelle Obama", "an alternative is added"),
+    ("Barack Obama", "Barack Obama, Michelle Obama", "an alternative is added"),
+    ("Barack Obama", "Barack Obama & Joe Biden", "an alternative is added"),
+    ("Simon and Garfunkel", "Simon or Garfunkel", "an alternative is added"),
+    ("Simon and Garfunkel", "Simon and Garfunkel and Young", "an alternative is added"),
+    # Parts of names and terms.
+    ("Barack Obama", "Michelle Obama", "a part is replaced"),
+    ("Barack Obama", "Barack Hussein", "a part is replaced"),
+    ("Barack Hussein Obama", "Barack John Obama", "a part is replaced"),
+    ("George W. Bush", "George H. W. Bush", "a part is replaced"),
+    ("George W. Bush", "George Herbert Walker Bush", "a part is replaced"),
+    ("J. K. Rowling", "Joanne Rowling", "a part is replaced"),
+    ("Martin Luther King Jr.", "Martin Luther King Sr.", "a part is replaced"),
+    ("red blood cells", "white blood cells", "a part is replaced"),
+    ("Gospel of Luke", "Gospel of Matthew", "a part is replaced"),
+    # F1 of exactly 0.5, without any fault.
+    ("Warsaw", "the city of Warsaw", None),
+    ("Franklin D. Roosevelt", "Roosevelt", None),
+]
+
+
+@pytest.mark.parametrize("accepted, answer", RIGHT)
+def test_the_same_in_other_words_is_right(accepted, answer):
+    assert is_correct(answer, [accepted]), (
+        fault(answer, accepted),
+        answer_form(answer),
+        answer_form(accepted),
+    )
+    # Spelling is no direction: what equals one way equals the other way.
+    if answer_form(answer).key == answer_form(accepted).key:
+        assert is_correct(accepted, [answer])
+
+
+@pytest.mark.parametrize("accepted, answer, why", WRONG)
+def test_near_misses_are_wrong_and_say_why(accepted, answer, why):
+    assert not is_correct(answer, [accepted])
+    assert fault(answer, accepted) == why
+
+
+def test_one_accepted_answer_without_a_fault_is_enough():
+    aliases = ["Edwin McMillan and Philip Abelson", "Philip Abelson and Edwin McMillan"]
+    assert is_correct("McMillan and Philip Abelson", aliases)
+    # Each part is an accepted answer, so listing both adds none.
+    assert is_correct("JFK or John F. Kennedy", ["John F. Kennedy", "JFK"])
+    assert not is_correct("JFK or Nixon", ["John F. Kennedy", "JFK"])
+
+
+def test_the_lenient_rule_is_the_old_one():
+    assert is_correct_lenient("Michelle Obama", ["Barack Obama"])
+    assert is_correct_lenient("the city of Warsaw", ["Warsaw"])
+    assert not is_correct_lenient("Paris", ["Warsaw"])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "the", "?!", "’", "A", "½", "100°C", "x" * 500, "1" * 400, "- , / or and"]
+)
+def test_any_text_has_a_form_and_equals_itself(text):
+    assert is_correct(text, [text])
+
+
+def test_verdicts_are_two_classes_on_both_sides():
+    for accepted in ("yes", "supported", "True"):
+        for answer in ("yes", "Yes.", "true", "supported", "SUPPORTS"):
+            assert is_correct(answer, [accepted]) and not is_correct(answer, ["refuted", "refutes", "false"])
+    for accepted in ("no", "refuted"):
+        for answer in ("no", "No.", "false", "refuted", "refutes"):
+            assert is_correct(answer, [accepted]) and not is_correct(answer, ["supported", "supports"])
+    assert not is_correct("yes and no", ["yes"]) and not is_correct("not supported", ["supported"])
+
+
+def test_every_word_of_a_verdict_is_an_alias_in_built_samples():
+    for words in LABEL_ALIASES.values():
+        assert usable_aliases(words) == words
+
+
+@pytest.mark.parametrize(
+    "value, answer",
+    [("1867", "1867"), ("1867.0", "1867"), ("-2.5", "-2.5"), ("true", "true"), ("false", "false")],
+)
+def test_a_number_or_truth_value_is_an_answer_after_repair(value, answer):
+    text = f'{{"answer": {value}, "citations": [0], "confidence": 0.9}}'
+    parsed = parse_completion(text, 1)
+    assert parsed.answer == answer and parsed.repaired and not parsed.is_valid
+    strict = parse_completion(text, 1, strict=True)
+    assert strict.answer is None and "answer is not a text" in strict.errors
+
+
+@pytest.mark.parametrize("value", ["null", "NaN", "1e999", '["Paris"]', '{"a": 1}', '" "'])
+def test_other_values_are_no_answer(value):
+    assert parse_completion(f'{{"answer": {value}, "citations": [0], "confidence": 0.9}}', 1).answer is None

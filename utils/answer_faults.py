@@ -1,0 +1,137 @@
+"""When an answer is right although it is not the accepted one word for word: what must not differ.
+
+Enough shared words make an answer right unless a number, a date or a denial differs, an alternative is added,
+or one part is replaced by another. It sees two short texts, not the evidence: "Warsaw, Krakow" reads like
+"Warsaw, Poland" (docs/metrics.md lists such limits).
+"""
+
+from collections.abc import Iterable, Sequence
+
+from utils.answer_forms import COORDINATORS, HARD, MONTHS, SOFT, AnswerForm, answer_form
+from utils.numerals import is_number
+from utils.text import STOP_WORDS
+
+# Forms of address: one of them added or left out changes no name, and does not count as a name's other part.
+_TITLES = frozenset("mr mrs ms dr sir dame lord lady prof president senator st jr sr".split())
+# Besides the function words: words that say how exact a number is.
+_FILLERS = STOP_WORDS | frozenset("about around approximately circa roughly year date".split())
+
+
+def is_same(answer: str, alias: str) -> bool:
+    """True for two spellings of one answer."""
+    given, wanted = _forms(answer, alias)
+    return given.key == wanted.key and _qualifier_fault(given, wanted) is None
+
+
+def fault(answer: str, alias: str) -> str | None:
+    """What makes an answer wrong whatever words it shares with an accepted one; None if nothing does."""
+    given, wanted = _forms(answer, alias)
+    problem = _qualifier_fault(given, wanted)
+    if problem is None and _adds_alternative(given, wanted):
+        problem = "an alternative is added"
+    if problem is None and _replaces_part(given, wanted):
+        problem = "a part is replaced"
+    return problem
+
+
+def lists_only(answer: str, accepted: Sequence[str]) -> bool:
+    """True if an answer joins several texts and each is an accepted one: "JFK or John F. Kennedy"."""
+    parts = [" ".join(words) for words, _ in _parts(answer_form(answer).tokens) if words]
+    if len(parts) < 2:
+        return False
+    return all(_is_accepted(part, accepted) for part in parts)
+
+
+def _is_accepted(part: str, accepted: Sequence[str]) -> bool:
+    return any(is_same(part, alias) for alias in accepted)
+
+
+def _forms(answer: str, alias: str) -> tuple[AnswerForm, AnswerForm]:
+    """Both normal forms. If one text has no capitals, the other's must not tell it more."""
+    if answer.islower() or alias.islower():
+        return answer_form(answer.lower()), answer_form(alias.lower())
+    return answer_form(answer), answer_form(alias)
+
+
+def _qualifier_fault(given: AnswerForm, wanted: AnswerForm) -> str | None:
+    """Numbers, dates and denials must be the same on both sides."""
+    if given.numbers != wanted.numbers or given.bounds != wanted.bounds:
+        return "the numbers differ"
+    # A month is more than "1867" asks for; another month than the accepted one is another date.
+    if wanted.months and given.months != wanted.months:
+        return "the dates differ"
+    return "only one of them denies" if given.denies != wanted.denies else None
+
+
+def _content(tokens: Iterable[str]) -> list[str]:
+    """Words that name something, each once, in order. Numbers are compared on their own."""
+    found = []
+    for token in dict.fromkeys(tokens):
+        is_filler = token in _FILLERS and token not in MONTHS
+        if not (is_filler or is_number(token) or token in COORDINATORS or token in (HARD, SOFT)):
+            found.append(token)
+    return found
+
+
+# --- alternatives
+
+
+def _parts(tokens: Sequence[str]) -> list[tuple[list[str], bool]]:
+    """(words, whether a coordinator or a list mark joins this part to the one before) of each part."""
+    parts: list[tuple[list[str], bool]] = [([], False)]
+    for token in tokens:
+        if token in COORDINATORS or token in (HARD, SOFT):
+            # ", or" is one joint: the stronger of its two marks counts.
+            was_hard = parts.pop()[1] if len(parts) > 1 and not parts[-1][0] else False
+            parts.append(([], was_hard or token != SOFT))
+        else:
+            parts[-1][0].append(token)
+    return parts
+
+
+def _adds_alternative(given: AnswerForm, wanted: AnswerForm) -> bool:
+    """True if a part of the answer is something else than the accepted answer, beside it.
+
+    After a comma an addition usually says more about the same thing ("Warsaw, Poland"), so it must look like
+    the accepted answer to count ("Barack Obama, Michelle Obama").
+    """
+    parts = _parts(given.tokens)
+    if len(parts) == 1:
+        return False
+    if "or" in given.tokens and "or" not in wanted.tokens:
+        return True
+    accepted = set(_content(wanted.tokens))
+    # Inside an accepted answer a coordinator joins two halves, and neither is an alternative.
+    has_whole = any(accepted <= set(words) for words, _ in parts)
+    is_list = any(is_hard for _, is_hard in parts)
+    for words, _ in parts:
+        content = set(_content(words))
+        extra = content - accepted
+        shares = bool(content & accepted)
+        if extra and ((shares and has_whole and not accepted <= content) or (is_list and not shares)):
+            return True
+    return False
+
+
+# --- replaced parts
+
+
+def _replaces_part(given: AnswerForm, wanted: AnswerForm) -> bool:
+    """True if each side has a word that the other lacks, and these are not the same name written shorter."""
+    added = [word for word in _content(given.tokens) if word not in wanted.tokens]
+    missing = [word for word in _content(wanted.tokens) if word not in given.tokens]
+    if not added or not missing:
+        return False
+    names_added = [word for word in added if word not in _TITLES]
+    names_missing = [word for word in missing if word not in _TITLES]
+    if not names_added or not names_missing:
+        # One title for another: "Sr." is not "Jr.".
+        return not names_added and not names_missing
+    if "".join(names_added) == "".join(names_missing):
+        return False
+    return not (_abbreviates(names_added, names_missing) or _abbreviates(names_missing, names_added))
+
+
+def _abbreviates(short: list[str], long: list[str]) -> bool:
+    """True if one token is the initials of the other words: `d` of `delano`, `jk` of `joanne k`."""
+    return len(short) == 1 and short[0] == "".join(word[0] for word in long)

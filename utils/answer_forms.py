@@ -1,0 +1,167 @@
+"""The normal form of a short answer: what remains when spelling is put aside and meaning is kept.
+
+`twenty-one`, `21st` and `XXI` become one number, `Beyoncé` and `Beyonce` one word, `J. K.` and `JK` one too.
+It knows nothing about gold answers (`utils/correctness.py` compares two forms).
+"""
+
+import functools
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from utils.numerals import NUMBER_WORDS, as_number, is_number, is_roman, roman_value, with_numbers
+from utils.text import STOP_WORDS
+
+MONTHS = tuple(
+    "january february march april may june july august september october november december".split()
+)
+_MONTH_OF = (
+    {month[:3]: month for month in MONTHS} | {month: month for month in MONTHS} | {"sept": "september"}
+)
+
+# Words that change what a number says: "over 100" is not 100, and 44 BC is not 44.
+_BOUNDS = {
+    **dict.fromkeys(("over", "above", "more", "exceeding"), "over"),
+    **dict.fromkeys(("under", "below", "less", "fewer"), "under"),
+    **{"before": "before", "until": "until", "after": "after", "since": "since", "bc": "bc", "bce": "bc"},
+}
+_NEGATIONS = frozenset("no not never none neither nor without non".split())
+_SAME_WORD = {
+    **{"saint": "st", "doctor": "dr", "mister": "mr", "junior": "jr", "senior": "sr", "mount": "mt"},
+    **{"professor": "prof", "centre": "center", "theatre": "theater", "colour": "color"},
+    **{"harbour": "harbor", "km": "kilometer", "kilometre": "kilometer", "metre": "meter", "kg": "kilogram"},
+    **{"movie": "film", "tv": "television", "ft": "foot", "feet": "foot", "mph": "mile per hour"},
+}
+_SYMBOLS = {
+    **{"&": " and ", "%": " percent ", "$": " dollar ", "€": " euro ", "£": " pound ", "¥": " yen "},
+    **{"’": "'", "‘": "'", "`": "'", "–": "-", "—": "-", "−": "-", "‐": "-", "‑": "-"},
+    # No decomposition separates these letters from their strokes.
+    **{"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ı": "i", "ß": "ss", "æ": "ae", "Æ": "AE"},
+}
+_SYMBOL = re.compile("|".join(map(re.escape, _SYMBOLS)))
+_REWRITES = (
+    (re.compile(r"(?i)n't\b|(?<=\bcan)not\b"), " not"),
+    # "No. 1" is a number and denies nothing.
+    (re.compile(r"(?i)\b(?:no\.?|number|#)\s*(?=\d)"), " "),
+    (re.compile(r"\b(\d{4})-(0[1-9]|1[0-2])-(\d\d)\b"), lambda m: f"{m[1]} {MONTHS[int(m[2]) - 1]} {m[3]}"),
+    (re.compile(r"\b(\d\d)(\d\d)\s*[-/]\s*(\d\d)\b(?![-/.])"), r"\1\2 to \1\3"),
+    (re.compile(r"(?i)\bper cent\b"), "percent"),
+    (re.compile(r"(?i)\b(?:as well as|along with|together with)\b"), " and "),
+    (re.compile(r"(?i)\bminus\s+(?=\d)"), " -"),
+)
+# A number, or initials, or a word, or a mark between parts. A hyphen before a digit is a sign only where
+# nothing stands before it: "1914-1918" is no negative number.
+_TOKEN = re.compile(
+    r"(?P<number>(?:(?<![\w)])(?<!\d\s)-)?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?)"
+    r"(?:(?:st|nd|rd|th)\b|(?P<decade>'?s)\b)?"
+    r"|(?P<word>(?:[^\W\d_]\.)+[^\W\d_](?![^\W\d_])|[^\W\d_]+(?:['-][^\W\d_]+)*)"
+    r"|(?P<hard>[;/|•\n])|(?P<soft>[,():]|\s-\s)",
+    re.IGNORECASE,
+)
+# Marks that the tokens keep: a list of alternatives, and an addition.
+HARD = "|"
+SOFT = ","
+# "or" counts as a mark of its own: it never joins the two halves of one answer.
+COORDINATORS = frozenset("or and plus but then alternatively maybe perhaps possibly probably".split())
+# They say nothing about an answer when they stand in front of it.
+_LEADING = STOP_WORDS | frozenset("year about around approximately circa roughly".split()) - _NEGATIONS
+
+
+@dataclass(frozen=True)
+class AnswerForm:
+    """`tokens`: words, numbers and marks in order; `key`: equal for two spellings of one answer.
+
+    `numbers` in order, except in a date. `qualifiers` are what must be equal besides: months, bounds of
+    numbers ("over", "BC") and whether something is denied.
+    """
+
+    tokens: tuple[str, ...]
+    key: str
+    numbers: tuple[str, ...]
+    months: frozenset[str]
+    bounds: frozenset[str]
+    denies: bool
+
+    @property
+    def words(self) -> list[str]:
+        """The tokens without marks."""
+        return [token for token in self.tokens if token not in (HARD, SOFT)]
+
+
+def _singular(word: str) -> str:
+    # The s of "1980s" makes a decade of a year.
+    is_plural = len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is"))
+    return word[:-1] if is_plural and word.isalpha() else word
+
+
+def _pieces(text: str) -> list[str]:
+    """Words as they are written, numbers in digits, marks. Hyphens join words, except number words."""
+    matches = list(_TOKEN.finditer(text))
+    raw = [match["word"] or match["number"] or "" for match in matches]
+    pieces: list[str] = []
+    for i, match in enumerate(matches):
+        after = raw[i + 1] if i + 1 < len(raw) else ""
+        if match["number"]:
+            pieces.append(as_number(match["number"]) + ("s" if match["decade"] else ""))
+        elif match["hard"] or match["soft"]:
+            pieces.append(HARD if match["hard"] else SOFT)
+        elif is_roman(match["word"], pieces[-1] if pieces else "", after, text):
+            pieces.append(roman_value(match["word"]))
+        else:
+            parts = match["word"].split("-")
+            has_number = any(part.lower() in NUMBER_WORDS for part in parts)
+            pieces += parts if has_number else ["".join(parts)]
+    return [re.sub(r"[.']", "", piece).lower() if not is_number(piece) else piece for piece in pieces]
+
+
+def _joined_initials(tokens: list[str]) -> list[str]:
+    """`J. K. Rowling` -> `jk rowling`: single letters in a row become one token."""
+    found: list[str] = []
+    is_run = False
+    for token in tokens:
+        is_letter = len(token) == 1 and token.isalpha()
+        if is_letter and is_run:
+            found[-1] += token
+        else:
+            found.append(token)
+        is_run = is_letter
+    return found
+
+
+def _rewritten(text: str) -> str:
+    text = _SYMBOL.sub(lambda match: _SYMBOLS[match[0]], text)
+    decomposed = unicodedata.normalize("NFKD", text)
+    text = "".join(char for char in decomposed if not unicodedata.combining(char))
+    for pattern, replacement in _REWRITES:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+# Cached: a test set has few distinct answers, and each is compared for every model, twice.
+@functools.lru_cache(1 << 16)
+def answer_form(text: str) -> AnswerForm:
+    """The normal form of an answer or of an accepted one."""
+    tokens = _joined_initials(with_numbers(_pieces(_rewritten(text))))
+    has_numbers = any(map(is_number, tokens))
+    words: list[str] = []
+    for token in tokens:
+        # Only beside a number is "Jan" a month, and not a name.
+        month = _MONTH_OF.get(token) if has_numbers else None
+        words += (month or _SAME_WORD.get(_singular(token)) or _singular(token)).split()
+    # A lone letter can be the answer itself, so articles go only where something else is left.
+    kept = tuple(word for word in words if word not in ("a", "an", "the")) or tuple(words)
+
+    key = [word for word in kept if word not in (HARD, SOFT)]
+    while len(key) > 1 and key[0] in _LEADING:
+        key = key[1:]
+    months = frozenset(word for word in kept if has_numbers and word in MONTHS)
+    numbers = tuple(word for word in kept if is_number(word))
+    return AnswerForm(
+        tokens=kept,
+        key="".join(key),
+        # The order of a date is free, that of a score ("3-1") is not.
+        numbers=tuple(sorted(numbers)) if months else numbers,
+        months=months,
+        bounds=frozenset(_BOUNDS[word] for word in kept if has_numbers and word in _BOUNDS),
+        denies=any(word in _NEGATIONS for word in kept),
+    )
