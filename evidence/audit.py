@@ -1,7 +1,7 @@
 """The audit of a build: the rules over all splits, and the figures of audit.json.
 
-The rules of a single row are in utils/rules.py; `sample_rule_broken` adds the one that has to read the
-texts.
+The rules of a single row are in utils/rules.py; `sample_rule_broken` adds those that have to read the texts
+(soundness.py).
 """
 
 from collections import Counter
@@ -11,6 +11,7 @@ from evidence.duplicates import near_duplicates
 from evidence.records import leak_page
 from evidence.retrieval import query_of
 from evidence.shortcuts import measure_shortcuts
+from evidence.soundness import full_text, text_faults
 from utils.rules import sample_problem
 from utils.schema import is_label_answer
 from utils.text import holds_answer, normalize_answer
@@ -26,28 +27,9 @@ _MAX_CUT = 0.2
 _SHARED = ("support_pages", "questions", "near_duplicate_questions", "groups", "answers")
 
 
-def _full_text(chunk: dict) -> str:
-    return f"{chunk['title']}. {chunk['text']}"
-
-
-def leaked_answer(sample: dict) -> str | None:
-    """The fault of a sample whose negative contains an accepted answer; None without one.
-
-    Of an unanswerable sample all chunks are negatives, and the forms of the removed answer are looked for.
-    """
-    aliases = sample["answer_aliases"] or sample["metadata"].get("gold_aliases") or []
-    # Yes/no answers and verdicts are words of any text; there the annotation decides.
-    if not aliases or is_label_answer(aliases[0]):
-        return None
-    for i in sample["hard_negatives"]:
-        if holds_answer(_full_text(sample["evidence_chunks"][i]), aliases):
-            return f"chunk {i} is a negative but contains an accepted answer, one of {aliases[:2]}"
-    return None
-
-
 def sample_rule_broken(sample: dict) -> str | None:
     """The first rule that a sample breaks, None if it keeps them all."""
-    return sample_problem(sample) or leaked_answer(sample)
+    return sample_problem(sample) or next(iter(text_faults(sample)), None)
 
 
 def _leak_keys(sample: dict) -> set[tuple[str, str]]:
@@ -157,7 +139,7 @@ def _verbatim_share(samples: list[dict]) -> float | None:
     spans = [s for s in samples if s["answerable"] and not is_label_answer(s["answer"])]
     n_verbatim = 0
     for sample in spans:
-        texts = [_full_text(sample["evidence_chunks"][i]) for i in sample["support_spans"]]
+        texts = [full_text(sample["evidence_chunks"][i]) for i in sample["support_spans"]]
         n_verbatim += any(holds_answer(text, sample["answer_aliases"]) for text in texts)
     return round(n_verbatim / len(spans), 4) if spans else None
 

@@ -5,7 +5,7 @@ It sees one file. Leaks between splits need all of them at once; the build looks
 
 from pathlib import Path
 
-from evidence.audit import leaked_answer
+from evidence.soundness import text_faults
 from utils.errors import DataError
 from utils.jsonl import read_jsonl
 from utils.rules import sample_problem
@@ -17,9 +17,9 @@ _MAX_SHOWN = 20
 def file_faults(path: str | Path) -> tuple[int, list[str]]:
     """(number of rows, faults) of a sample file; each fault is `file:line: rule and value found`.
 
-    Faults of the format come first, in file order, then negatives that contain an answer. A row with a
-    fault of the format is not searched for answers: its chunk ids may point nowhere. DataError if the file
-    is missing or a damaged gzip.
+    Faults of the format come first, in file order, then those that the texts show. A row with a fault of
+    the format is not searched for them: its chunk ids may point nowhere. DataError if the file is missing or
+    a damaged gzip.
     """
     faults: list[str] = []
     line_of: dict[str, int] = {}
@@ -48,9 +48,7 @@ def file_faults(path: str | Path) -> tuple[int, list[str]]:
         line_of.setdefault(row_id, number)
 
     for number, row in sound:
-        problem = leaked_answer(row)
-        if problem:
-            faults.append(f"{path}:{number}: {problem}")
+        faults += [f"{path}:{number}: {fault}" for fault in text_faults(row)]
     return n_rows, faults
 
 

@@ -12,6 +12,7 @@ from evidence.chunks import Chunk, PagePool
 from evidence.paraphrase import answer_parts, asked_stems, bare_title, may_refute, share_said, stems, unstated
 from evidence.records import Record
 from evidence.retrieval import BM25
+from utils.completions import MAX_ANSWER_CHARS
 from utils.schema import is_label_answer
 from utils.text import holds_answer, holds_words, normalize_answer, padded_words, usable_aliases
 
@@ -23,9 +24,6 @@ _SAID_BY_OTHERS = 0.6
 
 # The same for a FEVER claim and the evidence that is annotated as supporting it.
 _SAID_OF_CLAIM = 0.34
-
-# The longest answer that a completion may give (utils/completions.py).
-_MAX_ANSWER_CHARACTERS = 120
 
 
 @dataclass(frozen=True)
@@ -142,8 +140,8 @@ def find_support(record: Record, pool: PagePool) -> Support | str:
         return Support(record, tuple(aliases), (), "unanswerable in the source")
     if not aliases:
         return "no usable answer"
-    if len(aliases[0]) > _MAX_ANSWER_CHARACTERS:
-        return f"answer longer than {_MAX_ANSWER_CHARACTERS} characters"
+    if len(aliases[0]) > MAX_ANSWER_CHARS:
+        return f"answer longer than {MAX_ANSWER_CHARS} characters"
 
     if record.gold_sets:
         return _annotated_support(record, candidates, aliases)

@@ -56,6 +56,7 @@ BROKEN = [
     ({"metadata": []}, ["metadata", "dict", "[]"]),
     # Read by the search for leaked answers and by the perturbations, which would end in a traceback.
     ({"metadata": {"claim": 7}}, ["metadata.claim", "7"]),
+    ({"metadata": {"twin_of": [7]}}, ["metadata.twin_of", "[7]"]),
     ({"metadata": {"gold_aliases": "Warsaw"}}, ["metadata.gold_aliases", "'Warsaw'"]),
     ({"metadata": {"gold_aliases": [1903]}}, ["metadata.gold_aliases", "1903"]),
 ]
@@ -158,3 +159,87 @@ def test_the_process_prints_faults_to_stdout_and_one_line_to_stderr(stage, sampl
     assert done.stdout.startswith(f"{path}:1: support_spans")
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+# --- faults that the texts show
+
+
+def texts_of(sample, **chunk):
+    """A copy of the sample whose last chunk, a negative, has other fields."""
+    chunks = [*sample["evidence_chunks"][:-1], {**sample["evidence_chunks"][-1], **chunk}]
+    return {**sample, "evidence_chunks": chunks}
+
+
+def test_a_chunk_that_is_shown_twice_is_named(sample, tmp_path):
+    first = sample["evidence_chunks"][0]
+    twice = texts_of(sample, **sample["evidence_chunks"][1])
+    path = write_rows(tmp_path / "x.jsonl", [twice, texts_of(changed(sample), title=first["title"])])
+    # One title with other text is another passage.
+    fault = f"{path}:1: chunk 3 repeats title and text of chunk 1, '{sample['evidence_chunks'][1]['title']}'"
+    assert file_faults(path) == (2, [fault])
+
+
+def test_a_support_set_without_the_answer_is_named(sample, tmp_path):
+    row = changed(sample, answer="Gdansk", answer_aliases=["Gdansk", "Danzig"])
+    path = write_rows(tmp_path / "x.jsonl", [sample, row])
+    fault = f"{path}:2: support set [0] contains no accepted answer, such as ['Gdansk', 'Danzig']"
+    assert file_faults(path) == (2, [fault])
+    # A verdict is no word of the evidence.
+    verdict = changed(sample, answer="yes", answer_aliases=["yes"])
+    assert file_faults(write_rows(tmp_path / "y.jsonl", [verdict])) == (1, [])
+
+
+def test_an_answer_too_long_for_a_completion_is_named(sample, tmp_path):
+    answer = "Warsaw " * 30
+    path = write_rows(
+        tmp_path / "x.jsonl", [changed(sample, answer=answer, answer_aliases=[answer, "Warsaw"])]
+    )
+    n_rows, (fault,) = file_faults(path)
+    assert n_rows == 1
+    assert fault.startswith(f"{path}:1: answer of 210 characters, over 120, found 'Warsaw Warsaw")
+
+
+def test_half_a_character_is_named_by_line(sample, tmp_path):
+    path = write_rows(tmp_path / "x.jsonl", [sample, changed(sample, question="Where? \ud83d")])
+    n_rows, (fault,) = file_faults(path)
+    assert n_rows == 2
+    assert fault.startswith(f"{path}:2: not a JSON object (lone surrogate '\\ud83d', half a character")
+
+
+VALUES = [
+    None,
+    True,
+    -1,
+    7,
+    1.5,
+    "",
+    "x",
+    [],
+    [None],
+    [[]],
+    [[None]],
+    [[0, "x"]],
+    [{}],
+    [[{}]],
+    {},
+    {"a": [1]},
+]
+
+
+@pytest.mark.parametrize("place", ["field", "chunk", "metadata"])
+def test_no_value_in_any_place_ends_in_a_traceback(place, sample, tmp_path):
+    rows = []
+    for value in VALUES:
+        if place == "field":
+            rows += [changed(sample, **{field: value}) for field in sample if field != "id"]
+            rows.append({**sample, "id": value})
+        elif place == "chunk":
+            rows += [
+                texts_of(changed(sample), **{field: value}) for field in ("title", "text", "url", "score")
+            ]
+        else:
+            names = ("claim", "gold_aliases", "twin_of", "type", "official_split")
+            rows += [changed(sample, metadata={name: value}) for name in names]
+    n_rows, faults = file_faults(write_rows(tmp_path / "x.jsonl", rows))
+    assert n_rows == len(rows)
+    assert all(fault.startswith(f"{tmp_path}/x.jsonl:") for fault in faults)

@@ -124,10 +124,11 @@ def _answer_problem(row: dict) -> str | None:
 
 
 def _metadata_problem(metadata: dict) -> str | None:
-    """The first rule about the two metadata fields that other code reads as text."""
-    claim = metadata.get("claim")
-    if claim is not None and not isinstance(claim, str):
-        return f"metadata.claim must be str, found {claim!r:.60}"
+    """The first rule about the metadata fields that other code reads as text."""
+    for name in ("claim", "twin_of"):
+        value = metadata.get(name)
+        if value is not None and not isinstance(value, str):
+            return f"metadata.{name} must be str, found {value!r:.60}"
     aliases = metadata.get("gold_aliases") or []
     if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
         return f"metadata.gold_aliases must be a list of strings, found {aliases!r:.60}"
