@@ -106,7 +106,8 @@ def read_evidence(
         records += attach_evidence(drawn, files[name]["contexts"], on_bad_here)
 
     # One pool for all sources, so that the pages of one serve the others as negatives.
-    pool = read_page_pool(files, records, config.get("max_pool_pages", 0), args.max_chunk_words, on_bad)
+    max_pool = config.get("max_pool_pages", 0)
+    records, pool = read_page_pool(files, records, max_pool, args.max_chunk_words, on_bad)
     return name_pages(records, pool), pool
 
 

@@ -65,6 +65,15 @@ def stem(token: str) -> str:
     return token
 
 
+def forms_of(stem_text: str) -> set[str]:
+    """Every token whose stem is `stem_text`, but for accents."""
+    irregular = [
+        word for words in (_NUMBERS, _IRREGULAR) for word, value in words.items() if value == stem_text
+    ]
+    regular = [stem_text, *(stem_text + ending for ending in _ENDINGS)]
+    return {word for word in [*regular, *irregular] if stem(word) == stem_text}
+
+
 # Cached because many questions find the same chunks.
 @functools.lru_cache(1 << 14)
 def stems(text: str) -> frozenset[str]:

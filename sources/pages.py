@@ -15,7 +15,8 @@ from evidence.paraphrase import names_in
 from evidence.records import Passage, Record, told_apart
 from sources import contexts, fever
 from sources.files import SourceFiles
-from sources.wiki_pages import read_pages
+from sources.page_search import PageSearch
+from sources.wiki_pages import page_sentences, read_pages, sample_texts
 
 # Pages of one name, or of several names in a claim, that a NOT ENOUGH INFO claim gets at most.
 _MAX_NAMED_PAGES = 4
@@ -49,26 +50,60 @@ def _lowest_hashes(titles: list[str], n: int) -> set[str]:
     return set(heapq.nsmallest(n, titles, key=lambda title: (zlib.crc32(title.encode("utf-8")), title)))
 
 
+def _start_search(records: list[Record], paths: list[Path]) -> tuple[list[Record], PageSearch | None]:
+    """The records that have to find their evidence in the pages, and the search for it; None without any."""
+    open_records = []
+    for record in records:
+        # Pages of FEVER claims are named by the annotation or by the claim.
+        has_evidence = record.passages or record.gold_sets or "claim" in record.metadata
+        if not has_evidence:
+            open_records.append(record)
+    if not open_records or not paths:
+        return [], None
+    search = PageSearch([record.question for record in open_records])
+    search.learn(sample_texts(paths))
+    return open_records, search
+
+
+def _with_found_pages(
+    records: list[Record], open_records: list[Record], search: PageSearch | None
+) -> list[Record]:
+    """The records, with the pages that the search found for the open ones as their passages."""
+    if not search:
+        return records
+    titles, lines_of = search.finish()
+    # One object per page: many questions share a page.
+    passages = {title: Passage(title, tuple(page_sentences(lines))) for title, lines in lines_of.items()}
+    found = {}
+    for record, titles_of_record in zip(open_records, titles):
+        found[record.id] = tuple(passages[title] for title in titles_of_record)
+    return [dataclasses.replace(record, passages=found.get(record.id, record.passages)) for record in records]
+
+
 def read_page_pool(
     files: dict[str, SourceFiles],
     records: list[Record],
     max_pool: int,
     max_words: int,
     on_bad: Callable[..., None],
-) -> PagePool:
-    """The pages that records name, others for negatives, and the pages of passages, cut into chunks.
+) -> tuple[list[Record], PagePool]:
+    """The records with evidence from the pages, and a pool of pages, cut into chunks.
 
-    Of the others and of the passages' pages, at most `max_pool` each are kept (0: none of the others, all
-    of the passages' pages). `on_bad(problem, name=source)` gets malformed rows.
+    Records without any evidence get the pages that are nearest to their question as passages. The pool
+    consists of the pages that records name, others for negatives, and the pages of passages. Of the others
+    and of the passages' pages, at most `max_pool` each are kept (0: none of the others, all of the passages'
+    pages). `on_bad(problem, name=source)` gets malformed rows.
     """
     wanted = {title for record in records for title in record.page_titles}
     claims = [record.metadata["claim"] for record in records if "claim" in record.metadata]
     keys = fever.named_titles(claims)
 
+    paths = {path: name for name in files for path, _ in files[name]["pages"]}
+    open_records, search = _start_search(records, list(paths))
     pages: dict[str, list[str]] = {}
-    for name in files:
-        for path, _ in files[name]["pages"]:
-            pages |= read_pages(path, wanted, keys, max_pool, functools.partial(on_bad, name=name))
+    for path, name in paths.items():
+        pages |= read_pages(path, wanted, keys, max_pool, functools.partial(on_bad, name=name), search)
+    records = _with_found_pages(records, open_records, search)
 
     # Passages of other pages serve the searches of all records.
     distinct: dict[str, Passage] = {}
@@ -79,7 +114,8 @@ def read_page_pool(
     # An untitled passage is a page of its own.
     pages_of = {key: passage.leak_page for key, passage in distinct.items()}
     kept = _lowest_hashes(list(dict.fromkeys(pages_of.values())), max_pool)
-    return PagePool(pages, max_words, [distinct[key] for key, page in pages_of.items() if page in kept])
+    chosen = [distinct[key] for key, page in pages_of.items() if page in kept]
+    return records, PagePool(pages, max_words, chosen)
 
 
 def _pages_named_in(claim: str, titles_by_key: dict[str, list[str]]) -> tuple[str, ...]:

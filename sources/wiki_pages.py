@@ -1,19 +1,24 @@
 """FEVER's wiki pages: a zip of JSONL members (or one plain JSONL file) -> sentences by page title.
 
 Each line: {"id", "text", "lines": "0<TAB>sentence<TAB>links...<NEWLINE>1<TAB>..."}. The zip is streamed
-once and never unpacked; it unpacks from 1.7 GB to about 7 GB. Searching the pages is the page pool's work.
+once and never unpacked; it unpacks from 1.7 GB to about 7 GB. Searching the pages is the work of
+page_search.py and of the page pool.
 """
 
 import heapq
+import io
+import itertools
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO, cast
 
 from tqdm.auto import tqdm
 
 from sources.fever import page_title, title_key, unescape
 from sources.fields import field, text
+from sources.page_search import PageSearch
 from utils.errors import DataError
 from utils.jsonl import read_jsonl, read_objects
 
@@ -21,8 +26,13 @@ from utils.jsonl import read_jsonl, read_objects
 _MAX_UNPACKED_BYTES = 64 << 30
 _MAX_RATIO = 100
 
+_BLOCK_BYTES = 1 << 20
+
 # Lines with a higher number are damage: a list of that many sentences would fill memory.
 _MAX_LINES = 10_000
+
+# Pages that tell how rare a word is: a word in 1 of 20,000 is rare enough to find its page with.
+_N_SAMPLED = 20_000
 
 
 def _jsonl_members(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
@@ -37,23 +47,32 @@ def _jsonl_members(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo
     return sorted(members, key=lambda member: member.filename)
 
 
-def _read_rows(path: Path, on_bad: Callable[[str], None]) -> Iterator[tuple[str, dict]]:
-    """(`file:line`, row) of every page, streamed; nothing is extracted. DataError for a damaged zip."""
+def _read_rows(
+    path: Path, on_bad: Callable[[str], None], n_sampled: int | None = None
+) -> Iterator[tuple[str, dict]]:
+    """(`file:line`, row) of every page, streamed; nothing is extracted. DataError for a damaged zip.
+
+    With `n_sampled`, that many pages at most: the first ones of every member, as many of each.
+    """
     if path.suffix != ".zip":
-        for number, row in read_jsonl(path, on_bad):
+        for number, row in itertools.islice(read_jsonl(path, on_bad), n_sampled):
             yield f"{path}:{number}", row
         return
     try:
         with zipfile.ZipFile(path) as archive:
-            for member in _jsonl_members(archive, path):
+            members = _jsonl_members(archive, path)
+            n_of_member = n_sampled and max(n_sampled // max(len(members), 1), 1)
+            for member in members:
                 # A small member counts as 64 KB, since a few repetitive rows may be packed to almost nothing.
                 if member.file_size > _MAX_RATIO * max(member.compress_size, 1 << 16):
                     growth = f"unpacks to {_MAX_RATIO} times its size"
                     raise DataError(f"{path}: member {member.filename} {growth}; not a FEVER zip")
                 # A name is only ever shown, never opened as a path, so `../` in it does nothing.
                 with archive.open(member) as raw:
+                    # A ZipExtFile's own `readline` is Python: a quarter of the whole pass.
+                    lines = cast(IO[bytes], io.BufferedReader(raw, _BLOCK_BYTES))
                     name = f"{path}/{member.filename}"
-                    for number, row in read_objects(raw, name, on_bad):
+                    for number, row in itertools.islice(read_objects(lines, name, on_bad), n_of_member):
                         yield f"{name}:{number}", row
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise DataError(
@@ -86,12 +105,33 @@ class _Pool:
         return {title: sentences for title, sentences in found.items() if any(sentences)}
 
 
+def _text_of(row: dict) -> str:
+    """The text that a page is searched by: "text", or "lines" where there is none."""
+    text = row.get("text")
+    return text if isinstance(text, str) and text else row["lines"]
+
+
+def sample_texts(paths: list[Path]) -> Iterator[str]:
+    """The texts of about `_N_SAMPLED` pages from all parts of the files. Broken rows are left out."""
+    for path in paths:
+        # `read_pages` reports the broken rows.
+        for _, row in _read_rows(path, lambda problem: None, _N_SAMPLED // len(paths)):
+            if isinstance(row.get("lines"), str):
+                yield _text_of(row)
+
+
 def read_pages(
-    path: Path, wanted: set[str], wanted_keys: set[str], max_pool: int, on_bad: Callable[[str], None]
+    path: Path,
+    wanted: set[str],
+    wanted_keys: set[str],
+    max_pool: int,
+    on_bad: Callable[[str], None],
+    search: PageSearch | None = None,
 ) -> dict[str, list[str]]:
     """One pass over the pages: those with a wanted title or title key, and a pool of `max_pool` others.
 
-    Returns title -> sentences, where the index is the FEVER line number (missing lines are empty).
+    `search` is offered every page. Returns title -> sentences, where the index is the FEVER line number
+    (missing lines are empty).
     """
     kept: dict[str, list[str]] = {}
     pool = _Pool(max_pool)
@@ -105,7 +145,10 @@ def read_pages(
         # The public zip has one page without a name.
         if not title:
             continue
-        if title in wanted or (wanted_keys and title_key(title) in wanted_keys):
+        key = title_key(title)
+        if search:
+            search.offer(title, key, _text_of(row), lines)
+        if title in wanted or key in wanted_keys:
             kept[title] = page_sentences(lines)
         else:
             # Kept as text: most pages are pushed out again, and splitting all of them would take longest.

@@ -1,0 +1,262 @@
+"""The wiki pages nearest to each question, found while all pages pass once.
+
+Every question has a heap of its best pages so far. A page is scored for all questions at once, by two things:
+BM25 over the question's stems, where each term counts once, and a bonus if the page's title is a run of the
+question's words. The rarity of a stem comes from a sample of the pages that is read first, so that a page's
+score does not depend on the pages before it. Memory contains the pages in some heap; there is no index of
+all pages. What supports an answer is decided later (evidence/support.py).
+"""
+
+import heapq
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from evidence.paraphrase import asked_stems, forms_of, stem
+from utils.text import STOP_WORDS, tokenize
+
+# Pages that a question keeps.
+N_BEST = 10
+
+# Okapi's parameters. A page of an average length has a weight of 1 per term; b is below the usual 0.75
+# because a wiki page's introduction is no longer for repeating itself.
+_K1 = 1.5
+_B = 0.2
+
+# A stem in more than this share of the pages is not scored, unless it is one of the question's rarest: such
+# stems decide little, and they would make up most of the work.
+_COMMON = 0.1
+_N_RAREST = 3
+
+# A page with less than this share of a question's weight is not kept even if the heap has room for it.
+_LEAST = 0.3
+
+# Longest title that is looked for in a question, in words.
+_MAX_TITLE_WORDS = 8
+
+# Pages scored at once. Small first batches, because floors rise with every batch.
+_FIRST_BATCH = 64
+_MAX_BATCH = 1024
+
+_COMBINING = re.compile("[\u0300-\u036f]+")
+_ARTICLES = ("the ", "a ", "an ")
+
+# First bytes of Latin letters with accents, and of accents as characters of their own, in UTF-8. A search for
+# these is much faster than a decomposition, which most pages do not need.
+_ACCENTED = (b"\xc3", b"\xc4", b"\xc5", b"\xcc", b"\xcd", b"\xe1")
+
+# Dashes and curly quotes in UTF-8, which share their first two bytes.
+_PUNCTUATION_START = b"\xe2\x80"
+_PUNCTUATION = tuple(char.encode("utf-8") for char in "–—‘’“”")
+
+
+def _separators() -> bytes:
+    """A translation table of bytes: ASCII letters to lower case, what is no letter or digit to a space."""
+    table = bytearray(range(256))
+    for code in range(128):
+        char = chr(code)
+        table[code] = ord(char.lower()) if char.isalnum() else ord(" ")
+    return bytes(table)
+
+
+_TO_WORDS = _separators()
+
+
+def _plain(text: str) -> str:
+    """The text without accents, since questions are typed without them."""
+    return _COMBINING.sub("", unicodedata.normalize("NFKD", text))
+
+
+def words_of(text: str) -> list[bytes]:
+    """Lower-case words of a page without accents. `tokenize` takes several times as long.
+
+    Only ASCII letters become lower case, and a word of another script is split by spaces alone.
+    """
+    raw = text.encode("utf-8", "replace")
+    if not text.isascii():
+        if any(start in raw for start in _ACCENTED):
+            raw = _plain(text).lower().encode("utf-8", "replace")
+        if _PUNCTUATION_START in raw:
+            for mark in _PUNCTUATION:
+                raw = raw.replace(mark, b" ")
+    return raw.translate(_TO_WORDS).split()
+
+
+def _bare_key(key: str) -> str:
+    """A title key without accents and without an article in front."""
+    if not key.isascii():
+        key = _plain(key)
+    for article in _ARTICLES:
+        key = key.removeprefix(article)
+    return key
+
+
+def _title_runs(question: str) -> set[str]:
+    """Runs of the question's words that may be the key of a page title, without an article in front."""
+    words = tokenize(_plain(question))
+    runs = set()
+    for start in range(len(words)):
+        for end in range(start + 1, min(start + _MAX_TITLE_WORDS, len(words)) + 1):
+            run = words[start:end]
+            if not STOP_WORDS.issuperset(run):
+                runs.add(_bare_key(" ".join(run)))
+    return runs
+
+
+@dataclass
+class _KeptPage:
+    """A page in `n_heaps` heaps, as text: most pages are pushed out again, so none is split yet."""
+
+    lines: str
+    n_heaps: int = 0
+
+
+class PageSearch:
+    """The best `n_best` pages of each question among the pages that were offered.
+
+    `learn` a sample of the texts first, then `offer` every page, then call `finish`.
+    """
+
+    def __init__(self, questions: list[str], n_best: int = N_BEST):
+        self.n_best = n_best
+        self._typed = {word for question in questions for word in words_of(question)}
+        self._asked = [sorted(asked_stems(_plain(question))) for question in questions]
+        self._runs = [_title_runs(question) for question in questions]
+        self._heaps: list[list[tuple[float, str]]] = [[] for _ in questions]
+        self._kept: dict[str, _KeptPage] = {}
+
+        # Stem -> row of the weight matrix, and every form of a stem -> the same row. From 1 on, since `offer`
+        # filters out what is false.
+        self._rows = {term: i for i, term in enumerate(sorted(set().union(*self._asked)), 1)}
+        self._row_of_form: dict[bytes, int] = {}
+        for term, i in self._rows.items():
+            self._row_of_form.update({form.encode("utf-8"): i for form in forms_of(term)})
+
+        # The pages that wait to be scored together, by title: key, text, lines.
+        self._waiting: dict[str, tuple[str, str, str]] = {}
+        self._batch_size = _FIRST_BATCH
+
+    def learn(self, texts: Iterable[str]) -> None:
+        """Count in a sample of page texts how many contain each stem, and weigh the stems by it."""
+        counts: Counter[int] = Counter()
+        n_texts = 0
+        n_words = 0
+        seen = set(self._typed)
+        for text in texts:
+            words = words_of(text)
+            seen |= self._row_of_form.keys() & words
+            counts.update(set(filter(None, map(self._row_of_form.get, words))))
+            n_texts += 1
+            n_words += len(words)
+        # Most forms are no words. Without them the table fits into the processor's cache: half the time.
+        self._row_of_form = {form: row for form, row in self._row_of_form.items() if form in seen}
+        self._mean_words = max(n_words / max(n_texts, 1), 1.0)
+        with_term = np.array([counts[row] for row in range(len(self._rows) + 1)], dtype=np.float64)
+        self._idf = np.log1p((n_texts - with_term + 0.5) / (with_term + 0.5))
+        self._is_common = with_term > _COMMON * n_texts
+        self._weigh()
+
+    def _scored_rows(self, i_question: int) -> list[int]:
+        """Rows of the stems that count for a question: the rare ones, and the rarest of the others."""
+        rows = sorted((self._rows[term] for term in self._asked[i_question]), key=lambda row: -self._idf[row])
+        return [row for i, row in enumerate(rows) if i < _N_RAREST or not self._is_common[row]]
+
+    def _weigh(self) -> None:
+        """The weight matrix, (stems and title runs) x questions, and the score each heap starts from."""
+        n_questions = len(self._asked)
+        self._row_of_run = {}
+        entries: list[tuple[int, int, float]] = []
+        self._floors = np.zeros(n_questions)
+        for i in range(n_questions):
+            weights = {row: float(self._idf[row]) for row in self._scored_rows(i)}
+            self._floors[i] = max(_LEAST * sum(weights.values()), 1e-9)
+            entries += [(row, i, weight) for row, weight in weights.items()]
+            for run in sorted(self._runs[i]):
+                bonus = sum(weights.get(self._rows.get(stem(word), -1), 0.0) for word in set(run.split()))
+                if bonus:
+                    row = self._row_of_run.setdefault(run, len(self._rows) + 1 + len(self._row_of_run))
+                    entries.append((row, i, bonus))
+        rows, columns, values = zip(*entries) if entries else ((), (), ())
+        shape = (len(self._rows) + 1 + len(self._row_of_run), n_questions)
+        self._weights = csr_matrix((values, (rows, columns)), shape=shape, dtype=np.float64)
+        # Only the stems that count for some question are looked up in the pages.
+        is_used = np.diff(self._weights.indptr) > 0
+        self._row_of_form = {form: row for form, row in self._row_of_form.items() if is_used[row]}
+
+    def offer(self, title: str, key: str, text: str, lines: str) -> None:
+        """Score a page for all questions. `key`: its title as `fever.title_key` writes it."""
+        # A title may pass twice, once per file.
+        if title not in self._kept:
+            self._waiting[title] = (key, text, lines)
+        if len(self._waiting) >= self._batch_size:
+            self._score_batch()
+
+    def _batch_scores(self) -> csr_matrix:
+        """Scores of the waiting pages, (pages, questions), sparse."""
+        shape = (len(self._waiting), self._weights.shape[0])
+        found: list[int] = []
+        ends = [0]
+        weights = []
+        runs = []
+        row_of_form = self._row_of_form.get
+        for key, text, _ in self._waiting.values():
+            words = words_of(text)
+            found += filter(None, map(row_of_form, words))
+            ends.append(len(found))
+            weights.append((_K1 + 1) / (1 + _K1 * (1 - _B + _B * len(words) / self._mean_words)))
+            runs.append(self._row_of_run.get(_bare_key(key), -1))
+
+        stems_of_pages = csr_matrix((np.ones(len(found)), np.array(found, dtype=np.int32), ends), shape=shape)
+        # Also sorts, so that sums are rounded the same way whatever the order of a page's words.
+        stems_of_pages.sum_duplicates()
+        # A stem counts once, however often its forms occur.
+        stems_of_pages.data = np.repeat(weights, np.diff(stems_of_pages.indptr))
+
+        with_run = [run for run in runs if run >= 0]
+        ends = np.cumsum([0, *(run >= 0 for run in runs)])
+        columns = np.array(with_run, dtype=np.int32)
+        runs_of_pages = csr_matrix((np.ones(len(with_run)), columns, ends), shape=shape)
+        return (stems_of_pages + runs_of_pages) @ self._weights
+
+    def _score_batch(self) -> None:
+        """Score the waiting pages and keep those that are among the best of some question."""
+        scores = self._batch_scores()
+        is_near = scores.data >= self._floors[scores.indices]
+        i_pages = np.repeat(np.arange(scores.shape[0]), np.diff(scores.indptr))[is_near]
+        near = zip(i_pages.tolist(), scores.indices[is_near].tolist(), scores.data[is_near].tolist())
+        pages = [(title, lines) for title, (_, _, lines) in self._waiting.items()]
+        for i_page, question, score in near:
+            self._keep(question, score, *pages[i_page])
+        self._waiting = {}
+        self._batch_size = min(2 * self._batch_size, _MAX_BATCH)
+
+    def _keep(self, question: int, score: float, title: str, lines: str) -> None:
+        """Put a page into a question's heap if it is among the best; the page that has to go is let go."""
+        heap = self._heaps[question]
+        # The title breaks ties, so that the order of the pages does not.
+        item = (score, title)
+        if len(heap) == self.n_best and item < heap[0]:
+            return
+        page = self._kept.setdefault(title, _KeptPage(lines))
+        page.n_heaps += 1
+        if len(heap) < self.n_best:
+            heapq.heappush(heap, item)
+        else:
+            _, pushed_out = heapq.heapreplace(heap, item)
+            self._kept[pushed_out].n_heaps -= 1
+            if not self._kept[pushed_out].n_heaps:
+                del self._kept[pushed_out]
+        if len(heap) == self.n_best:
+            self._floors[question] = heap[0][0]
+
+    def finish(self) -> tuple[list[list[str]], dict[str, str]]:
+        """Titles of each question's pages, best first, and the `lines` of every such page by title."""
+        if self._waiting:
+            self._score_batch()
+        titles = [[title for _, title in sorted(heap, reverse=True)] for heap in self._heaps]
+        return titles, {title: page.lines for title, page in self._kept.items()}
