@@ -169,7 +169,7 @@ class PageSearch:
     def _weigh(self) -> None:
         """The weight matrix, (stems and title runs) x questions, and the score each heap starts from."""
         n_questions = len(self._asked)
-        self._row_of_run = {}
+        self._row_of_run: dict[str, int] = {}
         entries: list[tuple[int, int, float]] = []
         self._floors = np.zeros(n_questions)
         for i in range(n_questions):
@@ -218,9 +218,9 @@ class PageSearch:
         stems_of_pages.data = np.repeat(weights, np.diff(stems_of_pages.indptr))
 
         with_run = [run for run in runs if run >= 0]
-        ends = np.cumsum([0, *(run >= 0 for run in runs)])
+        run_ends = np.cumsum([0, *(run >= 0 for run in runs)])
         columns = np.array(with_run, dtype=np.int32)
-        runs_of_pages = csr_matrix((np.ones(len(with_run)), columns, ends), shape=shape)
+        runs_of_pages = csr_matrix((np.ones(len(with_run)), columns, run_ends), shape=shape)
         return (stems_of_pages + runs_of_pages) @ self._weights
 
     def _score_batch(self) -> None:
