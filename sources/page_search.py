@@ -8,8 +8,6 @@ all pages. What supports an answer is decided later (evidence/support.py).
 """
 
 import heapq
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from evidence.paraphrase import asked_stems, forms_of, stem
-from utils.text import STOP_WORDS, tokenize
+from sources.page_words import bare_key, plain, title_runs, words_of
 
 # Pages that a question keeps.
 N_BEST = 10
@@ -36,76 +34,9 @@ _N_RAREST = 3
 # A page with less than this share of a question's weight is not kept even if the heap has room for it.
 _LEAST = 0.3
 
-# Longest title that is looked for in a question, in words.
-_MAX_TITLE_WORDS = 8
-
 # Pages scored at once. Small first batches, because floors rise with every batch.
 _FIRST_BATCH = 64
 _MAX_BATCH = 1024
-
-_COMBINING = re.compile("[\u0300-\u036f]+")
-_ARTICLES = ("the ", "a ", "an ")
-
-# First bytes of Latin letters with accents, and of accents as characters of their own, in UTF-8. A search for
-# these is much faster than a decomposition, which most pages do not need.
-_ACCENTED = (b"\xc3", b"\xc4", b"\xc5", b"\xcc", b"\xcd", b"\xe1")
-
-# Dashes and curly quotes in UTF-8, which share their first two bytes.
-_PUNCTUATION_START = b"\xe2\x80"
-_PUNCTUATION = tuple(char.encode("utf-8") for char in "–—‘’“”")
-
-
-def _separators() -> bytes:
-    """A translation table of bytes: ASCII letters to lower case, what is no letter or digit to a space."""
-    table = bytearray(range(256))
-    for code in range(128):
-        char = chr(code)
-        table[code] = ord(char.lower()) if char.isalnum() else ord(" ")
-    return bytes(table)
-
-
-_TO_WORDS = _separators()
-
-
-def _plain(text: str) -> str:
-    """The text without accents, since questions are typed without them."""
-    return _COMBINING.sub("", unicodedata.normalize("NFKD", text))
-
-
-def words_of(text: str) -> list[bytes]:
-    """Lower-case words of a page without accents. `tokenize` takes several times as long.
-
-    Only ASCII letters become lower case, and a word of another script is split by spaces alone.
-    """
-    raw = text.encode("utf-8", "replace")
-    if not text.isascii():
-        if any(start in raw for start in _ACCENTED):
-            raw = _plain(text).lower().encode("utf-8", "replace")
-        if _PUNCTUATION_START in raw:
-            for mark in _PUNCTUATION:
-                raw = raw.replace(mark, b" ")
-    return raw.translate(_TO_WORDS).split()
-
-
-def _bare_key(key: str) -> str:
-    """A title key without accents and without an article in front."""
-    if not key.isascii():
-        key = _plain(key)
-    for article in _ARTICLES:
-        key = key.removeprefix(article)
-    return key
-
-
-def _title_runs(question: str) -> set[str]:
-    """Runs of the question's words that may be the key of a page title, without an article in front."""
-    words = tokenize(_plain(question))
-    runs = set()
-    for start in range(len(words)):
-        for end in range(start + 1, min(start + _MAX_TITLE_WORDS, len(words)) + 1):
-            run = words[start:end]
-            if not STOP_WORDS.issuperset(run):
-                runs.add(_bare_key(" ".join(run)))
-    return runs
 
 
 @dataclass
@@ -125,8 +56,8 @@ class PageSearch:
     def __init__(self, questions: list[str], n_best: int = N_BEST):
         self.n_best = n_best
         self._typed = {word for question in questions for word in words_of(question)}
-        self._asked = [sorted(asked_stems(_plain(question))) for question in questions]
-        self._runs = [_title_runs(question) for question in questions]
+        self._asked = [sorted(asked_stems(plain(question))) for question in questions]
+        self._runs = [title_runs(question) for question in questions]
         self._heaps: list[list[tuple[float, str]]] = [[] for _ in questions]
         self._kept: dict[str, _KeptPage] = {}
 
@@ -209,7 +140,7 @@ class PageSearch:
             found += filter(None, map(row_of_form, words))
             ends.append(len(found))
             weights.append((_K1 + 1) / (1 + _K1 * (1 - _B + _B * len(words) / self._mean_words)))
-            runs.append(self._row_of_run.get(_bare_key(key), -1))
+            runs.append(self._row_of_run.get(bare_key(key), -1))
 
         stems_of_pages = csr_matrix((np.ones(len(found)), np.array(found, dtype=np.int32), ends), shape=shape)
         # Also sorts, so that sums are rounded the same way whatever the order of a page's words.

@@ -8,9 +8,10 @@ import zipfile
 import pytest
 
 from evidence.paraphrase import forms_of, stem
-from sources import page_search, wiki_pages
+from sources import wiki_pages
 from sources.fever import title_key
-from sources.page_search import PageSearch, words_of
+from sources.page_search import PageSearch
+from sources.page_words import plain, words_of
 from utils.text import tokenize
 
 MOON = ("Apollo 17", "Apollo 17 was the last mission in which anyone walked on the moon .")
@@ -87,8 +88,7 @@ def test_questions_without_a_word_find_nothing():
 
 def test_words_of_a_page_are_its_tokens():
     text = "The Beyoncé–Jay-Z tour “On the Run” ( 2014 ) cost $ 5 , and Ærø is an İsland ."
-    plain = page_search._plain(text)
-    assert [word.decode() for word in words_of(text)] == tokenize(plain.replace("–", " "))
+    assert [word.decode() for word in words_of(text)] == tokenize(plain(text).replace("–", " "))
 
 
 @pytest.mark.parametrize("word", ["moons", "written", "twelve", "movie", "giants", "won", "makers"])
