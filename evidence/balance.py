@@ -1,13 +1,27 @@
-"""How many unanswerable samples and twins a data set keeps, so that each source has the wanted share.
+"""Which of the built samples a data set keeps: the wanted share of unanswerable ones, and few easy claims.
 
 It chooses among finished samples, and knows nothing about what makes one answerable.
 """
 
 import hashlib
+import math
 from collections import Counter
+
+from evidence.paraphrase import is_named
+from evidence.retrieval import query_of
 
 # Dropped rows: source -> reason -> number.
 Drops = dict[str, Counter]
+
+# A sample and its twin, None without one.
+Pair = tuple[dict, dict | None]
+
+# Easy answerable claims per hard one. Most claims repeat the words of their evidence: with all of them, the
+# chunk with most shared words would be the support of five claims in six (docs/log.md).
+_EASY_PER_HARD = 1
+
+# Easy claims of a split that are kept in any case: a quick look at a few rows has hardly a hard one.
+_MIN_EASY = 20
 
 
 def order_key(seed: int, sample: dict) -> tuple[str, str]:
@@ -16,25 +30,58 @@ def order_key(seed: int, sample: dict) -> tuple[str, str]:
     return hashlib.sha1(f"{seed}:{original}".encode()).hexdigest(), sample["id"]
 
 
-def choose_unanswerable(
-    built: list[tuple[dict, dict | None]], fraction: float, seed: int, drops: Drops
-) -> list[dict]:
-    """The answerable samples of a split with the wanted share of unanswerable ones per source.
+def _is_easy(sample: dict) -> bool:
+    return sample["metadata"]["difficulty"] == "easy"
 
-    At least half of the unanswerable ones are twins, where that many could be built: a twin differs from
-    its original in the support alone, so nothing else in it can give the refusal away.
+
+def _names_page_twice(sample: dict) -> bool:
+    """True if a negative is from the support's page, or from another page that the question names."""
+    titles = [chunk["title"] for chunk in sample["evidence_chunks"]]
+    own = {titles[i] for i in sample["support_spans"]}
+    query = query_of(sample)
+    return any(titles[i] in own or is_named(titles[i], query) for i in sample["hard_negatives"])
+
+
+def _without_surplus_easy(pairs: list[Pair]) -> list[Pair]:
+    """The pairs of a source of claims with at most _EASY_PER_HARD easy answerable samples per hard one.
+
+    Of the easy ones, those of which a title alone does not tell the support come first, then those with a
+    hard twin. A source without claims keeps all of its pairs.
+    """
+    answerable = [pair for pair in pairs if pair[0]["answerable"] and "claim" in pair[0]["metadata"]]
+    easy = [pair for pair in answerable if _is_easy(pair[0])]
+    n_kept = max(_MIN_EASY, math.ceil(_EASY_PER_HARD * (len(answerable) - len(easy))))
+    easy.sort(key=lambda pair: (not _names_page_twice(pair[0]), pair[1] is None or _is_easy(pair[1])))
+    surplus = {pair[0]["id"] for pair in easy[n_kept:]}
+    return [pair for pair in pairs if pair[0]["id"] not in surplus]
+
+
+def choose_samples(built: list[Pair], fraction: float, seed: int, drops: Drops) -> list[dict]:
+    """The samples of a split, with the wanted share of unanswerable ones per source, hard ones first.
+
+    `built`: pairs of a sample and its twin (None without one). At least half of the unanswerable samples are
+    twins, where that many could be built: a twin differs from its original in the support alone, so nothing
+    else in it can give the refusal away.
     """
     chosen = []
     for source in sorted({sample["source"] for sample, _ in built}):
-        pairs = [pair for pair in built if pair[0]["source"] == source]
-        pairs.sort(key=lambda pair: order_key(seed, pair[0]))
+        of_source = [pair for pair in built if pair[0]["source"] == source]
+        of_source.sort(key=lambda pair: order_key(seed, pair[0]))
+        pairs = _without_surplus_easy(of_source)
+        drops[source]["surplus easy rows"] += len(of_source) - len(pairs)
+
         answerable = [sample for sample, _ in pairs if sample["answerable"]]
-        own = [sample for sample, _ in pairs if not sample["answerable"]]
-        twins = [twin for _, twin in pairs if twin]
+        # Sorting is stable: within a difficulty the order stays random.
+        own = sorted((sample for sample, _ in pairs if not sample["answerable"]), key=_is_easy)
+        twins = sorted((twin for _, twin in pairs if twin), key=_is_easy)
+        n_hard_own = sum(not _is_easy(sample) for sample in own)
+        n_hard_twins = sum(not _is_easy(twin) for twin in twins)
 
         # fraction = n_wanted / (n_wanted + answerable), solved for n_wanted.
         n_wanted = round(len(answerable) * fraction / (1 - fraction))
         n_own = min(len(own), max(n_wanted - len(twins), n_wanted // 2))
+        # Hard twins before easy rows of the source.
+        n_own = min(n_own, max(n_hard_own, n_wanted - n_hard_twins))
         drops[source]["surplus unanswerable rows"] += len(own) - n_own
         chosen += answerable + own[:n_own] + twins[: n_wanted - n_own]
     return sorted(chosen, key=lambda sample: order_key(seed, sample))

@@ -18,15 +18,17 @@ _N_SEARCHED = 40
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive sentences of one page. `lines`: their sentence numbers on the page.
+    """Consecutive sentences of one page. `lines`: their sentence numbers on the page, ascending.
 
+    `starts`: where each of them begins in the text.
     Two chunks are equal when title and text are equal: a page may come with the row and from the page pool.
     `page`: the page of its passage, which tells passages of one title apart.
     """
 
     title: str
     text: str
-    lines: frozenset[int] = field(compare=False)
+    lines: tuple[int, ...] = field(compare=False)
+    starts: tuple[int, ...] = field(default=(0,), compare=False)
     is_gold: bool = field(default=False, compare=False)
     page: str = field(default="", compare=False)
 
@@ -66,15 +68,35 @@ class Chunk:
         """The stems of title and text."""
         return stems(self.full_text)
 
+    def cut(self, max_words: int) -> list["Chunk"]:
+        """The chunk in pieces of at most `max_words`, cut between sentences."""
+        if len(self.starts) == 1 or len(self.text.split()) <= max_words:
+            return [self]
+        ends = [*self.starts[1:], len(self.text)]
+        sentences = [self.text[start:end].rstrip() for start, end in zip(self.starts, ends)]
+        pieces = chunk_passage(Passage(self.title, tuple(sentences), self.is_gold, self.page), max_words)
+        return [replace(piece, lines=tuple(self.lines[i] for i in piece.lines)) for piece in pieces]
+
 
 def chunk_passage(passage: Passage, max_words: int) -> list[Chunk]:
     """Chunks of a passage, cut between sentences; a sentence over `max_words` is a chunk of its own."""
     sentences = list(passage.sentences)
     chunks = []
     for run in pack_sentences(sentences, max_words):
+        starts = []
+        n_chars = 0
+        for i in run:
+            starts.append(n_chars)
+            n_chars += len(sentences[i]) + 1
         text = " ".join(sentences[i] for i in run)
-        chunks.append(Chunk(passage.title, text, frozenset(run), passage.is_gold, passage.page))
+        chunk = Chunk(passage.title, text, tuple(run), tuple(starts), passage.is_gold, passage.page)
+        chunks.append(chunk)
     return chunks
+
+
+def cut_all(chunks: list[Chunk], max_words: int) -> list[Chunk]:
+    """All chunks in pieces of at most `max_words`, cut between sentences."""
+    return [piece for chunk in chunks for piece in chunk.cut(max_words)]
 
 
 class PagePool:

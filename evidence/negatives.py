@@ -7,12 +7,16 @@ would make a correct citation count as wrong, and a twin answerable.
 import random
 from dataclasses import dataclass
 
-from evidence.chunks import Chunk, PagePool
-from evidence.paraphrase import says_most
+from evidence.chunks import Chunk, PagePool, cut_all
+from evidence.claims import is_undecided
+from evidence.paraphrase import says_most, share_said, stem, stems
 from evidence.retrieval import BM25
 from evidence.support import Support, same_name
 from utils.schema import is_label_answer
 from utils.text import content_words, holds_words, padded_words
+
+# Chunks that are looked at for a claim's predicate: most of them have a word or two of it.
+_N_PREDICATE = 100
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,9 @@ class _Checks:
     # Yes/no answers and verdicts occur in any text, so for them a page decides instead of the words.
     by_page_only: bool
     own_pages: frozenset[str]
+    # An annotated claim; whether it names its page, so that a text about something else can be recognized.
+    is_claim: bool
+    names_subject: bool
     names: tuple[str, ...]
     subject: tuple[str, ...]
 
@@ -46,6 +53,17 @@ class _Checks:
         is_read = not record.answerable and is_on_named_page
         return not is_read and holds_words(chunk.full_words, list(self.names))
 
+    def may_judge(self, chunk: Chunk) -> bool:
+        """Whether the chunk may support or refute the record's claim."""
+        record = self.support.record
+        if chunk.leak_pages & self.own_pages:
+            return not is_undecided(record, chunk)
+        # Other pages that name the claim's page may prove the verdict in their own words.
+        if holds_words(chunk.full_words, list(self.names)):
+            return True
+        # A text that never names the subject says nothing about it, however many of the other words it has.
+        return not self.names_subject and says_most(self.support.asked, chunk.stems)
+
     def is_on_own_page(self, chunk: Chunk) -> bool:
         """Whether the chunk is on a page that supports the answer."""
         if self.support.record.titles_name_pages:
@@ -55,9 +73,8 @@ class _Checks:
     def is_negative(self, chunk: Chunk) -> bool:
         if chunk in self.gold or chunk.leak_pages & self.banned_pages:
             return False
-        # The topic of an unanswerable question: its annotators found no answer there.
-        if chunk.is_gold and not self.support.record.answerable:
-            return True
+        if self.is_claim:
+            return not self.may_judge(chunk)
         if self.by_page_only and self.is_on_own_page(chunk):
             return False
         if not self.by_page_only and holds_words(chunk.full_words, self.support.needles):
@@ -69,12 +86,15 @@ def _checks_of(support: Support, banned_pages: frozenset[str]) -> _Checks:
     record = support.record
     names = tuple(padded_words(name) for name in record.names if content_words(name))
     subject = tuple(padded_words(name) for name in record.subject) if record.cues else ()
+    is_claim = "claim" in record.metadata and record.answerable
     return _Checks(
         support=support,
         gold=frozenset(chunk for chunks in support.sets for chunk in chunks),
         banned_pages=banned_pages,
         by_page_only=bool(support.aliases) and is_label_answer(support.aliases[0]),
         own_pages=support.pages if record.answerable else frozenset(),
+        is_claim=is_claim,
+        names_subject=holds_words(padded_words(record.query), list(names)),
         names=names,
         subject=subject,
     )
@@ -88,6 +108,27 @@ def _alternate(first: list[Chunk], second: list[Chunk]) -> list[Chunk]:
     return merged
 
 
+def _searched(support: Support, pool: PagePool, max_words: int) -> list[Chunk]:
+    """Chunks of the whole pool near the query, best first: of each, the piece that says most of the query."""
+    record = support.record
+    found = pool.search(record.query)
+    is_claim = "claim" in record.metadata and record.answerable
+    if is_claim:
+        # What is said of other subjects: the words of the claim without its own subject.
+        subject = frozenset().union(*(stems(name) for name in record.names))
+        predicate = [word for word in content_words(record.query) if stem(word) not in subject]
+        found = _alternate(pool.search(" ".join(predicate), _N_PREDICATE), found)
+
+    pieces = []
+    for chunk in found:
+        shares = [(share_said(support.asked, piece.stems), piece) for piece in chunk.cut(max_words)]
+        pieces.append(max(shares, key=lambda pair: pair[0]))
+    if is_claim:
+        # By shared words, as the rule counts that a claim's evidence must not be told by (docs/data.md).
+        pieces.sort(key=lambda pair: -pair[0])
+    return [piece for _, piece in pieces]
+
+
 def ranked_negatives(
     support: Support, pool: PagePool, banned_pages: frozenset[str], rng: random.Random
 ) -> list[Chunk]:
@@ -99,13 +140,15 @@ def ranked_negatives(
     record = support.record
     checks = _checks_of(support, banned_pages)
 
-    candidates = pool.candidates(record)
+    size = support.max_words or pool.max_words
+    related = [chunk for title in record.related_titles for chunk in pool.by_title[title]]
+    candidates = cut_all(pool.candidates(record) + related, size)
     order = BM25([chunk.terms for chunk in candidates]).top(record.query, len(candidates))
     # Candidates that share no term with the query have no rank; a fixed order would favor the first page.
     rest = sorted(set(range(len(candidates))) - set(order))
     rng.shuffle(rest)
     near = [candidates[i] for i in order + rest if checks.is_negative(candidates[i])]
-    searched = [chunk for chunk in pool.search(record.query) if checks.is_negative(chunk)]
+    searched = [chunk for chunk in _searched(support, pool, size) if checks.is_negative(chunk)]
 
     seen = {chunk.words for chunk in checks.gold}
     distinct = []
@@ -120,10 +163,13 @@ def mix_pages(ranked: list[Chunk], pages: frozenset[str], n_chunks: int, rng: ra
     """The ranked negatives, reordered so that some from the support's own pages come first.
 
     Their number is drawn per sample, so that a title that fits the question neither gives support away nor
-    rules it out. Returns all of `ranked`, in the new order.
+    rules it out. Where there are several, one is left for the twin, which shows it in place of the support:
+    both show the page equally often. A single one is shown by half of the samples, and by every twin.
+    Returns all of `ranked`, in the new order.
     """
     same_page = [chunk for chunk in ranked if chunk.title in pages]
     others = [chunk for chunk in ranked if chunk.title not in pages]
-    n_first = rng.randint(0, min(len(same_page), n_chunks - 1))
+    n_most = min(len(same_page), n_chunks)
+    n_first = rng.randint(1, n_most - 1) if n_most > 1 else rng.randint(0, n_most)
     n_others = n_chunks - n_first
     return same_page[:n_first] + others[:n_others] + same_page[n_first:] + others[n_others:]

@@ -8,7 +8,7 @@ import functools
 import re
 import unicodedata
 
-from utils.text import content_words, tokenize
+from utils.text import content_words, padded_words, tokenize
 
 # Numbers as words, and Roman numerals except I, V and X: those are more often an initial or a letter.
 _NUMBERS = {
@@ -126,21 +126,26 @@ def bare_title(title: str) -> str:
     return re.sub(r"\s*[(,].*$", "", title) or title
 
 
+def is_named(title: str, query: str) -> bool:
+    """True if the query has the bare title as a run of words; a title of stop words alone names nothing."""
+    bare = bare_title(title)
+    return bool(stems(bare)) and padded_words(bare) in padded_words(query)
+
+
 _DENIALS = (
     r"not never no none zero only solely exclusively incapable unable without anything\sbut other\sthan "
     r"yet\sto rarely refus\w+ fail\w*"
 )
 _NEGATED = re.compile(rf"\b({'|'.join(_DENIALS.split())})\b|n't\b", re.IGNORECASE)
-_COPULAR = re.compile(r"\b(is|are|was|were|been|be)\b", re.IGNORECASE)
 
 
-def denies(text: str) -> bool:
-    """True for a text with a negation, such as "not", "never" or "refused"."""
-    return bool(_NEGATED.search(text))
+def denies(claim: str) -> bool:
+    """True for a claim with a negation, or with a word such as "only" that excludes the rest."""
+    return bool(_NEGATED.search(claim))
 
 
-def _begins_any(part: str, said: frozenset[str]) -> bool:
-    """The first four letters decide, which joins `Italy` and `Italian`."""
+def begins_any(part: str, said: frozenset[str]) -> bool:
+    """Whether a stem begins like one that is said: the first four letters decide (`Italy`, `Italian`)."""
     return any(have.startswith(part[:4]) for have in said)
 
 
@@ -151,7 +156,7 @@ def _is_said_number(number: str, said: frozenset[str]) -> bool:
 
 
 def _is_said_name(name: str, said: frozenset[str]) -> bool:
-    return stems(name) <= said or _begins_any(stem(name.lower()), said)
+    return stems(name) <= said or begins_any(stem(name.lower()), said)
 
 
 def unstated(claim: str, said: frozenset[str]) -> list[str]:
@@ -164,35 +169,6 @@ def unstated(claim: str, said: frozenset[str]) -> list[str]:
 
     missing = [number for number in numbers if not _is_said_number(number, said)]
     return missing + [name for name in names if not _is_said_name(name, said)]
-
-
-def may_refute(claim: str, said: frozenset[str]) -> bool:
-    """True if evidence can refute a claim: it says most of the claim, one of its names, and something else.
-
-    Something else is: the claim denies, or has a number or a name that the evidence does not contain, or
-    another word after "is" or "was". Of a person such a word refutes nothing: a politician may be an author
-    too.
-    """
-    wanted = stems(claim)
-    named = names_in(claim)
-    is_near = share_said(wanted, said) >= 0.4 or len(wanted - said) <= 3
-    if not is_near:
-        return False
-    if named and not _is_any_named(named, said):
-        return False
-
-    if denies(claim) or unstated(claim, said):
-        return True
-    # "born" and "died" stem to these two: the evidence is about a person.
-    is_about_person = bool(said & {"birth", "death"})
-    if is_about_person or not _COPULAR.search(claim):
-        return False
-    return not all(_begins_any(part, said) for part in wanted)
-
-
-def _is_any_named(names: tuple[str, ...], said: frozenset[str]) -> bool:
-    """True if a word of one of the names is said."""
-    return any(_begins_any(part, said) for name in names for part in stems(name))
 
 
 def names_in(text: str) -> tuple[str, ...]:

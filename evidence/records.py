@@ -15,8 +15,6 @@ from evidence.retrieval import query_of
 class Passage:
     """A run of sentences. `is_gold`: the source marks it as containing the answer.
 
-    In an unanswerable row, a marked passage is the topic: the annotators read it and found no answer there.
-
     `page`: what gold sets call the passage. By default its title or, without one, a key made from its text.
     The title is for display, and for what belongs to one page across rows (`leak_page`).
     """
@@ -28,19 +26,15 @@ class Passage:
 
     def __post_init__(self) -> None:
         if not self.page:
+            page = self.title if self.title.strip() else self.text_key
             # The only way to fill in a field of a frozen object.
-            object.__setattr__(self, "page", self.leak_page)
+            object.__setattr__(self, "page", page)
 
     @property
     def text_key(self) -> str:
         """A key that no passage with another title or text has."""
         text = " ".join(self.sentences)
         return f"{self.title}#{hashlib.sha1(text.encode('utf-8', 'replace')).hexdigest()[:12]}"
-
-    @property
-    def leak_page(self) -> str:
-        """What connects it with rows of the same page: its title or, without one, the key of its text."""
-        return leak_page(self.title, self.text_key)
 
 
 def told_apart(passages: Iterable[Passage]) -> tuple[Passage, ...]:
@@ -75,6 +69,7 @@ class Record:
     `gold_sets`: alternative sufficient sets of (page, sentence index), empty if the source has none. The page
     is that of a passage, or the title of a page in the page store.
     `passages`: evidence that comes with the row. `page_titles`: pages to look up in the page store.
+    `related_titles`: other pages that an annotated claim names, for negatives alone.
     `titles_name_pages`: False where one title may name many passages, as in a handbook of the user's own.
     There, a yes/no answer's negatives may come from other passages of the support's title.
     `subject`: names by which a chunk may name the question's subject; empty if the source does not tell.
@@ -94,6 +89,7 @@ class Record:
     gold_sets: tuple[tuple[tuple[str, int], ...], ...] = ()
     passages: tuple[Passage, ...] = ()
     page_titles: tuple[str, ...] = ()
+    related_titles: tuple[str, ...] = ()
     titles_name_pages: bool = True
     subject: tuple[str, ...] = ()
     names: tuple[str, ...] = ()

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 from evidence.chunks import Chunk
 from evidence.negatives import mix_pages
+from evidence.paraphrase import is_named, stems
+from evidence.retrieval import query_of
 from evidence.support import Support
 from utils.schema import is_label_answer
 from utils.text import REFUSAL, holds_words
@@ -27,8 +29,10 @@ def _chunks_of(sets: Iterable[tuple[Chunk, ...]]) -> list[Chunk]:
     return list(dict.fromkeys(chunk for chunks in sets for chunk in chunks))
 
 
-def _layout(sample: dict, sets: list[tuple[Chunk, ...]], negatives: list[Chunk], rng: random.Random) -> dict:
-    """The sample with its evidence: support and negatives in random order, and the chunk ids of both.
+def _layout(
+    sample: dict, support: Support, sets: list[tuple[Chunk, ...]], negatives: list[Chunk], rng: random.Random
+) -> dict:
+    """The sample with its evidence: the sets' chunks and negatives in random order, and the ids of both.
 
     Shuffled, because support that always comes first would teach the model a position.
     """
@@ -48,6 +52,8 @@ def _layout(sample: dict, sets: list[tuple[Chunk, ...]], negatives: list[Chunk],
         "support_spans": spans,
         "hard_negatives": [i for i in range(len(chunks)) if i not in spans],
     }
+    difficulty = _difficulty(laid_out, support.pages)
+    laid_out["metadata"] = {**sample["metadata"], "difficulty": difficulty}
     return {name: laid_out[name] for name in _FIELDS}
 
 
@@ -60,6 +66,27 @@ def _sets_that_fit(support: Support, max_chunks: int) -> list[tuple[Chunk, ...]]
     return sets
 
 
+def _difficulty(sample: dict, pages: frozenset[str]) -> str:
+    """`easy` if the surface gives the sample away, else `hard`.
+
+    An unanswerable sample is given away by its titles, where none is the answer's page or named in the
+    question; an answerable one by shared words, where no other chunk has as many of the question's as the
+    support.
+    """
+    query = query_of(sample)
+    if not sample["answerable"]:
+        titles = [chunk["title"] for chunk in sample["evidence_chunks"]]
+        is_near = any(title in pages or is_named(title, query) for title in titles)
+        return "hard" if is_near else "easy"
+
+    asked = stems(query)
+    n_shared = []
+    for chunk in sample["evidence_chunks"]:
+        n_shared.append(len(asked & stems(f"{chunk['title']}. {chunk['text']}")))
+    best_support = max(n_shared[i] for i in sample["support_spans"])
+    return "hard" if any(n_shared[i] >= best_support for i in sample["hard_negatives"]) else "easy"
+
+
 def build_sample(
     support: Support, ranked: list[Chunk], max_chunks: int, group: str, rng: random.Random
 ) -> dict | str:
@@ -67,10 +94,6 @@ def build_sample(
     record = support.record
     aliases = list(support.aliases)
     negatives = mix_pages(ranked, support.pages, max_chunks, rng)
-    if not record.answerable:
-        # Without its topic, a question that was written about a passage is too easily refused.
-        topic = [chunk for chunk in ranked if chunk.is_gold][: max_chunks // 2]
-        negatives = topic + [chunk for chunk in negatives if chunk not in topic]
 
     sets = _sets_that_fit(support, max_chunks)
     if record.answerable and not sets:
@@ -93,14 +116,11 @@ def build_sample(
         "group": group,
         "metadata": metadata,
     }
-    return _layout(sample, sets, negatives, rng)
+    return _layout(sample, support, sets, negatives, rng)
 
 
 def _kept_hop(support: Support, sample: dict, rng: random.Random) -> list[Chunk]:
-    """One hop of a multi-hop support set that stays in the twin, or none.
-
-    Half of the multi-hop twins keep one where that is safe: evidence that is on topic but incomplete.
-    """
+    """One hop of a multi-hop support set that stays in the twin: incomplete evidence. None if unsafe."""
     shown = set()
     for i in sample["support_spans"]:
         chunk = sample["evidence_chunks"][i]
@@ -109,8 +129,9 @@ def _kept_hop(support: Support, sample: dict, rng: random.Random) -> list[Chunk]
 
     # One hop may prove a "no": if the first of two things is no plant, they are not both plants.
     answer = support.aliases[0]
-    if len(hops) < 2 or rng.random() >= 0.5 or answer.lower() == "no":
+    if len(hops) < 2 or answer.lower() == "no":
         return []
+    rng.shuffle(hops)
     if is_label_answer(answer):
         return hops[:1]
     for chunk in hops:
@@ -122,18 +143,19 @@ def _kept_hop(support: Support, sample: dict, rng: random.Random) -> list[Chunk]
 def build_twin(support: Support, sample: dict, ranked: list[Chunk], rng: random.Random) -> dict | None:
     """The sample's question without its support: as many chunks, the answer in none of them.
 
-    One hop of a multi-hop support set may stay if it does not contain the answer. Returns None if there are
-    too few negatives to replace the support.
+    In place of the support it shows other chunks of the same page and, of a multi-hop support set, one hop
+    that does not contain the answer. Returns None if there are too few negatives to replace the support.
     """
     n_chunks = len(sample["evidence_chunks"])
-    negatives = mix_pages(ranked, support.pages, n_chunks, rng)
     kept = _kept_hop(support, sample, rng)
 
     # The negatives that the original shows come first, so that the twins differ in the support alone.
     texts = {chunk["text"] for chunk in sample["evidence_chunks"]}
-    ordered = [chunk for chunk in negatives if chunk.text in texts]
-    ordered += [chunk for chunk in negatives if chunk.text not in texts]
-    chunks = kept + ordered[: n_chunks - len(kept)]
+    shown = [chunk for chunk in ranked if chunk.text in texts]
+    fresh = [chunk for chunk in ranked if chunk.text not in texts]
+    same_page = [chunk for chunk in fresh if chunk.title in support.pages]
+    others = [chunk for chunk in fresh if chunk.title not in support.pages]
+    chunks = (kept + shown + same_page + others)[:n_chunks]
     if len(chunks) < n_chunks:
         return None
 
@@ -151,4 +173,4 @@ def build_twin(support: Support, sample: dict, ranked: list[Chunk], rng: random.
         "answerable": False,
         "metadata": metadata,
     }
-    return _layout(twin, [], chunks, rng)
+    return _layout(twin, support, [], chunks, rng)

@@ -8,8 +8,9 @@ import functools
 from dataclasses import dataclass
 
 from evidence.annotation import annotated_sets, marked_sets
-from evidence.chunks import Chunk, PagePool
-from evidence.paraphrase import answer_parts, asked_stems, bare_title, may_refute, share_said, stems, unstated
+from evidence.chunks import Chunk, PagePool, cut_all
+from evidence.claims import claim_words, is_judgeable
+from evidence.paraphrase import answer_parts, asked_stems, bare_title, share_said, stems
 from evidence.records import Record
 from evidence.retrieval import BM25
 from utils.completions import MAX_ANSWER_CHARS
@@ -22,21 +23,20 @@ from utils.text import holds_answer, holds_words, normalize_answer, padded_words
 _SAID_BY_GOLD = 0.5
 _SAID_BY_OTHERS = 0.6
 
-# The same for a FEVER claim and the evidence that is annotated as supporting it.
-_SAID_OF_CLAIM = 0.34
-
 
 @dataclass(frozen=True)
 class Support:
     """A record with what makes it answerable: sets of chunks, each sufficient (none if unanswerable).
 
     `aliases`: the accepted answers, the canonical one first. `rule`: how the support was found.
+    `max_words`: most words per chunk of the sample; None: the build's own number.
     """
 
     record: Record
     aliases: tuple[str, ...]
     sets: tuple[tuple[Chunk, ...], ...]
     rule: str
+    max_words: int | None = None
 
     @functools.cached_property
     def needles(self) -> list[str]:
@@ -62,8 +62,6 @@ class Support:
         Rows that share one of them belong together, and no negative of another split may come from them.
         """
         pages = {page for pairs in self.record.gold_sets for page, _ in pairs}
-        if not self.record.answerable:
-            pages |= {passage.leak_page for passage in self.record.passages if passage.is_gold}
         return frozenset().union(pages, *(chunk.leak_pages for chunks in self.sets for chunk in chunks))
 
 
@@ -99,24 +97,13 @@ def _is_about_question(chunk: Chunk, record: Record, asked: frozenset[str]) -> b
     return share_said(asked, chunk.stems) >= needed
 
 
-def _can_bear(claim: str, verdict: str, said: frozenset[str]) -> bool:
-    """Whether evidence with these stems can support or refute a claim, as the verdict says it does."""
-    if verdict != "supported":
-        return may_refute(claim, said)
-    return not unstated(claim, said) and share_said(asked_stems(claim), said) >= _SAID_OF_CLAIM
-
-
-def _stating_sets(claim: str, verdict: str, sets: list[tuple[Chunk, ...]]) -> list[tuple[Chunk, ...]]:
-    """The evidence sets of a claim that cover most of its words, smallest first.
-
-    Sets that cannot bear the verdict are left out: FEVER's annotators had seen the page around the sentence,
-    a reader of the chunk has not.
-    """
+def _stating_sets(claim: str, sets: list[tuple[Chunk, ...]]) -> list[tuple[Chunk, ...]]:
+    """The evidence sets that a claim can be judged from, of these the ones that cover most of its words."""
     wanted = stems(claim)
     shares: dict[tuple[Chunk, ...], float] = {}
     for chunks in sets:
         said = frozenset().union(*(chunk.stems for chunk in chunks))
-        if _can_bear(claim, verdict, said):
+        if is_judgeable(claim, said):
             shares[chunks] = share_said(wanted, said)
 
     best = max(shares.values(), default=0.0)
@@ -144,26 +131,30 @@ def find_support(record: Record, pool: PagePool) -> Support | str:
         return f"answer longer than {MAX_ANSWER_CHARS} characters"
 
     if record.gold_sets:
-        return _annotated_support(record, candidates, aliases)
+        return _annotated_support(record, candidates, aliases, pool.max_words)
     if is_label_answer(aliases[0]):
         return _marked_support(record, candidates, aliases)
     return _found_support(record, candidates, aliases)
 
 
-def _annotated_support(record: Record, candidates: list[Chunk], aliases: list[str]) -> Support | str:
+def _annotated_support(
+    record: Record, candidates: list[Chunk], aliases: list[str], max_words: int
+) -> Support | str:
     """Support from the source's annotation, or the reason why it cannot be used."""
-    sets = annotated_sets(record, candidates)
+    is_claim = "claim" in record.metadata
+    size = claim_words(record, candidates, max_words) if is_claim else max_words
+    sets = annotated_sets(record, cut_all(candidates, size))
     if not sets:
         return "gold evidence not among the pages"
     if not is_label_answer(aliases[0]):
         sets = [chunks for chunks in sets if any(holds_answer(chunk.full_text, aliases) for chunk in chunks)]
         if not sets:
             return "gold evidence does not contain the answer"
-    if "claim" in record.metadata:
-        sets = _stating_sets(record.query, aliases[0], sets)
+    if is_claim:
+        sets = _stating_sets(record.query, sets)
         if not sets:
             return "gold evidence covers too little of the claim"
-    return Support(record, tuple(aliases), tuple(sets), "gold annotation")
+    return Support(record, tuple(aliases), tuple(sets), "gold annotation", size)
 
 
 def _marked_support(record: Record, candidates: list[Chunk], aliases: list[str]) -> Support | str:

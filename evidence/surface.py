@@ -4,12 +4,11 @@ A sample that these give away teaches a model nothing about evidence (`evidence/
 chunks are read, never the gold: answer, support, negatives and `answerable` stay unseen.
 """
 
-import functools
 import re
 from collections import Counter
 from typing import NamedTuple
 
-from evidence.paraphrase import bare_title, denies, names_in, share_said, stem, stems, unstated
+from evidence.paraphrase import bare_title, denies, is_named, names_in, share_said, stem, stems, unstated
 from evidence.retrieval import query_of
 from utils.text import tokenize
 
@@ -64,12 +63,6 @@ class Surface(NamedTuple):
 # --- the query
 
 
-@functools.lru_cache(1 << 14)
-def _words(text: str) -> str:
-    """The words of a text between single spaces, so that a run of words is a substring."""
-    return f" {' '.join(tokenize(text))} "
-
-
 def _share_in(parts: frozenset[str], said: frozenset[str]) -> float:
     """Share of the parts that are said; 1 without any part, since nothing is missing."""
     return len(parts & said) / len(parts) if parts else 1.0
@@ -108,17 +101,10 @@ def _query_surface(sample: dict) -> QuerySurface:
 # --- the chunks
 
 
-def _is_named(title: str, query_words: str) -> bool:
-    """True if the query has the bare title as a run of words; a title of stop words alone names nothing."""
-    bare = bare_title(title)
-    return bool(stems(bare)) and _words(bare) in query_words
-
-
 def surface_of(sample: dict) -> Surface:
     """The surface of one sample."""
     query = query_of(sample)
     asked = stems(query)
-    query_words = _words(query)
     names = _name_stems(query)
     numbers = _number_stems(query)
     query_denies = denies(query)
@@ -137,7 +123,7 @@ def surface_of(sample: dict) -> Surface:
         only_query_denies = query_denies and not denies(texts[i])
         found.append(
             ChunkSurface(
-                is_named=float(_is_named(chunk["title"], query_words)),
+                is_named=float(is_named(chunk["title"], query)),
                 title_share=share_said(stems(bare_title(chunk["title"])), asked),
                 overlap=float(len(asked & said[i])),
                 share=share_said(asked, said[i]),

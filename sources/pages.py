@@ -112,7 +112,7 @@ def read_page_pool(
             if passage.title not in pages:
                 distinct.setdefault(passage.text_key, passage)
     # An untitled passage is a page of its own.
-    pages_of = {key: passage.leak_page for key, passage in distinct.items()}
+    pages_of = {key: passage.title if passage.title.strip() else key for key, passage in distinct.items()}
     kept = _lowest_hashes(list(dict.fromkeys(pages_of.values())), max_pool)
     chosen = [distinct[key] for key, page in pages_of.items() if page in kept]
     return records, PagePool(pages, max_words, chosen)
@@ -128,9 +128,10 @@ def _pages_named_in(claim: str, titles_by_key: dict[str, list[str]]) -> tuple[st
 
 
 def name_pages(records: list[Record], pool: PagePool) -> list[Record]:
-    """The records, with NOT ENOUGH INFO claims given the pages and names that occur in them.
+    """The records, with claims given the pages that they name.
 
-    FEVER annotates no evidence for these claims, so their text is all there is to find related pages with.
+    FEVER annotates no evidence for NOT ENOUGH INFO claims, so their text is all there is to find pages with.
+    The pages that other claims name beside the annotated ones serve as negatives.
     """
     titles_by_key: dict[str, list[str]] = {}
     for title in pool.by_title:
@@ -138,9 +139,13 @@ def name_pages(records: list[Record], pool: PagePool) -> list[Record]:
 
     named = []
     for record in records:
-        if record.source == "fever" and not record.answerable:
+        if "claim" in record.metadata:
             claim = record.metadata["claim"]
             titles = _pages_named_in(claim, titles_by_key)
-            record = dataclasses.replace(record, page_titles=titles, names=names_in(claim))
+            if record.answerable:
+                related = tuple(title for title in titles if title not in record.page_titles)
+                record = dataclasses.replace(record, related_titles=related)
+            else:
+                record = dataclasses.replace(record, page_titles=titles, names=names_in(claim))
         named.append(record)
     return named
