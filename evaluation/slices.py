@@ -43,6 +43,7 @@ def slice_names(samples: list[dict]) -> dict[str, list[str | None]]:
     return {
         "source": [sample["source"] for sample in samples],
         "answerability": ["answerable" if sample["answerable"] else "unanswerable" for sample in samples],
+        "difficulty": [sample["metadata"].get("difficulty") for sample in samples],
         "hops": _hop_names(samples),
         "chunks": [str(len(sample["evidence_chunks"])) for sample in samples],
         "popularity": _popularity_names(samples),

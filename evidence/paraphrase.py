@@ -127,9 +127,13 @@ def bare_title(title: str) -> str:
 
 
 def is_named(title: str, query: str) -> bool:
-    """True if the query has the bare title as a run of words; a title of stop words alone names nothing."""
+    """True if the query has the bare title as a run of words.
+
+    Stop words, numbers and letters alone name nothing: the album "2" is not named in "Toy Story 2".
+    """
     bare = bare_title(title)
-    return bool(stems(bare)) and padded_words(bare) in padded_words(query)
+    has_word = any(len(part) > 1 and not part.isdigit() for part in stems(bare))
+    return has_word and padded_words(bare) in padded_words(query)
 
 
 _DENIALS = (
