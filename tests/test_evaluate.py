@@ -148,6 +148,8 @@ def test_slices_by_hops_chunks_and_popularity(sample, unanswerable):
     assert found["answerability"] == {"answerable": [0, 1, 2], "unanswerable": [3]}
     assert found["popularity"] == {"5": [0], "10": [1], "1,500": [2]}
     assert "popularity" not in slices([unanswerable | {"metadata": {}}])
+    levels = [{**sample, "metadata": {"difficulty": level}} for level in ("easy", "hard", "easy")]
+    assert slices(levels)["difficulty"] == {"easy": [0, 2], "hard": [1]}
 
 
 def test_equal_popularity_stays_in_one_part(sample):
