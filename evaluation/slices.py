@@ -1,4 +1,4 @@
-"""Subsets of the test set that get separate metrics: by source, answerability, difficulty, hops, chunks, popularity.
+"""Subsets of the test set with separate metrics: source, answerability, difficulty, hops, chunks, popularity.
 
 It knows samples only. A new slice is one more line in `slice_names`.
 """
