@@ -23,9 +23,10 @@ from evidence.balance import Drops, choose_samples
 from evidence.card import dataset_card
 from evidence.check import check_file
 from evidence.chunks import PagePool
+from evidence.groups import group_supports
 from evidence.records import Record
 from evidence.shortcuts import report_shortcuts
-from evidence.splits import SPLITS, assign_splits, group_supports
+from evidence.splits import SPLITS, assign_splits
 from evidence.support import Support, find_support
 from sources.download import check_pins, read_pins
 from sources.draw import draw_records

@@ -15,6 +15,8 @@ from evidence.retrieval import query_of
 class Passage:
     """A run of sentences. `is_gold`: the source marks it as containing the answer.
 
+    In an unanswerable row, a marked passage is the topic: the annotators read it and found no answer there.
+
     `page`: what gold sets call the passage. By default its title or, without one, a key made from its text.
     The title is for display, and for what belongs to one page across rows (`leak_page`).
     """
@@ -26,15 +28,19 @@ class Passage:
 
     def __post_init__(self) -> None:
         if not self.page:
-            page = self.title if self.title.strip() else self.text_key
             # The only way to fill in a field of a frozen object.
-            object.__setattr__(self, "page", page)
+            object.__setattr__(self, "page", self.leak_page)
 
     @property
     def text_key(self) -> str:
         """A key that no passage with another title or text has."""
         text = " ".join(self.sentences)
         return f"{self.title}#{hashlib.sha1(text.encode('utf-8', 'replace')).hexdigest()[:12]}"
+
+    @property
+    def leak_page(self) -> str:
+        """What connects it with rows of the same page: its title or, without one, the key of its text."""
+        return leak_page(self.title, self.text_key)
 
 
 def told_apart(passages: Iterable[Passage]) -> tuple[Passage, ...]:

@@ -94,6 +94,10 @@ def build_sample(
     record = support.record
     aliases = list(support.aliases)
     negatives = mix_pages(ranked, support.pages, max_chunks, rng)
+    if not record.answerable:
+        # Without its topic, a question that was written about a passage is too easily refused.
+        topic = [chunk for chunk in ranked if chunk.is_gold][: max_chunks // 2]
+        negatives = topic + [chunk for chunk in negatives if chunk not in topic]
 
     sets = _sets_that_fit(support, max_chunks)
     if record.answerable and not sets:

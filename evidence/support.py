@@ -62,6 +62,8 @@ class Support:
         Rows that share one of them belong together, and no negative of another split may come from them.
         """
         pages = {page for pairs in self.record.gold_sets for page, _ in pairs}
+        if not self.record.answerable:
+            pages |= {passage.leak_page for passage in self.record.passages if passage.is_gold}
         return frozenset().union(pages, *(chunk.leak_pages for chunks in self.sets for chunk in chunks))
 
 

@@ -112,7 +112,7 @@ def read_page_pool(
             if passage.title not in pages:
                 distinct.setdefault(passage.text_key, passage)
     # An untitled passage is a page of its own.
-    pages_of = {key: passage.title if passage.title.strip() else key for key, passage in distinct.items()}
+    pages_of = {key: passage.leak_page for key, passage in distinct.items()}
     kept = _lowest_hashes(list(dict.fromkeys(pages_of.values())), max_pool)
     chosen = [distinct[key] for key, page in pages_of.items() if page in kept]
     return records, PagePool(pages, max_words, chosen)

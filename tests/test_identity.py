@@ -8,11 +8,12 @@ import pytest
 import build_data
 from evidence.audit import contamination
 from evidence.chunks import PagePool
+from evidence.groups import group_supports
 from evidence.records import Passage, Record, told_apart
-from evidence.splits import group_supports
 from evidence.support import find_support
 from sources import hotpotqa, own
 from sources.draw import draw_records
+from tests.squad_like import squad_rows
 from utils.errors import DataError
 from utils.jsonl import read_json
 from utils.schema import read_samples
@@ -269,3 +270,24 @@ def test_a_question_with_other_answers_is_dropped_unless_its_passages_are_others
     drops = Counter()
     assert len(ids_of([path], drops)) == 2
     assert drops == {"repeated question with other answers": 1, "repeated row": 1}
+
+
+# --- SQuAD 2.0 in DPR layout
+
+
+def test_a_squad_file_has_its_shares_and_unanswerable_questions_keep_their_topic(tmp_path, monkeypatch):
+    rows = squad_rows(n_articles=20, n_paragraphs=12)
+    splits, figures = build(tmp_path, monkeypatch, {write_rows(tmp_path / "own.jsonl", rows): "any"})
+    assert figures["rules_broken"] == []
+    n_samples = sum(len(split) for split in splits.values())
+    assert 0.7 <= len(splits["train"]) / n_samples <= 0.88
+    assert min(len(splits["val"]), len(splits["test"])) >= 0.05 * n_samples
+    assert figures["dropped"]["handbook"].get("connects two splits", 0) <= 0.05 * len(rows)
+    text_of = {f"handbook:{row['id']}": row["positive_ctxs"][0]["text"] for row in rows}
+    n_own = 0
+    for sample in [sample for split in splits.values() for sample in split]:
+        if sample["metadata"]["support_rule"] == "unanswerable in the source":
+            n_own += 1
+            shown = [chunk["text"] for chunk in sample["evidence_chunks"]]
+            assert any(text in text_of[sample["id"]] for text in shown), sample["id"]
+    assert n_own > 100

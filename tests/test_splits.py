@@ -1,12 +1,14 @@
 """Groups that keep what belongs together, their cutting, and splits that have their share of every source."""
 
+import dataclasses
 import random
 from collections import Counter
 
 from evidence.chunks import Chunk
 from evidence.duplicates import near_duplicates
+from evidence.groups import group_supports
 from evidence.records import Record
-from evidence.splits import SPLITS, assign_splits, group_supports
+from evidence.splits import SPLITS, assign_splits
 from evidence.support import Support
 from utils.text import shingles
 
@@ -125,3 +127,39 @@ def test_splits_are_stratified_by_source_and_answerability():
         for answerable in (True, False):
             total = sum(counts[source, answerable, name] for name in SPLITS)
             assert abs(counts[source, answerable, "test"] / total - 0.1) < 0.02
+
+
+def topic_rows():
+    """35 articles of 40 rows, one page each; some rows of all articles ask the same question."""
+    same = "what was its population at the end of the last century"
+    return [support(i, [f"a{i // 40}"], same if i % 97 == 0 else None, official="any") for i in range(1400)]
+
+
+def test_articles_that_a_few_equal_questions_connect_lose_those_rows_alone():
+    placed, n_dropped = split(topic_rows())
+    assert shared_pages(placed) == 0
+    assert n_dropped <= 15
+    sizes = Counter(name for _, name in placed)
+    # Whole articles of 40 rows: about one more or less is as near as they allow.
+    assert abs(sizes["train"] - 1120) <= 50, sizes
+    assert abs(sizes["val"] - 140) <= 40, sizes
+    assert abs(sizes["test"] - 140) <= 40, sizes
+
+
+def test_official_held_out_rows_of_one_group_fill_val_and_test():
+    rows = topic_rows()
+    for i, row in enumerate(rows):
+        official = "dev" if i >= 700 else "train"
+        rows[i] = dataclasses.replace(row, record=dataclasses.replace(row.record, official_split=official))
+    placed, n_dropped = split(rows)
+    sizes = Counter(name for _, name in placed)
+    assert n_dropped <= 40, n_dropped
+    assert sizes["val"] >= 250, sizes
+    assert sizes["test"] >= 250, sizes
+
+
+def test_rows_of_one_page_stay_whole():
+    rows = [support(i, ["Handbook"], official="any") for i in range(300)]
+    placed, n_dropped = split(rows)
+    assert n_dropped == 0
+    assert {name for _, name in placed} == {"train"}

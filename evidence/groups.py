@@ -1,0 +1,162 @@
+"""Leakage groups: the rows that must be in one split.
+
+Rows that share a support page or ask nearly the same question must land in one split, or a model could have
+seen a test row's evidence in training. In Wikipedia's graph of shared pages, almost all rows are connected;
+such a group is cut by dropping the few rows that connect its parts (`group_supports`). Rows that all share
+one page cannot be cut: they stay whole, however many they are.
+"""
+
+import math
+import random
+from collections import Counter, deque
+
+from evidence.duplicates import near_duplicates
+from evidence.support import Support
+
+# A group with more than this share of all rows is too large to be moved between the splits as a whole.
+LARGE_GROUP = 0.05
+
+# Small data sets may have larger groups: below this number of rows, a group is never cut.
+_MIN_LARGE = 50
+
+# What connects two rows: ("page", title), ("question", number of a near-duplicate) or ("row", its own
+# number).
+Keys = frozenset[tuple[str, str]]
+
+
+def _components(rows: list[int], keys: list[Keys]) -> list[list[int]]:
+    """The rows in groups that are connected by shared keys, each group sorted (union-find)."""
+    parent = {i: i for i in rows}
+
+    def find(i: int) -> int:
+        while parent[i] != i:
+            # Path halving keeps the chains short.
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    first: dict[tuple[str, str], int] = {}
+    for i in rows:
+        for key in keys[i]:
+            a = find(i)
+            b = find(first.setdefault(key, i))
+            # The root is the lowest row, so the order in which a set yields its keys does not matter.
+            parent[max(a, b)] = min(a, b)
+
+    found: dict[int, list[int]] = {}
+    for i in rows:
+        found.setdefault(find(i), []).append(i)
+    return list(found.values())
+
+
+def _components_without(rows: list[int], keys: list[Keys], dropped: set[int]) -> list[list[int]]:
+    return _components([i for i in rows if i not in dropped], keys)
+
+
+def _torn(rows: list[int], keys: list[Keys], apart: set[int], bound: set[int]) -> set[int]:
+    """Rows to drop so that those `apart` and the others share no key.
+
+    A key goes to the side that has more of its rows, and a row to the side that has all of its keys: rows
+    with keys of both sides are dropped. `bound` rows of `apart` may not change sides.
+    """
+    votes: Counter = Counter()
+    for i in rows:
+        votes.update(dict.fromkeys(keys[i], 1 if i in apart else -1))
+
+    dropped = set()
+    for i in rows:
+        sides = {votes[key] >= 0 for key in keys[i]}
+        is_on_wrong_side = i in bound and sides == {False}
+        if len(sides) > 1 or is_on_wrong_side:
+            dropped.add(i)
+    return dropped
+
+
+def _breadth_first(rows: list[int], keys: list[Keys], start: int) -> list[int]:
+    """The rows that are connected with `start`, nearest first."""
+    members: dict[tuple[str, str], list[int]] = {}
+    for i in rows:
+        for key in keys[i]:
+            members.setdefault(key, []).append(i)
+
+    order = [start]
+    queue = deque([start])
+    used: set[tuple[str, str]] = set()
+    seen = {start}
+    while queue:
+        # Sorted: a set's own order changes with the hash seed of the process.
+        for key in sorted(keys[queue.popleft()] - used):
+            used.add(key)
+            fresh = [i for i in members[key] if i not in seen]
+            seen.update(fresh)
+            order += fresh
+            queue.extend(fresh)
+    return order
+
+
+def _without_rim(rows: list[int], keys: list[Keys], share: float, rng: random.Random) -> list[list[int]]:
+    """The groups of a large group after its rim, about `share` of its rows, is cut off.
+
+    The rim is what a breadth-first walk from a random row reaches last.
+    """
+    order = _breadth_first(rows, keys, rng.choice(rows))
+    rim = set(order[math.ceil(len(order) * (1 - share)) :])
+    return _components_without(rows, keys, _torn(rows, keys, rim, set()))
+
+
+def is_official_held_out(support: Support) -> bool:
+    """Whether the row is of an official dev or test file."""
+    return support.record.official_split in ("dev", "test")
+
+
+def _keys_of(supports: list[Support]) -> list[Keys]:
+    """Keys that connect each row with others: its support pages and its near-duplicate questions."""
+    found: list[set[tuple[str, str]]] = []
+    for support in supports:
+        found.append({("page", page) for page in support.pages})
+    for i, j in near_duplicates([support.record.query for support in supports]):
+        found[i].add(("question", str(i)))
+        found[j].add(("question", str(i)))
+    # A row without any key forms a group alone.
+    return [frozenset(own or {("row", str(i))}) for i, own in enumerate(found)]
+
+
+def group_supports(
+    supports: list[Support], train_share: float, respect_official: bool, rng: random.Random
+) -> list[str | None]:
+    """One group name per support, None for rows to drop.
+
+    Rows that share a support page or are near-duplicate questions get the same name. A group that is too
+    large for a split is cut: first its official held-out rows from the others, then its rim from the rest.
+    """
+    keys = _keys_of(supports)
+    held_out = set()
+    if respect_official:
+        held_out = {i for i, support in enumerate(supports) if is_official_held_out(support)}
+    n_large = max(_MIN_LARGE, LARGE_GROUP * len(supports))
+
+    parts: list[list[int]] = []
+    for rows in _components(list(range(len(supports))), keys):
+        apart = held_out.intersection(rows)
+        if len(rows) > n_large and 0 < len(apart) < len(rows):
+            parts += _components_without(rows, keys, _torn(rows, keys, apart, apart))
+        else:
+            parts.append(rows)
+
+    groups: list[list[int]] = []
+    for part in parts:
+        n_held_out = len(held_out.intersection(part))
+        if len(part) > n_large and not n_held_out:
+            groups += _without_rim(part, keys, 1 - train_share, rng)
+        elif len(part) > n_large and 2 * n_held_out > len(held_out):
+            # None of it may go to train, so one of val and test would get almost all, the other nothing.
+            groups += _without_rim(part, keys, 0.5, rng)
+        else:
+            groups.append(part)
+
+    names: list[str | None] = [None] * len(supports)
+    for group in groups:
+        name = min(supports[i].record.id for i in group)
+        for i in group:
+            names[i] = name
+    return names
