@@ -28,9 +28,10 @@ from evidence.records import Record
 from evidence.shortcuts import report_shortcuts
 from evidence.splits import SPLITS, assign_splits
 from evidence.support import Support, find_support
+from sources.config import read_sources_config
 from sources.download import check_pins, read_pins
 from sources.draw import draw_records
-from sources.files import SourceFiles, files_by_name, locate_files, planned_files, read_sources_config
+from sources.files import SourceFiles, files_by_name, locate_files, planned_files
 from sources.pages import attach_evidence, name_pages, read_page_pool
 from utils.config import home_path, input_path
 from utils.errors import DataError, StageError, UsageError, run_main
@@ -178,15 +179,24 @@ def parse_shares(text: str) -> dict[str, float]:
         shares = [float(part) for part in text.split(",")]
     except ValueError:
         shares = []
-    if len(shares) != 3 or min(shares) < 0 or shares[0] == 0 or abs(sum(shares) - 1) > 1e-6:
+    # Written so that a NaN, which compares as false with everything, is refused too.
+    if len(shares) != 3 or not abs(sum(shares) - 1) <= 1e-6:
         raise UsageError(f"--split {text}: needs three shares that add up to 1, for example 0.8,0.1,0.1")
+    for split, share in zip(SPLITS, shares):
+        if not share > 0:
+            raise UsageError(f"--split {text}: the share of {split} is {share:g}; each split needs samples")
     return dict(zip(SPLITS, shares))
 
 
 def check_usage(args: argparse.Namespace) -> None:
     parse_shares(args.split)
-    if args.max_chunks < 2 or not 0 <= args.unanswerable_fraction <= 0.9:
-        raise UsageError("--max-chunks must be at least 2 and --unanswerable-fraction between 0 and 0.9")
+    lowest = {"max_per_source": 0, "limit": 1, "max_chunks": 2, "max_chunk_words": 1, "workers": 1}
+    for name, least in lowest.items():
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least {least}")
+    if not 0 <= args.unanswerable_fraction <= 0.9:
+        raise UsageError("--unanswerable-fraction must be between 0 and 0.9")
 
 
 def print_plan(args: argparse.Namespace, config: dict, data_dir: Path) -> None:

@@ -173,6 +173,23 @@ def read_pins(pins_path: Path) -> dict[str, str]:
     return read_json(pins_path) if pins_path.is_file() else {}
 
 
+def _pin_name(name: str, hashes: dict[str, str], pins: dict[str, str]) -> str:
+    """The name that a file's pin has in `pins`, if it has one.
+
+    Earlier builds pinned one of several files of a name, without its folder. Such a pin counts for the file
+    that has its hash and, if none has, for all of them: one was changed.
+    """
+    source, *folders, file_name = name.split("/")
+    short = f"{source}/{file_name}"
+    if name in pins or not folders or short not in pins:
+        return name
+    namesakes = [
+        other for other in hashes if other.startswith(f"{source}/") and other.endswith(f"/{file_name}")
+    ]
+    is_found = pins[short] in [hashes[other] for other in namesakes]
+    return short if hashes[name] == pins[short] or not is_found else name
+
+
 def check_pins(files: dict[str, Path], pins_path: Path, accept_new: bool) -> dict[str, str]:
     """The SHA-256 of each file, compared with its pin; new files are pinned with `accept_new`.
 
@@ -182,10 +199,11 @@ def check_pins(files: dict[str, Path], pins_path: Path, accept_new: bool) -> dic
     hashes = {name: sha256_file(path) for name, path in files.items()}
     for name, digest in hashes.items():
         path = files[name]
-        if name in pins and pins[name] != digest:
-            found = f"sha256 {digest} but {pins_path} pins {pins[name]}"
+        pinned = _pin_name(name, hashes, pins)
+        if pinned in pins and pins[pinned] != digest:
+            found = f"sha256 {digest} but {pins_path} pins {pinned} at {pins[pinned]}"
             raise DataError(f"{path}: {found}; restore the file, or delete its pin")
-        if name not in pins and not accept_new:
+        if pinned not in pins and not accept_new:
             raise DataError(
                 f"{path}: not pinned in {pins_path} yet; look at the file, then add --accept-new-hash"
             )

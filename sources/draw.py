@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from evidence.records import Record
 from sources import reader_of
 from sources.identity import RowIds
+from sources.repeats import Repeats
 from utils.runs import note
 
 
@@ -27,7 +28,7 @@ def draw_records(
 ) -> list[Record]:
     """At most `n_wanted` distinct records of a source (0 = all), in file order.
 
-    Rows that repeat an earlier one are added to `drops`, reason -> rows.
+    Rows that repeat or contradict another one are added to `drops`, reason -> rows.
 
     The sampled ones are those whose ids have the lowest hashes with the seed, so another file order or a
     longer file changes few of them.
@@ -36,14 +37,14 @@ def draw_records(
     # A heap of the lowest hashes: memory contains the sampled rows alone, however long the file is.
     drawn: list[tuple[int, int, Record]] = []
     ids = RowIds()
+    repeats = Repeats()
     n_seen = 0
     for path, entry in files:
         rows = reader(path, entry.get("split", "any"), on_bad)
         for record in tqdm(rows, desc=f"reading {path.name}", unit="row", disable=None):
-            record = ids.distinct(record, path)
-            if isinstance(record, str):
-                drops[record] += 1
+            if repeats.drops(record, drops):
                 continue
+            record = ids.distinct(record, path)
             n_seen += 1
             digest = hashlib.sha1(f"{seed}:{record.id}".encode()).digest()
             # Negative, because a heap gives up its smallest item and the largest hash has to go.
@@ -54,4 +55,5 @@ def draw_records(
                 heapq.heapreplace(drawn, (rank, n_seen, record))
     if ids.n_renamed:
         note(f"{source}: {ids.n_renamed} rows have the id of another row; their file's name is added to it")
-    return [record for _, _, record in sorted(drawn, key=lambda item: item[1])]
+    kept = [record for _, _, record in sorted(drawn, key=lambda item: item[1])]
+    return [record for record in kept if not repeats.is_contradictory(record)]

@@ -1,4 +1,4 @@
-"""Which files a build reads: the sources config, checked, and its entries as paths on this machine.
+"""Which files a build reads: the entries of the sources config as paths on this machine.
 
 Nothing here opens a raw file; the readers do.
 """
@@ -6,17 +6,9 @@ Nothing here opens a raw file; the readers do.
 import os
 from pathlib import Path
 
+from sources.config import ROLES, download_name
 from sources.download import fetch
-from utils.config import check_keys, nearest, read_yaml
-from utils.errors import DataError, UsageError
-
-# What a file of a source is for: rows with questions, wiki pages, or passages for questions that come
-# without any.
-ROLES = ("records", "pages", "contexts")
-
-_CONFIG_KEYS = {"respect_official_splits", "max_pool_pages", "sources"}
-_SOURCE_KEYS = {"licence", *ROLES}
-_ENTRY_KEYS = {"url", "mirrors", "path", "file", "split", "optional"}
+from utils.errors import DataError
 
 # The files of one source by role: (path, its entry in the config).
 SourceFiles = dict[str, list[tuple[Path, dict]]]
@@ -25,11 +17,11 @@ SourceFiles = dict[str, list[tuple[Path, dict]]]
 def entry_path(entry: dict, raw_dir: Path, root: Path) -> Path:
     """Where the file of a sources-config entry is, or will be after a download.
 
-    A `path` starts at `root`, with environment variables expanded; a `url` is saved in `raw_dir`.
+    A `path` starts at `root`, with environment variables and ~ expanded; a `url` is saved in `raw_dir`.
     """
     if "path" in entry:
-        return root / os.path.expandvars(entry["path"]).removeprefix("file://")
-    return raw_dir / entry.get("file", entry["url"].rsplit("/", 1)[-1])
+        return root / Path(os.path.expandvars(entry["path"]).removeprefix("file://")).expanduser()
+    return raw_dir / download_name(entry)
 
 
 def locate(entry: dict, raw_dir: Path, root: Path, offline: bool, pins: dict[str, str]) -> Path | None:
@@ -51,46 +43,10 @@ def locate(entry: dict, raw_dir: Path, root: Path, offline: bool, pins: dict[str
         return path
     if entry.get("optional"):
         return None
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder; name the file in it in the sources config")
     remedy = "run once without --offline" if "url" in entry else "correct the path in the sources config"
     raise DataError(f"{path}: no such file; {remedy}")
-
-
-def _check_source(where: str, source: dict) -> None:
-    """UsageError for the first unknown key of a source or of its files, or a file without path or url."""
-    if not isinstance(source, dict):
-        raise UsageError(
-            f"{where}: expected a block of {', '.join(sorted(_SOURCE_KEYS))}, found {source!r:.60}"
-        )
-    check_keys(where, source, _SOURCE_KEYS)
-    for role in ROLES:
-        for entry in source.get(role, []):
-            if not isinstance(entry, dict) or not {"path", "url"} & entry.keys():
-                raise UsageError(f"{where}.{role}: each file needs a path or a url, found {entry!r:.60}")
-            check_keys(f"{where}.{role}", entry, _ENTRY_KEYS)
-
-
-def read_sources_config(name: str, root: Path, wanted: list[str] | None) -> dict:
-    """The sources YAML, checked and reduced to the wanted sources (None: all, in the order of the file).
-
-    `name` is looked up under `root` first, so that the configs that ship work from any directory, then as
-    given. DataError without such a file, UsageError for an unknown key or source.
-    """
-    path = root / name
-    if not path.is_file():
-        path = Path(name)
-    config = read_yaml(path)
-    check_keys(str(path), config, _CONFIG_KEYS)
-
-    sources = config.get("sources") or {}
-    chosen = {}
-    for source in wanted or sources:
-        if source not in sources:
-            raise UsageError(f"source {source!r} is not in {path}{nearest(source, sources)}")
-        _check_source(f"{path}: sources.{source}", sources[source])
-        chosen[source] = sources[source]
-    if not chosen:
-        raise UsageError(f"{path}: no sources; name at least one under `sources:` (see configs/sources.yaml)")
-    return {**config, "sources": chosen}
 
 
 def locate_files(
@@ -113,11 +69,20 @@ def locate_files(
 
 
 def files_by_name(files: dict[str, SourceFiles]) -> dict[str, Path]:
-    """`<source>/<file name>` -> path of every file: the names that hashes are pinned under."""
+    """`<source>/<file name>` -> path of every file: the names that hashes are pinned under.
+
+    Files of one name in a source have their folders in front, as many as it takes to tell them apart.
+    """
     by_name = {}
     for source, roles in files.items():
-        for entries in roles.values():
-            by_name.update({f"{source}/{path.name}": path for path, _ in entries})
+        # Not resolved: a link into a store of hashes is named like the file that it stands for.
+        paths = {Path(os.path.abspath(path)) for entries in roles.values() for path, _ in entries}
+        for path in sorted(paths):
+            others = [other.parts for other in paths if other != path]
+            n_parts = 1
+            while any(other[-n_parts:] == path.parts[-n_parts:] for other in others):
+                n_parts += 1
+            by_name["/".join([source, *path.parts[-n_parts:]])] = path
     return by_name
 
 

@@ -129,13 +129,30 @@ def _is_list(path: str | Path) -> bool:
     return head.lstrip().startswith(b"[")
 
 
-def read_rows(path: str | Path, on_bad: Callable[[str], None]) -> Iterator[tuple[str, dict]]:
-    """(place, row) of the objects in a JSON list or in JSON lines, also as .gz; the place is `file:line`.
-
-    A row that is no object goes to `on_bad` with its place. DataError for a file that is damaged.
-    """
+def _all_rows(path: str | Path, on_bad: Callable[[str], None]) -> Iterator[tuple[str, dict]]:
+    """(`file:line`, row) of the objects in a JSON list or in JSON lines."""
     if _is_list(path):
         yield from _read_list(path, on_bad)
         return
     for number, row in read_jsonl(path, on_bad):
         yield f"{path}:{number}", row
+
+
+def read_rows(path: str | Path, on_bad: Callable[[str], None]) -> Iterator[tuple[str, dict]]:
+    """(place, row) of the objects in a JSON list or in JSON lines, also as .gz; the place is `file:line`.
+
+    A row that is no object goes to `on_bad` with its place. DataError for a file that is damaged or has no
+    row at all.
+    """
+    is_empty = True
+
+    def counted(problem: str) -> None:
+        nonlocal is_empty
+        is_empty = False
+        on_bad(problem)
+
+    for where, row in _all_rows(path, counted):
+        is_empty = False
+        yield where, row
+    if is_empty:
+        raise DataError(f"{path}: the file has no rows; remove it from the sources config, or fill it")

@@ -507,7 +507,7 @@ def test_your_own_questions_in_both_layouts_go_through_the_same_checks(
             pages.append({"title": f"Ship {k}", "text": f"Ship {k} was launched and named after a person."})
         rows.append({"question": f"Where was Person {i} born?", "answers": [town], "ctxs": pages})
     # No passage has the answer Atlantis, and a yes/no answer needs gold evidence: both are dropped.
-    rows.append({"question": "Where was Person 0 born?", "answers": ["Atlantis"], "ctxs": rows[0]["ctxs"]})
+    rows.append({"question": "Where was Person 9 born?", "answers": ["Atlantis"], "ctxs": rows[0]["ctxs"]})
     rows.append({"question": "Is Person 0 a sailor?", "answers": ["yes"], "ctxs": rows[0]["ctxs"]})
     # The other layout: rows of an earlier build.
     for row in (sample, unanswerable):

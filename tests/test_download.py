@@ -332,7 +332,8 @@ def test_json_lists_are_read_row_by_row_and_their_damage_is_named(tmp_path):
     path.write_text(" " + json.dumps(rows, indent=1))
     assert [row for _, row in read_rows(path, stop)] == rows
     path.write_text("[]")
-    assert list(read_rows(path, stop)) == []
+    with pytest.raises(DataError, match="rows.json: the file has no rows"):
+        list(read_rows(path, stop))
     # Everything behind the cut is unread, so this is not one bad row to be counted.
     path.write_text(json.dumps(rows)[:-10])
     with pytest.raises(DataError, match="rows.json:1: not a JSON list"):

@@ -88,16 +88,39 @@ def _merge(where: str, defaults: dict, given: dict, prefix: str = "") -> dict:
     return merged
 
 
+def _repeated_key(node: yaml.Node | None) -> yaml.Node | None:
+    """The first key under a YAML node that repeats in its block; None if there is none."""
+    if isinstance(node, yaml.SequenceNode):
+        return next(filter(None, map(_repeated_key, node.value)), None)
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    seen = set()
+    for key, value in node.value:
+        # Only scalars are keys of a config; a list as a key fails in `safe_load`.
+        if str(key.value) in seen:
+            return key
+        seen.add(str(key.value))
+        if repeated := _repeated_key(value):
+            return repeated
+    return None
+
+
 def read_yaml(path: str | Path) -> dict:
     """The block of keys in a YAML file. DataError if it is missing, UsageError if it is anything else."""
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: no such config; see configs/ for the ones that ship")
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        value = yaml.safe_load(text)
+        repeated = _repeated_key(yaml.compose(text, yaml.SafeLoader))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         # A YAML error spans several lines; a stage's message is one line.
         raise UsageError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    # PyYAML keeps the last of repeated keys: a second block of one name would replace the first.
+    if repeated:
+        line = repeated.start_mark.line + 1
+        raise UsageError(f"{path}:{line}: key {repeated.value!r} is there twice in one block; join the two")
     if not isinstance(value, dict):
         raise UsageError(f"{path}: expected a block of `key: value` lines, found {type(value).__name__}")
     return value
