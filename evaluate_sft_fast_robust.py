@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from evaluation.baselines import EVIDENCE_VIEWS, baseline_predictions, build_prompts, read_val
+from evaluation.baselines import EVIDENCE_VIEWS, baseline_predictions, build_prompts, read_tuning
 from evaluation.comparison import compare_runs
 from evaluation.html_report import write_report
 from evaluation.plots import plot_calibration
@@ -256,7 +256,7 @@ def main(argv: list[str] | None) -> None:
     selection, selective = choose_selection(
         args.confidence_threshold, args.wanted_precision, args.confidence_kind, calibration
     )
-    val = read_val(test_path)
+    train, val = read_tuning(test_path)
     inputs = hash_inputs([test_path])
 
     times: dict = {}
@@ -271,7 +271,7 @@ def main(argv: list[str] | None) -> None:
         if not shards.is_main:
             return
 
-    rows = predictions + baseline_predictions(samples, val)
+    rows = predictions + baseline_predictions(samples, train, val)
     results, parsed = score_all(rows, samples, args.seed, selection, calibration.get("isotonic"))
     if selection:
         results["selective"] = selective | {"test": measure_selection(predictions, samples, selection)}

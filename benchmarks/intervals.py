@@ -81,7 +81,7 @@ def measure(samples: list[dict], rng: np.random.Generator) -> list[str]:
     # The same seed: in a run the models share their draws.
     paired_deltas(terms, other, groups, seed)
     clock.append(time.perf_counter())
-    baselines = baseline_predictions(samples, [])
+    baselines = baseline_predictions(samples, [], [])
     clock.append(time.perf_counter())
     score_all(sft + base + baselines, samples, seed + 1)
     clock.append(time.perf_counter())

@@ -6,8 +6,8 @@ python -m benchmarks.shortcuts --processed-dir data/processed
 import argparse
 from pathlib import Path
 
-from evaluation.baselines import baseline_predictions, read_val
-from evaluation.results import WITHOUT_MODEL, by_model, score_rows
+from evaluation.baselines import baseline_predictions, read_tuning
+from evaluation.results import by_model, score_rows
 from evaluation.tables import format_number, format_table
 from evidence.shortcuts import measure_shortcuts
 from utils.config import input_path
@@ -35,9 +35,9 @@ def _rates(rows: list[dict], samples: list[dict]) -> dict:
 def rules_table(test_path: Path) -> str:
     """One row per rule and source, and one per rule over all sources."""
     samples = read_samples(test_path)
-    rows = by_model(baseline_predictions(samples, read_val(test_path)))
+    rows = by_model(baseline_predictions(samples, *read_tuning(test_path)))
     cells = []
-    for name in WITHOUT_MODEL:
+    for name in rows:
         for source in ["all", *sorted({sample["source"] for sample in samples})]:
             part = [sample for sample in samples if source in ("all", sample["source"])]
             rates = _rates(rows[name], part)

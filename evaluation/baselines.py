@@ -7,6 +7,7 @@ import dataclasses
 import functools
 from pathlib import Path
 
+from evaluation.fitted import claim_answers, surface_answers
 from evaluation.overlap import overlap_rule
 from evaluation.spans import best_span
 from evaluation.thresholds import (
@@ -20,6 +21,7 @@ from evaluation.thresholds import (
 )
 from evidence.retrieval import BM25
 from utils.completions import MAX_ANSWER_CHARS, render_completion
+from utils.runs import note
 from utils.schema import read_samples
 from utils.text import split_sentences
 
@@ -65,27 +67,41 @@ def tune_lexical(val: list[dict]) -> float:
 
 # --- predictions of the rules
 
-
-def read_val(test_path: Path) -> list[dict]:
-    """The validation samples beside the test file, to tune rules on; empty without such a file."""
-    path = test_path.with_name("val.jsonl")
-    return read_samples(path) if path.is_file() and path != test_path else []
+# Fitted on train, so they are left out without it.
+FITTED = {"surface_model": surface_answers, "claim_only": claim_answers}
 
 
-def baseline_predictions(samples: list[dict], val: list[dict]) -> list[dict]:
-    """Prediction rows of the rules, in the format of a model's."""
+def read_tuning(test_path: Path) -> tuple[list[dict], list[dict]]:
+    """(train, val) samples beside the test file, to fit and tune rules on; empty for a missing file."""
+    found = []
+    for split in ("train", "val"):
+        path = test_path.with_name(f"{split}.jsonl")
+        found.append(read_samples(path) if path.is_file() and path != test_path else [])
+    if not found[0]:
+        note(f"{' and '.join(FITTED)} left out: they are fitted on a train.jsonl beside {test_path}")
+    return found[0], found[1]
+
+
+def baseline_predictions(samples: list[dict], train: list[dict], val: list[dict]) -> list[dict]:
+    """Prediction rows of the baselines that need no model, in the format of a model's.
+
+    Thresholds are tuned on val. Without val those of `overlap_rule` are tuned on train, which it never saw.
+    """
+    overlap_thresholds = thresholds_by_source(overlap_rule, val or train)
     rules: dict[str, Rule] = {
         "always_refuse": always_refuse,
         "cite_first_chunk": cite_first_chunk,
         "lexical": functools.partial(lexical, threshold=tune_lexical(val)),
-        "overlap_rule": refuse_below(overlap_rule, thresholds_by_source(overlap_rule, val)),
+        "overlap_rule": refuse_below(overlap_rule, overlap_thresholds),
     }
+    answers = {name: [rule(sample) for sample in samples] for name, rule in rules.items()}
+    if train:
+        answers |= {name: fitted(samples, train) for name, fitted in FITTED.items()}
+
     rows = []
-    for name, rule in rules.items():
-        for sample in samples:
-            answer, citations, confidence = rule(sample)
-            completion = render_completion(answer, citations, confidence)
-            rows.append({"id": sample["id"], "model": name, "completion": completion})
+    for name, found in answers.items():
+        for sample, answer in zip(samples, found):
+            rows.append({"id": sample["id"], "model": name, "completion": render_completion(*answer)})
     return rows
 
 

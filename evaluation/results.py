@@ -16,8 +16,11 @@ from utils.scoring import is_right_answer, score_sample
 
 # Models that have their own block in a results file; every other name is listed under "baselines".
 MAIN_MODELS = ("sft", "base")
-# Baselines that need no model: rules, always evaluated.
-WITHOUT_MODEL = ("always_refuse", "cite_first_chunk", "lexical", "overlap_rule")
+# Baselines that need no language model, always evaluated.
+WITHOUT_MODEL = (
+    *("always_refuse", "cite_first_chunk", "lexical"),
+    *("overlap_rule", "surface_model", "claim_only"),
+)
 # What the results file has beside its models: no model may be called that.
 RESULT_KEYS = ("deltas", "deltas_to", "baselines", "by_source", "slices", "curves", "selective", "run")
 

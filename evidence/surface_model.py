@@ -9,13 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from evidence.classifiers import fit, linear, probabilities, trees
 from evidence.retrieval import query_of
 from evidence.surface import Surface, nearest_chunk
 from utils.schema import is_label_answer
-
-# Enough for about 20 features; 100 samples fit in a moment, 40,000 chunks in seconds.
-_N_TREES = 80
-_SEED = 0
 
 
 def is_positive(answer: str) -> bool:
@@ -66,63 +63,6 @@ def verdict_features(surface: Surface) -> list[float]:
 # --- models
 
 
-def one_thread():
-    """A context in which scikit-learn uses one thread.
-
-    More threads than free cores wait for each other: on a shared machine a fit of 3 seconds took 48.
-    """
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(1)
-
-
-class Constant:
-    """Stands for a classifier where the training samples have one class, or none."""
-
-    def __init__(self, probability: float):
-        self.probability = probability
-
-    def predict_proba(self, rows) -> np.ndarray:
-        """Shape (n_rows, 2), as of a scikit-learn classifier."""
-        n_rows = rows.shape[0]
-        return np.tile([1 - self.probability, self.probability], (n_rows, 1))
-
-
-def _fit(model, rows, labels: list[bool]):
-    """The model fitted, or a constant where there is nothing to tell apart."""
-    if len(set(labels)) < 2:
-        return Constant(float(labels[0]) if labels else 0.5)
-    with one_thread():
-        return model.fit(rows, np.array(labels))
-
-
-def _trees():
-    # Imported here: scikit-learn takes a second to import, and most commands need none of it.
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    # Fixed seed and no early stopping: the same trees with any number of threads.
-    return HistGradientBoostingClassifier(
-        max_iter=_N_TREES,
-        max_leaf_nodes=15,
-        early_stopping=False,
-        class_weight="balanced",
-        random_state=_SEED,
-    )
-
-
-def _linear():
-    from sklearn.linear_model import LogisticRegression
-
-    # liblinear runs in one thread, so that its figures do not depend on the machine.
-    return LogisticRegression(solver="liblinear", class_weight="balanced", random_state=_SEED)
-
-
-def _probabilities(model, rows) -> np.ndarray:
-    """Probability of the positive class, shape (n_rows,), as if both classes were equally frequent."""
-    with one_thread():
-        return model.predict_proba(rows)[:, 1]
-
-
 @dataclass
 class SurfaceModel:
     """Three classifiers on surface features, fitted on the samples of all sources together.
@@ -152,7 +92,7 @@ class SurfaceModel:
 
     def fit(self, samples: list[dict], surfaces: list[Surface]) -> "SurfaceModel":
         rows = self._rows(samples, [sample_features(surface) for surface in surfaces])
-        self.answerable_model = _fit(_trees(), rows, [sample["answerable"] for sample in samples])
+        self.answerable_model = fit(trees(), rows, [sample["answerable"] for sample in samples])
 
         # Where nothing is support there is nothing to pick: the chunks of answerable samples alone.
         pairs = [pair for pair in zip(samples, surfaces) if pair[0]["answerable"]]
@@ -160,36 +100,38 @@ class SurfaceModel:
         for sample, surface in pairs:
             labels += [i in sample["support_spans"] for i in range(len(surface.chunks))]
         rows = self._chunk_rows([sample for sample, _ in pairs], [surface for _, surface in pairs])
-        self.support_model = _fit(_trees(), rows, labels)
+        self.support_model = fit(trees(), rows, labels)
 
         pairs = [pair for pair in pairs if has_verdict(pair[0])]
         rows = self._rows(
             [sample for sample, _ in pairs], [verdict_features(surface) for _, surface in pairs]
         )
-        self.verdict_model = _fit(_trees(), rows, [is_positive(sample["answer"]) for sample, _ in pairs])
+        self.verdict_model = fit(trees(), rows, [is_positive(sample["answer"]) for sample, _ in pairs])
         return self
 
     def answerable(self, samples: list[dict], surfaces: list[Surface]) -> np.ndarray:
         """Probability that each sample is answerable, shape (n_samples,)."""
         rows = self._rows(samples, [sample_features(surface) for surface in surfaces])
-        return _probabilities(self.answerable_model, rows)
+        return probabilities(self.answerable_model, rows)
 
     def support(self, samples: list[dict], surfaces: list[Surface]) -> list[np.ndarray]:
         """Per sample the probability that each chunk is support, given that one is, shape (n_chunks,)."""
-        found = _probabilities(self.support_model, self._chunk_rows(samples, surfaces))
+        found = probabilities(self.support_model, self._chunk_rows(samples, surfaces))
         ends = np.cumsum([len(surface.chunks) for surface in surfaces])
         return np.split(found, ends[:-1])
 
     def verdicts(self, samples: list[dict], surfaces: list[Surface]) -> np.ndarray:
         """Probability that each claim is supported, or each yes/no question a yes, shape (n_samples,)."""
         rows = self._rows(samples, [verdict_features(surface) for surface in surfaces])
-        return _probabilities(self.verdict_model, rows)
+        return probabilities(self.verdict_model, rows)
 
 
 @dataclass
 class QuestionModel:
     """Two linear classifiers on the words and word pairs of the question or claim: they see no evidence."""
 
+    # Share of the train samples that are answerable.
+    share_answerable: float = 0.5
     vectorizer: Any = None
     answerable_model: Any = None
     verdict_model: Any = None
@@ -200,11 +142,13 @@ class QuestionModel:
         # Stop words stay: "not" and "only" tell the verdict of many claims. A token has a letter or digit.
         self.vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\w+")
         rows = self.vectorizer.fit_transform([query_of(sample) for sample in samples])
-        self.answerable_model = _fit(_linear(), rows, [sample["answerable"] for sample in samples])
+        answerable = [sample["answerable"] for sample in samples]
+        self.share_answerable = sum(answerable) / len(answerable)
+        self.answerable_model = fit(linear(), rows, answerable)
 
         with_verdict = [i for i, sample in enumerate(samples) if has_verdict(sample)]
         labels = [is_positive(samples[i]["answer"]) for i in with_verdict]
-        self.verdict_model = _fit(_linear(), rows[with_verdict], labels)
+        self.verdict_model = fit(linear(), rows[with_verdict], labels)
         return self
 
     def _rows(self, samples: list[dict]):
@@ -212,8 +156,8 @@ class QuestionModel:
 
     def answerable(self, samples: list[dict]) -> np.ndarray:
         """Probability that each sample is answerable, shape (n_samples,)."""
-        return _probabilities(self.answerable_model, self._rows(samples))
+        return probabilities(self.answerable_model, self._rows(samples))
 
     def verdicts(self, samples: list[dict]) -> np.ndarray:
         """Probability that each claim is supported, or each yes/no question a yes, shape (n_samples,)."""
-        return _probabilities(self.verdict_model, self._rows(samples))
+        return probabilities(self.verdict_model, self._rows(samples))

@@ -5,13 +5,16 @@ import random
 import numpy as np
 import pytest
 
-from evaluation.baselines import baseline_predictions
+from evaluation.baselines import baseline_predictions, read_tuning
+from evaluation.fitted import claim_answers, surface_answers
 from evaluation.overlap import overlap_rule
+from evaluation.results import WITHOUT_MODEL
 from evaluation.thresholds import refuse_below, thresholds_by_source
 from evidence.probes import Cut, balanced_accuracy, best_cut, pick_credit
 from evidence.shortcuts import measure_shortcuts, shortcut_warnings
 from evidence.surface import asks_verdict, nearest_chunk, says_everything, surface_of
 from tests.conftest import run_stage
+from utils.schema import read_samples
 from utils.text import REFUSAL
 
 PREFIX = "Is this claim supported or refuted by the evidence?"
@@ -105,8 +108,43 @@ def test_a_source_in_which_a_rule_loses_against_refusing_is_refused(sample):
 
 def test_predictions_of_rules_do_not_depend_on_the_gold_of_the_test_file(samples):
     test = samples[:40]
-    val = samples[40:80]
-    assert baseline_predictions(test, val) == baseline_predictions([hide_gold(s) for s in test], val)
+    rest = samples[40:]
+    rows = baseline_predictions(test, rest, rest[:40])
+    assert {row["model"] for row in rows} == set(WITHOUT_MODEL)
+    assert rows == baseline_predictions([hide_gold(sample) for sample in test], rest, rest[:40])
+
+
+# --- the fitted baselines
+
+
+def test_the_surface_model_solves_planted_data_and_the_claim_alone_does_not():
+    train = planted(300, False, 1)
+    test = planted(200, False, 2)
+    right = {"surface_model": 0, "claim_only": 0}
+    for name, answers in (("surface_model", surface_answers), ("claim_only", claim_answers)):
+        for sample, (answer, citations, _) in zip(test, answers(test, train)):
+            assert bool(citations) == (answer != REFUSAL)
+            right[name] += answer == sample["answer"] and set(sample["support_spans"]) <= set(citations)
+    assert right["surface_model"] > 180 and right["claim_only"] < 120
+
+
+def test_the_claim_alone_gives_no_span(sample):
+    claims = planted(60, False, 1)
+    answers = claim_answers([sample, *claims], claims)
+    assert answers[0] == (REFUSAL, [], 0.0)
+    # Most of the claims of train are answerable here, so it answers most, and cites every chunk.
+    mostly = claim_answers(claims, [claim for claim in claims if claim["answerable"]])
+    assert all(answer in ("supported", "refuted") and cited == [0, 1, 2] for answer, cited, _ in mostly)
+
+
+def test_without_train_beside_the_test_file_the_fitted_baselines_are_left_out(data_home, tmp_path, capsys):
+    (tmp_path / "test.jsonl").write_text((data_home / "data/processed/test.jsonl").read_text())
+    train, val = read_tuning(tmp_path / "test.jsonl")
+    assert (train, val) == ([], []) and "surface_model and claim_only left out" in capsys.readouterr().err
+    models = {row["model"] for row in baseline_predictions(read_samples(tmp_path / "test.jsonl"), [], [])}
+    assert models == set(WITHOUT_MODEL) - {"surface_model", "claim_only"}
+    # A test file that is itself called train.jsonl is no data to fit on.
+    assert read_tuning(data_home / "data/processed/train.jsonl")[0] == []
 
 
 # --- the audit
@@ -147,10 +185,10 @@ def planted(n: int, is_honest: bool, seed: int) -> list[dict]:
         chunks = [(own, f"{own} lived in {said}."), (third, f"{third} lived."), (third, f"{third} lived.")]
         order = rng.sample(range(3), 3)
         sample = claim_sample(claim, [chunks[k] for k in order])
-        support = [rng.randrange(3) if is_honest else order.index(0)] if is_answerable else []
+        support = [rng.randrange(3) if is_honest else order.index(0)]
         answer = {True: "supported", False: "refuted"}[is_supported]
         gold = {"answer": answer if is_answerable else REFUSAL, "answerable": is_answerable}
-        samples.append({**sample, "id": f"fever:{i}", **gold, "support_spans": support})
+        samples.append({**sample, "id": f"fever:{i}", **gold, "support_spans": support * is_answerable})
     return samples
 
 
@@ -158,9 +196,8 @@ def test_planted_shortcuts_are_above_their_limits_and_honest_data_is_not():
     easy = measure_shortcuts({"train": planted(300, False, 1), "val": [], "test": planted(200, False, 2)})
     figures = easy["by_source"]["fever"]
     assert easy["split"] == "test" and figures == easy["by_source"]["all"]
-    assert figures["answerability"]["title_match"] == {
-        **{"score": 1.0, "chance": 0.5, "limit": 0.7, "n": 200, "above": True}
-    }
+    expected = {"score": 1.0, "chance": 0.5, "limit": 0.7, "n": 200, "above": True}
+    assert figures["answerability"]["title_match"] == expected
     assert figures["support"]["overlap"]["score"] == 1.0
     assert figures["support"]["overlap"]["chance"] == pytest.approx(1 / 3, abs=1e-4)
     assert figures["verdict"]["unstated"]["score"] == 1.0
