@@ -7,8 +7,15 @@ from their prediction files. It reads files only and needs no model.
 from pathlib import Path
 
 from evaluation.predictions import predictions_path, read_predictions
-from evaluation.results import by_model, score_rows
-from evaluation.tables import all_models, delta_rows, format_interval, format_number, format_table
+from evaluation.results import MAIN_MODELS, by_model, score_rows
+from evaluation.tables import (
+    DELTA_HEADER,
+    all_models,
+    delta_rows,
+    format_interval,
+    format_number,
+    format_table,
+)
 from utils.config import input_path
 from utils.errors import DataError
 from utils.intervals import paired_deltas
@@ -129,6 +136,18 @@ def _metric_rows(runs: list[dict]) -> list[list[str]]:
     return rows
 
 
+def _macro_rows(runs: list[dict]) -> list[list[str]]:
+    """[model and metric, A, B] of the means over sources; none for a file of before they were written."""
+    first, second = (all_models(run) for run in runs)
+    rows: list[list[str]] = []
+    for name in MAIN_MODELS:
+        sides = [models.get(name, {}).get("macro", {}) for models in (first, second)]
+        if all(sides):
+            for key in HEADLINE:
+                rows.append([f"{name} {key}", *(format_number(side[key]) for side in sides)])
+    return rows
+
+
 def compare_runs(paths: list[Path], test_data: str | None = None) -> str:
     """The text of --compare for two results files, A and B. DataError when one is something else."""
     runs = [read_results(path) for path in paths]
@@ -141,11 +160,14 @@ def compare_runs(paths: list[Path], test_data: str | None = None) -> str:
         blocks.append("settings, inputs and versions are the same")
     blocks.append(format_table(["", "A", "95% interval", "B", "95% interval"], _metric_rows(runs)))
 
+    if macro := _macro_rows(runs):
+        blocks.append(format_table(["mean over sources", "A", "B"], macro))
+
     paired = paired_between(paths, runs, test_data)
     if isinstance(paired, str):
         blocks.append(f"no paired differences: {paired}")
     else:
         deltas, n = paired
-        header = [f"sft, B against A, {n} samples", "better by", "95% interval", ""]
+        header = [f"sft, B against A, {n} samples", *DELTA_HEADER]
         blocks.append(format_table(header, delta_rows(deltas)))
     return "\n\n".join(blocks)

@@ -31,7 +31,8 @@ _INTRO = (
 )
 _ABOUT_DELTAS = (
     "On the same samples and resamples. A positive number means that the SFT model is better; "
-    "an interval that includes 0 shows no difference."
+    "tied: the interval includes 0. "
+    "A true difference of the size under “detectable from” shows in four of five test sets."
 )
 
 
@@ -89,7 +90,13 @@ def _interval_svg(value: float, interval: list[float] | None) -> str:
 def _headline(results: dict) -> str:
     header = [f"{key} ↓" if key in LOWER_IS_BETTER else key for key in HEADLINE]
     rows = [[escape(name), *_cells(metrics)] for name, metrics in all_models(results).items()]
-    return f"<h2>Headline</h2>{_table(['', *header], rows)}"
+    table = f"<h2>Headline</h2>{_table(['', *header], rows)}"
+    n_sources = len(results["by_source"])
+    if n_sources < 2:
+        return table
+    # Beside the mean over samples, in which a large source decides.
+    macro = [[escape(name), *_cells(metrics["macro"])] for name, metrics in all_models(results).items()]
+    return f"{table}<h3>Mean of {n_sources} sources</h3>{_table(['', *header], macro)}"
 
 
 def _deltas(results: dict, other: str) -> str:
@@ -106,8 +113,10 @@ def _deltas(results: dict, other: str) -> str:
         color = {"better": "good", "worse": "bad"}.get(words, "soft")
         shown = format_interval(interval, sign=True) or "-"
         colored = f'<span class="{color}">{words}</span>'
-        rows.append([key, f"{value:+.3f}", shown, _interval_svg(value, interval), colored])
-    table = _table(["", "better by", "95% interval", "-1 to 1", ""], rows)
+        smallest = format_number(deltas["smallest_detectable"][key])
+        drawn = _interval_svg(value, interval)
+        rows.append([key, f"{value:+.3f}", shown, smallest, drawn, colored])
+    table = _table(["", "better by", "95% interval", "detectable from", "-1 to 1", ""], rows)
 
     models = all_models(results)
     sft, theirs = (format_number(models[name]["answered_rate"]) for name in ("sft", other))

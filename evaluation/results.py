@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from evaluation.confidence import confidence_curves, confidence_metrics, intervals_of_confidence
 from evaluation.selective import Selection
-from evaluation.slices import slices
+from evaluation.slices import mean_over_sources, slice_results
 from utils.completions import map_citations, parse_completion
 from utils.intervals import as_numbers, group_sums, paired_deltas, total, with_intervals
-from utils.metrics import HEADLINE, rates_from_sums
+from utils.metrics import rates_from_sums
 from utils.scoring import is_right_answer, score_sample
 
 # Models that have their own block in a results file; every other name is listed under "baselines".
@@ -124,29 +124,6 @@ def _deltas(scored: dict[str, ScoredModel], samples: list[dict], seed: int) -> d
     return {name: paired_deltas(first, scored[name].terms, groups, seed) for name in others}
 
 
-def slice_metrics(terms: list[dict], indices: list[int], groups: list[str], seed: int) -> dict:
-    """EM, F1 and the headline metrics of the samples at `indices`, with intervals."""
-    # Only the metrics that a table shows: intervals of all of them took most of the time (docs/log.md).
-    own_terms = [terms[i] for i in indices]
-    own_groups = [groups[i] for i in indices]
-    found = with_intervals(own_terms, own_groups, seed, ("em", "f1", *HEADLINE))
-    del found["ci95_skipped"]
-    return {"n": len(indices), **found}
-
-
-def _slice_results(scored: dict[str, ScoredModel], samples: list[dict], seed: int) -> dict[str, dict]:
-    """Dimension -> part -> model name -> metrics."""
-    groups = [sample["group"] for sample in samples]
-    found: dict[str, dict] = {}
-    for dimension, parts in slices(samples).items():
-        found[dimension] = {}
-        for part, indices in parts.items():
-            found[dimension][part] = {
-                name: slice_metrics(model.terms, indices, groups, seed) for name, model in scored.items()
-            }
-    return found
-
-
 def score_all(
     predictions: list[dict],
     samples: list[dict],
@@ -166,6 +143,11 @@ def score_all(
         own_fit = isotonic if name == "sft" else None
         scored[name] = score_model(name, rows, samples, seed, selection, own_fit)
 
+    parts = slice_results({name: model.terms for name, model in scored.items()}, samples, seed)
+    of_sources = parts.pop("source")
+    for name, model in scored.items():
+        model.metrics["macro"] = mean_over_sources(of_sources, name)
+
     results: dict = {name: scored[name].metrics for name in MAIN_MODELS if name in scored}
     if "sft" in scored:
         to_others = _deltas(scored, samples, seed)
@@ -174,8 +156,7 @@ def score_all(
         results["deltas_to"] = to_others
     results["baselines"] = {name: model.metrics for name, model in scored.items() if name not in MAIN_MODELS}
 
-    parts = _slice_results(scored, samples, seed)
-    results["by_source"] = parts.pop("source")
+    results["by_source"] = of_sources
     results["slices"] = parts
 
     results["curves"] = {}

@@ -1,9 +1,15 @@
 """Subsets of the test set with separate metrics: source, answerability, difficulty, hops, chunks, popularity.
 
-It knows samples only. A new slice is one more line in `slice_names`.
+It knows samples and their scored terms, no completions. A new slice is one more line in `slice_names`.
 """
 
 import numpy as np
+
+from utils.intervals import with_intervals
+from utils.metrics import HEADLINE
+
+# Only the metrics that a table shows: intervals of all of them took most of the time (docs/log.md).
+SLICE_METRICS = ("em", "f1", *HEADLINE)
 
 
 def _hop_names(samples: list[dict]) -> list[str | None]:
@@ -67,3 +73,41 @@ def slices(samples: list[dict]) -> dict[str, dict[str, list[int]]]:
         if parts:
             found[dimension] = {name: parts[name] for name in sorted(parts, key=_order)}
     return found
+
+
+# --- the metrics of slices
+
+
+def slice_metrics(terms: list[dict], indices: list[int], groups: list[str], seed: int) -> dict:
+    """EM, F1 and the headline metrics of the samples at `indices`, with intervals."""
+    own_terms = [terms[i] for i in indices]
+    own_groups = [groups[i] for i in indices]
+    found = with_intervals(own_terms, own_groups, seed, SLICE_METRICS)
+    del found["ci95_skipped"]
+    return {"n": len(indices), **found}
+
+
+def slice_results(terms_of: dict[str, list[dict]], samples: list[dict], seed: int) -> dict[str, dict]:
+    """Dimension -> part -> model name -> metrics. `terms_of`: model name -> terms, one per sample."""
+    groups = [sample["group"] for sample in samples]
+    found: dict[str, dict] = {}
+    for dimension, parts in slices(samples).items():
+        found[dimension] = {}
+        for part, indices in parts.items():
+            found[dimension][part] = {
+                name: slice_metrics(terms, indices, groups, seed) for name, terms in terms_of.items()
+            }
+    return found
+
+
+def mean_over_sources(of_sources: dict[str, dict], name: str) -> dict[str, float | None]:
+    """Unweighted means over the sources that have a metric (None where none has), so that each counts once.
+
+    `of_sources`: source -> model name -> metrics.
+    """
+    means: dict[str, float | None] = {}
+    for key in SLICE_METRICS:
+        values = [found[name][key] for found in of_sources.values()]
+        known = [value for value in values if value is not None]
+        means[key] = sum(known) / len(known) if known else None
+    return means

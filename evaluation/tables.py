@@ -36,11 +36,11 @@ def format_table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def verdict(difference: float, interval: list[float] | None) -> str:
-    """How a paired difference reads: only an interval that excludes 0 says better or worse."""
+    """How a paired difference reads: an interval that includes 0 says tied, only another better or worse."""
     if interval is None:
         return "no interval: under 20 groups"
     if interval[0] <= 0 <= interval[1]:
-        return "interval includes 0"
+        return "tied"
     return "better" if difference > 0 else "worse"
 
 
@@ -70,29 +70,43 @@ def interval_table(results: dict, name: str) -> str:
     return format_table([name, "value", "95% interval"], rows)
 
 
+# Columns of `delta_rows` after the first.
+DELTA_HEADER = ("better by", "95% interval", "detectable from", "")
+
+
 def delta_rows(deltas: dict) -> list[list[str]]:
-    """[metric, difference, interval, verdict] of each metric in DELTA_METRICS."""
+    """[metric, difference, interval, smallest detectable difference, verdict] of each of DELTA_METRICS."""
     rows = []
     for name in DELTA_METRICS:
         value = deltas[name]
         if value is None:
-            rows.append([name, "-", "-", "no such samples"])
+            rows.append([name, "-", "-", "-", "no such samples"])
             continue
         interval = deltas["ci95"][name]
         shown = format_interval(interval, sign=True) or "-"
-        rows.append([name, f"{value:+.3f}", shown, verdict(value, interval)])
+        smallest = format_number(deltas["smallest_detectable"][name])
+        rows.append([name, f"{value:+.3f}", shown, smallest, verdict(value, interval)])
     return rows
 
 
 def delta_table(results: dict, other: str) -> str:
     """SFT model minus another model, signed so that positive is better, with both answered rates below."""
     models = all_models(results)
-    header = [f"sft against {other}", "better by", "95% interval", ""]
+    header = [f"sft against {other}", *DELTA_HEADER]
     table = format_table(header, delta_rows(results["deltas_to"][other]))
     # A model that answers nothing hallucinates nothing: without these rates silence would look safe.
     sft, theirs = (format_number(models[name]["answered_rate"]) for name in ("sft", other))
     rates = f"answered_rate: sft {sft}, {other} {theirs} (read hallucination_rate together with it)"
     return f"{table}\n{rates}"
+
+
+def macro_table(results: dict) -> str:
+    """The headline metrics of every model as means over sources; empty with one source."""
+    n_sources = len(results["by_source"])
+    if n_sources < 2:
+        return ""
+    rows = [[name, *_headline_cells(metrics["macro"])] for name, metrics in all_models(results).items()]
+    return format_table([f"mean of {n_sources} sources", *HEADLINE], rows)
 
 
 def slice_table(parts: dict[str, dict], dimension: str, name: str) -> str:
@@ -128,7 +142,7 @@ def results_text(results: dict) -> str:
     """All tables of one run, separated by blank lines."""
     # sft if present: a file for --predictions can contain any names.
     main = next(iter(all_models(results)))
-    blocks = [headline_table(results)]
+    blocks = [headline_table(results), macro_table(results)]
     # Without a main model the first name is a baseline, whose metrics are one level down; it gets no table.
     if main in results:
         blocks.append(interval_table(results, main))

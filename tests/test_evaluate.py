@@ -15,7 +15,7 @@ from evaluation.html_samples import mark_answers, sample_html
 from evaluation.predictions import describe_rows
 from evaluation.results import RESULT_KEYS, WITHOUT_MODEL, score_all, score_rows
 from evaluation.selective import threshold_for_precision
-from evaluation.slices import slices
+from evaluation.slices import SLICE_METRICS, mean_over_sources, slices
 from evaluation.spans import best_span
 from evaluation.tables import delta_rows
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
@@ -69,6 +69,7 @@ def test_gold_completions_score_one_and_nonsense_minus_one(home, test_samples):
     assert results["baselines"]["always_refuse"]["under_refusal_rate"] == 0.0
     assert set(results["by_source"]) == {s["source"] for s in test_samples}
     assert results["by_source"]["fever"]["sft"]["em"] == 1.0
+    assert sft["macro"]["em"] == pytest.approx(1.0) and base["macro"]["net_score"] == -1.0
     # NaN is not JSON: an empty denominator must be null.
     assert json.loads(json.dumps(results, allow_nan=False)) == results
 
@@ -361,9 +362,21 @@ def test_the_terminal_shows_every_model_and_says_which_differences_are_none(cann
 
     deltas = {"em": 0.1, **dict.fromkeys(DELTA_METRICS[1:], 0.2)}
     intervals = {"em": [-0.1, 0.3], **dict.fromkeys(DELTA_METRICS[1:], [0.1, 0.3])}
-    rows = delta_rows({**deltas, "ci95": intervals})
-    assert rows[0] == ["em", "+0.100", "[-0.100, +0.300]", "interval includes 0"]
-    assert rows[1] == ["f1", "+0.200", "[+0.100, +0.300]", "better"]
+    smallest = {"em": 0.28, **dict.fromkeys(DELTA_METRICS[1:])}
+    rows = delta_rows({**deltas, "ci95": intervals, "smallest_detectable": smallest})
+    assert rows[0] == ["em", "+0.100", "[-0.100, +0.300]", "0.280", "tied"]
+    assert rows[1] == ["f1", "+0.200", "[+0.100, +0.300]", "-", "better"]
+
+
+def test_means_over_sources_count_each_source_once():
+    of_sources = {
+        "large": {"sft": {**dict.fromkeys(SLICE_METRICS, 0.9), "refusal_f1": 0.4, "em": None}},
+        "small": {"sft": {**dict.fromkeys(SLICE_METRICS, 0.1), "refusal_f1": None, "em": None}},
+    }
+    means = mean_over_sources(of_sources, "sft")
+    assert means["net_score"] == pytest.approx(0.5)
+    # A source without unanswerable samples has no refusal figure, and counts in no mean of one.
+    assert means["refusal_f1"] == 0.4 and means["em"] is None
 
 
 def test_compare_prints_what_differs_and_paired_differences(canned, capsys, test_samples):

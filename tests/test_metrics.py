@@ -191,6 +191,20 @@ def test_a_delta_is_positive_when_the_first_model_is_better(sample):
     # Also for the hallucination rate, of which less is better.
     assert deltas["em"] == 1.0 and deltas["hallucination_rate"] == 1.0 and deltas["ci95"]["em"] == [1.0, 1.0]
     assert paired_deltas(right, right, groups, seed=0)["ci95"]["em"] == [0.0, 0.0]
+    # No sample differs: the spread is 0, and what could be detected is unknown.
+    assert paired_deltas(right, right, groups, seed=0)["smallest_detectable"]["em"] is None
+
+
+def test_the_smallest_detectable_difference_is_2_8_standard_errors(sample):
+    # Of 100 pairs 20 differ, 10 in each direction: the standard error is sqrt(0.2 / 100) = 0.0447.
+    right = make_terms(1, True, sample)[0]
+    wrong = make_terms(1, False, sample)[0]
+    first = [right] * 10 + [wrong] * 10 + [right] * 80
+    second = [wrong] * 10 + [right] * 10 + [right] * 80
+    deltas = paired_deltas(first, second, [str(i) for i in range(100)], seed=0)
+    assert deltas["smallest_detectable"]["em"] == pytest.approx(2.8 * 0.0447, rel=0.05)
+    few = paired_deltas(first[:15], second[:15], [str(i) for i in range(15)], seed=0)
+    assert few["smallest_detectable"]["em"] is None
 
 
 def test_format_rates_by_hand(sample):
@@ -265,7 +279,7 @@ def test_curves_of_confidence_by_hand():
 def test_a_difference_whose_interval_touches_zero_is_none():
     # An interval that ends at 0 includes it.
     for touching in ([-0.1, 0.2], [0.0, 0.2], [-0.2, 0.0]):
-        assert verdict(0.1, touching) == "interval includes 0"
+        assert verdict(0.1, touching) == "tied"
     assert verdict(0.1, None) == "no interval: under 20 groups"
     assert verdict(0.1, [0.01, 0.2]) == "better"
     assert verdict(-0.1, [-0.2, -0.01]) == "worse"
