@@ -10,7 +10,6 @@ Writes data/processed/{train,val,test}.jsonl, audit.json, README.md, run.json an
 import argparse
 import dataclasses
 import functools
-import random
 import time
 from collections import Counter
 from pathlib import Path
@@ -18,15 +17,15 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from evidence.assembly import AssemblySettings, assemble
-from evidence.audit import CUT_REASON, audit, flat_drops
+from evidence.audit import audit, flat_drops
 from evidence.balance import Drops, choose_samples
 from evidence.card import dataset_card
 from evidence.check import check_file
 from evidence.chunks import PagePool
-from evidence.groups import group_supports
+from evidence.promises import empty_split_problem, missed_promises
 from evidence.records import Record
 from evidence.shortcuts import report_shortcuts
-from evidence.splits import SPLITS, assign_splits
+from evidence.splits import SPLITS, expected_splits, split_supports
 from evidence.support import Support, find_support
 from sources.config import read_sources_config
 from sources.download import check_pins, read_pins
@@ -34,9 +33,10 @@ from sources.draw import draw_records
 from sources.files import SourceFiles, files_by_name, locate_files, planned_files
 from sources.pages import attach_evidence, name_pages, read_page_pool
 from utils.config import home_path, input_path
-from utils.errors import DataError, StageError, UsageError, run_main
+from utils.errors import DataError, UsageError, run_main
 from utils.jsonl import raise_bad, write_json, write_jsonl, write_text
-from utils.runs import close_run_dir, describe_run, format_drops, format_seconds, note, open_run_dir
+from utils.replacing import close_replacement, open_replacement
+from utils.runs import describe_run, format_drops, format_seconds, note
 
 ROOT = Path(__file__).resolve().parent
 SAMPLE_CONFIG = "configs/demo/sources.yaml"
@@ -111,7 +111,7 @@ def read_evidence(
     return name_pages(records, pool), pool
 
 
-# --- records -> verified support -> groups and splits
+# --- records -> verified support
 
 
 def verify_support(records: list[Record], pool: PagePool, drops: Drops) -> list[Support]:
@@ -126,30 +126,16 @@ def verify_support(records: list[Record], pool: PagePool, drops: Drops) -> list[
     return supports
 
 
-def split_supports(
-    supports: list[Support], shares: dict[str, float], respect_official: bool, seed: int, drops: Drops
-) -> tuple[list[Support], list[str], dict[str, str]]:
-    """The supports that connect no two splits, the group name of each, and the split of each group name."""
-    # A separate generator: another step that draws more numbers must not change the splits.
-    rng = random.Random(f"{seed}:splits")
-    kept = []
-    groups = []
-    for support, group in zip(supports, group_supports(supports, shares["train"], respect_official, rng)):
-        if group is None:
-            drops[support.record.source][CUT_REASON] += 1
-        else:
-            kept.append(support)
-            groups.append(group)
-    return kept, groups, assign_splits(kept, groups, shares, respect_official, rng)
-
-
 # --- raw files -> samples
 
 
 def build(
     args: argparse.Namespace, config: dict, files: dict[str, SourceFiles]
 ) -> tuple[dict[str, list[dict]], Drops]:
-    """All samples by split, and the dropped rows by source and reason."""
+    """All samples by split, and the dropped rows by source and reason.
+
+    A split that no row may go to is left out: train, where all rows are official dev or test rows.
+    """
     drops: Drops = {name: Counter() for name in files}
     records, pool = read_evidence(args, config, files, drops)
     supports = verify_support(records, pool, drops)
@@ -159,7 +145,10 @@ def build(
     supports, groups, split_of = split_supports(supports, shares, respect_official, args.seed, drops)
 
     settings = AssemblySettings(args.seed, args.max_chunks, args.workers)
-    built: dict[str, list[tuple[dict, dict | None]]] = {split: [] for split in SPLITS}
+    wanted = expected_splits(supports, respect_official)
+    if "train" not in wanted:
+        note(f"all rows are official dev or test rows, so only {' and '.join(wanted)} can be built")
+    built: dict[str, list[tuple[dict, dict | None]]] = {split: [] for split in wanted}
     for support, (sample, twin) in zip(supports, assemble(supports, groups, split_of, pool, settings)):
         if isinstance(sample, str):
             drops[support.record.source][sample] += 1
@@ -167,7 +156,10 @@ def build(
             built[split_of[sample["group"]]].append((sample, twin))
 
     fraction = args.unanswerable_fraction
-    return {split: choose_samples(built[split], fraction, args.seed, drops) for split in SPLITS}, drops
+    chosen = {}
+    for split, pairs in built.items():
+        chosen[split] = choose_samples(pairs, fraction, args.seed, drops)
+    return chosen, drops
 
 
 # --- the run
@@ -210,26 +202,27 @@ def print_plan(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
 
 
 def write_build(
-    processed: Path, splits: dict[str, list[dict]], figures: dict, card: str, is_strict: bool
+    args: argparse.Namespace, written_dir: Path, splits: dict[str, list[dict]], figures: dict, card: str
 ) -> None:
     """Write the audit, then the samples if no rule is broken. A failed build leaves its audit to be read.
 
-    `is_strict`: a shortcut above its limit fails the build too.
+    With --strict-shortcuts, a shortcut above its limit fails the build too.
     """
-    audit_path = processed / "audit.json"
+    audit_path = written_dir / "audit.json"
     write_json(audit_path, figures)
     broken = figures["rules_broken"]
     if broken:
         raise DataError(f"{len(broken)} rule(s) broken, see {audit_path}; the first: {broken[0]}")
-    if not splits["train"]:
-        raise StageError(
-            f"no training sample could be built ({format_drops(flat_drops(figures['dropped']))}); give the "
-            "source more rows, or `pages` or `contexts` in the config (CONTRIBUTING.md, Add a source)"
-        )
-    report_shortcuts(audit_path, is_strict)
+    empty = empty_split_problem(splits, flat_drops(figures["dropped"]))
+    # A quick look at a few rows may go without val and test.
+    if empty and args.limit and splits.get("train"):
+        note(empty)
+    elif empty:
+        raise DataError(f"{empty}; the counts are in {audit_path}")
+    report_shortcuts(audit_path, args.strict_shortcuts)
     for split, samples in splits.items():
-        write_jsonl(processed / f"{split}.jsonl", samples)
-    write_text(processed / "README.md", card)
+        write_jsonl(written_dir / f"{split}.jsonl", samples)
+    write_text(written_dir / "README.md", card)
 
 
 def main(argv: list[str] | None) -> None:
@@ -252,22 +245,27 @@ def main(argv: list[str] | None) -> None:
     settings = {key: value for key, value in vars(args).items() if key not in NO_SETTINGS}
     run = describe_run({**settings, "config": config}, hashes, args.seed)
     processed = data_dir / "processed"
-    if open_run_dir(processed, run, args.overwrite) == "complete":
+    state, written_dir = open_replacement(processed, run, args.overwrite)
+    if state == "complete":
         report_shortcuts(processed / "audit.json", args.strict_shortcuts)
         print(f"{processed} is complete with these settings; nothing to do")
         note("next: python prompt_schema.py save --prompts-dir prompts")
         return
 
     splits, drops = build(args, config, files)
-    figures = audit(splits, {name: dict(reasons) for name, reasons in drops.items()})
+    reasons = {name: dict(counts) for name, counts in drops.items()}
+    figures = audit(splits, reasons)
+    missed = missed_promises(splits, reasons, parse_shares(args.split), args.unanswerable_fraction)
+    figures["promises_missed"] = missed
     licences = {name: source.get("licence", "unknown") for name, source in config["sources"].items()}
     card = dataset_card(figures, licences, hashes, args.seed)
-    write_build(processed, splits, figures, card, args.strict_shortcuts)
-    close_run_dir(processed, run, n_samples=figures["n_samples"])
+    write_build(args, written_dir, splits, figures, card)
+    close_replacement(written_dir, processed, run, n_samples=figures["n_samples"])
 
     counts = ", ".join(f"{split} {n:,}" for split, n in figures["n_samples"].items())
     elapsed = format_seconds(time.monotonic() - started)
-    print(f"wrote {counts} samples to {processed} ({format_drops(flat_drops(drops))}) in {elapsed}")
+    wrote = f"wrote {counts} samples to {processed} ({format_drops(flat_drops(drops))}) in {elapsed}"
+    print("; ".join([wrote, *missed]))
     note("next: python prompt_schema.py save --prompts-dir prompts")
 
 

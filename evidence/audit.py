@@ -16,13 +16,6 @@ from utils.rules import sample_problem
 from utils.schema import is_label_answer
 from utils.text import holds_answer, normalize_answer
 
-# The drop reason of rows that would connect two splits (splits.py).
-CUT_REASON = "connects two splits"
-
-# More than this share of a source's rows dropped for that reason breaks a rule: the source would be
-# distorted.
-_MAX_CUT = 0.2
-
 # What is looked for in more than one split. Shared answers are counted for information.
 _SHARED = ("support_pages", "questions", "near_duplicate_questions", "groups", "answers")
 
@@ -109,19 +102,6 @@ def _quantiles(values: list[int]) -> dict[str, int]:
     return {"median": ordered[len(ordered) // 2], "p99": p99, "max": ordered[-1]}
 
 
-def too_many_cut(samples: list[dict], drops: dict[str, dict[str, int]]) -> list[str]:
-    """One line per source that lost too many rows to the rule that no row connects two splits."""
-    n_rows = Counter(sample["source"] for sample in samples if not sample["metadata"].get("twin_of"))
-    problems = []
-    for source, reasons in drops.items():
-        n_cut = reasons.get(CUT_REASON, 0)
-        if n_cut > _MAX_CUT * (n_cut + n_rows[source]):
-            problems.append(
-                f"{source}: {n_cut} rows dropped because they connect two splits, over {_MAX_CUT:.0%}"
-            )
-    return problems
-
-
 def _counts(splits: dict[str, list[dict]]) -> dict[str, dict[str, dict[str, int]]]:
     """Split -> source -> number of answerable and unanswerable samples."""
     counts: dict[str, dict[str, dict[str, int]]] = {}
@@ -175,5 +155,5 @@ def audit(splits: dict[str, list[dict]], drops: dict[str, dict[str, int]]) -> di
         "answers_verbatim_in_support": _verbatim_share(samples),
         "contamination": shared,
         "shortcuts": measure_shortcuts(splits),
-        "rules_broken": broken_rules(splits, shared) + too_many_cut(samples, drops),
+        "rules_broken": broken_rules(splits, shared),
     }

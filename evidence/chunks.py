@@ -13,7 +13,7 @@ from evidence.retrieval import BM25
 from utils.text import STOP_WORDS, pack_sentences, padded_words
 
 # Chunks that a search returns: many more than a sample shows, because the checks reject some of them.
-_N_SEARCHED = 40
+N_SEARCHED = 40
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class PagePool:
                 self.by_title.setdefault(passage.title, []).extend(chunks)
         self._index = BM25(chunk.terms for chunk in self.chunks)
 
-    def search(self, query: str, k: int = _N_SEARCHED) -> list[Chunk]:
+    def search(self, query: str, k: int = N_SEARCHED) -> list[Chunk]:
         """At most `k` chunks that share a term with the query, best first."""
         return [self.chunks[i] for i in self._index.top(query, k)]
 

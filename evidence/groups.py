@@ -19,6 +19,10 @@ LARGE_GROUP = 0.05
 # Small data sets may have larger groups: below this number of rows, a group is never cut.
 _MIN_LARGE = 50
 
+# A large group is cut at most so often, while its core has more than this share of the rows too many.
+_MAX_CUTS = 4
+_MIN_RIM = 0.02
+
 # What connects two rows: ("page", title), ("question", number of a near-duplicate) or ("row", its own
 # number).
 Keys = frozenset[tuple[str, str]]
@@ -97,16 +101,23 @@ def _breadth_first(rows: list[int], keys: list[Keys], start: int) -> list[int]:
 def _without_rim(rows: list[int], keys: list[Keys], share: float, rng: random.Random) -> list[list[int]]:
     """The groups of a large group after its rim, about `share` of its rows, is cut off.
 
-    The rim is what a breadth-first walk from a random row reaches last.
+    The rim is what a breadth-first walk from a random row reaches last. Rows at its edge change sides, so it
+    is cut again where the core is still too large.
     """
-    order = _breadth_first(rows, keys, rng.choice(rows))
-    rim = set(order[math.ceil(len(order) * (1 - share)) :])
-    return _components_without(rows, keys, _torn(rows, keys, rim, set()))
-
-
-def is_official_held_out(support: Support) -> bool:
-    """Whether the row is of an official dev or test file."""
-    return support.record.official_split in ("dev", "test")
+    core = rows
+    pieces: list[list[int]] = []
+    for _ in range(_MAX_CUTS):
+        n_kept = len(core) + sum(map(len, pieces))
+        n_rim = math.floor(len(core) - (1 - share) * n_kept)
+        if n_rim < _MIN_RIM * n_kept:
+            break
+        order = _breadth_first(core, keys, rng.choice(core))
+        rim = set(order[len(order) - n_rim :])
+        parts = _components_without(core, keys, _torn(core, keys, rim, set()))
+        parts.sort(key=len)
+        core = parts.pop()
+        pieces += parts
+    return [core, *pieces]
 
 
 def _keys_of(supports: list[Support]) -> list[Keys]:
@@ -130,9 +141,8 @@ def group_supports(
     large for a split is cut: first its official held-out rows from the others, then its rim from the rest.
     """
     keys = _keys_of(supports)
-    held_out = set()
-    if respect_official:
-        held_out = {i for i, support in enumerate(supports) if is_official_held_out(support)}
+    officials = [support.record.official_split if respect_official else "any" for support in supports]
+    held_out = {i for i, official in enumerate(officials) if official in ("dev", "test")}
     n_large = max(_MIN_LARGE, LARGE_GROUP * len(supports))
 
     parts: list[list[int]] = []
@@ -146,9 +156,10 @@ def group_supports(
     groups: list[list[int]] = []
     for part in parts:
         n_held_out = len(held_out.intersection(part))
+        is_bound_to_test = any(officials[i] == "test" for i in part)
         if len(part) > n_large and not n_held_out:
             groups += _without_rim(part, keys, 1 - train_share, rng)
-        elif len(part) > n_large and 2 * n_held_out > len(held_out):
+        elif len(part) > n_large and 2 * n_held_out > len(held_out) and not is_bound_to_test:
             # None of it may go to train, so one of val and test would get almost all, the other nothing.
             groups += _without_rim(part, keys, 0.5, rng)
         else:

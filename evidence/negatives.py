@@ -7,7 +7,7 @@ would make a correct citation count as wrong, and a twin answerable.
 import random
 from dataclasses import dataclass
 
-from evidence.chunks import Chunk, PagePool, cut_all
+from evidence.chunks import N_SEARCHED, Chunk, PagePool, cut_all
 from evidence.claims import is_undecided
 from evidence.paraphrase import says_most, share_said, stem, stems
 from evidence.retrieval import BM25
@@ -17,6 +17,11 @@ from utils.text import content_words, holds_words, padded_words
 
 # Chunks that are looked at for a claim's predicate: most of them have a word or two of it.
 _N_PREDICATE = 100
+
+# With fewer negatives than this, a search goes deeper: where all passages of the pool support some question,
+# most of the nearest ones are those of another split.
+_N_FEW = 8
+_N_DEEP = 1000
 
 
 @dataclass(frozen=True)
@@ -73,9 +78,6 @@ class _Checks:
     def is_negative(self, chunk: Chunk) -> bool:
         if chunk in self.gold or chunk.leak_pages & self.banned_pages:
             return False
-        # The topic of an unanswerable question: its annotators found no answer there.
-        if chunk.is_gold and not self.support.record.answerable:
-            return True
         if self.is_claim:
             return not self.may_judge(chunk)
         # The topic of an unanswerable question: its annotators found no answer there.
@@ -114,10 +116,10 @@ def _alternate(first: list[Chunk], second: list[Chunk]) -> list[Chunk]:
     return merged
 
 
-def _searched(support: Support, pool: PagePool, max_words: int) -> list[Chunk]:
+def _searched(support: Support, pool: PagePool, max_words: int, n_found: int = N_SEARCHED) -> list[Chunk]:
     """Chunks of the whole pool near the query, best first: of each, the piece that says most of the query."""
     record = support.record
-    found = pool.search(record.query)
+    found = pool.search(record.query, n_found)
     is_claim = "claim" in record.metadata and record.answerable
     if is_claim:
         # What is said of other subjects: the words of the claim without its own subject.
@@ -155,6 +157,9 @@ def ranked_negatives(
     rng.shuffle(rest)
     near = [candidates[i] for i in order + rest if checks.is_negative(candidates[i])]
     searched = [chunk for chunk in _searched(support, pool, size) if checks.is_negative(chunk)]
+    if len(near) + len(searched) < _N_FEW:
+        deep = _searched(support, pool, size, _N_DEEP)
+        searched = [chunk for chunk in deep if checks.is_negative(chunk)]
 
     seen = {chunk.words for chunk in checks.gold}
     distinct = []

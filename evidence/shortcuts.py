@@ -155,10 +155,11 @@ def _held_out_split(splits: dict[str, list[dict]]) -> str | None:
 def measure_shortcuts(splits: dict[str, list[dict]]) -> dict:
     """The `shortcuts` of audit.json: source, and `all` -> what is guessed -> probe -> figures.
 
-    `split` is the split that was measured: None when neither test nor val has enough samples of both classes.
+    `split` is the split that was measured: None when neither test nor val has enough samples of both classes,
+    or train has none.
     """
     split = _held_out_split(splits)
-    if split is None or not splits["train"]:
+    if split is None or not splits.get("train"):
         return {"split": None, "scores": {}, "by_source": {}}
     train = [Row(sample, surface_of(sample)) for sample in splits["train"]]
     held = splits[split]
@@ -205,7 +206,8 @@ def report_shortcuts(audit_path: Path, is_strict: bool) -> None:
             raise DataError(f"{audit_path}: has no shortcuts, an older version made it; add --overwrite")
         return
     if shortcuts["split"] is None:
-        note(f"shortcuts not measured: neither test nor val has {MIN_SAMPLES} samples, some of each class")
+        needs = f"train samples, and {MIN_SAMPLES} samples of test or val, some of each class"
+        note(f"shortcuts not measured: that needs {needs}")
     lines = shortcut_warnings(shortcuts)
     for line in lines:
         note(line)

@@ -3,10 +3,22 @@
 import random
 from collections import Counter
 
-from evidence.groups import is_official_held_out
+from evidence.balance import Drops
+from evidence.groups import group_supports
 from evidence.support import Support
 
 SPLITS = ("train", "val", "test")
+
+# The drop reason of rows that would connect two splits.
+CUT_REASON = "connects two splits"
+
+
+def allowed_splits(supports: list[Support], respect_official: bool) -> tuple[str, ...]:
+    """Where a group of these rows may go: with an official test row to test, with a dev row not to train."""
+    officials = {support.record.official_split for support in supports if respect_official}
+    if "test" in officials:
+        return ("test",)
+    return ("val", "test") if "dev" in officials else SPLITS
 
 
 def _strata(supports: list[Support]) -> Counter:
@@ -23,8 +35,7 @@ def assign_splits(
 ) -> dict[str, str]:
     """Split by group name: whole groups, the largest first.
 
-    Each goes to the split that is furthest below its share of the group's sources. With `respect_official`,
-    a group with an official dev or test row never goes to train.
+    Each goes to the allowed split that is furthest below its share of the group's sources.
     """
     members: dict[str, list[Support]] = {}
     for support, group in zip(supports, groups):
@@ -32,8 +43,7 @@ def assign_splits(
     totals = _strata(supports)
     filled: dict[str, Counter] = {split: Counter() for split in SPLITS}
 
-    def is_held_out(name: str) -> bool:
-        return respect_official and any(is_official_held_out(support) for support in members[name])
+    allowed = {name: allowed_splits(rows, respect_official) for name, rows in members.items()}
 
     def gap(split: str, name: str) -> float:
         """How far a split is below its share of the group's sources, in rows."""
@@ -51,12 +61,34 @@ def assign_splits(
     names = sorted(members)
     rng.shuffle(names)
     split_of = {}
-    # Held-out groups first: they may only go to val and test, the others fill what is left.
-    for name in sorted(names, key=lambda name: (not is_held_out(name), -len(members[name]))):
-        allowed = [split for split in SPLITS if shares[split] > 0]
-        if is_held_out(name):
-            allowed = [split for split in allowed if split != "train"]
-        gaps = {split: gap(split, name) for split in allowed}
-        split_of[name] = max(allowed, key=lambda split: gaps[split])
+    # Groups with the fewest allowed splits first: the others fill what is left.
+    for name in sorted(names, key=lambda name: (len(allowed[name]), -len(members[name]))):
+        gaps = {split: gap(split, name) for split in allowed[name]}
+        split_of[name] = max(gaps, key=lambda split: gaps[split])
         filled[split_of[name]].update(_strata(members[name]))
     return split_of
+
+
+def split_supports(
+    supports: list[Support], shares: dict[str, float], respect_official: bool, seed: int, drops: Drops
+) -> tuple[list[Support], list[str], dict[str, str]]:
+    """The supports that connect no two splits, the group name of each, and the split of each group name."""
+    # A separate generator: another step that draws more numbers must not change the splits.
+    rng = random.Random(f"{seed}:splits")
+    kept = []
+    groups = []
+    for support, group in zip(supports, group_supports(supports, shares["train"], respect_official, rng)):
+        if group is None:
+            drops[support.record.source][CUT_REASON] += 1
+        else:
+            kept.append(support)
+            groups.append(group)
+    return kept, groups, assign_splits(kept, groups, shares, respect_official, rng)
+
+
+def expected_splits(supports: list[Support], respect_official: bool) -> list[str]:
+    """The splits that rows may go to at all: without train where every row is an official dev or test row."""
+    if not supports:
+        return list(SPLITS)
+    allowed = {split for support in supports for split in allowed_splits([support], respect_official)}
+    return [split for split in SPLITS if split in allowed]

@@ -1,0 +1,51 @@
+"""Replaces a finished output directory only once its successor is complete.
+
+The new files are written into `<name>.new` beside it. A run that fails or is killed leaves the old directory
+as it was, and what it had written in `<name>.new`; the next run clears that.
+"""
+
+import shutil
+from pathlib import Path
+
+from utils.jsonl import read_json, write_json
+from utils.runs import close_run_dir, open_run_dir
+
+
+def _beside(run_dir: Path, suffix: str) -> Path:
+    return run_dir.with_name(run_dir.name + suffix)
+
+
+def _recover(run_dir: Path) -> None:
+    """Undo or finish the swap of a run that was killed in the middle of it."""
+    old = _beside(run_dir, ".old")
+    if old.is_dir() and not run_dir.exists():
+        old.rename(run_dir)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def open_replacement(run_dir: Path, run: dict, overwrite: bool) -> tuple[str, Path]:
+    """`open_run_dir`'s answer, and the directory to write into.
+
+    That is `run_dir` itself, unless `overwrite` replaces a complete one. UsageError as in `open_run_dir`.
+    """
+    _recover(run_dir)
+    manifest = run_dir / "run.json"
+    if not overwrite or not manifest.is_file() or read_json(manifest).get("status") != "complete":
+        return open_run_dir(run_dir, run, overwrite), run_dir
+    new = _beside(run_dir, ".new")
+    if new.exists():
+        shutil.rmtree(new)
+    write_json(new / "run.json", run)
+    return "new", new
+
+
+def close_replacement(written_dir: Path, run_dir: Path, run: dict, **facts) -> None:
+    """Mark the written directory as complete (`close_run_dir`) and put it in the place of `run_dir`."""
+    close_run_dir(written_dir, run, **facts)
+    if written_dir == run_dir:
+        return
+    # A directory cannot replace another in one step; `_recover` finishes a swap that was cut short.
+    old = _beside(run_dir, ".old")
+    run_dir.rename(old)
+    written_dir.rename(run_dir)
+    shutil.rmtree(old)
