@@ -44,8 +44,8 @@ def check_contexts(row: dict) -> list[Context]:
             name = f"{kind}[{i}]"
             if not isinstance(context, dict):
                 raise bad(name, "an object with title and text", context)
-            title = text(field(context, "title"), f"{name}.title")
-            body = text(field(context, "text"), f"{name}.text")
+            title = text(field(context, "title", name), f"{name}.title")
+            body = text(field(context, "text", name), f"{name}.text")
             is_gold = _is_marked(context, name) or kind == "positive_ctxs"
             checked.append((title, body, is_gold))
         found += checked[:n_most]

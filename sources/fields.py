@@ -13,10 +13,10 @@ def bad(name: str, wanted: str, value) -> ValueError:
     return ValueError(f"{name} must be {wanted}, found {value!r:.60}")
 
 
-def field(row: dict, name: str):
-    """The value of a field that every row must have."""
+def field(row: dict, name: str, place: str = ""):
+    """The value of a field that must be there. `place`: where in the row the object is, if anywhere."""
     if name not in row:
-        raise ValueError(f"field {name!r} is missing")
+        raise ValueError(f"field {name!r}{place and f' of {place}'} is missing")
     return row[name]
 
 

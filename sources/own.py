@@ -26,8 +26,8 @@ def _chunks(row: dict) -> list[Passage]:
         name = f"evidence_chunks[{i}]"
         if not isinstance(chunk, dict):
             raise bad(name, "an object with title and text", chunk)
-        title = text(field(chunk, "title"), f"{name}.title")
-        chunks.append(Passage(title, (full_text(field(chunk, "text"), f"{name}.text"),)))
+        title = text(field(chunk, "title", name), f"{name}.title")
+        chunks.append(Passage(title, (full_text(field(chunk, "text", name), f"{name}.text"),)))
     return chunks
 
 
