@@ -2,20 +2,25 @@
 
     python -m benchmarks.games --test-data data/processed/test.jsonl
 
-A weak metric is one that some pipelines report. Every row of the table is also a test, worked by hand on two
-samples (tests/test_metric_gaming.py).
+A weak metric is one that some pipelines report. Every row of the table is also a test, worked by hand on
+a few samples (tests/test_metric_gaming.py).
 """
 
 import argparse
+from collections.abc import Callable
 
+from benchmarks import near_misses
+from evaluation.confidence import confidence_metrics
 from evaluation.results import score_rows
 from evaluation.tables import format_number, format_table
 from utils.completions import parse_completion, render_completion
 from utils.config import input_path
+from utils.correctness import exact_match, is_correct_lenient
 from utils.errors import run_main
 from utils.intervals import as_numbers, group_sums, total
 from utils.metrics import rates_from_sums
-from utils.schema import is_label_answer, read_samples
+from utils.schema import is_label_answer, read_samples, verdict_class
+from utils.scoring import hallucination_kind
 from utils.text import REFUSAL, holds_answer, tokenize
 
 OURS = (
@@ -24,12 +29,15 @@ OURS = (
     "refusal_f1",
     "hallucination_rate",
     "answered_rate",
+    "net_score_lenient",
     "net_score",
+    "ece",
 )
 _WRONG = "a wrong answer"
 
 
-# --- games: sample -> completion. Several look at the gold, as a model that knew it could.
+# --- games: sample -> completion, or None where a game does not apply. Several look at the gold, as a model
+# that knew it could.
 
 
 def wrong_but_cited(sample: dict) -> str:
@@ -60,6 +68,58 @@ def repeat_the_question(sample: dict) -> str:
 def copy_a_chunk(sample: dict) -> str:
     i = (sample["support_spans"] or [0])[0]
     return render_completion(sample["evidence_chunks"][i]["text"], [i], 1.0)
+
+
+def list_all_titles(sample: dict) -> str | None:
+    """Of questions whose answer is one of the titles."""
+    titles = [chunk["title"] for chunk in sample["evidence_chunks"]]
+    if not sample["answerable"] or is_label_answer(sample["answer"]) or len(set(titles)) < 2:
+        return None
+    if not any(exact_match(title, sample["answer_aliases"]) for title in titles):
+        return None
+    return render_completion(", ".join(dict.fromkeys(titles)), sample["support_sets"][0], 0.9)
+
+
+def near_miss(edit: Callable[[str], str | None]) -> Callable[[dict], str | None]:
+    """A game that cites the gold support and answers with the edited gold, where that is not accepted."""
+
+    def emit(sample: dict) -> str | None:
+        if not sample["answerable"] or is_label_answer(sample["answer"]):
+            return None
+        # The shortest: added to a longer one, a word may make it another accepted answer with an addition.
+        shortest = min(sample["answer_aliases"], key=lambda alias: len(alias.split()))
+        answer = edit(shortest)
+        if answer is None or exact_match(answer, sample["answer_aliases"]):
+            return None
+        return render_completion(answer, sample["support_sets"][0], 0.9)
+
+    return emit
+
+
+def _verdict(sample: dict, answer: str) -> str | None:
+    """A completion that answers a verdict or yes/no question, with gold citations."""
+    if not sample["answerable"] or not is_label_answer(sample["answer"]):
+        return None
+    return render_completion(answer, sample["support_sets"][0], 0.9)
+
+
+def opposite_verdict(sample: dict) -> str | None:
+    is_supported = verdict_class(sample["answer"]) == "supported"
+    return _verdict(sample, "no" if is_supported else "yes")
+
+
+def both_verdicts(sample: dict) -> str | None:
+    return _verdict(sample, "supported or refuted")
+
+
+def yes_to_everything(sample: dict) -> str | None:
+    return _verdict(sample, "yes")
+
+
+def certain_of_everything(sample: dict) -> str:
+    """Right where there is an answer, and as sure where there is none."""
+    answer = sample["answer"] if sample["answerable"] else _WRONG
+    return render_completion(answer, (sample["support_sets"] or [[0]])[0], 1.0)
 
 
 # --- weak metrics: rows of (parsed, sample) -> a number, 1 the best or 0 where lower is better
@@ -95,6 +155,22 @@ def support_recall(rows: list) -> float:
     return sum(shares) / len(shares)
 
 
+def lenient_rightness(rows: list) -> float:
+    """Share of answers with an F1 of at least 0.5 and a citation of support: what counted as sound before."""
+    sound = [hallucination_kind(parsed, sample, is_correct_lenient) is None for parsed, sample in rows]
+    return sum(sound) / len(sound)
+
+
+def right_of_supported(rows: list) -> float:
+    """Accuracy on the claims that are supported, as in a test set without refuted ones; 0 without any."""
+    supported = [(p, s) for p, s in rows if verdict_class(s["answer"]) == "supported"]
+    return sum(verdict_class(p.answer) == "supported" for p, s in supported) / max(1, len(supported))
+
+
+def mean_confidence(rows: list) -> float:
+    return sum(parsed.confidence for parsed, _ in rows) / len(rows)
+
+
 def containment(rows: list) -> float:
     """Share of questions for a span of the evidence whose answer contains an accepted answer anywhere."""
     found = []
@@ -115,6 +191,8 @@ def question_overlap(rows: list) -> float:
 
 # --- the table
 
+_LENIENT = "cited and F1 of at least 0.5, 1 is best"
+_CONTAINED = "answer contained, 1 is best"
 # game -> (its completions, the weak metric that it wins, what that metric is in words)
 GAMES = {
     "wrong answers that cite chunk 0": (
@@ -135,23 +213,52 @@ GAMES = {
     "citing everything": (cite_everything, support_recall, "recall of the support, 1 is best"),
     "unparsable text": (unparsable, legacy_uncited_rate, "`legacy_uncited_rate`, 0 is best"),
     "repeating the question": (repeat_the_question, question_overlap, "overlap with the question, 1 is best"),
-    "copying a chunk as the answer": (copy_a_chunk, containment, "answer contained, 1 is best"),
+    "copying a chunk as the answer": (copy_a_chunk, containment, _CONTAINED),
+    "listing all titles": (list_all_titles, containment, _CONTAINED),
+    "the opposite verdict": (opposite_verdict, support_recall, "recall of the support, 1 is best"),
+    "both verdicts": (both_verdicts, support_recall, "recall of the support, 1 is best"),
+    "yes to everything": (yes_to_everything, right_of_supported, "accuracy where yes is right, 1 is best"),
+    "certain of everything": (certain_of_everything, mean_confidence, "mean confidence, 1 is best"),
 }
+# With gold citations: wrong answers that share most of their words with the accepted one.
+NEAR_MISSES = {
+    "one word of a name replaced": near_misses.name_with_another_word,
+    "the first word of a long name": near_misses.first_word_of_a_long_name,
+    "a year off by ten": near_misses.year_off_by_ten,
+    "three years for one": near_misses.three_years_for_one,
+    "another month": near_misses.another_month,
+    "another number": near_misses.another_number,
+    "another unit": near_misses.another_unit,
+    "the answer denied": near_misses.denied,
+    "an alternative with or": near_misses.either_of_two,
+    "an alternative with maybe": near_misses.hedged,
+    "an alternative with and": near_misses.both_of_two,
+    "an alternative after a slash": near_misses.split_by_a_slash,
+    "answered and refused at once": near_misses.answered_and_refused,
+}
+GAMES |= {game: (near_miss(edit), lenient_rightness, _LENIENT) for game, edit in NEAR_MISSES.items()}
 
 
-def play(game: str, samples: list[dict]) -> tuple[float, dict]:
-    """(weak metric, our metrics) of one game."""
+def play(game: str, samples: list[dict]) -> tuple[float, dict] | None:
+    """(weak metric, our metrics) of one game on the samples it applies to; None where there is none."""
     emit, weak, _ = GAMES[game]
     rows = []
     emitted = []
+    played = []
     for sample in samples:
         completion = emit(sample)
+        if completion is None:
+            continue
+        played.append(sample)
         rows.append({"id": sample["id"], "completion": completion})
         # The weak metric gets the same repairs, but citations as they were emitted.
         emitted.append((parse_completion(completion, len(sample["evidence_chunks"])), sample))
-    terms, _ = score_rows(rows, samples)
-    sums = group_sums(terms, [sample["id"] for sample in samples])
-    return weak(emitted), as_numbers(rates_from_sums(total(sums)))
+    if not played:
+        return None
+    terms, parsed = score_rows(rows, played)
+    sums = group_sums(terms, [sample["id"] for sample in played])
+    ours = as_numbers(rates_from_sums(total(sums))) | {"n": len(played)}
+    return weak(emitted), ours | confidence_metrics(parsed, played, None, None)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -166,11 +273,16 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None) -> None:
     args = build_parser().parse_args(argv)
     samples = read_samples(input_path(args.test_data))
-    header = ["gaming strategy", "metric it fools", "it reports", *OURS]
+    header = ["gaming strategy", "n", "metric it fools", "it reports", *OURS]
     rows = []
     for game, (_, _, words) in GAMES.items():
-        weak, ours = play(game, samples)
-        rows.append([game, words, f"{weak:.2f}", *(format_number(ours[name]) for name in OURS)])
+        found = play(game, samples)
+        if found is None:
+            rows.append([game, "0", words, *["-"] * (1 + len(OURS))])
+            continue
+        weak, ours = found
+        cells = [format_number(ours[name]) for name in OURS]
+        rows.append([game, str(ours["n"]), words, f"{weak:.2f}", *cells])
     if args.markdown:
         for row in [header, ["---"] * len(header), *rows]:
             print("| " + " | ".join(row) + " |")

@@ -101,6 +101,7 @@ WRONG = [
     ("not guilty", "guilty", "only one of them denies"),
     ("Barack Obama", "never Barack Obama", "only one of them denies"),
     ("a citizen", "isn't a citizen", "only one of them denies"),
+    ("Warsaw", "Warsaw [INSUFFICIENT_EVIDENCE]", "only one of them denies"),
     # Alternatives.
     ("Paris", "Paris or London", "an alternative is added"),
     ("Paris", "Paris and London", "an alternative is added"),
@@ -123,6 +124,9 @@ WRONG = [
     ("Martin Luther King Jr.", "Martin Luther King Sr.", "a part is replaced"),
     ("red blood cells", "white blood cells", "a part is replaced"),
     ("Gospel of Luke", "Gospel of Matthew", "a part is replaced"),
+    ("Mad About You", "Mad About Me", "a part is replaced"),
+    # An answer that asks.
+    ("color white", "what color is white house", "the question is repeated"),
     # F1 of exactly 0.5, without any fault.
     ("Warsaw", "the city of Warsaw", None),
     ("Franklin D. Roosevelt", "Roosevelt", None),
@@ -166,6 +170,10 @@ def test_the_lenient_rule_is_the_old_one():
 )
 def test_any_text_has_a_form_and_equals_itself(text):
     assert is_correct(text, [text])
+
+
+def test_signs_without_words_are_not_all_one_answer():
+    assert is_correct("∞", ["∞"]) and not is_correct("★", ["∞"])
 
 
 def test_verdicts_are_two_classes_on_both_sides():

@@ -1,25 +1,31 @@
 """When an answer is right although it is not the accepted one word for word: what must not differ.
 
 Enough shared words make an answer right unless a number, a date or a denial differs, an alternative is added,
-or one part is replaced by another. It sees two short texts, not the evidence: "Warsaw, Krakow" reads like
-"Warsaw, Poland" (docs/metrics.md lists such limits).
+one part is replaced by another, or the question is repeated. It sees two short texts, not the evidence:
+"Warsaw, Krakow" reads like "Warsaw, Poland" (docs/metrics.md lists such limits).
 """
 
 from collections.abc import Iterable, Sequence
 
-from utils.answer_forms import COORDINATORS, HARD, MONTHS, SOFT, AnswerForm, answer_form
+from utils.answer_forms import COORDINATORS, HARD, SOFT, AnswerForm, answer_form
 from utils.numerals import is_number
-from utils.text import STOP_WORDS
 
 # Forms of address: one of them added or left out changes no name, and does not count as a name's other part.
-_TITLES = frozenset("mr mrs ms dr sir dame lord lady prof president senator st jr sr".split())
-# Besides the function words: words that say how exact a number is.
-_FILLERS = STOP_WORDS | frozenset("about around approximately circa roughly year date".split())
+_TITLES = frozenset("mr mrs ms dr sir dame lord lady prof president senator st".split())
+# Words that tell no two answers apart. Pronouns are not among them: titles use them ("Mad About You").
+_FILLERS = frozenset(
+    "a an and are as at be been being but by did do does for from had has have in into is of on or so than "
+    "that the these this those to was were with about around approximately circa roughly year date".split()
+)
+_ASKING = frozenset("what when where which who whom whose why how".split())
 
 
 def is_same(answer: str, alias: str) -> bool:
     """True for two spellings of one answer."""
     given, wanted = _forms(answer, alias)
+    # Signs alone ("∞") have no normal form.
+    if not wanted.key:
+        return answer.strip() == alias.strip()
     return given.key == wanted.key and _qualifier_fault(given, wanted) is None
 
 
@@ -31,6 +37,9 @@ def fault(answer: str, alias: str) -> str | None:
         problem = "an alternative is added"
     if problem is None and _replaces_part(given, wanted):
         problem = "a part is replaced"
+    first = given.tokens[0] if given.tokens else ""
+    if problem is None and first in _ASKING and first not in wanted.tokens:
+        problem = "the question is repeated"
     return problem
 
 
@@ -60,15 +69,14 @@ def _qualifier_fault(given: AnswerForm, wanted: AnswerForm) -> str | None:
     # A month is more than "1867" asks for; another month than the accepted one is another date.
     if wanted.months and given.months != wanted.months:
         return "the dates differ"
-    return "only one of them denies" if given.denies != wanted.denies else None
+    return "only one of them denies" if given.denials != wanted.denials else None
 
 
 def _content(tokens: Iterable[str]) -> list[str]:
     """Words that name something, each once, in order. Numbers are compared on their own."""
     found = []
     for token in dict.fromkeys(tokens):
-        is_filler = token in _FILLERS and token not in MONTHS
-        if not (is_filler or is_number(token) or token in COORDINATORS or token in (HARD, SOFT)):
+        if not (token in _FILLERS or is_number(token) or token in COORDINATORS or token in (HARD, SOFT)):
             found.append(token)
     return found
 
@@ -125,7 +133,7 @@ def _replaces_part(given: AnswerForm, wanted: AnswerForm) -> bool:
     names_added = [word for word in added if word not in _TITLES]
     names_missing = [word for word in missing if word not in _TITLES]
     if not names_added or not names_missing:
-        # One title for another: "Sr." is not "Jr.".
+        # One title for another: a lord is no lady.
         return not names_added and not names_missing
     if "".join(names_added) == "".join(names_missing):
         return False

@@ -1,7 +1,7 @@
 """The normal form of a short answer: what remains when spelling is put aside and meaning is kept.
 
 `twenty-one`, `21st` and `XXI` become one number, `Beyoncé` and `Beyonce` one word, `J. K.` and `JK` one too.
-It knows nothing about gold answers (`utils/correctness.py` compares two forms).
+It knows nothing about gold answers (`utils/answer_faults.py` compares two forms).
 """
 
 import functools
@@ -26,6 +26,9 @@ _BOUNDS = {
     **{"before": "before", "until": "until", "after": "after", "since": "since", "bc": "bc", "bce": "bc"},
 }
 _NEGATIONS = frozenset("no not never none neither nor without non".split())
+# One token for the words of a refusal inside an answer, which takes itself back with them.
+_HALF_REFUSAL = "insufficientevidence"
+_DENIALS = dict.fromkeys(_NEGATIONS, "not") | {_HALF_REFUSAL: _HALF_REFUSAL}
 _SAME_WORD = {
     **{"saint": "st", "doctor": "dr", "mister": "mr", "junior": "jr", "senior": "sr", "mount": "mt"},
     **{"professor": "prof", "centre": "center", "theatre": "theater", "colour": "color"},
@@ -41,6 +44,7 @@ _SYMBOLS = {
 _SYMBOL = re.compile("|".join(map(re.escape, _SYMBOLS)))
 _REWRITES = (
     (re.compile(r"(?i)n't\b|(?<=\bcan)not\b"), " not"),
+    (re.compile(r"(?i)\binsufficient[\s_]+evidence\b"), f" {_HALF_REFUSAL} "),
     # "No. 1" is a number and denies nothing.
     (re.compile(r"(?i)\b(?:no\.?|number|#)\s*(?=\d)"), " "),
     (re.compile(r"\b(\d{4})-(0[1-9]|1[0-2])-(\d\d)\b"), lambda m: f"{m[1]} {MONTHS[int(m[2]) - 1]} {m[3]}"),
@@ -63,16 +67,16 @@ HARD = "|"
 SOFT = ","
 # "or" counts as a mark of its own: it never joins the two halves of one answer.
 COORDINATORS = frozenset("or and plus but then alternatively maybe perhaps possibly probably".split())
-# They say nothing about an answer when they stand in front of it.
-_LEADING = STOP_WORDS | frozenset("year about around approximately circa roughly".split()) - _NEGATIONS
+# In front of an answer these say nothing about it.
+_LEADING = STOP_WORDS | frozenset("year about around approximately circa roughly".split())
 
 
 @dataclass(frozen=True)
 class AnswerForm:
     """`tokens`: words, numbers and marks in order; `key`: equal for two spellings of one answer.
 
-    `numbers` in order, except in a date. `qualifiers` are what must be equal besides: months, bounds of
-    numbers ("over", "BC") and whether something is denied.
+    What has to match besides: `numbers` in order, except in a date; the `months` of a date, the `bounds` of
+    numbers ("over", "BC"), and `denials`.
     """
 
     tokens: tuple[str, ...]
@@ -80,7 +84,7 @@ class AnswerForm:
     numbers: tuple[str, ...]
     months: frozenset[str]
     bounds: frozenset[str]
-    denies: bool
+    denials: frozenset[str]
 
     @property
     def words(self) -> list[str]:
@@ -163,5 +167,5 @@ def answer_form(text: str) -> AnswerForm:
         numbers=tuple(sorted(numbers)) if months else numbers,
         months=months,
         bounds=frozenset(_BOUNDS[word] for word in kept if has_numbers and word in _BOUNDS),
-        denies=any(word in _NEGATIONS for word in kept),
+        denials=frozenset(_DENIALS[word] for word in kept if word in _DENIALS),
     )

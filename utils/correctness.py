@@ -68,8 +68,8 @@ def answer_overlap(answer: str, aliases: list[str]) -> tuple[float, float, float
 def is_correct(answer: str, aliases: list[str]) -> bool:
     """True for an accepted answer in any spelling, or one of F1 above 0.5 without a fault.
 
-    Faults are a number, date or denial that differs, an added alternative and a replaced part
-    (`utils/correctness.py`). A verdict is right when it is of the same class.
+    Faults are a number, date or denial that differs, an added alternative, a replaced part and a repeated
+    question (`utils/answer_faults.py`). A verdict is right when it is of the same class.
     """
     if is_label_answer(aliases[0]):
         return bool(label_match(answer, aliases[0]))
@@ -89,8 +89,10 @@ def _is_correct_text(answer: str, aliases: tuple[str, ...]) -> bool:
         return True
     for alias in aliases:
         # The same words in normal form may overlap more: "twenty-one years" and "21 years".
-        normal = word_overlap(answer_form(answer).words, answer_form(alias).words)[2]
-        overlap = max(token_overlap(answer, alias)[2], normal)
+        given = answer_form(answer).words
+        wanted = answer_form(alias).words
+        # Two texts of signs alone share nothing.
+        overlap = max(token_overlap(answer, alias)[2], word_overlap(given, wanted)[2] if given else 0.0)
         if overlap > CORRECT_F1 and fault(answer, alias) is None:
             return True
     return lists_only(answer, aliases)
