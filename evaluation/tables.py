@@ -4,7 +4,7 @@ Also the small formats that other stages use: numbers, intervals, aligned tables
 Nothing is computed here; what a metric means is in docs/metrics.md.
 """
 
-from evaluation.results import MAIN_MODELS
+from evaluation.results import MAIN_MODELS, WITHOUT_MODEL
 from utils.metrics import DELTA_METRICS, HEADLINE, LOWER_IS_BETTER
 
 
@@ -48,6 +48,12 @@ def all_models(results: dict) -> dict[str, dict]:
     """Name -> metrics of every model and baseline, the main models first."""
     main = {name: results[name] for name in MAIN_MODELS if name in results}
     return main | results["baselines"]
+
+
+def strongest_baseline(results: dict) -> str | None:
+    """The baseline without a language model that has the best net score: the one to beat."""
+    names = [name for name in WITHOUT_MODEL if name in results["baselines"]]
+    return max(names, key=lambda name: results["baselines"][name]["net_score"], default=None)
 
 
 def _headline_cells(metrics: dict) -> list[str]:
@@ -148,10 +154,15 @@ def results_text(results: dict) -> str:
         blocks.append(interval_table(results, main))
     if "deltas" in results:
         blocks.append(delta_table(results, "base"))
+    strongest = strongest_baseline(results)
+    if strongest and "deltas_to" in results:
+        blocks.append(delta_table(results, strongest))
     if "selective" in results:
         blocks.append(selective_line(results["selective"]))
 
-    blocks.append(slice_table(results["by_source"], "source", main))
+    # Beside each other, because a lead over all sources may come from one of them.
+    for name in dict.fromkeys(filter(None, (main, strongest))):
+        blocks.append(slice_table(results["by_source"], "source", name))
     for dimension, parts in results["slices"].items():
         # A slice with one part repeats the whole test set.
         if len(parts) > 1:

@@ -7,13 +7,16 @@ import pytest
 
 from evaluation.baselines import baseline_predictions, read_tuning
 from evaluation.fitted import claim_answers, surface_answers
+from evaluation.html_report import write_report
 from evaluation.overlap import overlap_rule
-from evaluation.results import WITHOUT_MODEL
+from evaluation.results import WITHOUT_MODEL, score_all
+from evaluation.tables import results_text, strongest_baseline
 from evaluation.thresholds import refuse_below, thresholds_by_source
 from evidence.probes import Cut, balanced_accuracy, best_cut, pick_credit
 from evidence.shortcuts import measure_shortcuts, shortcut_warnings
 from evidence.surface import asks_verdict, nearest_chunk, says_everything, surface_of
 from tests.conftest import run_stage
+from utils.completions import render_completion
 from utils.schema import read_samples
 from utils.text import REFUSAL
 
@@ -145,6 +148,27 @@ def test_without_train_beside_the_test_file_the_fitted_baselines_are_left_out(da
     assert models == set(WITHOUT_MODEL) - {"surface_model", "claim_only"}
     # A test file that is itself called train.jsonl is no data to fit on.
     assert read_tuning(data_home / "data/processed/train.jsonl")[0] == []
+
+
+def test_the_terminal_and_the_page_show_the_lead_over_the_strongest_baseline(samples, tmp_path):
+    test = samples[:40]
+    sft = [{"id": s["id"], "model": "sft", "completion": render_completion(REFUSAL, [], 0.0)} for s in test]
+    rows = [*sft, *baseline_predictions(test, samples[40:], [])]
+    results, parsed = score_all(rows, test, seed=1)
+    net = {name: results["baselines"][name]["net_score"] for name in WITHOUT_MODEL}
+    assert set(results["deltas_to"]) == set(WITHOUT_MODEL)
+    strongest = strongest_baseline(results)
+    assert net[strongest] == max(net.values())
+    assert f"sft against {strongest}" in results_text(results)
+    assert f"{strongest} by source" in results_text(results)
+
+    run = {"settings": {"predictions": "p", "test_data": "t"}, "git_commit": None, "started": "now"}
+    results["run"] = {**run, "gold_cut": 0, "inputs": {}, "packages": {}}
+    write_report(tmp_path / "page.html", results, sft, parsed, test)
+    page = (tmp_path / "page.html").read_text()
+    # In view, before what is folded away.
+    assert page.index(f"sft against {strongest}") < page.index("more</summary>")
+    assert all(f"sft against {name}" in page for name in WITHOUT_MODEL)
 
 
 # --- the audit
