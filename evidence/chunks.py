@@ -4,10 +4,11 @@ Chunks know their words and their page. They know nothing about what supports an
 """
 
 import itertools
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from evidence.paraphrase import stems
+from evidence.paraphrase import forms_of, stems
 from evidence.records import Passage, Record, leak_page
 from evidence.retrieval import BM25
 from utils.text import STOP_WORDS, pack_sentences, padded_words
@@ -119,6 +120,15 @@ class PagePool:
             if passage.title.strip():
                 self.by_title.setdefault(passage.title, []).extend(chunks)
         self._index = BM25(chunk.terms for chunk in self.chunks)
+        self._rarities: dict[str, float] = {}
+
+    def rarity(self, stem: str) -> float:
+        """The idf of a stem among all chunks, where a chunk with two of its forms counts twice."""
+        if stem not in self._rarities:
+            n_chunks = len(self.chunks)
+            n_with = min(sum(self._index.n_with(form) for form in forms_of(stem)), n_chunks)
+            self._rarities[stem] = math.log1p((n_chunks - n_with + 0.5) / (n_with + 0.5))
+        return self._rarities[stem]
 
     def search(self, query: str, k: int = N_SEARCHED) -> list[Chunk]:
         """At most `k` chunks that share a term with the query, best first."""

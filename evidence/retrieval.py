@@ -67,6 +67,7 @@ class BM25:
         indptr = np.frombuffer(ends, np.int64)
 
         n_with_term = np.bincount(indices, minlength=len(self._columns))
+        self._n_with_term = n_with_term
         idf = np.log1p((self.n_texts - n_with_term + 0.5) / (n_with_term + 0.5))
 
         rows = np.repeat(np.arange(self.n_texts), np.diff(indptr))
@@ -87,6 +88,11 @@ class BM25:
             return {}
         columns = np.argsort(-n_with_term, kind="stable")[:n_rows]
         return dict(zip(columns.tolist(), self._weights[:, columns].T.toarray()))
+
+    def n_with(self, term: str) -> int:
+        """Number of texts that contain a term."""
+        column = self._columns.get(term)
+        return 0 if column is None else int(self._n_with_term[column])
 
     def scores(self, query: str) -> np.ndarray:
         """Score of every text for the query, shape (n_texts,), zero where no term is shared."""

@@ -13,15 +13,14 @@ from evidence.claims import claim_words, is_judgeable
 from evidence.paraphrase import answer_parts, asked_stems, bare_title, share_said, stems
 from evidence.records import Record
 from evidence.retrieval import BM25
+from evidence.unmarked import best_statement
 from utils.completions import MAX_ANSWER_CHARS
 from utils.schema import is_label_answer
 from utils.text import holds_answer, holds_words, normalize_answer, padded_words, usable_aliases
 
-# Share of the question's words that a chunk with the answer must contain to be its support: less where the
-# source marks the passage as gold. Even 60% is weak support for an unmarked NQ passage (docs/log.md, hand
-# check).
+# Share of the question's words that a passage must contain which the source marks as gold. For others there
+# is a stricter rule (unmarked.py).
 _SAID_BY_GOLD = 0.5
-_SAID_BY_OTHERS = 0.6
 
 
 @dataclass(frozen=True)
@@ -86,17 +85,16 @@ def _names_subject(chunk: Chunk, record: Record) -> bool:
 
 
 def _is_about_question(chunk: Chunk, record: Record, asked: frozenset[str]) -> bool:
-    """Whether a chunk that contains the answer is about the question's subject.
+    """Whether a chunk that contains the answer, marked or on a named page, is about the question's subject.
 
     Where the source names the subject, the chunk must name it. Otherwise it must contain a share of the
-    question's words, or be the gold passage of a page whose title the question contains.
+    question's words, or be on a page whose title the question contains.
     """
     if record.subject:
         return _names_subject(chunk, record)
-    if chunk.is_gold and stems(bare_title(chunk.title)) <= stems(record.question):
+    if stems(bare_title(chunk.title)) <= stems(record.question):
         return True
-    needed = _SAID_BY_GOLD if chunk.is_gold else _SAID_BY_OTHERS
-    return share_said(asked, chunk.stems) >= needed
+    return share_said(asked, chunk.stems) >= _SAID_BY_GOLD
 
 
 def _stating_sets(claim: str, sets: list[tuple[Chunk, ...]]) -> list[tuple[Chunk, ...]]:
@@ -136,7 +134,7 @@ def find_support(record: Record, pool: PagePool) -> Support | str:
         return _annotated_support(record, candidates, aliases, pool.max_words)
     if is_label_answer(aliases[0]):
         return _marked_support(record, candidates, aliases)
-    return _found_support(record, candidates, aliases)
+    return _found_support(record, candidates, aliases, pool)
 
 
 def _annotated_support(
@@ -170,38 +168,43 @@ def _marked_support(record: Record, candidates: list[Chunk], aliases: list[str])
     return Support(record, tuple(aliases), tuple(sets), "passage marked by the source")
 
 
-def _found_support(record: Record, candidates: list[Chunk], aliases: list[str]) -> Support | str:
+def _found_support(
+    record: Record, candidates: list[Chunk], aliases: list[str], pool: PagePool
+) -> Support | str:
     """Support from a chunk that contains the answer and names the subject, or the reason for none."""
-    found = _chunk_with_answer(record, candidates, aliases)
-    if isinstance(found, str):
-        return found
+    if not answer_parts(aliases, record.question):
+        return "answer appears in the question"
+    found = _nearest_known(record, candidates, aliases)
+    rule = "answer and subject in one chunk"
+    # Where the source names the subject, no other evidence counts.
+    if not found and not record.subject and not _needs_gold(aliases[0]):
+        found = best_statement(record.query, aliases, candidates, pool.rarity)
+        rule = "answer in a sentence that says what is asked"
+    if not found:
+        return "answer not verified in any chunk"
     # The canonical answer becomes one that the support contains: accepted answers need not be variants of
     # one.
     held = [alias for alias in aliases if holds_words(found.words, [padded_words(alias)])]
     ordered = held[:1] + [alias for alias in aliases if alias != held[0]]
-    return Support(record, tuple(ordered), ((found,),), "answer and subject in one chunk")
+    return Support(record, tuple(ordered), ((found,),), rule)
 
 
-def _chunk_with_answer(record: Record, candidates: list[Chunk], aliases: list[str]) -> Chunk | str:
-    """The chunk that contains the answer and is nearest to the question, or the reason why there is none.
+def _nearest_known(record: Record, candidates: list[Chunk], aliases: list[str]) -> Chunk | None:
+    """The chunk that contains the answer and is nearest to the question, marked or about a named subject.
 
     Other chunks with answer and subject may say something else about both (a birthplace "supported" by a
     scholarship of that town), so they become neither support nor negatives.
     """
-    if not answer_parts(aliases, record.question):
-        return "answer appears in the question"
-
     asked = asked_stems(record.query)
     needles = [padded_words(alias) for alias in aliases]
-    only_gold = _needs_gold(aliases[0])
+    may_be_unmarked = bool(record.subject) and not _needs_gold(aliases[0])
     found = []
     for chunk in candidates:
-        is_usable = chunk.is_gold or not only_gold
+        is_usable = chunk.is_gold or may_be_unmarked
         if is_usable and holds_words(chunk.words, needles) and _is_about_question(chunk, record, asked):
             found.append(chunk)
     if not found:
-        return "answer not verified in any chunk"
-
+        return None
     scores = BM25([chunk.terms for chunk in found]).scores(record.query)
 
     def rank(i: int) -> tuple:

@@ -1,10 +1,10 @@
 """The wiki pages nearest to each question, found while all pages pass once.
 
-Every question has a heap of its best pages so far. A page is scored for all questions at once, by two things:
-BM25 over the question's stems, where each term counts once, and a bonus if the page's title is a run of the
-question's words. The rarity of a stem comes from a sample of the pages that is read first, so that a page's
-score does not depend on the pages before it. Memory contains the pages in some heap; there is no index of
-all pages. What supports an answer is decided later (evidence/support.py).
+Every question has a heap of its best pages so far. A page is scored for all questions at once, by BM25 over
+the question's stems, where each counts once in the text and once more in the title, and by a bonus if the
+whole title is a run of the question's words. The rarity of a stem comes from a sample of the pages that is
+read first, so that a page's score does not depend on the pages before it. Memory contains the pages in some
+heap; there is no index of all pages. What supports an answer is decided later (evidence/unmarked.py).
 """
 
 import heapq
@@ -133,26 +133,28 @@ class PageSearch:
         found: list[int] = []
         ends = [0]
         weights = []
-        runs = []
+        of_titles: list[int] = []
+        title_ends = [0]
         row_of_form = self._row_of_form.get
-        for key, text, _ in self._waiting.values():
+        for title, (key, text, _) in self._waiting.items():
             words = words_of(text)
             found += filter(None, map(row_of_form, words))
             ends.append(len(found))
             weights.append((_K1 + 1) / (1 + _K1 * (1 - _B + _B * len(words) / self._mean_words)))
-            runs.append(self._row_of_run.get(bare_key(key), -1))
+            of_titles += filter(None, map(row_of_form, words_of(title)))
+            run = self._row_of_run.get(bare_key(key))
+            if run is not None:
+                of_titles.append(run)
+            title_ends.append(len(of_titles))
 
-        stems_of_pages = csr_matrix((np.ones(len(found)), np.array(found, dtype=np.int32), ends), shape=shape)
+        in_texts = csr_matrix((np.ones(len(found)), np.array(found, dtype=np.int32), ends), shape=shape)
         # Also sorts, so that sums are rounded the same way whatever the order of a page's words.
-        stems_of_pages.sum_duplicates()
-        # A stem counts once, however often its forms occur.
-        stems_of_pages.data = np.repeat(weights, np.diff(stems_of_pages.indptr))
-
-        with_run = [run for run in runs if run >= 0]
-        run_ends = np.cumsum([0, *(run >= 0 for run in runs)])
-        columns = np.array(with_run, dtype=np.int32)
-        runs_of_pages = csr_matrix((np.ones(len(with_run)), columns, run_ends), shape=shape)
-        return (stems_of_pages + runs_of_pages) @ self._weights
+        in_texts.sum_duplicates()
+        # A stem counts once in a text, however often its forms occur.
+        in_texts.data = np.repeat(weights, np.diff(in_texts.indptr))
+        columns = np.array(of_titles, dtype=np.int32)
+        in_titles = csr_matrix((np.ones(len(of_titles)), columns, title_ends), shape=shape)
+        return (in_texts + in_titles) @ self._weights
 
     def _score_batch(self) -> None:
         """Score the waiting pages and keep those that are among the best of some question."""
