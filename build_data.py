@@ -5,6 +5,7 @@ Writes data/processed/{train,val,test}.jsonl, audit.json, README.md, run.json an
 
     python build_data.py --data-dir data --seed 42 --accept-new-hash
     python build_data.py --sample --data-dir demo/data --seed 42
+    python build_data.py --sources-config configs/external.yaml --data-dir data/external --accept-new-hash
 """
 
 import argparse
@@ -22,10 +23,12 @@ from evidence.balance import Drops, choose_samples
 from evidence.card import dataset_card
 from evidence.check import check_file
 from evidence.chunks import PagePool
+from evidence.contamination import next_steps, training_files, without_contaminated
+from evidence.external import external_samples
 from evidence.promises import empty_split_problem, missed_promises
 from evidence.records import Record
 from evidence.shortcuts import report_shortcuts
-from evidence.splits import SPLITS, expected_splits, split_supports
+from evidence.splits import expected_splits, parse_shares, split_supports
 from evidence.support import Support, find_support
 from sources.config import read_sources_config
 from sources.download import check_pins, read_pins
@@ -37,8 +40,12 @@ from utils.errors import DataError, UsageError, run_main
 from utils.jsonl import raise_bad, write_json, write_jsonl, write_text
 from utils.replacing import close_replacement, open_replacement
 from utils.runs import describe_run, format_drops, format_seconds, note
+from utils.schema import read_samples
 
 ROOT = Path(__file__).resolve().parent
+# What an evaluation-only build is compared with, where nothing is named.
+TRAIN_FILE = "data/processed/train.jsonl"
+NEXT = "next: python prompt_schema.py save --prompts-dir prompts"
 SAMPLE_CONFIG = "configs/demo/sources.yaml"
 
 # Flags that do not change what a build writes: another value is no reason to build again.
@@ -60,6 +67,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--offline", action="store_true", help="download nothing; use the raw files that are there")
     add("--accept-new-hash", action="store_true", help="pin raw files without a pin; later runs verify them")
     add("--check", metavar="FILE", help="only check a sample file, and list every fault with its line")
+
+    against = f"training data that an evaluation-only build must share nothing with (default: {TRAIN_FILE})"
+    add("--against", nargs="+", metavar="FILE", help=against)
 
     add = parser.add_argument_group("limits").add_argument
     add("--max-per-source", type=int, default=2500, help="most rows per source, before twins; 0 = all")
@@ -162,22 +172,22 @@ def build(
     return chosen, drops
 
 
+def build_external(
+    args: argparse.Namespace, config: dict, files: dict[str, SourceFiles], against: dict[str, str]
+) -> tuple[dict[str, list[dict]], Drops]:
+    """The samples of an evaluation-only config, all in test, without those that `against` contaminates."""
+    drops: Drops = {name: Counter() for name in files}
+    samples = []
+    for name, source in config["sources"].items():
+        # A pool per source: where evidence has no titles, a titled chunk of another set gives itself away.
+        part = {**config, "sources": {name: source}}
+        records, pool = read_evidence(args, part, {name: files[name]}, drops)
+        samples += external_samples(records, pool, AssemblySettings(args.seed, args.max_chunks), drops)
+    train = [sample for path in against for sample in read_samples(path)]
+    return {"test": without_contaminated(samples, train, drops)}, drops
+
+
 # --- the run
-
-
-def parse_shares(text: str) -> dict[str, float]:
-    """`0.8,0.1,0.1` -> share by split; UsageError unless the three add up to 1."""
-    try:
-        shares = [float(part) for part in text.split(",")]
-    except ValueError:
-        shares = []
-    # Written so that a NaN, which compares as false with everything, is refused too.
-    if len(shares) != 3 or not abs(sum(shares) - 1) <= 1e-6:
-        raise UsageError(f"--split {text}: needs three shares that add up to 1, for example 0.8,0.1,0.1")
-    for split, share in zip(SPLITS, shares):
-        if not share > 0:
-            raise UsageError(f"--split {text}: the share of {split} is {share:g}; each split needs samples")
-    return dict(zip(SPLITS, shares))
 
 
 def check_usage(args: argparse.Namespace) -> None:
@@ -197,7 +207,8 @@ def print_plan(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
     n_rows = args.limit or args.max_per_source
     rows = f"up to {n_rows * len(config['sources'])} rows" if n_rows else "all rows"
     cost = "about 1 GB of memory and a few minutes" if n_rows else "about 5 GB of memory and 20 minutes"
-    print(f"would build {rows}, plus twins, into {data_dir / 'processed'}")
+    twins = "" if config.get("evaluation_only") else ", plus twins,"
+    print(f"would build {rows}{twins} into {data_dir / 'processed'}")
     print(f"needs about 3 GB of disk with the public wiki pages, {cost}")
 
 
@@ -242,6 +253,9 @@ def main(argv: list[str] | None) -> None:
     pins_path = data_dir / "source_hashes.json"
     files = locate_files(config, data_dir / "raw", ROOT, args.offline, read_pins(pins_path))
     hashes = check_pins(files_by_name(files), pins_path, args.accept_new_hash or args.sample)
+    against = training_files(args.against, TRAIN_FILE, config.get("evaluation_only", False))
+    # Other training data drops other samples, so it is one of the inputs.
+    hashes |= against
     settings = {key: value for key, value in vars(args).items() if key not in NO_SETTINGS}
     run = describe_run({**settings, "config": config}, hashes, args.seed)
     processed = data_dir / "processed"
@@ -249,14 +263,20 @@ def main(argv: list[str] | None) -> None:
     if state == "complete":
         report_shortcuts(processed / "audit.json", args.strict_shortcuts)
         print(f"{processed} is complete with these settings; nothing to do")
-        note("next: python prompt_schema.py save --prompts-dir prompts")
+        note(NEXT)
         return
 
-    splits, drops = build(args, config, files)
+    is_evaluation = config.get("evaluation_only", False)
+    if is_evaluation:
+        splits, drops = build_external(args, config, files, against)
+    else:
+        splits, drops = build(args, config, files)
     reasons = {name: dict(counts) for name, counts in drops.items()}
     figures = audit(splits, reasons)
-    missed = missed_promises(splits, reasons, parse_shares(args.split), args.unanswerable_fraction)
+    shares = parse_shares(args.split)
+    missed = [] if is_evaluation else missed_promises(splits, reasons, shares, args.unanswerable_fraction)
     figures["promises_missed"] = missed
+    figures["checked_against"] = list(against)
     licences = {name: source.get("licence", "unknown") for name, source in config["sources"].items()}
     card = dataset_card(figures, licences, hashes, args.seed)
     write_build(args, written_dir, splits, figures, card)
@@ -266,7 +286,7 @@ def main(argv: list[str] | None) -> None:
     elapsed = format_seconds(time.monotonic() - started)
     wrote = f"wrote {counts} samples to {processed} ({format_drops(flat_drops(drops))}) in {elapsed}"
     print("; ".join([wrote, *missed]))
-    note("next: python prompt_schema.py save --prompts-dir prompts")
+    note(next_steps(processed, against) if is_evaluation else NEXT)
 
 
 if __name__ == "__main__":

@@ -164,4 +164,10 @@ def may_decide(claim: str, names: tuple[str, ...], text: str) -> bool:
         return True
     if _relations_in(predicate, claim) & _relations_in(said, text):
         return True
-    return any(begins_any(part, said) for part in specific)
+    return any(begins_any(part, said) or _is_decade_said(part, said) for part in specific)
+
+
+def _is_decade_said(number: str, said: frozenset[str]) -> bool:
+    """Whether a year of a claim's decade is said: 1984 of "the 1980s"."""
+    is_decade = re.fullmatch(r"[12]\d\d0", number) is not None
+    return is_decade and any(re.fullmatch(rf"{number[:3]}\d", word) for word in said)

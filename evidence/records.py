@@ -83,6 +83,7 @@ class Record:
     unanswerable record, chunks of `page_titles` are exempt: the annotators read those pages.
     `cues`: stems of the relation asked about. Support must contain one of them, and a chunk that names the
     subject and contains one is no negative.
+    `is_read_whole`: the annotators read all of the passages, so what is in no gold set does not answer.
     `doubt`: why the row cannot be trusted; a row with a doubt is dropped for that reason.
     """
 
@@ -100,6 +101,7 @@ class Record:
     subject: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     cues: frozenset[str] = frozenset()
+    is_read_whole: bool = False
     doubt: str = ""
     metadata: dict = field(default_factory=dict)
 

@@ -88,7 +88,12 @@ def _difficulty(sample: dict, pages: frozenset[str]) -> str:
 
 
 def build_sample(
-    support: Support, ranked: list[Chunk], max_chunks: int, group: str, rng: random.Random
+    support: Support,
+    ranked: list[Chunk],
+    max_chunks: int,
+    group: str,
+    rng: random.Random,
+    min_negatives: int = 2,
 ) -> dict | str:
     """One sample in file layout from a support and its ranked negatives, or the reason why there is none."""
     record = support.record
@@ -104,8 +109,8 @@ def build_sample(
         return "support does not fit the chunk limit"
     n_free = max_chunks - len(_chunks_of(sets))
     negatives = negatives[:n_free]
-    if len(negatives) < min(2, n_free):
-        return "fewer than two verified negatives"
+    if len(negatives) < min(min_negatives, n_free):
+        return "fewer than two verified negatives" if min_negatives > 1 else "no verified negative"
 
     metadata = {**record.metadata, "official_split": record.official_split, "support_rule": support.rule}
     if not record.answerable:

@@ -6,6 +6,7 @@ from collections import Counter
 from evidence.balance import Drops
 from evidence.groups import group_supports
 from evidence.support import Support
+from utils.errors import UsageError
 
 SPLITS = ("train", "val", "test")
 
@@ -92,3 +93,18 @@ def expected_splits(supports: list[Support], respect_official: bool) -> list[str
         return list(SPLITS)
     allowed = {split for support in supports for split in allowed_splits([support], respect_official)}
     return [split for split in SPLITS if split in allowed]
+
+
+def parse_shares(text: str) -> dict[str, float]:
+    """`0.8,0.1,0.1` -> share by split; UsageError unless the three add up to 1."""
+    try:
+        shares = [float(part) for part in text.split(",")]
+    except ValueError:
+        shares = []
+    # Written so that a NaN, which compares as false with everything, is refused too.
+    if len(shares) != 3 or not abs(sum(shares) - 1) <= 1e-6:
+        raise UsageError(f"--split {text}: needs three shares that add up to 1, for example 0.8,0.1,0.1")
+    for split, share in zip(SPLITS, shares):
+        if not share > 0:
+            raise UsageError(f"--split {text}: the share of {split} is {share:g}; each split needs samples")
+    return dict(zip(SPLITS, shares))

@@ -10,14 +10,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from evidence.records import Record
-from sources import fever, hotpotqa, nq_open, own, popqa
+from sources import clapnq, fever, fever_symmetric, fool_me_twice, hotpotqa, nq_open, own, popqa
 from utils.runs import note
 
 Reader = Callable[[Path, str, Callable[[str], None]], Iterator[Record]]
 
 # A new source is one module with `read_records` and one line here (CONTRIBUTING.md).
 READERS: dict[str, Reader] = {
+    "clapnq": clapnq.read_records,
     "fever": fever.read_records,
+    "fever_symmetric": fever_symmetric.read_records,
+    "fool_me_twice": fool_me_twice.read_records,
     "hotpotqa": hotpotqa.read_records,
     "nq_open": nq_open.read_records,
     "popqa": popqa.read_records,

@@ -45,7 +45,10 @@ _TEXTS: _Rule = (_are_texts, "a list of urls")
 _BLOCK: _Rule = (lambda value: isinstance(value, dict), "a block of keys")
 _LIST: _Rule = (lambda value: isinstance(value, list), "a list, each item `- path: ...` or `- url: ...`")
 
-_CONFIG_RULES = {"respect_official_splits": _FLAG, "max_pool_pages": _COUNT, "sources": _BLOCK}
+_CONFIG_RULES = {
+    **{"evaluation_only": _FLAG, "respect_official_splits": _FLAG},
+    **{"max_pool_pages": _COUNT, "sources": _BLOCK},
+}
 _SOURCE_RULES = {"licence": _TEXT, **dict.fromkeys(ROLES, _LIST)}
 _ENTRY_RULES = {
     **{"url": _TEXT, "mirrors": _TEXTS, "path": _TEXT, "file": _TEXT, "split": _TEXT},

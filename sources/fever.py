@@ -109,6 +109,14 @@ def _gold_sets(evidence: list) -> tuple[tuple[tuple[str, int], ...], ...]:
     return tuple(sets)
 
 
+def read_verdict(row: dict) -> str:
+    """The verdict of a row with one of FEVER's two deciding labels. ValueError for another label."""
+    label = field(row, "label")
+    if not isinstance(label, str) or label not in _VERDICTS:
+        raise bad("label", " or ".join(_VERDICTS), label)
+    return _VERDICTS[label]
+
+
 def _label(row: dict) -> str:
     label = field(row, "label")
     if not isinstance(label, str) or label not in _LABELS:

@@ -365,7 +365,8 @@ def test_every_path_that_is_named_exists_or_is_an_output(texts):
         for base in ("", "data/", "data/sample/", "data/sample/raw/"):
             if base + path in folders or any(fnmatch.fnmatch(name, base + path) for name in files):
                 return True
-        return path in file_names or path in ("demo", "data/processed", "data/raw") or is_output(path)
+        is_data = path in ("demo", "data/processed", "data/raw", "data/external")
+        return path in file_names or is_data or is_output(path)
 
     top_folders = {name.split("/")[0] for name in files if "/" in name} | OUTPUT_FOLDERS
     missing = unknown(texts, lambda text: paths_in(text, top_folders), is_known)

@@ -1,0 +1,118 @@
+"""External test sets: records of other people's evaluation data -> test samples, as annotated there.
+
+A build drops what its rules cannot verify. A test set must not lose its hard rows that way, so here the
+source's annotation is taken as it is, nothing is split, and no twin is added: rows without an answer are the
+source's own.
+"""
+
+import random
+
+from evidence.annotation import annotated_sets
+from evidence.assembly import AssemblySettings
+from evidence.balance import Drops
+from evidence.chunks import Chunk, PagePool, chunk_passage
+from evidence.groups import group_supports
+from evidence.negatives import ranked_negatives
+from evidence.records import Record
+from evidence.samples import build_sample
+from evidence.soundness import leaked_answer
+from evidence.support import Support
+from utils.schema import is_label_answer
+from utils.text import holds_answer, usable_aliases
+
+# Chunks at random among which those without a word of the question are looked for.
+_N_RANDOM = 50
+
+
+def _chunks(record: Record, pool: PagePool, max_chunks: int) -> list[Chunk]:
+    """The chunks of the record's passages, cut as `--max-chunk-words` says.
+
+    A passage that its annotators read whole is shown whole, in as many chunks as a sample has.
+    """
+    if not record.is_read_whole:
+        return pool.candidates(record)
+    chunks: list[Chunk] = []
+    for max_words in range(1, pool.max_words + 1):
+        chunks = [chunk for passage in record.passages for chunk in chunk_passage(passage, max_words)]
+        if len(chunks) <= max_chunks:
+            break
+    return list(dict.fromkeys(chunks))
+
+
+def _support_of(record: Record, chunks: list[Chunk], max_chunks: int) -> Support | str:
+    """The record with the sets that its source annotates, or the reason to drop it."""
+    if record.doubt:
+        return record.doubt
+    if record.is_read_whole and len(chunks) > max_chunks:
+        return "passage longer than the chunk limit shows"
+    if not record.answerable:
+        return Support(record, (), (), "unanswerable in the source")
+    sets = annotated_sets(record, chunks)
+    aliases = usable_aliases(list(record.answers))
+    if not aliases:
+        return "no usable answer"
+    if not is_label_answer(aliases[0]):
+        # An annotator whose answer shares nothing with its sentences leaves a set without any answer.
+        sets = [chunk_set for chunk_set in sets if any(holds_answer(c.full_text, aliases) for c in chunk_set)]
+    if not sets:
+        return "no annotated support"
+    return Support(record, tuple(aliases), tuple(sets), "gold annotation")
+
+
+def _other_evidence(supports: list[Support], groups: list[str]) -> list[frozenset[str]]:
+    """Per support, the pages that support other rows of its group: they may judge its claim too."""
+    pages: dict[str, set[str]] = {}
+    for support, group in zip(supports, groups):
+        pages.setdefault(group, set()).update(support.pages)
+    return [frozenset(pages[group]) - support.pages for support, group in zip(supports, groups)]
+
+
+def _negatives(
+    support: Support, chunks: list[Chunk], pool: PagePool, banned: frozenset[str], rng: random.Random
+) -> list[Chunk]:
+    """Chunks that do not answer: what the annotators of a whole passage left, else what passes the checks.
+
+    Behind those come chunks that share no word with the question, so that no row is lost for want of a
+    negative.
+    """
+    if not support.record.is_read_whole:
+        unrelated = []
+        for chunk in rng.sample(pool.chunks, min(_N_RANDOM, len(pool.chunks))):
+            if not chunk.stems & support.asked and not chunk.leak_pages & (banned | support.pages):
+                unrelated.append(chunk)
+        near = ranked_negatives(support, pool, banned, rng)
+        return list(dict.fromkeys(near + unrelated))
+    marked = {chunk for chunk_set in support.sets for chunk in chunk_set}
+    return [chunk for chunk in chunks if chunk not in marked]
+
+
+def external_samples(
+    records: list[Record], pool: PagePool, settings: AssemblySettings, drops: Drops
+) -> list[dict]:
+    """The test samples of the records, in their order; rows that cannot be shown are counted in `drops`."""
+    supports = []
+    chunks_of = []
+    for record in records:
+        chunks = _chunks(record, pool, settings.max_chunks)
+        support = _support_of(record, chunks, settings.max_chunks)
+        if isinstance(support, str):
+            drops[record.source][support] += 1
+        else:
+            supports.append(support)
+            chunks_of.append(chunks)
+
+    # A share of 1 leaves nothing to cut: every row gets the name of its group.
+    names = group_supports(supports, 1.0, False, random.Random(settings.seed))
+    groups = [name or support.record.id for name, support in zip(names, supports)]
+    samples = []
+    for support, chunks, group, banned in zip(supports, chunks_of, groups, _other_evidence(supports, groups)):
+        rng = random.Random(f"{settings.seed}:{support.record.id}")
+        negatives = _negatives(support, chunks, pool, banned, rng)
+        sample = build_sample(support, negatives, settings.max_chunks, group, rng, min_negatives=1)
+        if isinstance(sample, dict) and leaked_answer(sample):
+            sample = "a chunk beside the support has the answer"
+        if isinstance(sample, str):
+            drops[support.record.source][sample] += 1
+        else:
+            samples.append(sample)
+    return samples
