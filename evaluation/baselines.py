@@ -8,16 +8,15 @@ import functools
 from pathlib import Path
 
 from evaluation.fitted import claim_answers, surface_answers
-from evaluation.overlap import overlap_rule
+from evaluation.overlap import overlap_rule, title_overlap
 from evaluation.spans import best_span
 from evaluation.thresholds import (
     REFUSED,
     Answer,
     Rule,
     best_threshold,
-    refuse_below,
-    thresholds_by_source,
     try_rule,
+    tuned_by_source,
 )
 from evidence.retrieval import BM25
 from utils.completions import MAX_ANSWER_CHARS, render_completion
@@ -85,14 +84,16 @@ def read_tuning(test_path: Path) -> tuple[list[dict], list[dict]]:
 def baseline_predictions(samples: list[dict], train: list[dict], val: list[dict]) -> list[dict]:
     """Prediction rows of the baselines that need no model, in the format of a model's.
 
-    Thresholds are tuned on val. Without val those of `overlap_rule` are tuned on train, which it never saw.
+    Thresholds are tuned on val. Without val, those of the overlap rules are tuned on train.
     """
-    overlap_thresholds = thresholds_by_source(overlap_rule, val or train)
+    tuning = val or train
     rules: dict[str, Rule] = {
         "always_refuse": always_refuse,
         "cite_first_chunk": cite_first_chunk,
         "lexical": functools.partial(lexical, threshold=tune_lexical(val)),
-        "overlap_rule": refuse_below(overlap_rule, overlap_thresholds),
+        # As it was defined, it has no threshold: a source is answered or refused as a whole.
+        "overlap_rule": tuned_by_source(overlap_rule, tuning, is_all_or_none=True),
+        "title_overlap": tuned_by_source(title_overlap, tuning),
     }
     answers = {name: [rule(sample) for sample in samples] for name, rule in rules.items()}
     if train:

@@ -1,13 +1,22 @@
-"""The strongest rule without training that we know: it answers from titles and word overlap alone.
+"""Rules without training that answer from titles and word overlap. They see question and chunks, no gold.
 
-If the query names a chunk's title, it cites the chunk with the largest word overlap. A claim, or a yes/no
-question, is refuted when a name, a number or a negation of it is not in that chunk, else supported. Any other
-question gets the best span of that chunk. It sees the question and the chunks, no gold.
+If the query names a chunk's title, `overlap_rule` cites the chunk with the largest word overlap. A claim or a
+yes/no question is refuted when a name, a number or a negation of it is not in that chunk, else supported.
+Any other question gets the best span of that chunk. `title_overlap` looks at chunks of a named title alone.
 """
+
+from collections.abc import Callable
 
 from evaluation.spans import best_span
 from evaluation.thresholds import REFUSED, Answer
-from evidence.surface import Surface, asks_verdict, nearest_chunk, says_everything, surface_of
+from evidence.surface import (
+    Surface,
+    asks_verdict,
+    nearest_chunk,
+    nearest_named_chunk,
+    says_everything,
+    surface_of,
+)
 from utils.completions import MAX_ANSWER_CHARS
 
 
@@ -23,18 +32,26 @@ def answer_from(sample: dict, i: int) -> str:
     return best_span(sample["evidence_chunks"][i]["text"], sample["question"])[:MAX_ANSWER_CHARS]
 
 
-def overlap_rule(sample: dict, surface: Surface | None = None) -> Answer:
+def _answer(sample: dict, pick: Callable[[Surface], int]) -> Answer:
     """(answer, citations, confidence): the confidence is the share of the query that the cited chunk says.
 
-    It refuses where the query names no title of a chunk. `surface`: the sample's, if it is known already.
+    A refusal where the query names no title of a chunk.
     """
-    found = surface or surface_of(sample)
-    if not any(chunk.is_named for chunk in found.chunks):
+    surface = surface_of(sample)
+    if not any(chunk.is_named for chunk in surface.chunks):
         return REFUSED
-    i = nearest_chunk(found)
-    chunk = found.chunks[i]
+    i = pick(surface)
+    chunk = surface.chunks[i]
     if asks_verdict(sample):
         answer = verdict_answer(sample, says_everything(chunk))
     else:
         answer = answer_from(sample, i)
     return answer, [i], round(chunk.share, 2)
+
+
+def overlap_rule(sample: dict) -> Answer:
+    return _answer(sample, nearest_chunk)
+
+
+def title_overlap(sample: dict) -> Answer:
+    return _answer(sample, nearest_named_chunk)

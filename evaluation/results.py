@@ -19,7 +19,7 @@ MAIN_MODELS = ("sft", "base")
 # Baselines that need no language model, always evaluated.
 WITHOUT_MODEL = (
     *("always_refuse", "cite_first_chunk", "lexical"),
-    *("overlap_rule", "surface_model", "claim_only"),
+    *("overlap_rule", "title_overlap", "surface_model", "claim_only"),
 )
 # What the results file has beside its models: no model may be called that.
 RESULT_KEYS = ("deltas", "deltas_to", "baselines", "by_source", "slices", "curves", "selective", "run")

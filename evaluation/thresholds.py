@@ -38,8 +38,11 @@ def try_rule(sample: dict, answer: Answer, score: float) -> Tried:
     return Tried(score, _net_score(sample, answer), _net_score(sample, REFUSED))
 
 
-def best_threshold(tried: list[Tried]) -> float:
-    """The score from which answering has the best net score; without samples 0, which never refuses."""
+def best_threshold(tried: list[Tried], is_all_or_none: bool = False) -> float:
+    """The score from which answering has the best net score; without samples 0, which never refuses.
+
+    `is_all_or_none`: choose between always answering and always refusing alone.
+    """
     if not tried:
         return 0.0
 
@@ -47,7 +50,8 @@ def best_threshold(tried: list[Tried]) -> float:
         return sum(one.refused if one.score < threshold else one.answered for one in tried)
 
     # Infinity refuses everything, the best choice on real data (docs/log.md). The first of equals wins.
-    candidates = [0.0, *sorted({one.score for one in tried}), np.inf]
+    scores = set() if is_all_or_none else {one.score for one in tried}
+    candidates = [0.0, *sorted(scores), np.inf]
     return max(candidates, key=net)
 
 
@@ -59,19 +63,18 @@ def _keys(sample: dict) -> tuple[tuple, tuple]:
     return ("source", sample["source"]), ("asks verdict", asks_verdict(sample))
 
 
-def thresholds_by_source(rule: Rule, samples: list[dict]) -> dict[tuple, float]:
-    """Key of `_keys` -> threshold on the rule's confidence, chosen on `samples`."""
+def tuned_by_source(rule: Rule, samples: list[dict], is_all_or_none: bool = False) -> Rule:
+    """The rule that refuses where its confidence is under the best threshold of the sample's source.
+
+    Thresholds are chosen on `samples`; without any the rule never refuses by itself.
+    """
     tried: dict[tuple, list[Tried]] = {}
     for sample in samples:
         answer = rule(sample)
         one = try_rule(sample, answer, answer[2])
         for key in _keys(sample):
             tried.setdefault(key, []).append(one)
-    return {key: best_threshold(found) for key, found in tried.items()}
-
-
-def refuse_below(rule: Rule, thresholds: dict[tuple, float]) -> Rule:
-    """The rule that refuses where its confidence is under the threshold of the sample's source."""
+    thresholds = {key: best_threshold(found, is_all_or_none) for key, found in tried.items()}
 
     def respond(sample: dict) -> Answer:
         answer = rule(sample)

@@ -149,6 +149,12 @@ def nearest_chunk(surface: Surface) -> int:
     return keys.index(max(keys))
 
 
+def nearest_named_chunk(surface: Surface) -> int:
+    """The chunk with the largest word overlap among those whose title is named, or among all if none is."""
+    keys = [(chunk.is_named, chunk.overlap, -i) for i, chunk in enumerate(surface.chunks)]
+    return keys.index(max(keys))
+
+
 def says_everything(chunk: ChunkSurface) -> bool:
     """True if no name, number or negation of the query is missing from the chunk."""
     return not chunk.n_unstated and not chunk.is_unstated_negation

@@ -8,10 +8,10 @@ import pytest
 from evaluation.baselines import baseline_predictions, read_tuning
 from evaluation.fitted import claim_answers, surface_answers
 from evaluation.html_report import write_report
-from evaluation.overlap import overlap_rule
+from evaluation.overlap import overlap_rule, title_overlap
 from evaluation.results import WITHOUT_MODEL, score_all
 from evaluation.tables import results_text, strongest_baseline
-from evaluation.thresholds import refuse_below, thresholds_by_source
+from evaluation.thresholds import tuned_by_source
 from evidence.probes import Cut, balanced_accuracy, best_cut, pick_credit
 from evidence.shortcuts import measure_shortcuts, shortcut_warnings
 from evidence.surface import asks_verdict, nearest_chunk, says_everything, surface_of
@@ -93,6 +93,14 @@ def test_a_title_is_named_without_its_parenthesis_and_as_whole_words():
     assert nearest_chunk(surface) == 0 and not says_everything(surface.chunks[0])
 
 
+def test_title_overlap_looks_at_the_chunks_of_a_named_title_alone():
+    # The second chunk shares more words with the claim, but is about someone else.
+    other = ("Pierre Curie", "Pierre Curie, husband of Marie Curie, was born in Warsaw.")
+    claim = claim_sample("Marie Curie, wife of Pierre, was born in Warsaw.", [WARSAW, other])
+    assert overlap_rule(claim)[1] == [1] and title_overlap(claim)[1] == [0]
+    assert title_overlap(claim_sample("Pierre taught physics.", [PARIS]))[0] == REFUSAL
+
+
 # --- thresholds
 
 
@@ -101,9 +109,21 @@ def test_a_source_in_which_a_rule_loses_against_refusing_is_refused(sample):
         return "wrong", [0], 0.5
 
     right = {**sample, "source": "good", "answer": "wrong", "answer_aliases": ["wrong"]}
-    thresholds = thresholds_by_source(always_wrong, [sample, right])
-    rule = refuse_below(always_wrong, thresholds)
-    assert rule(sample)[0] == REFUSAL and rule(right)[0] == "wrong"
+    for is_all_or_none in (True, False):
+        rule = tuned_by_source(always_wrong, [sample, right], is_all_or_none)
+        assert rule(sample)[0] == REFUSAL and rule(right)[0] == "wrong"
+        # An unknown source is treated as the questions of its kind: here one of two is right.
+        assert rule({**sample, "source": "new"})[0] == "wrong"
+
+
+def test_only_a_rule_with_a_threshold_refuses_part_of_a_source(sample):
+    def sure_of_the_first(sample):
+        return "Warsaw", [0], 0.9 if sample["id"] == "popqa:1" else 0.3
+
+    wrong = {**sample, "id": "popqa:2", "answer": "Paris", "answer_aliases": ["Paris"]}
+    samples = [sample, wrong, {**sample, "id": "popqa:1"}]
+    assert tuned_by_source(sure_of_the_first, samples)(wrong)[0] == REFUSAL
+    assert tuned_by_source(sure_of_the_first, samples, is_all_or_none=True)(wrong)[0] == "Warsaw"
 
 
 # --- no rule sees the gold
