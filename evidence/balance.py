@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections import Counter
 
-from evidence.paraphrase import is_named
+from evidence.paraphrase import denies, is_named, stems, unstated
 from evidence.retrieval import query_of
 
 # Dropped rows: source -> reason -> number.
@@ -19,6 +19,9 @@ Pair = tuple[dict, dict | None]
 # Easy answerable claims per hard one. Most claims repeat the words of their evidence: with all of them, the
 # chunk with most shared words would be the support of five claims in six (docs/log.md).
 _EASY_PER_HARD = 1
+
+# Share of them whose verdict the words do not tell either, where there are that many.
+_UNTOLD_OF_EASY = 1 / 3
 
 # Easy claims of a split that are kept in any case: a quick look at a few rows has hardly a hard one.
 _MIN_EASY = 20
@@ -42,17 +45,34 @@ def _names_page_twice(sample: dict) -> bool:
     return any(titles[i] in own or is_named(titles[i], query) for i in sample["hard_negatives"])
 
 
+def _verdict_is_told(sample: dict) -> bool:
+    """True if a claim is refuted exactly when its evidence lacks one of its names, numbers or denials.
+
+    The rule that needs no training (docs/data.md, `unstated`).
+    """
+    claim = query_of(sample)
+    chunks = [sample["evidence_chunks"][i] for i in sample["support_sets"][0]]
+    text = " ".join(f"{chunk['title']}. {chunk['text']}" for chunk in chunks)
+    is_doubtful = bool(unstated(claim, stems(text))) or (denies(claim) and not denies(text))
+    return (sample["answer"] == "refuted") == is_doubtful
+
+
 def _without_surplus_easy(pairs: list[Pair]) -> list[Pair]:
     """The pairs of a source of claims with at most _EASY_PER_HARD easy answerable samples per hard one.
 
-    Of the easy ones, those of which a title alone does not tell the support come first, then those with a
-    hard twin. A source without claims keeps all of its pairs.
+    Of the easy ones, a part are claims whose verdict is not told by what is missing in the evidence. Those of
+    which a title alone does not tell the support come first, then those with a hard twin. A source without
+    claims keeps all of its pairs.
     """
     answerable = [pair for pair in pairs if pair[0]["answerable"] and "claim" in pair[0]["metadata"]]
     easy = [pair for pair in answerable if _is_easy(pair[0])]
     n_kept = max(_MIN_EASY, math.ceil(_EASY_PER_HARD * (len(answerable) - len(easy))))
     easy.sort(key=lambda pair: (not _names_page_twice(pair[0]), pair[1] is None or _is_easy(pair[1])))
-    surplus = {pair[0]["id"] for pair in easy[n_kept:]}
+    told = [pair for pair in easy if _verdict_is_told(pair[0])]
+    untold = [pair for pair in easy if not _verdict_is_told(pair[0])]
+    n_untold = min(len(untold), math.ceil(_UNTOLD_OF_EASY * n_kept))
+    kept = untold[:n_untold] + told[: max(0, n_kept - n_untold)]
+    surplus = {pair[0]["id"] for pair in easy} - {pair[0]["id"] for pair in kept}
     return [pair for pair in pairs if pair[0]["id"] not in surplus]
 
 

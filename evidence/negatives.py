@@ -80,9 +80,6 @@ class _Checks:
             return False
         if self.is_claim:
             return not self.may_judge(chunk)
-        # The topic of an unanswerable question: its annotators found no answer there.
-        if chunk.is_gold and not self.support.record.answerable:
-            return True
         if self.by_page_only and self.is_on_own_page(chunk):
             return False
         if not self.by_page_only and holds_words(chunk.full_words, self.support.needles):

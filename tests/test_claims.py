@@ -144,9 +144,10 @@ def test_supports_and_refutes_pass_the_same_filter():
         assert found[0] == found[1]
 
 
-def pair(number, difficulty, twin=None, answerable=True, claim=True):
+def pair(number, difficulty, twin=None, answerable=True, claim=True, verdict="supported"):
     metadata = {"difficulty": difficulty, **({"claim": "A."} if claim else {})}
-    evidence = {"question": "A?", "evidence_chunks": [], "support_spans": [], "hard_negatives": []}
+    evidence = {"question": "A?", "evidence_chunks": [{"title": "", "text": "A."}], "hard_negatives": []}
+    evidence |= {"support_spans": [0], "support_sets": [[0]], "answer": verdict}
     sample = {"id": f"s:{number}", "source": "s", "answerable": answerable, "metadata": metadata, **evidence}
     if not twin:
         return sample, None
@@ -174,6 +175,16 @@ def test_easy_claims_are_kept_up_to_the_number_of_hard_ones_and_counted():
     assert len(choose_samples(few, 0.0, 1, drops)) == 9
     questions = [pair(i, "easy", "easy", claim=False) for i in range(99)]
     assert len(choose_samples(questions, 0.0, 1, drops)) == 99
+
+
+def test_a_third_of_the_easy_claims_have_a_verdict_that_missing_words_do_not_tell():
+    hard = [pair(i, "hard") for i in range(30)]
+    # Nothing of the claim is missing in the evidence: "supported" is told by that, "refuted" is not.
+    told = [pair(i, "easy") for i in range(30, 90)]
+    untold = [pair(i, "easy", verdict="refuted") for i in range(90, 150)]
+    chosen = choose_samples(hard + told + untold, 0.0, 1, {"s": Counter()})
+    easy = [sample for sample in chosen if sample["metadata"]["difficulty"] == "easy"]
+    assert Counter(sample["answer"] for sample in easy) == {"supported": 20, "refuted": 10}
 
 
 def test_hard_twins_come_before_easy_rows_of_the_source():
