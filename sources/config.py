@@ -64,7 +64,9 @@ def _check_block(where: str, block, rules: dict[str, _Rule]) -> None:
     for key, value in block.items():
         is_right, wanted = rules[key]
         if not is_right(value):
-            raise UsageError(f"{where}.{key}: must be {wanted}, found {value!r:.60}")
+            # At the top of the file, `where` is the file alone.
+            place = f"{where}.{key}" if ": " in where else f"{where}: {key}"
+            raise UsageError(f"{place}: must be {wanted}, found {value!r:.60}")
 
 
 def _check_split(where: str, split: str) -> None:

@@ -53,7 +53,7 @@ SLIPS = [
     (entry(f"{{url: '{URL}/a', file: '../a'}}"), ["records.file", "'../a'"]),
     (entry(f"{{url: '{URL}/x/a'}}\n      - {{url: '{URL}/y/a'}}"), ["both saved as a", "`file:`"]),
     ("max_pool_pages: 1e4\nsources: {own: {records: []}}\n", ["max_pool_pages", "whole number", "'1e4'"]),
-    ("max_pool_pages: -1\nsources: {own: {records: []}}\n", ["max_pool_pages", "-1"]),
+    ("max_pool_pages: -1\nsources: {own: {records: []}}\n", [".yaml: max_pool_pages: ", "-1"]),
     ("max_pool_pages: yes\nsources: {own: {records: []}}\n", ["max_pool_pages", "True"]),
     ("respect_official_splits: 'no'\nsources: {own: {}}\n", ["respect_official_splits", "'no'"]),
     ("sources:\n  own: {licence: a}\n  own: {licence: b}\n", ["sources.yaml:3", "'own' is there twice"]),
