@@ -114,8 +114,8 @@ def empty_split_problem(splits: Splits, drops: dict[str, int]) -> str | None:
             f"no {' and no '.join(empty)} sample, because {connected}; give the passages finer titles (one "
             "per section), or add questions about other pages"
         )
-    kind = "training" if "train" in empty else empty[0]
+    kinds = " and no ".join(split.replace("train", "training") for split in empty)
     return (
-        f"no {kind} sample could be built ({format_drops(drops)}); give the source more rows, or `pages` or "
+        f"no {kinds} sample could be built ({format_drops(drops)}); give the source more rows, or `pages` or "
         "`contexts` in the config (CONTRIBUTING.md, Add a source)"
     )

@@ -211,3 +211,17 @@ def test_a_swap_that_is_cut_short_leaves_whole_data(n_renamed, tmp_path, monkeyp
     assert open_replacement(folder, run, overwrite=False) == ("complete", folder)
     assert (folder / "train.jsonl").read_text() == ("new" if n_renamed == 2 else "old")
     assert not (tmp_path / "processed.old").exists()
+
+
+def test_data_behind_a_link_is_replaced_where_the_link_points(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    folder = tmp_path / "processed"
+    folder.symlink_to(disk)
+    run = {"settings": {"seed": 1}, "inputs": {}, "status": "running"}
+    for content in ("old", "new"):
+        _, written = open_replacement(folder, run, overwrite=True)
+        (written / "train.jsonl").write_text(content)
+        close_replacement(written, folder, run)
+    assert folder.is_symlink()
+    assert (disk / "train.jsonl").read_text() == "new"

@@ -12,14 +12,16 @@ from utils.runs import close_run_dir, open_run_dir
 
 
 def _beside(run_dir: Path, suffix: str) -> Path:
-    return run_dir.with_name(run_dir.name + suffix)
+    # A link to another disk is followed: a directory cannot be renamed from one disk to another.
+    place = run_dir.resolve()
+    return place.with_name(place.name + suffix)
 
 
 def _recover(run_dir: Path) -> None:
     """Undo or finish the swap of a run that was killed in the middle of it."""
     old = _beside(run_dir, ".old")
     if old.is_dir() and not run_dir.exists():
-        old.rename(run_dir)
+        old.rename(run_dir.resolve())
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -46,6 +48,7 @@ def close_replacement(written_dir: Path, run_dir: Path, run: dict, **facts) -> N
         return
     # A directory cannot replace another in one step; `_recover` finishes a swap that was cut short.
     old = _beside(run_dir, ".old")
-    run_dir.rename(old)
-    written_dir.rename(run_dir)
+    place = run_dir.resolve()
+    place.rename(old)
+    written_dir.rename(place)
     shutil.rmtree(old)
