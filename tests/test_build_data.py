@@ -396,8 +396,9 @@ def test_output_is_byte_identical_for_any_workers_hash_seed_locale_and_working_d
     command = [sys.executable, str(build_data.ROOT / "build_data.py"), *flags, "--workers", "2"]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for split in ("train", "val", "test"):
-        name = f"data/processed/{split}.jsonl"
+    # The audit too: its probes are fitted models.
+    for file in ("train.jsonl", "val.jsonl", "test.jsonl", "audit.json"):
+        name = f"data/processed/{file}"
         assert (tmp_path / name).read_bytes() == (data_home / name).read_bytes()
 
 

@@ -1,6 +1,7 @@
 """Shortcuts: what the surface of samples gives away, and the rules that answer from it."""
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from evaluation.results import WITHOUT_MODEL, score_all
 from evaluation.tables import results_text, strongest_baseline
 from evaluation.thresholds import tuned_by_source
 from evidence.probes import Cut, balanced_accuracy, best_cut, pick_credit
-from evidence.shortcuts import measure_shortcuts, shortcut_warnings
+from evidence.shortcuts import LIMITS, TASKS, measure_shortcuts, shortcut_warnings
 from evidence.surface import asks_verdict, nearest_chunk, says_everything, surface_of
 from tests.conftest import run_stage
 from utils.completions import render_completion
@@ -291,3 +292,16 @@ def test_a_strict_build_with_a_shortcut_fails_and_leaves_its_audit(tmp_path):
     assert (processed / "test.jsonl").is_file()
     again = run_stage("build_data.py", *flags.split(), "--strict-shortcuts", home=tmp_path)
     assert again.returncode == 3
+
+
+def test_every_probe_has_a_limit_that_the_docs_state():
+    assert {(name, probe) for name, task in TASKS.items() for probe in task.probes} == set(LIMITS)
+    text = (Path(__file__).resolve().parent.parent / "docs/data.md").read_text()
+    table = text.split("| probe |")[1].split("\n\n")[0]
+    stated = {}
+    for line in table.splitlines()[2:]:
+        probe, _, *limits = (cell.strip().strip("`") for cell in line.strip("|").split("|"))
+        for name, limit in zip(TASKS, limits):
+            if limit:
+                stated[name, probe] = float(limit)
+    assert stated == LIMITS
