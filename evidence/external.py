@@ -39,6 +39,10 @@ def _chunks(record: Record, pool: PagePool, max_chunks: int) -> list[Chunk]:
     return list(dict.fromkeys(chunks))
 
 
+def _has_answer(chunks: tuple[Chunk, ...], aliases: list[str]) -> bool:
+    return any(holds_answer(chunk.full_text, aliases) for chunk in chunks)
+
+
 def _support_of(record: Record, chunks: list[Chunk], max_chunks: int) -> Support | str:
     """The record with the sets that its source annotates, or the reason to drop it."""
     if record.doubt:
@@ -53,7 +57,7 @@ def _support_of(record: Record, chunks: list[Chunk], max_chunks: int) -> Support
         return "no usable answer"
     if not is_label_answer(aliases[0]):
         # An annotator whose answer shares nothing with its sentences leaves a set without any answer.
-        sets = [chunk_set for chunk_set in sets if any(holds_answer(c.full_text, aliases) for c in chunk_set)]
+        sets = [chunk_set for chunk_set in sets if _has_answer(chunk_set, aliases)]
     if not sets:
         return "no annotated support"
     return Support(record, tuple(aliases), tuple(sets), "gold annotation")

@@ -31,12 +31,17 @@ def _cut(words: list[str]) -> str:
     return " ".join(words).strip(" ,;:.\"'(")
 
 
+def _plain(words: list[str]) -> list[str]:
+    """The words without punctuation and in lower case, each in its place."""
+    return [re.sub(r"\W", "", word).lower() for word in words]
+
+
 def shared_runs(written: str, sentence: str) -> list[str]:
     """The runs of words that a written answer has from a sentence, as the sentence spells them."""
     words = sentence.split()
     theirs = written.split()
-    plain = [[re.sub(r"\W", "", word).lower() for word in part] for part in (words, theirs)]
-    matches = difflib.SequenceMatcher(None, plain[0], plain[1], autojunk=False).get_matching_blocks()
+    pair = (_plain(words), _plain(theirs))
+    matches = difflib.SequenceMatcher(None, *pair, autojunk=False).get_matching_blocks()
     return [_cut(words[match.a : match.a + match.size]) for match in matches if match.size]
 
 
