@@ -18,6 +18,9 @@ from evidence.samples import build_sample, build_twin
 from evidence.splits import SPLITS
 from evidence.support import Support
 
+# With fewer negatives than this, pages of the training samples may give some to val and test.
+_FEW = 2
+
 
 @dataclass(frozen=True)
 class AssemblySettings:
@@ -30,11 +33,15 @@ class AssemblySettings:
 
 @dataclass(frozen=True)
 class _Assembly:
-    """Everything that a worker needs to build the samples of one support."""
+    """Everything that a worker needs to build the samples of one support.
+
+    `banned_pages`: no negatives come from these. `never_pages`: not even where there are too few others.
+    """
 
     supports: list[Support]
     groups: list[str]
     banned_pages: list[frozenset[str]]
+    never_pages: list[frozenset[str]]
     pool: PagePool
     settings: AssemblySettings
 
@@ -50,22 +57,25 @@ def _assemble(i: int) -> tuple[dict | str, dict | None]:
     # The seed and the id alone decide, so the output does not depend on the order or number of the workers.
     rng = random.Random(f"{job.settings.seed}:{support.record.id}")
     ranked = ranked_negatives(support, job.pool, job.banned_pages[i], rng)
+    if len(ranked) < _FEW and job.never_pages[i] != job.banned_pages[i]:
+        ranked = ranked_negatives(support, job.pool, job.never_pages[i], rng)
     sample = build_sample(support, ranked, job.settings.max_chunks, job.groups[i], rng)
     if isinstance(sample, str) or not sample["answerable"]:
         return sample, None
     return sample, build_twin(support, sample, ranked, rng)
 
 
-def _pages_of_other_splits(supports: list[Support], splits: list[str]) -> dict[str, frozenset[str]]:
-    """By split, the pages that support a sample of another split: no negative of it may come from them."""
+def _support_pages(supports: list[Support], splits: list[str]) -> dict[str, set[str]]:
+    """By split, the pages that support its samples."""
     pages: dict[str, set[str]] = {split: set() for split in SPLITS}
     for support, split in zip(supports, splits):
         pages[split] |= support.pages
-    banned = {}
-    for split in SPLITS:
-        others = [pages[other] for other in SPLITS if other != split]
-        banned[split] = frozenset().union(*others)
-    return banned
+    return pages
+
+
+def _pages_of_others(pages: dict[str, set[str]], split: str, free: tuple[str, ...] = ()) -> frozenset[str]:
+    """The pages that support a sample of another split, `free` splits left out."""
+    return frozenset().union(*(pages[other] for other in SPLITS if other not in (split, *free)))
 
 
 def _start_worker() -> None:
@@ -97,8 +107,21 @@ def assemble(
     `groups`: the group name of each support. `split_of`: group name -> split.
     """
     splits = [split_of[group] for group in groups]
-    banned = _pages_of_other_splits(supports, splits)
-    _JOB[:] = [_Assembly(supports, groups, [banned[split] for split in splits], pool, settings)]
+    pages = _support_pages(supports, splits)
+    banned = {split: _pages_of_others(pages, split) for split in SPLITS}
+    # In a small data set, nearly every page supports a sample of some split. Negatives of val and test may then
+    # come from pages of train; nothing of val and test is ever shown in train.
+    never = {split: _pages_of_others(pages, split, free=("train",)) for split in SPLITS}
+    _JOB[:] = [
+        _Assembly(
+            supports=supports,
+            groups=groups,
+            banned_pages=[banned[split] for split in splits],
+            never_pages=[never[split] for split in splits],
+            pool=pool,
+            settings=settings,
+        )
+    ]
 
     def progress(results: Iterable) -> Iterable:
         return tqdm(results, total=len(supports), desc="assembling samples", unit="sample", disable=None)

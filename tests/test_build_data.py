@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 
 import build_data
-from evidence.assembly import start_workers
+from evidence.assembly import AssemblySettings, assemble, start_workers
 from evidence.audit import broken_rules, contamination, position_test
 from evidence.chunks import PagePool
 from evidence.negatives import ranked_negatives
@@ -589,3 +589,29 @@ def test_the_plan_finds_files_behind_variables_and_under_other_names(tmp_path, m
     assert states == ["present", "present", "to be downloaded", "optional, not present", "missing"]
     # A dry run writes nothing.
     assert not (tmp_path / "data/processed").exists()
+
+
+def test_a_small_held_out_split_takes_negatives_from_pages_of_train_but_never_the_reverse(tmp_path):
+    # Twenty questions, each with a page of its own: every page supports a question of some split.
+    pages = {f"Mill {i}": [f"Mill {i} was built by Ann Smith{i} long ago."] for i in range(20)}
+    pool = PagePool(pages, 20)
+    supports = []
+    for title in pages:
+        number = title.split()[1]
+        asked = record(
+            id=f"s:{number}",
+            question=f"Who built {title}?",
+            answers=(f"Ann Smith{number}",),
+            subject=(title,),
+            page_titles=(title,),
+        )
+        supports.append(find_support(asked, pool))
+    groups = [support.record.id for support in supports]
+    split_of = {group: "train" for group in groups} | {"s:0": "val", "s:1": "test"}
+    built = assemble(supports, groups, split_of, pool, AssemblySettings(seed=1, max_chunks=4))
+    for split, own, other in (("val", "Mill 0", "Mill 1"), ("test", "Mill 1", "Mill 0")):
+        sample, _ = built[groups.index({"val": "s:0", "test": "s:1"}[split])]
+        titles = {chunk["title"] for chunk in sample["evidence_chunks"]}
+        assert own in titles and other not in titles and len(titles) == 4
+    shown = {chunk["title"] for sample, _ in built[2:] for chunk in sample["evidence_chunks"]}
+    assert not shown & {"Mill 0", "Mill 1"}
