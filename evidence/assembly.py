@@ -109,8 +109,8 @@ def assemble(
     splits = [split_of[group] for group in groups]
     pages = _support_pages(supports, splits)
     banned = {split: _pages_of_others(pages, split) for split in SPLITS}
-    # In a small data set, nearly every page supports a sample of some split. Negatives of val and test may then
-    # come from pages of train; nothing of val and test is ever shown in train.
+    # In a small data set, nearly every page supports a sample of some split. Negatives of val and test may
+    # then come from pages of train; nothing of val and test is ever shown in train.
     never = {split: _pages_of_others(pages, split, free=("train",)) for split in SPLITS}
     _JOB[:] = [
         _Assembly(

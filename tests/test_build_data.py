@@ -593,7 +593,7 @@ def test_the_plan_finds_files_behind_variables_and_under_other_names(tmp_path, m
 
 def test_a_small_held_out_split_takes_negatives_from_pages_of_train_but_never_the_reverse(tmp_path):
     # Twenty questions, each with a page of its own: every page supports a question of some split.
-    pages = {f"Mill {i}": [f"Mill {i} was built by Ann Smith{i} long ago."] for i in range(20)}
+    pages = {f"Mill {i}": [f"Mill {i} was built by Smith{i} long ago."] for i in range(20)}
     pool = PagePool(pages, 20)
     supports = []
     for title in pages:
@@ -601,13 +601,13 @@ def test_a_small_held_out_split_takes_negatives_from_pages_of_train_but_never_th
         asked = record(
             id=f"s:{number}",
             question=f"Who built {title}?",
-            answers=(f"Ann Smith{number}",),
+            answers=(f"Smith{number}",),
             subject=(title,),
             page_titles=(title,),
         )
         supports.append(find_support(asked, pool))
     groups = [support.record.id for support in supports]
-    split_of = {group: "train" for group in groups} | {"s:0": "val", "s:1": "test"}
+    split_of = dict.fromkeys(groups, "train") | {"s:0": "val", "s:1": "test"}
     built = assemble(supports, groups, split_of, pool, AssemblySettings(seed=1, max_chunks=4))
     for split, own, other in (("val", "Mill 0", "Mill 1"), ("test", "Mill 1", "Mill 0")):
         sample, _ = built[groups.index({"val": "s:0", "test": "s:1"}[split])]
