@@ -15,8 +15,6 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from evidence.assembly import AssemblySettings, assemble
 from evidence.audit import audit, flat_drops
 from evidence.balance import Drops, choose_samples
@@ -29,12 +27,12 @@ from evidence.promises import empty_split_problem, missed_promises
 from evidence.records import Record
 from evidence.shortcuts import report_shortcuts
 from evidence.splits import expected_splits, parse_shares, split_supports
-from evidence.support import Support, find_support
+from evidence.verification import first_drawn, verify_support
 from sources.config import read_sources_config
-from sources.download import check_pins, read_pins
 from sources.draw import draw_records
-from sources.files import SourceFiles, files_by_name, locate_files, planned_files
+from sources.files import SourceFiles, config_pins, files_by_name, locate_files, planned_files
 from sources.pages import attach_evidence, name_pages, read_page_pool
+from sources.pins import check_pins, read_pins
 from utils.config import home_path, input_path
 from utils.errors import DataError, UsageError, run_main
 from utils.jsonl import raise_bad, write_json, write_jsonl, write_text
@@ -121,34 +119,20 @@ def read_evidence(
     return name_pages(records, pool), pool
 
 
-# --- records -> verified support
-
-
-def verify_support(records: list[Record], pool: PagePool, drops: Drops) -> list[Support]:
-    """The records whose support is verified; the others are counted as dropped."""
-    supports = []
-    for record in tqdm(records, desc="verifying support", unit="row", disable=None):
-        found = find_support(record, pool)
-        if isinstance(found, str):
-            drops[record.source][found] += 1
-        else:
-            supports.append(found)
-    return supports
-
-
 # --- raw files -> samples
 
 
 def build(
     args: argparse.Namespace, config: dict, files: dict[str, SourceFiles]
-) -> tuple[dict[str, list[dict]], Drops]:
-    """All samples by split, and the dropped rows by source and reason.
+) -> tuple[dict[str, list[dict]], Drops, list[str]]:
+    """All samples by split, the dropped rows by source and reason, and a line per source with too few rows.
 
     A split that no row may go to is left out: train, where all rows are official dev or test rows.
     """
     drops: Drops = {name: Counter() for name in files}
     records, pool = read_evidence(args, config, files, drops)
-    supports = verify_support(records, pool, drops)
+    n_wanted = args.limit or args.max_per_source
+    supports, too_few = verify_support(records, pool, n_wanted, args.seed, drops)
 
     respect_official = config.get("respect_official_splits", True)
     shares = parse_shares(args.split)
@@ -169,7 +153,7 @@ def build(
     chosen = {}
     for split, pairs in built.items():
         chosen[split] = choose_samples(pairs, fraction, args.seed, drops)
-    return chosen, drops
+    return chosen, drops, too_few
 
 
 def build_external(
@@ -182,6 +166,7 @@ def build_external(
         # A pool per source: where evidence has no titles, a titled chunk of another set gives itself away.
         part = {**config, "sources": {name: source}}
         records, pool = read_evidence(args, part, {name: files[name]}, drops)
+        records = first_drawn(records, args.limit or args.max_per_source, args.seed)
         samples += external_samples(records, pool, AssemblySettings(args.seed, args.max_chunks), drops)
     train = [sample for path in against for sample in read_samples(path)]
     return {"test": without_contaminated(samples, train, drops)}, drops
@@ -251,8 +236,10 @@ def main(argv: list[str] | None) -> None:
         return
 
     pins_path = data_dir / "source_hashes.json"
-    files = locate_files(config, data_dir / "raw", ROOT, args.offline, read_pins(pins_path))
-    hashes = check_pins(files_by_name(files), pins_path, args.accept_new_hash or args.sample)
+    files, left_out = locate_files(config, data_dir / "raw", ROOT, args.offline, read_pins(pins_path))
+    config["sources"] = {name: config["sources"][name] for name in files}
+    accept_new = args.accept_new_hash or args.sample
+    hashes = check_pins(files_by_name(files), pins_path, accept_new, config_pins(files))
     against = training_files(args.against, TRAIN_FILE, config.get("evaluation_only", False))
     # Other training data drops other samples, so it is one of the inputs.
     hashes |= against
@@ -267,10 +254,11 @@ def main(argv: list[str] | None) -> None:
         return
 
     is_evaluation = config.get("evaluation_only", False)
+    too_few: list[str] = []
     if is_evaluation:
         splits, drops = build_external(args, config, files, against)
     else:
-        splits, drops = build(args, config, files)
+        splits, drops, too_few = build(args, config, files)
     reasons = {name: dict(counts) for name, counts in drops.items()}
     figures = audit(splits, reasons)
     shares = parse_shares(args.split)
@@ -285,7 +273,7 @@ def main(argv: list[str] | None) -> None:
     counts = ", ".join(f"{split} {n:,}" for split, n in figures["n_samples"].items())
     elapsed = format_seconds(time.monotonic() - started)
     wrote = f"wrote {counts} samples to {processed} ({format_drops(flat_drops(drops))}) in {elapsed}"
-    print("; ".join([wrote, *missed]))
+    print("; ".join([wrote, *left_out, *too_few, *missed]))
     note(next_steps(processed, against) if is_evaluation else NEXT)
 
 

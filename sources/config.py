@@ -3,6 +3,7 @@
 It opens no file but the YAML; where the named files are is known to `files.py`.
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,10 @@ def _is_count(value) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
+def _is_sha256(value) -> bool:
+    return isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value))
+
+
 def _are_texts(value) -> bool:
     return isinstance(value, list) and all(_is_text(item) for item in value)
 
@@ -42,6 +47,7 @@ _TEXT: _Rule = (_is_text, "text (put it in quotes)")
 _FLAG: _Rule = (_is_flag, "true or false")
 _COUNT: _Rule = (_is_count, "a whole number from 0 on, such as 20000")
 _TEXTS: _Rule = (_are_texts, "a list of urls")
+_SHA256: _Rule = (_is_sha256, "64 lower-case hexadecimal digits, as sha256sum prints them")
 _BLOCK: _Rule = (lambda value: isinstance(value, dict), "a block of keys")
 _LIST: _Rule = (lambda value: isinstance(value, list), "a list, each item `- path: ...` or `- url: ...`")
 
@@ -52,7 +58,7 @@ _CONFIG_RULES = {
 _SOURCE_RULES = {"licence": _TEXT, **dict.fromkeys(ROLES, _LIST)}
 _ENTRY_RULES = {
     **{"url": _TEXT, "mirrors": _TEXTS, "path": _TEXT, "file": _TEXT, "split": _TEXT},
-    "optional": _FLAG,
+    **{"optional": _FLAG, "sha256": _SHA256},
 }
 
 

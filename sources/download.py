@@ -23,6 +23,10 @@ _TIMEOUT_SECONDS = 60
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 
 
+class NotFetched(StageError):
+    """No url gives the file."""
+
+
 class _Refused(Exception):
     """The server will not send the file, however often it is asked."""
 
@@ -141,12 +145,13 @@ def fetch(urls: list[str], path: Path, pin: str | None = None) -> None:
     """Download a file to `path` from the first url that gives it; the others are mirrors, tried in order.
 
     Until the file is complete, and has the SHA-256 `pin` if there is one, it is beside `path` as
-    `.<name>.part`, from where the next call resumes. StageError if every url fails, DataError for other
+    `.<name>.part`, from where the next call resumes. NotFetched if every url fails, DataError for other
     content than the pinned.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     problems = []
+    other_content = ""
     for url in urls:
         problem = _problem_with(url, part, path.name)
         if problem:
@@ -156,57 +161,13 @@ def fetch(urls: list[str], path: Path, pin: str | None = None) -> None:
         _notes_path(part).unlink()
         if pin and digest != pin:
             part.unlink()
-            raise DataError(
-                f"{url}: sha256 {digest}, but {pin} is pinned; nothing was replaced. "
-                "Look at the new file, then delete the pin"
-            )
+            other_content = f"{url}: sha256 {digest}, but {pin} is pinned; nothing was replaced. "
+            continue
         os.replace(part, path)
         return
-    raise StageError(
+    if other_content:
+        raise DataError(f"{other_content}Look at the new file, then delete the pin")
+    raise NotFetched(
         f"cannot fetch {path.name} ({'; '.join(problems)}); "
         f"check the network, or put the file at {path} and add --offline"
     )
-
-
-def read_pins(pins_path: Path) -> dict[str, str]:
-    """SHA-256 by `<source>/<file>`; empty before the first build."""
-    return read_json(pins_path) if pins_path.is_file() else {}
-
-
-def _pin_name(name: str, hashes: dict[str, str], pins: dict[str, str]) -> str:
-    """The name that a file's pin has in `pins`, if it has one.
-
-    Earlier builds pinned one of several files of a name, without its folder. Such a pin counts for the file
-    that has its hash and, if none has, for all of them: one was changed.
-    """
-    source, *folders, file_name = name.split("/")
-    short = f"{source}/{file_name}"
-    if name in pins or not folders or short not in pins:
-        return name
-    namesakes = [
-        other for other in hashes if other.startswith(f"{source}/") and other.endswith(f"/{file_name}")
-    ]
-    is_found = pins[short] in [hashes[other] for other in namesakes]
-    return short if hashes[name] == pins[short] or not is_found else name
-
-
-def check_pins(files: dict[str, Path], pins_path: Path, accept_new: bool) -> dict[str, str]:
-    """The SHA-256 of each file, compared with its pin; new files are pinned with `accept_new`.
-
-    DataError for a file that differs from its pin (also with `accept_new`), or has none without `accept_new`.
-    """
-    pins = read_pins(pins_path)
-    hashes = {name: sha256_file(path) for name, path in files.items()}
-    for name, digest in hashes.items():
-        path = files[name]
-        pinned = _pin_name(name, hashes, pins)
-        if pinned in pins and pins[pinned] != digest:
-            found = f"sha256 {digest} but {pins_path} pins {pinned} at {pins[pinned]}"
-            raise DataError(f"{path}: {found}; restore the file, or delete its pin")
-        if pinned not in pins and not accept_new:
-            raise DataError(
-                f"{path}: not pinned in {pins_path} yet; look at the file, then add --accept-new-hash"
-            )
-    if accept_new and hashes:
-        write_json(pins_path, {**pins, **hashes})
-    return hashes

@@ -3,7 +3,6 @@
 It reads rows through the source's reader and knows nothing about their evidence.
 """
 
-import hashlib
 import heapq
 from collections import Counter
 from collections.abc import Callable
@@ -12,10 +11,25 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from evidence.records import Record
+from evidence.verification import draw_rank
 from sources import reader_of
 from sources.identity import RowIds
 from sources.repeats import Repeats
 from utils.runs import note
+
+# Rows that are drawn for each row that is wanted, since some will not be verified: twice as many where the
+# rows come with evidence, four times where it has to be found in the pages, which pass only once. More would
+# not help: where a quarter fails to do, the pages lack the answers.
+_TIMES_WITH_EVIDENCE = 2
+_TIMES_WITHOUT_EVIDENCE = 4
+
+
+def _n_with_evidence(drawn: list[tuple[int, int, Record]]) -> int:
+    """How many of the drawn rows come with evidence, or name its pages as FEVER's claims do."""
+    n_rows = 0
+    for _, _, record in drawn:
+        n_rows += bool(record.gold_sets or record.passages or "claim" in record.metadata)
+    return n_rows
 
 
 def draw_records(
@@ -26,7 +40,7 @@ def draw_records(
     on_bad: Callable[[str], None],
     drops: Counter,
 ) -> list[Record]:
-    """At most `n_wanted` distinct records of a source (0 = all), in file order.
+    """Enough distinct records of a source to verify `n_wanted` of them (0 = all records), in file order.
 
     Rows that repeat or contradict another one are added to `drops`, reason -> rows.
 
@@ -39,6 +53,7 @@ def draw_records(
     ids = RowIds()
     repeats = Repeats()
     n_seen = 0
+    n_drawn = n_wanted * _TIMES_WITHOUT_EVIDENCE
     for path, entry in files:
         rows = reader(path, entry.get("split", "any"), on_bad)
         for record in tqdm(rows, desc=f"reading {path.name}", unit="row", disable=None):
@@ -46,14 +61,15 @@ def draw_records(
                 continue
             record = ids.distinct(record, path)
             n_seen += 1
-            digest = hashlib.sha1(f"{seed}:{record.id}".encode()).digest()
             # Negative, because a heap gives up its smallest item and the largest hash has to go.
-            rank = -int.from_bytes(digest[:8], "big")
-            if not n_wanted or len(drawn) < n_wanted:
+            rank = -draw_rank(seed, record.id)
+            if not n_wanted or len(drawn) < n_drawn:
                 heapq.heappush(drawn, (rank, n_seen, record))
             elif rank > drawn[0][0]:
                 heapq.heapreplace(drawn, (rank, n_seen, record))
     if ids.n_renamed:
         note(f"{source}: {ids.n_renamed} rows have the id of another row; their file's name is added to it")
+    if n_wanted and _n_with_evidence(drawn) > len(drawn) / 2:
+        drawn = heapq.nlargest(n_wanted * _TIMES_WITH_EVIDENCE, drawn)
     kept = [record for _, _, record in sorted(drawn, key=lambda item: item[1])]
     return [record for record in kept if not repeats.is_contradictory(record)]

@@ -3,12 +3,15 @@
 Nothing here opens a raw file; the readers do.
 """
 
+import itertools
 import os
 from pathlib import Path
 
 from sources.config import ROLES, download_name
-from sources.download import fetch
-from utils.errors import DataError
+from sources.download import NotFetched, fetch
+from utils.config import home_path
+from utils.errors import DataError, StageError
+from utils.runs import note
 
 # The files of one source by role: (path, its entry in the config).
 SourceFiles = dict[str, list[tuple[Path, dict]]]
@@ -17,18 +20,25 @@ SourceFiles = dict[str, list[tuple[Path, dict]]]
 def entry_path(entry: dict, raw_dir: Path, root: Path) -> Path:
     """Where the file of a sources-config entry is, or will be after a download.
 
-    A `path` starts at `root`, with environment variables and ~ expanded; a `url` is saved in `raw_dir`.
+    A `path` starts at `root`, with environment variables and ~ expanded; a `url` is saved in `raw_dir`. A
+    relative path that is not under `root` is also looked up in `raw_dir`, by its name, and under
+    FACTUALITY_HOME, since these may be on another drive than the code.
     """
-    if "path" in entry:
-        return root / Path(os.path.expandvars(entry["path"]).removeprefix("file://")).expanduser()
-    return raw_dir / download_name(entry)
+    if "path" not in entry:
+        return raw_dir / download_name(entry)
+    named = Path(os.path.expandvars(entry["path"]).removeprefix("file://")).expanduser()
+    places = [root / named]
+    if not named.is_absolute():
+        places += [raw_dir / named.name, home_path(named)]
+    return next((place for place in places if place.is_file()), places[0])
 
 
 def locate(entry: dict, raw_dir: Path, root: Path, offline: bool, pins: dict[str, str]) -> Path | None:
     """The local path of a sources-config entry; None if an optional file is missing.
 
     A `url` (or one of its `mirrors`) is downloaded into `raw_dir` unless the file is there. `pins`: SHA-256
-    by `<source>/<file>`, where the source is the name of `raw_dir`. DataError for a missing file.
+    by `<source>/<file>`, where the source is the name of `raw_dir`; the entry's own `sha256` comes first.
+    DataError for a missing file, NotFetched if no url gives it.
     """
     path = entry_path(entry, raw_dir, root)
     if "$" in os.path.expandvars(entry.get("path", "")):
@@ -36,8 +46,13 @@ def locate(entry: dict, raw_dir: Path, root: Path, offline: bool, pins: dict[str
             f"{entry['path']}: environment variable not set; export it or edit the sources config"
         )
     if "path" not in entry and not path.is_file() and not offline:
-        pin = pins.get(f"{raw_dir.name}/{path.name}")
-        fetch([entry["url"], *entry.get("mirrors", [])], path, pin)
+        pin = entry.get("sha256") or pins.get(f"{raw_dir.name}/{path.name}")
+        try:
+            fetch([entry["url"], *entry.get("mirrors", [])], path, pin)
+        except NotFetched as error:
+            if not entry.get("optional"):
+                raise
+            note(f"{raw_dir.name}: built without an optional file: {error}")
 
     if path.is_file():
         return path
@@ -51,21 +66,55 @@ def locate(entry: dict, raw_dir: Path, root: Path, offline: bool, pins: dict[str
 
 def locate_files(
     config: dict, raw_dir: Path, root: Path, offline: bool, pins: dict[str, str]
-) -> dict[str, SourceFiles]:
-    """The files of each source of the config; a url is downloaded into `raw_dir` unless it is there.
+) -> tuple[dict[str, SourceFiles], list[str]]:
+    """The files of each source of the config, and a line on each source that has to be left out.
 
-    `root`: where relative paths of the config start. `pins`: SHA-256 by `<source>/<file>`. Optional files
-    that are missing are left out; DataError for others.
+    A url is downloaded into `raw_dir` unless it is there. `root`: where relative paths of the config start.
+    `pins`: SHA-256 by `<source>/<file>`. Optional files that are missing are left out; DataError for others.
+    A source is left out if a file of it cannot be downloaded; the others are still fetched. StageError if no
+    source remains.
     """
     files: dict[str, SourceFiles] = {}
+    left_out = []
     for name, source in config["sources"].items():
-        files[name] = {role: [] for role in ROLES}
-        for role in ROLES:
-            for entry in source.get(role, []):
-                path = locate(entry, raw_dir / name, root, offline, pins)
-                if path:
-                    files[name][role].append((path, entry))
+        try:
+            files[name] = _source_files(source, raw_dir / name, root, offline, pins)
+        except NotFetched as error:
+            left_out.append(f"{name}: left out, {error}")
+            note(left_out[-1])
+    if not files:
+        raise StageError(f"no source could be fetched; {left_out[0]}")
+    return files, left_out
+
+
+def _source_files(
+    source: dict, raw_dir: Path, root: Path, offline: bool, pins: dict[str, str]
+) -> SourceFiles:
+    """The files of one source by role; the last error is raised once all of its files were tried."""
+    files: SourceFiles = {role: [] for role in ROLES}
+    failed = None
+    for role in ROLES:
+        for entry in source.get(role, []):
+            try:
+                path = locate(entry, raw_dir, root, offline, pins)
+            except NotFetched as error:
+                failed = error
+                continue
+            if path:
+                files[role].append((path, entry))
+    if failed:
+        raise failed
     return files
+
+
+def config_pins(files: dict[str, SourceFiles]) -> dict[Path, str]:
+    """The SHA-256 that the config itself gives for a file (`sha256:`), by path."""
+    pins = {}
+    for roles in files.values():
+        for path, entry in itertools.chain.from_iterable(roles.values()):
+            if "sha256" in entry:
+                pins[Path(os.path.abspath(path))] = entry["sha256"]
+    return pins
 
 
 def files_by_name(files: dict[str, SourceFiles]) -> dict[str, Path]:

@@ -13,8 +13,9 @@ import zipfile
 
 import pytest
 
-from sources import download, nq_open, wiki_pages
+from sources import download, files, nq_open, wiki_pages
 from sources.json_list import read_rows
+from sources.pins import check_pins, read_pins
 from utils import jsonl
 from utils.errors import DataError, StageError
 from utils.jsonl import read_jsonl
@@ -218,18 +219,95 @@ def test_a_kill_between_two_versions_never_joins_them(step, server, target, monk
 
 def test_a_changed_file_keeps_its_pin_and_is_refused_even_with_accept_new_hash(tmp_path):
     file = tmp_path / "a.jsonl"
-    pins = tmp_path / "source_hashes.json"
+    pins_path = tmp_path / "source_hashes.json"
     file.write_text("one")
     with pytest.raises(DataError, match="not pinned"):
-        download.check_pins({"x/a.jsonl": file}, pins, accept_new=False)
-    hashes = download.check_pins({"x/a.jsonl": file}, pins, accept_new=True)
+        check_pins({"x/a.jsonl": file}, pins_path, accept_new=False)
+    hashes = check_pins({"x/a.jsonl": file}, pins_path, accept_new=True)
     file.write_text("two")
     with pytest.raises(DataError) as refused:
-        download.check_pins({"x/a.jsonl": file}, pins, accept_new=True)
+        check_pins({"x/a.jsonl": file}, pins_path, accept_new=True)
     assert hashes["x/a.jsonl"] in str(refused.value)
     # --accept-new-hash is for new files: a changed one may be an attack, and its pin stays.
     assert file.read_text() == "two"
-    assert download.read_pins(pins) == hashes
+    assert read_pins(pins_path) == hashes
+
+
+# --- sources whose files cannot all be had
+
+
+def dead(server):
+    """A url that nothing answers."""
+    return server.url.replace(str(server.server_address[1]), "1")
+
+
+def located(tmp_path, sources):
+    return files.locate_files({"sources": sources}, tmp_path / "raw", tmp_path, False, {})
+
+
+def test_one_dead_host_stops_no_other_source(server, tmp_path, capsys):
+    records = [{"url": dead(server)}, {"url": server.url, "file": "second.jsonl"}]
+    sources = {"dead": {"records": records}, "alive": {"records": [{"url": server.url}]}}
+    found, left_out = located(tmp_path, sources)
+    assert list(found) == ["alive"]
+    assert len(left_out) == 1
+    assert left_out[0].startswith("dead: left out, cannot fetch NQ-open.dev.jsonl")
+    assert left_out[0] in capsys.readouterr().err
+    # The source's other file is there for the next run.
+    assert (tmp_path / "raw/dead/second.jsonl").read_bytes() == BODY
+
+
+def test_without_any_source_the_build_stops(server, tmp_path):
+    with pytest.raises(StageError, match="no source could be fetched; dead: left out"):
+        located(tmp_path, {"dead": {"records": [{"url": dead(server)}]}})
+
+
+def test_an_optional_url_is_left_out_once_its_mirrors_fail_too(server, tmp_path, capsys):
+    entry = {"url": dead(server), "file": "extra.jsonl", "mirrors": [dead(server) + "x"], "optional": True}
+    source = {"records": [{"url": server.url}], "contexts": [entry]}
+    found, left_out = located(tmp_path, {"own": source})
+    assert found["own"]["contexts"] == []
+    assert left_out == []
+    assert "own: built without an optional file" in capsys.readouterr().err
+
+    found, _ = located(tmp_path, {"own": {"records": [{**entry, "mirrors": [server.url]}]}})
+    assert [path.read_bytes() for path, _ in found["own"]["records"]] == [BODY]
+
+
+def test_a_download_must_have_the_hash_that_the_config_gives(server, tmp_path):
+    wrong = {"url": server.url, "sha256": "0" * 64}
+    with pytest.raises(DataError, match=f"sha256 {SHA256}, but 000"):
+        located(tmp_path, {"own": {"records": [wrong]}})
+    found, _ = located(tmp_path, {"own": {"records": [wrong | {"sha256": SHA256}]}})
+    path = tmp_path / "raw/own/NQ-open.dev.jsonl"
+    known = files.config_pins(found)
+    assert known == {path: SHA256}
+    # A known hash needs no --accept-new-hash.
+    check_pins({"own/a": path}, tmp_path / "pins.json", False, known)
+
+
+def test_a_file_put_in_place_of_a_known_download_needs_accept_new_hash(tmp_path, capsys):
+    path = tmp_path / "a.jsonl"
+    path.write_text("mine")
+    known = {path: SHA256}
+    with pytest.raises(DataError, match=f"is not {SHA256}, which the sources config gives"):
+        check_pins({"own/a.jsonl": path}, tmp_path / "pins.json", False, known)
+    check_pins({"own/a.jsonl": path}, tmp_path / "pins.json", True, known)
+    assert "accepted, because of --accept-new-hash" in capsys.readouterr().err
+    check_pins({"own/a.jsonl": path}, tmp_path / "pins.json", False, known)
+
+
+@pytest.mark.parametrize(
+    "folder", ["repository/data/raw/nq_open", "data_dir/raw/nq_open", "home/data/raw/nq_open"]
+)
+def test_a_contexts_file_is_found_beside_the_code_the_data_and_at_home(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path / "home"))
+    file = tmp_path / folder / "nq-contexts.json"
+    file.parent.mkdir(parents=True)
+    file.write_text("[]")
+    entry = {"path": "data/raw/nq_open/nq-contexts.json", "optional": True}
+    raw_dir = tmp_path / "data_dir/raw/nq_open"
+    assert files.locate(entry, raw_dir, tmp_path / "repository", False, {}) == file
 
 
 # --- files that are whole but wrong

@@ -6,8 +6,8 @@ import pytest
 
 import build_data
 from sources.config import read_sources_config
-from sources.download import check_pins, read_pins
 from sources.files import entry_path, files_by_name
+from sources.pins import check_pins, read_pins
 from utils.completions import parse_completion
 from utils.config import read_yaml
 from utils.errors import DataError, UsageError

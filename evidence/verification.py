@@ -1,0 +1,79 @@
+"""Records -> the supports that a build uses: as many verified rows per source as are wanted, if there are.
+
+Which rows are tried, and in which order, depends on their ids and the seed alone.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+
+from tqdm.auto import tqdm
+
+from evidence.chunks import PagePool
+from evidence.records import Record
+from evidence.support import Support, find_support
+from utils.runs import note
+
+# The drop reason of rows that were drawn in case others fail, when enough did not fail.
+SPARE_REASON = "spare row, not needed"
+
+# Of a file with fewer rows than wanted, losing some is no news; losing half is.
+_SHORT = 0.5
+
+
+def draw_rank(seed: int, record_id: str) -> int:
+    """The place of a row in a random order that is the same on every machine; the lowest are drawn first."""
+    digest = hashlib.sha1(f"{seed}:{record_id}".encode("utf-8", "replace")).digest()
+    return int.from_bytes(digest[:8], "big")
+
+
+def first_drawn(records: list[Record], n_wanted: int, seed: int) -> list[Record]:
+    """The `n_wanted` records (0 = all) that are first in the order of `draw_rank`, in their own order."""
+    if not n_wanted or len(records) <= n_wanted:
+        return records
+    last = sorted(draw_rank(seed, record.id) for record in records)[n_wanted - 1]
+    return [record for record in records if draw_rank(seed, record.id) <= last]
+
+
+def verify_support(
+    records: list[Record], pool: PagePool, n_wanted: int, seed: int, drops: Mapping[str, Counter]
+) -> tuple[list[Support], list[str]]:
+    """The supports of at most `n_wanted` rows per source (0 = all), and a line on each source that has fewer.
+
+    The rows are tried in the order of `draw_rank`, and returned in the order of `records`. Others are counted
+    in `drops`: source -> reason -> rows.
+    """
+    n_verified: Counter[str] = Counter()
+    reasons: dict[str, Counter[str]] = defaultdict(Counter)
+    supports: dict[int, Support] = {}
+    order = sorted(range(len(records)), key=lambda i: draw_rank(seed, records[i].id))
+    for i in tqdm(order, desc="verifying support", unit="row", disable=None):
+        source = records[i].source
+        if n_wanted and n_verified[source] == n_wanted:
+            drops[source][SPARE_REASON] += 1
+            continue
+        found = find_support(records[i], pool)
+        if isinstance(found, str):
+            reasons[source][found] += 1
+        else:
+            n_verified[source] += 1
+            supports[i] = found
+
+    short = []
+    for source in dict.fromkeys(record.source for record in records):
+        drops[source].update(reasons[source])
+        problem = _too_few(source, n_verified[source], n_wanted, reasons[source])
+        if problem:
+            note(problem)
+            short.append(problem)
+    return [supports[i] for i in sorted(supports)], short
+
+
+def _too_few(source: str, n_verified: int, n_wanted: int, reasons: Counter[str]) -> str | None:
+    """A line on a source that has fewer verified rows than wanted, with the main reasons; else None."""
+    n_tried = n_verified + reasons.total()
+    enough = n_wanted if n_wanted and n_tried >= n_wanted else _SHORT * n_tried
+    if n_verified >= enough:
+        return None
+    main = ", ".join(f"{reason} {n:,}" for reason, n in reasons.most_common(2))
+    return f"{source}: only {n_verified:,} of {n_tried:,} rows verified (dropped: {main})"
