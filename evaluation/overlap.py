@@ -12,6 +12,7 @@ from evaluation.thresholds import REFUSED, Answer
 from evidence.surface import (
     Surface,
     asks_verdict,
+    claim_of,
     nearest_chunk,
     nearest_named_chunk,
     says_everything,
@@ -22,7 +23,7 @@ from utils.completions import MAX_ANSWER_CHARS
 
 def verdict_answer(sample: dict, says_all: bool) -> str:
     """The verdict in the words of the sample's question: of a claim, or yes and no."""
-    if sample["metadata"].get("claim"):
+    if claim_of(sample):
         return "supported" if says_all else "refuted"
     return "yes" if says_all else "no"
 

@@ -9,13 +9,14 @@ from collections import Counter
 from typing import NamedTuple
 
 from evidence.paraphrase import bare_title, denies, is_named, names_in, share_said, stem, stems, unstated
-from evidence.retrieval import query_of
 from utils.text import tokenize
 
 # A question that starts with one of these asks for yes or no.
 _ASKS_YES_NO = frozenset(
     "is are was were do does did has have had can could will would should am may might must".split()
 )
+# How a claim is asked about, in samples that do not name the claim beside it.
+_CLAIM_QUESTION = re.compile(r"Is this claim supported or refuted by the evidence\?\s*(?=\S)")
 _CHOICE = re.compile(r"\bor\b", re.IGNORECASE)
 
 
@@ -63,6 +64,18 @@ class Surface(NamedTuple):
 # --- the query
 
 
+def claim_of(sample: dict) -> str | None:
+    """The claim that a sample asks about; None for a question."""
+    asked = _CLAIM_QUESTION.match(sample["question"])
+    named = sample["metadata"].get("claim")
+    return named or (sample["question"][asked.end() :] if asked else None)
+
+
+def query_text(sample: dict) -> str:
+    """What the sample asks: the claim alone, or the question."""
+    return claim_of(sample) or sample["question"]
+
+
 def _share_in(parts: frozenset[str], said: frozenset[str]) -> float:
     """Share of the parts that are said; 1 without any part, since nothing is missing."""
     return len(parts & said) / len(parts) if parts else 1.0
@@ -78,7 +91,7 @@ def _number_stems(query: str) -> frozenset[str]:
 
 def asks_verdict(sample: dict) -> bool:
     """True for a claim, and for a question that only yes or no can answer."""
-    if sample["metadata"].get("claim"):
+    if claim_of(sample):
         return True
     words = tokenize(sample["question"])
     # "Is it older or younger?" asks for one of two things.
@@ -86,8 +99,8 @@ def asks_verdict(sample: dict) -> bool:
 
 
 def _query_surface(sample: dict) -> QuerySurface:
-    query = query_of(sample)
-    is_claim = bool(sample["metadata"].get("claim"))
+    query = query_text(sample)
+    is_claim = bool(claim_of(sample))
     return QuerySurface(
         n_stems=float(len(stems(query))),
         n_names=float(len(names_in(query))),
@@ -103,7 +116,7 @@ def _query_surface(sample: dict) -> QuerySurface:
 
 def surface_of(sample: dict) -> Surface:
     """The surface of one sample."""
-    query = query_of(sample)
+    query = query_text(sample)
     asked = stems(query)
     names = _name_stems(query)
     numbers = _number_stems(query)

@@ -40,12 +40,11 @@ PARIS = ("Paris", "Paris is a city on the Seine.")
 
 
 def hide_gold(sample: dict) -> dict:
-    """The sample with another gold, which no rule may notice."""
-    metadata = {key: value for key, value in sample["metadata"].items() if key == "claim"}
+    """The sample with another gold and no metadata, which no rule may notice."""
     n_chunks = len(sample["evidence_chunks"])
     gold = {"answer": "nonsense", "answer_aliases": ["nonsense"], "answerable": True, "group": "g"}
     ids = {"support_sets": [[0]], "support_spans": [0], "hard_negatives": list(range(1, n_chunks))}
-    return {**sample, **gold, **ids, "metadata": metadata}
+    return {**sample, **gold, **ids, "metadata": {}}
 
 
 # --- the surface and the overlap rule
