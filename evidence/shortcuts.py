@@ -180,21 +180,20 @@ def measure_shortcuts(splits: dict[str, list[dict]]) -> dict:
 # --- warning
 
 
-def _warning(source: str, name: str, probe: str, shortcuts: dict) -> str:
-    figures = shortcuts["by_source"][source][name][probe]
-    score = f"{shortcuts['scores'][name]} {figures['score']:.2f}"
-    levels = f"chance {figures['chance']:.2f}, limit {figures['limit']:.2f}"
-    about = f"{figures['n']} {shortcuts['split']} samples"
-    return f"shortcut: {source}: {probe} tells {name} of {about}: {score}, {levels}"
-
-
 def shortcut_warnings(shortcuts: dict) -> list[str]:
-    """One line per probe above its limit."""
+    """One line per source with a probe above its limit, which names all of them; `all` first."""
     lines = []
     for source, tasks in shortcuts["by_source"].items():
+        told = []
         for name, probes in tasks.items():
-            above = [probe for probe, figures in (probes or {}).items() if figures["above"]]
-            lines += [_warning(source, name, probe, shortcuts) for probe in above]
+            above = []
+            for probe, figures in (probes or {}).items():
+                if figures["above"]:
+                    above.append(f"{probe} {figures['score']:.2f} (limit {figures['limit']:.2f})")
+            if above:
+                told.append(f"{name} by {', '.join(above)}")
+        if told:
+            lines.append(f"shortcut: {source}: tells {'; '.join(told)}")
     return lines
 
 
@@ -215,5 +214,5 @@ def report_shortcuts(audit_path: Path, is_strict: bool) -> None:
         return
     advice = "docs/data.md, Shortcut probes, says what each means and what helps"
     if is_strict:
-        raise DataError(f"{len(lines)} shortcut(s) above the limit, see {audit_path}; {advice}")
-    note(f"{len(lines)} shortcut(s) above the limit: {advice}")
+        raise DataError(f"shortcuts above the limit, see {audit_path}; {advice}")
+    note(f"shortcuts above the limit, on the {shortcuts['split']} split: {advice}")

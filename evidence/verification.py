@@ -17,6 +17,9 @@ from utils.runs import note
 # The drop reason of rows that were drawn in case others fail, when enough did not fail.
 SPARE_REASON = "spare row, not needed"
 
+# Verified claims per wanted row: about half are easy ones, of which few are kept (balance.py).
+CLAIMS_PER_ROW = 2
+
 # Of a file with fewer rows than wanted, losing some is no news; losing half is.
 _SHORT = 0.5
 
@@ -40,6 +43,8 @@ def verify_support(
 ) -> tuple[list[Support], list[str]]:
     """The supports of at most `n_wanted` rows per source (0 = all), and a line on each source that has fewer.
 
+    Of claims, twice as many are verified, since few of the easy ones are kept in the end.
+
     The rows are tried in the order of `draw_rank`, and returned in the order of `records`. Others are counted
     in `drops`: source -> reason -> rows.
     """
@@ -49,7 +54,8 @@ def verify_support(
     order = sorted(range(len(records)), key=lambda i: draw_rank(seed, records[i].id))
     for i in tqdm(order, desc="verifying support", unit="row", disable=None):
         source = records[i].source
-        if n_wanted and n_verified[source] == n_wanted:
+        n_needed = n_wanted * CLAIMS_PER_ROW if "claim" in records[i].metadata else n_wanted
+        if n_wanted and n_verified[source] == n_needed:
             drops[source][SPARE_REASON] += 1
             continue
         found = find_support(records[i], pool)

@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from evidence.records import Record
-from evidence.verification import draw_rank
+from evidence.verification import CLAIMS_PER_ROW, draw_rank
 from sources import reader_of
 from sources.identity import RowIds
 from sources.repeats import Repeats
@@ -70,6 +70,8 @@ def draw_records(
     if ids.n_renamed:
         note(f"{source}: {ids.n_renamed} rows have the id of another row; their file's name is added to it")
     if n_wanted and _n_with_evidence(drawn) > len(drawn) / 2:
-        drawn = heapq.nlargest(n_wanted * _TIMES_WITH_EVIDENCE, drawn)
+        is_claims = any("claim" in record.metadata for _, _, record in drawn)
+        n_needed = n_wanted * CLAIMS_PER_ROW if is_claims else n_wanted
+        drawn = heapq.nlargest(n_needed * _TIMES_WITH_EVIDENCE, drawn)
     kept = [record for _, _, record in sorted(drawn, key=lambda item: item[1])]
     return [record for record in kept if not repeats.is_contradictory(record)]
