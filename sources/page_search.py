@@ -16,7 +16,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from evidence.paraphrase import asked_stems, forms_of, stem
-from sources.page_words import bare_key, plain, title_runs, words_of
+from sources.page_words import bare_key, plain, title_runs, title_words, words_of
 
 # Pages that a question keeps.
 N_BEST = 10
@@ -33,6 +33,10 @@ _N_RAREST = 3
 
 # A page with less than this share of a question's weight is not kept even if the heap has room for it.
 _LEAST = 0.3
+
+# Weights are whole numbers of this fraction: their sums do not depend on the order of a page's words, as sums
+# of floats do in the last digit.
+_SCALE = 1024
 
 # Pages scored at once. Small first batches, because floors rise with every batch.
 _FIRST_BATCH = 64
@@ -58,7 +62,7 @@ class PageSearch:
         self._typed = {word for question in questions for word in words_of(question)}
         self._asked = [sorted(asked_stems(plain(question))) for question in questions]
         self._runs = [title_runs(question) for question in questions]
-        self._heaps: list[list[tuple[float, str]]] = [[] for _ in questions]
+        self._heaps: list[list[tuple[int, str]]] = [[] for _ in questions]
         self._kept: dict[str, _KeptPage] = {}
 
         # Stem -> row of the weight matrix, and every form of a stem -> the same row. From 1 on, since `offer`
@@ -67,6 +71,11 @@ class PageSearch:
         self._row_of_form: dict[bytes, int] = {}
         for term, i in self._rows.items():
             self._row_of_form.update({form.encode("utf-8"): i for form in forms_of(term)})
+        # Forms have no accents, but texts do.
+        for word in self._typed:
+            row = self._rows.get(stem(word.decode("utf-8")))
+            if row is not None:
+                self._row_of_form[word] = row
 
         # The pages that wait to be scored together, by title: key, text, lines.
         self._waiting: dict[str, tuple[str, str, str]] = {}
@@ -101,20 +110,20 @@ class PageSearch:
         """The weight matrix, (stems and title runs) x questions, and the score each heap starts from."""
         n_questions = len(self._asked)
         self._row_of_run: dict[str, int] = {}
-        entries: list[tuple[int, int, float]] = []
-        self._floors = np.zeros(n_questions)
+        entries: list[tuple[int, int, int]] = []
+        self._floors = np.zeros(n_questions, dtype=np.int64)
         for i in range(n_questions):
-            weights = {row: float(self._idf[row]) for row in self._scored_rows(i)}
-            self._floors[i] = max(_LEAST * sum(weights.values()), 1e-9)
+            weights = {row: round(_SCALE * self._idf[row]) for row in self._scored_rows(i)}
+            self._floors[i] = max(int(_LEAST * _SCALE * sum(weights.values())), 1)
             entries += [(row, i, weight) for row, weight in weights.items()]
             for run in sorted(self._runs[i]):
-                bonus = sum(weights.get(self._rows.get(stem(word), -1), 0.0) for word in set(run.split()))
+                bonus = sum(weights.get(self._rows.get(stem(word), -1), 0) for word in set(run.split()))
                 if bonus:
                     row = self._row_of_run.setdefault(run, len(self._rows) + 1 + len(self._row_of_run))
                     entries.append((row, i, bonus))
         rows, columns, values = zip(*entries) if entries else ((), (), ())
         shape = (len(self._rows) + 1 + len(self._row_of_run), n_questions)
-        self._weights = csr_matrix((values, (rows, columns)), shape=shape, dtype=np.float64)
+        self._weights = csr_matrix((values, (rows, columns)), shape=shape, dtype=np.int64)
         # Only the stems that count for some question are looked up in the pages.
         is_used = np.diff(self._weights.indptr) > 0
         self._row_of_form = {form: row for form, row in self._row_of_form.items() if is_used[row]}
@@ -129,32 +138,28 @@ class PageSearch:
 
     def _batch_scores(self) -> csr_matrix:
         """Scores of the waiting pages, (pages, questions), sparse."""
-        shape = (len(self._waiting), self._weights.shape[0])
-        found: list[int] = []
-        ends = [0]
-        weights = []
-        of_titles: list[int] = []
-        title_ends = [0]
+        # Two runs of entries per page: stems of the text, then those of the title and its run.
+        rows: list[int] = []
+        n_rows: list[int] = []
+        values: list[int] = []
         row_of_form = self._row_of_form.get
         for title, (key, text, _) in self._waiting.items():
             words = words_of(text)
-            found += filter(None, map(row_of_form, words))
-            ends.append(len(found))
-            weights.append((_K1 + 1) / (1 + _K1 * (1 - _B + _B * len(words) / self._mean_words)))
-            of_titles += filter(None, map(row_of_form, words_of(title)))
+            # A stem counts once in a text, however often its forms occur.
+            in_text = set(filter(None, map(row_of_form, words)))
+            in_title = list(filter(None, map(row_of_form, title_words(title))))
             run = self._row_of_run.get(bare_key(key))
             if run is not None:
-                of_titles.append(run)
-            title_ends.append(len(of_titles))
+                in_title.append(run)
+            rows += in_text
+            rows += in_title
+            n_rows += (len(in_text), len(in_title))
+            weight = (_K1 + 1) / (1 + _K1 * (1 - _B + _B * len(words) / self._mean_words))
+            values += (round(_SCALE * weight), _SCALE)
 
-        in_texts = csr_matrix((np.ones(len(found)), np.array(found, dtype=np.int32), ends), shape=shape)
-        # Also sorts, so that sums are rounded the same way whatever the order of a page's words.
-        in_texts.sum_duplicates()
-        # A stem counts once in a text, however often its forms occur.
-        in_texts.data = np.repeat(weights, np.diff(in_texts.indptr))
-        columns = np.array(of_titles, dtype=np.int32)
-        in_titles = csr_matrix((np.ones(len(of_titles)), columns, title_ends), shape=shape)
-        return (in_texts + in_titles) @ self._weights
+        ends = np.concatenate([[0], np.cumsum(n_rows)[1::2]])
+        entries = (np.repeat(values, n_rows), np.array(rows, dtype=np.int32), ends)
+        return csr_matrix(entries, shape=(len(self._waiting), self._weights.shape[0])) @ self._weights
 
     def _score_batch(self) -> None:
         """Score the waiting pages and keep those that are among the best of some question."""
@@ -168,7 +173,7 @@ class PageSearch:
         self._waiting = {}
         self._batch_size = min(2 * self._batch_size, _MAX_BATCH)
 
-    def _keep(self, question: int, score: float, title: str, lines: str) -> None:
+    def _keep(self, question: int, score: int, title: str, lines: str) -> None:
         """Put a page into a question's heap if it is among the best; the page that has to go is let go."""
         heap = self._heaps[question]
         # The title breaks ties, so that the order of the pages does not.

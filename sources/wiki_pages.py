@@ -31,8 +31,8 @@ _BLOCK_BYTES = 1 << 20
 # Lines with a higher number are damage: a list of that many sentences would fill memory.
 _MAX_LINES = 10_000
 
-# Pages that tell how rare a word is: a word in 1 of 20,000 is rare enough to find its page with.
-_N_SAMPLED = 20_000
+# Pages that tell how rare a word is: a word in 1 of 10,000 is rare enough to find its page with.
+_N_SAMPLED = 10_000
 
 
 def _jsonl_members(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
