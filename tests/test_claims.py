@@ -145,8 +145,8 @@ def test_supports_and_refutes_pass_the_same_filter():
 
 
 def pair(number, difficulty, twin=None, answerable=True, claim=True, verdict="supported"):
-    metadata = {"difficulty": difficulty, **({"claim": "A."} if claim else {})}
-    evidence = {"question": "A?", "evidence_chunks": [{"title": "", "text": "A."}], "hard_negatives": []}
+    metadata = {"difficulty": difficulty, **({"claim": "Mills burn."} if claim else {})}
+    evidence = {"question": "A?", "evidence_chunks": [{"title": "", "text": "Mills."}], "hard_negatives": []}
     evidence |= {"support_spans": [0], "support_sets": [[0]], "answer": verdict}
     sample = {"id": f"s:{number}", "source": "s", "answerable": answerable, "metadata": metadata, **evidence}
     if not twin:
