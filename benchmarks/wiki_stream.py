@@ -84,7 +84,7 @@ def check_supports(args: argparse.Namespace, folder: Path, zip_path: Path) -> No
         else:
             supports.append(found)
     gold = gold_titles(folder)
-    asked = [gold[key] for key in (question_key(record.question) for record in records) if key in gold]
+    asked = [record for record in records if question_key(record.question) in gold]
     answered = [s for s in supports if question_key(s.record.question) in gold]
     on_gold = [s for s in answered if s.sets[0][0].title == gold[question_key(s.record.question)]]
     print(f"{len(records):,} questions, {len(supports):,} answerable; dropped: {dict(drops)}")
@@ -144,6 +144,10 @@ def in_process(zip_path: Path, n_questions: int, tree: str) -> dict[str, float]:
     return json.loads(done.stdout)
 
 
+def median_of(runs: list[dict[str, float]], key: str) -> float:
+    return statistics.median(run[key] for run in runs)
+
+
 def compare_speed(args: argparse.Namespace, folder: Path) -> None:
     """Print the cost per page with and without questions, by number of pages: medians of rounds in turn."""
     print("| pages | reader | cpu us/page | wall us/page | peak MB | 5.4 M pages, cpu minutes |")
@@ -160,12 +164,11 @@ def compare_speed(args: argparse.Namespace, folder: Path) -> None:
                 for name, (n_questions, tree) in runs.items():
                     rounds[name].append(in_process(zip_path, n_questions, tree))
         for name, found in rounds.items():
-            cpu, wall, peak = (
-                statistics.median(run[key] for run in found) for key in ("cpu_seconds", "seconds", "peak_mb")
-            )
-            per_page = [1e6 * seconds / n_pages for seconds in (cpu, wall)]
-            full = per_page[0] * FULL_PAGES / 60e6
-            cells = [f"{n_pages:,}", name, *(f"{us:.1f}" for us in per_page), f"{peak:,.0f}", f"{full:.1f}"]
+            cpu = 1e6 * median_of(found, "cpu_seconds") / n_pages
+            wall = 1e6 * median_of(found, "seconds") / n_pages
+            peak = median_of(found, "peak_mb")
+            full = cpu * FULL_PAGES / 60e6
+            cells = [f"{n_pages:,}", name, f"{cpu:.1f}", f"{wall:.1f}", f"{peak:,.0f}", f"{full:.1f}"]
             print(f"| {' | '.join(cells)} |", flush=True)
 
 

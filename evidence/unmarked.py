@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from evidence.chunks import Chunk
 from evidence.paraphrase import asked_stems, bare_title, stem, stems
+from evidence.relations import FILLERS, STATED_BY_PAGE, is_said
 from utils.text import holds_words, normalize_answer, padded_words, split_sentences, tokenize
 
 # Shares of what is asked, weighted by rarity, that have to be said by the sentence with the answer, the
@@ -18,9 +19,10 @@ from utils.text import holds_words, normalize_answer, padded_words, split_senten
 _SAID_ON_NAMED_PAGE = 0.6
 _SAID_ON_RELATED_PAGE = 0.7
 
-# A named page must be named by a fifth of the question, so that "Song" is not named by "who sang the song
-# ...". It says enough if it is half of the question, or if the sentences say half of the rest.
+# The title must say a fifth of the question, so that "Song" is not named by "who sang the song ...", and the
+# sentences a third of the rest. Of a title that says half, the sentence may just say what the page is about.
 _LEAST_NAMED = 0.2
+_REST = 0.33
 _HALF = 0.5
 
 # Numbers and words that tell one thing from others of its kind.
@@ -30,6 +32,8 @@ _DECIDING = frozenset(stem(word) for word in "first second third final most leas
 _ASKS_LAST = re.compile(r"\b(last|latest|most recent) (time|year|date)\b|\bwhen\b.*\blast\b", re.IGNORECASE)
 _SAYS_LAST = re.compile(r"\b(last|latest|until|since|final|recent(ly)?|current(ly)?|now)\b", re.IGNORECASE)
 
+_IS = re.compile(r" (is|are|was|were) ")
+
 _ASKS_NUMBER = re.compile(r"\b(how (many|much|old|long|tall|far|big)|what year|which year)\b", re.IGNORECASE)
 _ASKS_NAME = re.compile(r"^\W*who(se|m)?\b", re.IGNORECASE)
 _HAS_NUMBER = re.compile(r"\d|\b(hundred|thousand|million|billion|dozen|half)\b", re.IGNORECASE)
@@ -37,10 +41,10 @@ _HAS_NUMBER = re.compile(r"\d|\b(hundred|thousand|million|billion|dozen|half)\b"
 
 def _is_of_asked_kind(question: str, answer: str) -> bool:
     """False for a number that answers who, or an answer without a number to how many: a coincidence."""
-    has_number = bool(_HAS_NUMBER.search(answer)) or any(stem(word).isdigit() for word in tokenize(answer))
+    words = tokenize(answer)
     if _ASKS_NUMBER.search(question):
-        return has_number
-    return not (_ASKS_NAME.search(question) and tokenize(answer)[0].isdigit())
+        return bool(_HAS_NUMBER.search(answer)) or any(stem(word).isdigit() for word in words)
+    return not (_ASKS_NAME.search(question) and words and words[0].isdigit())
 
 
 def _names(question: str, title: str) -> bool:
@@ -52,9 +56,19 @@ def _names(question: str, title: str) -> bool:
     return bool(words) and f" {' '.join(words)} " in f" {asked} "
 
 
+def _defines(sentence: str, title: str) -> bool:
+    """True for a sentence that begins with the page's name and says what it is."""
+    words = padded_words(sentence)
+    name = padded_words(bare_title(title))
+    return words[: len(name) + 10].find(name) >= 0 and bool(_IS.search(words))
+
+
 def _is_deciding(part: str) -> bool:
     # "largest", "oldest": another one of the kind may be meant.
-    return part[0].isdigit() or part in _DECIDING or (len(part) > 5 and part.endswith("est"))
+    # "One of the ..." asks for no number.
+    return (
+        (part[0].isdigit() and part != "1") or part in _DECIDING or (len(part) > 5 and part.endswith("est"))
+    )
 
 
 class OpenQuestion:
@@ -63,10 +77,10 @@ class OpenQuestion:
     def __init__(self, question: str, aliases: list[str], rarity: Callable[[str], float]):
         """`aliases`: accepted answers. `rarity`: weight of a stem, from `PagePool.rarity`."""
         self.question = question
-        self._asked = asked_stems(question)
+        self._asked = asked_stems(question) - FILLERS
         self._weights = {part: rarity(part) for part in self._asked}
         self._total = sum(self._weights.values())
-        self._deciding = {part for part in self._asked if _is_deciding(part)}
+        self._deciding = frozenset(part for part in self._asked if _is_deciding(part))
         of_kind = [alias for alias in aliases if _is_of_asked_kind(question, alias)]
         self._answers = {normalize_answer(alias) for alias in of_kind}
         self._needles = [padded_words(alias) for alias in of_kind]
@@ -74,7 +88,10 @@ class OpenQuestion:
     def _share(self, parts: frozenset[str], of: frozenset[str]) -> float:
         """Share (0-1), by weight, of the asked stems `of` that are among `parts`; 1 if there are none."""
         total = sum(self._weights[part] for part in of)
-        return sum(self._weights[part] for part in of & parts) / total if total else 1.0
+        if not total:
+            return 1.0
+        said = [part for part in of if is_said(part, parts)]
+        return sum(self._weights[part] for part in said) / total
 
     def statement(self, chunk: Chunk) -> tuple[float, float] | None:
         """How well a chunk answers: shares of what is asked, said near the answer and in its sentence.
@@ -84,9 +101,16 @@ class OpenQuestion:
         if not self._total or not holds_words(chunk.words, self._needles):
             return None
         sentences = split_sentences(chunk.text)
-        holding = [i for i, text in enumerate(sentences) if holds_words(padded_words(text), self._needles)]
+        holding = [i for i, text in enumerate(sentences) if self._states_answer(text, chunk.title)]
         found = [self._statement_of(chunk.title, sentences, i) for i in holding]
         return max((shares for shares in found if shares), default=None)
+
+    def _states_answer(self, sentence: str, title: str) -> bool:
+        """Whether a sentence contains an answer beyond the name of its page, unless that is the answer."""
+        words = padded_words(sentence)
+        if not self._is_answer(title):
+            words = words.replace(padded_words(title), " | ")
+        return holds_words(words, self._needles)
 
     def _statement_of(self, title: str, sentences: list[str], i: int) -> tuple[float, float] | None:
         """`statement` of sentence `i` of a page."""
@@ -96,26 +120,33 @@ class OpenQuestion:
         said_near = self._share(stems(near) | in_title, self._asked)
         said_in_sentence = self._share(stems(sentences[i]) | in_title, self._asked)
 
-        if not self._deciding <= stems(near) | in_title:
+        if self._share(stems(near) | in_title, self._deciding) < 1:
             return None
         if _ASKS_LAST.search(self.question) and not _SAYS_LAST.search(f"{title} {near}"):
             return None
-        if self._is_enough(title, said_near, self._asked - stems(bare_title(title)), stems(near)):
+        if self._is_enough(title, said_near, sentences[i], near):
             return said_near, said_in_sentence
         return None
 
-    def _is_enough(self, title: str, said_near: float, rest: frozenset[str], near: frozenset[str]) -> bool:
-        """Whether the page is the right one and enough is said near the answer.
+    def _is_answer(self, title: str) -> bool:
+        """True for the page of an answer, whose name may be a shorter or longer form of it."""
+        name = stems(bare_title(title))
+        return any(2 * len(name & stems(answer)) > len(name) for answer in self._answers)
 
-        `rest`: what is asked beyond the title. `near`: stems near the answer.
-        """
+    def _is_enough(self, title: str, said_near: float, sentence: str, near: str) -> bool:
+        """Whether the page is the right one, and enough is said near the answer."""
         in_title = self._share(stems(title), self._asked)
-        is_related = in_title >= _LEAST_NAMED or normalize_answer(bare_title(title)) in self._answers
-        if is_related and said_near >= _SAID_ON_RELATED_PAGE:
-            return True
-        if in_title < _LEAST_NAMED or said_near < _SAID_ON_NAMED_PAGE or not _names(self.question, title):
+        is_named = in_title >= _LEAST_NAMED and _names(self.question, title)
+        is_related = in_title >= _LEAST_NAMED or self._is_answer(title)
+        needed = _SAID_ON_NAMED_PAGE if is_named else _SAID_ON_RELATED_PAGE
+        if not is_related or said_near < needed:
             return False
-        return in_title >= _HALF or self._share(near, rest) >= _HALF
+        # "Most" says nothing of what there is most of; that it is said at all was checked before.
+        rest = self._asked - stems(title) - self._deciding
+        # "X is a 1967 film by ..." answers who made it and when, whatever the question's word for it.
+        if in_title >= _HALF and _defines(sentence, title):
+            rest -= STATED_BY_PAGE
+        return self._share(stems(near), rest) >= _REST
 
 
 def best_statement(

@@ -34,6 +34,10 @@ _N_RAREST = 3
 # A page with less than this share of a question's weight is not kept even if the heap has room for it.
 _LEAST = 0.3
 
+# Characters of a page that are searched. Its beginning tells what it is about: with all of its text, 11 fewer
+# of 1,616 gold pages were found, and the search took longer.
+_MAX_CHARS = 600
+
 # Weights are whole numbers of this fraction: their sums do not depend on the order of a page's words, as sums
 # of floats do in the last digit.
 _SCALE = 1024
@@ -88,7 +92,7 @@ class PageSearch:
         n_words = 0
         seen = set(self._typed)
         for text in texts:
-            words = words_of(text)
+            words = words_of(text[:_MAX_CHARS])
             seen |= self._row_of_form.keys() & words
             counts.update(set(filter(None, map(self._row_of_form.get, words))))
             n_texts += 1
@@ -132,7 +136,7 @@ class PageSearch:
         """Score a page for all questions. `key`: its title as `fever.title_key` writes it."""
         # A title may pass twice, once per file.
         if title not in self._kept:
-            self._waiting[title] = (key, text, lines)
+            self._waiting[title] = (key, text[:_MAX_CHARS], lines)
         if len(self._waiting) >= self._batch_size:
             self._score_batch()
 

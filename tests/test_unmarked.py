@@ -47,6 +47,20 @@ def test_a_last_time_must_be_said_to_be_the_last():
         ("who sang the first song of abba", "Agnetha", "Song", "Agnetha sang a song of ABBA."),
         # The right page, but nothing of what is asked beyond it.
         ("who plays the dad of anna in frozen", "Ian Smith", "Frozen", "It has songs that Ian Smith wrote."),
+        # Of what is asked beyond the title, only "most" is said, and of another thing.
+        (
+            "who has the most trophies in la liga",
+            "Real Madrid",
+            "La Liga",
+            "Most fans in La Liga are of Real Madrid.",
+        ),
+        # The answer is in the name of the page alone.
+        (
+            "what is the name of season 6 of lost",
+            "Island",
+            "Lost: Island",
+            "Lost: Island is season 6 of a show.",
+        ),
         # A title of one common word is no page that the question names.
         (
             "who sang the theme song of the tv show cops",
@@ -60,6 +74,29 @@ def test_a_last_time_must_be_said_to_be_the_last():
 )
 def test_what_does_not_answer_the_question_is_no_support(question, answer, title, text):
     assert best(question, [answer], title, text) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "title", "text"),
+    [
+        (
+            "when was the movie cool hand luke made",
+            "1967",
+            "Cool Hand Luke",
+            "Cool Hand Luke is a 1967 film.",
+        ),
+        ("who plays anna in frozen", "Bell", "Frozen (film)", "Frozen stars Bell as Anna."),
+        ("where was the band abba formed", "Stockholm", "ABBA", "ABBA began in Stockholm."),
+        (
+            "what is episode 3 of lost called",
+            "Cabin",
+            "Lost (TV series)",
+            "The third episode of Lost is Cabin.",
+        ),
+    ],
+)
+def test_a_relation_may_be_stated_in_other_words(question, answer, title, text):
+    assert best(question, [answer], title, text) == text
 
 
 def test_an_answer_of_another_kind_is_a_coincidence():
