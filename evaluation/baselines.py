@@ -8,7 +8,7 @@ import functools
 from pathlib import Path
 
 from evaluation.fitted import claim_answers, surface_answers
-from evaluation.overlap import overlap_rule, title_overlap
+from evaluation.overlap import answer_from, overlap_rule, title_overlap
 from evaluation.spans import best_span
 from evaluation.thresholds import (
     REFUSED,
@@ -22,7 +22,7 @@ from evidence.retrieval import BM25
 from utils.completions import MAX_ANSWER_CHARS, render_completion
 from utils.runs import note
 from utils.schema import read_samples
-from utils.text import split_sentences
+from utils.text import chunk_text, split_sentences
 
 # --- the rules
 
@@ -41,8 +41,7 @@ def cite_first_chunk(sample: dict) -> Answer:
 
 def lexical_score(sample: dict) -> tuple[float, int]:
     """(BM25 score, index) of the chunk nearest to the question, among the sample's own chunks."""
-    texts = [f"{chunk['title']}. {chunk['text']}" for chunk in sample["evidence_chunks"]]
-    scores = BM25(texts).scores(sample["question"])
+    scores = BM25(map(chunk_text, sample["evidence_chunks"])).scores(sample["question"])
     return float(scores.max()), int(scores.argmax())
 
 
@@ -50,9 +49,8 @@ def lexical(sample: dict, threshold: float) -> Answer:
     """The best span of the chunk with the best BM25 score; a refusal when that score is below `threshold`."""
     score, i = lexical_score(sample)
     if score < threshold:
-        return always_refuse(sample)
-    answer = best_span(sample["evidence_chunks"][i]["text"], sample["question"])[:MAX_ANSWER_CHARS]
-    return answer, [i], round(min(1.0, score / 10), 2)
+        return REFUSED
+    return answer_from(sample, i), [i], round(min(1.0, score / 10), 2)
 
 
 def tune_lexical(val: list[dict]) -> float:

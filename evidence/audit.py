@@ -11,10 +11,10 @@ from evidence.duplicates import near_duplicates
 from evidence.records import leak_page
 from evidence.retrieval import query_of
 from evidence.shortcuts import measure_shortcuts
-from evidence.soundness import full_text, text_faults
+from evidence.soundness import text_faults
 from utils.rules import sample_problem
 from utils.schema import is_label_answer
-from utils.text import holds_answer, normalize_answer
+from utils.text import chunk_text, holds_answer, normalize_answer
 
 # What is looked for in more than one split. Shared answers are counted for information.
 _SHARED = ("support_pages", "questions", "near_duplicate_questions", "groups", "answers")
@@ -119,7 +119,7 @@ def _verbatim_share(samples: list[dict]) -> float | None:
     spans = [s for s in samples if s["answerable"] and not is_label_answer(s["answer"])]
     n_verbatim = 0
     for sample in spans:
-        texts = [full_text(sample["evidence_chunks"][i]) for i in sample["support_spans"]]
+        texts = [chunk_text(sample["evidence_chunks"][i]) for i in sample["support_spans"]]
         n_verbatim += any(holds_answer(text, sample["answer_aliases"]) for text in texts)
     return round(n_verbatim / len(spans), 4) if spans else None
 

@@ -9,6 +9,7 @@ from collections import Counter
 
 from evidence.paraphrase import denies, is_named, stems, unstated
 from evidence.retrieval import query_of
+from utils.text import chunk_text
 
 # Dropped rows: source -> reason -> number.
 Drops = dict[str, Counter]
@@ -48,7 +49,7 @@ def _names_page_twice(sample: dict) -> bool:
 def _support_text(sample: dict) -> str:
     """Titles and texts of the first support set."""
     chunks = [sample["evidence_chunks"][i] for i in sample["support_sets"][0]]
-    return " ".join(f"{chunk['title']}. {chunk['text']}" for chunk in chunks)
+    return " ".join(map(chunk_text, chunks))
 
 
 def _verdict_is_told(sample: dict) -> bool:

@@ -1,6 +1,6 @@
 """Near-duplicate questions, found exactly: every pair above the threshold, without comparing all pairs.
 
-It compares words. Which questions belong together is decided in splits.py.
+It compares words. Which questions belong together is decided in groups.py.
 """
 
 import numpy as np

@@ -7,7 +7,7 @@ This module knows no tokenizer and no template: the caller measures.
 from collections.abc import Callable
 
 from evidence.retrieval import BM25
-from utils.text import split_sentences
+from utils.text import chunk_text, split_sentences
 
 
 def _without_tail(text: str) -> str:
@@ -31,7 +31,7 @@ def cut_evidence(
     """
     shown = list(range(len(chunks)))
     kept = list(chunks)
-    scores = BM25([f"{chunk['title']}. {chunk['text']}" for chunk in chunks]).scores(question)
+    scores = BM25(map(chunk_text, chunks)).scores(question)
     while len(shown) > 1 and n_tokens(kept) > limit:
         # Of equal scores, the later chunk goes first.
         shown.remove(min(shown, key=lambda i: (scores[i], -i)))

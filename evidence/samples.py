@@ -12,7 +12,7 @@ from evidence.paraphrase import is_named, stems
 from evidence.retrieval import query_of
 from evidence.support import Support
 from utils.schema import is_label_answer
-from utils.text import REFUSAL, holds_words
+from utils.text import REFUSAL, chunk_text, holds_words
 
 # More alternative sets would fill a sample with support and leave no room for negatives.
 MAX_SUPPORT_SETS = 2
@@ -82,7 +82,7 @@ def _difficulty(sample: dict, pages: frozenset[str]) -> str:
     asked = stems(query)
     n_shared = []
     for chunk in sample["evidence_chunks"]:
-        n_shared.append(len(asked & stems(f"{chunk['title']}. {chunk['text']}")))
+        n_shared.append(len(asked & stems(chunk_text(chunk))))
     best_support = max(n_shared[i] for i in sample["support_spans"])
     return "hard" if any(n_shared[i] >= best_support for i in sample["hard_negatives"]) else "easy"
 
@@ -129,7 +129,7 @@ def build_sample(
 
 
 def _kept_hop(support: Support, sample: dict, rng: random.Random) -> list[Chunk]:
-    """One hop of a multi-hop support set that stays in the twin: incomplete evidence. None if unsafe."""
+    """One hop of a multi-hop support set that stays in the twin: incomplete evidence. Empty if unsafe."""
     shown = set()
     for i in sample["support_spans"]:
         chunk = sample["evidence_chunks"][i]

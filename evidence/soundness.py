@@ -5,12 +5,7 @@ They are no rules of reading: older files and files of other tools may break the
 
 from utils.completions import MAX_ANSWER_CHARS
 from utils.schema import is_label_answer
-from utils.text import holds_answer
-
-
-def full_text(chunk: dict) -> str:
-    """Title and text of a chunk, as one text to search for an answer."""
-    return f"{chunk['title']}. {chunk['text']}"
+from utils.text import chunk_text, holds_answer
 
 
 def leaked_answer(sample: dict) -> str | None:
@@ -23,7 +18,7 @@ def leaked_answer(sample: dict) -> str | None:
     if not aliases or is_label_answer(aliases[0]):
         return None
     for i in sample["hard_negatives"]:
-        if holds_answer(full_text(sample["evidence_chunks"][i]), aliases):
+        if holds_answer(chunk_text(sample["evidence_chunks"][i]), aliases):
             return f"chunk {i} is a negative but contains an accepted answer, one of {aliases[:2]}"
     return None
 
@@ -52,7 +47,7 @@ def unsupported_answer(sample: dict) -> str | None:
     if not sample["answerable"] or is_label_answer(sample["answer"]):
         return None
     for support_set in sample["support_sets"]:
-        texts = [full_text(sample["evidence_chunks"][i]) for i in support_set]
+        texts = [chunk_text(sample["evidence_chunks"][i]) for i in support_set]
         if not any(holds_answer(text, sample["answer_aliases"]) for text in texts):
             accepted = sample["answer_aliases"][:2]
             return f"support set {support_set} contains no accepted answer, such as {accepted}"

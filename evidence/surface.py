@@ -9,7 +9,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from evidence.paraphrase import bare_title, denies, is_named, names_in, share_said, stem, stems, unstated
-from utils.text import tokenize
+from utils.text import chunk_text, tokenize
 
 # A question that starts with one of these asks for yes or no.
 _ASKS_YES_NO = frozenset(
@@ -123,7 +123,7 @@ def surface_of(sample: dict) -> Surface:
     query_denies = denies(query)
 
     chunks = sample["evidence_chunks"]
-    texts = [f"{chunk['title']}. {chunk['text']}" for chunk in chunks]
+    texts = [chunk_text(chunk) for chunk in chunks]
     said = [stems(text) for text in texts]
     titles = [chunk["title"] for chunk in chunks]
 

@@ -11,12 +11,12 @@ import numpy as np
 
 from evidence.classifiers import fit, linear, probabilities, trees
 from evidence.surface import Surface, nearest_chunk, query_text
-from utils.schema import is_label_answer
+from utils.schema import is_label_answer, verdict_class
 
 
 def is_positive(answer: str) -> bool:
-    """True for the verdicts "supported" and "yes"."""
-    return answer.strip().lower() in ("supported", "yes")
+    """True for a verdict that supports, and for yes."""
+    return verdict_class(answer) == "supported"
 
 
 def has_verdict(sample: dict) -> bool:

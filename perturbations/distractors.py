@@ -5,7 +5,7 @@ import random
 from evidence.paraphrase import answer_parts, asked_stems, says_most, share_said, stems
 from evidence.retrieval import BM25, query_of
 from utils.schema import is_label_answer
-from utils.text import holds_words, padded_words, tokenize
+from utils.text import chunk_text, holds_words, padded_words, tokenize
 
 # Chunks near the question, and as many at random, that are checked until enough of them do not answer it.
 _N_SEARCHED = 200
@@ -29,7 +29,7 @@ class DistractorPool:
         self.chunks = list(chunks.values())
         # Lists in the order of `chunks`: groups that show the chunk, its words and its stems.
         self._groups = [groups[chunk["text"]] for chunk in self.chunks]
-        full = [f"{chunk['title']}. {chunk['text']}" for chunk in self.chunks]
+        full = [chunk_text(chunk) for chunk in self.chunks]
         self._words = [padded_words(text) for text in full]
         self._stems = [stems(text) for text in full]
         self._index = BM25(full)

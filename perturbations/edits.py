@@ -10,7 +10,7 @@ from collections import Counter
 from evidence.paraphrase import answer_parts, stems
 from perturbations.answer_types import AnswerType, answer_form, answer_types
 from utils.schema import is_label_answer
-from utils.text import REFUSAL, answer_pattern, contains_tokens, holds_answer, tokenize
+from utils.text import REFUSAL, answer_pattern, chunk_text, contains_tokens, holds_answer, tokenize
 
 # (old id, chunk) in a new order; the id is None for a chunk that the sample did not have.
 Order = list[tuple[int | None, dict]]
@@ -149,7 +149,7 @@ def _names_old(sample: dict, chunks: list[dict], new: str) -> bool:
     if form is None or form[0] != "name":
         return False
     parts = answer_parts(sample["answer_aliases"], sample["question"]) - stems(new)
-    said = [stems(f"{chunks[i]['title']}. {chunks[i]['text']}") for i in sample["support_spans"]]
+    said = [stems(chunk_text(chunks[i])) for i in sample["support_spans"]]
     return any(parts & found for found in said)
 
 

@@ -20,7 +20,7 @@ from utils.config import input_path
 from utils.errors import DataError
 from utils.jsonl import atomic_write, read_json, write_json
 from utils.schema import is_label_answer
-from utils.text import contains_tokens, tokenize
+from utils.text import chunk_text, contains_tokens, tokenize
 
 PENALTIES = ("citation", "confidence", "length", "overcitation", "span")
 _MONTHS = {
@@ -102,9 +102,7 @@ def _comparable_tokens(text: str) -> list[str]:
 def answer_in_chunks(answer: str, chunks: list[dict]) -> bool:
     """True when the title and text of one chunk contain the answer's tokens in sequence."""
     wanted = _comparable_tokens(answer)
-    return any(
-        contains_tokens(_comparable_tokens(f"{chunk['title']}. {chunk['text']}"), wanted) for chunk in chunks
-    )
+    return any(contains_tokens(_comparable_tokens(chunk_text(chunk)), wanted) for chunk in chunks)
 
 
 def penalties(parsed, chunks: list[dict], n_tokens: int) -> dict[str, float]:

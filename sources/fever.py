@@ -17,8 +17,7 @@ from evidence.paraphrase import bare_title
 from evidence.records import Record
 from sources.fields import bad, field, full_text, identifier, items, whole_number
 from sources.json_list import read_rows
-from utils.schema import LABEL_ALIASES
-from utils.text import STOP_WORDS, tokenize
+from utils.text import LABEL_ALIASES, STOP_WORDS, tokenize
 
 QUESTION = "Is this claim supported or refuted by the evidence? {claim}"
 

@@ -16,7 +16,7 @@ from evidence.records import Passage, Record
 from sources.fever import QUESTION, read_verdict, unescape
 from sources.fields import field, full_text, identifier
 from sources.json_list import read_rows
-from utils.schema import LABEL_ALIASES
+from utils.text import LABEL_ALIASES
 
 
 def _to_record(row: dict, official_split: str) -> Record:

@@ -17,7 +17,7 @@ from evidence.records import Passage, Record, told_apart
 from sources.fever import QUESTION, read_verdict
 from sources.fields import bad, field, full_text, identifier, items
 from sources.json_list import read_rows
-from utils.schema import LABEL_ALIASES
+from utils.text import LABEL_ALIASES
 
 
 def _sentences(row: dict, name: str, title: str, is_gold: bool) -> list[Passage]:

@@ -3,6 +3,7 @@
 build_data.py applies them before it writes a row, and every reader applies them again (`utils/schema.py`).
 """
 
+from utils.json_values import is_integer
 from utils.text import REFUSAL
 
 _SAMPLE_TYPES = {
@@ -42,11 +43,6 @@ _PREFERENCE_TYPES = {
 }
 
 
-def _is_integer(value) -> bool:
-    # bool is a subclass of int: `true` would pass as chunk 1.
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _type_problem(row: dict, types: dict[str, type]) -> str | None:
     for field, kind in types.items():
         if field not in row:
@@ -62,7 +58,7 @@ def _type_problem(row: dict, types: dict[str, type]) -> str | None:
 
 def _index_problem(name: str, values: list, n_chunks: int) -> str | None:
     for value in values:
-        if not _is_integer(value) or not 0 <= value < n_chunks:
+        if not is_integer(value) or not 0 <= value < n_chunks:
             return f"{name} contains {value!r} but only chunks 0-{n_chunks - 1} exist"
     if values != sorted(set(values)):
         return f"{name} is not sorted and distinct: {values}"

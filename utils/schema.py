@@ -11,7 +11,6 @@ from pathlib import Path
 from utils.errors import DataError
 from utils.jsonl import read_jsonl
 from utils.rules import preference_problem, sample_problem
-from utils.text import LABEL_ALIASES as LABEL_ALIASES
 from utils.text import VERDICT_OF
 
 _COMPLETION_FIELDS = ("id", "question", "evidence_chunks", "completion")

@@ -57,6 +57,11 @@ def tokenize(text: str) -> list[str]:
     return _WORD.findall(_THOUSANDS.sub("", text))
 
 
+def chunk_text(chunk: dict) -> str:
+    """Title and text of a chunk, as one text to search in."""
+    return f"{chunk['title']}. {chunk['text']}"
+
+
 def content_words(text: str) -> list[str]:
     """The words of `tokenize` that are not function words."""
     return [token for token in tokenize(text) if token not in STOP_WORDS]
