@@ -17,14 +17,14 @@ from pathlib import Path
 
 from evidence.assembly import AssemblySettings, assemble
 from evidence.audit import audit, flat_drops
-from evidence.balance import Drops, choose_samples
+from evidence.balance import choose_samples
 from evidence.card import dataset_card
 from evidence.check import check_file
 from evidence.chunks import PagePool
 from evidence.contamination import next_steps, training_files, without_contaminated
 from evidence.external import external_samples
 from evidence.promises import empty_split_problem, missed_promises
-from evidence.records import Record
+from evidence.records import Drops, Record
 from evidence.shortcuts import report_shortcuts
 from evidence.splits import expected_splits, parse_shares, split_supports
 from evidence.verification import first_drawn, verify_support

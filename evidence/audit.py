@@ -7,17 +7,12 @@ The rules of a single row are in utils/rules.py; `sample_rule_broken` adds those
 from collections import Counter
 from collections.abc import Mapping
 
-from evidence.duplicates import near_duplicates
-from evidence.records import leak_page
-from evidence.retrieval import query_of
+from evidence.leaks import shared_between_splits
 from evidence.shortcuts import measure_shortcuts
 from evidence.soundness import text_faults
 from utils.rules import sample_problem
 from utils.schema import is_label_answer
-from utils.text import chunk_text, holds_answer, normalize_answer
-
-# What is looked for in more than one split. Shared answers are counted for information.
-_SHARED = ("support_pages", "questions", "near_duplicate_questions", "groups", "answers")
+from utils.text import chunk_text, holds_answer
 
 
 def sample_rule_broken(sample: dict) -> str | None:
@@ -25,37 +20,10 @@ def sample_rule_broken(sample: dict) -> str | None:
     return sample_problem(sample) or next(iter(text_faults(sample)), None)
 
 
-def _leak_keys(sample: dict) -> set[tuple[str, str]]:
-    """(kind, value) of everything in a sample that must not be in another split, and of its answer."""
-    support = [sample["evidence_chunks"][i] for i in sample["support_spans"]]
-    keys = {("support_pages", leak_page(chunk["title"], chunk["text"])) for chunk in support}
-    keys |= {("questions", sample["question"].casefold()), ("groups", sample["group"])}
-    if sample["answerable"] and not is_label_answer(sample["answer"]):
-        keys.add(("answers", normalize_answer(sample["answer"])))
-    return keys
-
-
-def contamination(splits: dict[str, list[dict]]) -> dict[str, int]:
-    """By kind, how many pages, questions, near-duplicates, groups and answers are in more than one split."""
-    splits_of: dict[tuple[str, str], set[str]] = {}
-    split_of_query: dict[str, str] = {}
-    for split, samples in splits.items():
-        for sample in samples:
-            split_of_query[query_of(sample)] = split
-            for key in _leak_keys(sample):
-                splits_of.setdefault(key, set()).add(split)
-
-    shared = Counter(kind for (kind, _), found in splits_of.items() if len(found) > 1)
-    queries = list(split_of_query)
-    for i, j in near_duplicates(queries):
-        shared["near_duplicate_questions"] += split_of_query[queries[i]] != split_of_query[queries[j]]
-    return {name: shared[name] for name in _SHARED}
-
-
-def broken_rules(splits: dict[str, list[dict]], shared: dict[str, int] | None = None) -> list[str]:
+def broken_rules(splits: dict[str, list[dict]], shared: dict[str, int]) -> list[str]:
     """Every rule that the build breaks, one line each; empty if it keeps them all.
 
-    `shared`: the contamination of the splits, if it is counted already.
+    `shared`: what is in more than one split, from `shared_between_splits`.
     """
     problems = []
     for split, samples in splits.items():
@@ -64,8 +32,7 @@ def broken_rules(splits: dict[str, list[dict]], shared: dict[str, int] | None = 
             if problem:
                 problems.append(f"{split}: {sample['id']}: {problem}")
 
-    counted = contamination(splits) if shared is None else shared
-    for name, n in counted.items():
+    for name, n in shared.items():
         # The same answer to two questions is no leak: "1957" or "France" answers many.
         if n and name != "answers":
             problems.append(f"{n} {name.replace('_', ' ')} appear in more than one split")
@@ -143,7 +110,7 @@ def audit(splits: dict[str, list[dict]], drops: dict[str, dict[str, int]]) -> di
     """The figures of audit.json. `drops`: source -> reason -> dropped rows."""
     samples = [sample for part in splits.values() for sample in part]
     chunks = [chunk for sample in samples for chunk in sample["evidence_chunks"]]
-    shared = contamination(splits)
+    shared = shared_between_splits(splits)
     return {
         "n_samples": {split: len(part) for split, part in splits.items()},
         "counts": _counts(splits),

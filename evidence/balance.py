@@ -5,14 +5,11 @@ It chooses among finished samples, and knows nothing about what makes one answer
 
 import hashlib
 import math
-from collections import Counter
 
 from evidence.paraphrase import denies, is_named, stems, unstated
+from evidence.records import Drops
 from evidence.retrieval import query_of
 from utils.text import chunk_text
-
-# Dropped rows: source -> reason -> number.
-Drops = dict[str, Counter]
 
 # A sample and its twin, None without one.
 Pair = tuple[dict, dict | None]

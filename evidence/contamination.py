@@ -7,8 +7,9 @@ says how well a model remembers.
 
 from pathlib import Path
 
-from evidence.balance import Drops
 from evidence.duplicates import near_duplicates
+from evidence.leaks import support_chunks
+from evidence.records import Drops
 from evidence.retrieval import query_of
 from utils.config import home_path, input_path
 from utils.errors import DataError, UsageError
@@ -45,19 +46,15 @@ def next_steps(processed: Path, against: dict[str, str]) -> str:
     return f"{checked}\nnext: {step} --model-path CHECKPOINT"
 
 
-def _support_chunks(sample: dict) -> list[dict]:
-    return [sample["evidence_chunks"][i] for i in sample["support_spans"]]
-
-
 def _pages(sample: dict) -> set[str]:
     """The pages of a sample's support, as words: files differ in case and punctuation."""
-    return {padded_words(chunk["title"]) for chunk in _support_chunks(sample)} - {padded_words("")}
+    return {padded_words(chunk["title"]) for chunk in support_chunks(sample)} - {padded_words("")}
 
 
 def _sentences(sample: dict) -> set[str]:
     """The sentences of a sample's support, as words."""
     found = set()
-    for chunk in _support_chunks(sample):
+    for chunk in support_chunks(sample):
         for sentence in split_sentences(chunk["text"]):
             if len(tokenize(sentence)) >= _MIN_SENTENCE_WORDS:
                 found.add(padded_words(sentence))

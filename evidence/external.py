@@ -9,11 +9,10 @@ import random
 
 from evidence.annotation import annotated_sets
 from evidence.assembly import AssemblySettings
-from evidence.balance import Drops
 from evidence.chunks import Chunk, PagePool, chunk_passage
 from evidence.groups import group_supports
 from evidence.negatives import ranked_negatives
-from evidence.records import Record
+from evidence.records import Drops, Record
 from evidence.samples import build_sample
 from evidence.soundness import leaked_answer
 from evidence.support import Support

@@ -91,7 +91,7 @@ def _checks_of(support: Support, banned_pages: frozenset[str]) -> _Checks:
     record = support.record
     names = tuple(padded_words(name) for name in record.names if content_words(name))
     subject = tuple(padded_words(name) for name in record.subject) if record.cues else ()
-    is_claim = "claim" in record.metadata and record.answerable
+    is_claim = record.is_claim and record.answerable
     return _Checks(
         support=support,
         gold=frozenset(chunk for chunks in support.sets for chunk in chunks),
@@ -117,7 +117,7 @@ def _searched(support: Support, pool: PagePool, max_words: int, n_found: int = N
     """Chunks of the whole pool near the query, best first: of each, the piece that says most of the query."""
     record = support.record
     found = pool.search(record.query, n_found)
-    is_claim = "claim" in record.metadata and record.answerable
+    is_claim = record.is_claim and record.answerable
     if is_claim:
         # What is said of other subjects: the words of the claim without its own subject.
         subject = frozenset().union(*(stems(name) for name in record.names))

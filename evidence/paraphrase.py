@@ -1,33 +1,20 @@
-"""Whether a text may say something in other words: conservative checks on word stems.
+"""Word stems of texts, and what they tell: what is asked, said, named, denied or left unstated.
 
-They only remove chunks or samples, never add one. They see words, not meaning: a paraphrase without a
-shared stem passes unseen (docs/log.md has the known cases).
+The checks see words, not meaning: a paraphrase without a shared stem passes unseen (docs/log.md has the known
+cases). They decide nothing by themselves; their callers use them to remove chunks and samples.
 """
 
 import functools
 import re
 import unicodedata
 
+from utils.numerals import CARDINALS, roman_value
 from utils.text import content_words, padded_words, tokenize
 
-# Numbers as words, and Roman numerals except I, V and X: those are more often an initial or a letter.
-_NUMBERS = {
-    **{"zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6"},
-    **{"seven": "7", "eight": "8", "nine": "9", "ten": "10", "eleven": "11", "twelve": "12"},
-    **{"twenty": "20", "thirty": "30", "forty": "40", "fifty": "50"},
-    **{"sixty": "60", "seventy": "70", "eighty": "80", "ninety": "90"},
-    **{
-        "ii": "2",
-        "iii": "3",
-        "iv": "4",
-        "vi": "6",
-        "vii": "7",
-        "viii": "8",
-        "ix": "9",
-        "xi": "11",
-        "xii": "12",
-    },
-}
+# Numbers as words, without the teens. Roman numerals except I, V and X: those are more often an initial or a
+# letter.
+_NUMBERS = {word: str(value) for word, value in CARDINALS.items() if value <= 12 or value >= 20}
+_NUMBERS |= {numeral: roman_value(numeral) for numeral in "ii iii iv vi vii viii ix xi xii".split()}
 
 # Common forms that no rule about endings joins. The values are stems, not words ("writ", "mak").
 _IRREGULAR = {

@@ -5,7 +5,7 @@ It reads finished samples and the counts of dropped rows. Rules that no sample m
 
 from collections import Counter
 
-from evidence.records import leak_page
+from evidence.leaks import support_pages
 from evidence.splits import CUT_REASON
 from utils.runs import format_drops
 
@@ -94,8 +94,7 @@ def _what_connects(splits: Splits) -> str:
     pages: Counter = Counter()
     for sample in originals:
         if sample["group"] == group:
-            support = [sample["evidence_chunks"][i] for i in sample["support_spans"]]
-            pages.update({leak_page(chunk["title"], chunk["text"]) for chunk in support})
+            pages.update(support_pages(sample))
     page, n_on_page = pages.most_common(1)[0] if pages else ("", 0)
     shared = f"share the page {page!r:.60}" if 2 * n_on_page > n else "are connected by pages that they share"
     return f"{n} of {len(originals)} questions {shared}, so they are in one split"

@@ -5,10 +5,17 @@ paragraphs may have one title, and untitled ones have nothing but their text.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from evidence.retrieval import query_of
+
+# How a row with a claim asks about it.
+CLAIM_QUESTION = "Is this claim supported or refuted by the evidence? {claim}"
+
+# Rows that were dropped: source -> reason -> number.
+Drops = dict[str, Counter]
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,16 @@ class Record:
     is_read_whole: bool = False
     doubt: str = ""
     metadata: dict = field(default_factory=dict)
+
+    @property
+    def is_claim(self) -> bool:
+        """Whether the row is a claim to be judged, not a question."""
+        return "claim" in self.metadata
+
+    @property
+    def has_evidence(self) -> bool:
+        """Whether the row comes with evidence or, as a claim, names its pages; else it has to be searched."""
+        return bool(self.gold_sets or self.passages or self.is_claim)
 
     @property
     def query(self) -> str:

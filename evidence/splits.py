@@ -3,8 +3,8 @@
 import random
 from collections import Counter
 
-from evidence.balance import Drops
 from evidence.groups import group_supports
+from evidence.records import Drops
 from evidence.support import Support
 from utils.errors import UsageError
 

@@ -141,8 +141,7 @@ def _annotated_support(
     record: Record, candidates: list[Chunk], aliases: list[str], max_words: int
 ) -> Support | str:
     """Support from the source's annotation, or the reason why it cannot be used."""
-    is_claim = "claim" in record.metadata
-    size = claim_words(record, candidates, max_words) if is_claim else max_words
+    size = claim_words(record, candidates, max_words) if record.is_claim else max_words
     sets = annotated_sets(record, cut_all(candidates, size))
     if not sets:
         return "gold evidence not among the pages"
@@ -150,7 +149,7 @@ def _annotated_support(
         sets = [chunks for chunks in sets if any(holds_answer(chunk.full_text, aliases) for chunk in chunks)]
         if not sets:
             return "gold evidence does not contain the answer"
-    if is_claim:
+    if record.is_claim:
         sets = _stating_sets(record.query, sets)
         if not sets:
             return "gold evidence covers too little of the claim"

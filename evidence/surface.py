@@ -9,14 +9,15 @@ from collections import Counter
 from typing import NamedTuple
 
 from evidence.paraphrase import bare_title, denies, is_named, names_in, share_said, stem, stems, unstated
+from evidence.records import CLAIM_QUESTION
 from utils.text import chunk_text, tokenize
 
 # A question that starts with one of these asks for yes or no.
 _ASKS_YES_NO = frozenset(
     "is are was were do does did has have had can could will would should am may might must".split()
 )
-# How a claim is asked about, in samples that do not name the claim beside it.
-_CLAIM_QUESTION = re.compile(r"Is this claim supported or refuted by the evidence\?\s*(?=\S)")
+# Samples of other tools ask about a claim in our words, but do not name it in their metadata.
+_BEFORE_CLAIM = re.compile(rf"{re.escape(CLAIM_QUESTION.format(claim='').strip())}\s*(?=\S)")
 _CHOICE = re.compile(r"\bor\b", re.IGNORECASE)
 
 
@@ -66,7 +67,7 @@ class Surface(NamedTuple):
 
 def claim_of(sample: dict) -> str | None:
     """The claim that a sample asks about; None for a question."""
-    asked = _CLAIM_QUESTION.match(sample["question"])
+    asked = _BEFORE_CLAIM.match(sample["question"])
     named = sample["metadata"].get("claim")
     return named or (sample["question"][asked.end() :] if asked else None)
 

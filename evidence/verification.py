@@ -5,12 +5,11 @@ Which rows are tried, and in which order, depends on their ids and the seed alon
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Mapping
 
 from tqdm.auto import tqdm
 
 from evidence.chunks import PagePool
-from evidence.records import Record
+from evidence.records import Drops, Record
 from evidence.support import Support, find_support
 from utils.runs import note
 
@@ -39,14 +38,12 @@ def first_drawn(records: list[Record], n_wanted: int, seed: int) -> list[Record]
 
 
 def verify_support(
-    records: list[Record], pool: PagePool, n_wanted: int, seed: int, drops: Mapping[str, Counter]
+    records: list[Record], pool: PagePool, n_wanted: int, seed: int, drops: Drops
 ) -> tuple[list[Support], list[str]]:
     """The supports of at most `n_wanted` rows per source (0 = all), and a line on each source that has fewer.
 
-    Of claims, twice as many are verified, since few of the easy ones are kept in the end.
-
-    The rows are tried in the order of `draw_rank`, and returned in the order of `records`. Others are counted
-    in `drops`: source -> reason -> rows.
+    Of claims, twice as many are verified, since few of the easy ones are kept in the end. The rows are tried
+    in the order of `draw_rank`, and returned in the order of `records`. The others are counted in `drops`.
     """
     n_verified: Counter[str] = Counter()
     reasons: dict[str, Counter[str]] = defaultdict(Counter)
@@ -54,7 +51,7 @@ def verify_support(
     order = sorted(range(len(records)), key=lambda i: draw_rank(seed, records[i].id))
     for i in tqdm(order, desc="verifying support", unit="row", disable=None):
         source = records[i].source
-        n_needed = n_wanted * CLAIMS_PER_ROW if "claim" in records[i].metadata else n_wanted
+        n_needed = n_wanted * CLAIMS_PER_ROW if records[i].is_claim else n_wanted
         if n_wanted and n_verified[source] == n_needed:
             drops[source][SPARE_REASON] += 1
             continue

@@ -9,21 +9,12 @@ be answered by a person or by a club.
 import functools
 import re
 
+from utils.answer_forms import MONTH_OF
+from utils.numerals import CARDINALS, ORDINALS
 from utils.text import STOP_WORDS, tokenize
 
 AnswerType = tuple[str, ...]
 
-_MONTHS = frozenset(
-    "january february march april may june july august september october november december "
-    "jan feb mar apr jun jul aug sep sept oct nov dec".split()
-)
-_NUMBER_WORDS = frozenset(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred".split()
-)
-_ORDINAL_WORDS = frozenset(
-    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split()
-)
 # Small words inside or in front of a name: "Leonardo da Vinci", "Lord of the Rings".
 _PARTICLES = frozenset("al bin da de del der di du el la le van von y".split())
 _IN_NAMES = _PARTICLES | set("a an and at in of on the to".split())
@@ -60,11 +51,11 @@ _WHAT_IS_NOUN = re.compile(
 def _token_class(token: str) -> str:
     """A number, month or ordinal as its kind; any other word as it is, in lower case."""
     word = token.lower()
-    if word in _MONTHS and (token[0].isupper() or word not in ("may", "march", "mar")):
+    if word in MONTH_OF and (token[0].isupper() or word not in ("may", "march", "mar")):
         return "<month>"
-    if word in _NUMBER_WORDS:
+    if word in CARDINALS or word == "hundred":
         return "<number word>"
-    if word in _ORDINAL_WORDS or re.fullmatch(r"\d+(st|nd|rd|th)", word):
+    if word in ORDINALS or re.fullmatch(r"\d+(st|nd|rd|th)", word):
         return "<ordinal>"
     if re.fullmatch(r"[12]\d{3}", word):
         return "<year>"
@@ -94,7 +85,7 @@ def _numeric_form(tokens: list[str], classes: list[str]) -> AnswerType | None:
     return ("numeric", *classes)
 
 
-def answer_form(answer: str) -> AnswerType | None:
+def written_form(answer: str) -> AnswerType | None:
     """How an answer looks: numeric with kinds and units, a name, or a lower-case phrase; None for neither."""
     tokens = _TOKEN.findall(answer)
     # "(2011" and "Russia (" are torn out of a text, and would tear another.
@@ -187,7 +178,7 @@ def _named_type(answer: str, asked: AnswerType) -> AnswerType | None:
 @functools.lru_cache(1 << 14)
 def _surface_type(answer: str, question: str) -> AnswerType | None:
     """The type that form and question tell."""
-    form = answer_form(answer)
+    form = written_form(answer)
     asked = asked_type(question)
     if form is None:
         return None
@@ -210,7 +201,7 @@ def answer_types(sample: dict) -> list[AnswerType]:
     asked. A name or a phrase needs a question that tells what it names.
     """
     metadata = sample["metadata"]
-    form = answer_form(sample["answer"])
+    form = written_form(sample["answer"])
     types: list[AnswerType] = []
     # Only PopQA has a popularity, and only there `type` is a relation: HotpotQA's is "bridge".
     if form and metadata.get("popularity") is not None and metadata.get("type"):

@@ -8,7 +8,7 @@ import random
 from collections import Counter
 
 from evidence.paraphrase import answer_parts, stems
-from perturbations.answer_types import AnswerType, answer_form, answer_types
+from perturbations.answer_types import AnswerType, answer_types, written_form
 from utils.schema import is_label_answer
 from utils.text import REFUSAL, answer_pattern, chunk_text, contains_tokens, holds_answer, tokenize
 
@@ -145,7 +145,7 @@ def _typed_answers(sample: dict, donors: list[dict]) -> list[str] | str:
 
 def _names_old(sample: dict, chunks: list[dict], new: str) -> bool:
     """Whether a swapped support still has part of the old name: "played by Teri Garr. Christie returned"."""
-    form = answer_form(new)
+    form = written_form(new)
     if form is None or form[0] != "name":
         return False
     parts = answer_parts(sample["answer_aliases"], sample["question"]) - stems(new)

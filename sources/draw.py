@@ -28,7 +28,7 @@ def _n_with_evidence(drawn: list[tuple[int, int, Record]]) -> int:
     """How many of the drawn rows come with evidence, or name its pages as FEVER's claims do."""
     n_rows = 0
     for _, _, record in drawn:
-        n_rows += bool(record.gold_sets or record.passages or "claim" in record.metadata)
+        n_rows += record.has_evidence
     return n_rows
 
 
@@ -70,7 +70,7 @@ def draw_records(
     if ids.n_renamed:
         note(f"{source}: {ids.n_renamed} rows have the id of another row; their file's name is added to it")
     if n_wanted and _n_with_evidence(drawn) > len(drawn) / 2:
-        is_claims = any("claim" in record.metadata for _, _, record in drawn)
+        is_claims = any(record.is_claim for _, _, record in drawn)
         n_needed = n_wanted * CLAIMS_PER_ROW if is_claims else n_wanted
         drawn = heapq.nlargest(n_needed * _TIMES_WITH_EVIDENCE, drawn)
     kept = [record for _, _, record in sorted(drawn, key=lambda item: item[1])]

@@ -14,12 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from evidence.paraphrase import bare_title
-from evidence.records import Record
+from evidence.records import CLAIM_QUESTION, Record
 from sources.fields import bad, field, full_text, identifier, items, whole_number
 from sources.json_list import read_rows
 from utils.text import LABEL_ALIASES, STOP_WORDS, tokenize
-
-QUESTION = "Is this claim supported or refuted by the evidence? {claim}"
 
 _VERDICTS = {"SUPPORTS": "supported", "REFUTES": "refuted"}
 _LABELS = {*_VERDICTS, "NOT ENOUGH INFO"}
@@ -134,7 +132,7 @@ def _to_record(row: dict, official_split: str) -> Record:
     return Record(
         id=f"fever:{identifier(field(row, 'id'), 'id')}",
         source="fever",
-        question=QUESTION.format(claim=unescape(claim)),
+        question=CLAIM_QUESTION.format(claim=unescape(claim)),
         answers=tuple(LABEL_ALIASES[verdict]) if verdict else (),
         answerable=verdict is not None,
         official_split=official_split,

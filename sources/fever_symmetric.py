@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from evidence.paraphrase import names_in
-from evidence.records import Passage, Record
-from sources.fever import QUESTION, read_verdict, unescape
+from evidence.records import CLAIM_QUESTION, Passage, Record
+from sources.fever import read_verdict, unescape
 from sources.fields import field, full_text, identifier
 from sources.json_list import read_rows
 from utils.text import LABEL_ALIASES
@@ -27,7 +27,7 @@ def _to_record(row: dict, official_split: str) -> Record:
     return Record(
         id=f"fever_symmetric:{identifier(field(row, 'id'), 'id')}",
         source="fever_symmetric",
-        question=QUESTION.format(claim=claim),
+        question=CLAIM_QUESTION.format(claim=claim),
         answers=tuple(LABEL_ALIASES[read_verdict(row)]),
         answerable=True,
         official_split=official_split,

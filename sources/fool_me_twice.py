@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from evidence.paraphrase import bare_title, stems
-from evidence.records import Passage, Record, told_apart
-from sources.fever import QUESTION, read_verdict
+from evidence.records import CLAIM_QUESTION, Passage, Record, told_apart
+from sources.fever import read_verdict
 from sources.fields import bad, field, full_text, identifier, items
 from sources.json_list import read_rows
 from utils.text import LABEL_ALIASES
@@ -48,7 +48,7 @@ def _to_record(row: dict, official_split: str) -> Record:
     return Record(
         id=f"fool_me_twice:{identifier(field(row, 'id'), 'id')}",
         source="fool_me_twice",
-        question=QUESTION.format(claim=claim),
+        question=CLAIM_QUESTION.format(claim=claim),
         answers=tuple(LABEL_ALIASES[read_verdict(row)]),
         answerable=True,
         official_split=official_split,

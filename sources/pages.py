@@ -52,12 +52,7 @@ def _lowest_hashes(titles: list[str], n: int) -> set[str]:
 
 def _start_search(records: list[Record], paths: list[Path]) -> tuple[list[Record], PageSearch | None]:
     """The records that have to find their evidence in the pages, and the search for it; None without any."""
-    open_records = []
-    for record in records:
-        # Pages of FEVER claims are named by the annotation or by the claim.
-        has_evidence = record.passages or record.gold_sets or "claim" in record.metadata
-        if not has_evidence:
-            open_records.append(record)
+    open_records = [record for record in records if not record.has_evidence]
     if not open_records or not paths:
         return [], None
     search = PageSearch([record.question for record in open_records])
@@ -95,7 +90,7 @@ def read_page_pool(
     pages). `on_bad(problem, name=source)` gets malformed rows.
     """
     wanted = {title for record in records for title in record.page_titles}
-    claims = [record.metadata["claim"] for record in records if "claim" in record.metadata]
+    claims = [record.metadata["claim"] for record in records if record.is_claim]
     keys = fever.named_titles(claims)
 
     paths = {path: name for name in files for path, _ in files[name]["pages"]}
@@ -139,7 +134,7 @@ def name_pages(records: list[Record], pool: PagePool) -> list[Record]:
 
     named = []
     for record in records:
-        if "claim" in record.metadata:
+        if record.is_claim:
             claim = record.metadata["claim"]
             titles = _pages_named_in(claim, titles_by_key)
             if record.answerable:

@@ -43,7 +43,7 @@ class Repeats:
         if asked not in self._first:
             self._first[asked] = (record.answerable, record.answers)
             return False
-        noun = "claim" if "claim" in record.metadata else "question"
+        noun = "claim" if record.is_claim else "question"
         if asked in self._contradictory:
             counts[f"contradictory {noun}"] += 1
         elif self._agrees(asked, record):

@@ -12,10 +12,11 @@ import pytest
 
 import build_data
 from evidence.assembly import AssemblySettings, assemble, start_workers
-from evidence.audit import broken_rules, contamination, position_test
+from evidence.audit import broken_rules, position_test
 from evidence.chunks import PagePool
+from evidence.leaks import shared_between_splits
 from evidence.negatives import ranked_negatives
-from evidence.records import Passage, Record
+from evidence.records import CLAIM_QUESTION, Passage, Record
 from evidence.retrieval import BM25
 from evidence.samples import build_sample, build_twin
 from evidence.support import find_support
@@ -123,7 +124,7 @@ def test_a_claims_negatives_come_from_no_annotated_page(pool):
     claim = record(
         id="fever:1",
         source="fever",
-        question=fever.QUESTION.format(claim="Marie Curie was a physicist."),
+        question=CLAIM_QUESTION.format(claim="Marie Curie was a physicist."),
         answers=("supported",),
         subject=(),
         gold_sets=((("Marie Curie", 0),),),
@@ -302,7 +303,7 @@ def test_a_claim_is_searched_without_the_words_of_its_question():
     }
     pool = PagePool(pages, 20)
     claim = record(
-        question=fever.QUESTION.format(claim="Curie never slept."),
+        question=CLAIM_QUESTION.format(claim="Curie never slept."),
         answers=("refuted",),
         subject=(),
         page_titles=("C",),
@@ -364,9 +365,10 @@ def test_the_sample_build_keeps_all_rules(data_home, samples):
     splits = {
         split: read_samples(data_home / f"data/processed/{split}.jsonl") for split in ("train", "val", "test")
     }
-    assert broken_rules(splits) == []
+    shared = shared_between_splits(splits)
+    assert broken_rules(splits, shared) == []
     # Two questions may have one answer; nothing else may be in two splits.
-    assert sum(n for name, n in contamination(splits).items() if name != "answers") == 0
+    assert sum(n for name, n in shared.items() if name != "answers") == 0
     figures = read_json(data_home / "data/processed/audit.json")
     assert figures["rules_broken"] == []
     assert figures["answers_verbatim_in_support"] == 1.0
@@ -431,9 +433,9 @@ def test_a_broken_rule_is_found(samples):
     sample = next(s for s in samples if s["answerable"] and s["source"] == "popqa")
     poisoned = json.loads(json.dumps(sample))
     poisoned["evidence_chunks"][poisoned["hard_negatives"][0]]["text"] += f" {sample['answer']}."
-    assert "contains an accepted answer" in broken_rules({"train": [poisoned]})[0]
-    twice = broken_rules({"train": [sample], "test": [{**sample, "id": "popqa:other"}]})
-    assert "appear in more than one split" in " ".join(twice)
+    assert "contains an accepted answer" in broken_rules({"train": [poisoned]}, {})[0]
+    splits = {"train": [sample], "test": [{**sample, "id": "popqa:other"}]}
+    assert "appear in more than one split" in " ".join(broken_rules(splits, shared_between_splits(splits)))
 
 
 def test_support_positions_are_tested_against_a_flat_histogram(samples):

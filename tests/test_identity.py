@@ -6,9 +6,9 @@ from collections import Counter
 import pytest
 
 import build_data
-from evidence.audit import contamination
 from evidence.chunks import PagePool
 from evidence.groups import group_supports
+from evidence.leaks import shared_between_splits
 from evidence.records import Passage, Record, told_apart
 from evidence.support import find_support
 from sources import hotpotqa, own
@@ -144,9 +144,9 @@ def test_the_audit_counts_an_untitled_passage_in_two_splits_by_its_text(sample):
         return {**sample, **spans, "evidence_chunks": chunks, "question": name, "group": name}
 
     apart = {"train": [cited("One.", "alpha")], "test": [cited("Two.", "beta")]}
-    assert contamination(apart)["support_pages"] == 0
+    assert shared_between_splits(apart)["support_pages"] == 0
     together = {"train": [cited("One.", "alpha")], "test": [cited("One.", "beta")]}
-    assert contamination(together)["support_pages"] == 1
+    assert shared_between_splits(together)["support_pages"] == 1
 
 
 def test_untitled_rows_fill_all_splits(tmp_path, monkeypatch):

@@ -15,9 +15,7 @@ from utils.text import STOP_WORDS
 MONTHS = tuple(
     "january february march april may june july august september october november december".split()
 )
-_MONTH_OF = (
-    {month[:3]: month for month in MONTHS} | {month: month for month in MONTHS} | {"sept": "september"}
-)
+MONTH_OF = {month[:3]: month for month in MONTHS} | {month: month for month in MONTHS} | {"sept": "september"}
 
 # Words that change what a number says: "over 100" is not 100, and 44 BC is not 44.
 _BOUNDS = {
@@ -150,7 +148,7 @@ def answer_form(text: str) -> AnswerForm:
     words: list[str] = []
     for token in tokens:
         # Only beside a number is "Jan" a month, and not a name.
-        month = _MONTH_OF.get(token) if has_numbers else None
+        month = MONTH_OF.get(token) if has_numbers else None
         words += (month or _SAME_WORD.get(_singular(token)) or _singular(token)).split()
     # A lone letter can be the answer itself, so articles go only where something else is left.
     kept = tuple(word for word in words if word not in ("a", "an", "the")) or tuple(words)

@@ -16,9 +16,12 @@ _ORDINALS = (
     "fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth".split()
 )
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-NUMBER_WORDS = {word: i for words in (_ONES, _ORDINALS) for i, word in enumerate(words)}
-NUMBER_WORDS |= {word: 10 * i for i, word in enumerate(_TENS, start=2)}
-NUMBER_WORDS |= {f"{word[:-1]}ieth": 10 * i for i, word in enumerate(_TENS, start=2)}
+CARDINALS = {word: i for i, word in enumerate(_ONES)} | {
+    word: 10 * i for i, word in enumerate(_TENS, start=2)
+}
+ORDINALS = {word: i for i, word in enumerate(_ORDINALS)}
+ORDINALS |= {f"{word[:-1]}ieth": 10 * i for i, word in enumerate(_TENS, start=2)}
+NUMBER_WORDS = CARDINALS | ORDINALS
 _SCALES = {
     "dozen": 12,
     "thousand": 10**3,
