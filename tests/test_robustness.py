@@ -205,8 +205,8 @@ def test_noise_changes_about_its_share_and_spares_answers_numbers_and_negations(
     assert noisy_text(text, "char", 0.0, [], random.Random(1)) == text
 
 
-CLAIM = "The Franco-Prussian war was not won by Denmark before May 1871 after three defeats"
-DECIDING = "Franco-Prussian not won by Denmark before May 1871 after three defeats war".split()
+CLAIM = "The Franco-Prussian war was not won by Denmark before May 1871 after thirteen defeats"
+DECIDING = "Franco-Prussian not won by Denmark before May 1871 after thirteen defeats war".split()
 
 
 def claim_sample(answer, evidence=CLAIM):
@@ -234,7 +234,7 @@ def test_letter_noise_spares_names_numbers_and_negations_and_makes_none():
     for seed in range(60):
         noisy = add_noise(sample, "char", 0.3, seed)
         words = set(noisy["question"].split()) & set(noisy["evidence_chunks"][0]["text"].split())
-        assert {"Franco-Prussian", "not", "by", "Denmark", "before", "May", "1871", "three"} <= words
+        assert {"Franco-Prussian", "not", "by", "Denmark", "before", "May", "1871", "thirteen"} <= words
         hot = noisy_text("hot now a", "char", 0.5, [], random.Random(seed)).split(" ")
         assert len(hot) == 3 and all(hot) and not {"not", "no"} & set(hot)
 
