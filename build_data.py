@@ -240,7 +240,8 @@ def main(argv: list[str] | None) -> None:
     config["sources"] = {name: config["sources"][name] for name in files}
     accept_new = args.accept_new_hash or args.sample
     hashes = check_pins(files_by_name(files), pins_path, accept_new, config_pins(files))
-    against = training_files(args.against, TRAIN_FILE, config.get("evaluation_only", False))
+    is_evaluation = config.get("evaluation_only", False)
+    against = training_files(args.against, TRAIN_FILE, is_evaluation)
     # Other training data drops other samples, so it is one of the inputs.
     hashes |= against
     settings = {key: value for key, value in vars(args).items() if key not in NO_SETTINGS}
@@ -253,7 +254,6 @@ def main(argv: list[str] | None) -> None:
         note(NEXT)
         return
 
-    is_evaluation = config.get("evaluation_only", False)
     too_few: list[str] = []
     if is_evaluation:
         splits, drops = build_external(args, config, files, against)
