@@ -7,8 +7,8 @@ import dataclasses
 import functools
 from pathlib import Path
 
-from evaluation.fitted import claim_answers, surface_answers
-from evaluation.overlap import answer_from, overlap_rule, title_overlap
+from evaluation.fitted_baselines import claim_answers, surface_answers
+from evaluation.overlap_baselines import answer_from, overlap_rule, title_overlap
 from evaluation.spans import best_span
 from evaluation.thresholds import (
     REFUSED,

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from evidence.chunks import Chunk
 from evidence.paraphrase import share_said
 from evidence.records import Record
+from utils.schema import is_label_answer
+from utils.text import holds_answer
 
 
 def annotated_sets(record: Record, candidates: list[Chunk]) -> list[tuple[Chunk, ...]]:
@@ -25,6 +27,13 @@ def annotated_sets(record: Record, candidates: list[Chunk]) -> list[tuple[Chunk,
         if chunks not in sets:
             sets.append(chunks)
     return sorted(sets, key=len)
+
+
+def with_answer(sets: list[tuple[Chunk, ...]], aliases: list[str]) -> list[tuple[Chunk, ...]]:
+    """The sets that contain an accepted answer; of yes/no and label answers, which are classes, all sets."""
+    if is_label_answer(aliases[0]):
+        return sets
+    return [chunks for chunks in sets if any(holds_answer(chunk.full_text, aliases) for chunk in chunks)]
 
 
 def marked_sets(

@@ -7,7 +7,7 @@ source's own.
 
 import random
 
-from evidence.annotation import annotated_sets
+from evidence.annotation import annotated_sets, with_answer
 from evidence.assembly import AssemblySettings
 from evidence.chunks import Chunk, PagePool, chunk_passage
 from evidence.groups import group_supports
@@ -16,8 +16,7 @@ from evidence.records import Drops, Record
 from evidence.samples import build_sample
 from evidence.soundness import leaked_answer
 from evidence.support import Support
-from utils.schema import is_label_answer
-from utils.text import holds_answer, usable_aliases
+from utils.text import usable_aliases
 
 # Chunks at random among which those without a word of the question are looked for.
 _N_RANDOM = 50
@@ -38,10 +37,6 @@ def _chunks(record: Record, pool: PagePool, max_chunks: int) -> list[Chunk]:
     return list(dict.fromkeys(chunks))
 
 
-def _has_answer(chunks: tuple[Chunk, ...], aliases: list[str]) -> bool:
-    return any(holds_answer(chunk.full_text, aliases) for chunk in chunks)
-
-
 def _support_of(record: Record, chunks: list[Chunk], max_chunks: int) -> Support | str:
     """The record with the sets that its source annotates, or the reason to drop it."""
     if record.doubt:
@@ -50,13 +45,11 @@ def _support_of(record: Record, chunks: list[Chunk], max_chunks: int) -> Support
         return "passage longer than the chunk limit shows"
     if not record.answerable:
         return Support(record, (), (), "unanswerable in the source")
-    sets = annotated_sets(record, chunks)
     aliases = usable_aliases(list(record.answers))
     if not aliases:
         return "no usable answer"
-    if not is_label_answer(aliases[0]):
-        # An annotator whose answer shares nothing with its sentences leaves a set without any answer.
-        sets = [chunk_set for chunk_set in sets if _has_answer(chunk_set, aliases)]
+    # An annotator whose answer shares nothing with its sentences leaves a set without any answer.
+    sets = with_answer(annotated_sets(record, chunks), aliases)
     if not sets:
         return "no annotated support"
     return Support(record, tuple(aliases), tuple(sets), "gold annotation")

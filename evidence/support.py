@@ -7,7 +7,7 @@ Where nothing is found, none is invented: the row is dropped and the reason coun
 import functools
 from dataclasses import dataclass
 
-from evidence.annotation import annotated_sets, marked_sets
+from evidence.annotation import annotated_sets, marked_sets, with_answer
 from evidence.chunks import Chunk, PagePool, cut_all
 from evidence.claims import claim_words, is_judgeable
 from evidence.paraphrase import answer_parts, asked_stems, bare_title, share_said, stems
@@ -16,7 +16,7 @@ from evidence.retrieval import BM25
 from evidence.unmarked import best_statement
 from utils.completions import MAX_ANSWER_CHARS
 from utils.schema import is_label_answer
-from utils.text import holds_answer, holds_words, normalize_answer, padded_words, usable_aliases
+from utils.text import holds_words, normalize_answer, padded_words, usable_aliases
 
 # Share of the question's words that a passage must contain which the source marks as gold. For others there
 # is a stricter rule (unmarked.py).
@@ -145,10 +145,9 @@ def _annotated_support(
     sets = annotated_sets(record, cut_all(candidates, size))
     if not sets:
         return "gold evidence not among the pages"
-    if not is_label_answer(aliases[0]):
-        sets = [chunks for chunks in sets if any(holds_answer(chunk.full_text, aliases) for chunk in chunks)]
-        if not sets:
-            return "gold evidence does not contain the answer"
+    sets = with_answer(sets, aliases)
+    if not sets:
+        return "gold evidence does not contain the answer"
     if record.is_claim:
         sets = _stating_sets(record.query, sets)
         if not sets:

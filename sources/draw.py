@@ -26,10 +26,7 @@ _TIMES_WITHOUT_EVIDENCE = 4
 
 def _n_with_evidence(drawn: list[tuple[int, int, Record]]) -> int:
     """How many of the drawn rows come with evidence, or name its pages as FEVER's claims do."""
-    n_rows = 0
-    for _, _, record in drawn:
-        n_rows += record.has_evidence
-    return n_rows
+    return sum(record.has_evidence for _, _, record in drawn)
 
 
 def draw_records(

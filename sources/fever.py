@@ -10,7 +10,7 @@ Alternative evidence sets are OR, the sentences in one set are AND. The pages ar
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from evidence.paraphrase import bare_title
@@ -20,7 +20,7 @@ from sources.json_list import read_rows
 from utils.text import LABEL_ALIASES, STOP_WORDS, tokenize
 
 _VERDICTS = {"SUPPORTS": "supported", "REFUTES": "refuted"}
-_LABELS = {*_VERDICTS, "NOT ENOUGH INFO"}
+_LABELS = (*_VERDICTS, "NOT ENOUGH INFO")
 
 # Brackets and colons as the Penn Treebank and FEVER's page ids write them.
 _ESCAPES = {
@@ -106,24 +106,21 @@ def _gold_sets(evidence: list) -> tuple[tuple[tuple[str, int], ...], ...]:
     return tuple(sets)
 
 
+def _label(row: dict, labels: Collection[str]) -> str:
+    label = field(row, "label")
+    if not isinstance(label, str) or label not in labels:
+        raise bad("label", " or ".join(labels), label)
+    return label
+
+
 def read_verdict(row: dict) -> str:
     """The verdict of a row with one of FEVER's two deciding labels. ValueError for another label."""
-    label = field(row, "label")
-    if not isinstance(label, str) or label not in _VERDICTS:
-        raise bad("label", " or ".join(_VERDICTS), label)
-    return _VERDICTS[label]
-
-
-def _label(row: dict) -> str:
-    label = field(row, "label")
-    if not isinstance(label, str) or label not in _LABELS:
-        raise bad("label", " or ".join(sorted(_LABELS)), label)
-    return label
+    return _VERDICTS[_label(row, _VERDICTS)]
 
 
 def _to_record(row: dict, official_split: str) -> Record:
     """The record of a row. ValueError if the row is malformed."""
-    label = _label(row)
+    label = _label(row, _LABELS)
     claim = full_text(field(row, "claim"), "claim")
     verdict = _VERDICTS.get(label)
     # Some copies leave the key out where there is no evidence.

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from evaluation.baselines import baseline_predictions, read_tuning
-from evaluation.fitted import claim_answers, surface_answers
+from evaluation.fitted_baselines import claim_answers, surface_answers
 from evaluation.html_report import write_report
-from evaluation.overlap import overlap_rule, title_overlap
+from evaluation.overlap_baselines import overlap_rule, title_overlap
 from evaluation.results import WITHOUT_MODEL, score_all
 from evaluation.tables import results_text, strongest_baseline
 from evaluation.thresholds import tuned_by_source

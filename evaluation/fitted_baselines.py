@@ -6,7 +6,7 @@ Neither sees gold of the test samples. A trained model that does not beat them n
 
 import numpy as np
 
-from evaluation.overlap import answer_from, verdict_answer
+from evaluation.overlap_baselines import answer_from, verdict_answer
 from evaluation.thresholds import REFUSED, Answer
 from evidence.surface import asks_verdict, surface_of
 from evidence.surface_model import QuestionModel, SurfaceModel
