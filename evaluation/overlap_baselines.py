@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 from evaluation.spans import best_span
 from evaluation.thresholds import REFUSED, Answer
+from evidence.queries import claim_of
 from evidence.surface import (
     Surface,
     asks_verdict,
-    claim_of,
     nearest_chunk,
     nearest_named_chunk,
     says_everything,

@@ -7,8 +7,8 @@ import hashlib
 import math
 
 from evidence.paraphrase import denies, is_named, stems, unstated
+from evidence.queries import claim_of, query_of
 from evidence.records import Drops
-from evidence.retrieval import query_of
 from utils.text import chunk_text
 
 # A sample and its twin, None without one.
@@ -79,7 +79,7 @@ def _without_surplus_easy(pairs: list[Pair]) -> list[Pair]:
     which a title alone does not tell the support come first, then those with a hard twin. A source without
     claims keeps all of its pairs.
     """
-    answerable = [pair for pair in pairs if pair[0]["answerable"] and "claim" in pair[0]["metadata"]]
+    answerable = [pair for pair in pairs if pair[0]["answerable"] and claim_of(pair[0])]
     easy = [pair for pair in answerable if _is_easy(pair[0])]
     n_kept = max(_MIN_EASY, math.ceil(_EASY_PER_HARD * (len(answerable) - len(easy))))
     easy.sort(key=lambda pair: (not _names_page_twice(pair[0]), pair[1] is None or _is_easy(pair[1])))

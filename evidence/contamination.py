@@ -9,8 +9,8 @@ from pathlib import Path
 
 from evidence.duplicates import near_duplicates
 from evidence.leaks import support_chunks
+from evidence.queries import query_of
 from evidence.records import Drops
-from evidence.retrieval import query_of
 from utils.config import home_path, input_path
 from utils.errors import DataError, UsageError
 from utils.runs import hash_inputs

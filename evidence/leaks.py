@@ -6,8 +6,8 @@ It sees finished samples. What an external test set shares with the training dat
 from collections import Counter
 
 from evidence.duplicates import near_duplicates
+from evidence.queries import query_of
 from evidence.records import leak_page
-from evidence.retrieval import query_of
 from utils.schema import is_label_answer
 from utils.text import normalize_answer
 

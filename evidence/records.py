@@ -9,10 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from evidence.retrieval import query_of
-
-# How a row with a claim asks about it.
-CLAIM_QUESTION = "Is this claim supported or refuted by the evidence? {claim}"
+from evidence.queries import query_of
 
 # Rows that were dropped: source -> reason -> number.
 Drops = dict[str, Counter]

@@ -1,4 +1,4 @@
-"""BM25 over short texts, on scipy's sparse matrices, and the query that evidence is searched with.
+"""BM25 over short texts, on scipy's sparse matrices.
 
 The index knows terms and their counts. It knows nothing about answers, support or splits.
 """
@@ -19,15 +19,6 @@ _FREQUENT_BYTES = 64 << 20
 
 # Blocks of texts whose maxima bound the k-th best score from below (`_floor`).
 _BLOCKS = 256
-
-
-def query_of(sample: dict) -> str:
-    """The text that evidence for a sample (or for a record's fields) is searched with: what it asks.
-
-    For a FEVER row that is the claim alone. All FEVER questions share the words "claim supported refuted
-    evidence", and a search with them finds the same pages for most claims (docs/log.md, hand check 1).
-    """
-    return sample["metadata"].get("claim") or sample["question"]
 
 
 def terms_of(text: str) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from evidence.chunks import Chunk
 from evidence.negatives import mix_pages
 from evidence.paraphrase import is_named, stems
-from evidence.retrieval import query_of
+from evidence.queries import query_of
 from evidence.support import Support
 from utils.schema import is_label_answer
 from utils.text import REFUSAL, chunk_text, holds_words

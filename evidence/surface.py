@@ -9,15 +9,13 @@ from collections import Counter
 from typing import NamedTuple
 
 from evidence.paraphrase import bare_title, denies, is_named, names_in, share_said, stem, stems, unstated
-from evidence.records import CLAIM_QUESTION
+from evidence.queries import claim_of, query_of
 from utils.text import chunk_text, tokenize
 
 # A question that starts with one of these asks for yes or no.
 _ASKS_YES_NO = frozenset(
     "is are was were do does did has have had can could will would should am may might must".split()
 )
-# Samples of other tools ask about a claim in our words, but do not name it in their metadata.
-_BEFORE_CLAIM = re.compile(rf"{re.escape(CLAIM_QUESTION.format(claim='').strip())}\s*(?=\S)")
 _CHOICE = re.compile(r"\bor\b", re.IGNORECASE)
 
 
@@ -65,18 +63,6 @@ class Surface(NamedTuple):
 # --- the query
 
 
-def claim_of(sample: dict) -> str | None:
-    """The claim that a sample asks about; None for a question."""
-    asked = _BEFORE_CLAIM.match(sample["question"])
-    named = sample["metadata"].get("claim")
-    return named or (sample["question"][asked.end() :] if asked else None)
-
-
-def query_text(sample: dict) -> str:
-    """What the sample asks: the claim alone, or the question."""
-    return claim_of(sample) or sample["question"]
-
-
 def _share_in(parts: frozenset[str], said: frozenset[str]) -> float:
     """Share of the parts that are said; 1 without any part, since nothing is missing."""
     return len(parts & said) / len(parts) if parts else 1.0
@@ -100,7 +86,7 @@ def asks_verdict(sample: dict) -> bool:
 
 
 def _query_surface(sample: dict) -> QuerySurface:
-    query = query_text(sample)
+    query = query_of(sample)
     is_claim = bool(claim_of(sample))
     return QuerySurface(
         n_stems=float(len(stems(query))),
@@ -117,7 +103,7 @@ def _query_surface(sample: dict) -> QuerySurface:
 
 def surface_of(sample: dict) -> Surface:
     """The surface of one sample."""
-    query = query_text(sample)
+    query = query_of(sample)
     asked = stems(query)
     names = _name_stems(query)
     numbers = _number_stems(query)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from evidence.classifiers import fit, linear, probabilities, trees
-from evidence.surface import Surface, nearest_chunk, query_text
+from evidence.queries import query_of
+from evidence.surface import Surface, nearest_chunk
 from utils.schema import is_label_answer, verdict_class
 
 
@@ -140,7 +141,7 @@ class QuestionModel:
 
         # Stop words stay: "not" and "only" tell the verdict of many claims. A token has a letter or digit.
         self.vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\w+")
-        rows = self.vectorizer.fit_transform([query_text(sample) for sample in samples])
+        rows = self.vectorizer.fit_transform([query_of(sample) for sample in samples])
         answerable = [sample["answerable"] for sample in samples]
         self.share_answerable = sum(answerable) / len(answerable)
         self.answerable_model = fit(linear(), rows, answerable)
@@ -151,7 +152,7 @@ class QuestionModel:
         return self
 
     def _rows(self, samples: list[dict]):
-        return self.vectorizer.transform([query_text(sample) for sample in samples])
+        return self.vectorizer.transform([query_of(sample) for sample in samples])
 
     def answerable(self, samples: list[dict]) -> np.ndarray:
         """Probability that each sample is answerable, shape (n_samples,)."""

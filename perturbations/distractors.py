@@ -3,7 +3,8 @@
 import random
 
 from evidence.paraphrase import answer_parts, asked_stems, says_most, share_said, stems
-from evidence.retrieval import BM25, query_of
+from evidence.queries import query_of
+from evidence.retrieval import BM25
 from utils.schema import is_label_answer
 from utils.text import chunk_text, holds_words, padded_words, tokenize
 

@@ -8,6 +8,7 @@ import random
 from collections import Counter
 
 from evidence.paraphrase import answer_parts, stems
+from evidence.queries import claim_of
 from perturbations.answer_types import AnswerType, answer_types, written_form
 from utils.schema import is_label_answer
 from utils.text import REFUSAL, answer_pattern, chunk_text, contains_tokens, holds_answer, tokenize
@@ -159,7 +160,7 @@ def counterfactual(sample: dict, donors: list[dict], rng: random.Random) -> dict
     The new answer becomes the gold. `metadata.memory_aliases` keeps the old ones, which a model may remember.
     """
     # A verdict is a class: no word in the evidence can be swapped to turn it into the other one for sure.
-    is_verdict = "claim" in sample["metadata"] or is_label_answer(sample["answer"])
+    is_verdict = bool(claim_of(sample)) or is_label_answer(sample["answer"])
     if not sample["answerable"] or is_verdict:
         return "no entity to swap"
     aliases = sample["answer_aliases"]

@@ -7,6 +7,7 @@ ask or compare, and, of word noise, every content word of the question and of wh
 import random
 
 from evidence.paraphrase import stem, stems
+from evidence.queries import claim_of
 from perturbations.distractors import known_answers
 from utils.numerals import NUMBER_WORDS
 from utils.schema import is_label_answer
@@ -180,7 +181,7 @@ def add_noise(sample: dict, kind: str, rate: float, seed: int) -> dict:
     doubled or moved.
     """
     answers = known_answers(sample)
-    is_verdict = "claim" in sample["metadata"] or bool(answers) and is_label_answer(answers[0])
+    is_verdict = bool(claim_of(sample)) or bool(answers) and is_label_answer(answers[0])
     if is_verdict:
         answers = []
     rng = random.Random(f"{seed}:{sample['id']}:{kind}")

@@ -14,7 +14,8 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from evidence.paraphrase import bare_title
-from evidence.records import CLAIM_QUESTION, Record
+from evidence.queries import CLAIM_QUESTION
+from evidence.records import Record
 from sources.fields import bad, field, full_text, identifier, items, whole_number
 from sources.json_list import read_rows
 from utils.text import LABEL_ALIASES, STOP_WORDS, tokenize

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from evidence.paraphrase import names_in
-from evidence.records import CLAIM_QUESTION, Passage, Record
+from evidence.queries import CLAIM_QUESTION
+from evidence.records import Passage, Record
 from sources.fever import read_verdict, unescape
 from sources.fields import field, full_text, identifier
 from sources.json_list import read_rows

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from evidence.paraphrase import bare_title, stems
-from evidence.records import CLAIM_QUESTION, Passage, Record, told_apart
+from evidence.queries import CLAIM_QUESTION
+from evidence.records import Passage, Record, told_apart
 from sources.fever import read_verdict
 from sources.fields import bad, field, full_text, identifier, items
 from sources.json_list import read_rows

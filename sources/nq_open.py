@@ -1,7 +1,7 @@
 """NQ-Open (Lee et al., 2019): JSONL of {"question", "answer": [accepted, ...]} -> records.
 
-The rows have no evidence: it comes from a contexts file (contexts.py), or from a BM25 search of the page
-pool.
+The rows have no evidence: it comes from a contexts file (contexts.py), or from a search of the wiki pages
+while they pass (page_search.py).
 """
 
 import hashlib

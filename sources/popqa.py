@@ -1,7 +1,8 @@
 """PopQA (Mallen et al., 2023): popQA.tsv, read by its header -> records.
 
 `possible_answers` and the aliases are JSON lists in a quoted cell. The rows name the subject's Wikipedia
-page but have no evidence: it comes from the page pool, or from a contexts file.
+page but have no evidence: it comes from that page, from others that a search of the wiki pages finds, or from
+a contexts file.
 """
 
 import csv

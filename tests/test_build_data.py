@@ -16,7 +16,8 @@ from evidence.audit import broken_rules, position_test
 from evidence.chunks import PagePool
 from evidence.leaks import shared_between_splits
 from evidence.negatives import ranked_negatives
-from evidence.records import CLAIM_QUESTION, Passage, Record
+from evidence.queries import CLAIM_QUESTION
+from evidence.records import Passage, Record
 from evidence.retrieval import BM25
 from evidence.samples import build_sample, build_twin
 from evidence.support import find_support

@@ -14,6 +14,7 @@ from evaluation.results import WITHOUT_MODEL, score_all
 from evaluation.tables import results_text, strongest_baseline
 from evaluation.thresholds import tuned_by_source
 from evidence.probes import Cut, balanced_accuracy, best_cut, pick_credit
+from evidence.queries import CLAIM_QUESTION
 from evidence.shortcuts import LIMITS, TASKS, measure_shortcuts, shortcut_warnings
 from evidence.surface import asks_verdict, nearest_chunk, says_everything, surface_of
 from tests.conftest import run_stage
@@ -21,15 +22,13 @@ from utils.completions import render_completion
 from utils.schema import read_samples
 from utils.text import REFUSAL
 
-PREFIX = "Is this claim supported or refuted by the evidence?"
-
 
 def claim_sample(claim: str, chunks: list[tuple[str, str]]) -> dict:
     """A FEVER sample without any gold: what a rule may see."""
     return {
         "id": "fever:1",
         "source": "fever",
-        "question": f"{PREFIX} {claim}",
+        "question": CLAIM_QUESTION.format(claim=claim),
         "evidence_chunks": [{"title": title, "text": text} for title, text in chunks],
         "metadata": {"claim": claim},
     }
