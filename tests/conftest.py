@@ -93,6 +93,14 @@ def data_home(tmp_path_factory):
     return home
 
 
+@pytest.fixture
+def home(data_home, tmp_path, monkeypatch):
+    """An empty home with the built sample data; what a stage writes by mistake is found here."""
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    (tmp_path / "data").symlink_to(data_home / "data")
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def samples(data_home):
     from utils.schema import read_samples

@@ -20,14 +20,6 @@ from utils.errors import StageError
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.fixture
-def home(data_home, tmp_path, monkeypatch):
-    """An empty home with the built sample data; what a stage writes by mistake is found here."""
-    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
-    (tmp_path / "data").symlink_to(data_home / "data")
-    return tmp_path
-
-
 def failure(module, argv) -> tuple[int, str]:
     """Exit code and message of a stage that must stop."""
     # Called as a function, because a process per case would take seconds to import torch.

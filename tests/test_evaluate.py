@@ -38,13 +38,6 @@ def evaluate(flags: str) -> None:
 
 
 @pytest.fixture
-def home(data_home, tmp_path, monkeypatch):
-    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
-    (tmp_path / "data").symlink_to(data_home / "data")
-    return tmp_path
-
-
-@pytest.fixture
 def test_samples(data_home):
     return read_samples(data_home / "data/processed/test.jsonl")
 

@@ -420,13 +420,6 @@ def test_always_refusing_looks_better_the_more_support_is_dropped(suites):
     assert nets == sorted(nets) and nets[-1] == 1.0 and levels["0%"]["refused_of_turned"] is None
 
 
-@pytest.fixture
-def home(data_home, tmp_path, monkeypatch):
-    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
-    (tmp_path / "data").symlink_to(data_home / "data")
-    return tmp_path
-
-
 def test_robustness_runs_and_writes_its_files(stage, home, tiny_gemma_dir):
     flags = "--test-data data/processed/test.jsonl --limit 8 --max-new-tokens 3 --batch-size 16"
     flags += " --suite order,injection --samples-dir perturbed"

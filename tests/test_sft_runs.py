@@ -38,13 +38,6 @@ FSDP = [
 ]
 
 
-@pytest.fixture
-def home(data_home, tmp_path, monkeypatch):
-    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
-    (tmp_path / "data").symlink_to(data_home / "data")
-    return tmp_path
-
-
 def write_config(home, base, **training):
     path = home / "c.yaml"
     path.write_text(config_text(base, **training))
