@@ -38,6 +38,8 @@ def _name_problem(model: str) -> str | None:
     """Why a model of a predictions file cannot have this name; None if it can."""
     if not model.strip():
         return "the model's name is empty; name the model that made the completion"
+    if model != model.strip() or not model.isprintable():
+        return f"the model name {model!r} must be one line without spaces around it; correct the name"
     if model in WITHOUT_MODEL:
         return (
             f"the model name {model!r} is reserved for a rule, which every evaluation adds itself; "
@@ -46,6 +48,11 @@ def _name_problem(model: str) -> str | None:
     if model in RESULT_KEYS:
         return f"the model name {model!r} is reserved: it is a key of the results file; choose another name"
     return None
+
+
+def _is_shown(value) -> bool:
+    """Whether a value can be the ids of the chunks that a prompt showed."""
+    return isinstance(value, list) and all(isinstance(i, int) for i in value)
 
 
 def read_predictions(path: Path, samples: list[dict]) -> list[dict]:
@@ -61,6 +68,9 @@ def read_predictions(path: Path, samples: list[dict]) -> list[dict]:
             raise DataError(
                 f"{path}:{number}: each prediction needs the string fields id, model and completion"
             )
+        if not _is_shown(row.get("shown", [])):
+            shown = f"{row['shown']!r:.60}"
+            raise DataError(f"{path}:{number}: shown must be a list of chunk ids, found {shown}; remove it")
         if problem := _name_problem(row["model"]):
             raise DataError(f"{path}:{number}: {problem}")
         # Under --limit a file of all predictions is read with a part of the samples.

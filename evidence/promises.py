@@ -85,7 +85,8 @@ def _what_connects(splits: Splits) -> str:
     originals = []
     for samples in splits.values():
         originals += [sample for sample in samples if not sample["metadata"].get("twin_of")]
-    if not originals:
+    # One question alone shares nothing.
+    if len(originals) < 2:
         return ""
     group, n = Counter(sample["group"] for sample in originals).most_common(1)[0]
     if 2 * n <= len(originals):

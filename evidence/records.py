@@ -67,6 +67,11 @@ def told_apart(passages: Iterable[Passage]) -> tuple[Passage, ...]:
     return tuple(kept.values())
 
 
+def twin_id(sample_id: str) -> str:
+    """The id of a sample's unanswerable twin."""
+    return f"{sample_id}:unanswerable"
+
+
 def leak_page(title: str, text: str) -> str:
     """What rows of two splits must not share: the title of a page or, without a title, its text."""
     return title if title.strip() else text

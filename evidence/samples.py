@@ -10,6 +10,7 @@ from evidence.chunks import Chunk
 from evidence.negatives import mix_pages
 from evidence.paraphrase import is_named, stems
 from evidence.queries import query_of
+from evidence.records import twin_id
 from evidence.support import Support
 from utils.schema import is_label_answer
 from utils.text import REFUSAL, chunk_text, holds_words
@@ -176,7 +177,7 @@ def build_twin(support: Support, sample: dict, ranked: list[Chunk], rng: random.
     }
     twin = {
         **sample,
-        "id": f"{sample['id']}:unanswerable",
+        "id": twin_id(sample["id"]),
         "answer": REFUSAL,
         "answer_aliases": [],
         "answerable": False,

@@ -4,7 +4,7 @@ They are no rules of reading: older files and files of other tools may break the
 """
 
 from utils.completions import MAX_ANSWER_CHARS
-from utils.schema import is_label_answer
+from utils.schema import is_label_answer, verdict_class
 from utils.text import chunk_text, holds_answer
 
 
@@ -27,7 +27,8 @@ def repeated_chunk(sample: dict) -> str | None:
     """The fault of a sample that shows one chunk twice: citing either of the two would be right."""
     first: dict[tuple[str, str], int] = {}
     for i, chunk in enumerate(sample["evidence_chunks"]):
-        earlier = first.setdefault((chunk["title"], chunk["text"]), i)
+        # Spaces cannot be seen in a prompt, so they do not tell chunks apart.
+        earlier = first.setdefault((chunk["title"].strip(), " ".join(chunk["text"].split())), i)
         if earlier != i:
             return f"chunk {i} repeats title and text of chunk {earlier}, {chunk['title']!r:.60}"
     return None
@@ -54,7 +55,15 @@ def unsupported_answer(sample: dict) -> str | None:
     return None
 
 
+def mixed_verdict(sample: dict) -> str | None:
+    """The fault of a sample that accepts both verdicts; None without one."""
+    verdicts = {verdict_class(alias) for alias in sample["answer_aliases"]}
+    if {"supported", "refuted"} <= verdicts:
+        return f"answer_aliases accept both verdicts: {sample['answer_aliases']!r:.60}"
+    return None
+
+
 def text_faults(sample: dict) -> list[str]:
     """Every fault that the texts of a sample show; its fields must keep the rules of a sample."""
-    checks = (leaked_answer, repeated_chunk, long_answer, unsupported_answer)
+    checks = (leaked_answer, repeated_chunk, long_answer, unsupported_answer, mixed_verdict)
     return [fault for check in checks if (fault := check(sample))]

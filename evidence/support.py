@@ -15,8 +15,8 @@ from evidence.records import Record
 from evidence.retrieval import BM25
 from evidence.unmarked import best_statement
 from utils.completions import MAX_ANSWER_CHARS
-from utils.schema import is_label_answer
-from utils.text import holds_words, normalize_answer, padded_words, usable_aliases
+from utils.schema import is_label_answer, verdict_class
+from utils.text import holds_words, normalize_answer, padded_words, tokenize, usable_aliases
 
 # Share of the question's words that a passage must contain which the source marks as gold. For others there
 # is a stricter rule (unmarked.py).
@@ -125,8 +125,11 @@ def find_support(record: Record, pool: PagePool) -> Support | str:
     aliases = usable_aliases(list(record.answers))
     if not record.answerable:
         return Support(record, tuple(aliases), (), "unanswerable in the source")
-    if not aliases:
+    # Punctuation alone is found in no text.
+    if not any(tokenize(alias) for alias in aliases):
         return "no usable answer"
+    if {verdict_class(alias) for alias in record.answers} >= {"supported", "refuted"}:
+        return "accepted answers contradict each other"
     if len(aliases[0]) > MAX_ANSWER_CHARS:
         return f"answer longer than {MAX_ANSWER_CHARS} characters"
 

@@ -37,8 +37,13 @@ def _is_sha256(value) -> bool:
     return isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value))
 
 
-def _are_texts(value) -> bool:
-    return isinstance(value, list) and all(_is_text(item) for item in value)
+def _is_url(value) -> bool:
+    """Whether a url can be opened at all; other characters have to be percent-encoded."""
+    return isinstance(value, str) and bool(re.fullmatch(r"(https?|ftp|file)://[!-Z_a-z~%]+|file://.+", value))
+
+
+def _are_urls(value) -> bool:
+    return isinstance(value, list) and all(_is_url(item) for item in value)
 
 
 # A check of a value, and what the value must be.
@@ -46,7 +51,8 @@ _Rule = tuple[Callable[[object], bool], str]
 _TEXT: _Rule = (_is_text, "text (put it in quotes)")
 _FLAG: _Rule = (_is_flag, "true or false")
 _COUNT: _Rule = (_is_count, "a whole number from 0 on, such as 20000")
-_TEXTS: _Rule = (_are_texts, "a list of urls")
+_URL: _Rule = (_is_url, "a url such as https://host/file.jsonl, with %20 for a space")
+_URLS: _Rule = (_are_urls, "a list of urls, each such as https://host/file.jsonl")
 _SHA256: _Rule = (_is_sha256, "64 lower-case hexadecimal digits, as sha256sum prints them")
 _BLOCK: _Rule = (lambda value: isinstance(value, dict), "a block of keys")
 _LIST: _Rule = (lambda value: isinstance(value, list), "a list, each item `- path: ...` or `- url: ...`")
@@ -57,7 +63,7 @@ _CONFIG_RULES = {
 }
 _SOURCE_RULES = {"licence": _TEXT, **dict.fromkeys(ROLES, _LIST)}
 _ENTRY_RULES = {
-    **{"url": _TEXT, "mirrors": _TEXTS, "path": _TEXT, "file": _TEXT, "split": _TEXT},
+    **{"url": _URL, "mirrors": _URLS, "path": _TEXT, "file": _TEXT, "split": _TEXT},
     **{"optional": _FLAG, "sha256": _SHA256},
 }
 
@@ -101,6 +107,9 @@ def _check_downloads(where: str, entries: list[dict]) -> None:
         if "path" in entry:
             continue
         name = download_name(entry)
+        is_host_alone = "/" not in entry["url"].partition("://")[2].rstrip("/")
+        if is_host_alone and "file" not in entry:
+            raise UsageError(f"{where}: {entry['url']} has no file name; give it one with `file:`")
         if url_of.setdefault(name, entry["url"]) != entry["url"]:
             urls = f"{url_of[name]} and {entry['url']}"
             raise UsageError(f"{where}: {urls} are both saved as {name}; give one a `file:` name")
@@ -109,6 +118,8 @@ def _check_downloads(where: str, entries: list[dict]) -> None:
 def _check_source(where: str, source: dict) -> None:
     """UsageError for the first key or value of a source, or of its files, that is wrong."""
     _check_block(where, source, _SOURCE_RULES)
+    if not any(source.get(role) for role in ROLES):
+        raise UsageError(f"{where}: names no file; list its `records:`, each `- path: ...` or `- url: ...`")
     for role in ROLES:
         for entry in source.get(role, []):
             _check_entry(f"{where}.{role}", entry)
@@ -119,6 +130,8 @@ def _check_name(where: str, name) -> None:
     """UsageError for a source's name that can be neither a folder nor the start of an id."""
     if not _is_text(name):
         raise UsageError(f"{where}.{name}: a source's name must be text (put it in quotes), found {name!r}")
+    if name != name.strip() or not name.isprintable():
+        raise UsageError(f"{where}.{name!r}: a source's name must be one line without spaces around it")
     if set(name) & set("/\\:") or name.startswith("."):
         raise UsageError(f"{where}.{name}: a source's name must not contain / \\ : or start with a full stop")
 

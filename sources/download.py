@@ -13,7 +13,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from utils.errors import DataError, StageError
-from utils.jsonl import read_json, sha256_file, write_json
+from utils.jsonl import read_json_object, sha256_file, write_json
 
 _N_TRIES = 4
 _BLOCK_BYTES = 1 << 20
@@ -105,7 +105,7 @@ def _fetch_once(url: str, part: Path, name: str) -> None:
     OSError if the connection breaks or the length is wrong.
     """
     notes = _notes_path(part)
-    known = read_json(notes) if notes.is_file() and part.is_file() else {}
+    known = read_json_object(notes) if notes.is_file() and part.is_file() else {}
     # Without a validator, the rest could be that of another version of the file.
     can_resume = known.get("url") == url and known.get("validator")
     n_have = part.stat().st_size if can_resume else 0

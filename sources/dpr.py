@@ -35,8 +35,13 @@ def _is_marked(context: dict, name: str) -> bool:
     return bool(mark)
 
 
-def check_contexts(row: dict) -> list[Context]:
-    """The contexts of a row that are read. ValueError names one that is malformed, also of the others."""
+def check_contexts(row: dict, is_needed: bool = False) -> list[Context]:
+    """The contexts of a row that are read. ValueError names one that is malformed, also of the others.
+
+    `is_needed`: a row with no field for contexts at all is malformed too.
+    """
+    if is_needed and not _MOST.keys() & row.keys():
+        raise ValueError(f"none of the fields {', '.join(_MOST)} is there")
     found: list[Context] = []
     for kind, n_most in _MOST.items():
         checked = []

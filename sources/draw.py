@@ -65,7 +65,7 @@ def draw_records(
             elif rank > drawn[0][0]:
                 heapq.heapreplace(drawn, (rank, n_seen, record))
     if ids.n_renamed:
-        note(f"{source}: {ids.n_renamed} rows have the id of another row; their file's name is added to it")
+        note(f"{source}: {ids.n_renamed} rows have the id of another row or twin; the file's name is added")
     if n_wanted and _n_with_evidence(drawn) > len(drawn) / 2:
         is_claims = any(record.is_claim for _, _, record in drawn)
         n_needed = n_wanted * CLAIMS_PER_ROW if is_claims else n_wanted

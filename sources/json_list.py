@@ -14,6 +14,7 @@ from utils.strict_json import decode_anything
 
 _READ_CHARS = 1 << 20
 _SPACE = " \t\r\n"
+EMPTY_FILE_REMEDY = "remove it from the sources config, or fill it"
 
 
 def _undecoded(text: str) -> str:
@@ -155,4 +156,4 @@ def read_rows(path: str | Path, on_bad: Callable[[str], None]) -> Iterator[tuple
         is_empty = False
         yield where, row
     if is_empty:
-        raise DataError(f"{path}: the file has no rows; remove it from the sources config, or fill it")
+        raise DataError(f"{path}: the file has no rows; {EMPTY_FILE_REMEDY}")

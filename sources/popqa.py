@@ -12,6 +12,7 @@ from pathlib import Path
 from evidence.paraphrase import stems
 from evidence.records import Record
 from sources.fields import answers, bad, full_text, items, whole_number
+from sources.json_list import EMPTY_FILE_REMEDY
 from utils.errors import DataError
 from utils.jsonl import open_bytes, read_lines
 from utils.strict_json import parse_json
@@ -92,8 +93,11 @@ def _cells(line: str) -> list[str]:
 
 def _header(lines: Iterator[tuple[int, str]], path: Path) -> list[str]:
     """The column names. DataError unless all needed columns are there, once."""
-    _, line = next(lines, (1, ""))
-    columns = _cells(line.rstrip("\r\n")) if line else []
+    number, line = next(lines, (1, ""))
+    try:
+        columns = _cells(line.rstrip("\r\n")) if line else []
+    except ValueError as error:
+        raise DataError(f"{path}:{number}: not a PopQA table: {error}") from error
     missing = _COLUMNS - set(columns)
     if missing:
         raise DataError(f"{path}:1: not a PopQA table, columns missing: {', '.join(sorted(missing))}")
@@ -107,7 +111,9 @@ def read_records(path: Path, official_split: str, on_bad: Callable[[str], None])
     with open_bytes(path) as handle:
         lines = read_lines(handle, str(path), on_bad)
         columns = _header(lines, path)
+        is_empty = True
         for number, line in lines:
+            is_empty = False
             try:
                 cells = _cells(line.rstrip("\r\n"))
                 if len(cells) != len(columns):
@@ -117,3 +123,5 @@ def read_records(path: Path, official_split: str, on_bad: Callable[[str], None])
                 on_bad(f"{path}:{number}: not a PopQA row: {error}")
                 continue
             yield record
+    if is_empty:
+        raise DataError(f"{path}: the file has no rows; {EMPTY_FILE_REMEDY}")

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from sources.fever import page_title, title_key, unescape
 from sources.fields import field, text
+from sources.json_list import EMPTY_FILE_REMEDY
 from sources.page_search import PageSearch
 from utils.errors import DataError
 from utils.jsonl import read_jsonl, read_objects
@@ -135,7 +136,9 @@ def read_pages(
     """
     kept: dict[str, list[str]] = {}
     pool = _Pool(max_pool)
+    is_empty = True
     for where, row in tqdm(_read_rows(path, on_bad), desc=f"reading {path.name}", unit="page", disable=None):
+        is_empty = False
         try:
             title = page_title(text(field(row, "id"), "id"))
             lines = text(field(row, "lines"), "lines")
@@ -153,6 +156,8 @@ def read_pages(
         else:
             # Kept as text: most pages are pushed out again, and splitting all of them would take longest.
             pool.offer(title, lines)
+    if is_empty:
+        raise DataError(f"{path}: the file has no pages; {EMPTY_FILE_REMEDY}")
     return kept | pool.pages()
 
 

@@ -179,6 +179,20 @@ def test_a_chunk_that_is_shown_twice_is_named(sample, tmp_path):
     assert file_faults(path) == (2, [fault])
 
 
+def test_a_chunk_that_differs_in_spaces_alone_is_shown_twice(sample, tmp_path):
+    first = sample["evidence_chunks"][1]
+    chunks = [*sample["evidence_chunks"], {**first, "text": f"  {first['text']} "}]
+    row = {**sample, "evidence_chunks": chunks, "hard_negatives": [*sample["hard_negatives"], 4]}
+    _, faults = file_faults(write_rows(tmp_path / "x.jsonl", [row]))
+    assert ["repeats title and text of chunk 1" in fault for fault in faults] == [True]
+
+
+def test_a_sample_that_accepts_both_verdicts_is_named(sample, tmp_path):
+    row = {**sample, "answer": "yes", "answer_aliases": ["yes", "no"]}
+    _, faults = file_faults(write_rows(tmp_path / "x.jsonl", [row]))
+    assert ["both verdicts" in fault for fault in faults] == [True]
+
+
 def test_a_support_set_without_the_answer_is_named(sample, tmp_path):
     row = changed(sample, answer="Gdansk", answer_aliases=["Gdansk", "Danzig"])
     path = write_rows(tmp_path / "x.jsonl", [sample, row])

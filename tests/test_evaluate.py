@@ -91,14 +91,23 @@ def test_predictions_must_cover_every_sample_once(home, test_samples):
         evaluate(f"--predictions p.jsonl {TEST_DATA}")
 
 
-@pytest.mark.parametrize("name", [*WITHOUT_MODEL, *RESULT_KEYS, "", " "])
+@pytest.mark.parametrize("name", [*WITHOUT_MODEL, *RESULT_KEYS, "", " ", " sft", "s\nft"])
 def test_a_reserved_model_name_is_refused_with_its_line(home, test_samples, name):
     # Two models of one name: the rule's rows used to replace the user's without a word.
     write_jsonl(home / "p.jsonl", gold_rows(test_samples) + gold_rows(test_samples, name))
     where = rf"p.jsonl:{len(test_samples) + 1}: the model"
-    with pytest.raises(DataError, match=rf"{where}.*(reserved|empty).*; .*name"):
+    with pytest.raises(DataError, match=rf"{where}.*(reserved|empty|one line).*; .*name"):
         evaluate(f"--predictions p.jsonl {TEST_DATA} --output out.json")
     assert not (home / "out.json").exists()
+
+
+@pytest.mark.parametrize("shown", [None, "0", [None], 3])
+def test_shown_chunks_that_are_no_ids_are_refused_with_their_line(shown, home, test_samples):
+    rows = gold_rows(test_samples)
+    rows[1]["shown"] = shown
+    write_jsonl(home / "p.jsonl", rows)
+    with pytest.raises(DataError, match=r"p.jsonl:2: shown must be a list of chunk ids"):
+        evaluate(f"--predictions p.jsonl {TEST_DATA} --output out.json")
 
 
 def test_shown_numbers_are_mapped_back_to_chunk_ids(sample):

@@ -255,6 +255,32 @@ def test_ids_that_start_again_in_each_file_are_told_apart_by_file(tmp_path):
     assert drops == {"duplicate question": 1}
 
 
+@pytest.mark.parametrize("ids", [["a", "a:unanswerable"], ["a:unanswerable", "a"]])
+def test_no_row_has_the_id_of_another_rows_twin(ids, tmp_path, monkeypatch):
+    rows = [dpr_row(i, f"Person {i}") | {"id": ids[i] if i < 2 else i} for i in range(40)]
+    path = write_rows(tmp_path / "own.jsonl", rows)
+    # Reading the samples checks that no id repeats in a file.
+    splits, _ = build(tmp_path, monkeypatch, {path: "any"}, "--unanswerable-fraction", "0.5")
+    found = [sample["id"] for samples in splits.values() for sample in samples]
+    assert len(set(found)) == len(found)
+    assert f"handbook:{ids[1]}@own" in found
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (["..."], "no usable answer"),
+        (["?", "!"], "no usable answer"),
+        (["yes", "no"], "accepted answers contradict each other"),
+        (["True", "refuted"], "accepted answers contradict each other"),
+    ],
+)
+def test_answers_that_say_nothing_or_both_drop_the_row(answer, reason, tmp_path):
+    path = write_rows(tmp_path / "own.jsonl", [dpr_row(0, "Person 0", answer)])
+    (record,) = own.read_records(path, "any", stop, source="mine")
+    assert find_support(record, PagePool({}, 80)) == reason
+
+
 def test_files_of_one_name_in_two_folders_are_told_apart(tmp_path):
     paths = []
     for i, folder in enumerate(("a", "b", "c")):

@@ -212,6 +212,8 @@ BAD_ROWS = [
     ("nq_open", "[" * 100_000, ["nested too deeply"]),
     ("nq_open", '{"question": "' + "a" * (17 << 20) + '", "answer": ["x"]}', ["line over 16 MB"]),
     ("contexts", changed("contexts", question=None), ["question must be text", "None"]),
+    # A file of questions named as one of contexts would give no evidence, and no word of it.
+    ("contexts", without("contexts", "ctxs"), ["none of the fields ctxs, positive_ctxs"]),
     ("contexts", changed("contexts", ctxs="Falk."), ["ctxs must be a list", "'Falk.'"]),
     ("contexts", changed("contexts", ctxs=["Falk."]), ["ctxs[0]", "'Falk.'"]),
     ("contexts", changed("contexts", ctxs=[CHUNK | {"title": 7}]), ["ctxs[0].title", "7"]),
@@ -292,6 +294,16 @@ BAD_FILES = [
     ("popqa", "rows.tsv", b"", ["rows.tsv:1: not a PopQA table", "columns missing"]),
     ("popqa", "rows.tsv", b"id,subj,prop\n1,2,3\n", ["rows.tsv:1: not a PopQA table"]),
     ("popqa", "rows.tsv", TABLE.replace("id", "id\tid", 1).encode(), ["rows.tsv:1: a column name repeats"]),
+    ("popqa", "rows.tsv", TABLE.replace("\n", "\r").encode(), ["rows.tsv:1: not a PopQA table: its cells"]),
+    (
+        "popqa",
+        "rows.tsv",
+        TABLE.replace("id", '"id', 1).encode(),
+        ["rows.tsv:1: not a PopQA table: its cells"],
+    ),
+    ("popqa", "rows.tsv", TABLE.split("\n")[0].encode(), ["rows.tsv: the file has no rows"]),
+    ("pages", "pages.jsonl", b"\n", ["pages.jsonl: the file has no pages"]),
+    ("own", "rows.jsonl", b"PK\x03\x04", ["rows.jsonl: a zip file", "unpack it"]),
     ("nq_open", "rows.jsonl", LINES.decode().encode("utf-16"), ["rows.jsonl:1: UTF-16"]),
     ("nq_open", "rows.jsonl", LINES.decode().encode("utf-16-le"), ["rows.jsonl:1: UTF-16"]),
     ("hotpotqa", "rows.json", LIST.decode().encode("utf-16"), ["rows.json:1: UTF-16"]),
@@ -306,7 +318,7 @@ BAD_FILES = [
     ("hotpotqa", "rows.json", LIST[:-1], ["rows.json:1: ", "the list is not closed"]),
     ("hotpotqa", "rows.json", LIST[:-9], ["rows.json:1: not a JSON list of objects"]),
     ("hotpotqa", "rows.json", LIST.replace(b"}, {", b"} {", 1), ["rows.json:1: ", "expected , or ]"]),
-    ("contexts", "rows.json", b"[" + LINES, ["rows.json:2: ", "expected , or ]"]),
+    ("nq_open", "rows.json", b"[" + LINES, ["rows.json:2: ", "expected , or ]"]),
 ]
 
 
@@ -340,6 +352,9 @@ def test_a_byte_order_mark_windows_line_ends_and_gzip_are_read(layout, tmp_path)
     packed = path.with_name(path.name + ".gz")
     packed.write_bytes(gzip.compress(plain))
     assert read_all(layout, packed, raise_bad) == read_all(layout, path, raise_bad)
+    # A gzip that lost the end of its name is known by its content.
+    path.write_bytes(packed.read_bytes())
+    assert read_all(layout, path, raise_bad) == read_all(layout, packed, raise_bad)
 
 
 @pytest.mark.parametrize("layout", ["fever", "hotpotqa", "nq_open", "contexts", "own"])
@@ -384,6 +399,14 @@ def test_a_fact_beyond_the_end_of_its_page_drops_the_row(tmp_path):
     (record,) = read_all("hotpotqa", write_file(tmp_path, "hotpotqa", [two_hops]), raise_bad)
     # Left out, the fact would leave a question of one hop that looks answerable.
     assert record.doubt == "supporting fact beyond the end of its page"
+
+
+def test_a_fact_finds_its_paragraph_in_another_spelling_of_the_title(tmp_path):
+    row = changed("hotpotqa", supporting_facts=[[" Caf\u00e9  Ek", 0]])
+    row["context"] = [["Cafe\u0301 Ek ", ["Falk built it."]]]
+    (record,) = read_all("hotpotqa", write_file(tmp_path, "hotpotqa", [row]), raise_bad)
+    assert record.answerable
+    assert record.gold_sets == ((("Café Ek", 0),),)
 
 
 @pytest.mark.parametrize("number", ["²", "٣", "1.5", "-1", "99999"])

@@ -75,6 +75,12 @@ def test_an_empty_split_is_explained_by_the_page_that_all_share():
     assert empty_split_problem(splits_of(8, 1, 1), {}) is None
 
 
+def test_a_single_question_shares_its_page_with_nobody(sample):
+    problem = empty_split_problem({"train": [sample], "val": [], "test": []}, {"spare row": 39})
+    assert "share the page" not in problem
+    assert "spare row 39" in problem
+
+
 def test_an_empty_split_is_explained_by_dropped_rows_where_nothing_connects_them():
     splits = splits_of(8, 1, 0)
     assert empty_split_problem(splits, {"own: bad": 3}).startswith(

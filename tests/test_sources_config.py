@@ -33,7 +33,10 @@ SLIPS = [
     ("sources:\n  - own\n", ["sources:", "block of keys", "['own']"]),
     ("sources:\n  2024:\n    records: []\n", ["sources.2024", "must be text"]),
     ("sources:\n  a/b:\n    records: []\n", ["sources.a/b", "must not contain"]),
+    ('sources:\n  "a\\nb":\n    records: []\n', ["sources.'a\\nb'", "one line"]),
     ("sources: {}\n", ["no sources"]),
+    ("sources: &s\n  own: *s\n", ["contains itself"]),
+    ("sources:\n  own:\n    records: []\n", ["sources.own", "names no file"]),
     ("sources:\n  own:\n    record: []\n", ["'record'", "did you mean 'records'"]),
     ("sources:\n  own:\n    records:\n      path: x\n", ["sources.own.records", "a list"]),
     ("sources:\n  own:\n    licence: 4.0\n", ["sources.own.licence", "text", "4.0"]),
@@ -50,6 +53,9 @@ SLIPS = [
     (entry("{path: x, split: held-out}"), ["records.split", "'held-out'", "train, dev, test or any"]),
     (entry("{path: x, optional: 'yes'}"), ["records.optional", "true or false", "'yes'"]),
     (entry(f"{{url: '{URL}/a', mirrors: '{URL}/b'}}"), ["records.mirrors", "list of urls"]),
+    (entry("{url: example.org/a}"), ["records.url", "a url such as", "'example.org/a'"]),
+    (entry(f"{{url: '{URL}/a b'}}"), ["records.url", "a url such as", "a b'"]),
+    (entry(f"{{url: '{URL}/'}}"), ["sources.own", f"{URL}/ has no file name", "`file:`"]),
     (entry(f"{{url: '{URL}/a', file: '../a'}}"), ["records.file", "'../a'"]),
     (entry(f"{{url: '{URL}/x/a'}}\n      - {{url: '{URL}/y/a'}}"), ["both saved as a", "`file:`"]),
     ("max_pool_pages: 1e4\nsources: {own: {records: []}}\n", ["max_pool_pages", "whole number", "'1e4'"]),
@@ -70,6 +76,20 @@ def test_a_slip_in_the_config_is_named_by_its_key(text, words, tmp_path):
     assert str(path) in message
     assert [word for word in words if word not in message] == []
     assert "\n" not in message
+
+
+def test_an_unknown_source_is_named_with_those_that_there_are(tmp_path):
+    path = config_file(tmp_path, entry("{path: x}"))
+    with pytest.raises(UsageError, match="source 'zzz' is not in .*; known: own"):
+        read_sources_config(str(path), tmp_path, ["zzz"])
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "3"])
+def test_pins_that_are_no_object_are_named(text, tmp_path):
+    path = tmp_path / "source_hashes.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match="source_hashes.json: expected a JSON object"):
+        read_pins(path)
 
 
 def test_a_home_folder_and_a_url_with_a_query_name_their_files(tmp_path, monkeypatch):

@@ -29,7 +29,9 @@ def input_path(path: str | Path) -> Path:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """The end of an error message: `; did you mean 'x'?` for the closest known word, else all known words."""
-    close = difflib.get_close_matches(word, list(known), n=1)
+    # An iterator can be read only once.
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
 
 
@@ -114,6 +116,8 @@ def read_yaml(path: str | Path) -> dict:
         text = path.read_text(encoding="utf-8")
         value = yaml.safe_load(text)
         repeated = _repeated_key(yaml.compose(text, yaml.SafeLoader))
+    except RecursionError as error:
+        raise UsageError(f"{path}: nested too deeply, or a block contains itself") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         # A YAML error spans several lines; a stage's message is one line.
         raise UsageError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error

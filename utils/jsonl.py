@@ -30,18 +30,22 @@ def raise_bad(problem: str) -> None:
     raise DataError(problem)
 
 
+def _is_gzip(path: Path) -> bool:
+    with open(path, "rb") as handle:
+        return path.suffix == ".gz" or handle.read(2) == b"\x1f\x8b"
+
+
 @contextlib.contextmanager
 def open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
-    """A file as bytes, unpacked if its name ends in .gz. DataError if it is missing or a damaged gzip."""
+    """A file as bytes, unpacked if it is a gzip by name or content. DataError if it is missing or damaged."""
     path = Path(path)
     if path.is_dir():
         raise DataError(f"{path}: is a folder; name the file in it")
     if not path.is_file():
-        raise DataError(
-            f"{path}: no such file; run the stage that writes it (README, stage table) or check the path"
-        )
+        remedy = "run the stage that writes it (README, stage table) or check the path"
+        raise DataError(f"{path}: no such file; {remedy}")
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as handle:
+        with gzip.open(path, "rb") if _is_gzip(path) else open(path, "rb") as handle:
             # GzipFile has the methods of IO[bytes] that are used here, but typeshed does not say so.
             yield cast(IO[bytes], handle)
     # A truncated gzip raises only at its end, so the error comes from wherever the caller is reading.
@@ -57,6 +61,8 @@ def _skip_rest_of_line(handle: IO[bytes]) -> None:
 
 def without_mark(raw: bytes, name: str) -> bytes:
     """A file's first line without its byte order mark. DataError for UTF-16, whose lines cannot be told."""
+    if raw.startswith(b"PK\x03\x04"):
+        raise DataError(f"{name}: a zip file, which is not read here; unpack it and name the file in it")
     # UTF-16 has a mark that is no UTF-8, or a zero byte beside each ASCII character.
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw[:2]:
         raise DataError(f"{name}:1: UTF-16 or binary data, found {raw[:4]!r}; save the file as UTF-8 text")
@@ -119,6 +125,14 @@ def read_json(path: str | Path):
         raise DataError(
             f"{path}: not valid JSON ({error}); repair it, or delete it and rerun the stage that writes it"
         ) from error
+
+
+def read_json_object(path: str | Path) -> dict:
+    """`read_json` of a file that contains one object. DataError for any other value."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: expected a JSON object, found {value!r:.60}; delete it and rerun the stage")
+    return value
 
 
 def dump_row(row: dict) -> str:

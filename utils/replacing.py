@@ -7,7 +7,7 @@ as it was, and what it had written in `<name>.new`; the next run clears that.
 import shutil
 from pathlib import Path
 
-from utils.jsonl import read_json, write_json
+from utils.jsonl import read_json_object, write_json
 from utils.runs import close_run_dir, open_run_dir
 
 
@@ -32,7 +32,7 @@ def open_replacement(run_dir: Path, run: dict, overwrite: bool) -> tuple[str, Pa
     """
     _recover(run_dir)
     manifest = run_dir / "run.json"
-    if not overwrite or not manifest.is_file() or read_json(manifest).get("status") != "complete":
+    if not overwrite or not manifest.is_file() or read_json_object(manifest).get("status") != "complete":
         return open_run_dir(run_dir, run, overwrite), run_dir
     new = _beside(run_dir, ".new")
     if new.exists():

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from utils.errors import UsageError
-from utils.jsonl import read_json, sha256_file, sha256_value, write_json
+from utils.jsonl import read_json_object, sha256_file, sha256_value, write_json
 
 # Packages whose version can change a number. Versions are read from metadata, so none of them is imported for
 # this.
@@ -127,7 +127,7 @@ def open_run_dir(run_dir: Path, run: dict, overwrite: bool) -> str:
         write_json(manifest, run)
         return "new"
 
-    old = read_json(manifest)
+    old = read_json_object(manifest)
     changed = _differences(_identity(old), _identity(run))
     is_complete = old.get("status") == "complete"
     # Resumed even with `overwrite`: its checkpoints were made with exactly these settings.
