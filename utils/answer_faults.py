@@ -5,6 +5,7 @@ one part is replaced by another, or the question is repeated. It sees two short 
 "Warsaw, Krakow" reads like "Warsaw, Poland" (docs/metrics.md lists such limits).
 """
 
+import re
 from collections.abc import Iterable, Sequence
 
 from utils.answer_forms import COORDINATORS, HARD, SOFT, AnswerForm, answer_form
@@ -17,6 +18,10 @@ _FILLERS = frozenset(
     "a an and are as at be been being but by did do does for from had has have in into is of on or so than "
     "that the these this those to was were with about around approximately circa roughly year date".split()
 )
+# In front of a name they make another name: New Mexico is not Mexico, a vice president is no president.
+_RENAMING = frozenset("north south east west new vice deputy".split())
+_RELATIVES = frozenset("wife husband father mother son daughter brother sister widow child parent".split())
+_OWNED = re.compile(r"([^\W\d_]+)'s\s+([^\W\d_]+)", re.IGNORECASE)
 _ASKING = frozenset("what when where which who whom whose why how".split())
 
 
@@ -37,6 +42,11 @@ def fault(answer: str, alias: str) -> str | None:
         problem = "an alternative is added"
     if problem is None and _replaces_part(given, wanted):
         problem = "a part is replaced"
+    if problem is None and (_renames(given, wanted) or _renames(wanted, given)):
+        problem = "only one is new, vice or of one direction"
+    is_possessive = "'s" in alias.replace("’", "'")
+    if problem is None and not is_possessive and _is_of_another(answer, given, wanted):
+        problem = "something or somebody of it is named"
     first = given.tokens[0] if given.tokens else ""
     if problem is None and first in _ASKING and first not in wanted.tokens:
         problem = "the question is repeated"
@@ -138,6 +148,27 @@ def _replaces_part(given: AnswerForm, wanted: AnswerForm) -> bool:
     if "".join(names_added) == "".join(names_missing):
         return False
     return not (_abbreviates(names_added, names_missing) or _abbreviates(names_missing, names_added))
+
+
+def _renames(one: AnswerForm, other: AnswerForm) -> bool:
+    """True if one text has a word in front of a shared one that makes it another name."""
+    for word, following in zip(one.tokens, one.tokens[1:]):
+        if word in _RENAMING and word not in other.tokens and following in other.tokens:
+            return True
+    return False
+
+
+def _is_of_another(answer: str, given: AnswerForm, wanted: AnswerForm) -> bool:
+    """True if the accepted answer is only whose relative or thing is named: "Barack Obama's wife"."""
+    for owner, owned in _OWNED.findall(answer.replace("’", "'")):
+        if owner.lower() in wanted.tokens and not set(answer_form(owned).tokens) <= set(wanted.tokens):
+            return True
+    for word, preposition, following in zip(given.tokens, given.tokens[1:], given.tokens[2:]):
+        is_relative = word in _RELATIVES and word not in wanted.tokens and preposition == "of"
+        # "Michelle Obama, wife of Barack Obama" names both.
+        if is_relative and following in wanted.tokens and following == wanted.tokens[0]:
+            return True
+    return False
 
 
 def _abbreviates(short: list[str], long: list[str]) -> bool:

@@ -6,51 +6,38 @@ It knows nothing about gold answers (`utils/answer_faults.py` compares two forms
 
 import functools
 import re
-import unicodedata
 from dataclasses import dataclass
 
+from utils.answer_spelling import HALF_REFUSAL, MONTHS, plain_spelling
 from utils.numerals import NUMBER_WORDS, as_number, is_number, is_roman, roman_value, with_numbers
 from utils.text import STOP_WORDS
 
-MONTHS = tuple(
-    "january february march april may june july august september october november december".split()
-)
 MONTH_OF = {month[:3]: month for month in MONTHS} | {month: month for month in MONTHS} | {"sept": "september"}
 
 # Words that change what a number says: "over 100" is not 100, and 44 BC is not 44.
 _BOUNDS = {
     **dict.fromkeys(("over", "above", "more", "exceeding"), "over"),
     **dict.fromkeys(("under", "below", "less", "fewer"), "under"),
-    **{"before": "before", "until": "until", "after": "after", "since": "since", "bc": "bc", "bce": "bc"},
+    **{"before": "before", "until": "until", "after": "after", "since": "since", "bc": "bc"},
 }
-_NEGATIONS = frozenset("no not never none neither nor without non".split())
-# One token for the words of a refusal inside an answer, which takes itself back with them.
-_HALF_REFUSAL = "insufficientevidence"
-_DENIALS = dict.fromkeys(_NEGATIONS, "not") | {_HALF_REFUSAL: _HALF_REFUSAL}
+_NEGATIONS = frozenset(
+    "no not never none neither nor without non wrong incorrect false untrue hardly barely unlikely "
+    "except".split()
+)
+_DENIALS = dict.fromkeys(_NEGATIONS, "not") | {HALF_REFUSAL: HALF_REFUSAL}
 _SAME_WORD = {
     **{"saint": "st", "doctor": "dr", "mister": "mr", "junior": "jr", "senior": "sr", "mount": "mt"},
     **{"professor": "prof", "centre": "center", "theatre": "theater", "colour": "color"},
     **{"harbour": "harbor", "km": "kilometer", "kilometre": "kilometer", "metre": "meter", "kg": "kilogram"},
+    **{"litre": "liter", "kph": "kilometer per hour", "bce": "bc", "ce": "ad", "versus": "vs"},
     **{"movie": "film", "tv": "television", "ft": "foot", "feet": "foot", "mph": "mile per hour"},
 }
-_SYMBOLS = {
-    **{"&": " and ", "%": " percent ", "$": " dollar ", "€": " euro ", "£": " pound ", "¥": " yen "},
-    **{"’": "'", "‘": "'", "`": "'", "–": "-", "—": "-", "−": "-", "‐": "-", "‑": "-"},
-    # No decomposition separates these letters from their strokes.
-    **{"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ı": "i", "ß": "ss", "æ": "ae", "Æ": "AE"},
+# Short for a unit where a number or "per" stands before it.
+_UNITS = {
+    **{"m": "meter", "cm": "centimeter", "mm": "millimeter", "mi": "mile", "yd": "yard", "g": "gram"},
+    **{"mg": "milligram", "lb": "pound", "lbs": "pound", "oz": "ounce", "l": "liter", "ml": "milliliter"},
+    **{"h": "hour", "hr": "hour", "hrs": "hour", "min": "minute", "s": "second", "sec": "second"},
 }
-_SYMBOL = re.compile("|".join(map(re.escape, _SYMBOLS)))
-_REWRITES = (
-    (re.compile(r"(?i)n't\b|(?<=\bcan)not\b"), " not"),
-    (re.compile(r"(?i)\binsufficient[\s_]+evidence\b"), f" {_HALF_REFUSAL} "),
-    # "No. 1" is a number and denies nothing.
-    (re.compile(r"(?i)\b(?:no\.?|number|#)\s*(?=\d)"), " "),
-    (re.compile(r"\b(\d{4})-(0[1-9]|1[0-2])-(\d\d)\b"), lambda m: f"{m[1]} {MONTHS[int(m[2]) - 1]} {m[3]}"),
-    (re.compile(r"\b(\d\d)(\d\d)\s*[-/]\s*(\d\d)\b(?![-/.])"), r"\1\2 to \1\3"),
-    (re.compile(r"(?i)\bper cent\b"), "percent"),
-    (re.compile(r"(?i)\b(?:as well as|along with|together with)\b"), " and "),
-    (re.compile(r"(?i)\bminus\s+(?=\d)"), " -"),
-)
 # A number, or initials, or a word, or a mark between parts. A hyphen before a digit is a sign only where
 # nothing stands before it: "1914-1918" is no negative number.
 _TOKEN = re.compile(
@@ -64,7 +51,7 @@ _TOKEN = re.compile(
 HARD = "|"
 SOFT = ","
 # "or" counts as a mark of its own: it never joins the two halves of one answer.
-COORDINATORS = frozenset("or and plus but then alternatively maybe perhaps possibly probably".split())
+COORDINATORS = frozenset("or and plus vs but then alternatively maybe perhaps possibly probably".split())
 # In front of an answer these say nothing about it.
 _LEADING = STOP_WORDS | frozenset("year about around approximately circa roughly".split())
 
@@ -130,26 +117,19 @@ def _joined_initials(tokens: list[str]) -> list[str]:
     return found
 
 
-def _rewritten(text: str) -> str:
-    text = _SYMBOL.sub(lambda match: _SYMBOLS[match[0]], text)
-    decomposed = unicodedata.normalize("NFKD", text)
-    text = "".join(char for char in decomposed if not unicodedata.combining(char))
-    for pattern, replacement in _REWRITES:
-        text = pattern.sub(replacement, text)
-    return text
-
-
 # Cached: a test set has few distinct answers, and each is compared for every model, twice.
 @functools.lru_cache(1 << 16)
 def answer_form(text: str) -> AnswerForm:
     """The normal form of an answer or of an accepted one."""
-    tokens = _joined_initials(with_numbers(_pieces(_rewritten(text))))
+    tokens = _joined_initials(with_numbers(_pieces(plain_spelling(text))))
     has_numbers = any(map(is_number, tokens))
     words: list[str] = []
     for token in tokens:
         # Only beside a number is "Jan" a month, and not a name.
         month = MONTH_OF.get(token) if has_numbers else None
-        words += (month or _SAME_WORD.get(_singular(token)) or _singular(token)).split()
+        is_measured = bool(words) and (is_number(words[-1]) or words[-1] == "per")
+        unit = _UNITS.get(_singular(token)) if is_measured else None
+        words += (month or unit or _SAME_WORD.get(_singular(token)) or _singular(token)).split()
     # A lone letter can be the answer itself, so articles go only where something else is left.
     kept = tuple(word for word in words if word not in ("a", "an", "the")) or tuple(words)
 

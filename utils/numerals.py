@@ -107,8 +107,9 @@ def with_numbers(pieces: list[str]) -> list[str]:
     found: list[str] = []
     i = 0
     while i < len(pieces):
-        # After a number it is the unit of time.
-        is_time = pieces[i] == "second" and bool(found) and is_number(found[-1])
+        # After a number, or "per", it is the unit of time.
+        is_measured = bool(found) and (is_number(found[-1]) or found[-1] == "per")
+        is_time = pieces[i] == "second" and is_measured
         number, end = ("", i) if is_time else _read_number(pieces, i)
         is_negative = bool(number) and found[-1:] == ["minus"]
         if is_negative:

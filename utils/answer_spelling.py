@@ -1,0 +1,101 @@
+"""The text of a short answer in plain spelling: signs as words, fractions and dates in one form, no accents.
+
+The first step of the normal form in `utils/answer_forms.py`. It sees characters, and knows no words but those
+around numbers.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable
+
+MONTHS = tuple(
+    "january february march april may june july august september october november december".split()
+)
+# One token for the words of a refusal inside an answer, which takes itself back with them.
+HALF_REFUSAL = "insufficientevidence"
+
+_SYMBOLS = {
+    **{"&": " and ", "%": " percent ", "$": " dollar ", "€": " euro ", "£": " pound ", "¥": " yen "},
+    **{"’": "'", "‘": "'", "`": "'", "–": "-", "—": "-", "−": "-", "‐": "-", "‑": "-", "⁄": "/"},
+    **{"<": " under ", ">": " over "},
+    # No decomposition separates these letters from their strokes.
+    **{"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ı": "i", "ß": "ss", "æ": "ae", "Æ": "AE"},
+}
+_SCALE_OF = {"k": "thousand", "m": "million", "mn": "million", "b": "billion"}
+_COUNTS = "one two three four five six seven eight nine".split()
+_PARTS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "eighth": 8}
+_PARTS |= {"tenth": 10}
+_DEGREES = {"c": "celsius", "f": "fahrenheit"}
+
+# Marks behind this code point are vowels and voicing (Devanagari, kana): parts of a word, and no accents.
+_LAST_ACCENT = 0x08FF
+# A mark as a letter of a rare block, since Python's \w takes marks for spaces.
+_MARK_LETTERS = 0x20000
+
+
+def _fraction(match: re.Match) -> str:
+    """`two-thirds` -> `2/3`; "two third" and "one thirds" are no fractions."""
+    count = _COUNTS.index(match[1].lower()) + 1
+    is_plural = bool(match[3])
+    return f"{count}/{_PARTS[match[2].lower()]}" if is_plural == (count > 1) else match[0]
+
+
+def _mixed_number(match: re.Match) -> str:
+    """`1 1/2` -> `1.5`; other parts than halves, quarters, fifths and eighths have no short decimal."""
+    whole, above, below = match.groups()
+    return str(int(whole) + int(above) / int(below))
+
+
+_REWRITES: tuple[tuple[re.Pattern, str | Callable[[re.Match], str]], ...] = (
+    (re.compile(r"(?i)([$€£¥]\s?\d[\d.,]*)\s?(k|mn|m|b)\b"), lambda m: f"{m[1]} {_SCALE_OF[m[2].lower()]}"),
+    # Blood groups, and names of languages and notes: one word, in which the sign cannot get lost.
+    (re.compile(r"\b(A|B|AB|O|Rh)(?:\+(?!\w)|[- ]positive\b)"), r"\1positive"),
+    (re.compile(r"\b(A|B|AB|O|Rh)(?:[-−–](?!\w)|[- ]negative\b)"), r"\1negative"),
+    (re.compile(r"\b([A-Za-z])\+\+"), r"plusplus\1"),
+    (re.compile(r"\b([A-Ga-g])[#♯]"), r"sharp\1"),
+    (re.compile(r"(?<=\w)\+(?!\w)"), " plus"),
+    (re.compile(r"(?i)(?:°|\bdegrees?)\s*([CF])\b"), lambda m: f" degree {_DEGREES[m[1].lower()]}"),
+    (re.compile("°"), " degree "),
+    (re.compile("|".join(map(re.escape, _SYMBOLS))), lambda m: _SYMBOLS[m[0]]),
+    (re.compile(r"(?i)n't\b|(?<=\bcan)not\b"), " not"),
+    (re.compile(r"(?i)\binsufficient[\s_]+evidence\b"), f" {HALF_REFUSAL} "),
+    # "No. 1" is a number and denies nothing.
+    (re.compile(r"(?i)\b(?:no\.?|number|#)\s*(?=\d)"), " "),
+    (re.compile(r"\b(\d{4})-(0[1-9]|1[0-2])-(\d\d)\b"), lambda m: f"{m[1]} {MONTHS[int(m[2]) - 1]} {m[3]}"),
+    (re.compile(r"\b(\d\d)(\d\d)\s*[-/]\s*(\d\d)\b(?![-/.])"), r"\1\2 to \1\3"),
+    (re.compile(r"(?i)\bper cent\b"), "percent"),
+    (re.compile(r"(?i)(?<=[a-z])/(?=(?:h|hr|hour|s|sec|second)\b)"), " per "),
+    (re.compile(r"(?i)\b(?:as well as|along with|together with)\b"), " and "),
+    (re.compile(r"(?i)\b(?:more|greater|higher) than\b"), "over"),
+    (re.compile(r"(?i)\b(?:less|fewer|lower) than\b"), "under"),
+    (re.compile(r"(?i)\bminus\s+(?=\d)"), " -"),
+    (re.compile(r"(?i)\b(?:c\.|ca\.?)\s*(?=\d{3,4}\b)"), "circa "),
+    (re.compile(r"(?i)\bhalf an? (?=hundred|thousand|million|billion|trillion|dozen)"), "0.5 "),
+    (re.compile(r"(?i)^\s*(?:an? )?half\s*$"), "1/2"),
+    (re.compile(rf"(?i)\b({'|'.join(_COUNTS)})[- ]({'|'.join(_PARTS)})(s?)\b"), _fraction),
+    (re.compile(r"(?<![\d/.])(\d+)\s+(\d)/([2458])(?![\d/])"), _mixed_number),
+    (re.compile(r"(?<![\w.,])\.(?=\d)"), "0."),
+)
+
+
+def _plain_char(char: str) -> str:
+    """A character without its accent, a currency's sign as its name."""
+    category = unicodedata.category(char)
+    if category == "Sc":
+        return f" {unicodedata.name(char).lower().removesuffix(' sign')} "
+    if not category.startswith("M"):
+        return char
+    return "" if ord(char) <= _LAST_ACCENT else chr(_MARK_LETTERS + ord(char))
+
+
+def plain_spelling(text: str) -> str:
+    """The text with signs as words and without accents."""
+    # "1½" decomposes to "11/2".
+    text = re.sub(r"(?<=\d)(?=[¼-¾⅐-⅞])", " ", text)
+    text = unicodedata.normalize("NFKD", text)
+    if not text.isascii():
+        known = {char for char in text if char in _SYMBOLS}
+        text = "".join(char if char in known else _plain_char(char) for char in text)
+    for pattern, replacement in _REWRITES:
+        text = pattern.sub(replacement, text)
+    return text
