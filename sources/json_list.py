@@ -126,8 +126,12 @@ def _is_list(path: str | Path) -> bool:
     if Path(path).name.removesuffix(".gz").endswith(".jsonl"):
         return False
     with open_bytes(path) as handle:
-        head = without_mark(handle.read(_READ_CHARS), str(path))
-    return head.lstrip().startswith(b"[")
+        head = without_mark(handle.read(_READ_CHARS), str(path)).lstrip()
+    # Read as lines, each line of it would count as a malformed row.
+    if head.split(b"\n", 1)[0].strip() == b"{":
+        problem = "one JSON object over several lines, such as a raw SQuAD file"
+        raise DataError(f"{path}:1: {problem}; write its rows as a JSON list, or one per line")
+    return head.startswith(b"[")
 
 
 def _all_rows(path: str | Path, on_bad: Callable[[str], None]) -> Iterator[tuple[str, dict]]:

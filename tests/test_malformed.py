@@ -193,6 +193,7 @@ BAD_ROWS = [
     ("hotpotqa", "[1, 2]", ["expected a JSON object", "list"]),
     ("hotpotqa", "17", ["expected a JSON object", "int"]),
     ("hotpotqa", text_of("hotpotqa", '"easy"', "NaN"), ["NaN is not JSON"]),
+    ("hotpotqa", text_of("hotpotqa", '"easy"', "9" * 5000), ["limit (4300 digits)"]),
     ("hotpotqa", text_of("hotpotqa", '"_id"', '"answer"'), ["duplicate key 'answer'"]),
     ("hotpotqa", text_of("hotpotqa", "Falk built", "\\ud83d built"), ["lone surrogate '\\ud83d'"]),
     ("hotpotqa", text_of("hotpotqa", "easy", "eas\xe9").encode("latin-1"), ["not UTF-8", "0xe9"]),
@@ -303,6 +304,12 @@ BAD_FILES = [
     ),
     ("popqa", "rows.tsv", TABLE.split("\n")[0].encode(), ["rows.tsv: the file has no rows"]),
     ("pages", "pages.jsonl", b"\n", ["pages.jsonl: the file has no pages"]),
+    (
+        "own",
+        "rows.json",
+        json.dumps({"data": [DPR]}, indent=1).encode(),
+        ["rows.json:1: one JSON object over"],
+    ),
     ("own", "rows.jsonl", b"PK\x03\x04", ["rows.jsonl: a zip file", "unpack it"]),
     ("nq_open", "rows.jsonl", LINES.decode().encode("utf-16"), ["rows.jsonl:1: UTF-16"]),
     ("nq_open", "rows.jsonl", LINES.decode().encode("utf-16-le"), ["rows.jsonl:1: UTF-16"]),
@@ -493,6 +500,16 @@ def test_without_skip_bad_the_process_names_the_row_and_exits_3(stage, tmp_path)
     assert "popQA.tsv:" in done.stderr.splitlines()[-1]
     assert "3 cells in a table of 17 columns; correct it, or add --skip-bad" in done.stderr
     assert not (tmp_path / "data/processed/train.jsonl").exists()
+
+
+def test_a_file_in_the_place_of_the_data_folder_is_named_in_one_line(stage, tmp_path):
+    (tmp_path / "data").write_text("notes")
+    config = sample_config(tmp_path, {})
+    done = stage("build_data.py", "--sources-config", config, "--accept-new-hash", home=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {tmp_path / 'data'}")
+    assert len(done.stderr.splitlines()) == 1
+    assert (tmp_path / "data").read_text() == "notes"
 
 
 # --- rows that repeat or contradict each other

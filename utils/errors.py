@@ -1,8 +1,14 @@
 """Errors that end a stage: a one-line message with the cause and the next step, and an exit code."""
 
+import errno
 import signal
 import sys
 from collections.abc import Callable
+
+# Errors of the place where a stage writes, and no bugs.
+_PLACE_ERRORS = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
+)
 
 
 class StageError(Exception):
@@ -42,4 +48,10 @@ def run_main(main: Callable[[list[str] | None], None]) -> None:
     except BrokenPipeError:
         # `| head` has read enough. Closing stderr keeps Python from reporting the broken pipe at exit.
         sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in _PLACE_ERRORS:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"error: {place}{error.strerror}; make room there, or choose another place", file=sys.stderr)
         sys.exit(1)

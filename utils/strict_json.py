@@ -29,6 +29,10 @@ def _unique_keys(pairs: list[tuple]) -> dict:
 _STRICT = json.JSONDecoder(parse_constant=_reject_constant, object_pairs_hook=_unique_keys)
 
 
+# Only to find the end of a value. `float` takes numbers of any length, `int` ends at 4,300 digits.
+_LENIENT = json.JSONDecoder(parse_int=float)
+
+
 def decode_at(text: str, place: int) -> tuple:
     """(value, its end) of the JSON value that starts at `place`.
 
@@ -60,7 +64,7 @@ def decode_anything(text: str, place: int) -> tuple:
     except ValueError as error:
         problem = str(error)
     try:
-        _, end = json.JSONDecoder().raw_decode(text, place)
+        _, end = _LENIENT.raw_decode(text, place)
     except (ValueError, RecursionError):
         return None, None, problem
     return None, end, problem
