@@ -3,6 +3,7 @@
 Without a launch, everything here works for one process. It knows the order of rows, not their content.
 """
 
+import atexit
 import os
 from collections.abc import Callable
 from datetime import timedelta
@@ -27,6 +28,9 @@ class Shards:
         if self.n_processes > 1:
             # The first process to finish waits for the last, which the default timeout (30 minutes) may end.
             self._state = PartialState(cpu=not has_cuda(), timeout=timedelta(days=7))
+            # A process that ends late may find the connections of the others closed, and gloo's thread then
+            # aborts it although its work is done (once seen in a test: SIGABRT of a run with nothing to do).
+            atexit.register(self._state.destroy_process_group)
 
     def mine(self, items: list) -> list:
         """The share of this process: every n-th item, so that all shares have similar lengths."""
