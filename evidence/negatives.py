@@ -78,6 +78,9 @@ class _Checks:
     def is_negative(self, chunk: Chunk) -> bool:
         if chunk in self.gold or chunk.leak_pages & self.banned_pages:
             return False
+        # The topic of an unanswerable question: its annotators found no answer there.
+        if chunk.is_gold and not self.support.record.answerable:
+            return True
         if self.is_claim:
             return not self.may_judge(chunk)
         if self.by_page_only and self.is_on_own_page(chunk):

@@ -1,6 +1,7 @@
 """A passage is its title and its text: doubled, missing and shared titles, in every reader and in a build."""
 
 import json
+import random
 from collections import Counter
 
 import pytest
@@ -9,11 +10,13 @@ import build_data
 from evidence.chunks import PagePool
 from evidence.groups import group_supports
 from evidence.leaks import shared_between_splits
+from evidence.negatives import ranked_negatives
 from evidence.records import Passage, Record, told_apart
 from evidence.support import find_support
 from sources import hotpotqa, own
 from sources.draw import draw_records
 from tests.squad_like import squad_rows
+from tests.test_build_data import record
 from utils.errors import DataError
 from utils.jsonl import read_json
 from utils.schema import read_samples
@@ -318,3 +321,20 @@ def test_a_squad_file_has_its_shares_and_unanswerable_questions_keep_their_topic
             shown = [chunk["text"] for chunk in sample["evidence_chunks"]]
             assert any(text in text_of[sample["id"]] for text in shown), sample["id"]
     assert n_own > 100
+
+
+def test_the_topic_of_an_unanswerable_question_is_shown_though_it_says_most_of_it():
+    # Its words alone would reject it: another text that says so much might answer.
+    topic = Passage("Mill", ("The old mill by the river in Oak was built of stone.",), is_gold=True)
+    pages = {f"Barn {i}": [f"Barn {i} has a red roof."] for i in range(4)}
+    pool = PagePool(pages, 20)
+    ask = record(
+        question="When was the old mill by the river in Oak built?",
+        answers=(),
+        answerable=False,
+        subject=(),
+        page_titles=(),
+        passages=(topic,),
+    )
+    ranked = ranked_negatives(find_support(ask, pool), pool, frozenset(), random.Random(0))
+    assert "Mill" in {chunk.title for chunk in ranked}
