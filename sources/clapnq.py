@@ -12,6 +12,7 @@ the accepted answer is a run of words that one shares with its sentences, a stan
 """
 
 import difflib
+import functools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from evidence.paraphrase import stems
 from evidence.records import Passage, Record
 from sources.fever import unescape
 from sources.fields import bad, field, full_text, identifier, items, text
-from sources.json_list import read_rows
+from sources.json_list import parse_rows
 from utils.completions import MAX_ANSWER_CHARS
 
 
@@ -118,10 +119,5 @@ def _to_record(row: dict, official_split: str) -> Record:
 
 def read_records(path: Path, official_split: str, on_bad: Callable[[str], None]) -> Iterator[Record]:
     """One record per question."""
-    for where, row in read_rows(path, on_bad):
-        try:
-            record = _to_record(row, official_split)
-        except ValueError as error:
-            on_bad(f"{where}: not a CLAPNQ row: {error}")
-            continue
-        yield record
+    parse = functools.partial(_to_record, official_split=official_split)
+    yield from parse_rows(path, on_bad, parse, "not a CLAPNQ row")

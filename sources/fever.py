@@ -8,6 +8,7 @@ Each line of the claims file:
 Alternative evidence sets are OR, the sentences in one set are AND. The pages are read in wiki_pages.py.
 """
 
+import functools
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterator
@@ -17,7 +18,7 @@ from evidence.paraphrase import bare_title
 from evidence.queries import CLAIM_QUESTION
 from evidence.records import Record
 from sources.fields import bad, field, full_text, identifier, items, whole_number
-from sources.json_list import read_rows
+from sources.json_list import parse_rows
 from utils.text import LABEL_ALIASES, STOP_WORDS, tokenize
 
 _VERDICTS = {"SUPPORTS": "supported", "REFUTES": "refuted"}
@@ -144,10 +145,5 @@ def _to_record(row: dict, official_split: str) -> Record:
 
 def read_records(path: Path, official_split: str, on_bad: Callable[[str], None]) -> Iterator[Record]:
     """One record per claim. NOT ENOUGH INFO claims are unanswerable; `pages.name_pages` finds their pages."""
-    for where, row in read_rows(path, on_bad):
-        try:
-            record = _to_record(row, official_split)
-        except ValueError as error:
-            on_bad(f"{where}: not a FEVER claim: {error}")
-            continue
-        yield record
+    parse = functools.partial(_to_record, official_split=official_split)
+    yield from parse_rows(path, on_bad, parse, "not a FEVER claim")

@@ -8,6 +8,7 @@ Each claim comes with two sentences, of which one supports and one refutes it, a
 claims: neither alone tells the verdict. The file names no pages, so the sentences have no title.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from evidence.queries import CLAIM_QUESTION
 from evidence.records import Passage, Record
 from sources.fever import read_verdict, unescape
 from sources.fields import field, full_text, identifier
-from sources.json_list import read_rows
+from sources.json_list import parse_rows
 from utils.text import LABEL_ALIASES
 
 
@@ -42,10 +43,5 @@ def _to_record(row: dict, official_split: str) -> Record:
 
 def read_records(path: Path, official_split: str, on_bad: Callable[[str], None]) -> Iterator[Record]:
     """One record per pair."""
-    for where, row in read_rows(path, on_bad):
-        try:
-            record = _to_record(row, official_split)
-        except ValueError as error:
-            on_bad(f"{where}: not a FeverSymmetric pair: {error}")
-            continue
-        yield record
+    parse = functools.partial(_to_record, official_split=official_split)
+    yield from parse_rows(path, on_bad, parse, "not a FeverSymmetric pair")

@@ -9,6 +9,7 @@ Each line of the file:
 The gold sentences belong together; the author of the claim chose them.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from evidence.queries import CLAIM_QUESTION
 from evidence.records import Passage, Record, told_apart
 from sources.fever import read_verdict
 from sources.fields import bad, field, full_text, identifier, items
-from sources.json_list import read_rows
+from sources.json_list import parse_rows
 from utils.text import LABEL_ALIASES
 
 
@@ -63,10 +64,5 @@ def _to_record(row: dict, official_split: str) -> Record:
 
 def read_records(path: Path, official_split: str, on_bad: Callable[[str], None]) -> Iterator[Record]:
     """One record per claim."""
-    for where, row in read_rows(path, on_bad):
-        try:
-            record = _to_record(row, official_split)
-        except ValueError as error:
-            on_bad(f"{where}: not a Fool-Me-Twice claim: {error}")
-            continue
-        yield record
+    parse = functools.partial(_to_record, official_split=official_split)
+    yield from parse_rows(path, on_bad, parse, "not a Fool-Me-Twice claim")

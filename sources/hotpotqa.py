@@ -9,13 +9,14 @@ Each row of the list:
 In the fullwiki files, the context is retrieved and may lack a supporting page.
 """
 
+import functools
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from evidence.records import Passage, Record, told_apart
 from sources.fields import bad, field, full_text, identifier, items, optional_text, text, whole_number
-from sources.json_list import read_rows
+from sources.json_list import parse_rows
 from utils.schema import is_label_answer
 from utils.text import holds_answer
 
@@ -126,10 +127,5 @@ def _to_record(row: dict, official_split: str) -> Record:
 
 def read_records(path: Path, official_split: str, on_bad: Callable[[str], None]) -> Iterator[Record]:
     """One record per row. A gold page that is missing from the context makes the question unanswerable."""
-    for where, row in read_rows(path, on_bad):
-        try:
-            record = _to_record(row, official_split)
-        except ValueError as error:
-            on_bad(f"{where}: not a HotpotQA row: {error}")
-            continue
-        yield record
+    parse = functools.partial(_to_record, official_split=official_split)
+    yield from parse_rows(path, on_bad, parse, "not a HotpotQA row")

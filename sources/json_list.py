@@ -7,6 +7,7 @@ import codecs
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from utils.errors import DataError
 from utils.jsonl import MAX_LINE_BYTES, open_bytes, read_jsonl, without_mark
@@ -14,6 +15,7 @@ from utils.strict_json import decode_anything
 
 _READ_CHARS = 1 << 20
 _SPACE = " \t\r\n"
+Parsed = TypeVar("Parsed")
 EMPTY_FILE_REMEDY = "remove it from the sources config, or fill it"
 
 
@@ -161,3 +163,19 @@ def read_rows(path: str | Path, on_bad: Callable[[str], None]) -> Iterator[tuple
         yield where, row
     if is_empty:
         raise DataError(f"{path}: the file has no rows; {EMPTY_FILE_REMEDY}")
+
+
+def parse_rows(
+    path: str | Path, on_bad: Callable[[str], None], parse: Callable[[dict], Parsed], problem: str
+) -> Iterator[Parsed]:
+    """What `parse` makes of each row of `read_rows`.
+
+    A row for which it raises a ValueError goes to `on_bad`: its place, `problem` and the error.
+    """
+    for where, row in read_rows(path, on_bad):
+        try:
+            parsed = parse(row)
+        except ValueError as error:
+            on_bad(f"{where}: {problem}: {error}")
+            continue
+        yield parsed

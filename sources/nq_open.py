@@ -4,6 +4,7 @@ The rows have no evidence: it comes from a contexts file (contexts.py), or from 
 while they pass (page_search.py).
 """
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from evidence.paraphrase import agree
 from evidence.records import Record
 from sources.fields import answers, bad, field, full_text
-from sources.json_list import read_rows
+from sources.json_list import parse_rows
 
 
 def _to_record(row: dict, official_split: str) -> Record:
@@ -35,10 +36,5 @@ def _to_record(row: dict, official_split: str) -> Record:
 
 def read_records(path: Path, official_split: str, on_bad: Callable[[str], None]) -> Iterator[Record]:
     """One record per row; the rows have no ids, so the id is a hash of the question."""
-    for where, row in read_rows(path, on_bad):
-        try:
-            record = _to_record(row, official_split)
-        except ValueError as error:
-            on_bad(f"{where}: not an NQ-Open row: {error}")
-            continue
-        yield record
+    parse = functools.partial(_to_record, official_split=official_split)
+    yield from parse_rows(path, on_bad, parse, "not an NQ-Open row")

@@ -9,6 +9,7 @@ Two layouts, distinguished row by row:
         or positive_ctxs and hard_negative_ctxs in place of ctxs
 """
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 from evidence.records import Passage, Record, told_apart
 from sources.dpr import check_contexts, to_passages
 from sources.fields import answers, bad, field, full_text, identifier, items, optional_text, text
-from sources.json_list import read_rows
+from sources.json_list import parse_rows
 
 
 def _chunks(row: dict) -> list[Passage]:
@@ -115,10 +116,5 @@ def read_records(
     path: Path, official_split: str, on_bad: Callable[[str], None], source: str
 ) -> Iterator[Record]:
     """One record per row. `source`: the name that the sources config gives to these files."""
-    for where, row in read_rows(path, on_bad):
-        try:
-            record = _to_record(row, official_split, source)
-        except ValueError as error:
-            on_bad(f"{where}: neither in sample layout nor in DPR layout (sources/own.py): {error}")
-            continue
-        yield record
+    parse = functools.partial(_to_record, official_split=official_split, source=source)
+    yield from parse_rows(path, on_bad, parse, "neither in sample layout nor in DPR layout (sources/own.py)")
