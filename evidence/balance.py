@@ -83,8 +83,13 @@ def _without_surplus_easy(pairs: list[Pair]) -> list[Pair]:
     easy = [pair for pair in answerable if _is_easy(pair[0])]
     n_kept = max(_MIN_EASY, math.ceil(_EASY_PER_HARD * (len(answerable) - len(easy))))
     easy.sort(key=lambda pair: (not _names_page_twice(pair[0]), pair[1] is None or _is_easy(pair[1])))
-    told = [pair for pair in easy if _verdict_is_told(pair[0])]
-    untold = [pair for pair in easy if not _verdict_is_told(pair[0]) and not _is_annotation_doubtful(pair[0])]
+    told = []
+    untold = []
+    for pair in easy:
+        if _verdict_is_told(pair[0]):
+            told.append(pair)
+        elif not _is_annotation_doubtful(pair[0]):
+            untold.append(pair)
     n_untold = min(len(untold), math.ceil(_UNTOLD_OF_EASY * n_kept))
     kept = untold[:n_untold] + told[: max(0, n_kept - n_untold)]
     surplus = {pair[0]["id"] for pair in easy} - {pair[0]["id"] for pair in kept}
