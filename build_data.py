@@ -33,7 +33,7 @@ from sources.draw import draw_records
 from sources.files import SourceFiles, config_pins, files_by_name, locate_files, planned_files
 from sources.pages import attach_evidence, name_pages, read_page_pool
 from sources.pins import check_pins, read_pins
-from utils.config import home_path, input_path
+from utils.config import home_path, input_path, portable_path
 from utils.errors import DataError, UsageError, run_main
 from utils.jsonl import raise_bad, write_json, write_jsonl, write_text
 from utils.replacing import close_replacement, open_replacement
@@ -243,7 +243,7 @@ def main(argv: list[str] | None) -> None:
     is_evaluation = config.get("evaluation_only", False)
     against = training_files(args.against, TRAIN_FILE, is_evaluation)
     # Other training data drops other samples, so it is one of the inputs.
-    hashes |= against
+    hashes |= {portable_path(path): digest for path, digest in against.items()}
     settings = {key: value for key, value in vars(args).items() if key not in NO_SETTINGS}
     run = describe_run({**settings, "config": config}, hashes, args.seed)
     processed = data_dir / "processed"
@@ -264,7 +264,7 @@ def main(argv: list[str] | None) -> None:
     shares = parse_shares(args.split)
     missed = [] if is_evaluation else missed_promises(splits, reasons, shares, args.unanswerable_fraction)
     figures["promises_missed"] = missed
-    figures["checked_against"] = list(against)
+    figures["checked_against"] = [portable_path(path) for path in against]
     licences = {name: source.get("licence", "unknown") for name, source in config["sources"].items()}
     card = dataset_card(figures, licences, hashes, args.seed)
     write_build(args, written_dir, splits, figures, card)

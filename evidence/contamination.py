@@ -13,7 +13,7 @@ from evidence.queries import query_of
 from evidence.records import Drops
 from utils.config import home_path, input_path
 from utils.errors import DataError, UsageError
-from utils.runs import hash_inputs
+from utils.jsonl import sha256_file
 from utils.text import padded_words, split_sentences, tokenize
 
 # Shorter sentences ("He won the award.") are written many times.
@@ -30,11 +30,11 @@ def training_files(named: list[str] | None, default: str, is_evaluation: bool) -
         if named:
             raise UsageError("--against needs a sources config with `evaluation_only: true`")
         return {}
-    hashes = hash_inputs([input_path(path) for path in named or []] or [home_path(default)])
-    missing = [path for path in named or [] if str(input_path(path)) not in hashes]
-    if missing:
-        raise DataError(f"{missing[0]}: no such file; --against names sample files, such as {default}")
-    return hashes
+    for name in named or []:
+        if not input_path(name).is_file():
+            raise DataError(f"{name}: no such file; --against names sample files, such as {default}")
+    paths = [input_path(name) for name in named or []] or [home_path(default)]
+    return {str(path): sha256_file(path) for path in paths if path.is_file()}
 
 
 def next_steps(processed: Path, against: dict[str, str]) -> str:

@@ -27,6 +27,16 @@ def input_path(path: str | Path) -> Path:
     return at_home if at_home.exists() or not Path(path).exists() else Path(path)
 
 
+def portable_path(path: str | Path) -> str:
+    """A path as manifests record it: relative to FACTUALITY_HOME if it is inside, else as it is.
+
+    So it names the same file after that folder was moved or copied; `input_path` finds it.
+    """
+    root = os.path.abspath(home_path(""))
+    absolute = os.path.abspath(Path(path).expanduser())
+    return os.path.relpath(absolute, root) if absolute.startswith(root + os.sep) else str(path)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The end of an error message: `; did you mean 'x'?` for the closest known word, else all known words."""
     # An iterator can be read only once.

@@ -12,8 +12,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from utils.config import portable_path
 from utils.errors import UsageError
 from utils.jsonl import read_json_object, sha256_file, sha256_value, write_json
+from utils.run_changes import changed_settings
 
 # Packages whose version can change a number. Versions are read from metadata, so none of them is imported for
 # this.
@@ -69,13 +71,16 @@ def _hash_directory(path: Path) -> str:
 
 
 def hash_inputs(paths: list[Path]) -> dict[str, str]:
-    """SHA-256 per path, of a file or of a whole directory. A missing path has no hash."""
+    """SHA-256 per path, of a file or of a whole directory; keys as `portable_path` names them.
+
+    A missing path has no hash.
+    """
     hashes = {}
     for path in map(Path, paths):
         if path.is_dir():
-            hashes[str(path)] = _hash_directory(path)
+            hashes[portable_path(path)] = _hash_directory(path)
         elif path.is_file():
-            hashes[str(path)] = sha256_file(path)
+            hashes[portable_path(path)] = sha256_file(path)
     return hashes
 
 
@@ -95,28 +100,11 @@ def describe_run(settings: dict, inputs: dict[str, str], seed: int | None, **fac
     }
 
 
-def _differences(old: dict, new: dict, prefix: str = "") -> list[str]:
-    """`key (was ..., now ...)` for each key whose value differs, keys of nested blocks joined by dots."""
-    names = []
-    for key in sorted(old.keys() | new.keys()):
-        was = old.get(key)
-        now = new.get(key)
-        if isinstance(was, dict) and isinstance(now, dict):
-            names += _differences(was, now, f"{prefix}{key}.")
-        elif was != now:
-            names.append(f"{prefix}{key} (was {was!r:.60}, now {now!r:.60})")
-    return names
-
-
-def _identity(run: dict) -> dict:
-    """The part of a manifest that decides whether two runs are the same."""
-    return {"settings": run.get("settings", {}), "inputs": run.get("inputs", {})}
-
-
 def open_run_dir(run_dir: Path, run: dict, overwrite: bool) -> str:
     """Claim a directory for a run. Returns "new", "resume" (unfinished) or "complete" (nothing to do).
 
-    Two runs are the same when their settings and input hashes are. A directory that contains nothing but a
+    Two runs are the same when their settings and the contents of their inputs and models are, wherever these
+    are (`utils/run_changes.py`). A directory that contains nothing but a
     manifest is new. UsageError for a directory made with other settings, unless `overwrite`, which clears it.
     `overwrite` also clears a complete run, but an unfinished one with the same settings is resumed either
     way. The manifest is written with status "running"; `close_run_dir` marks it complete.
@@ -128,7 +116,7 @@ def open_run_dir(run_dir: Path, run: dict, overwrite: bool) -> str:
         return "new"
 
     old = read_json_object(manifest)
-    changed = _differences(_identity(old), _identity(run))
+    changed = changed_settings(old, run)
     is_complete = old.get("status") == "complete"
     # Resumed even with `overwrite`: its checkpoints were made with exactly these settings.
     if not changed and not is_complete:
