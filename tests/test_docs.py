@@ -268,6 +268,7 @@ CHOSEN = {
     "eval_results.json",
     "eval_merged.json",
     "rescored.json",
+    "eval_memory.json",
     "eval.html",
     "completions.jsonl",
     "my/handbook.jsonl",
