@@ -24,7 +24,7 @@ demo: install
 	$(DEMO) make_prefs.py --phase judge --judge verifier --data-path data/processed/val.jsonl --min-margin 0.12 --output-mode rich
 	$(DEMO) train_rm.py -c configs/demo/rm.yaml
 	$(DEMO) train_rm.py -c configs/demo/rm.yaml --validate-only --checkpoint best
-	$(DEMO) -m evaluation.summary
+	$(DEMO) -m reporting.summary
 
 test: install-dev
 	$(BIN)/python -m pytest

@@ -10,9 +10,9 @@ import argparse
 from collections.abc import Callable
 
 from benchmarks import near_misses
+from evaluation.columns import format_number, format_table
 from evaluation.confidence import confidence_metrics
 from evaluation.results import score_rows
-from evaluation.tables import format_number, format_table
 from utils.completions import parse_completion, render_completion
 from utils.config import input_path
 from utils.correctness import exact_match, is_correct_lenient

@@ -12,8 +12,8 @@ import time
 import numpy as np
 
 from evaluation.baselines import baseline_predictions
+from evaluation.columns import format_table
 from evaluation.results import score_all, score_rows
-from evaluation.tables import format_table
 from utils.completions import render_completion
 from utils.config import input_path
 from utils.errors import run_main

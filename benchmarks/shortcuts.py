@@ -7,8 +7,8 @@ import argparse
 from pathlib import Path
 
 from evaluation.baselines import baseline_predictions, read_tuning
+from evaluation.columns import format_number, format_table
 from evaluation.results import by_model, score_rows
-from evaluation.tables import format_number, format_table
 from evidence.shortcuts import measure_shortcuts
 from utils.config import input_path
 from utils.errors import run_main

@@ -6,16 +6,16 @@ from their prediction files. It reads files only and needs no model.
 
 from pathlib import Path
 
-from evaluation.predictions import predictions_path, read_predictions
-from evaluation.results import MAIN_MODELS, by_model, score_rows
-from evaluation.tables import (
-    DELTA_HEADER,
-    all_models,
-    delta_rows,
+from evaluation.columns import (
+    TERMINAL_COLUMNS,
     format_interval,
     format_number,
     format_table,
+    metric_table,
 )
+from evaluation.predictions import predictions_path, read_predictions
+from evaluation.results import MAIN_MODELS, by_model, score_rows
+from evaluation.tables import all_models, titled_deltas
 from utils.config import input_path
 from utils.errors import DataError
 from utils.intervals import paired_deltas
@@ -61,22 +61,28 @@ def differing_settings(first: dict, second: dict) -> list[list[str]]:
     rows = []
     for name in sorted(sides[0].keys() | sides[1].keys()):
         if sides[0].get(name) != sides[1].get(name):
-            rows.append([name, *(side.get(name, "(not set)")[:60] for side in sides)])
+            rows.append([name, *(side.get(name, "(not set)") for side in sides)])
     return rows
 
 
 # --- paired differences
 
 
-def _rescored(path: Path, results: dict, test_path: Path) -> tuple[list[dict], dict[str, list[dict]]]:
+def rescored(
+    results: dict, test_path: Path, predictions_file: Path
+) -> tuple[list[dict], dict[str, list[dict]]]:
     """(samples of a run, prediction rows by model), from the file that the run scored or wrote."""
     settings = results["run"]["settings"]
     samples = pick_samples(read_samples(test_path), settings.get("limit"), results["run"]["seed"])
-    source = input_path(settings["predictions"]) if settings.get("predictions") else predictions_path(path)
-    return samples, by_model(read_predictions(source, samples))
+    return samples, by_model(read_predictions(predictions_file, samples))
 
 
-def _test_data_problem(test_path: Path, run: dict) -> str | None:
+def _predictions_file(path: Path, results: dict) -> Path:
+    named = results["run"]["settings"].get("predictions")
+    return input_path(named) if named else predictions_path(path)
+
+
+def test_data_problem(test_path: Path, run: dict) -> str | None:
     """Why a run cannot be scored again with this test file; None if it can."""
     remedy = "name the test data with --test-data"
     if not test_path.is_file():
@@ -93,11 +99,11 @@ def paired_between(paths: list[Path], runs: list[dict], test_data: str | None) -
         return "a run used a confidence threshold, which the completions alone do not show"
     test_paths = [input_path(test_data or run["run"]["settings"]["test_data"]) for run in runs]
     for test_path, run in zip(test_paths, runs):
-        if problem := _test_data_problem(test_path, run["run"]):
+        if problem := test_data_problem(test_path, run["run"]):
             return problem
     try:
-        first, first_rows = _rescored(paths[0], runs[0], test_paths[0])
-        second, second_rows = _rescored(paths[1], runs[1], test_paths[1])
+        first, first_rows = rescored(runs[0], test_paths[0], _predictions_file(paths[0], runs[0]))
+        second, second_rows = rescored(runs[1], test_paths[1], _predictions_file(paths[1], runs[1]))
     except DataError as error:
         return str(error)
     if "sft" not in first_rows or "sft" not in second_rows:
@@ -117,35 +123,46 @@ def paired_between(paths: list[Path], runs: list[dict], test_data: str | None) -
 # --- the text
 
 
-def _metric_rows(runs: list[dict]) -> list[list[str]]:
-    """[model and metric, A, interval of A, B, interval of B] for the models that are in both runs."""
+def _settings_text(differing: list[list[str]]) -> str:
+    """Each differing setting on a line, with its two values on the lines below: paths are long."""
+    lines = []
+    for name, *values in differing:
+        lines.append(f"differs: {name}")
+        for side, value in zip("AB", values):
+            lines.append(f"  {side}  {value}"[:TERMINAL_COLUMNS])
+    return "\n".join(lines)
+
+
+def _metric_tables(runs: list[dict]) -> list[str]:
+    """A table per model that is in both runs: metric, A, interval of A, B, interval of B."""
     first, second = (all_models(run) for run in runs)
-    rows = []
+    tables = []
     for name in first:
         if name not in second:
             continue
+        rows = []
         for key in HEADLINE:
             sides = [(side[name][key], side[name]["ci95"].get(key)) for side in (first, second)]
             # A baseline without a model is the same in most pairs of runs: shown where it differs.
-            if name not in ("sft", "base") and sides[0] == sides[1]:
+            if name not in MAIN_MODELS and sides[0] == sides[1]:
                 continue
             cells = []
             for value, interval in sides:
                 cells += [format_number(value), format_interval(interval)]
-            rows.append([f"{name} {key}", *cells])
-    return rows
+            rows.append([key, *cells])
+        if rows:
+            tables.append(format_table([name, "A", "95% interval", "B", "95% interval"], rows))
+    return tables
 
 
-def _macro_rows(runs: list[dict]) -> list[list[str]]:
-    """[model and metric, A, B] of the means over sources; none for a file of before they were written."""
-    first, second = (all_models(run) for run in runs)
-    rows: list[list[str]] = []
+def _macro_table(runs: list[dict]) -> str:
+    """The means over sources of both runs; empty for files of before they were written."""
+    columns = {}
     for name in MAIN_MODELS:
-        sides = [models.get(name, {}).get("macro", {}) for models in (first, second)]
+        sides = [all_models(run).get(name, {}).get("macro") for run in runs]
         if all(sides):
-            for key in HEADLINE:
-                rows.append([f"{name} {key}", *(format_number(side[key]) for side in sides)])
-    return rows
+            columns |= {f"{name} {side}": metrics for side, metrics in zip("AB", sides)}
+    return metric_table("mean over sources", columns) if columns else ""
 
 
 def compare_runs(paths: list[Path], test_data: str | None = None) -> str:
@@ -154,20 +171,14 @@ def compare_runs(paths: list[Path], test_data: str | None = None) -> str:
     blocks = [f"A = {paths[0]}\nB = {paths[1]}"]
 
     differing = differing_settings(runs[0]["run"], runs[1]["run"])
-    if differing:
-        blocks.append(format_table(["differs", "A", "B"], differing))
-    else:
-        blocks.append("settings, inputs and versions are the same")
-    blocks.append(format_table(["", "A", "95% interval", "B", "95% interval"], _metric_rows(runs)))
-
-    if macro := _macro_rows(runs):
-        blocks.append(format_table(["mean over sources", "A", "B"], macro))
+    blocks.append(_settings_text(differing) or "settings, inputs and versions are the same")
+    blocks += _metric_tables(runs)
+    blocks.append(_macro_table(runs))
 
     paired = paired_between(paths, runs, test_data)
     if isinstance(paired, str):
         blocks.append(f"no paired differences: {paired}")
     else:
         deltas, n = paired
-        header = [f"sft, B against A, {n} samples", *DELTA_HEADER]
-        blocks.append(format_table(header, delta_rows(deltas)))
-    return "\n\n".join(blocks)
+        blocks.append(titled_deltas(f"sft, B against A, {n} samples", deltas))
+    return "\n\n".join(block for block in blocks if block)

@@ -5,7 +5,8 @@ Everything here returns HTML. What a metric means is in docs/metrics.md.
 
 from html import escape
 
-from evaluation.tables import all_models, format_interval, format_number, strongest_baseline, verdict
+from evaluation.columns import format_interval, format_number
+from evaluation.tables import all_models, strongest_baseline, verdict
 from utils.metrics import DELTA_METRICS, HEADLINE
 
 _ABOUT_DELTAS = (

@@ -1,38 +1,11 @@
 """A results object as text for a terminal: metrics of every model, differences with intervals, slices.
 
-Also the small formats that other stages use: numbers, intervals, aligned tables, the verdict on a difference.
 Nothing is computed here; what a metric means is in docs/metrics.md.
 """
 
+from evaluation.columns import format_interval, format_number, format_table, metric_table
 from evaluation.results import MAIN_MODELS, WITHOUT_MODEL
 from utils.metrics import DELTA_METRICS, HEADLINE, LOWER_IS_BETTER
-
-
-def format_number(value: float | None) -> str:
-    """Three decimals; `-` where there was no sample to count."""
-    return "-" if value is None else f"{value:.3f}"
-
-
-def format_interval(interval: list[float] | None, sign: bool = False) -> str:
-    """`[0.123, 0.456]`, with + and - for differences; an empty string without an interval."""
-    if interval is None:
-        return ""
-    number = "{:+.3f}" if sign else "{:.3f}"
-    low, high = (number.format(value) for value in interval)
-    return f"[{low}, {high}]"
-
-
-def format_table(header: list[str], rows: list[list[str]]) -> str:
-    """Columns as wide as their widest cell; the first is aligned left, the others right."""
-    columns = zip(header, *rows)
-    widths = [max(map(len, map(str, column))) for column in columns]
-    rule = ["-" * width for width in widths]
-    lines = []
-    for row in [header, rule, *rows]:
-        first = str(row[0]).ljust(widths[0])
-        rest = [str(cell).rjust(width) for cell, width in zip(row[1:], widths[1:])]
-        lines.append("  ".join([first, *rest]))
-    return "\n".join(lines)
 
 
 def verdict(difference: float, interval: list[float] | None) -> str:
@@ -56,14 +29,13 @@ def strongest_baseline(results: dict) -> str | None:
     return max(names, key=lambda name: results["baselines"][name]["net_score"], default=None)
 
 
-def _headline_cells(metrics: dict) -> list[str]:
-    return [format_number(metrics[key]) for key in HEADLINE]
-
-
 def headline_table(results: dict) -> str:
-    """One row per model or baseline, one column per headline metric."""
-    rows = [[name, *_headline_cells(metrics)] for name, metrics in all_models(results).items()]
-    return format_table(["", *HEADLINE], rows)
+    """The headline metrics, one column per model or baseline."""
+    return metric_table(f"{_n_samples(results)} samples", all_models(results))
+
+
+def _n_samples(results: dict) -> int:
+    return next(iter(all_models(results).values()))["n"]
 
 
 def interval_table(results: dict, name: str) -> str:
@@ -91,18 +63,27 @@ def delta_rows(deltas: dict) -> list[list[str]]:
         interval = deltas["ci95"][name]
         shown = format_interval(interval, sign=True) or "-"
         smallest = format_number(deltas["smallest_detectable"][name])
-        rows.append([name, f"{value:+.3f}", shown, smallest, verdict(value, interval)])
+        # The reason is in the line below the table: in a cell it would make the table too wide.
+        words = verdict(value, interval) if interval else "no interval"
+        rows.append([name, f"{value:+.3f}", shown, smallest, words])
     return rows
+
+
+def titled_deltas(title: str, deltas: dict) -> str:
+    """A table of paired differences under its title."""
+    table = format_table(["", *DELTA_HEADER], delta_rows(deltas))
+    # All metrics are about the same groups, so either all have an interval or none has.
+    reason = "" if any(deltas["ci95"].values()) else f"\n{verdict(0.0, None)}"
+    return f"{title}\n{table}{reason}"
 
 
 def delta_table(results: dict, other: str) -> str:
     """SFT model minus another model, signed so that positive is better, with both answered rates below."""
     models = all_models(results)
-    header = [f"sft against {other}", *DELTA_HEADER]
-    table = format_table(header, delta_rows(results["deltas_to"][other]))
+    table = titled_deltas(f"sft against {other}", results["deltas_to"][other])
     # A model that answers nothing hallucinates nothing: without these rates silence would look safe.
     sft, theirs = (format_number(models[name]["answered_rate"]) for name in ("sft", other))
-    rates = f"answered_rate: sft {sft}, {other} {theirs} (read hallucination_rate together with it)"
+    rates = f"answered_rate: sft {sft}, {other} {theirs} (read hallucination_rate with it)"
     return f"{table}\n{rates}"
 
 
@@ -111,14 +92,14 @@ def macro_table(results: dict) -> str:
     n_sources = len(results["by_source"])
     if n_sources < 2:
         return ""
-    rows = [[name, *_headline_cells(metrics["macro"])] for name, metrics in all_models(results).items()]
-    return format_table([f"mean of {n_sources} sources", *HEADLINE], rows)
+    macro = {name: metrics["macro"] for name, metrics in all_models(results).items()}
+    return metric_table(f"mean of {n_sources} sources", macro)
 
 
 def slice_table(parts: dict[str, dict], dimension: str, name: str) -> str:
     """The headline metrics of one model in each part of a slice; `parts`: part -> model -> metrics."""
-    rows = [[part, str(found[name]["n"]), *_headline_cells(found[name])] for part, found in parts.items()]
-    return format_table([f"{name} by {dimension}", "n", *HEADLINE], rows)
+    columns = {f"{part} ({found[name]['n']})": found[name] for part, found in parts.items()}
+    return metric_table(f"{name} by {dimension} (n)", columns)
 
 
 def selective_line(selective: dict) -> str:
@@ -170,5 +151,5 @@ def results_text(results: dict) -> str:
 
     blocks.append(_constant_confidence(results))
     lowers = [key for key in HEADLINE if key in LOWER_IS_BETTER]
-    blocks.append(f"lower is better: {', '.join(lowers)}; docs/metrics.md explains each metric")
+    blocks.append(f"lower is better: {', '.join(lowers)}\ndocs/metrics.md explains each metric")
     return "\n\n".join(block for block in blocks if block)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from evaluation.columns import format_number, format_table
 from evaluation.plots import plot_curves
-from evaluation.tables import format_number, format_table
 from preferences.features import COMPLETION_TOKENS, count_cut
 from preferences.pairs import baseline_scores, interval, pair_metrics
 from preferences.reward import PENALTIES, load_head, penalty_table, penalty_totals, rewards

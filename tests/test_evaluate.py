@@ -390,7 +390,8 @@ def test_compare_prints_what_differs_and_paired_differences(canned, capsys, test
     assert "predictions" in text and "p.jsonl" in text and "q.jsonl" in text
     assert f"sft, B against A, {len(test_samples)} samples" in text
     # B is gold, which has a net score of 1.
-    line = next(line for line in text.splitlines() if line.startswith("net_score"))
+    paired = text[text.index("sft, B against A") :]
+    line = next(line for line in paired.splitlines() if line.startswith("net_score"))
     before = read_json(canned / "a.json")["sft"]["net_score"]
     assert float(line.split()[1]) == pytest.approx(1.0 - before, abs=0.001)
 

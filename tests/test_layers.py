@@ -16,13 +16,13 @@ STEPS = [
     {"utils"},
     {"evidence", "models"},
     {"sources", "generation", "evaluation", "perturbations"},
-    {"training", "preferences"},
+    {"training", "preferences", "reporting"},
 ]
 PACKAGES = set().union(*STEPS)
 STEP_OF = {package: step for step, packages in enumerate(STEPS) for package in packages}
 
 # Packages that work without the model stack: data and results must start fast, and run where no torch is.
-WITHOUT_TORCH = {"utils", "evidence", "sources", "evaluation", "perturbations"}
+WITHOUT_TORCH = {"utils", "evidence", "sources", "evaluation", "perturbations", "reporting"}
 MODEL_STACK = {"torch", "transformers", "peft", "accelerate", "bitsandbytes"}
 
 

@@ -5,8 +5,8 @@ It knows the records of a run, not how it was trained.
 
 from pathlib import Path
 
+from evaluation.columns import format_number
 from evaluation.plots import plot_curves
-from evaluation.tables import format_number
 from models.hardware import merge_for_speed
 from models.loading import model_revision
 from training.checkpoints import LOSS, RunFiles

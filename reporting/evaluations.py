@@ -1,0 +1,69 @@
+"""An evaluation as a report needs it: the results, and each sample with its answers, from files alone."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from evaluation.comparison import read_results, rescored, test_data_problem
+from evaluation.predictions import predictions_path
+from evaluation.results import WITHOUT_MODEL, score_rows, selection_for
+from evaluation.selective import Selection
+from reporting.answered import Answered, answered_samples
+from utils.config import input_path
+from utils.errors import DataError
+from utils.jsonl import read_json
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A results file with its samples; `problem` says why there are none."""
+
+    path: Path
+    results: dict
+    answered: list[Answered] = field(default_factory=list)
+    problem: str = ""
+
+
+def find_input(home: Path, path: str) -> Path:
+    """A path of a run's settings: below the home that the run wrote to, or else as the stages find it."""
+    at_home = home / Path(path).expanduser()
+    return at_home if at_home.exists() else input_path(path)
+
+
+def _selection(home: Path, results: dict) -> Selection | None:
+    """The confidence threshold that the evaluation used, which the completions alone do not show."""
+    selective = results.get("selective")
+    if not selective:
+        return None
+    isotonic = None
+    if selective["kind"] == "calibrated":
+        checkpoint = find_input(home, results["run"]["settings"]["model_path"])
+        isotonic = read_json(checkpoint.parent / "calibration.json")["isotonic"]
+    return Selection(selective["threshold"], selective["kind"], isotonic)
+
+
+def _read_samples(path: Path, home: Path, results: dict) -> list[Answered]:
+    """The samples of an evaluation. DataError if a file is gone or is not the one that was evaluated."""
+    settings = results["run"]["settings"]
+    test_path = find_input(home, settings["test_data"])
+    if problem := test_data_problem(test_path, results["run"]):
+        raise DataError(problem.split(";")[0])
+    named = settings.get("predictions")
+    source = find_input(home, named) if named else predictions_path(path)
+    samples, rows_by_model = rescored(results, test_path, source)
+    selection = _selection(home, results)
+    parsed = {}
+    predictions: list[dict] = []
+    for name, rows in rows_by_model.items():
+        if name not in WITHOUT_MODEL:
+            parsed[name] = score_rows(rows, samples, selection_for(name, selection))[1]
+            predictions += rows
+    return answered_samples(samples, parsed, predictions)
+
+
+def read_evaluation(path: Path, home: Path) -> Evaluation:
+    """A results file with its samples. DataError when the file is something else."""
+    results = read_results(path)
+    try:
+        return Evaluation(path, results, _read_samples(path, home, results))
+    except DataError as error:
+        return Evaluation(path, results, problem=str(error))

@@ -1,0 +1,45 @@
+"""The last step of `make demo`: figures of the pipeline, the verdict, three samples, and the report.
+
+FACTUALITY_HOME=demo python -m reporting.summary
+"""
+
+import textwrap
+
+from evaluation.columns import format_number, metric_table
+from evaluation.tables import all_models, strongest_baseline
+from reporting.answered import three_samples_text
+from reporting.evaluations import read_evaluation
+from reporting.verdict import caveats, verdict_sentence
+from utils.config import home_path
+from utils.errors import run_main
+from utils.jsonl import read_json
+
+_METRICS = (
+    "schema_valid_rate",
+    "em_answerable",
+    "citation_correctness",
+    "refusal_f1",
+    "hallucination_rate",
+    "net_score",
+)
+
+
+def main(argv: list[str] | None) -> None:
+    evaluation = read_evaluation(home_path("eval_results.json"), home_path("."))
+    results = evaluation.results
+    models = all_models(results)
+    shown = {name: models[name] for name in ("sft", "base", strongest_baseline(results)) if name in models}
+    print(metric_table(f"{results['sft']['n']} test samples", shown, _METRICS))
+
+    # On pairs of the test split: the pairs that chose the checkpoint are not among them.
+    reward = read_json(home_path("checkpoints/rm/validation.json"))
+    figures = {name: reward["test"][name]["roc_auc"] for name in ("reward", "style_only")}
+    scores = ", ".join(f"{name} {format_number(value)}" for name, value in figures.items())
+    print(f"\nreward model on {reward['n_test_pairs']} test pairs, ROC-AUC: {scores}")
+
+    print("\n" + three_samples_text(evaluation.answered))
+    print("\n" + "\n".join(map(textwrap.fill, [verdict_sentence(results), *caveats(results)])))
+
+
+if __name__ == "__main__":
+    run_main(main)
