@@ -20,6 +20,7 @@ from evaluation.thresholds import (
 )
 from evidence.retrieval import BM25
 from utils.completions import MAX_ANSWER_CHARS, render_completion
+from utils.progress import track
 from utils.runs import note
 from utils.schema import read_samples
 from utils.text import chunk_text, split_sentences
@@ -94,8 +95,8 @@ def baseline_predictions(samples: list[dict], train: list[dict], val: list[dict]
         "title_overlap": tuned_by_source(title_overlap, tuning),
     }
     answers = {name: [rule(sample) for sample in samples] for name, rule in rules.items()}
-    if train:
-        answers |= {name: fitted(samples, train) for name, fitted in FITTED.items()}
+    for name in track(FITTED if train else {}, "fitting baselines", "baseline"):
+        answers[name] = FITTED[name](samples, train)
 
     rows = []
     for name, found in answers.items():
@@ -118,10 +119,11 @@ def show_only(sample: dict, ids: list[int]) -> dict:
 
 def build_prompts(builder, samples: list[dict], view: str | None) -> list:
     """The prompts of samples, with all their evidence or with what a view of `EVIDENCE_VIEWS` shows."""
+    read = track(samples, "reading prompts", "sample")
     if view is None:
-        return [builder.build(sample) for sample in samples]
+        return [builder.build(sample) for sample in read]
     prompts = []
-    for sample in samples:
+    for sample in read:
         ids = EVIDENCE_VIEWS[view](sample)
         prompt = builder.build(show_only(sample, ids))
         # The builder numbers the chunks of the view; scoring needs the sample's own ids.

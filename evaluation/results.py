@@ -12,6 +12,7 @@ from evaluation.slices import mean_over_sources, slice_results
 from utils.completions import map_citations, parse_completion
 from utils.intervals import as_numbers, group_sums, paired_deltas, total, with_intervals
 from utils.metrics import rates_from_sums
+from utils.progress import track
 from utils.scoring import is_right_answer, score_sample
 
 # Models that have their own block in a results file; every other name is listed under "baselines".
@@ -138,7 +139,7 @@ def score_all(
     `isotonic`: the checkpoint's fit.
     """
     scored = {}
-    for name, rows in by_model(predictions).items():
+    for name, rows in track(by_model(predictions).items(), "scoring", "model"):
         # The fit describes the checkpoint's own probabilities; for any other model it would be meaningless.
         own_fit = isotonic if name == "sft" else None
         scored[name] = score_model(name, rows, samples, seed, selection, own_fit)

@@ -7,6 +7,7 @@ import numpy as np
 
 from utils.intervals import with_intervals
 from utils.metrics import HEADLINE
+from utils.progress import track
 
 # Only the metrics that a table shows: intervals of all of them took most of the time (docs/log.md).
 SLICE_METRICS = ("em", "f1", *HEADLINE)
@@ -91,7 +92,7 @@ def slice_results(terms_of: dict[str, list[dict]], samples: list[dict], seed: in
     """Dimension -> part -> model name -> metrics. `terms_of`: model name -> terms, one per sample."""
     groups = [sample["group"] for sample in samples]
     found: dict[str, dict] = {}
-    for dimension, parts in slices(samples).items():
+    for dimension, parts in track(slices(samples).items(), "scoring slices", "dimension"):
         found[dimension] = {}
         for part, indices in parts.items():
             found[dimension][part] = {

@@ -7,16 +7,15 @@ import contextlib
 import multiprocessing
 import random
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-
-from tqdm.auto import tqdm
 
 from evidence.chunks import PagePool
 from evidence.negatives import ranked_negatives
 from evidence.samples import build_sample, build_twin
 from evidence.splits import SPLITS
 from evidence.support import Support
+from utils.progress import track
 
 # With fewer negatives than this, pages of the training samples may give some to val and test.
 _FEW = 2
@@ -123,11 +122,9 @@ def assemble(
         )
     ]
 
-    def progress(results: Iterable) -> Iterable:
-        return tqdm(results, total=len(supports), desc="assembling samples", unit="sample", disable=None)
-
     numbers = range(len(supports))
     if settings.workers > 1 and "fork" in multiprocessing.get_all_start_methods():
         with start_workers(settings.workers) as workers:
-            return list(progress(workers.imap(_assemble, numbers, chunksize=16)))
-    return list(progress(map(_assemble, numbers)))
+            found = workers.imap(_assemble, numbers, chunksize=16)
+            return list(track(found, "assembling samples", "sample", len(numbers)))
+    return list(track(map(_assemble, numbers), "assembling samples", "sample", len(numbers)))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from evidence.paraphrase import forms_of, stems
 from evidence.records import Passage, Record, leak_page
 from evidence.retrieval import BM25
+from utils.progress import track
 from utils.text import STOP_WORDS, pack_sentences, padded_words
 
 # Chunks that a search returns: many more than a sample shows, because the checks reject some of them.
@@ -119,7 +120,7 @@ class PagePool:
             self.chunks += chunks
             if passage.title.strip():
                 self.by_title.setdefault(passage.title, []).extend(chunks)
-        self._index = BM25(chunk.terms for chunk in self.chunks)
+        self._index = BM25(chunk.terms for chunk in track(self.chunks, "indexing pages", "chunk"))
         self._rarities: dict[str, float] = {}
 
     def rarity(self, stem: str) -> float:

@@ -6,6 +6,7 @@ It compares words. Which questions belong together is decided in groups.py.
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from utils.progress import track
 from utils.text import shingles
 
 # Questions of one template about two things ("Which body of water lies at the end of the ...?") reach a
@@ -63,7 +64,7 @@ def near_duplicates(questions: list[str], threshold: float = NEAR_DUPLICATE) -> 
     by_shingle = rarest.T.tocsr()
 
     pairs: list[tuple[int, int]] = []
-    for start in range(0, len(questions), _BLOCK_ROWS):
+    for start in track(range(0, len(questions), _BLOCK_ROWS), "comparing questions", "block"):
         # Pairs that share a rare shingle, each once.
         near = (rarest[start : start + _BLOCK_ROWS] @ by_shingle).tocoo()
         is_upper = near.row + start < near.col

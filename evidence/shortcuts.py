@@ -24,6 +24,7 @@ from evidence.surface import surface_of
 from evidence.surface_model import QuestionModel, SurfaceModel, has_verdict, is_positive
 from utils.errors import DataError
 from utils.jsonl import read_json
+from utils.progress import track
 from utils.runs import note
 
 # With fewer samples a score says little: at 40 its standard error is up to 0.08.
@@ -161,7 +162,8 @@ def measure_shortcuts(splits: dict[str, list[dict]]) -> dict:
     split = _held_out_split(splits)
     if split is None or not splits.get("train"):
         return {"split": None, "scores": {}, "by_source": {}}
-    train = [Row(sample, surface_of(sample)) for sample in splits["train"]]
+    read = track(splits["train"], "probing for shortcuts", "sample")
+    train = [Row(sample, surface_of(sample)) for sample in read]
     held = splits[split]
     sources = sorted({sample["source"] for sample in splits["train"]})
     model = SurfaceModel(sources).fit(splits["train"], [row.surface for row in train])

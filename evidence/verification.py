@@ -6,11 +6,10 @@ Which rows are tried, and in which order, depends on their ids and the seed alon
 import hashlib
 from collections import Counter, defaultdict
 
-from tqdm.auto import tqdm
-
 from evidence.chunks import PagePool
 from evidence.records import Drops, Record
 from evidence.support import Support, find_support
+from utils.progress import track
 from utils.runs import note
 
 # The drop reason of rows that were drawn in case others fail, when enough did not fail.
@@ -49,7 +48,7 @@ def verify_support(
     reasons: dict[str, Counter[str]] = defaultdict(Counter)
     supports: dict[int, Support] = {}
     order = sorted(range(len(records)), key=lambda i: draw_rank(seed, records[i].id))
-    for i in tqdm(order, desc="verifying support", unit="row", disable=None):
+    for i in track(order, "verifying support", "row"):
         source = records[i].source
         n_needed = n_wanted * CLAIMS_PER_ROW if records[i].is_claim else n_wanted
         if n_wanted and n_verified[source] == n_needed:

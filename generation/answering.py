@@ -12,7 +12,6 @@ from generation.constrained import Schema, SchemaGuide
 from generation.drafting import Drafter, FreeGuide, json_object_end
 from generation.engine import GenerationSettings, generate
 from generation.rows import Generated, Guide
-from models.distributed import progress
 from models.hardware import merge_for_speed, speed_up_generation
 from models.loading import (
     LoadOptions,
@@ -24,6 +23,7 @@ from models.loading import (
 )
 from utils.completions import render_completion
 from utils.errors import UsageError
+from utils.progress import progress
 from utils.text import REFUSAL
 from utils.tokens import encode_completion
 

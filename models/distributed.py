@@ -11,7 +11,6 @@ from pathlib import Path
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
-from tqdm.auto import tqdm
 
 from models.hardware import has_cuda
 from utils.errors import StageError
@@ -61,15 +60,6 @@ class Shards:
     def wait(self) -> None:
         if self.n_processes > 1:
             self._state.wait_for_everyone()
-
-
-def progress(total: int, what: str, unit: str) -> tqdm:
-    """A bar with rate and time left, on stderr, in a terminal or notebook, of the first process alone."""
-    n_processes = int(os.environ.get("WORLD_SIZE", 1))
-    share = f" (process 1 of {n_processes})" if n_processes > 1 else ""
-    is_first = int(os.environ.get("RANK", 0)) == 0
-    # None lets tqdm decide: no bar where stderr is a file.
-    return tqdm(total=total, desc=what + share, unit=unit, disable=None if is_first else True)
 
 
 class ShardLog:

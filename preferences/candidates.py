@@ -20,6 +20,7 @@ from preferences.cache import GENERATION_DEFAULTS
 from utils.config import input_path
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_json, sha256_file, sha256_value
+from utils.progress import track
 from utils.runs import hash_inputs
 from utils.schema import pick_samples, read_samples
 
@@ -95,7 +96,7 @@ def generate_candidates(generator: Generator, samples: list[dict], settings: dic
     done = {(row["id"], row["n"]) for row in log.rows()}
     wanted = itertools.product(log.shards.mine(samples), range(n_candidates(settings)))
     todo = [(sample, n) for sample, n in wanted if (sample["id"], n) not in done]
-    built = {sample["id"]: generator.build(sample) for sample, _ in todo}
+    built = {sample["id"]: generator.build(sample) for sample, _ in track(todo, "reading prompts", "prompt")}
     prompts: dict[Hashable, Any] = {(sample["id"], n): built[sample["id"]] for sample, n in todo}
     # Each candidate has its own random stream, so its text is the same in every batch, on any number of
     # processes and after a restart.

@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file, save
 
 from generation.likelihood import completion_features
-from models.distributed import Shards, progress
+from models.distributed import Shards
 from models.hardware import speed_up_generation
 from models.loading import LoadOptions, load_model, load_tokenizer
 from utils.config import home_path
 from utils.jsonl import atomic_write, sha256_value
+from utils.progress import progress, track
 from utils.runs import note
 from utils.tokens import encode_completion
 
@@ -100,7 +101,7 @@ def load_features(
         return load_file(path)
     tokenizer = load_tokenizer(config["base_model"], config["trust_remote_code"])
     builder = prompts.builder(tokenizer, max_tokens=config["max_seq_length"] - COMPLETION_TOKENS)
-    suffixes = [builder.build(row).suffix for row in rows]
+    suffixes = [builder.build(row).suffix for row in track(rows, "reading prompts", "completion")]
     completions, is_cut = encode_completions(tokenizer, rows)
     options = LoadOptions(
         load_in_8bit=config["load_in_8bit"],

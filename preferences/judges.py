@@ -9,6 +9,7 @@ A judgement row is {"id", "checks": {name: 0 or 1} per candidate, "verifier": a 
 score per candidate or null, "agree": comparisons with the same winner in both orders, "n_compared"}.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from preferences.model_judge import JudgeModel, compare_candidates, win_scores
 from utils.completions import map_citations, parse_completion
 from utils.correctness import is_correct
 from utils.jsonl import read_appended
+from utils.progress import progress
 
 # Samples judged between two writes: an interrupted run loses at most this many.
 JOBS_PER_WRITE = 64
@@ -171,7 +173,12 @@ def judge_candidates(
         if sample["id"] not in done and len(candidates) > 1:
             todo.append((sample, candidates))
     judge_model = open_model() if todo and judge.needs_model else None
-    for start in range(0, len(todo), JOBS_PER_WRITE):
-        log.add(judge.judge(todo[start : start + JOBS_PER_WRITE], judge_model))
+    # Every two candidates are compared in both orders; the checks alone compare nothing and take no time.
+    n_comparisons = sum(len(candidates) * (len(candidates) - 1) for _, candidates in todo)
+    with progress(n_comparisons, "judging", "comparison", delay=1) as bar:
+        if judge_model:
+            judge_model = dataclasses.replace(judge_model, on_compared=bar.update)
+        for start in range(0, len(todo), JOBS_PER_WRITE):
+            log.add(judge.judge(todo[start : start + JOBS_PER_WRITE], judge_model))
     place = {sample["id"]: i for i, (sample, _) in enumerate(jobs)}
     return {row["id"]: row for row in log.finish(lambda row: (place[row["id"]],))}

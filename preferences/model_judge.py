@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from generation.likelihood import next_token_logps
-from models.distributed import progress
 from preferences.cache import Job
 from utils.errors import StageError
 from utils.tokens import encode_plain
@@ -27,6 +26,8 @@ class JudgeModel:
     tokenizer: Any
     build: Callable[[list[dict], str, str, str], list[int]]
     batch_size: int
+    # Called with the number of comparisons of each batch.
+    on_compared: Callable[[int], object] = lambda n: None
 
 
 @dataclass
@@ -114,13 +115,11 @@ def compare_candidates(judge: JudgeModel, jobs: list[Job]) -> list[Comparisons]:
             places.append((number, i, j))
             groups += [number, number]
     p_a = [0.0] * len(prompts)
-    with progress(len(prompts), "judging", "comparison") as bar:
-        for batch in preference_probabilities(
-            judge.model, judge.tokenizer, prompts, judge.batch_size, groups
-        ):
-            for i, probability in batch:
-                p_a[i] = probability
-            bar.update(len(batch))
+    batches = preference_probabilities(judge.model, judge.tokenizer, prompts, judge.batch_size, groups)
+    for batch in batches:
+        for i, probability in batch:
+            p_a[i] = probability
+        judge.on_compared(len(batch))
     found = [Comparisons() for _ in jobs]
     for (number, i, j), as_a, other_as_a in zip(places, p_a[0::2], p_a[1::2]):
         found[number].p_wins[i, j] = order_averaged(as_a, other_as_a)

@@ -10,10 +10,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from utils.errors import DataError, StageError
 from utils.jsonl import read_json_object, sha256_file, write_json
+from utils.progress import progress
 
 _N_TRIES = 4
 _BLOCK_BYTES = 1 << 20
@@ -90,8 +89,7 @@ def _save(response, part: Path, n_have: int, notes: dict, name: str) -> None:
         # After the part was opened, which empties it unless it is resumed: notes about a new version must
         # never be beside bytes of the old one, or a kill here would join the two.
         write_json(_notes_path(part), notes)
-        bar = tqdm(total=total, initial=n_have, unit="B", unit_scale=True, desc=name, disable=None)
-        with bar:
+        with progress(total, f"downloading {name}", "B", scaled=True, initial=n_have) as bar:
             while block := response.read(_BLOCK_BYTES):
                 handle.write(block)
                 bar.update(len(block))

@@ -8,8 +8,6 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from evidence.records import Record
 from evidence.verification import CLAIMS_PER_ROW, draw_rank
 from sources import reader_of
@@ -52,8 +50,7 @@ def draw_records(
     n_seen = 0
     n_drawn = n_wanted * _TIMES_WITHOUT_EVIDENCE
     for path, entry in files:
-        rows = reader(path, entry.get("split", "any"), on_bad)
-        for record in tqdm(rows, desc=f"reading {path.name}", unit="row", disable=None):
+        for record in reader(path, entry.get("split", "any"), on_bad):
             if repeats.drops(record, drops):
                 continue
             record = ids.distinct(record, path)

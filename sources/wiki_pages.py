@@ -14,14 +14,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, cast
 
-from tqdm.auto import tqdm
-
 from sources.fever import page_title, title_key, unescape
 from sources.fields import field, text
 from sources.json_list import EMPTY_FILE_REMEDY
 from sources.page_search import PageSearch
 from utils.errors import DataError
 from utils.jsonl import read_jsonl, read_objects
+from utils.progress import open_watched
 
 # Bounds against zip bombs, far above the public zip, which unpacks to about 4 times its size.
 _MAX_UNPACKED_BYTES = 64 << 30
@@ -60,7 +59,7 @@ def _read_rows(
             yield f"{path}:{number}", row
         return
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_watched(path) as packed, zipfile.ZipFile(packed) as archive:
             members = _jsonl_members(archive, path)
             n_of_member = n_sampled and max(n_sampled // max(len(members), 1), 1)
             for member in members:
@@ -137,7 +136,7 @@ def read_pages(
     kept: dict[str, list[str]] = {}
     pool = _Pool(max_pool)
     is_empty = True
-    for where, row in tqdm(_read_rows(path, on_bad), desc=f"reading {path.name}", unit="page", disable=None):
+    for where, row in _read_rows(path, on_bad):
         is_empty = False
         try:
             title = page_title(text(field(row, "id"), "id"))

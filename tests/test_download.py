@@ -197,7 +197,7 @@ def test_other_content_than_the_pinned_is_refused_with_both_hashes(server, targe
     assert leftovers(target) == []
 
 
-@pytest.mark.parametrize("step", ["open", "write_json", "tqdm"])
+@pytest.mark.parametrize("step", ["open", "write_json", "progress"])
 def test_a_kill_between_two_versions_never_joins_them(step, server, target, monkeypatch):
     # Killed at each step that starts the new version: its notes must never be beside bytes of the old one.
     server.plan = ["cut"]

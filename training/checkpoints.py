@@ -23,7 +23,7 @@ PROMPT_FACTS = ("template", "template_hash", "base_model", "base_revision", "max
 
 
 class RunFiles(TrainerCallback):
-    """Marks and rotates checkpoints, keeps the best by `metric`, and prints progress at each logging step.
+    """Marks and rotates checkpoints, and keeps the best by `metric`.
 
     `patience`: stop after this many evaluations without a gain (None: never). SIGINT and SIGTERM finish the
     step, save and stop; a second signal stops at once. `checkpoint_facts` go into the manifest of every
@@ -130,14 +130,6 @@ class RunFiles(TrainerCallback):
             control.should_evaluate = is_last
         return control
 
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        if not (state.is_world_process_zero and logs and ("loss" in logs or LOSS in logs)):
-            return
-        names = ["loss", "grad_norm", "learning_rate"]
-        names += [name for name in logs if name.startswith("eval_") and not _is_timing(name)]
-        shown = [f"{name} {float(logs[name]):.4g}" for name in names if logs.get(name) is not None]
-        note(f"step {state.global_step}/{state.max_steps}: {', '.join(shown)}")
-
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         self.evaluated_step = state.global_step
         value = metrics.get(self.metric)
@@ -164,10 +156,6 @@ class RunFiles(TrainerCallback):
             # The manifest first: a cut while deleting leaves no directory that looks complete.
             (old / "run.json").unlink()
             shutil.rmtree(old)
-
-
-def _is_timing(name: str) -> bool:
-    return name.endswith(("runtime", "_second"))
 
 
 # --- complete and torn directories

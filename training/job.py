@@ -14,6 +14,7 @@ from typing import Any
 
 from models.distributed import Shards
 from training.checkpoints import RunFiles
+from training.progress import StepProgress
 from training.rows import COMPLETION_TOKENS, encode_epochs, encode_rows
 from training.trainer import CompletionTrainer, steps_and_epochs
 from training.validation import answer_samples, selection_metrics
@@ -124,7 +125,9 @@ def run_to_the_end(
     A stop by signal raises KeyboardInterrupt, after a checkpoint and a note with `resume_command`.
     """
     files.trainer = trainer
-    with files:
+    steps = StepProgress()
+    trainer.add_callback(steps)
+    with files, steps:
         result = trainer.train(resume_from_checkpoint=checkpoint)
     n_steps = trainer.state.global_step
     if files.is_stopped:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from utils.errors import DataError
+from utils.progress import track
 from utils.schema import pick_samples
 
 # Tokens kept free for the completion; 120 characters of answer and the JSON around them take fewer.
@@ -88,7 +89,7 @@ def encode_rows(
     """
     rows = []
     drops: Counter = Counter()
-    for sample in samples:
+    for sample in track(samples, "encoding samples", "sample"):
         prompt = builder.build(sample)
         # Without its support, the row would teach the model to answer from nothing.
         if not prompt.shows_support(sample):

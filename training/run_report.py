@@ -63,6 +63,10 @@ def write_report(
     return {**facts, "n_evaluations": n_evaluations}
 
 
+# What the history keeps of each logging step: a loss that jumps has its cause in one of the others.
+_STEP_METRICS = ("loss", "learning_rate", "grad_norm")
+
+
 def write_history(log_history: list[dict], config: dict, output_dir: Path) -> dict:
     """training_history.json and loss_curve.png from the trainer's log. Returns the history."""
     train_losses = []
@@ -70,7 +74,8 @@ def write_history(log_history: list[dict], config: dict, output_dir: Path) -> di
     for log in log_history:
         # `finite`: JSON has no NaN, and a run whose loss became one keeps its history.
         if "loss" in log:
-            train_losses.append({"step": log["step"], "loss": finite(log["loss"])})
+            names = [name for name in _STEP_METRICS if name in log]
+            train_losses.append({"step": log["step"], **{name: finite(log[name]) for name in names}})
         if LOSS in log:
             names = [name for name in log if name == "step" or name.startswith("eval_")]
             eval_metrics.append({name: finite(log[name]) for name in names})

@@ -110,7 +110,7 @@ class CompletionTrainer(Trainer):
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
-        # RunFiles prints the progress.
+        # training/progress.py shows the progress.
         self.remove_callback(PrinterCallback)
         self.prefix = prefix
         self.share_prefix = share_prefix

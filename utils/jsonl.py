@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import IO, cast
 
 from utils.errors import DataError
+from utils.progress import open_watched
 from utils.strict_json import parse_json
 
-# The longest line of the real sources is under 2 MB. A longer one than this is not a row: its rest is
-# skipped.
+# The longest line of the real sources is under 2 MB. One over this limit is no row: its rest is skipped.
 MAX_LINE_BYTES = 16 << 20
 _BLOCK_BYTES = 1 << 20
 
@@ -45,9 +45,9 @@ def open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
         remedy = "run the stage that writes it (README, stage table) or check the path"
         raise DataError(f"{path}: no such file; {remedy}")
     try:
-        with gzip.open(path, "rb") if _is_gzip(path) else open(path, "rb") as handle:
+        with open_watched(path) as raw:
             # GzipFile has the methods of IO[bytes] that are used here, but typeshed does not say so.
-            yield cast(IO[bytes], handle)
+            yield cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if _is_gzip(path) else raw
     # A truncated gzip raises only at its end, so the error comes from wherever the caller is reading.
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: damaged gzip ({error}); delete it and download it again") from error
@@ -208,7 +208,7 @@ def read_appended(path: str | Path) -> list[dict]:
 
 def sha256_file(path: str | Path) -> str:
     digest = hashlib.sha256()
-    with open(path, "rb") as handle:
+    with open_watched(Path(path)) as handle:
         for block in iter(lambda: handle.read(_BLOCK_BYTES), b""):
             digest.update(block)
     return digest.hexdigest()

@@ -15,6 +15,7 @@ from pathlib import Path
 from utils.config import portable_path
 from utils.errors import UsageError
 from utils.jsonl import read_json_object, sha256_file, sha256_value, write_json
+from utils.progress import print_line
 from utils.run_changes import changed_settings
 
 # Packages whose version can change a number. Versions are read from metadata, so none of them is imported for
@@ -160,4 +161,4 @@ def format_drops(drops: Mapping[str, int]) -> str:
 
 def note(text: str) -> None:
     """Print progress, a fallback or the next command to stderr: stdout is for results."""
-    print(text, file=sys.stderr, flush=True)
+    print_line(text)
