@@ -15,30 +15,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from evidence.assembly import AssemblySettings, assemble
-from evidence.audit import audit, flat_drops
-from evidence.balance import choose_samples
-from evidence.card import dataset_card
-from evidence.check import check_file
-from evidence.chunks import PagePool
-from evidence.contamination import next_steps, training_files, without_contaminated
-from evidence.external import external_samples
-from evidence.promises import empty_split_problem, missed_promises
-from evidence.records import Drops, Record
-from evidence.shortcuts import report_shortcuts
 from evidence.splits import expected_splits, parse_shares, split_supports
-from evidence.verification import first_drawn, verify_support
-from sources.config import read_sources_config
-from sources.draw import draw_records
-from sources.files import SourceFiles, config_pins, files_by_name, locate_files, planned_files
-from sources.pages import attach_evidence, name_pages, read_page_pool
-from sources.pins import check_pins, read_pins
+from utils.arguments import chunk_count, positive_int, seed_number, share, stage_parser, whole_number
 from utils.config import home_path, input_path, portable_path
-from utils.errors import DataError, UsageError, run_main
-from utils.jsonl import raise_bad, write_json, write_jsonl, write_text
-from utils.replacing import close_replacement, open_replacement
-from utils.runs import describe_run, format_drops, format_seconds, note
-from utils.schema import read_samples
+from utils.errors import UsageError
+from utils.outputs import check_folder_output
+from utils.startup import before_imports, run_main
 
 ROOT = Path(__file__).resolve().parent
 # What an evaluation-only build is compared with, where nothing is named.
@@ -54,9 +36,7 @@ NO_SETTINGS = (
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = stage_parser(__doc__)
     add = parser.add_argument_group("files").add_argument
     add("--data-dir", default="data", help="folder of raw/, processed/, source_hashes.json (default: data)")
     add("--sources-config", default="configs/sources.yaml", help="YAML with each source's files and licence")
@@ -70,24 +50,85 @@ def build_parser() -> argparse.ArgumentParser:
     add("--against", nargs="+", metavar="FILE", help=against)
 
     add = parser.add_argument_group("limits").add_argument
-    add("--max-per-source", type=int, default=2500, help="most rows per source, before twins; 0 = all")
-    add("--limit", type=int, help="most rows per source in place of --max-per-source, for a quick look")
-    add("--max-chunks", type=int, default=6, help="most evidence chunks per sample (at least 2)")
-    add("--max-chunk-words", type=int, default=80, help="most words per chunk; longer sentences stay whole")
+    add(
+        "--max-per-source",
+        type=whole_number,
+        default=2500,
+        help="most rows per source, before twins; 0 = all",
+    )
+    quick = "most rows per source in place of --max-per-source, for a quick look (0: all)"
+    add("--limit", type=whole_number, metavar="N", help=quick)
+    add("--max-chunks", type=chunk_count, default=6, help="most evidence chunks per sample (at least 2)")
+    add(
+        "--max-chunk-words",
+        type=positive_int,
+        default=80,
+        help="most words per chunk; longer sentences stay whole",
+    )
     strict_help = "fail, and write no samples, when a shortcut probe is above its limit (docs/data.md)"
     add("--strict-shortcuts", action="store_true", help=strict_help)
     add("--skip-bad", action="store_true", help="count and skip malformed source rows instead of stopping")
 
     add = parser.add_argument_group("run").add_argument
-    add("--seed", type=int, default=42, help="decides the sampled rows, the splits and the chunk order")
+    add(
+        "--seed",
+        type=seed_number,
+        default=42,
+        help="decides the sampled rows, the splits and the chunk order",
+    )
     add("--split", default="0.8,0.1,0.1", help="shares of train, val and test; they add up to 1")
     share_help = "share of unanswerable samples per source and split (0-0.9)"
-    add("--unanswerable-fraction", type=float, default=0.33, help=share_help)
-    add("--workers", type=int, default=1, help="processes that assemble samples; the output stays the same")
+    add("--unanswerable-fraction", type=share, default=0.33, help=share_help)
+    add(
+        "--workers",
+        type=positive_int,
+        default=1,
+        help="processes that assemble samples; the output stays the same",
+    )
     add("--overwrite", action="store_true", help="replace processed data that has different settings")
     add("--dry-run", action="store_true", help="print the plan and write nothing")
     return parser
 
+
+def read_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The flags. UsageError for values that make no sense, and for a --data-dir that cannot be written."""
+    args = build_parser().parse_args(argv)
+    parse_shares(args.split)
+    if args.unanswerable_fraction > 0.9:
+        raise UsageError(f"--unanswerable-fraction {args.unanswerable_fraction}: must be at most 0.9")
+    if args.limit is not None:
+        args.max_per_source = args.limit
+    if not args.dry_run and not args.check:
+        check_folder_output(home_path(args.data_dir))
+    return args
+
+
+if __name__ == "__main__":
+    before_imports(lambda: read_arguments(None))
+
+from evidence.assembly import AssemblySettings, assemble
+from evidence.audit import audit, flat_drops
+from evidence.balance import choose_samples
+from evidence.card import dataset_card
+from evidence.check import check_file
+from evidence.chunks import PagePool
+from evidence.contamination import next_steps, training_files, without_contaminated
+from evidence.external import external_samples
+from evidence.promises import missed_promises
+from evidence.records import Drops, Record
+from evidence.shortcuts import report_shortcuts
+from evidence.verification import first_drawn, verify_support
+from evidence.writing import write_build
+from sources.config import read_sources_config
+from sources.draw import draw_records
+from sources.files import SourceFiles, config_pins, files_by_name, locate_files
+from sources.pages import attach_evidence, name_pages, read_page_pool
+from sources.pins import check_pins, read_pins
+from sources.plan import print_plan
+from utils.jsonl import raise_bad
+from utils.replacing import close_replacement, open_replacement
+from utils.runs import describe_run, format_drops, format_seconds, note
+from utils.schema import read_samples
 
 # --- raw files -> records with evidence
 
@@ -102,12 +143,13 @@ def read_evidence(
             raise_bad(f"{problem}; correct it, or add --skip-bad to count and skip such rows")
         drops[name]["malformed row"] += 1
 
-    n_wanted = args.limit or args.max_per_source
     # Drawn before evidence is attached: of a full source, only the passages of the drawn rows are read.
     records: list[Record] = []
     for name, source in config["sources"].items():
         on_bad_here = functools.partial(on_bad, name=name)
-        drawn = draw_records(name, files[name]["records"], n_wanted, args.seed, on_bad_here, drops[name])
+        drawn = draw_records(
+            name, files[name]["records"], args.max_per_source, args.seed, on_bad_here, drops[name]
+        )
         # Text from Wikipedia is CC BY-SA: the licence has to stay with each sample.
         licence = {"licence": source.get("licence", "unknown")}
         drawn = [dataclasses.replace(record, metadata={**record.metadata, **licence}) for record in drawn]
@@ -131,7 +173,7 @@ def build(
     """
     drops: Drops = {name: Counter() for name in files}
     records, pool = read_evidence(args, config, files, drops)
-    n_wanted = args.limit or args.max_per_source
+    n_wanted = args.max_per_source
     supports, too_few = verify_support(records, pool, n_wanted, args.seed, drops)
 
     respect_official = config.get("respect_official_splits", True)
@@ -166,7 +208,7 @@ def build_external(
         # A pool per source: where evidence has no titles, a titled chunk of another set gives itself away.
         part = {**config, "sources": {name: source}}
         records, pool = read_evidence(args, part, {name: files[name]}, drops)
-        records = first_drawn(records, args.limit or args.max_per_source, args.seed)
+        records = first_drawn(records, args.max_per_source, args.seed)
         samples += external_samples(records, pool, AssemblySettings(args.seed, args.max_chunks), drops)
     train = [sample for path in against for sample in read_samples(path)]
     return {"test": without_contaminated(samples, train, drops)}, drops
@@ -175,64 +217,17 @@ def build_external(
 # --- the run
 
 
-def check_usage(args: argparse.Namespace) -> None:
-    parse_shares(args.split)
-    lowest = {"max_per_source": 0, "limit": 1, "max_chunks": 2, "max_chunk_words": 1, "workers": 1}
-    for name, least in lowest.items():
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least {least}")
-    if not 0 <= args.unanswerable_fraction <= 0.9:
-        raise UsageError("--unanswerable-fraction must be between 0 and 0.9")
-
-
-def print_plan(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
-    for source, role, path, state in planned_files(config, data_dir / "raw", ROOT):
-        print(f"{source:10s} {role:9s} {path}: {state}")
-    n_rows = args.limit or args.max_per_source
-    rows = f"up to {n_rows * len(config['sources'])} rows" if n_rows else "all rows"
-    cost = "about 1 GB of memory and a few minutes" if n_rows else "about 5 GB of memory and 20 minutes"
-    twins = "" if config.get("evaluation_only") else ", plus twins,"
-    print(f"would build {rows}{twins} into {data_dir / 'processed'}")
-    print(f"needs about 3 GB of disk with the public wiki pages, {cost}")
-
-
-def write_build(
-    args: argparse.Namespace, written_dir: Path, splits: dict[str, list[dict]], figures: dict, card: str
-) -> None:
-    """Write the audit, then the samples if no rule is broken. A failed build leaves its audit to be read.
-
-    With --strict-shortcuts, a shortcut above its limit fails the build too.
-    """
-    audit_path = written_dir / "audit.json"
-    write_json(audit_path, figures)
-    broken = figures["rules_broken"]
-    if broken:
-        raise DataError(f"{len(broken)} rule(s) broken, see {audit_path}; the first: {broken[0]}")
-    empty = empty_split_problem(splits, flat_drops(figures["dropped"]))
-    # A quick look at a few rows may go without val and test.
-    if empty and args.limit and splits.get("train"):
-        note(empty)
-    elif empty:
-        raise DataError(f"{empty}; the counts are in {audit_path}")
-    report_shortcuts(audit_path, args.strict_shortcuts)
-    for split, samples in splits.items():
-        write_jsonl(written_dir / f"{split}.jsonl", samples)
-    write_text(written_dir / "README.md", card)
-
-
 def main(argv: list[str] | None) -> None:
-    args = build_parser().parse_args(argv)
+    args = read_arguments(argv)
     started = time.monotonic()
     if args.check:
         check_file(input_path(args.check))
         return
-    check_usage(args)
     wanted = args.sources.split(",") if args.sources else None
     config = read_sources_config(SAMPLE_CONFIG if args.sample else args.sources_config, ROOT, wanted)
     data_dir = home_path(args.data_dir)
     if args.dry_run:
-        print_plan(args, config, data_dir)
+        print_plan(args, config, data_dir, ROOT)
         return
 
     pins_path = data_dir / "source_hashes.json"
@@ -267,7 +262,7 @@ def main(argv: list[str] | None) -> None:
     figures["checked_against"] = [portable_path(path) for path in against]
     licences = {name: source.get("licence", "unknown") for name, source in config["sources"].items()}
     card = dataset_card(figures, licences, hashes, args.seed)
-    write_build(args, written_dir, splits, figures, card)
+    write_build(written_dir, splits, figures, card, args)
     close_replacement(written_dir, processed, run, n_samples=figures["n_samples"])
 
     counts = ", ".join(f"{split} {n:,}" for split, n in figures["n_samples"].items())

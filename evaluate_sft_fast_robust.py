@@ -14,49 +14,27 @@ Writes the results JSON, <stem>_predictions.jsonl and <stem>_calibration.png bes
 import argparse
 import time
 from pathlib import Path
-from typing import NamedTuple
 
-from evaluation.baselines import EVIDENCE_VIEWS, baseline_predictions, build_prompts, read_tuning
-from evaluation.comparison import compare_runs
-from evaluation.html_report import write_report
-from evaluation.plots import plot_calibration
-from evaluation.predictions import (
-    count_gold_cut,
-    describe_rows,
-    predictions_path,
-    prompt_settings,
-    read_predictions,
-)
-from evaluation.results import measure_selection, score_all
 from evaluation.selective import KINDS, choose_selection, read_calibration
-from evaluation.tables import results_text
-from generation.answering import predict, sft_and_base
-from generation.engine import GenerationSettings
-from generation.sampling import Sampling
-from models.distributed import ShardLog, Shards
-from models.estimate import count_tokens, estimate, planned_samples, warn_missing_model
-from models.hardware import ATTENTION_FLAGS
-from models.loading import LoadOptions, check_adapter_dir
-from prompt_schema import PromptBuilder, load_template
-from utils.config import home_path, input_path
-from utils.errors import UsageError, run_main
-from utils.jsonl import sha256_value, write_json, write_jsonl
-from utils.runs import describe_run, format_seconds, hash_inputs, note
-from utils.schema import pick_samples, read_samples
-
-# Flags that decide the completions: predictions made with other values are not resumed.
-DECIDING_FLAGS = (
-    *("base_model", "compare_baseline", "baseline_fewshot", "baseline_closed_book", "baseline_gold_only"),
-    *("constrained", "max_new_tokens", "attn_impl", "limit", "temperature", "seed"),
+from models.choices import ATTENTION_FLAGS
+from models.directories import check_adapter_dir
+from utils.arguments import (
+    bucket_list,
+    positive_int,
+    sample_limit,
+    seed_number,
+    share,
+    stage_parser,
+    temperature,
 )
-# For the plan: tokens of the instructions, which every prompt repeats, and of a completion.
-PLANNED_TOKENS = 150 + 30
+from utils.config import home_path, input_path
+from utils.errors import UsageError
+from utils.outputs import check_file_output
+from utils.startup import before_imports, run_main
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = stage_parser(__doc__)
     add = parser.add_argument_group("files").add_argument
     add("--test-data", help="sample file with gold")
     add("--output", default="eval_results.json", help="results file (default: eval_results.json)")
@@ -79,67 +57,92 @@ def build_parser() -> argparse.ArgumentParser:
     add("--attn-impl", default="auto", choices=ATTENTION_FLAGS, help=attention)
     fast = "CUDA only: pad prompts to --buckets and compile the model (no effect on CPU)"
     add("--fast", action="store_true", help=fast)
-    add("--buckets", default="512,1024,2048,4096", help="prompt lengths in tokens that --fast pads to")
+    add(
+        "--buckets",
+        type=bucket_list,
+        default="512,1024,2048,4096",
+        help="prompt lengths in tokens that --fast pads to",
+    )
 
     add = parser.add_argument_group("limits").add_argument
-    add("--limit", type=int, help="evaluate at most N samples, sampled with --seed; twins stay together")
-    add("--max-new-tokens", type=int, default=128, help="tokens after which a completion is cut")
-    add("--batch-size", type=int, default=8, help="rows generated at once: changes memory, not results")
-    add("--confidence-threshold", type=float, help="count answers of lower confidence (0-1) as refusals")
+    limit = "evaluate at most N samples, sampled with --seed; twins stay together (0: all)"
+    add("--limit", type=sample_limit, metavar="N", help=limit)
+    add("--max-new-tokens", type=positive_int, default=128, help="tokens after which a completion is cut")
+    add(
+        "--batch-size",
+        type=positive_int,
+        default=8,
+        help="rows generated at once: changes memory, not results",
+    )
+    add("--confidence-threshold", type=share, help="count answers of lower confidence (0-1) as refusals")
     precision = "choose the threshold that reaches this precision on the validation answers (0-1)"
-    add("--wanted-precision", type=float, help=precision)
+    add("--wanted-precision", type=share, help=precision)
     kind = "confidence that a threshold applies to: in the completion, or fitted on val (SFT model only)"
     add("--confidence-kind", default="stated", choices=KINDS, help=kind)
 
     add = parser.add_argument_group("run").add_argument
-    add("--temperature", type=float, default=0.0, help="0 is greedy; above, sampled with --seed")
-    add("--seed", type=int, default=42, help="decides --limit's samples, sampling and the bootstrap")
+    add("--temperature", type=temperature, default=0.0, help="0 is greedy; above, sampled with --seed")
+    add("--seed", type=seed_number, default=42, help="decides --limit's samples, sampling and the bootstrap")
     add("--dry-run", action="store_true", help="print the plan and write nothing")
     return parser
 
 
-# --- which models answer, and from what
+def read_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The flags. UsageError for those that contradict each other, DataError for a wrong --model-path."""
+    args = build_parser().parse_args(argv)
+    if args.compare:
+        return args
+    if not args.test_data:
+        raise UsageError("name the samples with --test-data, for example data/processed/test.jsonl")
+    if not args.predictions and not args.model_path:
+        raise UsageError("name a checkpoint with --model-path, or completions with --predictions")
+    if (args.compare_baseline or args.baseline_fewshot) and not args.base_model:
+        raise UsageError("--compare-baseline and --baseline-fewshot need --base-model")
+    if args.confidence_threshold is not None and args.wanted_precision is not None:
+        raise UsageError("--confidence-threshold and --wanted-precision both set a threshold; give one")
+    if not args.dry_run:
+        check_file_output(*(home_path(path) for path in (args.output, args.report) if path))
+        # A rescoring reads the checkpoint's calibration alone.
+        if not args.predictions:
+            check_adapter_dir(args.model_path)
+    return args
 
 
-class ModelRun(NamedTuple):
-    """The prompt template of a model's run, and its view of the evidence (None: all chunks)."""
+if __name__ == "__main__":
+    before_imports(lambda: read_arguments(None))
 
-    template: str
-    view: str | None = None
+from evaluation.baselines import baseline_predictions, build_prompts, read_tuning
+from evaluation.comparison import compare_runs
+from evaluation.html_report import write_report
+from evaluation.model_runs import is_base, plan_models
+from evaluation.plan import print_plan
+from evaluation.plots import plot_calibration
+from evaluation.predictions import (
+    count_gold_cut,
+    describe_rows,
+    predictions_path,
+    prompt_settings,
+    read_predictions,
+)
+from evaluation.results import measure_selection, score_all
+from evaluation.tables import results_text
+from generation.answering import predict, sft_and_base
+from generation.engine import GenerationSettings
+from generation.sampling import Sampling
+from models.distributed import ShardLog, Shards
+from models.loading import LoadOptions
+from prompt_schema import PromptBuilder, load_template
+from utils.jsonl import sha256_value, write_json, write_jsonl
+from utils.runs import describe_run, format_seconds, hash_inputs, note
+from utils.schema import pick_samples, read_samples
 
-
-def plan_models(args: argparse.Namespace, template: str) -> dict[str, ModelRun]:
-    """Name in the results -> run. Those of the checkpoint come first, so that each model is loaded once."""
-    runs = {"sft": ModelRun(template)}
-    if args.compare_baseline:
-        runs["base"] = ModelRun(template)
-    if args.baseline_fewshot:
-        # Without examples a base model fails on the format alone; with them the rest can be compared.
-        runs["base_fewshot"] = ModelRun("fewshot")
-    # Constrained decoding hides format errors, so each opponent gets it too, beside the free run.
-    if args.constrained:
-        runs |= {f"{name}_constrained": run for name, run in runs.items()}
-    for view in EVIDENCE_VIEWS:
-        if getattr(args, f"baseline_{view}"):
-            runs[view] = ModelRun(template, view)
-    return {name: runs[name] for name in sorted(runs, key=is_base)}
-
-
-def is_base(name: str) -> bool:
-    """True for the runs of the base model."""
-    return name.startswith("base")
-
+# Flags that decide the completions: predictions made with other values are not resumed.
+DECIDING_FLAGS = (
+    *("base_model", "compare_baseline", "baseline_fewshot", "baseline_closed_book", "baseline_gold_only"),
+    *("constrained", "max_new_tokens", "attn_impl", "limit", "temperature", "seed"),
+)
 
 # --- predictions
-
-
-def parse_buckets(args: argparse.Namespace) -> list[int]:
-    """Ascending prompt lengths to pad to; none without --fast."""
-    try:
-        buckets = sorted(int(part) for part in args.buckets.split(","))
-    except ValueError as error:
-        raise UsageError(f"--buckets {args.buckets}: write token counts, such as 512,1024") from error
-    return buckets if args.fast else []
 
 
 def run_model(model, tokenizer, name: str, prompts: dict, args: argparse.Namespace, log: ShardLog) -> dict:
@@ -150,7 +153,7 @@ def run_model(model, tokenizer, name: str, prompts: dict, args: argparse.Namespa
         sampling=Sampling(temperature=args.temperature, seed=args.seed),
         # A seed per row: a row does not depend on its batch, nor on what an earlier run finished.
         seeds=[int(sha256_value([args.seed, name, sample_id])[:8], 16) for sample_id in prompts],
-        buckets=parse_buckets(args),
+        buckets=args.buckets if args.fast else [],
     )
     constrained = name.endswith("_constrained")
     started = time.monotonic()
@@ -210,39 +213,11 @@ def generate_predictions(
 # --- the run
 
 
-def check_usage(args: argparse.Namespace) -> None:
-    if not args.test_data:
-        raise UsageError("name the samples with --test-data, for example data/processed/test.jsonl")
-    if not args.predictions and not args.model_path:
-        raise UsageError("name a checkpoint with --model-path, or completions with --predictions")
-    if (args.compare_baseline or args.baseline_fewshot) and not args.base_model:
-        raise UsageError("--compare-baseline and --baseline-fewshot need --base-model")
-    if args.confidence_threshold is not None and args.wanted_precision is not None:
-        raise UsageError("--confidence-threshold and --wanted-precision both set a threshold; give one")
-    parse_buckets(args)
-
-
-def print_plan(args: argparse.Namespace) -> None:
-    for name in dict.fromkeys(filter(None, (args.model_path, args.base_model))):
-        warn_missing_model(name)
-    samples = planned_samples(input_path(args.test_data))
-    if samples is not None:
-        samples = pick_samples(samples, args.limit, args.seed)
-        n_models = 0 if args.predictions else len(plan_models(args, args.template or "default"))
-        n_tokens = n_models * (count_tokens(samples) + len(samples) * PLANNED_TOKENS)
-        print(f"would evaluate {n_models} models on {len(samples)} samples, about {n_tokens:,} tokens")
-        if n_models:
-            print(estimate(args.base_model or args.model_path, n_tokens, 1, 16))
-    report = f" and {home_path(args.report)}" if args.report else ""
-    print(f"would write {home_path(args.output)}, its _predictions.jsonl and its _calibration.png{report}")
-
-
 def main(argv: list[str] | None) -> None:
-    args = build_parser().parse_args(argv)
+    args = read_arguments(argv)
     if args.compare:
         print(compare_runs([input_path(path) for path in args.compare], args.test_data))
         return
-    check_usage(args)
     if args.dry_run:
         print_plan(args)
         return

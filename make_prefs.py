@@ -15,12 +15,98 @@ import functools
 import time
 from collections import Counter
 
+from models.directories import check_adapter_dir
+from preferences.judges import JUDGES, Judge, default_judge, judge_candidates, judge_settings
+from utils.arguments import (
+    positive_int,
+    sample_limit,
+    seed_number,
+    share,
+    stage_parser,
+    temperature,
+    whole_number,
+)
+from utils.config import home_path, input_path
+from utils.errors import DataError, UsageError
+from utils.outputs import check_folder_output
+from utils.startup import before_imports, run_main
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = stage_parser(__doc__)
+    add = parser.add_argument_group("files").add_argument
+    add("--data-path", default="data/processed/train.jsonl", help="sample file")
+    add("--prefs-dir", default="prefs", help="folder of cache and results (default: prefs)")
+    add("--cache-sig", help="cache to judge (default: the newest with the given flags)")
+    rich = "rich adds parsed completions and gold fields to each row (default: lite)"
+    add("--output-mode", choices=("lite", "rich"), default="lite", help=rich)
+    add_model_flags(parser.add_argument_group("model"))
+
+    add = parser.add_argument_group("limits").add_argument
+    samples = "use at most N samples, sampled with --seed (0: all)"
+    add("--max-samples", "--limit", type=sample_limit, metavar="N", help=samples)
+    unseen = "skip samples named in the checkpoint's train_ids.txt"
+    add("--unseen-only", action="store_true", default=None, help=unseen)
+    add("--n-generations", type=positive_int, help="candidates per model and sample (default: 2)")
+    add("--max-new-tokens", type=positive_int, help="most tokens per candidate (default: 128)")
+    longest = "most tokens per prompt; evidence is cut to fit (default: 2048)"
+    add("--max-input-tokens", type=positive_int, help=longest)
+    margin = "keep a pair when its scores differ by at least this (0-1; default: 0.1)"
+    add("--min-margin", type=share, default=0.1, help=margin)
+
+    add = parser.add_argument_group("run").add_argument
+    phase = "generate candidates, judge cached ones, or both (default: all)"
+    add("--phase", choices=("generate", "judge", "all"), default="all", help=phase)
+    add("--batch-size", type=positive_int, default=8, help="candidates generated at once (default: 8)")
+    add("--judge-batch-size", type=positive_int, default=8, help="comparisons read at once (default: 8)")
+    add("--seed", type=seed_number, help="seed of the choice of samples and of tokens (default: 42)")
+    add("--overwrite", action="store_true", help="delete what is cached for these settings first")
+    add("--dry-run", action="store_true", help="print the plan and write nothing")
+    return parser
+
+
+def add_model_flags(model: argparse._ArgumentGroup) -> None:
+    add = model.add_argument
+    add("--sft-model", help="checkpoint directory of train_sft.py")
+    add("--base-model", help="hub id, directory or embedded (default: the checkpoint's base)")
+    add("--template", help="prompt template of the candidates (default: the checkpoint's)")
+    add("--temperature", type=temperature, help="0: one candidate per model (default: 0.7)")
+    top_p = "sample from the smallest set of tokens with this probability (default: 1.0)"
+    add("--top-p", type=share, help=top_p)
+    add("--top-k", type=whole_number, help="sample from this many tokens; 0: from all (default: 0)")
+    judge = "who scores (default: llm if --judge-model is given, else verifier, which checks against gold)"
+    add("--judge", choices=tuple(JUDGES), help=judge)
+    add("--judge-model", help="model that compares candidates, for --judge llm and hybrid")
+    add("--judge-template", default="default", help="default or simple (default: default)")
+    # The generators' flags are part of a cache's settings, so None marks one that was not given.
+    for flag, default, what in (("--use", None, "the generators"), ("--judge-use", False, "the judge")):
+        for bits in (8, 4):
+            help_text = f"load {what} in {bits} bits (bitsandbytes)"
+            add(f"{flag}-{bits}bit", action="store_true", default=default, help=help_text)
+
+
+def read_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The flags. UsageError for those that need another one, DataError for a wrong --sft-model."""
+    args = build_parser().parse_args(argv)
+    judge = args.judge or default_judge(args.judge_model)
+    if args.phase != "generate" and JUDGES[judge].needs_model and not args.judge_model:
+        raise UsageError(f"--judge {judge} needs --judge-model")
+    if args.phase != "judge" and not args.sft_model:
+        raise UsageError(f"--phase {args.phase} needs --sft-model")
+    if not args.dry_run:
+        check_folder_output(home_path(args.prefs_dir))
+        if args.phase != "judge":
+            check_adapter_dir(args.sft_model)
+    return args
+
+
+if __name__ == "__main__":
+    before_imports(lambda: read_arguments(None))
+
 from generation.answering import load_generator, sft_and_base
 from models.distributed import ShardLog, Shards
-from models.estimate import count_tokens, estimate, planned_samples, warn_missing_model
-from models.loading import LoadOptions, check_adapter_dir, load_tokenizer
+from models.loading import LoadOptions, load_tokenizer
 from preferences.cache import (
-    GENERATION_DEFAULTS,
     MODELS,
     Job,
     cached_rows,
@@ -37,79 +123,18 @@ from preferences.candidates import (
     generation_settings,
     n_candidates,
 )
-from preferences.judges import JUDGES, Judge, default_judge, judge_candidates, judge_settings
 from preferences.model_judge import JudgeModel
+from preferences.plan import print_plan
 from preferences.rows import JudgedSample, format_tallies, preference_row, preference_stats, rich_fields
 from prompt_schema import JudgePrompts, PromptBuilder, fill_template, load_template, render_evidence
-from utils.config import home_path, input_path
-from utils.errors import DataError, UsageError, run_main
 from utils.jsonl import sha256_value, write_json, write_jsonl
 from utils.runs import describe_run, format_drops, format_seconds, note
-from utils.schema import pick_samples
-
-
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    files = parser.add_argument_group("files")
-    files.add_argument("--data-path", default="data/processed/train.jsonl", help="sample file")
-    files.add_argument("--prefs-dir", default="prefs", help="folder of cache and results (default: prefs)")
-    files.add_argument("--cache-sig", help="cache to judge (default: the newest with the given flags)")
-    rich_help = "rich adds parsed completions and gold fields to each row (default: lite)"
-    files.add_argument("--output-mode", choices=("lite", "rich"), default="lite", help=rich_help)
-    add_model_flags(parser.add_argument_group("model"))
-    limits = parser.add_argument_group("limits")
-    limits.add_argument("--max-samples", "--limit", type=int, help="most samples used, sampled with --seed")
-    unseen_help = "skip samples named in the checkpoint's train_ids.txt"
-    limits.add_argument("--unseen-only", action="store_true", default=None, help=unseen_help)
-    limits.add_argument("--n-generations", type=int, help="candidates per model and sample (default: 2)")
-    limits.add_argument("--max-new-tokens", type=int, help="most tokens per candidate (default: 128)")
-    input_help = "most tokens per prompt; evidence is cut to fit (default: 2048)"
-    limits.add_argument("--max-input-tokens", type=int, help=input_help)
-    margin_help = "keep a pair when its scores differ by at least this (0-1; default: 0.1)"
-    limits.add_argument("--min-margin", type=float, default=0.1, help=margin_help)
-    run = parser.add_argument_group("run")
-    phase_help = "generate candidates, judge cached ones, or both (default: all)"
-    run.add_argument("--phase", choices=("generate", "judge", "all"), default="all", help=phase_help)
-    run.add_argument("--batch-size", type=int, default=8, help="candidates generated at once (default: 8)")
-    run.add_argument("--judge-batch-size", type=int, default=8, help="comparisons read at once (default: 8)")
-    run.add_argument("--seed", type=int, help="seed of the choice of samples and of tokens (default: 42)")
-    run.add_argument(
-        "--overwrite", action="store_true", help="delete what is cached for these settings first"
-    )
-    run.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
-    return parser
-
-
-def add_model_flags(model: argparse._ArgumentGroup) -> None:
-    model.add_argument("--sft-model", help="checkpoint directory of train_sft.py")
-    model.add_argument("--base-model", help="hub id, directory or embedded (default: the checkpoint's base)")
-    model.add_argument("--template", help="prompt template of the candidates (default: the checkpoint's)")
-    model.add_argument("--temperature", type=float, help="0: one candidate per model (default: 0.7)")
-    top_p_help = "sample from the smallest set of tokens with this probability (default: 1.0)"
-    model.add_argument("--top-p", type=float, help=top_p_help)
-    model.add_argument("--top-k", type=int, help="sample from this many tokens; 0: from all (default: 0)")
-    judge_help = (
-        "who scores (default: llm if --judge-model is given, else verifier, which checks against gold)"
-    )
-    model.add_argument("--judge", choices=tuple(JUDGES), help=judge_help)
-    model.add_argument("--judge-model", help="model that compares candidates, for --judge llm and hybrid")
-    model.add_argument("--judge-template", default="default", help="default or simple (default: default)")
-    # The generators' flags are part of a cache's settings, so None marks one that was not given.
-    for flag, default, what in (("--use", None, "the generators"), ("--judge-use", False, "the judge")):
-        for bits in (8, 4):
-            help_text = f"load {what} in {bits} bits (bitsandbytes)"
-            model.add_argument(f"{flag}-{bits}bit", action="store_true", default=default, help=help_text)
-
 
 # --- phase 1: candidates
 
 
 def generate_phase(args: argparse.Namespace, shards: Shards) -> str:
     """Fill the cache for the settings of the flags. Returns its signature."""
-    if not args.sft_model:
-        raise UsageError("--phase generate needs --sft-model")
     settings = generation_settings(vars(args), functools.partial(load_template, "sft"))
     gensig = sha256_value(settings)[:12]
     cache = home_path(args.prefs_dir) / "cache" / gensig
@@ -213,8 +238,6 @@ def judge_phase(args: argparse.Namespace, gensig: str, shards: Shards) -> None:
     """Judge the candidates of a cache, and write the preferences and their statistics."""
     kind = args.judge or default_judge(args.judge_model)
     judge = JUDGES[kind]
-    if judge.needs_model and not args.judge_model:
-        raise UsageError(f"--judge {kind} needs --judge-model")
     folder = home_path(args.prefs_dir)
     cache = folder / "cache" / gensig
     data_path = input_path(args.data_path)
@@ -253,33 +276,8 @@ def judge_phase(args: argparse.Namespace, gensig: str, shards: Shards) -> None:
 # --- the run
 
 
-def check_usage(args: argparse.Namespace) -> None:
-    if not 0 <= args.min_margin <= 1:
-        raise UsageError(f"--min-margin {args.min_margin}: must be between 0 and 1, as the scores are")
-
-
-def print_plan(args: argparse.Namespace) -> None:
-    """`--dry-run`: what would be generated and written, and the estimated time."""
-    for name in filter(None, (args.sft_model, args.base_model, args.judge_model)):
-        warn_missing_model(name)
-    samples = planned_samples(input_path(args.data_path))
-    generator = args.base_model or args.sft_model
-    if samples is not None and args.phase != "judge" and generator:
-        n_texts = len(MODELS) * (args.n_generations or GENERATION_DEFAULTS["n_generations"])
-        seed = GENERATION_DEFAULTS["seed"] if args.seed is None else args.seed
-        samples = pick_samples(samples, args.max_samples, seed)
-        # 180 tokens are for template and completion, roughly.
-        n_tokens = n_texts * (count_tokens(samples) + len(samples) * 180)
-        bits = 4 if args.use_4bit else 16
-        bits = 8 if args.use_8bit else bits
-        print(f"would generate {n_texts * len(samples)} candidates, about {n_tokens:,} tokens")
-        print(estimate(generator, n_tokens, 1, bits))
-    print(f"would write {home_path(args.prefs_dir)}/ (a few MB per thousand samples)")
-
-
 def main(argv: list[str] | None) -> None:
-    args = build_parser().parse_args(argv)
-    check_usage(args)
+    args = read_arguments(argv)
     if args.dry_run:
         print_plan(args)
         return

@@ -18,12 +18,20 @@ from pathlib import Path
 import yaml
 
 from evidence.fitting import cut_evidence
-from utils.completions import MAX_ANSWER_CHARS, OUTPUT_SCHEMA, gold_completion, parse_completion
+from utils.arguments import sample_limit, stage_parser, whole_number
+from utils.completions import (
+    MAX_ANSWER_CHARS,
+    OUTPUT_SCHEMA,
+    gold_completion,
+    parse_completion,
+    render_completion,
+)
 from utils.config import home_path, input_path
-from utils.errors import DataError, StageError, UsageError, run_main
+from utils.errors import DataError, StageError, UsageError
 from utils.jsonl import sha256_value, write_json, write_text
 from utils.runs import describe_run, note
 from utils.schema import read_samples
+from utils.startup import run_main
 from utils.templates import (
     JUDGE_TEMPLATES,
     SFT_TEMPLATES,
@@ -35,16 +43,15 @@ from utils.templates import (
 )
 from utils.text import REFUSAL
 from utils.tokens import ChatFrame, encode_plain
+from utils.validator_cases import SELF_CHECK, failing_cases
 
 # What `judge` compares by default: an answer with a citation, and a refusal.
-ANSWER_A = '{"answer": "yes", "citations": [0], "confidence": 0.9}'
-ANSWER_B = '{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [], "confidence": 0.0}'
+ANSWER_A = render_completion("yes", [0], 0.9)
+ANSWER_B = render_completion(REFUSAL, [], 0.0)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = stage_parser(__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="{save,test,render,parse,judge}")
     save = commands.add_parser("save", help="write the templates, output_schema.json and config.yaml")
     commands.add_parser("test", help="check the validator against known cases; exit 1 if one fails")
@@ -62,9 +69,12 @@ def build_parser() -> argparse.ArgumentParser:
     answers.add_argument("--answer-a", default=ANSWER_A, help="completion A (default: a cited yes)")
     answers.add_argument("--answer-b", default=ANSWER_B, help="completion B (default: a refusal)")
     limits = render.add_argument_group("limits")
-    limits.add_argument("--limit", type=int, default=1, help="print at most this many samples (default: 1)")
+    limit_help = "print at most N samples (0: all; default: 1)"
+    limits.add_argument("--limit", type=sample_limit, default=1, metavar="N", help=limit_help)
     limits = parse.add_argument_group("limits")
-    limits.add_argument("--n-chunks", type=int, default=10, help="chunks in the prompt (default: 10)")
+    limits.add_argument(
+        "--n-chunks", type=whole_number, default=10, help="chunks in the prompt (default: 10)"
+    )
     limits.add_argument("--strict", action="store_true", help="repair nothing")
     run = save.add_argument_group("run")
     run.add_argument("--overwrite", action="store_true", help="replace templates that were edited")
@@ -201,41 +211,6 @@ class JudgePrompts:
         return self._frame.prefix + encode_plain(self.tokenizer, text) + self._frame.closing
 
 
-# --- the validator's own cases
-
-_FENCED = '```json\n{"answer": "Paris", "citations": [0], "confidence": 0.9}\n```'
-_WORDY = 'Sure! {"answer": "Paris", "citations": ["[1]"], "confidence": "95%"}'
-_CITING_REFUSAL = '{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [1], "confidence": 0.0}'
-_BARE_REFUSAL = '{"answer": "INSUFFICIENT_EVIDENCE", "citations": [], "confidence": 0.0}'
-# (completion, strict, answer, citations, confidence, valid), with 5 chunks shown. Repair changes the form,
-# never what was meant: a citation out of range stays, and a confidence above 1 is unknown, not 1.
-SELF_CHECK = [
-    ('{"answer": "Paris", "citations": [0, 2], "confidence": 0.9}', True, "Paris", [0, 2], 0.9, True),
-    (ANSWER_B, True, REFUSAL, [], 0.0, True),
-    (_CITING_REFUSAL, False, REFUSAL, [1], 0.0, False),
-    ('{"answer": "Paris", "citations": [7], "confidence": 0.9}', False, "Paris", [7], 0.9, False),
-    (_FENCED, True, None, [], None, False),
-    (_FENCED, False, "Paris", [0], 0.9, False),
-    (_WORDY, False, "Paris", [1], 0.95, False),
-    (_BARE_REFUSAL, False, REFUSAL, [], 0.0, False),
-    ('{"answer": "Paris", "citations": ["the first"], "confidence": 2}', False, "Paris", [-1], None, False),
-    ('{"citations": [0], "confidence": 0.9}', False, None, [], None, False),
-    ("Paris", False, None, [], None, False),
-    ("", False, None, [], None, False),
-]
-
-
-def self_check() -> list[str]:
-    """One line per case of SELF_CHECK that the validator gets wrong."""
-    failures = []
-    for text, strict, *expected in SELF_CHECK:
-        parsed = parse_completion(text, 5, strict)
-        found = [parsed.answer, parsed.citations, parsed.confidence, parsed.is_valid]
-        if found != expected:
-            failures.append(f"{text!r} (strict={strict}): expected {expected}, found {found}")
-    return failures
-
-
 # --- the run
 
 
@@ -258,7 +233,7 @@ def save(args: argparse.Namespace) -> None:
 
 
 def test(args: argparse.Namespace) -> None:
-    if failures := self_check():
+    if failures := failing_cases():
         raise StageError(
             "\n".join([f"{len(failures)} of {len(SELF_CHECK)} validator cases fail:", *failures])
         )

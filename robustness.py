@@ -19,35 +19,18 @@ import argparse
 import time
 from collections import Counter
 
-from evaluation.plots import plot_robustness
-from evaluation.predictions import count_gold_cut, predictions_path, prompt_settings
-from evaluation.results import score_rows
-from evaluation.tables import format_number, format_table
-from generation.answering import load_generator, predict
-from generation.engine import GenerationSettings
-from models.distributed import ShardLog, Shards
-from models.estimate import count_tokens, estimate, planned_samples, warn_missing_model
-from models.hardware import ATTENTION_FLAGS
-from models.loading import LoadOptions, check_adapter_dir, load_tokenizer
+from models.choices import ATTENTION_FLAGS
+from models.directories import check_adapter_dir
 from perturbations.suites import SUITES, Suite, build_suites, distinct_samples, prompt_key
-from prompt_schema import PromptBuilder, load_template
-from utils.completions import map_citations, parse_completion
+from utils.arguments import positive_int, sample_limit, seed_number, stage_parser
 from utils.config import home_path, input_path, nearest
-from utils.errors import UsageError, run_main
-from utils.intervals import mean_with_interval, paired_deltas, with_intervals
-from utils.jsonl import write_json, write_jsonl
-from utils.metrics import ROBUSTNESS_METRICS
-from utils.runs import describe_run, format_drops, format_seconds, hash_inputs, note
-from utils.schema import pick_samples, read_samples
-
-# For the plan: tokens of a completion. The instructions are the shared prefix, which is read once per batch.
-PLANNED_TOKENS = 40
+from utils.errors import UsageError
+from utils.outputs import check_file_output
+from utils.startup import before_imports, run_main
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = stage_parser(__doc__)
     add = parser.add_argument_group("files").add_argument
     add("--test-data", required=True, help="sample file with gold")
     add("--output", default="robustness.json", help="results file (default: robustness.json)")
@@ -60,20 +43,59 @@ def build_parser() -> argparse.ArgumentParser:
     add("--attn-impl", default="auto", choices=ATTENTION_FLAGS, help=attention)
 
     add = parser.add_argument_group("limits").add_argument
-    limit = "perturb at most N samples, sampled with --seed; twins stay together; 0: all (default: 100)"
-    add("--limit", type=int, default=100, help=limit)
+    limit = "perturb at most N samples, sampled with --seed; twins stay together (0: all; default: 100)"
+    add("--limit", type=sample_limit, default=100, metavar="N", help=limit)
     prompt_tokens = "longer prompts lose chunks (default: the limit in the checkpoint's run.json)"
-    add("--max-prompt-tokens", type=int, help=prompt_tokens)
-    add("--max-new-tokens", type=int, default=64, help="tokens after which a completion is cut")
-    add("--batch-size", type=int, default=8, help="rows generated at once: changes memory, not results")
+    add("--max-prompt-tokens", type=positive_int, help=prompt_tokens)
+    add("--max-new-tokens", type=positive_int, default=64, help="tokens after which a completion is cut")
+    add(
+        "--batch-size",
+        type=positive_int,
+        default=8,
+        help="rows generated at once: changes memory, not results",
+    )
 
     add = parser.add_argument_group("run").add_argument
     add("--suite", default=",".join(SUITES), help=f"suites, separated by commas (default: all {len(SUITES)})")
     seed = "decides --limit's samples, every perturbation and the bootstrap"
-    add("--seed", type=int, default=42, help=seed)
+    add("--seed", type=seed_number, default=42, help=seed)
     add("--dry-run", action="store_true", help="print the plan and write nothing")
     return parser
 
+
+def read_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """(the flags, the names of the suites to run). UsageError for an unknown suite."""
+    args = build_parser().parse_args(argv)
+    # Spaces after the commas are fine.
+    names = [name.strip() for name in args.suite.split(",") if name.strip()]
+    for name in names:
+        if name not in SUITES:
+            raise UsageError(f"--suite {args.suite}: unknown suite {name!r}{nearest(name, SUITES)}")
+    if not args.dry_run:
+        check_file_output(home_path(args.output))
+        check_adapter_dir(args.model_path)
+    return args, list(dict.fromkeys(names)) or list(SUITES)
+
+
+if __name__ == "__main__":
+    before_imports(lambda: read_arguments(None))
+
+from evaluation.plots import plot_robustness
+from evaluation.predictions import count_gold_cut, predictions_path, prompt_settings
+from evaluation.results import score_rows
+from evaluation.tables import format_number, format_table
+from generation.answering import load_generator, predict
+from generation.engine import GenerationSettings
+from models.distributed import ShardLog, Shards
+from models.loading import LoadOptions, load_tokenizer
+from perturbations.plan import print_plan
+from prompt_schema import PromptBuilder, load_template
+from utils.completions import map_citations, parse_completion
+from utils.intervals import mean_with_interval, paired_deltas, with_intervals
+from utils.jsonl import write_json, write_jsonl
+from utils.metrics import ROBUSTNESS_METRICS
+from utils.runs import describe_run, format_drops, format_seconds, hash_inputs, note
+from utils.schema import pick_samples, read_samples
 
 # --- predictions
 
@@ -170,34 +192,6 @@ def describe_level_rows(name: str, suite: Suite, rows_of: dict[str, list[dict]])
 # --- the run
 
 
-def check_usage(args: argparse.Namespace) -> list[str]:
-    """The names of the suites to run, each once. UsageError for an unknown one."""
-    # Spaces after the commas are fine.
-    names = [name.strip() for name in args.suite.split(",") if name.strip()]
-    for name in names:
-        if name not in SUITES:
-            raise UsageError(f"--suite {args.suite}: unknown suite {name!r}{nearest(name, SUITES)}")
-    return list(dict.fromkeys(names)) or list(SUITES)
-
-
-def print_plan(args: argparse.Namespace, names: list[str]) -> None:
-    warn_missing_model(args.model_path)
-    everything = planned_samples(input_path(args.test_data))
-    if everything:
-        suites = build_suites(names, pick_samples(everything, args.limit, args.seed), everything, args.seed)
-        distinct = list(distinct_samples(suites).values())
-        for name, suite in suites.items():
-            n = len(next(iter(suite.levels.values())))
-            about = f"{', '.join(suite.levels)}; {format_drops(suite.left_out)}"
-            print(f"{name}: {len(suite.levels)} levels of {n} samples ({about})")
-        n_tokens = count_tokens(distinct) + len(distinct) * PLANNED_TOKENS
-        about = f"about {n_tokens:,} tokens (instructions are computed once per batch)"
-        print(f"would generate {len(distinct)} completions, {about}")
-        print(estimate(args.model_path, n_tokens, 1, 16))
-    output = home_path(args.output)
-    print(f"would write {output}, {output.with_suffix('.png').name} and {output.stem}_predictions.jsonl")
-
-
 def write_samples(directory: str, suites: dict[str, Suite]) -> None:
     """One sample file per level of each suite, named <suite>-<level>.jsonl."""
     for name, suite in suites.items():
@@ -218,8 +212,7 @@ def print_suites(blocks: dict[str, dict]) -> None:
 
 
 def main(argv: list[str] | None) -> None:
-    args = build_parser().parse_args(argv)
-    names = check_usage(args)
+    args, names = read_arguments(argv)
     if args.dry_run:
         print_plan(args, names)
         return

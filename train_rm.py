@@ -14,15 +14,60 @@ import functools
 import time
 from pathlib import Path
 
+from preferences.reward_config import load_reward_config
+from utils.arguments import sample_limit, stage_parser
+from utils.config import home_path, input_path
+from utils.outputs import check_folder_output
+from utils.startup import before_imports, run_main
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = stage_parser(__doc__)
+    add = parser.add_argument_group("files").add_argument
+    add("-c", "--config", required=True, help="YAML file; configs/rm.yaml explains every key")
+    add("--prefs", metavar="FILE", help="preferences file (default: the newest of --prefs-dir)")
+    add("--prefs-dir", default="prefs", help="folder of make_prefs.py (default: prefs)")
+    score = "write the rewards of rows {id, question, evidence_chunks, completion} beside FILE, and stop"
+    add("--score", metavar="FILE", help=score)
+
+    add = parser.add_argument_group("model").add_argument
+    checkpoint = "head for --validate-only and --score: best, final or a directory (default: best)"
+    add("--checkpoint", default="best", help=checkpoint)
+
+    add = parser.add_argument_group("limits").add_argument
+    limit = "use at most the first N preference rows (0: all)"
+    add("--limit", type=sample_limit, metavar="N", help=limit)
+
+    add = parser.add_argument_group("run").add_argument
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="override a YAML key (repeatable)")
+    add("--validate-only", action="store_true", help="write validation.json of a trained head")
+    overwrite = "delete a finished run, or one with different settings, and start over"
+    add("--overwrite", action="store_true", help=overwrite)
+    add("--dry-run", action="store_true", help="print the plan and write nothing")
+    return parser
+
+
+def read_settings(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
+    """(the flags, the YAML with --set applied). UsageError for unknown keys and impossible values."""
+    args = build_parser().parse_args(argv)
+    config = load_reward_config(args.config, args.set)
+    if not args.dry_run:
+        check_folder_output(home_path(config["output_dir"]))
+    return args, config
+
+
+if __name__ == "__main__":
+    before_imports(lambda: read_settings(None))
+
 import numpy as np
 import torch
 from torch.nn.functional import logsigmoid
 from transformers import get_cosine_schedule_with_warmup
 
 from models.distributed import Shards
-from models.estimate import estimate, warn_missing_model
 from preferences.features import PromptSource, as_completions, load_features, note_cut
 from preferences.pairs import find_preferences, pair_metrics, split_groups
+from preferences.plan import print_reward_plan
 from preferences.reward import (
     RewardHead,
     find_head,
@@ -36,11 +81,8 @@ from preferences.reward import (
     score_scale,
     weights_of,
 )
-from preferences.reward_config import load_reward_config
 from preferences.reward_report import print_validation, validate, write_history
 from prompt_schema import PromptBuilder, load_template, template_hash
-from utils.config import home_path, input_path
-from utils.errors import DataError, run_main
 from utils.jsonl import write_json, write_jsonl
 from utils.runs import (
     close_run_dir,
@@ -52,44 +94,6 @@ from utils.runs import (
     open_run_dir,
 )
 from utils.schema import read_completion_rows, read_preferences
-
-
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    files = parser.add_argument_group("files")
-    files.add_argument("-c", "--config", required=True, help="YAML file; configs/rm.yaml explains every key")
-    files.add_argument(
-        "--prefs", metavar="FILE", help="preferences file (default: the newest of --prefs-dir)"
-    )
-    files.add_argument("--prefs-dir", default="prefs", help="folder of make_prefs.py (default: prefs)")
-    files.add_argument(
-        "--score",
-        metavar="FILE",
-        help="write the rewards of rows {id, question, evidence_chunks, completion} beside FILE, and stop",
-    )
-    model = parser.add_argument_group("model")
-    model.add_argument(
-        "--checkpoint",
-        default="best",
-        help="head for --validate-only and --score: best, final or a directory (default: best)",
-    )
-    limits = parser.add_argument_group("limits")
-    limits.add_argument("--limit", type=int, metavar="N", help="use at most the first N preference rows")
-    run = parser.add_argument_group("run")
-    run.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a YAML key (repeatable)"
-    )
-    run.add_argument("--validate-only", action="store_true", help="write validation.json of a trained head")
-    run.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="delete a finished run, or one with different settings, and start over",
-    )
-    run.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
-    return parser
-
 
 # --- the loss and its training
 
@@ -222,23 +226,6 @@ def score_file(args: argparse.Namespace, config: dict, shards: Shards) -> None:
     print(f"wrote {len(rows)} rewards to {target}")
 
 
-def print_plan(args: argparse.Namespace, config: dict) -> None:
-    """`--dry-run`: what would be read and written, and the estimated time."""
-    warn_missing_model(config["base_model"])
-    try:
-        preferences = read_preferences(find_preferences(args.prefs, args.prefs_dir))[: args.limit]
-    except DataError as error:
-        print(f"warning: {error}")
-        preferences = []
-    if preferences:
-        # The two completions of a pair share one prompt, at 4 characters per token.
-        n_tokens = sum(len(row["prompt"][0]["content"]) // 2 + 60 for row in preferences)
-        n_completions = 2 * len(preferences)
-        print(f"would read {n_completions} completions, about {n_tokens:,} tokens; the head takes seconds")
-        print(estimate(config["base_model"], n_tokens, 1, 8 if config["load_in_8bit"] else 16))
-    print(f"would write {home_path(config['output_dir'])}/ (features: 4 bytes x hidden size per completion)")
-
-
 def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
     """Train a head, unless --validate-only, and validate it."""
     started = time.monotonic()
@@ -282,10 +269,9 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
 
 
 def main(argv: list[str] | None) -> None:
-    args = build_parser().parse_args(argv)
-    config = load_reward_config(args.config, args.set)
+    args, config = read_settings(argv)
     if args.dry_run:
-        print_plan(args, config)
+        print_reward_plan(args, config)
         return
     shards = Shards()
     if args.score:

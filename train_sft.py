@@ -14,6 +14,53 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from training.sft_config import DEFAULTS, check_config, check_weights
+from utils.arguments import stage_parser, whole_number
+from utils.config import home_path, input_path, load_config, settings_flags
+from utils.errors import DataError, StageError
+from utils.outputs import check_folder_output
+from utils.startup import before_imports, run_main
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = stage_parser(__doc__)
+    files = parser.add_argument_group("files")
+    config_help = "YAML config; configs/sft_gemma2.yaml explains every key"
+    files.add_argument("-c", "--config", required=True, help=config_help)
+    merge_help = "write checkpoint-best, merged into its base in bfloat16, to DIR; train nothing"
+    files.add_argument("--merge", metavar="DIR", help=merge_help)
+
+    limits = parser.add_argument_group("limits")
+    limit_help = "train on at most N samples (overrides data.max_samples; 0: all)"
+    limits.add_argument("--limit", "--max-samples", type=whole_number, metavar="N", help=limit_help)
+
+    run = parser.add_argument_group("run")
+    set_help = "override a YAML key, e.g. training.seed=1 (repeatable)"
+    run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=set_help)
+    resume_help = "resume from the latest complete checkpoint; exit 3 if there is none"
+    run.add_argument("--resume", action="store_true", help=resume_help)
+    overwrite_help = "delete a finished run, or one with different settings, and start over"
+    run.add_argument("--overwrite", action="store_true", help=overwrite_help)
+    dry_run_help = "print rows, tokens, time and memory, and write nothing"
+    run.add_argument("--dry-run", action="store_true", help=dry_run_help)
+    return parser
+
+
+def read_settings(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
+    """(the flags, the YAML with the flags applied). UsageError for unknown keys and impossible values."""
+    args = build_parser().parse_args(argv)
+    config = load_config(args.config, DEFAULTS, args.set)
+    if args.limit is not None:
+        config["data"]["max_samples"] = args.limit or None
+    check_config(config)
+    if not args.dry_run:
+        check_folder_output(home_path(args.merge or config["output_dir"]))
+    return args, config
+
+
+if __name__ == "__main__":
+    before_imports(lambda: read_settings(None))
+
 import torch
 from datasets import Dataset
 from torch import nn
@@ -21,21 +68,17 @@ from transformers import set_seed
 
 from generation.batches import pad_left
 from models.distributed import Shards
-from models.estimate import planned_samples, warn_missing_model
 from models.loading import load_tokenizer
-from prompt_schema import Prompt, PromptBuilder, load_template, split_template, template_hash
+from prompt_schema import Prompt, PromptBuilder, load_template, template_hash
 from training.adapters import load_trainable, merge_checkpoint
 from training.checkpoints import RunFiles, is_whole, newest_checkpoint
 from training.job import Rows, TrainingJob, encode, run_to_the_end
-from training.plan import plan_training
+from training.plan import print_plan
 from training.rows import COMPLETION_TOKENS, training_rows
 from training.run_report import checkpoint_facts, write_report
 from training.sampler import RowOrder
-from training.sft_config import DEFAULTS, check_config, check_weights
 from training.trainer import CompletionTrainer, training_arguments
 from utils.completions import gold_completion
-from utils.config import home_path, input_path, load_config, settings_flags
-from utils.errors import DataError, StageError, run_main
 from utils.runs import (
     close_run_dir,
     describe_run,
@@ -51,32 +94,6 @@ from utils.tokens import encode_completion
 # Val prompts on which `--merge` compares the logits before and after.
 N_COMPARED = 16
 EVALUATE = "python evaluate_sft_fast_robust.py --test-data data/processed/test.jsonl"
-
-
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    files = parser.add_argument_group("files")
-    config_help = "YAML config; configs/sft_gemma2.yaml explains every key"
-    files.add_argument("-c", "--config", required=True, help=config_help)
-    merge_help = "write checkpoint-best, merged into its base in bfloat16, to DIR; train nothing"
-    files.add_argument("--merge", metavar="DIR", help=merge_help)
-
-    limits = parser.add_argument_group("limits")
-    limit_help = "train on at most this many samples (overrides data.max_samples)"
-    limits.add_argument("--limit", "--max-samples", type=int, help=limit_help)
-
-    run = parser.add_argument_group("run")
-    set_help = "override a YAML key, e.g. training.seed=1 (repeatable)"
-    run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=set_help)
-    resume_help = "resume from the latest complete checkpoint; exit 3 if there is none"
-    run.add_argument("--resume", action="store_true", help=resume_help)
-    overwrite_help = "delete a finished run, or one with different settings, and start over"
-    run.add_argument("--overwrite", action="store_true", help=overwrite_help)
-    dry_run_help = "print rows, tokens, time and memory, and write nothing"
-    run.add_argument("--dry-run", action="store_true", help=dry_run_help)
-    return parser
 
 
 # --- what is learned: the labels
@@ -211,33 +228,6 @@ def merge(config: dict, target: Path, template: str) -> None:
 # --- the run
 
 
-def print_plan(config: dict, template: str) -> None:
-    """`--dry-run`: rows, tokens, time and memory, from files and names alone."""
-    data = config["data"]
-    warn_missing_model(config["model_name"])
-    samples = planned_samples(input_path(data["train_path"]))
-    # Read for its warning or its faults; its rows cost little beside those of training.
-    planned_samples(input_path(data["val_path"]))
-    if samples is not None:
-        prefix, _ = split_template(template)
-        print("\n".join(plan_training(config, training_rows(samples, config), len(template), len(prefix))))
-    kind = "adapters of a few to a few hundred MB"
-    if config["full_finetuning"]:
-        kind = "whole models of 4 bytes per parameter, and 8 more for the optimizer"
-    # checkpoint-best and checkpoint-final come on top of the numbered ones.
-    n_kept = config["training"]["save_total_limit"] + 2
-    print(f"would write {home_path(config['output_dir'])}/ with at most {n_kept} {kind}")
-
-
-def read_settings(args: argparse.Namespace) -> dict:
-    """The YAML with the flags applied. UsageError for unknown keys and impossible values."""
-    config = load_config(args.config, DEFAULTS, args.set)
-    if args.limit is not None:
-        config["data"]["max_samples"] = args.limit
-    check_config(config)
-    return config
-
-
 def resume_command(args: argparse.Namespace, shards: Shards) -> str:
     start = "python" if shards.n_processes == 1 else "accelerate launch ..."
     return f"{start} train_sft.py -c {args.config} {settings_flags(args.set, args.limit)}--resume"
@@ -251,8 +241,7 @@ def next_command(config: dict) -> str:
 
 
 def main(argv: list[str] | None) -> None:
-    args = build_parser().parse_args(argv)
-    config = read_settings(args)
+    args, config = read_settings(argv)
     template = load_template("sft", config["data"]["template"])
     if args.dry_run:
         print_plan(config, template)

@@ -16,11 +16,11 @@ from evaluation.results import score_rows
 from utils.completions import parse_completion, render_completion
 from utils.config import input_path
 from utils.correctness import exact_match, is_correct_lenient
-from utils.errors import run_main
 from utils.intervals import as_numbers, group_sums, total
 from utils.metrics import rates_from_sums
 from utils.schema import is_label_answer, read_samples, verdict_class
 from utils.scoring import hallucination_kind
+from utils.startup import run_main
 from utils.text import REFUSAL, holds_answer, tokenize
 
 OURS = (

@@ -16,10 +16,10 @@ from evaluation.columns import format_table
 from evaluation.results import score_all, score_rows
 from utils.completions import render_completion
 from utils.config import input_path
-from utils.errors import run_main
 from utils.intervals import confidence_intervals, draw_counts, paired_deltas, with_intervals
 from utils.schema import read_samples
 from utils.scoring import is_right_answer
+from utils.startup import run_main
 
 HEADER = [
     "samples",

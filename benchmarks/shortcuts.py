@@ -11,10 +11,10 @@ from evaluation.columns import format_number, format_table
 from evaluation.results import by_model, score_rows
 from evidence.shortcuts import measure_shortcuts
 from utils.config import input_path
-from utils.errors import run_main
 from utils.intervals import as_numbers, group_sums, total
 from utils.metrics import rates_from_sums
 from utils.schema import read_samples
+from utils.startup import run_main
 
 METRICS = ("em_answerable", "citation_f1", "refusal_f1", "hallucination_rate", "answered_rate", "net_score")
 

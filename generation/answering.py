@@ -12,10 +12,10 @@ from generation.constrained import Schema, SchemaGuide
 from generation.drafting import Drafter, FreeGuide, json_object_end
 from generation.engine import GenerationSettings, generate
 from generation.rows import Generated, Guide
+from models.directories import adapter_base
 from models.hardware import merge_for_speed, speed_up_generation
 from models.loading import (
     LoadOptions,
-    adapter_base,
     load_model,
     load_tokenizer,
     model_revision,

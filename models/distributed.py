@@ -9,10 +9,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, gather_object
-
-from models.hardware import has_cuda
 from utils.errors import StageError
 from utils.jsonl import append_jsonl, read_appended, sha256_value, write_jsonl
 
@@ -25,6 +21,11 @@ class Shards:
         self.n_processes = int(os.environ.get("WORLD_SIZE", 1))
         self.is_main = self.rank == 0
         if self.n_processes > 1:
+            # A single process needs no accelerate, which takes seconds to import.
+            from accelerate import PartialState
+
+            from models.hardware import has_cuda
+
             # The first process to finish waits for the last, which the default timeout (30 minutes) may end.
             self._state = PartialState(cpu=not has_cuda(), timeout=timedelta(days=7))
             # A process that ends late may find the connections of the others closed, and gloo's thread then
@@ -37,7 +38,11 @@ class Shards:
 
     def share(self, value):
         """The value of the first process, in all of them."""
-        return broadcast_object_list([value])[0] if self.n_processes > 1 else value
+        if self.n_processes == 1:
+            return value
+        from accelerate.utils import broadcast_object_list
+
+        return broadcast_object_list([value])[0]
 
     def decide(self, choose: Callable):
         """The value of `choose()`, which the first process calls; its StageError is raised in all."""
@@ -55,7 +60,11 @@ class Shards:
 
     def gather(self, items: list) -> list:
         """The items of all processes, in all of them."""
-        return gather_object(items) if self.n_processes > 1 else items
+        if self.n_processes == 1:
+            return items
+        from accelerate.utils import gather_object
+
+        return gather_object(items)
 
     def wait(self) -> None:
         if self.n_processes > 1:

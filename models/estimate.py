@@ -8,16 +8,18 @@ import math
 import re
 import time
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from models.embedded import EMBEDDED
-from models.hardware import choose_dtype, has_cuda
-from models.loading import LoadOptions
 from utils.config import input_path
 from utils.jsonl import read_json
 from utils.runs import format_seconds
 from utils.schema import read_samples
+
+if TYPE_CHECKING:
+    import torch
+
+    from models.loading import LoadOptions
 
 # A usual average for English text; no tokenizer is loaded for an estimate.
 CHARS_PER_TOKEN = 4.0
@@ -45,11 +47,16 @@ def count_parameters(name: str) -> int | None:
     return int(float(number) * _UNITS[unit])
 
 
-def measured_flops(dtype: torch.dtype) -> float:
+def measured_flops(dtype: "torch.dtype") -> float:
     """The matmul speed of this machine in FLOP/s: that of the fastest of all products within 0.2 s.
 
     The fastest, because other programs may slow down the rest.
     """
+    # Here, not at the top: plans are made by packages that start without torch.
+    import torch
+
+    from models.hardware import has_cuda
+
     on_gpu = has_cuda()
     n = 1024
     a = torch.ones(n, n, dtype=dtype, device="cuda" if on_gpu else "cpu")
@@ -94,7 +101,7 @@ def warn_missing_model(name: str) -> None:
         print(f"note: {name} will be loaded from the hub or its cache")
 
 
-def bits_per_weight(options: LoadOptions, full_finetuning: bool = False) -> int:
+def bits_per_weight(options: "LoadOptions", full_finetuning: bool = False) -> int:
     """Bits of memory per parameter; with `full_finetuning`, gradient and optimizer state included."""
     if full_finetuning:
         # Weights, gradients and the two moments of Adam, all in float32.
@@ -120,6 +127,8 @@ def estimate(name: str, n_tokens: int, passes: float, bits: int, bf16: bool = Tr
     n_parameters = count_parameters(name)
     if n_parameters is None:
         return f"size of {name} unknown: no estimate of time and memory"
+    from models.hardware import choose_dtype
+
     # A token costs 2 FLOP per parameter. Whole runs reach about a third of the matmul speed, as measured.
     n_flop = 2 * n_parameters * n_tokens * passes
     seconds = n_flop / (measured_flops(choose_dtype(bf16)) / 3)

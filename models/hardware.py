@@ -10,11 +10,10 @@ import os
 
 import torch
 
+from models.choices import ATTENTION_FLAGS
 from models.cpu_attention import use_grouped_attention
 from utils.errors import UsageError
 from utils.runs import note
-
-ATTENTION_FLAGS = ("auto", "eager", "sdpa", "flash2", "flash_attention_2", "flex")
 
 # The names of transformers for the short flags.
 _FULL_NAMES = {"flash2": "flash_attention_2", "flex": "flex_attention"}

@@ -13,9 +13,9 @@ from typing import Any
 from generation.answering import predict
 from generation.engine import GenerationSettings
 from generation.sampling import Sampling
+from models.directories import adapter_base, check_adapter_dir
 from models.distributed import ShardLog
 from models.hardware import choose_dtype
-from models.loading import adapter_base, check_adapter_dir
 from preferences.cache import GENERATION_DEFAULTS
 from utils.config import input_path
 from utils.errors import DataError, UsageError

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from generation.likelihood import next_token_logps
 from preferences.cache import Job
 from utils.errors import StageError
 from utils.tokens import encode_plain
@@ -65,6 +64,9 @@ def preference_probabilities(
     The probability is normalized over the two labels. The beginning that prompts of one group share is read
     once.
     """
+    # Not at the top: the flags of make_prefs.py name the judges, before torch is imported.
+    from generation.likelihood import next_token_logps
+
     a_ids, b_ids = label_token_ids(tokenizer)
     for batch in next_token_logps(model, prompts, tokenizer.pad_token_id, batch_size, groups):
         rows = []

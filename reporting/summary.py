@@ -11,8 +11,8 @@ from reporting.answered import three_samples_text
 from reporting.evaluations import read_evaluation
 from reporting.verdict import caveats, verdict_sentence
 from utils.config import home_path
-from utils.errors import run_main
 from utils.jsonl import read_json
+from utils.startup import run_main
 
 _METRICS = (
     "schema_valid_rate",

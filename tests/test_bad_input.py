@@ -114,7 +114,7 @@ UNNAMED_BASE = ["--test-data", "x", "--model-path", "m"]
         (evaluate_sft_fast_robust, ["--test-data", "x"], "--model-path"),
         (evaluate_sft_fast_robust, [*UNNAMED_BASE, "--compare-baseline"], "--base-model"),
         (make_prefs, ["--phase", "generate"], "--sft-model"),
-        (make_prefs, ["--min-margin", "3"], "between 0 and 1"),
+        (make_prefs, ["--min-margin", "3"], "from 0 to 1"),
     ],
 )
 def test_wrong_usage_exits_2(module, argv, word, home):

@@ -76,9 +76,11 @@ def test_the_notebooks_delta_keys_are_there(home, test_samples):
 
 
 def test_a_confidence_threshold_turns_answers_into_refusals(home, test_samples):
-    write_jsonl(home / "p.jsonl", gold_rows(test_samples))
-    # No stated confidence reaches 1.01, so everything counts as refused.
-    evaluate(f"--predictions p.jsonl {TEST_DATA} --output out.json --confidence-threshold 1.01")
+    rows = gold_rows(test_samples)
+    rows = [{**row, "completion": row["completion"].replace(": 1.0}", ": 0.9}")} for row in rows]
+    write_jsonl(home / "p.jsonl", rows)
+    # No stated confidence reaches 1, so everything counts as refused.
+    evaluate(f"--predictions p.jsonl {TEST_DATA} --output out.json --confidence-threshold 1")
     assert read_json(home / "out.json")["sft"]["refusal_rate"] == 1.0
 
 
@@ -251,7 +253,8 @@ def calibration_of(samples, rows):
 def test_wanted_precision_takes_its_threshold_from_val_and_reports_test(kind, home, data_home, test_samples):
     val = read_samples(data_home / "data/processed/val.jsonl")
     (home / "sft/checkpoint-best").mkdir(parents=True)
-    write_json(home / "sft/calibration.json", calibration_of(val, canned_rows(val, "sft", 0.4, 3)))
+    rows_of_val = canned_rows(val, "sft", 0.4, 3)
+    write_json(home / "sft/calibration.json", calibration_of(val, rows_of_val))
     rows = canned_rows(test_samples, "sft", 0.4, 4) + canned_rows(test_samples, "base", 0.4, 5)
     write_jsonl(home / "p.jsonl", rows)
     flags = f"--predictions p.jsonl {TEST_DATA} --model-path sft/checkpoint-best --output out.json"
@@ -267,8 +270,11 @@ def test_wanted_precision_takes_its_threshold_from_val_and_reports_test(kind, ho
     before = read_json(home / "out.json")["sft"]
     assert selective["test"]["sft"]["n_answers"] == round(before["answered_rate"] * before["n"])
     assert before["ece_calibrated"] is not None
+    # Impossible where val has no right answer at all.
+    answers = [{**answer, "right": False} for answer in calibration_of(val, rows_of_val)["answers"]]
+    write_json(home / "sft/calibration.json", {"isotonic": None, "answers": answers})
     with pytest.raises(UsageError, match="no stated confidence reaches it"):
-        evaluate(f"{flags} --wanted-precision 1.01")
+        evaluate(f"{flags} --wanted-precision 0.9")
 
 
 def test_thresholds_without_a_checkpoint_say_what_is_missing(home, test_samples):

@@ -7,20 +7,22 @@ from pathlib import Path
 import pytest
 
 import prompt_schema
-from prompt_schema import SFT_TEMPLATES, PromptBuilder, self_check
+from prompt_schema import SFT_TEMPLATES, PromptBuilder
+from utils import validator_cases
 from utils.errors import DataError
+from utils.validator_cases import failing_cases
 
 # More tokens than any prompt of these tests.
 ROOMY = 4000
 
 
 def test_the_validators_own_cases_pass():
-    assert self_check() == []
+    assert failing_cases() == []
 
 
 def test_a_failing_case_makes_the_test_command_fail(monkeypatch):
-    monkeypatch.setattr(prompt_schema, "SELF_CHECK", [("{}", True, "x", [], None, True)])
-    with pytest.raises(Exception, match="1 of 1 validator cases fail"):
+    monkeypatch.setattr(validator_cases, "SELF_CHECK", [("{}", True, "x", [], None, True)])
+    with pytest.raises(Exception, match="1 of 12 validator cases fail"):
         prompt_schema.main(["test"])
 
 

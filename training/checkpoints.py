@@ -13,11 +13,11 @@ from typing import Any
 from transformers import TrainerCallback
 
 from models.distributed import Shards
+from training.sft_config import LOSS
 from utils.errors import DataError
 from utils.jsonl import finite, read_json, write_json
 from utils.runs import note
 
-LOSS = "eval_loss"
 # How a checkpoint must be prompted: facts in the run.json of every checkpoint, also of a merged one.
 PROMPT_FACTS = ("template", "template_hash", "base_model", "base_revision", "max_prompt_tokens")
 

@@ -3,9 +3,20 @@
 It loads neither tokenizer nor model, so token counts are estimates.
 """
 
-from models.estimate import CHARS_PER_TOKEN, bits_per_weight, count_tokens, estimate, training_passes
+from models.estimate import (
+    CHARS_PER_TOKEN,
+    bits_per_weight,
+    count_tokens,
+    estimate,
+    planned_samples,
+    training_passes,
+    warn_missing_model,
+)
 from models.loading import LoadOptions
+from training.rows import training_rows
 from training.trainer import steps_and_epochs
+from utils.config import home_path, input_path
+from utils.templates import split_template
 
 # Tokens of a typical completion and of the chat format around a prompt.
 _OTHER_TOKENS = 25
@@ -28,3 +39,21 @@ def plan_training(config: dict, samples: list[dict], n_template_chars: int, n_pr
     options = LoadOptions(config["bf16"], config["load_in_4bit"], config["load_in_8bit"])
     n_bits = bits_per_weight(options, config["full_finetuning"])
     return [rows, estimate(config["model_name"], n_tokens, n_passes, n_bits, config["bf16"])]
+
+
+def print_plan(config: dict, template: str) -> None:
+    """`--dry-run`: rows, tokens, time and memory, from files and names alone."""
+    data = config["data"]
+    warn_missing_model(config["model_name"])
+    samples = planned_samples(input_path(data["train_path"]))
+    # Read for its warning or its faults; its rows cost little beside those of training.
+    planned_samples(input_path(data["val_path"]))
+    if samples is not None:
+        prefix, _ = split_template(template)
+        print("\n".join(plan_training(config, training_rows(samples, config), len(template), len(prefix))))
+    kind = "adapters of a few to a few hundred MB"
+    if config["full_finetuning"]:
+        kind = "whole models of 4 bytes per parameter, and 8 more for the optimizer"
+    # checkpoint-best and checkpoint-final come on top of the numbered ones.
+    n_kept = config["training"]["save_total_limit"] + 2
+    print(f"would write {home_path(config['output_dir'])}/ with at most {n_kept} {kind}")

@@ -5,10 +5,12 @@ configs/sft_gemma2.yaml explains every key.
 
 import importlib.util
 
-from training.checkpoints import LOSS
 from utils.config import nearest
 from utils.errors import UsageError
 from utils.metrics import SELECTION_METRICS
+
+# The mean loss on val, one of the metrics that can choose the best checkpoint.
+LOSS = "eval_loss"
 
 # Also the type of each key: a value from the YAML is converted to the type of its default.
 DEFAULTS = {

@@ -1,0 +1,35 @@
+"""Writes a processed folder: its audit first, then the samples if no rule is broken, and the dataset card."""
+
+import argparse
+from pathlib import Path
+
+from evidence.audit import flat_drops
+from evidence.promises import empty_split_problem
+from evidence.shortcuts import report_shortcuts
+from utils.errors import DataError
+from utils.jsonl import write_json, write_jsonl, write_text
+from utils.runs import note
+
+
+def write_build(
+    written_dir: Path, splits: dict[str, list[dict]], figures: dict, card: str, args: argparse.Namespace
+) -> None:
+    """Write `audit.json` (`figures`), the samples by split and README.md. `args`: the flags of build_data.py.
+
+    DataError, with nothing but the audit written, if a rule is broken or a split is empty; a quick look
+    (--limit) may go without val and test. With --strict-shortcuts, a shortcut above its limit is one too.
+    """
+    audit_path = written_dir / "audit.json"
+    write_json(audit_path, figures)
+    broken = figures["rules_broken"]
+    if broken:
+        raise DataError(f"{len(broken)} rule(s) broken, see {audit_path}; the first: {broken[0]}")
+    empty = empty_split_problem(splits, flat_drops(figures["dropped"]))
+    if empty and args.limit and splits.get("train"):
+        note(empty)
+    elif empty:
+        raise DataError(f"{empty}; the counts are in {audit_path}")
+    report_shortcuts(audit_path, args.strict_shortcuts)
+    for split, samples in splits.items():
+        write_jsonl(written_dir / f"{split}.jsonl", samples)
+    write_text(written_dir / "README.md", card)

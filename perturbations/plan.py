@@ -1,0 +1,31 @@
+"""`--dry-run` of robustness.py. No model is loaded for it."""
+
+import argparse
+
+from models.estimate import count_tokens, estimate, planned_samples, warn_missing_model
+from perturbations.suites import build_suites, distinct_samples
+from utils.config import home_path, input_path
+from utils.runs import format_drops
+from utils.schema import pick_samples
+
+# Tokens of a completion. The instructions are the shared prefix, which is read once per batch.
+PLANNED_TOKENS = 40
+
+
+def print_plan(args: argparse.Namespace, names: list[str]) -> None:
+    """Print levels, completions, tokens and time, from files and names alone."""
+    warn_missing_model(args.model_path)
+    everything = planned_samples(input_path(args.test_data))
+    if everything:
+        suites = build_suites(names, pick_samples(everything, args.limit, args.seed), everything, args.seed)
+        distinct = list(distinct_samples(suites).values())
+        for name, suite in suites.items():
+            n = len(next(iter(suite.levels.values())))
+            about = f"{', '.join(suite.levels)}; {format_drops(suite.left_out)}"
+            print(f"{name}: {len(suite.levels)} levels of {n} samples ({about})")
+        n_tokens = count_tokens(distinct) + len(distinct) * PLANNED_TOKENS
+        about = f"about {n_tokens:,} tokens (instructions are computed once per batch)"
+        print(f"would generate {len(distinct)} completions, {about}")
+        print(estimate(args.model_path, n_tokens, 1, 16))
+    output = home_path(args.output)
+    print(f"would write {output}, {output.with_suffix('.png').name} and {output.stem}_predictions.jsonl")

@@ -1,0 +1,144 @@
+"""How a stage's process starts and ends: mistakes in the flags first, every expected error as one line.
+
+A script calls `before_imports` between its flags and the imports that take seconds (torch, transformers), and
+`run_main` at its end. This module knows nothing about what a stage does.
+"""
+
+import errno
+import logging
+import os
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from utils.errors import StageError
+
+ROOT = Path(__file__).resolve().parent.parent
+# What a full disk looks like where a library reports it in its own way (safetensors, torch, pyarrow).
+_FULL_DISK = ("no space left on device", "os error 28", "storagefull", "pytorchstreamwriter failed writing")
+_INTERRUPTED = "interrupted: finished work is saved; rerun the same command to continue"
+_MB = 1 << 20
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+# --- errors that no stage raises itself
+
+
+def _free_space(path: str | None) -> str:
+    """`(3 MB free)` of the disk that a path is on; empty where that is unknown."""
+    place = Path(path or os.environ.get("FACTUALITY_HOME", ".")).absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        return f" ({shutil.disk_usage(place).free // _MB} MB free)"
+    except OSError:
+        return ""
+
+
+def describe_os_error(error: OSError) -> str:
+    """One line: the path, the reason, and what to do."""
+    path = str(error.filename) if error.filename else None
+    where = f"{path}: " if path else ""
+    reason = error.strerror or _first_line(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{where}{reason}{_free_space(path)}; make room, or set FACTUALITY_HOME to another disk"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return f"{where}{reason}; choose a place that you may write to, or set FACTUALITY_HOME to one"
+    return f"{where}{reason}"
+
+
+def _is_own(module: str | None) -> bool:
+    """True for a module of this repository: that it is missing is a bug, not a matter of installation."""
+    top = (module or "").partition(".")[0]
+    return (ROOT / top).is_dir() or (ROOT / f"{top}.py").is_file()
+
+
+def describe_import_error(error: ImportError) -> str:
+    """One line: what cannot be imported, and how to install it."""
+    # The command names this interpreter: `pip` alone may belong to another one.
+    command = f"{sys.executable} -m pip install -r {ROOT / 'requirements.txt'}"
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"the package {error.name!r} is not installed; install what is needed with `{command}`"
+    return f"a package cannot be imported ({_first_line(error):.200}); install it with `{command}`"
+
+
+def _describe(error: BaseException) -> tuple[str, int] | None:
+    """(message, exit code) of an error that is no bug; None for a bug."""
+    if isinstance(error, StageError):
+        return f"error: {error}", error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        # The shell's own code for a command that SIGINT ended: 128 + 2.
+        return _INTERRUPTED, 130
+    if isinstance(error, OSError):
+        return f"error: {describe_os_error(error)}", 1
+    if isinstance(error, ImportError) and not _is_own(error.name):
+        return f"error: {describe_import_error(error)}", 1
+    if any(words in str(error).lower() for words in _FULL_DISK):
+        return f"error: the disk is full{_free_space(None)}: {_first_line(error):.120}", 1
+    return None
+
+
+def _end(error: BaseException) -> None:
+    """Print an expected error as one line and exit with its code; returns for a bug."""
+    if isinstance(error, BrokenPipeError):
+        # `| head` has read enough. Closing stderr keeps Python from reporting the broken pipe at exit.
+        sys.stderr.close()
+        sys.exit(1)
+    described = _describe(error)
+    if described is None:
+        return
+    message, code = described
+    if os.environ.get("FACTUALITY_DEBUG"):
+        traceback.print_exception(error)
+    print(message, file=sys.stderr)
+    sys.exit(code)
+
+
+def _on_uncaught(kind, error, trace) -> None:
+    """The process's excepthook: errors while a script imports are told like those of its run."""
+    _end(error)
+    sys.__excepthook__(kind, error, trace)
+
+
+# --- start and end
+
+
+def _quiet_libraries() -> None:
+    """Keep the model libraries from printing while they are imported. Set variables win."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # It offers to install kernels for 4-bit passes on a CPU, even where nothing is loaded in 4 bits.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
+def before_imports(check: Callable[[], object]) -> None:
+    """Run a script's checks of its command line. A mistake, or --help, ends the process here.
+
+    Also decides how the process ends from here on: SIGTERM takes the path of Ctrl-C, and an expected error is
+    one line even during the imports that follow.
+    """
+    # `kill` and a job scheduler's time limit send SIGTERM.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.excepthook = _on_uncaught
+    _quiet_libraries()
+    check()
+
+
+def run_main(main: Callable[[list[str] | None], None]) -> None:
+    """Run a stage's `main` on the command line's arguments, and exit with the code of its error.
+
+    An expected error (StageError, OSError, a missing package, an interrupt) prints one line; with
+    FACTUALITY_DEBUG set, its traceback too. Any other exception keeps its traceback: it is a bug.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        main(None)
+    except BaseException as error:
+        _end(error)
+        raise
