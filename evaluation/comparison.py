@@ -19,20 +19,31 @@ from evaluation.tables import all_models, titled_deltas
 from utils.config import input_path
 from utils.errors import DataError
 from utils.intervals import paired_deltas
-from utils.jsonl import read_json
+from utils.jsonl import read_json_object
 from utils.metrics import HEADLINE
+from utils.recognition import check_kind
 from utils.runs import hash_inputs
 from utils.schema import pick_samples, read_samples
 
+# What is read from the manifest within a results file.
+_RUN_KEYS = {"settings", "inputs", "seed", "packages", "git_commit"}
 # Settings that name outputs, not what was measured.
 _NOT_SETTINGS = {"output", "report", "dry_run", "compare", "inputs"}
 
 
 def read_results(path: Path) -> dict:
     """The content of a results file. DataError when it is something else."""
-    results = read_json(path)
-    if not isinstance(results, dict) or "run" not in results or "baselines" not in results:
-        raise DataError(f"{path}: not a results file of evaluate_sft_fast_robust.py")
+    check_kind(path, "results")
+    results = read_json_object(path)
+    run = results.get("run")
+    missing = {"run", "baselines"} - results.keys()
+    if isinstance(run, dict):
+        missing |= {f"run.{key}" for key in _RUN_KEYS - run.keys()}
+    if missing or not isinstance(run, dict):
+        raise DataError(
+            f"{path}: not a results file of evaluate_sft_fast_robust.py: "
+            f"{', '.join(sorted(missing)) or 'run'} is missing; evaluate again"
+        )
     return results
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from evaluation.results import RESULT_KEYS, WITHOUT_MODEL
 from utils.errors import DataError
-from utils.jsonl import read_json, read_jsonl
+from utils.json_values import is_integer, is_number
+from utils.jsonl import read_json_object, read_jsonl
+from utils.recognition import check_kind
 from utils.runs import hash_inputs
 from utils.scoring import outcome, score_sample
 
@@ -19,7 +21,7 @@ def prompt_settings(model_dir: str, template: str | None, max_prompt_tokens: int
     Template name and token limit are those given, else those in the checkpoint's run.json, else the defaults.
     """
     manifest = Path(model_dir) / "run.json"
-    run = read_json(manifest) if manifest.is_file() else {}
+    run = read_json_object(manifest) if manifest.is_file() else {}
     return {
         "model_dir": model_dir,
         "template": template or run.get("template", "default"),
@@ -52,7 +54,21 @@ def _name_problem(model: str) -> str | None:
 
 def _is_shown(value) -> bool:
     """Whether a value can be the ids of the chunks that a prompt showed."""
-    return isinstance(value, list) and all(isinstance(i, int) for i in value)
+    return isinstance(value, list) and all(is_integer(i) and i >= 0 for i in value)
+
+
+def _row_problem(row: dict) -> str | None:
+    """The first rule of a prediction row that `row` breaks, with the value found; None for a valid row."""
+    for field in ("id", "model", "completion"):
+        if not isinstance(row.get(field), str):
+            found = f"found {row[field]!r:.60}" if field in row else f"{field} is missing"
+            return f"each prediction needs the string fields id, model and completion; {found}"
+    if not _is_shown(row.get("shown", [])):
+        return f"shown must be a list of chunk ids, found {row['shown']!r:.60}; remove it"
+    probability = row.get("probability")
+    if probability is not None and not (is_number(probability) and 0 <= probability <= 1):
+        return f"probability must be a number from 0 to 1, found {probability!r:.60}; remove it"
+    return _name_problem(row["model"])
 
 
 def read_predictions(path: Path, samples: list[dict]) -> list[dict]:
@@ -60,28 +76,30 @@ def read_predictions(path: Path, samples: list[dict]) -> list[dict]:
 
     DataError for a reserved model name, and unless each model has exactly one row for every sample.
     """
+    check_kind(path, "predictions")
     known = {sample["id"] for sample in samples}
     seen: dict[str, set[str]] = {}
     rows = []
+    number = 0
     for number, row in read_jsonl(path):
-        if not all(isinstance(row.get(field), str) for field in ("id", "model", "completion")):
-            raise DataError(
-                f"{path}:{number}: each prediction needs the string fields id, model and completion"
-            )
-        if not _is_shown(row.get("shown", [])):
-            shown = f"{row['shown']!r:.60}"
-            raise DataError(f"{path}:{number}: shown must be a list of chunk ids, found {shown}; remove it")
-        if problem := _name_problem(row["model"]):
+        if problem := _row_problem(row):
             raise DataError(f"{path}:{number}: {problem}")
         # Under --limit a file of all predictions is read with a part of the samples.
         if row["id"] not in known:
             continue
         ids = seen.setdefault(row["model"], set())
         if row["id"] in ids:
-            raise DataError(f"{path}:{number}: {row['model']} has a second prediction for {row['id']}")
+            remedy = "keep one of the rows of each model and sample"
+            if "n" in row:
+                remedy = "these are candidates of make_prefs.py, several per sample, and no predictions"
+            raise DataError(
+                f"{path}:{number}: {row['model']} has a second prediction for {row['id']}; {remedy}"
+            )
         ids.add(row["id"])
         rows.append(row)
 
+    if not number:
+        raise DataError(f"{path}: the file has no rows; each needs id, model and completion")
     # A model scored on other samples than its opponents would make every difference meaningless.
     for model, ids in seen.items():
         if missing := known - ids:

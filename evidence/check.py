@@ -8,6 +8,7 @@ from pathlib import Path
 from evidence.soundness import text_faults
 from utils.errors import DataError
 from utils.jsonl import read_jsonl
+from utils.recognition import check_kind
 from utils.rules import sample_problem
 
 # Faults that `check_file` prints one by one; the rest is counted.
@@ -54,6 +55,7 @@ def file_faults(path: str | Path) -> tuple[int, list[str]]:
 
 def check_file(path: Path) -> None:
     """`--check`: list every fault of one sample file; DataError if there is one."""
+    check_kind(path, "samples")
     n_rows, faults = file_faults(path)
     if not n_rows:
         raise DataError(f"{path}: the file contains no samples")

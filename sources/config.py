@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from utils.config import check_keys, nearest, read_yaml
+from utils.config import check_keys, check_stage, nearest
 from utils.errors import UsageError
+from utils.yaml_files import read_yaml
 
 # What a file of a source is for: rows with questions, wiki pages, or passages for questions that come
 # without any.
@@ -151,7 +152,8 @@ def read_sources_config(name: str, root: Path, wanted: list[str] | None) -> dict
     path = root / name
     if not path.is_file():
         path = Path(name)
-    config = read_yaml(path)
+    config = read_yaml(path, "sources_config")
+    check_stage(path, config, "sources_config")
     sources = config.get("sources") or {}
     _check_block(str(path), {**config, "sources": sources}, _CONFIG_RULES)
 

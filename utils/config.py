@@ -9,9 +9,10 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-import yaml
-
-from utils.errors import DataError, UsageError
+from utils.errors import UsageError
+from utils.file_kinds import EXPECTED
+from utils.recognition import config_kind
+from utils.yaml_files import parse_yaml, read_yaml
 
 
 def home_path(path: str | Path) -> Path:
@@ -65,6 +66,17 @@ def _convert(value, kind: type):
     raise TypeError
 
 
+# How a value of each type is written.
+_WRITTEN = {
+    bool: "write true or false, without quotes",
+    int: "write a whole number",
+    float: "write a number",
+    str: "write text, in quotes where it is no plain word",
+    list: "write a list: [a, b]",
+    dict: "write a block of keys",
+}
+
+
 def _coerce(where: str, value, default):
     """`value` as the type of `default`; a None default accepts any value. UsageError when it does not fit."""
     if default is None:
@@ -73,7 +85,9 @@ def _coerce(where: str, value, default):
     try:
         return _convert(value, kind)
     except (TypeError, ValueError, OverflowError):
-        raise UsageError(f"{where}: expected {kind.__name__}, found {value!r}") from None
+        raise UsageError(
+            f"{where}: expected {kind.__name__}, found {value!r:.60}; {_WRITTEN[kind]}"
+        ) from None
 
 
 def check_keys(where: str, given: dict, known: Iterable[str], prefix: str = "") -> None:
@@ -83,8 +97,40 @@ def check_keys(where: str, given: dict, known: Iterable[str], prefix: str = "") 
             raise UsageError(f"{where}: unknown key {f'{prefix}{key}'!r}{nearest(str(key), known)}")
 
 
-def _merge(where: str, defaults: dict, given: dict, prefix: str = "") -> dict:
-    """`defaults` with the values of `given`, each checked against the type of its default."""
+def _dotted(defaults: dict, prefix: str = "") -> list[str]:
+    """The full name of every key, those of blocks joined by dots."""
+    names = []
+    for key, value in defaults.items():
+        names.append(f"{prefix}{key}")
+        if isinstance(value, dict):
+            names += _dotted(value, f"{prefix}{key}.")
+    return names
+
+
+def _check_place(where: str, given: dict, known: dict, prefix: str, names: list[str]) -> None:
+    """UsageError for a key that is known in another block of `names`; a slip of indentation, most likely."""
+    for key in given:
+        elsewhere = [name for name in names if name.rpartition(".")[2] == key]
+        if key not in known and elsewhere:
+            raise UsageError(f"{where}: unknown key {f'{prefix}{key}'!r}; did you mean {elsewhere[0]!r}?")
+
+
+def _no_block(where: str, name: str, value) -> UsageError:
+    """The error for a value in place of a block of keys."""
+    hint = "write its keys below it, indented, as `key: value`"
+    if value is None:
+        return UsageError(f"{where}: {name!r} must be a block of keys, but is empty; {hint}")
+    if isinstance(value, list):
+        hint = "remove the dashes in front of its keys"
+    return UsageError(f"{where}: {name!r} must be a block of keys, found {value!r:.60}; {hint}")
+
+
+def _merge(where: str, defaults: dict, given: dict, prefix: str, names: list[str]) -> dict:
+    """`defaults` with the values of `given`, each checked against the type of its default.
+
+    `names` are the full names of all keys of the config, for the message on a key in the wrong block.
+    """
+    _check_place(where, given, defaults, prefix, names)
     check_keys(where, given, defaults, prefix)
     merged = dict(defaults)
     for key, value in given.items():
@@ -94,50 +140,30 @@ def _merge(where: str, defaults: dict, given: dict, prefix: str = "") -> dict:
         if not is_block:
             merged[key] = _coerce(f"{where}: {name!r}", value, defaults[key])
         elif isinstance(value, dict):
-            merged[key] = _merge(where, defaults[key], value, f"{name}.")
+            merged[key] = _merge(where, defaults[key], value, f"{name}.", names)
         else:
-            raise UsageError(f"{where}: {name!r} must be a block of keys, found {value!r}")
+            raise _no_block(where, name, value)
     return merged
 
 
-def _repeated_key(node: yaml.Node | None) -> yaml.Node | None:
-    """The first key under a YAML node that repeats in its block; None if there is none."""
-    if isinstance(node, yaml.SequenceNode):
-        return next(filter(None, map(_repeated_key, node.value)), None)
-    if not isinstance(node, yaml.MappingNode):
-        return None
-    seen = set()
-    for key, value in node.value:
-        # Only scalars are keys of a config; a list as a key fails in `safe_load`.
-        if str(key.value) in seen:
-            return key
-        seen.add(str(key.value))
-        if repeated := _repeated_key(value):
-            return repeated
-    return None
+def check_stage(path: str | Path, given: dict, expected: str) -> None:
+    """UsageError for the config of another stage than `expected`, a key of EXPECTED."""
+    found = config_kind(given, expected)
+    if found and found.name != expected:
+        raise UsageError(f"{path}: found {found.what}, expected {EXPECTED[expected]}; {found.remedy}")
 
 
-def read_yaml(path: str | Path) -> dict:
-    """The block of keys in a YAML file. DataError if it is missing, UsageError if it is anything else."""
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such config; see configs/ for the ones that ship")
-    try:
-        text = path.read_text(encoding="utf-8")
-        value = yaml.safe_load(text)
-        repeated = _repeated_key(yaml.compose(text, yaml.SafeLoader))
-    except RecursionError as error:
-        raise UsageError(f"{path}: nested too deeply, or a block contains itself") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        # A YAML error spans several lines; a stage's message is one line.
-        raise UsageError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
-    # PyYAML keeps the last of repeated keys: a second block of one name would replace the first.
-    if repeated:
-        line = repeated.start_mark.line + 1
-        raise UsageError(f"{path}:{line}: key {repeated.value!r} is there twice in one block; join the two")
-    if not isinstance(value, dict):
-        raise UsageError(f"{path}: expected a block of `key: value` lines, found {type(value).__name__}")
-    return value
+def _parse_override(override: str) -> dict:
+    """`a.b=value` as nested dicts. UsageError for another form, or a value that is not valid YAML."""
+    key, equals, text = override.partition("=")
+    if not equals or not all(key.split(".")):
+        raise UsageError(f"--set {override}: write it as key=value, for example --set training.seed=1")
+    # Parsed as YAML, so that `null`, lists and numbers mean the same as in the file.
+    first, *rest = key.split(".")
+    value = parse_yaml(text, f"--set {override}") if text else None
+    for part in reversed(rest):
+        value = {part: value}
+    return {first: value}
 
 
 def load_config(path: str | Path, defaults: dict, overrides: list[str]) -> dict:
@@ -145,23 +171,21 @@ def load_config(path: str | Path, defaults: dict, overrides: list[str]) -> dict:
 
     `defaults` fixes keys and types; a None default accepts any type. UsageError names a wrong key or value.
     """
-    config = _merge(str(path), defaults, read_yaml(path))
+    stage = config_kind(defaults)
+    expected = stage.name if stage else "config"
+    given = read_yaml(path, expected)
+    # The defaults of a test or a benchmark may be of no stage.
+    if stage:
+        check_stage(path, given, expected)
+    config = _merge(str(path), defaults, given, "", _dotted(defaults))
     for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals:
-            raise UsageError(f"--set {override}: write it as key=value, for example --set training.seed=1")
-        # Parsed as YAML, so that `null`, lists and numbers mean the same as in the file.
-        first, *rest = key.split(".")
-        value = yaml.safe_load(text) if text else None
-        for part in reversed(rest):
-            value = {part: value}
-        config = _merge_over(f"--set {override}", defaults, config, {first: value})
+        config = _merge_over(f"--set {override}", defaults, config, _parse_override(override))
     return config
 
 
 def _merge_over(where: str, defaults: dict, config: dict, given: dict) -> dict:
     """`config` with the values of `given`. Types come from `defaults`; a value in `config` may be None."""
-    checked = _merge(where, defaults, given)
+    checked = _merge(where, defaults, given, "", _dotted(defaults))
     merged = dict(config)
     for key, value in given.items():
         is_block = isinstance(value, dict) and isinstance(defaults[key], dict) and defaults[key]

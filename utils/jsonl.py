@@ -17,7 +17,10 @@ from pathlib import Path
 from typing import IO, cast
 
 from utils.errors import DataError
+from utils.file_kinds import UTF16
+from utils.input_files import unreadable_reason
 from utils.progress import open_watched
+from utils.recognition import signature_kind
 from utils.strict_json import parse_json
 
 # The longest line of the real sources is under 2 MB. One over this limit is no row: its rest is skipped.
@@ -39,11 +42,8 @@ def _is_gzip(path: Path) -> bool:
 def open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
     """A file as bytes, unpacked if it is a gzip by name or content. DataError if it is missing or damaged."""
     path = Path(path)
-    if path.is_dir():
-        raise DataError(f"{path}: is a folder; name the file in it")
-    if not path.is_file():
-        remedy = "run the stage that writes it (README, stage table) or check the path"
-        raise DataError(f"{path}: no such file; {remedy}")
+    if reason := unreadable_reason(path):
+        raise DataError(f"{path}: {reason}")
     try:
         with open_watched(path) as raw:
             # GzipFile has the methods of IO[bytes] that are used here, but typeshed does not say so.
@@ -60,12 +60,12 @@ def _skip_rest_of_line(handle: IO[bytes]) -> None:
 
 
 def without_mark(raw: bytes, name: str) -> bytes:
-    """A file's first line without its byte order mark. DataError for UTF-16, whose lines cannot be told."""
-    if raw.startswith(b"PK\x03\x04"):
-        raise DataError(f"{name}: a zip file, which is not read here; unpack it and name the file in it")
-    # UTF-16 has a mark that is no UTF-8, or a zero byte beside each ASCII character.
-    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw[:2]:
-        raise DataError(f"{name}:1: UTF-16 or binary data, found {raw[:4]!r}; save the file as UTF-8 text")
+    """A file's first line without its byte order mark. DataError for a file that is no UTF-8 text."""
+    kind = signature_kind(raw)
+    if kind is UTF16:
+        raise DataError(f"{name}:1: {kind.what}, found {raw[:4]!r}; {kind.remedy}")
+    if kind:
+        raise DataError(f"{name}: {kind.what}, which is not read here; {kind.remedy}")
     return raw.removeprefix(codecs.BOM_UTF8)
 
 

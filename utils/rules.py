@@ -43,6 +43,11 @@ _PREFERENCE_TYPES = {
 }
 
 
+_COMPLETION_TYPES: dict[str, type] = {"question": str, "evidence_chunks": list, "completion": str}
+# What a row needs to be scored by a reward model.
+COMPLETION_FIELDS = ("id", *_COMPLETION_TYPES)
+
+
 def _type_problem(row: dict, types: dict[str, type]) -> str | None:
     for field, kind in types.items():
         if field not in row:
@@ -150,8 +155,17 @@ def sample_problem(row: dict) -> str | None:
     )
 
 
-def _is_message(value) -> bool:
-    return isinstance(value, dict) and {"role", "content"} <= value.keys()
+def _messages_problem(name: str, messages: list) -> str | None:
+    """The first message of a list that is not {"role": str, "content": str}."""
+    if not messages:
+        return f"{name} must be a list of chat messages with role and content, found []"
+    for i, message in enumerate(messages):
+        if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
+            return f"{name}[{i}] must be a chat message with role and content, found {message!r:.60}"
+        for key in ("role", "content"):
+            if not isinstance(message[key], str):
+                return f"{name}[{i}].{key} must be str, found {message[key]!r:.60}"
+    return None
 
 
 def preference_problem(row: dict) -> str | None:
@@ -159,11 +173,25 @@ def preference_problem(row: dict) -> str | None:
     if problem := _type_problem(row, _PREFERENCE_TYPES):
         return problem
     for field in ("prompt", "chosen", "rejected"):
-        if not row[field] or not all(_is_message(message) for message in row[field]):
-            return f"{field} must be a list of chat messages with role and content"
+        if problem := _messages_problem(field, row[field]):
+            return problem
     # A pair of equal texts has a margin of 0 whatever the model does: it cannot teach anything.
     if row["chosen"] == row["rejected"]:
         return "chosen and rejected are the same text"
     if not 0 <= row["margin"] <= 1:
         return f"margin {row['margin']} is outside 0..1"
     return _chunks_problem(row["evidence_chunks"])
+
+
+def completion_problem(row: dict) -> str | None:
+    """The first rule of a row to be scored that `row` breaks, with the value found; None for a valid row."""
+    missing = [name for name in COMPLETION_FIELDS if name not in row]
+    if missing:
+        return f"row lacks {', '.join(missing)}; needed are {', '.join(COMPLETION_FIELDS)}"
+    # An id is only copied, so it may be a number.
+    if not isinstance(row["id"], (str, int)):
+        return f"field 'id' must be str, found {row['id']!r:.60}"
+    if problem := _type_problem(row, _COMPLETION_TYPES):
+        return problem
+    # An answer from memory can be scored too.
+    return _chunks_problem(row["evidence_chunks"]) if row["evidence_chunks"] else None

@@ -10,10 +10,9 @@ from pathlib import Path
 
 from utils.errors import DataError
 from utils.jsonl import read_jsonl
-from utils.rules import preference_problem, sample_problem
+from utils.recognition import check_kind
+from utils.rules import COMPLETION_FIELDS, completion_problem, preference_problem, sample_problem
 from utils.text import VERDICT_OF
-
-_COMPLETION_FIELDS = ("id", "question", "evidence_chunks", "completion")
 
 
 def is_label_answer(answer: str) -> bool:
@@ -26,8 +25,14 @@ def verdict_class(answer: str) -> str | None:
     return VERDICT_OF.get(answer.strip().lower())
 
 
-def _read_checked(path: str | Path, problem_of: Callable[[dict], str | None], remedy: str) -> list[dict]:
-    """All rows of a file. DataError, ending in `remedy`: a bad row, a repeated id, or no rows at all."""
+def _read_checked(
+    path: str | Path, kind: str, problem_of: Callable[[dict], str | None], remedy: str
+) -> list[dict]:
+    """All rows of a file. DataError, ending in `remedy`: a bad row, a repeated id, or no rows at all.
+
+    A file that is plainly of another `kind` is named as what it is.
+    """
+    check_kind(Path(path), kind)
     rows = []
     line_of: dict[str, int] = {}
     for number, row in read_jsonl(path):
@@ -45,27 +50,28 @@ def _read_checked(path: str | Path, problem_of: Callable[[dict], str | None], re
 
 def read_samples(path: str | Path) -> list[dict]:
     """All samples of a file, checked. DataError names file, line, rule and value."""
-    return _read_checked(path, sample_problem, "rebuild it with build_data.py")
+    return _read_checked(path, "samples", sample_problem, "rebuild it with build_data.py")
 
 
 def read_preferences(path: str | Path) -> list[dict]:
     """All preference rows of a file, checked. DataError names file, line, rule and value."""
-    return _read_checked(path, preference_problem, "rebuild it with make_prefs.py")
+    return _read_checked(path, "preferences", preference_problem, "rebuild it with make_prefs.py")
 
 
 def read_completion_rows(path: str | Path) -> list[dict]:
-    """Rows to be scored, which need the fields of _COMPLETION_FIELDS alone. DataError names a missing one."""
+    """Rows to be scored, with the fields id, question, evidence_chunks and completion.
+
+    DataError names file, line, field and value of the first bad row.
+    """
+    check_kind(Path(path), "completions")
     rows = []
     for number, row in read_jsonl(path):
-        missing = [name for name in _COMPLETION_FIELDS if name not in row]
-        if missing:
-            raise DataError(
-                f"{path}:{number}: row lacks {', '.join(missing)}; needed are {', '.join(_COMPLETION_FIELDS)}"
-            )
+        if problem := completion_problem(row):
+            raise DataError(f"{path}:{number}: {problem}")
         # Ids may repeat here: one sample may have several completions to rank.
         rows.append(row)
     if not rows:
-        raise DataError(f"{path}: the file has no rows; each needs {', '.join(_COMPLETION_FIELDS)}")
+        raise DataError(f"{path}: the file has no rows; each needs {', '.join(COMPLETION_FIELDS)}")
     return rows
 
 

@@ -1,0 +1,118 @@
+"""YAML files as blocks of keys, and what is wrong with one that cannot be read, in plain words with its line.
+
+Which keys a stage knows is checked in `utils/config.py`.
+"""
+
+from pathlib import Path
+
+import yaml
+
+from utils.errors import DataError, UsageError
+from utils.file_kinds import CONFIGS, EXPECTED
+from utils.input_files import unreadable_reason
+from utils.recognition import kind_of
+
+# Kinds of files whose text may be meant as YAML; JSON objects are YAML too.
+_MAY_BE_YAML = {"yaml", "object", "list", "text", "table", *(kind.name for kind in CONFIGS)}
+# What PyYAML says, and what has most likely happened. The first that fits is taken.
+_SLIPS = (
+    ("found character '\\t'", "a tab; indent with spaces"),
+    ("that cannot start any token", "a value cannot start with this character; put it in quotes"),
+    ("could not find expected ':'", "this line lacks a colon; write `key: value`"),
+    ("mapping values are not allowed", "a second colon, or more spaces in front than the line above"),
+    ("<block mapping start>", "more or fewer spaces in front than its neighbors; align the keys of a block"),
+    ("<block sequence start>", "a list among keys; align it, or give it a key of its own"),
+    ("expected <block end>", "more or fewer spaces in front than its neighbors, or text behind a quote"),
+    ("unknown escape character", "a backslash within double quotes; use single quotes"),
+    ("unexpected end of stream", "a quote that is not closed"),
+    ("expected ',' or", "a bracket that is not closed, or a missing comma"),
+    ("undefined alias", "a value cannot start with *; put it in quotes"),
+    ("could not determine a constructor", "tags such as !x are not read; write plain values"),
+    ("unhashable key", "{{...}} was not replaced by a value"),
+    ("single document", "a second document after ---; keep one"),
+)
+
+
+def _line_of(error: yaml.MarkedYAMLError) -> int:
+    """The line, from 1, that a YAML error is about."""
+    # A key without a colon and a quote without an end are noticed lines later: the context has the start.
+    is_late = "scanning" in (error.context or "")
+    mark = error.context_mark if is_late and error.context_mark else error.problem_mark
+    return mark.line + 1 if mark else 1
+
+
+def _slip(error: yaml.YAMLError, text: str) -> str:
+    """`:line: what is wrong, found '...'` of a text that is not YAML."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        # A character that YAML does not allow; the message spans two lines.
+        return f": not valid YAML ({' '.join(str(error).split()):.100})"
+    problem = error.problem or str(error)
+    known = next((advice for words, advice in _SLIPS if words in problem), problem)
+    number = _line_of(error)
+    lines = text.splitlines()
+    found = lines[number - 1].rstrip() if number <= len(lines) else ""
+    return f":{number}: not valid YAML: {known}; found {found!r:.60}"
+
+
+def _repeated_key(node: yaml.Node | None) -> yaml.Node | None:
+    """The first key under a YAML node that repeats in its block; None if there is none."""
+    if isinstance(node, yaml.SequenceNode):
+        return next(filter(None, map(_repeated_key, node.value)), None)
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    seen = set()
+    for key, value in node.value:
+        # Only scalars are keys of a config; a list as a key fails in `safe_load`.
+        if str(key.value) in seen:
+            return key
+        seen.add(str(key.value))
+        if repeated := _repeated_key(value):
+            return repeated
+    return None
+
+
+def parse_yaml(text: str, place: str):
+    """The value of a YAML text. UsageError, which starts with `place`, if it is not valid YAML."""
+    try:
+        value = yaml.safe_load(text)
+        repeated = _repeated_key(yaml.compose(text, yaml.SafeLoader))
+    except RecursionError as error:
+        raise UsageError(f"{place}: nested too deeply, or a block contains itself") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"{place}{_slip(error, text)}") from error
+    # A date or number that Python cannot represent.
+    except ValueError as error:
+        raise UsageError(f"{place}: not valid YAML ({error}); put the value in quotes") from error
+    # PyYAML keeps the last of repeated keys: a second block of one name would replace the first.
+    if repeated:
+        line = repeated.start_mark.line + 1
+        raise UsageError(f"{place}:{line}: key {repeated.value!r} is there twice in one block; join the two")
+    return value
+
+
+def read_yaml(path: str | Path, expected: str = "config") -> dict:
+    """The block of keys in a YAML file. DataError if it is missing, UsageError if it is anything else.
+
+    `expected` (a key of EXPECTED) names what the file should be in a message.
+    """
+    path = Path(path)
+    if reason := unreadable_reason(path, ".yaml", "see configs/ for the configs that ship"):
+        raise DataError(f"{path}: {reason}")
+    kind = kind_of(path, expected)
+    if kind and kind.name not in _MAY_BE_YAML:
+        raise UsageError(
+            f"{path}: not valid YAML: found {kind.what}, expected {EXPECTED[expected]}; {kind.remedy}"
+        )
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise UsageError(f"{path}:{line}: not UTF-8 ({error.reason}); save the file as UTF-8 text") from error
+    value = parse_yaml(text, str(path))
+    if value is None:
+        what = "has only comments" if text.strip() else "is empty"
+        raise UsageError(f"{path}: the file {what}; expected {EXPECTED[expected]}, see configs/")
+    if not isinstance(value, dict):
+        found = f"found {type(value).__name__} {value!r:.40}"
+        raise UsageError(f"{path}: expected a block of `key: value` lines, {found}; see configs/")
+    return value
