@@ -55,7 +55,9 @@ def describe_os_error(error: OSError) -> str:
 
 def _is_own(module: str | None) -> bool:
     """True for a module of this repository: that it is missing is a bug, not a matter of installation."""
-    top = (module or "").partition(".")[0]
+    if not module:
+        return False
+    top = module.partition(".")[0]
     return (ROOT / top).is_dir() or (ROOT / f"{top}.py").is_file()
 
 
