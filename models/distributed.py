@@ -4,8 +4,9 @@ Without a launch, everything here works for one process. It knows the order of r
 """
 
 import atexit
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -45,18 +46,29 @@ class Shards:
         return broadcast_object_list([value])[0]
 
     def decide(self, choose: Callable):
-        """The value of `choose()`, which the first process calls; its StageError is raised in all."""
+        """The value of `choose()`, which the first process calls; its error is raised in all."""
         # An error in one process alone would leave the others waiting for it.
         answer = None
         if self.is_main:
             try:
                 answer = choose()
-            except StageError as error:
+            except (StageError, OSError) as error:
                 answer = error
         answer = self.share(answer)
-        if isinstance(answer, StageError):
+        if isinstance(answer, (StageError, OSError)):
             raise answer
         return answer
+
+    @contextlib.contextmanager
+    def hold(self, lock: contextlib.AbstractContextManager) -> Iterator[None]:
+        """Have a lock of `utils/locks.py` in the first process, for all; its error is raised in all."""
+        with contextlib.ExitStack() as stack:
+
+            def take() -> None:
+                stack.enter_context(lock)
+
+            self.decide(take)
+            yield
 
     def gather(self, items: list) -> list:
         """The items of all processes, in all of them."""

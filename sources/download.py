@@ -12,6 +12,7 @@ from pathlib import Path
 
 from utils.errors import DataError, StageError
 from utils.jsonl import read_json_object, sha256_file, write_json
+from utils.locks import cache_lock
 from utils.progress import progress
 
 _N_TRIES = 4
@@ -144,9 +145,15 @@ def fetch(urls: list[str], path: Path, pin: str | None = None) -> None:
 
     Until the file is complete, and has the SHA-256 `pin` if there is one, it is beside `path` as
     `.<name>.part`, from where the next call resumes. NotFetched if every url fails, DataError for other
-    content than the pinned.
+    content than the pinned. If another process fetches the file, this one waits for it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    was_there = path.is_file()
+    with cache_lock(path):
+        if was_there or not path.is_file():
+            _fetch_here(urls, path, pin)
+
+
+def _fetch_here(urls: list[str], path: Path, pin: str | None) -> None:
     part = path.with_name(f".{path.name}.part")
     problems = []
     other_content = ""
