@@ -42,7 +42,7 @@ from utils.templates import (
     split_template,
 )
 from utils.text import REFUSAL
-from utils.tokens import ChatFrame, encode_plain
+from utils.tokens import ChatFrame
 from utils.validator_cases import SELF_CHECK, failing_cases
 
 # What `judge` compares by default: an answer with a citation, and a refusal.
@@ -173,7 +173,7 @@ class PromptBuilder:
 
     def _suffix(self, question: str, chunks: list[dict]) -> list[int]:
         text = fill_template(self._rest, evidence=render_evidence(chunks), question=question)
-        return encode_plain(self.tokenizer, text) + self._frame.closing
+        return self._frame.encode(text)
 
     def build(self, sample: dict) -> Prompt:
         """The prompt of a sample. DataError if the question and one word of evidence do not fit."""
@@ -202,13 +202,13 @@ class JudgePrompts:
     def __init__(self, tokenizer, template: str):
         self.tokenizer = tokenizer
         head, self._rest = split_template(template)
-        self._frame = ChatFrame(tokenizer, head)
+        self._frame = ChatFrame(tokenizer, head, thinks=False)
 
     def build(self, chunks: list[dict], question: str, answer_a: str, answer_b: str) -> list[int]:
         """Token ids of the prompt that compares completion A with completion B."""
         slots = {"question": question, "answer_a": answer_a, "answer_b": answer_b}
         text = fill_template(self._rest, evidence=render_evidence(chunks), **slots)
-        return self._frame.prefix + encode_plain(self.tokenizer, text) + self._frame.closing
+        return self._frame.prefix + self._frame.encode(text)
 
 
 # --- the run

@@ -1,23 +1,69 @@
 """Text -> token ids, so that nothing inside evidence or question can become a chat control token.
 
 It knows tokenizers and turns of a chat, not templates: `prompt_schema.py` decides what the text says.
+utils/chat_markup.py renders the turns.
+
+Prompts and completions are encoded in pieces. Some tokenizers (Llama-2, Mistral, TinyLlama, Phi-3) put a
+space before every text, so a piece encoded alone differs from the same piece inside a text. For these a piece
+is encoded behind an anchor, a short text whose ids are then cut off. For all others nothing changes.
 """
 
+import functools
 import re
 
-_SLOT = "\x02slot\x02"
+from utils.chat_markup import render_turns, thinking_off
+
 _SHOWN_TURN = "<<(.+?)>>"
 _ANSWER_OPENS = '{"answer": "'
+# The first that a tokenizer keeps apart from the text behind it serves. A line break is part of no word and
+# no number; where it is not kept as it is (some Unigram models), punctuation is tried.
+_ANCHORS = ("\n", ":", '"', ")", "}", "0", "a")
+_PROBE = "a"
+
+
+def _encode_alone(tokenizer, text: str, markup: bool = False) -> list[int]:
+    """Ids of a whole text, without BOS and EOS; with `markup` its control tokens are recognized."""
+    return tokenizer(text, add_special_tokens=False, split_special_tokens=not markup)["input_ids"]
+
+
+def _encode_behind(tokenizer, anchor: str, text: str, markup: bool = False) -> list[int] | None:
+    """Ids of a text behind an anchor, without those of the anchor; None if a token would span both."""
+    opening = _encode_alone(tokenizer, anchor)
+    ids = _encode_alone(tokenizer, anchor + text, markup)
+    return ids[len(opening) :] if ids[: len(opening)] == opening else None
+
+
+@functools.lru_cache(maxsize=16)
+def _anchors(tokenizer) -> tuple[str, ...]:
+    """The usable anchors of a tokenizer that puts a space before every text; none for any other tokenizer."""
+    alone = _encode_alone(tokenizer, _PROBE)
+    usable = []
+    for anchor in _ANCHORS:
+        inside = _encode_behind(tokenizer, anchor, _PROBE)
+        # The probe alone is the probe behind a space, and that is not the probe inside a text.
+        if alone == inside or alone != _encode_behind(tokenizer, anchor, f" {_PROBE}"):
+            continue
+        # A tokenizer that turns the anchor itself into a space would leave one in front of the text.
+        ids = _encode_alone(tokenizer, anchor + _PROBE)
+        if tokenizer.decode(ids, clean_up_tokenization_spaces=False).endswith(anchor + _PROBE):
+            usable.append(anchor)
+    return tuple(usable)
+
+
+def _encode_inside(tokenizer, text: str, markup: bool) -> list[int]:
+    for anchor in _anchors(tokenizer):
+        ids = _encode_behind(tokenizer, anchor, text, markup)
+        if ids is not None:
+            return ids
+    return _encode_alone(tokenizer, text, markup)
 
 
 def encode_plain(tokenizer, text: str) -> list[int]:
-    """Ids of text as text: no BOS or EOS, and control tokens in it are spelled out, not recognized."""
-    return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    """Ids of text as text, as they are behind other text: no BOS or EOS, no space that the text lacks.
 
-
-def _encode_markup(tokenizer, text: str) -> list[int]:
-    """Ids of the chat template's own text, whose control tokens are recognized."""
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+    Control tokens in it are spelled out, not recognized.
+    """
+    return _encode_inside(tokenizer, text, markup=False)
 
 
 def encode_completion(tokenizer, text: str) -> list[int]:
@@ -38,31 +84,62 @@ class ChatFrame:
 
     With a chat template, `head` opens a user message and `closing` opens the assistant's turn; `<<...>>` in
     `head` is an earlier turn of the assistant. A base model gets the text as it is, after the tokenizer's BOS
-    if it has one.
+    if it has one. With `thinks` False a template that has a switch for it starts the answer without thinking.
+    UsageError if the template refuses.
     """
 
-    def __init__(self, tokenizer, head: str):
+    def __init__(self, tokenizer, head: str, thinks: bool = True):
+        self.tokenizer = tokenizer
         self.prefix: list[int] = []
         self.closing: list[int] = []
+        # Text that the changing part begins with, and whether a space is put before it.
+        self._lead = ""
+        self._puts_space = False
         if tokenizer.chat_template:
-            self._open_chat(tokenizer, head)
+            self._open_chat(head, {} if thinks else thinking_off(tokenizer))
             return
         # Train and evaluation must agree on BOS, and both build their prompts here.
         if tokenizer.bos_token_id is not None:
             self.prefix.append(tokenizer.bos_token_id)
-        self.prefix += encode_plain(tokenizer, re.sub(_SHOWN_TURN, r"\1", head))
+        self._begin("", re.sub(_SHOWN_TURN, r"\1", head), at_start=True)
 
-    def _open_chat(self, tokenizer, head: str) -> None:
+    def encode(self, text: str) -> list[int]:
+        """Ids of the changing part of a prompt, its closing included."""
+        return self._encode_content(self._lead + text) + self.closing
+
+    def _encode_content(self, text: str) -> list[int]:
+        if self._puts_space:
+            return _encode_alone(self.tokenizer, text)
+        return encode_plain(self.tokenizer, text)
+
+    def _open_chat(self, head: str, switches: dict) -> None:
         # Splitting at the shown turns gives user, assistant, ..., user.
         contents = re.split(rf" ?{_SHOWN_TURN}\n*", head)
-        messages = []
-        for i in range(len(contents)):
-            messages.append({"role": "assistant" if i % 2 else "user", "content": _SLOT})
-        # Only the markup between the slots goes through the template: its control tokens count, those in a
+        # Only the markup between the contents goes through the template: its control tokens count, those in a
         # content do not.
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        *openings, closing = text.split(_SLOT)
-        for opening, content in zip(openings, contents):
-            self.prefix += _encode_markup(tokenizer, opening)
-            self.prefix += encode_plain(tokenizer, content)
-        self.closing = _encode_markup(tokenizer, closing)
+        *openings, closing = render_turns(self.tokenizer, len(contents), switches)
+        for i, (opening, content) in enumerate(zip(openings, contents)):
+            # The spaces that end an earlier content stay with it.
+            self.prefix += self._encode_content(self._lead) if self._lead else []
+            self._begin(opening, content, at_start=i == 0)
+        self.closing = _encode_inside(self.tokenizer, closing, markup=True)
+
+    def _begin(self, markup: str, content: str, at_start: bool) -> None:
+        """Extend the prefix by markup and by the beginning of the content behind it."""
+        encode = _encode_alone if at_start else _encode_inside
+        if not _anchors(self.tokenizer):
+            self.prefix += encode(self.tokenizer, markup, True) + self._encode_content(content)
+            return
+        # Such a tokenizer joins a space with the word behind it, which may be the first of the changing part.
+        kept = markup.rstrip(" ")
+        content = markup[len(kept) :] + content
+        markup_ids = encode(self.tokenizer, kept, True)
+        with_probe = encode(self.tokenizer, kept + _PROBE, True)
+        self.prefix += markup_ids
+        # It puts a space before a text at the start and, some of them, before one behind a control token.
+        self._puts_space = with_probe == markup_ids + _encode_alone(self.tokenizer, _PROBE)
+        kept = content.rstrip(" ")
+        self._lead = content[len(kept) :]
+        if kept:
+            self.prefix += self._encode_content(kept)
+            self._puts_space = False

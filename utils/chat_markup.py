@@ -1,0 +1,60 @@
+"""The text that a chat template puts around the messages of a conversation, and what is said if it refuses.
+
+It knows roles and turns, neither token ids nor what the messages say.
+"""
+
+import re
+
+from utils.errors import UsageError
+
+# Marks the place of message i; no template and no evidence has this character.
+_SLOT = "\x02slot{}\x02"
+_ANY_SLOT = re.compile("\x02slot\\d+\x02")
+# Variables with which templates of reasoning models leave out the thinking.
+_THINKING_SWITCHES = ("enable_thinking", "thinking")
+
+
+def thinking_off(tokenizer) -> dict[str, bool]:
+    """The variables that switch off the thinking in a tokenizer's chat template; empty if it has none."""
+    template = str(tokenizer.chat_template or "")
+    return {name: False for name in _THINKING_SWITCHES if re.search(rf"\b{name}\b", template)}
+
+
+def render_turns(tokenizer, n_turns: int, switches: dict) -> list[str]:
+    """The markup before, between and after `n_turns` messages (user, assistant, ..., user), in order.
+
+    The last of the n_turns + 1 texts opens the assistant's turn. `switches` are variables of the template,
+    such as enable_thinking. UsageError if the template refuses these messages or leaves one out.
+    """
+    name = getattr(tokenizer, "name_or_path", "") or "this tokenizer"
+    roles = ["assistant" if i % 2 else "user" for i in range(n_turns)]
+    wanted = [_SLOT.format(i) for i in range(n_turns)]
+    refusal = None
+    # Templates of models that read images walk through a list of parts, and show nothing of a bare text.
+    for as_content in (str, _as_parts):
+        messages = [{"role": role, "content": as_content(slot)} for role, slot in zip(roles, wanted)]
+        try:
+            text = tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True, **switches
+            )
+        # A template is code that came with the model, so it can raise anything.
+        except Exception as error:
+            refusal = refusal or error
+            continue
+        # Left out, changed or shown twice, and the prompt would not hold what it should.
+        if _ANY_SLOT.findall(text) == wanted:
+            return _ANY_SLOT.split(text)
+    if refusal is not None:
+        reason = " ".join(str(refusal).split()) or type(refusal).__name__
+        raise UsageError(
+            f"{name}: its chat template refuses the turns {', '.join(roles)}: {reason:.300}; "
+            "use another model, or edit its chat template"
+        ) from refusal
+    raise UsageError(
+        f"{name}: its chat template does not show every message once and unchanged, so prompts would lack "
+        "instructions or evidence; use another model, or edit its chat template"
+    )
+
+
+def _as_parts(text: str) -> list[dict]:
+    return [{"type": "text", "text": text}]
