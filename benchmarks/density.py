@@ -28,7 +28,7 @@ MAX_SCRIPT_LINES = 300
 # The packages whose modules have a length limit; tests, benchmarks and data have none.
 PACKAGES = {
     *("utils", "evidence", "models", "sources", "generation"),
-    *("evaluation", "perturbations", "training", "preferences", "reporting"),
+    *("evaluation", "perturbations", "training", "preferences", "reporting", "asking"),
 }
 
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)

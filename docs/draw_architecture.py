@@ -35,7 +35,7 @@ class DataFile:
 
 
 SAMPLE_READERS = ("train_sft", "evaluate_sft_fast_robust", "robustness", "make_prefs")
-CHECKPOINT_READERS = ("evaluate_sft_fast_robust", "robustness", "make_prefs")
+CHECKPOINT_READERS = ("evaluate_sft_fast_robust", "robustness", "make_prefs", "ask")
 FILES = [
     DataFile("data/raw/", None, ("build_data",)),
     DataFile("data/processed/*.jsonl", "build_data", SAMPLE_READERS),

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import ask
 import build_data
 import evaluate_sft_fast_robust
 import make_prefs
@@ -44,6 +45,7 @@ from tests.test_layers import STEP_OF
 SCRIPTS = {
     module.__name__: module
     for module in (
+        ask,
         build_data,
         prompt_schema,
         train_sft,
@@ -272,6 +274,7 @@ CHOSEN = {
     "eval.html",
     "completions.jsonl",
     "my/handbook.jsonl",
+    "notes.txt",
     "checkpoints/sft/model",
 }
 # Files that transformers and PEFT write, and a member of FEVER's zip.

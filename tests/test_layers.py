@@ -16,7 +16,7 @@ STEPS = [
     {"utils"},
     {"evidence", "models"},
     {"sources", "generation", "evaluation", "perturbations"},
-    {"training", "preferences", "reporting"},
+    {"training", "preferences", "reporting", "asking"},
 ]
 PACKAGES = set().union(*STEPS)
 STEP_OF = {package: step for step, packages in enumerate(STEPS) for package in packages}

@@ -3,28 +3,35 @@
 It knows the records of a run, not how it was trained.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 
 from evaluation.columns import format_number
 from evaluation.plots import plot_curves
+from evidence.chunk_sizes import sizes_of_build, sizes_of_samples
 from models.hardware import merge_for_speed
 from models.loading import model_revision
 from training.checkpoints import LOSS, RunFiles
 from training.job import Rows, TrainingJob
 from training.trainer import CompletionTrainer
 from training.validation import calibration, selection_metrics
+from utils.config import input_path
 from utils.jsonl import finite, write_json, write_text
 from utils.metrics import SELECTION_METRICS
 
 
 def checkpoint_facts(job: TrainingJob, model) -> dict:
     """How a checkpoint must be prompted: part of every checkpoint's run.json, for the stages that load it."""
+    train_path = input_path(job.config["data"]["train_path"])
+    sizes = sizes_of_build(train_path) or sizes_of_samples(job.samples["train"])
     return {
         "template": job.config["data"]["template"],
         "template_hash": job.template_hash,
         "base_model": job.config["model_name"],
         "base_revision": model_revision(model),
         "max_prompt_tokens": job.builder.max_tokens,
+        # ask.py cuts a user's documents as the evidence of the training data was cut.
+        "evidence": asdict(sizes),
     }
 
 

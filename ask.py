@@ -1,0 +1,114 @@
+"""Ask: a question about your own documents -> an answer with the passages it cites, or a refusal.
+
+Reads text, Markdown, HTML and PDF files, cuts them as the checkpoint's training data was cut, and shows the
+model the passages nearest to the question. A quote is looked up in its file again before it is printed.
+Without --question it reads questions, one per line. `claim: ...` has a claim judged. Writes nothing.
+
+    python ask.py --model checkpoints/sft/demo/checkpoint-best --evidence data/ask/tide_mill.md \\
+        --question "Who built the tide mill of Skarvik?"
+    python ask.py --model checkpoints/sft/demo/checkpoint-best --evidence data/ask/tide_mill.md
+    cat notes.txt | python ask.py --model checkpoints/sft/demo/checkpoint-best --evidence - --question "When?"
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from models.directories import check_adapter_dir
+from utils.arguments import positive_int, share, stage_parser
+from utils.errors import UsageError
+from utils.runs import note
+from utils.startup import before_imports, run_main
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = stage_parser(__doc__)
+    add = parser.add_argument_group("files").add_argument
+    evidence = "documents to answer from: txt, md, html or pdf files, folders of them, or - for stdin"
+    add("--evidence", nargs="+", action="extend", metavar="PATH", help=evidence)
+    add("--encoding", help="encoding of text files that are not UTF-8, such as cp1252 (default: guessed)")
+
+    add = parser.add_argument_group("model").add_argument
+    add("--model", help="checkpoint directory of train_sft.py")
+    add("--template", help="prompt template (default: the one in the checkpoint's run.json)")
+    passages = "passages to show the model (default: as many as it was trained with)"
+    add("--passages", type=positive_int, metavar="N", help=passages)
+
+    add = parser.add_argument_group("questions").add_argument
+    question = "a question, or `claim: ...`; may be given more than once (default: read from stdin)"
+    add("--question", action="append", metavar="TEXT", help=question)
+    confidence = "refuse answers of a lower calibrated confidence (0-1)"
+    add("--min-confidence", type=share, default=0.0, metavar="P", help=confidence)
+    add("--json", action="store_true", help="print one JSON object per question instead of text")
+    add("--dry-run", action="store_true", help="read the documents, say what would be searched, and stop")
+    return parser
+
+
+def read_arguments(argv: list[str] | None) -> argparse.Namespace:
+    args = build_parser().parse_args(argv)
+    if not args.evidence:
+        raise UsageError("name the documents to answer from with --evidence, for example --evidence notes/")
+    if not args.model:
+        raise UsageError("name a checkpoint with --model, such as checkpoints/sft/demo/checkpoint-best")
+    if "-" in args.evidence and not args.question and not args.dry_run:
+        raise UsageError("--evidence - reads the documents from stdin, so give the question with --question")
+    if any(not question.strip() for question in args.question or []):
+        raise UsageError("--question is empty; write one, such as --question 'Who wrote the letter?'")
+    args.model = check_adapter_dir(args.model)
+    return args
+
+
+if __name__ == "__main__":
+    before_imports(lambda: read_arguments(None))
+
+from asking.checkpoint import AskSettings, ask_settings
+from asking.console import ask_in_a_loop, print_reply
+from asking.decoding import check_encoding
+from asking.documents import Document, read_documents
+from asking.passages import PassageIndex
+from prompt_schema import PromptBuilder
+
+# --- the run
+
+
+def load_asker(model_dir: str, settings: AskSettings):
+    """The checkpoint, ready to be asked (`asking.answering.Asker`)."""
+    # Waiting threads must not spin: on a machine that does anything else, answers took ten times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Documents are read before the model libraries are imported: a wrong file is told within a second.
+    from asking.answering import Asker
+
+    return Asker(model_dir, settings, PromptBuilder)
+
+
+def print_plan(documents: list[Document], settings: AskSettings) -> None:
+    index = PassageIndex(documents, settings.sizes.max_chunk_words)
+    for document in documents:
+        n_passages = sum(passage.document is document for passage in index.passages)
+        print(f"{document.name}: {document.kind}, {document.n_words:,} words, {n_passages} passages")
+    n_shown = min(settings.sizes.max_chunks, len(index.passages))
+    print(f"would show the nearest {n_shown} of {len(index.passages)} passages per question; writes nothing")
+
+
+def main(argv: list[str] | None) -> None:
+    args = read_arguments(argv)
+    check_encoding(args.encoding)
+    documents = read_documents(args.evidence, encoding=args.encoding)
+    settings = ask_settings(Path(args.model), args.template, args.passages, args.min_confidence)
+    if args.dry_run:
+        print_plan(documents, settings)
+        return
+    n_words = sum(document.n_words for document in documents)
+    note(f"read {len(documents)} documents ({n_words:,} words); loading {args.model}")
+    asker = load_asker(args.model, settings)
+    if not args.question:
+        ask_in_a_loop(lambda question: asker.ask(question, documents), args.json)
+        return
+    for i, question in enumerate(args.question):
+        if i and not args.json:
+            print()
+        print_reply(asker.ask(question, documents), args.json)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,1 @@
+"""Questions about the user's own documents: reading them, finding passages, answering, quoting."""

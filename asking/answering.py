@@ -1,0 +1,91 @@
+"""Questions -> replies: a checkpoint that is loaded once, and asked about documents.
+
+The terminal, the web page and other programs call the same function. It knows no terminal and no page.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from asking.checkpoint import AskSettings
+from asking.documents import Document
+from asking.judging import Shown, judge, split_question
+from asking.passages import Passage, PassageIndex
+from asking.reply import Reply
+from generation.answering import answer_probability, load_generator
+from generation.constrained import Schema, SchemaGuide
+from generation.drafting import Drafter
+from generation.engine import GenerationSettings, generate
+from models.loading import load_tokenizer
+from utils.completions import render_completion
+from utils.errors import DataError, UsageError
+from utils.text import REFUSAL
+from utils.tokens import encode_completion
+
+# Enough for the longest answer that the schema allows, and the keys around it.
+_MAX_NEW_TOKENS = 160
+
+
+class Asker:
+    """A checkpoint that answers questions about documents.
+
+    `make_builder(tokenizer, template, max_tokens)` gives a prompt_schema.PromptBuilder, handed in because
+    packages import no script.
+    """
+
+    def __init__(self, model_dir: str, settings: AskSettings, make_builder: Callable):
+        self.settings = settings
+        self._tokenizer = load_tokenizer(model_dir)
+        self._model = load_generator(model_dir)
+        self._builder = make_builder(self._tokenizer, settings.template, settings.max_prompt_tokens)
+        # Made once: reading the whole vocabulary takes as long as an answer.
+        self._schema = Schema(self._tokenizer)
+        # The index of the last documents: a conversation asks about the same ones.
+        self._indexed: tuple[list[Document], PassageIndex] | None = None
+
+    def index(self, documents: list[Document]) -> PassageIndex:
+        """The passages of the documents, made once for the same list."""
+        if self._indexed is None or self._indexed[0] is not documents:
+            self._indexed = (documents, PassageIndex(documents, self.settings.sizes.max_chunk_words))
+        return self._indexed[1]
+
+    def ask(self, question: str, documents: list[Document]) -> Reply:
+        """The reply to one question, or to `claim: ...`. UsageError for an empty question."""
+        started = time.monotonic()
+        asked, query = split_question(question)
+        index = self.index(documents)
+        ranked = index.nearest(query, self.settings.sizes.max_chunks)
+        # In the order of the text: what a passage refers back to comes before it.
+        passages = sorted(ranked, key=index.place)
+        prompt = self._build_prompt(asked, passages)
+        completion, probability = self._complete(prompt)
+        return replace(
+            judge(completion, probability, Shown(prompt, passages, ranked), self.settings),
+            question=question,
+            n_passages=len(index.passages),
+            seconds=time.monotonic() - started,
+        )
+
+    def _build_prompt(self, question: str, passages: list[Passage]):
+        chunks = [{"title": passage.title, "text": passage.text} for passage in passages]
+        try:
+            return self._builder.build({"id": "question", "question": question, "evidence_chunks": chunks})
+        except DataError:
+            limit = self.settings.max_prompt_tokens
+            raise UsageError(
+                f"the question is too long for this checkpoint's {limit} tokens; shorten it"
+            ) from None
+
+    def _complete(self, prompt) -> tuple[str, float]:
+        """(completion, probability of its answer): greedy, and always within the output schema."""
+        examples = (render_completion(REFUSAL, [], 0.0), render_completion("supported", [0], 0.9))
+        drafter = Drafter([encode_completion(self._tokenizer, text) for text in examples])
+        settings = GenerationSettings(batch_size=1, max_new_tokens=_MAX_NEW_TOKENS)
+
+        def guide(_: int) -> SchemaGuide:
+            return SchemaGuide(self._schema, drafter, len(prompt.shown))
+
+        batches = generate(self._model, self._tokenizer, [prompt.suffix], guide, prompt.prefix, settings)
+        ((_, generated),) = next(batches)
+        text = self._tokenizer.decode(generated.ids, skip_special_tokens=True)
+        return text, answer_probability(self._tokenizer, generated)

@@ -1,0 +1,72 @@
+"""What a checkpoint says about itself: how its evidence was cut, its prompt's limits, its calibration.
+
+It reads files alone, so that a wrong path is named before a model is loaded.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from evidence.chunk_sizes import DEFAULT_SIZES, ChunkSizes, sizes_of_build
+from utils.config import input_path
+from utils.jsonl import read_json_object
+from utils.runs import note
+from utils.templates import load_template
+
+
+@dataclass(frozen=True)
+class AskSettings:
+    """How a checkpoint is asked: evidence cut and prompts made as in its training, and what is refused."""
+
+    sizes: ChunkSizes
+    # The text of the prompt template.
+    template: str
+    max_prompt_tokens: int
+    # The content of the run's calibration.json, or empty.
+    calibration: dict
+    # Answers of lower confidence (0-1) are refused.
+    min_confidence: float = 0.0
+
+
+def _read_if_there(path: Path) -> dict:
+    return read_json_object(path) if path.is_file() else {}
+
+
+def _sizes(model_dir: Path, facts: dict, say: Callable[[str], None]) -> ChunkSizes:
+    """The chunk sizes in a checkpoint's run.json; for an older one those of its data, else the defaults."""
+    recorded = facts.get("evidence")
+    if recorded:
+        return ChunkSizes(**recorded)
+    settings = _read_if_there(model_dir.parent / "run.json").get("settings", {})
+    train_path = settings.get("data", {}).get("train_path")
+    sizes = sizes_of_build(input_path(train_path)) if train_path else None
+    if sizes:
+        say(f"{model_dir}: does not say how its evidence was cut; as in {train_path}: {sizes}")
+        return sizes
+    say(f"{model_dir}: does not say how its evidence was cut; as build_data.py's defaults: {DEFAULT_SIZES}")
+    return DEFAULT_SIZES
+
+
+def ask_settings(
+    model_dir: Path,
+    template: str | None = None,
+    n_passages: int | None = None,
+    min_confidence: float = 0.0,
+    say: Callable[[str], None] = note,
+) -> AskSettings:
+    """The settings of a checkpoint directory, with what is given in place of its own.
+
+    `say` gets a line for each thing that the checkpoint does not tell.
+    """
+    facts = _read_if_there(model_dir / "run.json")
+    sizes = _sizes(model_dir, facts, say)
+    calibration = _read_if_there(model_dir.parent / "calibration.json")
+    if not calibration.get("isotonic"):
+        say(f"{model_dir.parent}: no fit in calibration.json; confidences are the model's own probability")
+    return AskSettings(
+        sizes=replace(sizes, max_chunks=n_passages) if n_passages else sizes,
+        template=load_template("sft", template or facts.get("template", "default")),
+        max_prompt_tokens=facts.get("max_prompt_tokens", 4096),
+        calibration=calibration,
+        min_confidence=min_confidence,
+    )

@@ -1,0 +1,155 @@
+"""Replies in a terminal: the answer, its passages with the cited words marked, and a loop of questions."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+import textwrap
+import unicodedata
+from collections.abc import Callable, Iterator
+from typing import TextIO
+
+from asking.quotes import Quote
+from asking.reply import ANSWERED, Reply
+from utils.errors import StageError
+from utils.runs import note
+
+_BOLD = ("\033[1;32m", "\033[0m")
+_PLAIN = (">>", "<<")
+# Stand-ins while a text is wrapped: one character each, and no text has them.
+_OPEN = "\x01"
+_CLOSE = "\x02"
+_MAX_WIDTH = 100
+_PROMPT = "question> "
+
+
+def printable(text: str) -> str:
+    """A text on one line without control characters: a document must not steer the terminal."""
+    text = " ".join(text.split())
+    # "Cf" are the marks that turn the direction of writing, and others that nobody sees.
+    return "".join(char for char in text if unicodedata.category(char) not in ("Cc", "Cf"))
+
+
+def _marked(quote: Quote) -> str:
+    """The text of a quote on one line, stand-ins around the marked words, or around all of it."""
+    parts = []
+    place = 0
+    for start, end in quote.marked or [(0, len(quote.text))]:
+        parts += [printable_part(quote.text[place:start]), _OPEN, printable_part(quote.text[start:end])]
+        parts.append(_CLOSE)
+        place = end
+    parts.append(printable_part(quote.text[place:]))
+    return "".join(parts)
+
+
+def printable_part(text: str) -> str:
+    """`printable`, keeping a space at either end."""
+    inner = printable(text)
+    before = " " if text[:1].isspace() else ""
+    after = " " if text[-1:].isspace() and text.strip() else ""
+    return f"{before}{inner}{after}"
+
+
+def _in_color(out: TextIO) -> bool:
+    # https://no-color.org
+    return out.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+def _quote_lines(quote: Quote, color: bool, marks: bool) -> list[str]:
+    width = min(shutil.get_terminal_size((80, 24)).columns, _MAX_WIDTH)
+    text = _marked(quote) if marks else printable(quote.text)
+    wrapped = textwrap.wrap(text, max(width - 4, 20), break_long_words=False, break_on_hyphens=False)
+    before, after = _BOLD if color else _PLAIN
+    lines = [f"  {printable(quote.place)}"]
+    for line in wrapped:
+        lines.append("    " + line.replace(_OPEN, before).replace(_CLOSE, after))
+    return lines
+
+
+def reply_text(reply: Reply, color: bool = False) -> str:
+    """A reply as lines of text: headline, reason or confidence, passages, what was looked at."""
+    headline = printable(reply.headline)
+    lines = [f"\033[1m{headline}\033[0m" if color else headline]
+    if reply.reason:
+        lines.append(f"({printable(reply.reason)})")
+    if reply.status == ANSWERED:
+        lines.append(f"({reply.confidence_words})")
+        if reply.doubt:
+            lines.append(f"({reply.doubt})")
+    quotes = reply.quotes or reply.nearest
+    if quotes:
+        lines += ["", "cited:" if reply.quotes else "nearest passages:"]
+    for quote in quotes:
+        lines += _quote_lines(quote, color, marks=bool(reply.quotes))
+    return "\n".join([*lines, "", f"{reply.looked_at}, {reply.seconds:.1f} s"])
+
+
+def print_reply(reply: Reply, as_json: bool, out: TextIO | None = None) -> None:
+    """One JSON object on a line, or lines of text."""
+    out = out or sys.stdout
+    if as_json:
+        text = json.dumps(reply.to_json(), ensure_ascii=False)
+    else:
+        text = reply_text(reply, _in_color(out))
+    try:
+        print(text, file=out, flush=True)
+    except UnicodeEncodeError:
+        # A terminal that is not UTF-8 shows what it cannot as escapes.
+        print(text.encode("ascii", "backslashreplace").decode("ascii"), file=out, flush=True)
+
+
+# --- the loop
+
+
+def _read_question(interactive: bool) -> str | None:
+    """The next line of stdin; None at its end."""
+    if not interactive:
+        line = sys.stdin.readline()
+        return line if line else None
+    try:
+        return input(_PROMPT)
+    except EOFError:
+        # The shell's prompt belongs on a line of its own.
+        print()
+        return None
+
+
+@contextlib.contextmanager
+def _ended_by_kill() -> Iterator[None]:
+    """SIGTERM ends the process here: only Ctrl-C cancels a question."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def ask_in_a_loop(ask: Callable[[str], Reply], as_json: bool) -> int:
+    """Ask each line of stdin until its end (Ctrl-D). Ctrl-C cancels a question. Returns the number asked."""
+    interactive = sys.stdin.isatty()
+    if interactive:
+        with contextlib.suppress(ImportError):
+            # Importing it gives `input` the arrow keys and a history.
+            import readline  # noqa: F401
+        note("ask a question, or write `claim: ...` to have a claim judged; Ctrl-D ends, Ctrl-C cancels")
+    n_asked = 0
+    with _ended_by_kill():
+        while True:
+            try:
+                question = _read_question(interactive)
+                if question is None:
+                    return n_asked
+                question = question.strip()
+                if not question:
+                    continue
+                print_reply(ask(question), as_json)
+                n_asked += 1
+                if interactive:
+                    print()
+            except KeyboardInterrupt:
+                note("\ncanceled; Ctrl-D ends")
+            except StageError as error:
+                # One bad question does not end a conversation.
+                note(f"error: {error}")

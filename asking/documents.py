@@ -1,0 +1,201 @@
+"""Files, folders and stdin -> documents: text in sections, with the place of every word in the file.
+
+A folder is read as far as it can be: what is left out is said in one line per file. A file that was named is
+read, or it is an error.
+"""
+
+import hashlib
+import io
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from asking.decoding import KIND_OF_SUFFIX, READ_KINDS, decode, kind_of
+from asking.markdown import markdown_blocks
+from asking.markup import Block, html_blocks, text_blocks
+from utils.config import home_path
+from utils.errors import DataError, StageError
+from utils.runs import note
+
+STDIN = "-"
+_BLOCKS_OF = {"text": text_blocks, "markdown": markdown_blocks, "html": html_blocks}
+# Fallbacks for files that are not UTF-8: any file reads as one of these, so the reader should know.
+_GUESSES = ("cp1252", "latin-1")
+_PDF_INSTALL = "reading PDF needs pypdf; run `pip install -c constraints.txt pypdf`"
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of a PDF, or a whole file of another kind. `source`: its text, into which offsets point."""
+
+    source: str = field(repr=False)
+    blocks: list[Block] = field(repr=False)
+    # From 1; None where the document has no pages.
+    number: int | None = None
+
+    def line_of(self, offset: int) -> int:
+        """The number of the line, from 1, that an offset is on."""
+        before = self.source[:offset]
+        # A Windows line end counts once, an old Mac's counts too.
+        return 1 + before.count("\n") + before.replace("\r\n", "").count("\r")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A document as it was read. `path`: where it can be read again, None for stdin and for what was sent."""
+
+    name: str
+    kind: str
+    pages: list[Page] = field(repr=False)
+    path: Path | None = None
+    encoding: str | None = None
+    # Of the file's bytes: equal bytes are equal documents, and need no second reading.
+    sha256: str = ""
+
+    @property
+    def n_words(self) -> int:
+        return sum(len(block.words.texts) for page in self.pages for block in page.blocks)
+
+    def read_again(self, page: Page) -> Page | None:
+        """A page as the file has it now; the page itself if there is no file, None if it cannot be read."""
+        if self.path is None:
+            return page
+        try:
+            data = self.path.read_bytes()
+            if hashlib.sha256(data).hexdigest() == self.sha256:
+                return page
+            fresh = read_document(self.name, data, None, self.encoding)
+        except (OSError, StageError):
+            return None
+        same = [other for other in fresh.pages if other.number == page.number]
+        return same[0] if same else None
+
+
+def _pdf_pages(name: str, data: bytes) -> list[Page]:
+    """The pages of a PDF that have text. StageError without pypdf, DataError for a PDF it cannot read."""
+    try:
+        import logging
+
+        from pypdf import PdfReader
+    except ImportError:
+        raise StageError(f"{name}: {_PDF_INSTALL}") from None
+    # It warns of each small fault of a file that it can read all the same.
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
+    pages = []
+    try:
+        reader = PdfReader(io.BytesIO(data))
+        if reader.is_encrypted and not reader.decrypt(""):
+            raise DataError(f"{name}: is protected by a password; save a copy without it")
+        for number, page in enumerate(reader.pages, 1):
+            text = page.extract_text()
+            pages.append(Page(text, text_blocks(text), number))
+    except DataError:
+        raise
+    # pypdf raises errors of many kinds for damaged files, and the user can do the same about all of them.
+    except Exception as error:
+        what = " ".join(str(error).split())[:100] or type(error).__name__
+        raise DataError(f"{name}: this PDF cannot be read ({what}); open and save it again") from error
+    return pages
+
+
+def read_document(name: str, data: bytes, path: Path | None = None, encoding: str | None = None) -> Document:
+    """The document in these bytes. One-line StageError if it is no document, or has no text."""
+    kind = kind_of(name, data)
+    used = None
+    if kind == "pdf":
+        pages = _pdf_pages(name, data)
+    else:
+        source, used = decode(name, data, kind, encoding)
+        pages = [Page(source, _BLOCKS_OF[kind](source))]
+    if not any(block.level == 0 for page in pages for block in page.blocks):
+        # A file of headings alone has no text that could be cited, so its headings are the text.
+        pages = [Page(page.source, _flattened(page.blocks), page.number) for page in pages]
+    document = Document(name, kind, pages, path, used, hashlib.sha256(data).hexdigest())
+    if not document.n_words:
+        scan = "; a scanned PDF needs OCR first" if kind == "pdf" else ""
+        raise DataError(f"{name}: there is no text in it{scan}")
+    return document
+
+
+def _flattened(blocks: list[Block]) -> list[Block]:
+    return [Block(block.words) for block in blocks]
+
+
+def _read_file(path: Path, say: Callable[[str], None], encoding: str | None) -> Document:
+    # A pipe (`<(command)`) can be read only once.
+    again = path if path.is_file() else None
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    document = read_document(str(path), data, again, encoding)
+    if document.encoding in _GUESSES and not encoding:
+        say(f"{path}: not UTF-8, read as {document.encoding}; name another one with --encoding")
+    return document
+
+
+def _files_below(folder: Path, say: Callable[[str], None]) -> Iterator[Path]:
+    """The documents below a folder, sorted, without hidden ones; says how many other files there are."""
+    others: Counter = Counter()
+    for directory, names, files in os.walk(folder):
+        # In place, so that os.walk goes on in this order and leaves hidden folders out.
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        for file in sorted(files):
+            path = Path(directory) / file
+            suffix = path.suffix.lower()
+            if file.startswith("."):
+                continue
+            if suffix in KIND_OF_SUFFIX:
+                yield path
+            else:
+                others[suffix] += 1
+    if others:
+        kinds = ", ".join(f"{n} {suffix}" for suffix, n in sorted(others.items()))
+        say(f"{folder}: skipped files of other kinds: {kinds}")
+
+
+def _read_folder(folder: Path, say: Callable[[str], None], encoding: str | None) -> list[Document]:
+    documents = []
+    for path in _files_below(folder, say):
+        try:
+            documents.append(_read_file(path, say, encoding))
+        except StageError as error:
+            say(f"skipped {error}")
+    if not documents:
+        raise DataError(f"{folder}: no document that can be read; put {READ_KINDS} files into it")
+    return documents
+
+
+def _resolve(name: str) -> Path:
+    """The path of evidence: as given, because it is the user's own, else under FACTUALITY_HOME."""
+    path = Path(name).expanduser()
+    at_home = home_path(path)
+    if path.exists() or not at_home.exists():
+        return path
+    return at_home
+
+
+def read_documents(
+    paths: Iterable[str], say: Callable[[str], None] = note, encoding: str | None = None
+) -> list[Document]:
+    """The documents of files, folders and `-` (stdin), each once. `say` gets one line per thing left out.
+
+    DataError for a path that is missing, is no document or contains none; StageError if a library is missing.
+    """
+    documents: dict[str, Document] = {}
+    for name in paths:
+        if name == STDIN:
+            found = [read_document("stdin", sys.stdin.buffer.read(), encoding=encoding)]
+        else:
+            path = _resolve(name)
+            if not path.exists():
+                raise DataError(
+                    f"--evidence {name}: no such file or folder; give a file, a folder or - for stdin"
+                )
+            found = _read_folder(path, say, encoding) if path.is_dir() else [_read_file(path, say, encoding)]
+        for document in found:
+            documents.setdefault(str(document.path.resolve() if document.path else document.name), document)
+    return list(documents.values())

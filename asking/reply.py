@@ -1,0 +1,99 @@
+"""A reply: an answer, a refusal or a withheld answer, with its quotes and its confidence in words."""
+
+from dataclasses import dataclass, field
+
+from asking.quotes import Quote
+from utils.text import VERDICT_OF
+
+ANSWERED = "answered"
+REFUSED = "refused"
+WITHHELD = "withheld"
+
+# What a calibrated probability is called: the first row whose limit it reaches.
+_CONFIDENCE_WORDS = (
+    (0.9, "very likely right"),
+    (0.7, "likely right"),
+    (0.5, "as likely right as wrong"),
+    (0.3, "likely wrong"),
+    (0.0, "very likely wrong"),
+)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The reply to one question. `confidence`: probability (0-1) that answer and citations are right.
+
+    With `calibrated` it was fitted on `n_calibration` validation answers, else it is the model's own
+    probability of its answer. None where the model refused: no fit covers refusals.
+    `reason`: why the model's answer is not given, None where it is or where the model refused itself.
+    """
+
+    question: str = ""
+    status: str = REFUSED
+    answer: str | None = None
+    confidence: float | None = None
+    calibrated: bool = False
+    n_calibration: int = 0
+    quotes: list[Quote] = field(default_factory=list)
+    nearest: list[Quote] = field(default_factory=list)
+    n_shown: int = 0
+    n_passages: int = 0
+    seconds: float = 0.0
+    reason: str | None = None
+
+    @property
+    def is_refusal(self) -> bool:
+        """True where no answer is given, whatever the reason."""
+        return self.status != ANSWERED
+
+    @property
+    def headline(self) -> str:
+        """The answer, or the sentence in its place."""
+        if self.status == ANSWERED:
+            return str(self.answer)
+        if self.status == WITHHELD:
+            return "The answer is withheld."
+        return "The text does not say."
+
+    @property
+    def confidence_words(self) -> str:
+        """The confidence in words and as a number; empty where there is none."""
+        if self.confidence is None:
+            return ""
+        if not self.calibrated:
+            return f"the model's own probability, not calibrated: {self.confidence:.2f}"
+        words = next(words for limit, words in _CONFIDENCE_WORDS if self.confidence >= limit)
+        return f"{words}: {self.confidence:.2f}, calibrated on {self.n_calibration} validation answers"
+
+    @property
+    def looked_at(self) -> str:
+        return f"looked at {self.n_shown} of {self.n_passages} passages"
+
+    @property
+    def doubt(self) -> str | None:
+        """A warning about an answer whose words no quote has; verdicts and yes or no are not looked for."""
+        if self.status != ANSWERED or self.is_verdict or any(quote.marked for quote in self.quotes):
+            return None
+        return "these words are not in the cited passages: check them"
+
+    @property
+    def is_verdict(self) -> bool:
+        return (self.answer or "").strip().lower() in VERDICT_OF
+
+    def to_json(self) -> dict:
+        """The reply as one JSON object (docs/ask.md)."""
+        return {
+            "question": self.question,
+            "status": self.status,
+            "answer": self.answer,
+            "is_refusal": self.is_refusal,
+            "reason": self.reason,
+            "confidence": None if self.confidence is None else round(self.confidence, 4),
+            "calibrated": self.calibrated,
+            "words_in_quotes": None if self.status != ANSWERED or self.is_verdict else self.doubt is None,
+            "quotes": [quote.to_json() for quote in self.quotes],
+            "nearest": [quote.to_json() for quote in self.nearest],
+            "passages_shown": self.n_shown,
+            "passages": self.n_passages,
+            "seconds": round(self.seconds, 2),
+        }

@@ -1,0 +1,76 @@
+"""The words of a source text, each with the place it has there.
+
+A reader model sees words with single spaces; a quote has to be found again in the file. So every word keeps
+its offsets, and whatever is cut out of words (sentences, chunks) has offsets too.
+"""
+
+import re
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from utils.text import split_sentences
+
+_WORD = re.compile(r"\S+")
+
+# (text, start, end): visible text and its range in the source. The two differ in length for an entity.
+Piece = tuple[str, int, int]
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence as the model reads it, and its range in the source."""
+
+    text: str
+    start: int
+    end: int
+
+
+@dataclass
+class Words:
+    """Consecutive words; `starts[i]` and `ends[i]` are the range of word i in the source."""
+
+    texts: list[str] = field(default_factory=list)
+    starts: array = field(default_factory=lambda: array("L"))
+    ends: array = field(default_factory=lambda: array("L"))
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.texts)
+
+    def sentence(self, first: int, last: int) -> Sentence:
+        """The words `first` to `last`, without the last, as one sentence."""
+        return Sentence(" ".join(self.texts[first:last]), self.starts[first], self.ends[last - 1])
+
+    def sentences(self, max_words: int) -> list[Sentence]:
+        """All words as sentences; one of more than `max_words` is cut into parts of at most `max_words`."""
+        found = []
+        first = 0
+        for text in split_sentences(self.text):
+            last = first + len(text.split())
+            # What no full stop ends, such as a table or a log, would be one endless sentence.
+            for start in range(first, last, max_words):
+                found.append(self.sentence(start, min(start + max_words, last)))
+            first = last
+        return found
+
+
+def words_of(pieces: Iterable[Piece]) -> Words:
+    """The words of visible pieces in source order; `<b>W</b>ord` is one word of two pieces."""
+    words = Words()
+    is_open = False
+    for text, start, end in pieces:
+        is_exact = len(text) == end - start
+        for match in _WORD.finditer(text):
+            word_start = start + match.start() if is_exact else start
+            word_end = start + match.end() if is_exact else end
+            if is_open and match.start() == 0:
+                words.texts[-1] += match.group()
+                words.ends[-1] = word_end
+                continue
+            words.texts.append(match.group())
+            words.starts.append(word_start)
+            words.ends.append(word_end)
+        if text:
+            is_open = not text[-1].isspace()
+    return words
