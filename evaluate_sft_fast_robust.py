@@ -15,6 +15,7 @@ import argparse
 import time
 from pathlib import Path
 
+from evaluation.inputs import check_inputs, check_results
 from evaluation.selective import KINDS, choose_selection, read_calibration
 from models.choices import ATTENTION_FLAGS
 from models.directories import check_adapter_dir
@@ -91,6 +92,7 @@ def read_arguments(argv: list[str] | None) -> argparse.Namespace:
     """The flags. UsageError for those that contradict each other, DataError for a wrong --model-path."""
     args = build_parser().parse_args(argv)
     if args.compare:
+        check_results(args.compare)
         return args
     if not args.test_data:
         raise UsageError("name the samples with --test-data, for example data/processed/test.jsonl")
@@ -102,9 +104,7 @@ def read_arguments(argv: list[str] | None) -> argparse.Namespace:
         raise UsageError("--confidence-threshold and --wanted-precision both set a threshold; give one")
     if not args.dry_run:
         check_file_output(*(home_path(path) for path in (args.output, args.report) if path))
-        # A rescoring reads the checkpoint's calibration alone.
-        if not args.predictions:
-            check_adapter_dir(args.model_path)
+        check_inputs(args)
     return args
 
 

@@ -16,6 +16,7 @@ import time
 from collections import Counter
 
 from models.directories import check_adapter_dir
+from preferences.inputs import check_inputs
 from preferences.judges import JUDGES, Judge, default_judge, judge_candidates, judge_settings
 from utils.arguments import (
     positive_int,
@@ -95,8 +96,7 @@ def read_arguments(argv: list[str] | None) -> argparse.Namespace:
         raise UsageError(f"--phase {args.phase} needs --sft-model")
     if not args.dry_run:
         check_folder_output(home_path(args.prefs_dir))
-        if args.phase != "judge":
-            check_adapter_dir(args.sft_model)
+        check_inputs(args)
     return args
 
 

@@ -19,6 +19,7 @@ import argparse
 import time
 from collections import Counter
 
+from evaluation.inputs import check_inputs
 from models.choices import ATTENTION_FLAGS
 from models.directories import check_adapter_dir
 from perturbations.suites import SUITES, Suite, build_suites, distinct_samples, prompt_key
@@ -73,7 +74,7 @@ def read_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str
             raise UsageError(f"--suite {args.suite}: unknown suite {name!r}{nearest(name, SUITES)}")
     if not args.dry_run:
         check_file_output(home_path(args.output))
-        check_adapter_dir(args.model_path)
+        check_inputs(args)
     return args, list(dict.fromkeys(names)) or list(SUITES)
 
 

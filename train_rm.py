@@ -14,6 +14,7 @@ import functools
 import time
 from pathlib import Path
 
+from preferences.inputs import check_reward_inputs, find_head
 from preferences.reward_config import load_reward_config
 from utils.arguments import sample_limit, stage_parser
 from utils.config import home_path, input_path
@@ -53,6 +54,7 @@ def read_settings(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
     config = load_reward_config(args.config, args.set)
     if not args.dry_run:
         check_folder_output(home_path(config["output_dir"]))
+        check_reward_inputs(args, config)
     return args, config
 
 
@@ -70,7 +72,6 @@ from preferences.pairs import find_preferences, pair_metrics, split_groups
 from preferences.plan import print_reward_plan
 from preferences.reward import (
     RewardHead,
-    find_head,
     head_config,
     load_head,
     penalty_table,

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from training.inputs import check_inputs
 from training.sft_config import DEFAULTS, check_config, check_weights
 from utils.arguments import stage_parser, whole_number
 from utils.config import home_path, input_path, load_config, settings_flags
@@ -55,6 +56,7 @@ def read_settings(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
     check_config(config)
     if not args.dry_run:
         check_folder_output(home_path(args.merge or config["output_dir"]))
+        check_inputs(config, merges=bool(args.merge))
     return args, config
 
 

@@ -3,11 +3,18 @@
 Reads small JSON files alone: no model library is imported, so that a wrong path is told at once.
 """
 
-import json
+import difflib
+import re
 from pathlib import Path
 
+from models.embedded import EMBEDDED
+from models.folders import check_model_folder
 from utils.config import input_path
 from utils.errors import DataError
+from utils.jsonl import read_json_object
+
+# An owner and a name, or a name alone.
+_HUB_ID = r"([\w.-]+/)?[\w.-]+"
 
 
 def missing_checkpoint(path: Path) -> str:
@@ -15,7 +22,10 @@ def missing_checkpoint(path: Path) -> str:
     folder = path.parent
     present = sorted(folder.glob("checkpoint-*")) or sorted(folder.glob("*/checkpoint-best"))
     if not present:
-        return f"{path}: no such checkpoint, and none in {folder}; train one with train_sft.py"
+        remedy = "train one with train_sft.py"
+        if not folder.is_dir():
+            remedy += ", or name a model of the hub with --base-model"
+        return f"{path}: no such checkpoint, and none in {folder}; {remedy}"
     best = next((p for p in present if p.name == "checkpoint-best"), present[-1])
     names = ", ".join(str(p.relative_to(folder)) for p in present)
     return f"{path}: no such checkpoint; {folder} has {names}; use {best}"
@@ -26,21 +36,38 @@ def adapter_base(name: str) -> str | None:
     config = Path(name) / "adapter_config.json"
     if not config.is_file():
         return None
-    return json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    base = read_json_object(config).get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise DataError(f"{config}: base_model_name_or_path must be the name of a model, found {base!r:.60}")
+    return base
 
 
 def check_adapter_dir(name: str) -> str:
     """The directory of a model to evaluate, PEFT checkpoint or full model. DataError if it is neither."""
     path = input_path(name)
-    if not path.is_dir():
+    if name == EMBEDDED:
+        raise DataError(f"{name}: is a base model and no checkpoint; name it with --base-model")
+    if not path.exists() and not path.is_symlink():
         raise DataError(missing_checkpoint(path))
-    if (path / "adapter_config.json").is_file() or (path / "config.json").is_file():
-        return str(path)
-    hint = "name a directory that train_sft.py wrote"
-    # The run's directory instead of one of its checkpoints is the usual mistake.
-    inside = sorted(p.name for p in path.glob("checkpoint-*"))
-    if inside:
-        hint = f"it has {', '.join(inside)}: name one of them"
-    raise DataError(
-        f"{path}: contains neither an adapter (adapter_config.json) nor a model (config.json); {hint}"
-    )
+    check_model_folder(path)
+    return str(path)
+
+
+def is_path(name: str) -> bool:
+    """True for a name that cannot be a hub id, which is a name alone or an owner and a name."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1
+
+
+def check_model_name(name: str) -> None:
+    """DataError for a model that is no hub id, no folder of a model or checkpoint, and not `embedded`."""
+    path = input_path(name)
+    if name == EMBEDDED:
+        return
+    if path.exists() or path.is_symlink():
+        check_model_folder(path)
+    elif is_path(name):
+        raise DataError(missing_checkpoint(path))
+    elif difflib.get_close_matches(name.lower(), [EMBEDDED], cutoff=0.8):
+        raise DataError(f"{name}: no such model; did you mean {EMBEDDED}?")
+    elif not re.fullmatch(_HUB_ID, name):
+        raise DataError(f"{name!r}: neither a folder nor a hub id, such as google/gemma-2-9b")

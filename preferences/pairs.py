@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from preferences.inputs import preference_files
 from utils.completions import parse_completion
 from utils.config import home_path, input_path
 from utils.errors import DataError
@@ -23,13 +24,7 @@ def find_preferences(named: str | None, folder: str) -> Path:
     """The named preferences file, else the newest in `folder`, with a note. DataError when there is none."""
     if named:
         return input_path(named)
-    prefs_dir = home_path(folder)
-    # The name breaks ties, so that two files of the same second have one order.
-    found = sorted(prefs_dir.glob("preferences_*.jsonl"), key=lambda path: (path.stat().st_mtime, path.name))
-    if not found:
-        raise DataError(
-            f"{prefs_dir}: no preferences_*.jsonl; run make_prefs.py first, or name a file with --prefs"
-        )
+    found = preference_files(home_path(folder))
     among = f" (newest of {len(found)})" if len(found) > 1 else ""
     note(f"preferences: {found[-1]}{among}")
     return found[-1]

@@ -15,9 +15,8 @@ import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
+from preferences.inputs import check_head_dir
 from utils.completions import parse_completion
-from utils.config import input_path
-from utils.errors import DataError
 from utils.jsonl import atomic_write, read_json, write_json
 from utils.schema import is_label_answer
 from utils.text import chunk_text, contains_tokens, tokenize
@@ -62,17 +61,9 @@ def save_head(folder: Path, head: RewardHead, config: dict) -> None:
     write_json(folder / "config.json", config)
 
 
-def find_head(name: str, output_dir: Path) -> Path:
-    """The directory of a head: "best" and "final" are in `output_dir`, anything else is a path."""
-    return output_dir / name if name in ("best", "final") else input_path(name)
-
-
 def load_head(folder: Path) -> tuple[RewardHead, dict]:
     """The head in eval mode, and its config.json. DataError when `folder` does not contain a reward model."""
-    if not (folder / "config.json").is_file() or not (folder / "reward_head.safetensors").is_file():
-        raise DataError(
-            f"{folder}: no reward model (reward_head.safetensors, config.json); train one with train_rm.py"
-        )
+    check_head_dir(folder)
     state = load_file(folder / "reward_head.safetensors")
     head = RewardHead(state["linear.weight"].shape[1])
     head.load_state_dict(state)

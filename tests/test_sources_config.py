@@ -112,12 +112,11 @@ def test_a_byte_order_mark_in_a_yaml_file_is_skipped(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--limit", "-1"], ["--limit -1", "at least 1"]),
-        (["--limit", "0"], ["--limit 0", "at least 1"]),
-        (["--max-per-source", "-1"], ["--max-per-source -1", "at least 0"]),
-        (["--max-chunks", "1"], ["--max-chunks 1", "at least 2"]),
-        (["--max-chunk-words", "0"], ["--max-chunk-words 0", "at least 1"]),
-        (["--workers", "0"], ["--workers 0", "at least 1"]),
+        (["--limit", "-1"], ["--limit: expected a whole number from 0 on, found -1"]),
+        (["--max-per-source", "-1"], ["--max-per-source: expected a whole number from 0 on, found -1"]),
+        (["--max-chunks", "1"], ["--max-chunks: expected a whole number from 2 on, found 1"]),
+        (["--max-chunk-words", "0"], ["--max-chunk-words: expected a whole number from 1 on, found 0"]),
+        (["--workers", "0"], ["--workers: expected a whole number from 1 on, found 0"]),
         (["--unanswerable-fraction", "-0.1"], ["--unanswerable-fraction"]),
         (["--split", "1,0,0"], ["--split 1,0,0", "share of val is 0"]),
         (["--split", "0,0,1"], ["--split 0,0,1", "share of train is 0"]),

@@ -4,6 +4,7 @@ Every row is checked when it is read (`utils/rules.py`), so code behind a reader
 asking.
 """
 
+import functools
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,9 @@ from utils.jsonl import read_jsonl
 from utils.recognition import check_kind
 from utils.rules import COMPLETION_FIELDS, completion_problem, preference_problem, sample_problem
 from utils.text import VERDICT_OF
+
+# About a second of reading.
+_MAX_CHECKED_BYTES = 32 << 20
 
 
 def is_label_answer(answer: str) -> bool:
@@ -73,6 +77,25 @@ def read_completion_rows(path: str | Path) -> list[dict]:
     if not rows:
         raise DataError(f"{path}: the file has no rows; each needs {', '.join(COMPLETION_FIELDS)}")
     return rows
+
+
+@functools.cache
+def _read_once(path: Path, version: tuple[int, int], read: Callable[[Path], list]) -> None:
+    read(path)
+
+
+def check_rows(path: Path, read: Callable[[Path], list]) -> None:
+    """Read a file with `read` for its errors alone: a stage calls it before the imports that take seconds.
+
+    A version of a file is checked once per process, and a very large file only when it is used.
+    """
+    if path.is_file():
+        found = path.stat()
+        if found.st_size > _MAX_CHECKED_BYTES:
+            return
+        _read_once(path, (found.st_size, found.st_mtime_ns), read)
+    else:
+        read(path)
 
 
 def pick_samples(samples: list[dict], n_wanted: int | None, seed: int) -> list[dict]:

@@ -1,0 +1,87 @@
+"""Checks of the files, models and templates that make_prefs.py and train_rm.py are given.
+
+They run before the model libraries are imported, so a wrong file is named at once.
+"""
+
+import argparse
+from pathlib import Path
+
+from models.directories import check_adapter_dir, check_model_name
+from models.folders import header_problem
+from utils.config import home_path, input_path
+from utils.errors import DataError
+from utils.jsonl import read_json_object
+from utils.schema import check_rows, read_completion_rows, read_preferences, read_samples
+from utils.templates import load_template
+
+# What every config.json of a head has.
+HEAD_KEYS = {"base_model", "template", "max_seq_length", "penalty_weights", "score_scale"}
+
+
+def check_inputs(args: argparse.Namespace) -> None:
+    """DataError or UsageError for the first input of make_prefs.py that is not what its flag needs."""
+    check_rows(input_path(args.data_path), read_samples)
+    if args.phase != "judge":
+        check_adapter_dir(args.sft_model)
+        if args.template:
+            load_template("sft", args.template)
+    for name in filter(None, (args.base_model, args.judge_model)):
+        check_model_name(name)
+    if args.phase != "generate":
+        load_template("judge", args.judge_template)
+
+
+def preference_files(prefs_dir: Path) -> list[Path]:
+    """The preferences files in a folder, the newest last. DataError when there is none."""
+    # The name breaks ties, so that two files of the same second have one order.
+    found = sorted(prefs_dir.glob("preferences_*.jsonl"), key=lambda path: (path.stat().st_mtime, path.name))
+    if not found:
+        remedy = "run make_prefs.py first, or name a file with --prefs"
+        if prefs_dir.is_file():
+            remedy = "it is a file; name it with --prefs"
+        raise DataError(f"{prefs_dir}: no preferences_*.jsonl; {remedy}")
+    return found
+
+
+def find_head(name: str, output_dir: Path) -> Path:
+    """The directory of a head: "best" and "final" are in `output_dir`, anything else is a path."""
+    return output_dir / name if name in ("best", "final") else input_path(name)
+
+
+def check_head_dir(folder: Path) -> None:
+    """DataError when `folder` does not contain a complete reward model."""
+    config = folder / "config.json"
+    weights = folder / "reward_head.safetensors"
+    if not config.is_file() or not weights.is_file():
+        # The run's directory instead of one of its heads, or a head that this run does not have.
+        inside = sorted(path.parent for path in folder.glob("*/reward_head.safetensors"))
+        beside = sorted(path.parent for path in folder.parent.glob("*/reward_head.safetensors"))
+        present = ", ".join(map(str, inside or beside))
+        remedy = f"name one of {present}" if present else "train one with train_rm.py"
+        if (folder / "adapter_config.json").is_file():
+            remedy = f"it is a checkpoint of train_sft.py; {remedy}"
+        raise DataError(f"{folder}: no reward model (reward_head.safetensors, config.json); {remedy}")
+    if problem := header_problem(weights):
+        raise DataError(f"{weights}: {problem}")
+
+
+def _check_head(folder: Path) -> None:
+    """DataError when `folder` does not contain a reward model whose config has every key."""
+    check_head_dir(folder)
+    missing = HEAD_KEYS - read_json_object(folder / "config.json").keys()
+    if missing:
+        names = ", ".join(sorted(missing))
+        raise DataError(f"{folder / 'config.json'}: lacks {names}; train the reward model again")
+
+
+def check_reward_inputs(args: argparse.Namespace, config: dict) -> None:
+    """DataError or UsageError for the first input of train_rm.py that is not what its flag or key needs."""
+    if args.score:
+        check_rows(input_path(args.score), read_completion_rows)
+    else:
+        prefs_path = input_path(args.prefs) if args.prefs else preference_files(home_path(args.prefs_dir))[-1]
+        check_rows(prefs_path, read_preferences)
+    if args.score or args.validate_only:
+        _check_head(find_head(args.checkpoint, home_path(config["output_dir"])))
+    check_model_name(config["base_model"])
+    load_template("sft", config["template"])

@@ -1,0 +1,25 @@
+"""Checks of the files, model and template that a training config names.
+
+They run before the model libraries are imported, so a wrong file is named at once.
+"""
+
+from models.directories import check_model_name
+from utils.config import input_path
+from utils.errors import DataError
+from utils.schema import check_rows, read_samples
+from utils.templates import load_template
+
+
+def check_inputs(config: dict, merges: bool = False) -> None:
+    """DataError or UsageError for the first input of train_sft.py that is not what its key needs.
+
+    A merge reads no training data.
+    """
+    for key in ("val_path",) if merges else ("train_path", "val_path"):
+        try:
+            check_rows(input_path(config["data"][key]), read_samples)
+        except DataError as error:
+            # Unlike a flag, a key is not in the command that the user sees.
+            raise DataError(f"data.{key}: {error}") from error
+    check_model_name(config["model_name"])
+    load_template("sft", config["data"]["template"])
