@@ -17,6 +17,7 @@ from pathlib import Path
 
 from evaluation.inputs import check_inputs, check_results
 from evaluation.selective import KINDS, choose_selection, read_calibration
+from models.base import base_of_flags
 from models.choices import ATTENTION_FLAGS
 from models.directories import check_adapter_dir
 from utils.arguments import (
@@ -98,13 +99,16 @@ def read_arguments(argv: list[str] | None) -> argparse.Namespace:
         raise UsageError("name the samples with --test-data, for example data/processed/test.jsonl")
     if not args.predictions and not args.model_path:
         raise UsageError("name a checkpoint with --model-path, or completions with --predictions")
-    if (args.compare_baseline or args.baseline_fewshot) and not args.base_model:
-        raise UsageError("--compare-baseline and --baseline-fewshot need --base-model")
     if args.confidence_threshold is not None and args.wanted_precision is not None:
         raise UsageError("--confidence-threshold and --wanted-precision both set a threshold; give one")
     if not args.dry_run:
         check_file_output(*(home_path(path) for path in (args.output, args.report) if path))
         check_inputs(args)
+    # A rescoring reads the checkpoint's calibration alone.
+    if not args.predictions:
+        args.base_model = base_of_flags(args)
+    if (args.compare_baseline or args.baseline_fewshot) and not args.base_model:
+        raise UsageError("--compare-baseline and --baseline-fewshot need --base-model: the model names none")
     return args
 
 
@@ -120,16 +124,19 @@ from evaluation.plots import plot_calibration
 from evaluation.predictions import (
     count_gold_cut,
     describe_rows,
+    log_key,
     predictions_path,
     prompt_settings,
     read_predictions,
 )
 from evaluation.results import measure_selection, score_all
 from evaluation.tables import results_text
+from evidence.reserved import trained_on_warning
 from generation.answering import predict, sft_and_base
 from generation.engine import GenerationSettings
 from generation.sampling import Sampling
-from models.distributed import ShardLog, Shards
+from models.distributed import ShardLog, Shards, note_once
+from models.hardware import choose_dtype
 from models.loading import LoadOptions
 from prompt_schema import PromptBuilder, load_template
 from utils.jsonl import sha256_value, write_json, write_jsonl
@@ -138,8 +145,8 @@ from utils.schema import pick_samples, read_samples
 
 # Flags that decide the completions: predictions made with other values are not resumed.
 DECIDING_FLAGS = (
-    *("base_model", "compare_baseline", "baseline_fewshot", "baseline_closed_book", "baseline_gold_only"),
-    *("constrained", "max_new_tokens", "attn_impl", "limit", "temperature", "seed"),
+    *("compare_baseline", "baseline_fewshot", "baseline_closed_book", "baseline_gold_only", "constrained"),
+    *("max_new_tokens", "attn_impl", "limit", "temperature", "seed"),
 )
 
 # --- predictions
@@ -173,9 +180,11 @@ def run_model(model, tokenizer, name: str, prompts: dict, args: argparse.Namespa
 
 def checkpoint_settings(args: argparse.Namespace) -> dict:
     """Everything that decides the completions."""
-    settings = prompt_settings(check_adapter_dir(args.model_path), args.template)
-    flags = {flag: getattr(args, flag) for flag in DECIDING_FLAGS}
-    return settings | flags | {"template_text": load_template("sft", settings["template"])}
+    settings = prompt_settings(check_adapter_dir(args.model_path), args.template, base_model=args.base_model)
+    settings |= {flag: getattr(args, flag) for flag in DECIDING_FLAGS}
+    settings["template_text"] = load_template("sft", settings["template"])
+    settings["precision"] = str(choose_dtype())
+    return settings
 
 
 def generate_predictions(
@@ -189,8 +198,9 @@ def generate_predictions(
     runs = plan_models(args, settings["template"])
     options = LoadOptions(attention=args.attn_impl)
     times: dict = {}
-    with sft_and_base(settings["model_dir"], args.base_model, options, compile_it=args.fast) as models:
-        log = ShardLog(log_path, settings, shards)
+    checkpoint = str(input_path(settings["model_dir"]))
+    with sft_and_base(checkpoint, args.base_model, options, compile_it=args.fast) as models:
+        log = ShardLog(log_path, log_key(settings), shards)
         for name, run in runs.items():
             # Split before what is done is removed: each process always has the same share of the samples.
             done = {row["id"] for row in log.rows() if row["model"] == name}
@@ -231,6 +241,8 @@ def main(argv: list[str] | None) -> None:
     selection, selective = choose_selection(
         args.confidence_threshold, args.wanted_precision, args.confidence_kind, calibration
     )
+    warnings = [text for text in [trained_on_warning(args.model_path, samples)] if text]
+    note_once(warnings)
     train, val = read_tuning(test_path)
     inputs = hash_inputs([test_path])
 
@@ -255,7 +267,8 @@ def main(argv: list[str] | None) -> None:
     # The SFT model's prompts alone: a closed-book prompt shows no support on purpose.
     n_cut = count_gold_cut([row for row in predictions if row["model"] == "sft"], samples)
     shown = {key: value for key, value in settings.items() if key != "template_text"}
-    facts = {"times": times, "gold_cut": n_cut, "seconds": round(time.monotonic() - started, 1)}
+    facts = {"times": times, "gold_cut": n_cut, "warnings": warnings}
+    facts["seconds"] = round(time.monotonic() - started, 1)
     run = describe_run({**vars(args), **shown}, inputs, args.seed, **facts)
     results["run"] = run | {"status": "complete"}
     write_json(output, results)

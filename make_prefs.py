@@ -17,7 +17,7 @@ from collections import Counter
 
 from models.directories import check_adapter_dir
 from preferences.inputs import check_inputs
-from preferences.judges import JUDGES, Judge, default_judge, judge_candidates, judge_settings
+from preferences.judges import JUDGES, Judge, default_judge, judge_candidates, judge_key, judge_settings
 from utils.arguments import (
     positive_int,
     sample_limit,
@@ -37,6 +37,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = stage_parser(__doc__)
     add = parser.add_argument_group("files").add_argument
     add("--data-path", default="data/processed/train.jsonl", help="sample file")
+    allow = "take test data too, which is refused otherwise; recorded in the manifest"
+    add("--allow-test", action="store_true", help=allow)
     add("--prefs-dir", default="prefs", help="folder of cache and results (default: prefs)")
     add("--cache-sig", help="cache to judge (default: the newest with the given flags)")
     rich = "rich adds parsed completions and gold fields to each row (default: lite)"
@@ -104,11 +106,12 @@ if __name__ == "__main__":
     before_imports(lambda: read_arguments(None))
 
 from generation.answering import load_generator, sft_and_base
-from models.distributed import ShardLog, Shards
+from models.distributed import Shards
 from models.loading import LoadOptions, load_tokenizer
 from preferences.cache import (
     MODELS,
     Job,
+    cache_key,
     cached_rows,
     claim_cache,
     find_cache,
@@ -117,9 +120,10 @@ from preferences.cache import (
     read_candidates,
 )
 from preferences.candidates import (
-    Generator,
+    CacheJob,
+    check_data,
     draw_samples,
-    generate_candidates,
+    fill_cache,
     generation_settings,
     n_candidates,
 )
@@ -128,15 +132,16 @@ from preferences.plan import print_plan
 from preferences.rows import JudgedSample, format_tallies, preference_row, preference_stats, rich_fields
 from prompt_schema import JudgePrompts, PromptBuilder, fill_template, load_template, render_evidence
 from utils.jsonl import sha256_value, write_json, write_jsonl
-from utils.runs import describe_run, format_drops, format_seconds, note
+from utils.runs import describe_run, format_drops, format_seconds, hash_inputs, note
+from utils.schema import read_samples
 
 # --- phase 1: candidates
 
 
-def generate_phase(args: argparse.Namespace, shards: Shards) -> str:
+def generate_phase(args: argparse.Namespace, shards: Shards, test_facts: dict) -> str:
     """Fill the cache for the settings of the flags. Returns its signature."""
     settings = generation_settings(vars(args), functools.partial(load_template, "sft"))
-    gensig = sha256_value(settings)[:12]
+    gensig = sha256_value(cache_key(settings))[:12]
     cache = home_path(args.prefs_dir) / "cache" / gensig
     if shards.share(claim_cache(cache, args.overwrite) if shards.is_main else None):
         print(f"candidates {gensig} are complete; nothing to generate")
@@ -144,9 +149,11 @@ def generate_phase(args: argparse.Namespace, shards: Shards) -> str:
     wanted = settings["n_generations"]
     if n_candidates(settings) < wanted and shards.is_main:
         note(f"temperature 0 is deterministic: generating 1 candidate per model instead of {wanted}")
-    samples = draw_samples(settings, input_path(args.data_path))
+    data_path = input_path(args.data_path)
+    samples = draw_samples(settings, data_path)
     # "created" decides which of several fitting caches is the newest.
-    run = describe_run(settings, {}, settings["seed"], created=time.time(), n_samples=len(samples))
+    facts = {**test_facts, "created": time.time(), "n_samples": len(samples)}
+    run = describe_run(settings, hash_inputs([data_path]), settings["seed"], **facts)
     checkpoint = check_adapter_dir(settings["sft_model"])
     options = LoadOptions(load_in_8bit=settings["use_8bit"], load_in_4bit=settings["use_4bit"])
     with sft_and_base(checkpoint, settings["base_model"], options) as models:
@@ -157,16 +164,7 @@ def generate_phase(args: argparse.Namespace, shards: Shards) -> str:
         build = functools.partial(
             PromptBuilder, template=settings["template_text"], max_tokens=settings["max_input_tokens"]
         )
-        for name, use in zip(MODELS, (models.sft, models.base)):
-            path = cache / f"gens_{name}.jsonl"
-            # The base model is loaded in any case: its revision goes into the manifest.
-            if name == "sft" and path.is_file():
-                continue
-            with use():
-                generator = Generator(
-                    name, models.model, models.tokenizer, build(models.tokenizer).build, args.batch_size
-                )
-                generate_candidates(generator, samples, settings, ShardLog(path, settings, shards))
+        fill_cache(models, build, CacheJob(cache, samples, settings, args.batch_size, shards))
     if shards.is_main:
         # The manifest says complete only now: an interrupted cache is resumed, never judged.
         complete = {**run, "base_revision": models.base_revision, "status": "complete"}
@@ -234,7 +232,7 @@ def collect_pairs(
     return rows, drops
 
 
-def judge_phase(args: argparse.Namespace, gensig: str, shards: Shards) -> None:
+def judge_phase(args: argparse.Namespace, gensig: str, shards: Shards, test_facts: dict) -> None:
     """Judge the candidates of a cache, and write the preferences and their statistics."""
     kind = args.judge or default_judge(args.judge_model)
     judge = JUDGES[kind]
@@ -245,8 +243,8 @@ def judge_phase(args: argparse.Namespace, gensig: str, shards: Shards) -> None:
     settings = judge_settings(kind, vars(args), functools.partial(load_template, "judge"))
     # These do not change a judgement, but they change which pairs are written and how.
     pairing = {"min_margin": args.min_margin, "output_mode": args.output_mode}
-    judgesig = sha256_value(settings | pairing)[:8]
-    jobs, n_repeated = read_candidates(cache, draw_samples(generation, data_path))
+    judgesig = sha256_value(judge_key(settings) | pairing)[:8]
+    jobs, n_repeated = read_candidates(cache, read_samples(data_path))
     log_path = cache / f"judgements_{judgesig}.jsonl"
     if args.overwrite and shards.is_main:
         log_path.unlink(missing_ok=True)
@@ -261,7 +259,8 @@ def judge_phase(args: argparse.Namespace, gensig: str, shards: Shards) -> None:
             "lower --min-margin, or generate with a higher temperature where all scores are equal"
         )
     stats = preference_stats(rows, list(judgements.values()), len(jobs), drops)
-    stats["settings"] = {**settings, **pairing, "cache": gensig}
+    # "created" decides which of several preferences files is the newest.
+    stats |= {"settings": {**settings, **pairing, "cache": gensig}, "created": time.time(), **test_facts}
     target = folder / f"preferences_{gensig}-{judgesig}.jsonl"
     write_jsonl(target, rows)
     stats_path = folder / f"preference_stats_{gensig}-{judgesig}.json"
@@ -283,13 +282,14 @@ def main(argv: list[str] | None) -> None:
         return
     started = time.monotonic()
     shards = Shards()
+    test_facts = check_data(args)
     if args.phase == "judge":
         wanted = given_settings(vars(args), input_path(args.data_path))
         gensig = find_cache(home_path(args.prefs_dir) / "cache", wanted, args.cache_sig)
     else:
-        gensig = generate_phase(args, shards)
+        gensig = generate_phase(args, shards, test_facts)
     if args.phase != "generate":
-        judge_phase(args, gensig, shards)
+        judge_phase(args, gensig, shards, test_facts)
     if shards.is_main:
         note(f"done in {format_seconds(time.monotonic() - started)}")
 

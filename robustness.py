@@ -20,6 +20,7 @@ import time
 from collections import Counter
 
 from evaluation.inputs import check_inputs
+from models.base import base_of_flags
 from models.choices import ATTENTION_FLAGS
 from models.directories import check_adapter_dir
 from perturbations.suites import SUITES, Suite, build_suites, distinct_samples, prompt_key
@@ -39,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     add = parser.add_argument_group("model").add_argument
     add("--model-path", required=True, help="checkpoint directory of train_sft.py, or a full model")
+    add("--base-model", help="where the checkpoint's base model is (default: where the checkpoint says)")
     add("--template", help="prompt template (default: the one in the checkpoint's run.json)")
     attention = "attention implementation; falls back, with a note, if it is not available"
     add("--attn-impl", default="auto", choices=ATTENTION_FLAGS, help=attention)
@@ -75,6 +77,7 @@ def read_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str
     if not args.dry_run:
         check_file_output(home_path(args.output))
         check_inputs(args)
+    args.base_model = base_of_flags(args)
     return args, list(dict.fromkeys(names)) or list(SUITES)
 
 
@@ -82,12 +85,14 @@ if __name__ == "__main__":
     before_imports(lambda: read_arguments(None))
 
 from evaluation.plots import plot_robustness
-from evaluation.predictions import count_gold_cut, predictions_path, prompt_settings
+from evaluation.predictions import count_gold_cut, log_key, predictions_path, prompt_settings
 from evaluation.results import score_rows
 from evaluation.tables import format_number, format_table
+from evidence.reserved import trained_on_warning
 from generation.answering import load_generator, predict
 from generation.engine import GenerationSettings
-from models.distributed import ShardLog, Shards
+from models.distributed import ShardLog, Shards, note_once
+from models.hardware import choose_dtype
 from models.loading import LoadOptions, load_tokenizer
 from perturbations.plan import print_plan
 from prompt_schema import PromptBuilder, load_template
@@ -112,8 +117,10 @@ def generate_missing(
     todo = {key: distinct[key] for key in log.shards.mine(list(distinct)) if key not in done}
     if not todo:
         return
-    tokenizer = load_tokenizer(settings["model_dir"])
-    model = load_generator(settings["model_dir"], LoadOptions(attention=args.attn_impl))
+    checkpoint = str(input_path(settings["model_dir"]))
+    tokenizer = load_tokenizer(checkpoint)
+    options = LoadOptions(attention=args.attn_impl, base_model=args.base_model)
+    model = load_generator(checkpoint, options)
     builder = PromptBuilder(tokenizer, settings["template_text"], settings["max_prompt_tokens"])
     prompts = {key: builder.build(sample) for key, sample in todo.items()}
     generation = GenerationSettings(args.batch_size, args.max_new_tokens)
@@ -223,8 +230,13 @@ def main(argv: list[str] | None) -> None:
     test_path = input_path(args.test_data)
     everything = read_samples(test_path)
     samples = pick_samples(everything, args.limit, args.seed)
-    settings = prompt_settings(check_adapter_dir(args.model_path), args.template, args.max_prompt_tokens)
+    checkpoint = check_adapter_dir(args.model_path)
+    settings = prompt_settings(checkpoint, args.template, args.max_prompt_tokens, args.base_model)
     settings["template_text"] = load_template("sft", settings["template"])
+    settings["max_new_tokens"] = args.max_new_tokens
+    settings["precision"] = str(choose_dtype())
+    warnings = [text for text in [trained_on_warning(args.model_path, samples)] if text]
+    note_once(warnings)
     inputs = hash_inputs([test_path])
     suites = build_suites(names, samples, everything, args.seed)
     distinct = distinct_samples(suites)
@@ -232,7 +244,7 @@ def main(argv: list[str] | None) -> None:
         write_samples(args.samples_dir, suites)
 
     shards = Shards()
-    log = ShardLog(predictions_path(output), {**settings, "max_new_tokens": args.max_new_tokens}, shards)
+    log = ShardLog(predictions_path(output), log_key(settings), shards)
     n_done = len(distinct.keys() & {row["id"] for row in log.rows()})
     generate_missing(args, distinct, settings, log)
     # The log is resumed with other suites too, whose prompts may be the same. Rows of other prompts go last.
@@ -248,7 +260,7 @@ def main(argv: list[str] | None) -> None:
         rows += describe_level_rows(name, suite, rows_of)
     shown = {key: value for key, value in settings.items() if key != "template_text"}
     seconds = time.monotonic() - started
-    facts = {"n_generated": len(distinct) - n_done, "seconds": round(seconds, 1)}
+    facts = {"n_generated": len(distinct) - n_done, "warnings": warnings, "seconds": round(seconds, 1)}
     run = describe_run({**vars(args), **shown}, inputs, args.seed, **facts)
     write_json(output, {"suites": blocks, "run": run | {"status": "complete"}})
     # In place of the merged log, whose rows have prompt keys as ids: one row per suite, level and sample.

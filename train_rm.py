@@ -27,6 +27,8 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("files").add_argument
     add("-c", "--config", required=True, help="YAML file; configs/rm.yaml explains every key")
     add("--prefs", metavar="FILE", help="preferences file (default: the newest of --prefs-dir)")
+    allow = "take preferences of test data too, which are refused otherwise; recorded in run.json"
+    add("--allow-test", action="store_true", help=allow)
     add("--prefs-dir", default="prefs", help="folder of make_prefs.py (default: prefs)")
     score = "write the rewards of rows {id, question, evidence_chunks, completion} beside FILE, and stop"
     add("--score", metavar="FILE", help=score)
@@ -66,9 +68,11 @@ import torch
 from torch.nn.functional import logsigmoid
 from transformers import get_cosine_schedule_with_warmup
 
-from models.distributed import Shards
+from models.base import run_models
+from models.distributed import Shards, note_once
 from preferences.features import PromptSource, as_completions, load_features, note_cut
-from preferences.pairs import find_preferences, pair_metrics, split_groups
+from preferences.head_base import base_of_head, check_head_base
+from preferences.pairs import check_preferences, find_preferences, pair_metrics, split_groups
 from preferences.plan import print_reward_plan
 from preferences.reward import (
     RewardHead,
@@ -215,9 +219,12 @@ def score_file(args: argparse.Namespace, config: dict, shards: Shards) -> None:
     """`--score`: the reward, head score and penalties of each row of a file."""
     path = input_path(args.score)
     rows = read_completion_rows(path)
-    head, saved = load_head(find_head(args.checkpoint, home_path(config["output_dir"])))
+    folder = find_head(args.checkpoint, home_path(config["output_dir"]))
+    head, saved = load_head(folder)
     # A head fits only features made as those that it was trained on, whatever the YAML says today.
-    config = {**config, **{key: saved[key] for key in ("base_model", "template", "max_seq_length")}}
+    made_with = {key: saved[key] for key in ("template", "max_seq_length")}
+    made_with["base_model"] = base_of_head(folder, saved, config["base_model"])
+    config = {**config, **made_with}
     found = load_features(rows, config, prompt_source(config["template"]), shards)
     if not shards.is_main:
         return
@@ -234,16 +241,21 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
     prefs_path = find_preferences(args.prefs, args.prefs_dir)
     all_preferences = read_preferences(prefs_path)
     preferences = all_preferences[: args.limit]
+    warnings = check_preferences(prefs_path, preferences, args.allow_test)
+    note_once(warnings)
     split = split_groups(preferences, config)
     sizes = {side: len(pairs) for side, pairs in split.items()}
     if args.validate_only:
         checkpoint = find_head(args.checkpoint, output_dir)
         # A missing head is an error now, not after the minutes that the features may take.
-        load_head(checkpoint)
+        _, saved = load_head(checkpoint)
+        check_head_base(checkpoint, saved, config["base_model"])
     else:
         checkpoint = output_dir / "best"
         settings = config | {"limit": args.limit}
-        run = describe_run(settings, hash_inputs([prefs_path]), config["seed"], n_pairs=sizes)
+        facts = {"n_pairs": sizes, "allow_test": args.allow_test, "warnings": warnings}
+        facts["models"] = run_models(config["base_model"])
+        run = describe_run(settings, hash_inputs([prefs_path]), config["seed"], **facts)
         state = open_run_dir(output_dir, run, args.overwrite) if shards.is_main else None
         if shards.share(state) == "complete":
             print(f"{output_dir} is complete with these settings; nothing to do")

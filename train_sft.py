@@ -28,6 +28,8 @@ def build_parser() -> argparse.ArgumentParser:
     files = parser.add_argument_group("files")
     config_help = "YAML config; configs/sft_gemma2.yaml explains every key"
     files.add_argument("-c", "--config", required=True, help=config_help)
+    allow_help = "train on test data too, which is refused otherwise; recorded in run.json"
+    files.add_argument("--allow-test", action="store_true", help=allow_help)
     merge_help = "write checkpoint-best, merged into its base in bfloat16, to DIR; train nothing"
     files.add_argument("--merge", metavar="DIR", help=merge_help)
 
@@ -68,9 +70,11 @@ from datasets import Dataset
 from torch import nn
 from transformers import set_seed
 
+from evidence.reserved import data_warnings
 from generation.batches import pad_left
-from models.distributed import Shards
-from models.loading import load_tokenizer
+from models.base import run_models
+from models.distributed import Shards, note_once
+from models.loading import LoadOptions, load_tokenizer
 from prompt_schema import Prompt, PromptBuilder, load_template, template_hash
 from training.adapters import load_trainable, merge_checkpoint
 from training.checkpoints import RunFiles, is_whole, newest_checkpoint
@@ -219,7 +223,8 @@ def merge(config: dict, target: Path, template: str) -> None:
     val = read_samples(input_path(config["data"]["val_path"]))
     samples = pick_samples(val, N_COMPARED, config["training"]["seed"])
     prompts = [builder.build(sample).ids for sample in samples]
-    comparison = merge_checkpoint(checkpoint, target, tokenizer, prompts, config["trust_remote_code"])
+    options = LoadOptions(trust_remote_code=config["trust_remote_code"], base_model=config["model_name"])
+    comparison = merge_checkpoint(checkpoint, target, tokenizer, prompts, options)
     print(
         f"wrote {target} (largest logit gap {comparison['max_logit_gap_float32']:.2g} in float32, "
         f"{comparison['same_next_token_bfloat16']:.0%} of {len(samples)} next tokens the same in bfloat16)"
@@ -255,13 +260,14 @@ def main(argv: list[str] | None) -> None:
     started = time.monotonic()
     output_dir = home_path(config["output_dir"])
     paths = {split: input_path(config["data"][f"{split}_path"]) for split in ("train", "val")}
-    samples = {
-        "train": training_rows(read_samples(paths["train"]), config),
-        "val": read_samples(paths["val"]),
-    }
+    samples = {split: read_samples(path) for split, path in paths.items()}
+    samples["train"] = training_rows(samples["train"], config)
+    warnings = data_warnings(paths, samples, args.allow_test)
+    note_once(warnings)
     check_weights(config["data"]["weights"], samples["train"])
     settings = {**config, "template_hash": template_hash(template)}
-    run = describe_run(settings, hash_inputs(list(paths.values())), config["training"]["seed"])
+    facts = {"allow_test": args.allow_test, "warnings": warnings, "models": run_models(config["model_name"])}
+    run = describe_run(settings, hash_inputs(list(paths.values())), config["training"]["seed"], **facts)
     # Before anything is written: a model that cannot be reached fails here.
     tokenizer = load_tokenizer(config["model_name"], config["trust_remote_code"])
     shards = Shards()
@@ -275,12 +281,12 @@ def main(argv: list[str] | None) -> None:
     checkpoint = newest_checkpoint(output_dir, state == "resume" or args.resume, must_exist=args.resume)
     builder = PromptBuilder(tokenizer, template, config["training"]["max_seq_length"] - COMPLETION_TOKENS)
     job = TrainingJob(config, output_dir, builder, template_hash(template), samples, shards)
-    facts, drops = train(job, checkpoint, resume_command(args, shards))
+    results, drops = train(job, checkpoint, resume_command(args, shards))
     if shards.is_main:
-        close_run_dir(output_dir, run, **facts)
+        close_run_dir(output_dir, run, **results)
         elapsed = format_seconds(time.monotonic() - started)
         print(
-            f"wrote {output_dir / 'checkpoint-best'} and checkpoint-final after {facts['n_steps']} steps "
+            f"wrote {output_dir / 'checkpoint-best'} and checkpoint-final after {results['n_steps']} steps "
             f"({format_drops(drops)}) in {elapsed}"
         )
         note(next_command(config))

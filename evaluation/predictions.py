@@ -7,28 +7,38 @@ This module knows files and settings; how a completion is parsed and scored is i
 from pathlib import Path
 
 from evaluation.results import RESULT_KEYS, WITHOUT_MODEL
+from models.base import model_key
+from utils.config import portable_path
 from utils.errors import DataError
 from utils.json_values import is_integer, is_number
 from utils.jsonl import read_json_object, read_jsonl
 from utils.recognition import check_kind
-from utils.runs import hash_inputs
 from utils.scoring import outcome, score_sample
 
 
-def prompt_settings(model_dir: str, template: str | None, max_prompt_tokens: int | None = None) -> dict:
-    """The settings that decide a checkpoint's prompts, and the hashes of its files.
+def prompt_settings(
+    model_dir: str, template: str | None, max_prompt_tokens: int | None = None, base_model: str | None = None
+) -> dict:
+    """The settings that decide a checkpoint's prompts, and what stands for the checkpoint and its base.
 
     Template name and token limit are those given, else those in the checkpoint's run.json, else the defaults.
     """
     manifest = Path(model_dir) / "run.json"
     run = read_json_object(manifest) if manifest.is_file() else {}
     return {
-        "model_dir": model_dir,
+        "model_dir": portable_path(model_dir),
         "template": template or run.get("template", "default"),
         "max_prompt_tokens": max_prompt_tokens or run.get("max_prompt_tokens", 4096),
-        # The same path can later contain another checkpoint; its old predictions must not be resumed.
-        "checkpoint_hashes": hash_inputs([Path(model_dir)]),
+        # The same paths can later contain other models, whose completions must not be mixed with these.
+        "model_key": model_key(model_dir, base_model),
+        "base_key": model_key(base_model) if base_model else None,
     }
+
+
+def log_key(settings: dict) -> dict:
+    """The settings that decide completions, by which an interrupted run is resumed: contents, no places."""
+    key = {name: value for name, value in settings.items() if name not in ("model_dir", "base_model")}
+    return key | {"inputs": sorted(settings.get("inputs", {}).values())}
 
 
 def predictions_path(output: Path) -> Path:

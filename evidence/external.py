@@ -110,5 +110,7 @@ def external_samples(
         if isinstance(sample, str):
             drops[support.record.source][sample] += 1
         else:
+            # Known under any file name: such samples are refused as training data and as preferences.
+            sample["metadata"]["evaluation_only"] = True
             samples.append(sample)
     return samples

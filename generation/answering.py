@@ -4,6 +4,7 @@ It knows the two shapes of a completion and the output schema, but neither sampl
 """
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
@@ -12,6 +13,7 @@ from generation.constrained import Schema, SchemaGuide
 from generation.drafting import Drafter, FreeGuide, json_object_end
 from generation.engine import GenerationSettings, generate
 from generation.rows import Generated, Guide
+from models.base import base_for
 from models.directories import adapter_base
 from models.hardware import merge_for_speed, speed_up_generation
 from models.loading import (
@@ -53,8 +55,9 @@ class SftAndBase:
 
     def __init__(self, checkpoint: str, base_model: str | None, options: LoadOptions, compile_it: bool):
         self.checkpoint = checkpoint
-        self.base_model = base_model
-        self.shares_weights = base_model is not None and adapter_base(checkpoint) == base_model
+        # The checkpoint's own base, unless that moved: `base_for` refuses any other one.
+        self.base_model = base_for(checkpoint, base_model)
+        self.shares_weights = adapter_base(checkpoint) is not None
         self.model: Any = None
         self.tokenizer: Any = None
         # The hub commit of the base model: None for local weights, and until `base()` was entered.
@@ -86,7 +89,10 @@ class SftAndBase:
         # The old model first: both at once may not fit the device.
         self.release()
         self.tokenizer = load_tokenizer(name)
-        self.model = load_generator(name, self._options, self._compile_it)
+        options = self._options
+        if name == self.checkpoint:
+            options = dataclasses.replace(options, base_model=self.base_model)
+        self.model = load_generator(name, options, self._compile_it)
         self._loaded = name
 
     def release(self) -> None:
@@ -104,7 +110,9 @@ def sft_and_base(
     options: LoadOptions = LoadOptions(),
     compile_it: bool = False,
 ) -> Iterator[SftAndBase]:
-    """An SFT model and a base model, from one load where the checkpoint is an adapter of that base.
+    """An SFT model and its base model, from one load where the checkpoint is an adapter.
+
+    `base_model`: where the base is now (default: where the checkpoint says). UsageError if it is another one.
 
     The SFT model is loaded at once, so that a run whose checkpoint cannot be loaded writes nothing; the base
     model is loaded when it is first used. At the end the memory is released.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from utils.errors import StageError
 from utils.jsonl import append_jsonl, read_appended, sha256_value, write_jsonl
+from utils.runs import note
 
 
 class Shards:
@@ -81,6 +82,13 @@ class Shards:
     def wait(self) -> None:
         if self.n_processes > 1:
             self._state.wait_for_everyone()
+
+
+def note_once(texts: list[str]) -> None:
+    """Notes that every process of a launch would print: the first one alone does."""
+    if int(os.environ.get("RANK", 0)) == 0:
+        for text in texts:
+            note(text)
 
 
 class ShardLog:

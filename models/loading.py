@@ -5,6 +5,7 @@ tells it what the device can do; it does not know what a model is used for.
 """
 
 import contextlib
+import dataclasses
 import gc
 import logging
 import warnings
@@ -14,6 +15,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging as hf_logging
 
+from models.base import base_for, check_loaded_base
 from models.directories import adapter_base, missing_checkpoint
 from models.embedded import EMBEDDED, embedded_dir
 from models.hardware import choose_attention, choose_dtype, device, has_cuda
@@ -105,6 +107,8 @@ class LoadOptions:
     place: bool = True
     # True: the passes will run in half precision, whatever the precision of the weights.
     autocast: bool = False
+    # Where the base of a PEFT checkpoint is now; None: where the checkpoint says.
+    base_model: str | None = None
 
 
 def load_model(name: str, options: LoadOptions = LoadOptions()):
@@ -114,14 +118,8 @@ def load_model(name: str, options: LoadOptions = LoadOptions()):
     """
     quiet_libraries()
     resolved = resolve_model(name)
-    base = adapter_base(resolved)
-    if base is not None:
-        # peft takes a second to import, which models without an adapter need not wait for.
-        from peft import PeftModel
-
-        model = load_model(base, options)
-        with _loading(name):
-            return PeftModel.from_pretrained(model, resolved, autocast_adapter_dtype=False).eval()
+    if adapter_base(resolved) is not None:
+        return _load_adapter(name, resolved, options)
 
     dtype = choose_dtype(options.bf16)
     quantized = quantization(options.load_in_4bit, options.load_in_8bit, dtype)
@@ -142,6 +140,24 @@ def load_model(name: str, options: LoadOptions = LoadOptions()):
     if options.load_in_4bit and not has_cuda():
         _keep_4bit_layout(model)
     return model.eval()
+
+
+def _load_adapter(name: str, resolved: str, options: LoadOptions):
+    """The base of a PEFT checkpoint with its adapter. UsageError if the base is another one than it had."""
+    # peft takes a second to import, which models without an adapter need not wait for.
+    from peft import PeftModel
+
+    base = base_for(resolved, options.base_model)
+    assert base is not None, "an adapter names its base"
+    model = load_model(base, dataclasses.replace(options, base_model=None))
+    check_loaded_base(resolved, base)
+    try:
+        with _loading(name):
+            return PeftModel.from_pretrained(model, resolved, autocast_adapter_dtype=False).eval()
+    except RuntimeError as error:
+        if "size mismatch" not in str(error):
+            raise
+        raise DataError(f"{resolved}: its adapter does not fit {base}, which has other layers") from error
 
 
 def _keep_4bit_layout(model) -> None:

@@ -1,13 +1,17 @@
 """The cache of candidates: finds the directory that the flags describe, and reads what is to be judged.
 
-A directory is named after a hash of its settings, which are everything that changes the texts. In it,
-manifest.json has the settings, and gens_sft.jsonl and gens_base.jsonl have one row per candidate. This module
-knows nothing about models, judges or scores.
+A directory is named after a hash of its settings, which are everything that changes the texts: of the models
+their contents and not their places, so that the cache of a moved folder is found. In it, manifest.json has
+the settings, and gens_sft.jsonl and gens_base.jsonl have one row per candidate. This module knows nothing
+about judges or scores.
 """
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
+from models.base import model_key
+from utils.config import portable_path
 from utils.errors import DataError
 from utils.jsonl import read_appended, read_json, sha256_file
 from utils.runs import note
@@ -29,11 +33,19 @@ GENERATION_DEFAULTS: dict[str, Any] = {
     "unseen_only": False,
 }
 
+# The place of a model in the settings -> the key of what it is, which caches of an earlier version lack.
+MODEL_KEYS = {"sft_model": "sft_key", "base_model": "base_key"}
+
 # A sample with its candidates, all generated from the same prompt.
 Job = tuple[dict, list[dict]]
 
 # The two models whose candidates compete. Of two equal texts, the one of the earlier model is kept.
 MODELS = ("sft", "base")
+
+
+def cache_key(settings: dict) -> dict:
+    """The settings whose hash names a cache: all but the places of the models."""
+    return {name: value for name, value in settings.items() if name not in MODEL_KEYS}
 
 
 def claim_cache(cache: Path, overwrite: bool) -> bool:
@@ -47,9 +59,18 @@ def claim_cache(cache: Path, overwrite: bool) -> bool:
 
 
 def given_settings(flags: dict, data_path: Path) -> dict:
-    """The generation settings given on the command line, and the hash of the data file if it exists."""
-    names = (*GENERATION_DEFAULTS, "sft_model", "base_model")
-    given = {name: flags[name] for name in names if flags[name] is not None}
+    """The generation settings given on the command line, with the hash of the data file if it exists.
+
+    A model that is still there also has its key, so that it is found under another path.
+    """
+    given = {name: flags[name] for name in GENERATION_DEFAULTS if flags[name] is not None}
+    for name, key in MODEL_KEYS.items():
+        if flags[name] is None:
+            continue
+        given[name] = portable_path(flags[name])
+        # Judging needs neither model: a missing one is known by its name alone.
+        with contextlib.suppress(DataError):
+            given[key] = model_key(flags[name], flags["base_model"])
     # By content, so that a moved or renamed file is still the same data.
     if data_path.is_file():
         given["data_sha256"] = sha256_file(data_path)
@@ -58,7 +79,15 @@ def given_settings(flags: dict, data_path: Path) -> dict:
 
 def _differences(settings: dict, wanted: dict) -> list[str]:
     """The wanted settings that a cache does not have, each with the value it has instead."""
-    return [f"{name} {settings.get(name)!r:.40}" for name in wanted if settings.get(name) != wanted[name]]
+    differing = []
+    for name, value in wanted.items():
+        key = MODEL_KEYS.get(name)
+        # The key says more than the place, where both sides have it.
+        is_told_by_key = key in wanted and key in settings
+        is_unknown_key = name in MODEL_KEYS.values() and name not in settings
+        if settings.get(name) != value and not is_told_by_key and not is_unknown_key:
+            differing.append(f"{name} {settings.get(name)!r:.40}")
+    return differing
 
 
 def _no_cache_fits(folder: Path, manifests: dict[str, dict], wanted: dict) -> DataError:

@@ -4,24 +4,26 @@ The prompt builder and the template are handed in. This module knows nothing abo
 answers.
 """
 
+import argparse
 import itertools
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from generation.answering import predict
+from evidence.reserved import refuse_test_data
+from generation.answering import SftAndBase, predict
 from generation.engine import GenerationSettings
 from generation.sampling import Sampling
-from models.directories import adapter_base, check_adapter_dir
-from models.distributed import ShardLog
+from models.base import base_for, model_key
+from models.directories import check_adapter_dir
+from models.distributed import ShardLog, Shards, note_once
 from models.hardware import choose_dtype
-from preferences.cache import GENERATION_DEFAULTS
-from utils.config import input_path
+from preferences.cache import GENERATION_DEFAULTS, MODELS, cache_key
+from utils.config import input_path, portable_path
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_json, sha256_file, sha256_value
 from utils.progress import track
-from utils.runs import hash_inputs
 from utils.schema import pick_samples, read_samples
 
 
@@ -37,9 +39,10 @@ class Generator:
 
 
 def generation_settings(flags: dict, load_template: Callable[[str], str]) -> dict:
-    """Everything that changes the texts, from the flags and the checkpoint; its hash names the cache.
+    """Everything that changes the texts, from the flags and the checkpoint, and the models' places.
 
-    UsageError when no base model is known, DataError when checkpoint or data are missing.
+    UsageError when no base model is known or the given one is another than the checkpoint's, DataError when
+    checkpoint, base or data are missing.
     """
     checkpoint = check_adapter_dir(flags["sft_model"])
     manifest = Path(checkpoint) / "run.json"
@@ -49,7 +52,7 @@ def generation_settings(flags: dict, load_template: Callable[[str], str]) -> dic
         settings[name] = default if flags[name] is None else flags[name]
     # A checkpoint answers best in the format that it was trained on.
     settings["template"] = settings["template"] or trained.get("template", "default")
-    base = flags["base_model"] or adapter_base(checkpoint)
+    base = base_for(checkpoint, flags["base_model"])
     if base is None:
         raise UsageError("--base-model is needed: the checkpoint names none")
     data_path = input_path(flags["data_path"])
@@ -57,13 +60,27 @@ def generation_settings(flags: dict, load_template: Callable[[str], str]) -> dic
         raise DataError(f"{data_path}: no such file; run build_data.py or correct --data-path")
     return settings | {
         "data_sha256": sha256_file(data_path),
-        "sft_model": flags["sft_model"],
-        "sft_hashes": hash_inputs([Path(checkpoint)])[checkpoint],
-        "base_model": base,
+        "sft_model": portable_path(flags["sft_model"]),
+        "sft_key": model_key(checkpoint, base),
+        "base_model": portable_path(base),
+        "base_key": model_key(base),
         "template_text": load_template(settings["template"]),
         # Rounding differs by precision, and with it the sampled tokens.
         "precision": str(choose_dtype()),
     }
+
+
+def check_data(args: argparse.Namespace) -> dict:
+    """Facts for the manifest: whether the data may be test data, and a warning if it is.
+
+    UsageError for test data without --allow-test: a model that learns from it cannot be tested on it.
+    """
+    data_path = input_path(args.data_path)
+    rows = read_samples(data_path) if data_path.is_file() else []
+    warning = refuse_test_data(data_path, rows, args.allow_test, args.sft_model)
+    warnings = [warning] if warning else []
+    note_once(warnings)
+    return {"allow_test": args.allow_test, "warnings": warnings}
 
 
 def draw_samples(settings: dict, data_path: Path) -> list[dict]:
@@ -119,3 +136,28 @@ def generate_candidates(generator: Generator, samples: list[dict], settings: dic
     # Batches are sorted by length and processes take turns; the file has the order of the samples.
     place = {sample["id"]: i for i, sample in enumerate(samples)}
     log.finish(lambda row: (place[row["id"]], row["n"]))
+
+
+@dataclass(frozen=True)
+class CacheJob:
+    """What a cache directory is filled with, and how."""
+
+    cache: Path
+    samples: list[dict]
+    settings: dict
+    batch_size: int
+    shards: Shards
+
+
+def fill_cache(models: SftAndBase, builder: Callable[..., Any], job: CacheJob) -> None:
+    """Write the candidates of both models; `builder(tokenizer)` makes the prompts of a model."""
+    for name, use in zip(MODELS, (models.sft, models.base)):
+        path = job.cache / f"gens_{name}.jsonl"
+        # The base model is loaded in any case: its revision goes into the manifest.
+        if name == "sft" and path.is_file():
+            continue
+        with use():
+            tokenizer = models.tokenizer
+            generator = Generator(name, models.model, tokenizer, builder(tokenizer).build, job.batch_size)
+            log = ShardLog(path, cache_key(job.settings), job.shards)
+            generate_candidates(generator, job.samples, job.settings, log)

@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import load_file, save
 
 from generation.likelihood import completion_features
+from models.base import model_key
 from models.distributed import Shards
-from models.hardware import speed_up_generation
+from models.hardware import choose_dtype, speed_up_generation
 from models.loading import LoadOptions, load_model, load_tokenizer
 from utils.config import home_path
 from utils.jsonl import atomic_write, sha256_value
@@ -58,8 +59,11 @@ def as_completions(preferences: list[dict]) -> list[dict]:
 
 def features_path(rows: list[dict], config: dict, template_hash: str) -> Path:
     """The cache file of these rows: its name is a hash of all that changes their features."""
-    settings = {name: config[name] for name in ("base_model", "max_seq_length", "load_in_8bit")}
+    settings = {name: config[name] for name in ("max_seq_length", "load_in_8bit")}
     settings["template"] = template_hash
+    # What the model is, not where: its folder may move, and another model may take its place.
+    settings["base_key"] = model_key(config["base_model"])
+    settings["precision"] = str(choose_dtype())
     keys = [[row["question"], row["evidence_chunks"], row["completion"]] for row in rows]
     name = sha256_value([settings, keys])[:16]
     return home_path(config["output_dir"]) / "features" / f"{name}.safetensors"

@@ -6,6 +6,7 @@ They run before the model libraries are imported, so a wrong file is named at on
 import argparse
 from pathlib import Path
 
+from models.base import base_for
 from models.directories import check_adapter_dir, check_model_name
 from models.folders import header_problem
 from utils.config import home_path, input_path
@@ -21,20 +22,27 @@ HEAD_KEYS = {"base_model", "template", "max_seq_length", "penalty_weights", "sco
 def check_inputs(args: argparse.Namespace) -> None:
     """DataError or UsageError for the first input of make_prefs.py that is not what its flag needs."""
     check_rows(input_path(args.data_path), read_samples)
-    if args.phase != "judge":
-        check_adapter_dir(args.sft_model)
-        if args.template:
-            load_template("sft", args.template)
     for name in filter(None, (args.base_model, args.judge_model)):
         check_model_name(name)
+    if args.phase != "judge":
+        base_for(check_adapter_dir(args.sft_model), args.base_model)
+        if args.template:
+            load_template("sft", args.template)
     if args.phase != "generate":
         load_template("judge", args.judge_template)
+
+
+def _created(path: Path) -> float:
+    """When a preferences file was written, as its statistics say: the times of copied files say nothing."""
+    stats = path.with_name(path.name.replace("preferences_", "preference_stats_", 1)).with_suffix(".json")
+    created = read_json_object(stats).get("created") if stats.is_file() else None
+    return path.stat().st_mtime if created is None else created
 
 
 def preference_files(prefs_dir: Path) -> list[Path]:
     """The preferences files in a folder, the newest last. DataError when there is none."""
     # The name breaks ties, so that two files of the same second have one order.
-    found = sorted(prefs_dir.glob("preferences_*.jsonl"), key=lambda path: (path.stat().st_mtime, path.name))
+    found = sorted(prefs_dir.glob("preferences_*.jsonl"), key=lambda path: (_created(path), path.name))
     if not found:
         remedy = "run make_prefs.py first, or name a file with --prefs"
         if prefs_dir.is_file():

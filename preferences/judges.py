@@ -14,10 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.base import model_key
 from models.distributed import ShardLog, Shards
 from preferences.cache import Job
 from preferences.model_judge import JudgeModel, compare_candidates, win_scores
 from utils.completions import map_citations, parse_completion
+from utils.config import portable_path
 from utils.correctness import is_correct
 from utils.jsonl import read_appended
 from utils.progress import progress
@@ -143,17 +145,32 @@ def default_judge(judge_model: str | None) -> str:
 
 
 def judge_settings(kind: str, flags: dict, load_template: Callable[[str], str]) -> dict:
-    """Everything that changes the judgements; a part of the hash that names the results."""
-    needs_model = JUDGES[kind].needs_model
-    return {
+    """Everything that changes the judgements, and the place of the judge's model."""
+    settings = {
         "judge": kind,
         "checks": CHECKS_VERSION,
-        # Without a model its name and template change nothing, so they must not change the hash.
-        "model": flags["judge_model"] if needs_model else None,
+        "model": None,
+        "use_8bit": False,
+        "use_4bit": False,
+        "template": None,
+    }
+    # Without a model, its name, precision and template change nothing.
+    if not JUDGES[kind].needs_model:
+        return settings
+    return settings | {
+        "model": portable_path(flags["judge_model"]),
+        "model_key": model_key(flags["judge_model"]),
         "use_8bit": flags["judge_use_8bit"],
         "use_4bit": flags["judge_use_4bit"],
-        "template": load_template(flags["judge_template"]) if needs_model else None,
+        "template": load_template(flags["judge_template"]),
     }
+
+
+def judge_key(settings: dict) -> dict:
+    """The part of `judge_settings` that names the results: the model by what it is, wherever it is."""
+    # A hub model's key is its id, which stood here before there were keys: its results keep their names.
+    named = {name: value for name, value in settings.items() if name != "model_key"}
+    return named | {"model": settings.get("model_key")}
 
 
 def judge_candidates(

@@ -10,11 +10,13 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from evidence.reserved import refuse_test_data
 from preferences.inputs import preference_files
 from utils.completions import parse_completion
 from utils.config import home_path, input_path
 from utils.errors import DataError
 from utils.intervals import MIN_GROUPS
+from utils.jsonl import read_json_object
 from utils.runs import note
 
 N_RESAMPLES = 2000
@@ -28,6 +30,18 @@ def find_preferences(named: str | None, folder: str) -> Path:
     among = f" (newest of {len(found)})" if len(found) > 1 else ""
     note(f"preferences: {found[-1]}{among}")
     return found[-1]
+
+
+def check_preferences(path: Path, rows: list[dict], allow_test: bool) -> list[str]:
+    """Warnings for preferences that are of test data. UsageError for these without `allow_test`."""
+    # The samples that the pairs are of, and the file that these came from.
+    samples = [{**row, "id": row["sample_id"]} for row in rows]
+    gensig = path.stem.removeprefix("preferences_").partition("-")[0]
+    manifest = path.parent / "cache" / gensig / "manifest.json"
+    inputs = read_json_object(manifest).get("inputs", {}) if manifest.is_file() else {}
+    near = input_path(next(iter(inputs))) if inputs else None
+    warning = refuse_test_data(path, samples, allow_test, near=near)
+    return [warning] if warning else []
 
 
 def split_groups(preferences: list[dict], config: dict) -> dict[str, list[int]]:

@@ -15,8 +15,10 @@ import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
+from models.base import model_weights
 from preferences.inputs import check_head_dir
 from utils.completions import parse_completion
+from utils.config import portable_path
 from utils.jsonl import atomic_write, read_json, write_json
 from utils.schema import is_label_answer
 from utils.text import chunk_text, contains_tokens, tokenize
@@ -73,7 +75,9 @@ def load_head(folder: Path) -> tuple[RewardHead, dict]:
 def head_config(config: dict, scale: dict[str, float], metrics: dict) -> dict:
     """The config.json of a head: everything that is needed to score a completion with it."""
     return {
-        "base_model": config["base_model"],
+        "base_model": portable_path(config["base_model"]),
+        # A head fits the features of these weights alone.
+        "base_weights": model_weights(config["base_model"]),
         "template": config["template"],
         "max_seq_length": config["max_seq_length"],
         "penalty_weights": weights_of(config),

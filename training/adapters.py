@@ -3,6 +3,7 @@
 It knows which weights are trained; it knows nothing about rows or losses.
 """
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from models.distributed import Shards
 from models.hardware import choose_dtype, speed_up_training, trains_sharded
 from models.loading import LoadOptions, load_model
 from training.checkpoints import PROMPT_FACTS, mark_whole
+from utils.config import portable_path
 from utils.errors import StageError, UsageError
 from utils.jsonl import read_json
 from utils.runs import note
@@ -81,7 +83,7 @@ def _with_lora(model, config: dict):
     except ValueError as error:
         raise UsageError(f"lora.target_modules do not fit {config['model_name']}: {error}") from error
     # The name from the YAML: PEFT would store the local path that it was resolved to.
-    model.peft_config["default"].base_model_name_or_path = config["model_name"]
+    model.peft_config["default"].base_model_name_or_path = portable_path(config["model_name"])
     return model
 
 
@@ -114,16 +116,17 @@ def last_logits(model, prompts: list[list[int]]) -> torch.Tensor:
 
 
 def merge_checkpoint(
-    checkpoint: Path, target: Path, tokenizer, prompts: list[list[int]], trust_remote_code: bool
+    checkpoint: Path, target: Path, tokenizer, prompts: list[list[int]], options: LoadOptions
 ) -> dict[str, float]:
     """Write a LoRA checkpoint, merged into its base, to `target`: one bfloat16 model in safetensors.
 
+    `options`: where the base is, and whether its code is trusted; all is loaded in float32.
     Returns the largest logit gap in float32, and the share of next tokens that stay the same in bfloat16.
     StageError if the float32 logits differ by more than `MAX_LOGIT_GAP`; nothing is written then.
     """
     if target.exists() and any(target.iterdir()):
         raise UsageError(f"--merge {target}: the directory is not empty; name a new one")
-    model = _load_adapter(checkpoint, trust_remote_code)
+    model = _load_adapter(checkpoint, dataclasses.replace(options, bf16=False))
     expected = last_logits(model, prompts)
     model = model.merge_and_unload()
     gap = (last_logits(model, prompts) - expected).abs().max().item()
@@ -137,7 +140,7 @@ def merge_checkpoint(
     agreement = is_same.float().mean().item()
 
     run = read_json(checkpoint / "run.json")
-    facts = {key: run[key] for key in PROMPT_FACTS}
+    facts = {key: run.get(key) for key in PROMPT_FACTS}
     # The target appears in one rename, so that a cut leaves no half-written model under its name.
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -148,18 +151,19 @@ def merge_checkpoint(
         "max_logit_gap_float32": gap,
         "same_next_token_bfloat16": agreement,
     }
-    mark_whole(partial, {**facts, "merged_from": str(checkpoint), "merge": comparison})
+    mark_whole(partial, {**facts, "merged_from": portable_path(checkpoint), "merge": comparison})
     partial.rename(target)
-    card = checkpoint.parent / "README.md"
-    if card.is_file():
-        shutil.copy(card, target / "README.md")
+    # What the model was trained on belongs to it: an evaluation warns of samples that it has seen.
+    for name in ("README.md", "train_ids.txt"):
+        if (checkpoint.parent / name).is_file():
+            shutil.copy(checkpoint.parent / name, target / name)
     return comparison
 
 
-def _load_adapter(checkpoint: Path, trust_remote_code: bool) -> PeftModel:
+def _load_adapter(checkpoint: Path, options: LoadOptions) -> PeftModel:
     """The checkpoint in float32, where merging is exact to rounding. UsageError if it is a full model."""
     try:
-        model = load_model(str(checkpoint), LoadOptions(bf16=False, trust_remote_code=trust_remote_code))
+        model = load_model(str(checkpoint), options)
     except torch.OutOfMemoryError as error:
         raise StageError(
             f"--merge: {checkpoint} does not fit the GPU in float32; "

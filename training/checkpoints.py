@@ -19,7 +19,10 @@ from utils.jsonl import finite, read_json, write_json
 from utils.runs import note
 
 # How a checkpoint must be prompted: facts in the run.json of every checkpoint, also of a merged one.
-PROMPT_FACTS = ("template", "template_hash", "base_model", "base_revision", "max_prompt_tokens")
+PROMPT_FACTS = (
+    *("template", "template_hash", "max_prompt_tokens"),
+    *("base_model", "base_revision", "base_weights"),
+)
 
 
 class RunFiles(TrainerCallback):

@@ -9,13 +9,14 @@ from pathlib import Path
 from evaluation.columns import format_number
 from evaluation.plots import plot_curves
 from evidence.chunk_sizes import sizes_of_build, sizes_of_samples
+from models.base import model_weights
 from models.hardware import merge_for_speed
 from models.loading import model_revision
 from training.checkpoints import LOSS, RunFiles
 from training.job import Rows, TrainingJob
 from training.trainer import CompletionTrainer
 from training.validation import calibration, selection_metrics
-from utils.config import input_path
+from utils.config import input_path, portable_path
 from utils.jsonl import finite, write_json, write_text
 from utils.metrics import SELECTION_METRICS
 
@@ -27,8 +28,10 @@ def checkpoint_facts(job: TrainingJob, model) -> dict:
     return {
         "template": job.config["data"]["template"],
         "template_hash": job.template_hash,
-        "base_model": job.config["model_name"],
+        "base_model": portable_path(job.config["model_name"]),
         "base_revision": model_revision(model),
+        # By which the base is known again in another place.
+        "base_weights": model_weights(job.config["model_name"]),
         "max_prompt_tokens": job.builder.max_tokens,
         # ask.py cuts a user's documents as the evidence of the training data was cut.
         "evidence": asdict(sizes),
