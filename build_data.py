@@ -119,6 +119,7 @@ from evidence.records import Drops, Record
 from evidence.shortcuts import report_shortcuts
 from evidence.verification import first_drawn, verify_support
 from evidence.writing import write_build
+from reporting.pipeline import refresh_report
 from sources.config import read_sources_config
 from sources.draw import draw_records
 from sources.files import SourceFiles, config_pins, files_by_name, locate_files
@@ -270,6 +271,7 @@ def main(argv: list[str] | None) -> None:
     wrote = f"wrote {counts} samples to {processed} ({format_drops(flat_drops(drops))}) in {elapsed}"
     print("; ".join([wrote, *left_out, *too_few, *missed]))
     note(next_steps(processed, against) if is_evaluation else NEXT)
+    refresh_report()
 
 
 if __name__ == "__main__":

@@ -117,7 +117,6 @@ if __name__ == "__main__":
 
 from evaluation.baselines import baseline_predictions, build_prompts, read_tuning
 from evaluation.comparison import compare_runs
-from evaluation.html_report import write_report
 from evaluation.model_runs import is_base, plan_models
 from evaluation.plan import print_plan
 from evaluation.plots import plot_calibration
@@ -139,6 +138,9 @@ from models.distributed import ShardLog, Shards, note_once
 from models.hardware import choose_dtype
 from models.loading import LoadOptions
 from prompt_schema import PromptBuilder, load_template
+from reporting.answered import answered_samples, three_samples_text
+from reporting.pipeline import refresh_report, write_report
+from reporting.verdict import verdict_text
 from utils.jsonl import sha256_value, write_json, write_jsonl
 from utils.runs import describe_run, format_seconds, hash_inputs, note
 from utils.schema import pick_samples, read_samples
@@ -223,6 +225,11 @@ def generate_predictions(
 # --- the run
 
 
+def next_command(args: argparse.Namespace) -> str:
+    models = f"--sft-model {args.model_path} --base-model {args.base_model or 'BASE'}"
+    return f"next: python make_prefs.py --phase generate {models} --data-path data/processed/train.jsonl"
+
+
 def main(argv: list[str] | None) -> None:
     args = read_arguments(argv)
     if args.compare:
@@ -273,15 +280,15 @@ def main(argv: list[str] | None) -> None:
     results["run"] = run | {"status": "complete"}
     write_json(output, results)
     plot_calibration(output.with_name(f"{output.stem}_calibration.png"), results["curves"])
-    print(results_text(results))
+    answered = answered_samples(samples, parsed, predictions)
+    print("\n\n".join([results_text(results), three_samples_text(answered), verdict_text(results), ""]))
     if args.report:
-        page = write_report(home_path(args.report), results, predictions, parsed, samples)
-        print(f"wrote {home_path(args.report)} ({page})")
+        print(f"wrote {home_path(args.report)} ({write_report(home_path(args.report), output)})")
     seconds = time.monotonic() - started
     print(f"wrote {output} ({len(samples)} samples, gold cut {n_cut}) in {format_seconds(seconds)}")
     if args.model_path:
-        models = f"--sft-model {args.model_path} --base-model {args.base_model or 'BASE'}"
-        note(f"next: python make_prefs.py --phase generate {models} --data-path data/processed/train.jsonl")
+        note(next_command(args))
+    refresh_report()
 
 
 if __name__ == "__main__":

@@ -131,6 +131,7 @@ from preferences.model_judge import JudgeModel
 from preferences.plan import print_plan
 from preferences.rows import JudgedSample, format_tallies, preference_row, preference_stats, rich_fields
 from prompt_schema import JudgePrompts, PromptBuilder, fill_template, load_template, render_evidence
+from reporting.pipeline import refresh_report
 from utils.jsonl import sha256_value, write_json, write_jsonl
 from utils.runs import describe_run, format_drops, format_seconds, hash_inputs, note
 from utils.schema import read_samples
@@ -292,6 +293,7 @@ def main(argv: list[str] | None) -> None:
         judge_phase(args, gensig, shards, test_facts)
     if shards.is_main:
         note(f"done in {format_seconds(time.monotonic() - started)}")
+        refresh_report()
 
 
 if __name__ == "__main__":

@@ -230,6 +230,10 @@ def save(args: argparse.Namespace) -> None:
         f"wrote {len(written)} files to {folder}: {', '.join(written)}; {n_kept} templates were there already"
     )
     note("next: python train_sft.py -c configs/sft_gemma2.yaml")
+    # Imported here: other scripts import this one for its prompts alone.
+    from reporting.pipeline import refresh_report
+
+    refresh_report()
 
 
 def test(args: argparse.Namespace) -> None:

@@ -84,10 +84,10 @@ def read_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str
 if __name__ == "__main__":
     before_imports(lambda: read_arguments(None))
 
+from evaluation.columns import metric_table
 from evaluation.plots import plot_robustness
 from evaluation.predictions import count_gold_cut, log_key, predictions_path, prompt_settings
 from evaluation.results import score_rows
-from evaluation.tables import format_number, format_table
 from evidence.reserved import trained_on_warning
 from generation.answering import load_generator, predict
 from generation.engine import GenerationSettings
@@ -96,6 +96,7 @@ from models.hardware import choose_dtype
 from models.loading import LoadOptions, load_tokenizer
 from perturbations.plan import print_plan
 from prompt_schema import PromptBuilder, load_template
+from reporting.pipeline import refresh_report
 from utils.completions import map_citations, parse_completion
 from utils.intervals import mean_with_interval, paired_deltas, with_intervals
 from utils.jsonl import write_json, write_jsonl
@@ -212,10 +213,7 @@ def write_samples(directory: str, suites: dict[str, Suite]) -> None:
 def print_suites(blocks: dict[str, dict]) -> None:
     """One table per suite: its plotted metrics at every level."""
     for name, suite in blocks.items():
-        rows = []
-        for level, found in suite["levels"].items():
-            rows.append([level, *(format_number(found.get(key)) for key in suite["plotted"])])
-        print(format_table([f"{name}, {suite['n']} samples", *suite["plotted"]], rows))
+        print(metric_table(f"{name}, {suite['n']} samples", suite["levels"], suite["plotted"]))
         print()
 
 
@@ -272,6 +270,7 @@ def main(argv: list[str] | None) -> None:
     about = f"{len(distinct)} completions, {n_done} of them from before; {format_drops(dropped)}"
     print(f"wrote {output} ({about}) in {format_seconds(seconds)}")
     note(f"next: look at {output.with_suffix('.png')}; the completions are in {log.path}")
+    refresh_report()
 
 
 if __name__ == "__main__":

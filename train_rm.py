@@ -88,6 +88,7 @@ from preferences.reward import (
 )
 from preferences.reward_report import print_validation, validate, write_history
 from prompt_schema import PromptBuilder, load_template, template_hash
+from reporting.pipeline import refresh_report
 from utils.jsonl import write_json, write_jsonl
 from utils.runs import (
     close_run_dir,
@@ -279,6 +280,7 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
     pairs = ", ".join(f"{side} {n}" for side, n in sizes.items())
     drops = format_drops({"over --limit": len(all_preferences) - len(preferences)})
     print(f"wrote {output_dir} ({pairs} pairs, {drops}) in {format_seconds(time.monotonic() - started)}")
+    refresh_report()
 
 
 def main(argv: list[str] | None) -> None:

@@ -76,6 +76,7 @@ from models.base import run_models
 from models.distributed import Shards, note_once
 from models.loading import LoadOptions, load_tokenizer
 from prompt_schema import Prompt, PromptBuilder, load_template, template_hash
+from reporting.pipeline import refresh_report
 from training.adapters import load_trainable, merge_checkpoint
 from training.checkpoints import RunFiles, is_whole, newest_checkpoint
 from training.job import Rows, TrainingJob, encode, run_to_the_end
@@ -290,6 +291,7 @@ def main(argv: list[str] | None) -> None:
             f"({format_drops(drops)}) in {elapsed}"
         )
         note(next_command(config))
+        refresh_report()
 
 
 if __name__ == "__main__":

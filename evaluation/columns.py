@@ -54,7 +54,9 @@ def format_table(header: list[str], rows: list[list[str]]) -> str:
 
     A table wider than a terminal continues in blocks below, each with the first column.
     """
-    table = [[_shortened(str(cell)) for cell in row] for row in [header, *rows]]
+    table = []
+    for row in [header, *rows]:
+        table.append([_shortened(str(cell)) for cell in row])
     widths = [max(map(len, column)) for column in zip(*table)]
     table.insert(1, ["-" * width for width in widths])
     blocks = []

@@ -168,11 +168,11 @@ def _metric_tables(runs: list[dict]) -> list[str]:
 
 def _macro_table(runs: list[dict]) -> str:
     """The means over sources of both runs; empty for files of before they were written."""
-    columns = {}
+    columns: dict[str, dict] = {}
     for name in MAIN_MODELS:
-        sides = [all_models(run).get(name, {}).get("macro") for run in runs]
-        if all(sides):
-            columns |= {f"{name} {side}": metrics for side, metrics in zip("AB", sides)}
+        for side, run in zip("AB", runs):
+            metrics = all_models(run).get(name, {}).get("macro")
+            columns |= {f"{name} {side}": metrics} if metrics else {}
     return metric_table("mean over sources", columns) if columns else ""
 
 

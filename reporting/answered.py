@@ -53,15 +53,17 @@ class Answered:
 
 
 def answered_samples(samples: list[dict], parsed: dict[str, list], predictions: list[dict]) -> list[Answered]:
-    """One `Answered` per sample. `parsed`: model name -> parsed completions in the order of `samples`."""
-    completions: dict[str, dict[str, str]] = {name: {} for name in parsed}
+    """One `Answered` per sample, with the models of `predictions`.
+
+    `parsed`: model name -> parsed completions in the order of `samples`; it may have more models.
+    """
+    completions: dict[str, dict[str, str]] = {}
     for row in predictions:
-        if row["model"] in completions:
-            completions[row["model"]][row["id"]] = row["completion"]
+        completions.setdefault(row["model"], {})[row["id"]] = row["completion"]
     found = []
     for i, sample in enumerate(samples):
-        own = {name: rows[i] for name, rows in parsed.items()}
-        texts = {name: completions[name][sample["id"]] for name in parsed}
+        own = {name: parsed[name][i] for name in completions}
+        texts = {name: completions[name][sample["id"]] for name in completions}
         found.append(Answered(sample, own, texts))
     return found
 

@@ -1,15 +1,14 @@
-"""The last step of `make demo`: figures of the pipeline, the verdict, three samples, and the report.
+"""The last step of `make demo`: figures of the pipeline, the verdict, three samples and the report.
 
 FACTUALITY_HOME=demo python -m reporting.summary
 """
-
-import textwrap
 
 from evaluation.columns import format_number, metric_table
 from evaluation.tables import all_models, strongest_baseline
 from reporting.answered import three_samples_text
 from reporting.evaluations import read_evaluation
-from reporting.verdict import caveats, verdict_sentence
+from reporting.pipeline import refresh_report
+from reporting.verdict import verdict_text
 from utils.config import home_path
 from utils.jsonl import read_json
 from utils.startup import run_main
@@ -38,7 +37,8 @@ def main(argv: list[str] | None) -> None:
     print(f"\nreward model on {reward['n_test_pairs']} test pairs, ROC-AUC: {scores}")
 
     print("\n" + three_samples_text(evaluation.answered))
-    print("\n" + "\n".join(map(textwrap.fill, [verdict_sentence(results), *caveats(results)])))
+    print(f"\n{verdict_text(results)}")
+    print(f"\nthe whole report: {refresh_report()}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,9 @@ It reads a results object and returns text: no file, no HTML. The differences an
 computed by `utils/intervals.py`; here they are only put into words.
 """
 
+import textwrap
+
+from evaluation.columns import TERMINAL_COLUMNS
 from evaluation.tables import all_models, strongest_baseline, verdict
 from utils.metrics import DELTA_METRICS
 
@@ -38,7 +41,7 @@ def _opponents(results: dict) -> dict[str, str]:
     if "base" in others:
         named["base"] = "its base"
     strongest = strongest_baseline(results)
-    if strongest in others:
+    if strongest and strongest in others:
         named[strongest] = f"{strongest}, the strongest rule without a model"
     return named
 
@@ -93,3 +96,9 @@ def caveats(results: dict) -> list[str]:
     if "sft" not in results:
         return []
     return [*_worse_than_base(results), *_undetectable(results)]
+
+
+def verdict_text(results: dict) -> str:
+    """Sentence and caveats for a terminal."""
+    lines = [verdict_sentence(results), *caveats(results)]
+    return "\n".join(textwrap.fill(line, TERMINAL_COLUMNS) for line in lines)

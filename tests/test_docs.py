@@ -265,6 +265,8 @@ OUTPUTS = {
         "FILE_scores.jsonl",
     ],
 }
+# What every stage writes again at its end.
+OF_EVERY_STAGE = {"report.html"}
 # Names that users choose; the examples agree on these.
 CHOSEN = {
     "eval_results.json",
@@ -347,7 +349,7 @@ def test_every_path_that_is_named_exists_or_is_an_output(texts):
     files = tracked_files()
     folders = {str(parent) for name in files for parent in Path(name).parents}
     file_names = {name.rsplit("/", 1)[-1] for name in files}
-    patterns = output_patterns() | CHOSEN | FOREIGN
+    patterns = output_patterns() | OF_EVERY_STAGE | CHOSEN | FOREIGN
 
     def is_output(path: str) -> bool:
         # Stages write below a folder that the user chooses, so the last part decides.

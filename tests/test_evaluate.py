@@ -1,19 +1,14 @@
 """Evaluation from predictions to what people read: scoring, baselines, slices, thresholds, page, compare."""
 
-import base64
-import hashlib
 import json
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 import evaluate_sft_fast_robust as evaluation
 from evaluation.baselines import build_prompts, lexical, tune_lexical
-from evaluation.html_report import write_report
-from evaluation.html_samples import mark_answers, sample_html
 from evaluation.predictions import describe_rows
-from evaluation.results import RESULT_KEYS, WITHOUT_MODEL, score_all, score_rows
+from evaluation.results import RESULT_KEYS, WITHOUT_MODEL, score_rows
 from evaluation.selective import threshold_for_precision
 from evaluation.slices import SLICE_METRICS, mean_over_sources, slices
 from evaluation.spans import best_span
@@ -295,70 +290,11 @@ def test_thresholds_without_a_checkpoint_say_what_is_missing(home, test_samples)
 
 @pytest.fixture
 def canned(home, test_samples):
-    """A rescored run with two models and its HTML page."""
+    """A rescored run with two models."""
     rows = canned_rows(test_samples, "sft", 0.3, 1) + canned_rows(test_samples, "base", 0.8, 2)
-    # One text that is valid JSON and one that is not: both ways into the page must escape.
-    rows[0]["completion"] = '{"answer": "<script>alert(1)</script>", "citations": [0], "confidence": 0.9}'
-    rows[1]["completion"] = '"><img src=x onerror=alert(2)></details>'
     write_jsonl(home / "p.jsonl", rows)
-    evaluate(f"--predictions p.jsonl {TEST_DATA} --output a.json --report a.html")
+    evaluate(f"--predictions p.jsonl {TEST_DATA} --output a.json")
     return home
-
-
-def test_the_report_is_one_page_that_escapes_what_models_say(canned, test_samples):
-    page = (canned / "a.html").read_text()
-    assert "<script>alert" not in page and "&lt;script&gt;alert(1)" in page
-    assert "<img src=x" not in page and "&quot;&gt;&lt;img src=x" in page
-    assert page.count("<script>") == 1 and "http://" not in page and "https://" not in page
-    # The policy lets the page's own script run and no other, whatever slipped through.
-    script = page[page.index("<script>") + 8 : page.index("</script>")]
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    assert f"script-src 'sha256-{digest}'" in page and "default-src 'none'" in page
-    assert page.count('<details class="s"') == len(test_samples) and page.count("data:image/png;base64,") == 2
-    # The parser of the standard library accepts nearly everything; it must reach the end.
-    parser = HTMLParser()
-    parser.feed(page)
-
-
-def test_the_report_marks_support_citations_and_answers(sample):
-    completion = render_completion("Paris", [1], 0.8)
-    _, parsed = score_rows([{"id": sample["id"], "completion": completion}], [sample])
-    html = sample_html(sample, {"sft": parsed[0]}, {"sft": completion})
-    lines = html[html.index("<ol") :].split("<li ")[1:]
-    # Chunk 0 is support that was not cited, chunk 1 was cited and is not support.
-    assert 'class="g"' in lines[0] and "gold support" in lines[0]
-    assert "born in <mark>Warsaw</mark>" in lines[0] and "cited" not in lines[0]
-    assert 'class="c"' in lines[1] and "cited by sft" in lines[1]
-    assert 'taught in <mark class="w">Paris</mark>' in lines[1]
-    assert "wrong answer" in html and "cites 1, confidence 0.8" in html
-
-
-def test_answers_are_marked_as_words_and_escaped():
-    assert mark_answers("In 1912 or 2, <b>", ["2"], []) == "In 1912 or <mark>2</mark>, &lt;b&gt;"
-    # The longest answer wins: "New York" is not marked inside "New York City".
-    marked = mark_answers("New York City and new york", ["New York", "New York City"], [])
-    assert marked == "<mark>New York City</mark> and <mark>new york</mark>"
-    assert mark_answers("a < b", [], []) == "a &lt; b"
-
-
-def test_the_report_of_a_thousand_long_samples_stays_below_3_mb(home, test_samples):
-    text = "Some words of evidence that nobody cites. " * 12
-    long = [{"title": f"Page {i}", "text": f"{text}{i}"} for i in range(8)]
-    samples = []
-    for i in range(1000):
-        s = test_samples[i % len(test_samples)]
-        samples.append({**s, "id": f"{s['source']}:{i}", "evidence_chunks": s["evidence_chunks"] + long})
-    rows = canned_rows(samples, "sft", 0.3, 1)
-    results, parsed = score_all(rows, samples, 0)
-    settings = {"test_data": "t", "predictions": "p"}
-    results["run"] = {"settings": settings, "started": "now", "git_commit": None, "gold_cut": 0}
-    results["run"] |= {"packages": {}, "inputs": {}}
-
-    note = write_report(home / "long.html", results, rows, parsed, samples)
-    page = home / "long.html"
-    # Over 4 MB of evidence: chunks of no interest are cut, no sample is left out.
-    assert page.stat().st_size < 3_000_000 and "cut to" in note
-    assert page.read_text().count('<details class="s"') == 1000
 
 
 def test_the_terminal_shows_every_model_and_says_which_differences_are_none(canned, capsys, test_samples):

@@ -8,7 +8,6 @@ import pytest
 
 from evaluation.baselines import baseline_predictions, read_tuning
 from evaluation.fitted_baselines import claim_answers, surface_answers
-from evaluation.html_report import write_report
 from evaluation.overlap_baselines import overlap_rule, title_overlap
 from evaluation.results import WITHOUT_MODEL, score_all
 from evaluation.tables import results_text, strongest_baseline
@@ -17,6 +16,10 @@ from evidence.probes import Cut, balanced_accuracy, best_cut, pick_credit
 from evidence.queries import CLAIM_QUESTION
 from evidence.shortcuts import LIMITS, TASKS, measure_shortcuts, shortcut_warnings
 from evidence.surface import asks_verdict, nearest_chunk, says_everything, surface_of
+from reporting.answered import answered_samples
+from reporting.evaluations import Evaluation
+from reporting.outputs import Outputs
+from reporting.page import render
 from tests.conftest import run_stage
 from utils.completions import render_completion
 from utils.schema import read_samples
@@ -183,8 +186,8 @@ def test_the_terminal_and_the_page_show_the_lead_over_the_strongest_baseline(sam
 
     run = {"settings": {"predictions": "p", "test_data": "t"}, "git_commit": None, "started": "now"}
     results["run"] = {**run, "gold_cut": 0, "inputs": {}, "packages": {}}
-    write_report(tmp_path / "page.html", results, sft, parsed, test)
-    page = (tmp_path / "page.html").read_text()
+    answered = answered_samples(test, {"sft": parsed["sft"]}, sft)
+    page, _ = render(Outputs(tmp_path, {}, []), Evaluation(tmp_path / "r.json", results, answered))
     # In view, before what is folded away.
     assert page.index(f"sft against {strongest}") < page.index("more</summary>")
     assert all(f"sft against {name}" in page for name in WITHOUT_MODEL)

@@ -1,0 +1,147 @@
+"""What the stages have left under FACTUALITY_HOME: the folders with a run.json, and the results files.
+
+An output is known by its content, not by its name, since users choose both the folder and the file. Nothing
+is read but small JSON files, and nothing is followed deeper than three folders.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from utils.errors import DataError
+from utils.jsonl import read_json_object
+
+_MAX_DEPTH = 3
+# Folders of caches, raw files and single checkpoints hold no output that the report shows.
+_SKIPPED = re.compile(r"\.|raw$|cache$|features$|checkpoint-|best$|final$|node_modules$|tests$|__pycache__$")
+_MAX_FOLDERS = 1000
+_RESULTS_START = re.compile(rb'\s*\{\s*"(sft|base|deltas|baselines|suites)"')
+# A results file has under 1 MB; one of this size is something else.
+_MAX_RESULTS_BYTES = 50_000_000
+
+# What is in the settings of a stage's run.json alone.
+_SETTINGS_OF = {
+    "data": {"max_chunk_words", "unanswerable_fraction"},
+    "prompts": {"files"},
+    "sft": {"model_name", "lora"},
+    "reward": {"citation_penalty_weight"},
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder or results file of a stage, with the manifest of the run that made it."""
+
+    path: Path
+    manifest: dict
+    content: dict = field(default_factory=dict)
+
+    @property
+    def settings(self) -> dict:
+        return self.manifest["settings"]
+
+    @property
+    def when(self) -> str:
+        """When the run ended, or else when it started: UTC, so that texts compare as times do."""
+        return str(self.manifest.get("finished") or self.manifest.get("started") or "")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """All outputs of a home by stage, the newest first, and the files that could not be read."""
+
+    home: Path
+    runs: dict[str, list[Run]]
+    problems: list[str]
+
+    def newest(self, stage: str) -> Run | None:
+        return next(iter(self.runs.get(stage, [])), None)
+
+    def shown(self, path: Path) -> str:
+        """A path as the user would type it: below the home where it is there."""
+        return str(path.relative_to(self.home)) if path.is_relative_to(self.home) else str(path)
+
+
+def _folders(home: Path) -> Iterator[Path]:
+    """The home and the folders below it that can contain an output, nearest first."""
+    level = [home]
+    n_folders = 0
+    for _ in range(_MAX_DEPTH + 1):
+        below = []
+        for folder in level:
+            n_folders += 1
+            if n_folders > _MAX_FOLDERS:
+                return
+            yield folder
+            try:
+                below += [path for path in sorted(folder.iterdir()) if _is_searched(path)]
+            except OSError:
+                # A folder that cannot be listed has nothing to show.
+                continue
+        level = below
+
+
+def _is_searched(path: Path) -> bool:
+    return not _SKIPPED.match(path.name) and path.is_dir()
+
+
+def _stage_of(manifest: dict) -> str | None:
+    """The stage whose settings a run.json has; None for that of a checkpoint or of another program."""
+    settings = manifest.get("settings")
+    if not isinstance(settings, dict):
+        return None
+    return next((stage for stage, names in _SETTINGS_OF.items() if names <= settings.keys()), None)
+
+
+def _is_results(path: Path) -> bool:
+    if path.name == "run.json" or path.stat().st_size > _MAX_RESULTS_BYTES:
+        return False
+    with open(path, "rb") as handle:
+        return bool(_RESULTS_START.match(handle.read(200)))
+
+
+def _runs_in(folder: Path) -> Iterator[tuple[str, Run]]:
+    """(stage, run) of each output in a folder. DataError and OSError name a damaged file."""
+    manifest = folder / "run.json"
+    if manifest.is_file():
+        found = read_json_object(manifest)
+        stage = _stage_of(found)
+        if stage:
+            yield stage, Run(folder, found)
+    for path in sorted(folder.glob("*.json")):
+        if not _is_results(path):
+            continue
+        content = read_json_object(path)
+        if isinstance(content.get("run"), dict) and isinstance(content["run"].get("settings"), dict):
+            stage = "robustness" if "suites" in content else "evaluation"
+            yield stage, Run(path, content["run"], content)
+
+
+def _preferences_in(folder: Path) -> Iterator[tuple[str, Run]]:
+    """The statistics of each preferences file, with the manifest of the candidates that it was made of."""
+    for path in folder.glob("preference_stats_*.json"):
+        stats = read_json_object(path)
+        manifest = folder / "cache" / str(stats["settings"]["cache"]) / "run.json"
+        manifest = manifest.with_name("manifest.json")
+        found = read_json_object(manifest) if manifest.is_file() else {"settings": {}}
+        yield "preferences", Run(path, found, stats)
+
+
+def find_outputs(home: Path) -> Outputs:
+    """Everything that the stages have written under a home."""
+    runs: dict[str, list[Run]] = {}
+    problems = []
+    for folder in _folders(home):
+        for read in (_runs_in, _preferences_in):
+            try:
+                for stage, run in read(folder):
+                    runs.setdefault(stage, []).append(run)
+            except (DataError, OSError, KeyError, TypeError) as error:
+                problems.append(f"{type(error).__name__}: {error}")
+    for name, found in runs.items():
+        runs[name] = sorted(found, key=lambda run: run.when, reverse=True)
+    # Preferences of one cache share its manifest: the file that was written last is the newest.
+    if "preferences" in runs:
+        runs["preferences"].sort(key=lambda run: run.path.stat().st_mtime, reverse=True)
+    return Outputs(home, runs, problems)

@@ -1,0 +1,155 @@
+"""The sections of the report, and the samples that fit into the page beside them.
+
+A section whose files are damaged is left out with a note; the others are shown. How a page is written is in
+`html.py`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from evaluation.results import WITHOUT_MODEL
+from evaluation.tables import all_models, selective_line
+from reporting import figures, tables
+from reporting.answered import Answered, three_samples
+from reporting.cards import card, fitting_cards
+from reporting.evaluations import Evaluation
+from reporting.html import PageWriter
+from reporting.outputs import Outputs, Run
+from reporting.stages import ODD_FILE, StageView, all_views
+from reporting.verdict import NET_SCORE, caveats, verdict_sentence
+from utils.jsonl import read_json_object
+from utils.runs import note
+
+# The page stays below 3 MB for any number of samples (a test makes one of a thousand long ones).
+MAX_BYTES = 2_900_000
+# Characters of a chunk that one of the three samples neither cites nor needs.
+_PICKED_CUT = 600
+
+
+def _read(section: Callable[[], dict | list | None], name: str):
+    """A section of the page, None if its files are damaged: the other sections are shown."""
+    try:
+        return section()
+    except ODD_FILE as error:
+        note(f"report: {name} left out ({type(error).__name__}: {error})")
+        return None
+
+
+# --- sections
+
+
+def _evaluation_section(evaluation: Evaluation) -> dict:
+    """What the page says about the models' answers, without the samples."""
+    results = evaluation.results
+    models = all_models(results)
+    run = results["run"]
+    own = [name for name in models if name not in WITHOUT_MODEL]
+    charts, words = figures.confidence_charts(results, models)
+    return {
+        "main": own[0],
+        "n": models[own[0]]["n"],
+        "test_data": run["settings"]["test_data"],
+        "started": run["started"],
+        "commit": (run["git_commit"] or "unknown")[:12],
+        "bars": tables.outcome_bars(results),
+        "headline": tables.headline(results),
+        "macro": tables.macro(results),
+        "differences": tables.difference_tables(results),
+        "slices": tables.slices(results, own[0]),
+        "confidence": tables.confidence(results),
+        "confidence_charts": charts,
+        "confidence_words": words,
+        "selective": selective_line(results["selective"]) if "selective" in results else "",
+        "settings": {"settings": run["settings"], "packages": run["packages"], "inputs": run["inputs"]},
+    }
+
+
+def _verdict(evaluation: Evaluation | None) -> dict:
+    if evaluation is None:
+        return {"sentence": "", "caveats": []}
+    return {"sentence": verdict_sentence(evaluation.results), "caveats": caveats(evaluation.results)}
+
+
+def _training_charts(run: Run, draw: Callable[[Run], list[dict]]) -> list[dict]:
+    """The curves of a training; none before it has ended and written its history."""
+    if not (run.path / "training_history.json").is_file():
+        return []
+    return _read(partial(draw, run), f"curves of {run.path}") or []
+
+
+def _reward_section(run: Run) -> dict:
+    found: dict = {"charts": _training_charts(run, figures.reward_charts), "scores": None}
+    if (run.path / "validation.json").is_file():
+        validation = read_json_object(run.path / "validation.json")
+        found |= {"scores": tables.reward_scores(validation), "n_pairs": validation["n_test_pairs"]}
+    return found
+
+
+def _title(outputs: Outputs, evaluation: Evaluation | None) -> str:
+    settings = evaluation.results["run"]["settings"] if evaluation else {}
+    name = settings.get("model_path") or settings.get("predictions")
+    trained = outputs.newest("sft")
+    if not name and trained:
+        name = str(trained.settings["output_dir"])
+    return f"Report: {name}" if name else "Report of the pipeline"
+
+
+# --- the page
+
+
+def _sections(outputs: Outputs, evaluation: Evaluation | None) -> dict:
+    """All that the page shows but for its samples."""
+    trained = outputs.newest("sft")
+    perturbed = outputs.newest("robustness")
+    rewarded = outputs.newest("reward")
+    views: list[StageView] = all_views(outputs)
+    found = {
+        "title": _title(outputs, evaluation),
+        "verdict": _read(partial(_verdict, evaluation), "verdict") or {"sentence": "", "caveats": []},
+        "net_score": NET_SCORE,
+        "next": next((view.command for view in views if view.stage.name == "evaluation"), ""),
+        "stages": views,
+        "evaluation": None,
+        "sft_charts": [],
+        "robustness_charts": [],
+        "reward": None,
+        "problems": outputs.problems,
+        "samples_problem": evaluation.problem if evaluation else "",
+        "outcomes": tables.OUTCOMES,
+    }
+    if evaluation:
+        found["evaluation"] = _read(partial(_evaluation_section, evaluation), "evaluation")
+    if trained:
+        found["sft_charts"] = _training_charts(trained, figures.sft_charts)
+    if perturbed:
+        suites = perturbed.content["suites"]
+        found["robustness_charts"] = _read(partial(figures.robustness_charts, suites), "robustness") or []
+    if rewarded:
+        found["reward"] = _read(partial(_reward_section, rewarded), "reward model")
+    return found
+
+
+def _picked(answered: list[Answered]) -> list[tuple[str, dict | None]]:
+    """(place, card) of the three samples; none without samples."""
+    if not answered:
+        return []
+    rows = three_samples(answered)
+    return [(place, card(row, _PICKED_CUT) if row else None) for place, row in rows.items()]
+
+
+def render(outputs: Outputs, evaluation: Evaluation | None) -> tuple[str, str]:
+    """(the page, what was cut from its samples in words), under 3 MB for any number of samples."""
+    answered = evaluation.answered if evaluation else []
+    writer = PageWriter()
+    values = _sections(outputs, evaluation) | {
+        "picked": _picked(answered),
+        "sources": sorted({row.sample["source"] for row in answered}),
+        "found_outcomes": sorted({row.outcome for row in answered}),
+        "n_samples": len(answered),
+        "cards": [],
+        "cut": "",
+    }
+    # The samples get the bytes that everything else leaves.
+    n_used = len(writer.page(values).encode())
+    cards, cut = fitting_cards(answered, writer.card, MAX_BYTES - n_used)
+    return writer.page(values | {"cards": cards, "cut": cut}), cut

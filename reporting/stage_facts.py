@@ -1,0 +1,210 @@
+"""Facts and warnings of each stage, read from what it wrote.
+
+A warning is something that makes a figure mean less than it seems to: a shortcut in the data, an evaluation
+of an older checkpoint, pairs that style alone tells apart. Facts are what one looks for first.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from evaluation.columns import format_number
+from evaluation.tables import all_models
+from evidence.shortcuts import shortcut_warnings
+from reporting.outputs import Outputs, Run
+from utils.jsonl import read_json_object, sha256_file
+from utils.runs import format_seconds
+from utils.templates import edited_files
+
+# From this ROC-AUC on, features without any meaning of the text nearly decide a pair.
+STYLE_LIMIT = 0.8
+# A judge whose winner changes with the order this often guesses.
+_MIN_CONSISTENCY = 0.8
+# Pairs of one model against the other teach which model wrote a text.
+_MAX_ONE_SIDED = 0.8
+_FEW_PAIRS = 100
+_MAX_UNPARSABLE = 0.05
+
+
+class Facts(NamedTuple):
+    """(label, value) pairs, warnings, and why the output is older than what it is about."""
+
+    facts: list[tuple[str, str]]
+    warnings: list[str]
+    stale: list[str]
+
+
+def _counts(numbers: dict[str, int]) -> str:
+    return ", ".join(f"{name} {n:,}" for name, n in numbers.items())
+
+
+def _is_older(run: Run, other: Run | None) -> bool:
+    """True if the other run ended after this one."""
+    return bool(other and run.when and other.when > run.when)
+
+
+# --- data and prompts
+
+
+def data(outputs: Outputs, run: Run) -> Facts:
+    audit = read_json_object(run.path / "audit.json")
+    per_source: dict[str, int] = {}
+    for sources in audit["counts"].values():
+        for source, kinds in sources.items():
+            per_source[source] = per_source.get(source, 0) + sum(kinds.values())
+    dropped = sum(sum(reasons.values()) for reasons in audit["dropped"].values())
+    facts = [
+        ("samples", _counts(audit["n_samples"])),
+        ("sources", _counts(per_source)),
+        ("dropped", f"{dropped:,}"),
+    ]
+    warnings = list(audit["rules_broken"][:3]) + list(audit.get("promises_missed") or [])
+    warnings += shortcut_warnings(audit.get("shortcuts") or {"by_source": {}})
+    return Facts(facts, warnings, [])
+
+
+def prompts(outputs: Outputs, run: Run) -> Facts:
+    edited = edited_files(run.path)
+    facts = [("files", str(len(run.settings["files"]))), ("edited", ", ".join(edited) or "none")]
+    return Facts(facts, [], [])
+
+
+# --- SFT and its evaluation
+
+
+def sft(outputs: Outputs, run: Run) -> Facts:
+    settings = run.settings
+    manifest = run.manifest
+    facts = [("base model", str(settings["model_name"]))]
+    if "n_steps" in manifest:
+        seconds = format_seconds(manifest["train_seconds"])
+        facts.append(("training", f"{manifest['n_rows']:,} rows, {manifest['n_steps']:,} steps, {seconds}"))
+        metric = str(manifest["metric_for_best"]).removeprefix("eval_")
+        facts.append((f"best {metric}", format_number(manifest["best"])))
+    return Facts(facts, [], _changed_data(outputs, run))
+
+
+def _changed_data(outputs: Outputs, run: Run) -> list[str]:
+    """Says that the training data has been built anew with other content."""
+    built = outputs.newest("data")
+    path = outputs.home / str(run.settings["data"]["train_path"])
+    if not _is_older(run, built) or not path.is_file():
+        return []
+    if sha256_file(path) in run.manifest["inputs"].values():
+        return []
+    return [f"{run.settings['data']['train_path']} has changed since this training"]
+
+
+def _older_than_checkpoint(outputs: Outputs, run: Run, model_path: str | None) -> list[str]:
+    """Says that the checkpoint that a run used has been trained again since."""
+    if not model_path:
+        return []
+    for trained in outputs.runs.get("sft", []):
+        folder = Path(str(trained.settings["output_dir"]))
+        if folder in Path(model_path).parents and _is_older(run, trained):
+            return [f"{model_path} is newer than this: it was trained again, so run this stage again"]
+    return []
+
+
+def evaluation(outputs: Outputs, run: Run) -> Facts:
+    results = run.content
+    models = all_models(results)
+    main = next(iter(models))
+    metrics = models[main]
+    settings = run.settings
+    facts = [
+        ("samples", f"{metrics['n']:,} of {settings['test_data']}"),
+        (f"{main}, net score", format_number(metrics["net_score"])),
+        ("models", ", ".join(name for name in models if name in results["curves"] or name in results)),
+    ]
+    others = [outputs.shown(other.path) for other in outputs.runs["evaluation"] if other.path != run.path]
+    if others:
+        facts.append(("other results", ", ".join(others[:4])))
+    warnings = [str(text) for text in run.manifest.get("warnings") or []]
+    if not (metrics.get("ci95") or {}).get("net_score"):
+        warnings.append("no intervals: under 20 groups of samples, so no difference can be decided")
+    if n_cut := run.manifest.get("gold_cut"):
+        warnings.append(f"gold cut: {n_cut:,} prompts lost their support to the token limit")
+    constant = [
+        name for name in models if models[name].get("confidence_is_constant") and name in results["curves"]
+    ]
+    if constant:
+        warnings.append(f"constant confidence: {', '.join(constant)}")
+    if metrics["unparsable_rate"] > _MAX_UNPARSABLE:
+        warnings.append(f"{metrics['unparsable_rate']:.0%} of the answers of {main} cannot be parsed")
+    return Facts(facts, warnings, _older_than_checkpoint(outputs, run, settings.get("model_path")))
+
+
+def robustness(outputs: Outputs, run: Run) -> Facts:
+    suites = run.content["suites"]
+    n = max(suite["n"] for suite in suites.values())
+    facts = [("suites", ", ".join(suites)), ("samples", f"{n:,} per level")]
+    warnings = []
+    for name, suite in suites.items():
+        for level, found in suite["levels"].items():
+            interval = (found.get("deltas") or {}).get("ci95", {}).get("net_score")
+            # Support that is dropped changes the gold too, so its levels are about other questions.
+            if interval and interval[1] < 0 and name != "support_drop":
+                change = found["deltas"]["net_score"]
+                warnings.append(f"{name}, {level}: net score {change:+.3f}")
+    model_path = run.settings.get("model_path")
+    return Facts(facts, warnings, _older_than_checkpoint(outputs, run, model_path))
+
+
+# --- preferences and the reward model
+
+
+def preferences(outputs: Outputs, run: Run) -> Facts:
+    stats = run.content
+    n_pairs = stats["n_pairs"]
+    facts = [
+        ("pairs", f"{n_pairs:,} of {stats['n_samples']:,} samples"),
+        ("judge", str(stats["settings"]["judge"])),
+        ("mean margin", format_number(stats["mean_margin"])),
+    ]
+    warnings = []
+    if n_pairs < _FEW_PAIRS:
+        warnings.append(f"few pairs: {n_pairs}")
+    for kind, n in stats["pairs_by_models"].items():
+        chosen, _, rejected = kind.partition(" over ")
+        if chosen != rejected and n > _MAX_ONE_SIDED * n_pairs:
+            warnings.append(f"{n:,} of {n_pairs:,} pairs are {kind}: they tell the models apart")
+    consistency = stats["order_consistency"]
+    if consistency is not None and consistency < _MIN_CONSISTENCY:
+        warnings.append(f"the judge's winner changes with the order in {1 - consistency:.0%} of comparisons")
+    return Facts(facts, warnings, _older_than_checkpoint(outputs, run, run.settings.get("sft_model")))
+
+
+def reward(outputs: Outputs, run: Run) -> Facts:
+    facts = [("base model", str(run.settings["base_model"])), ("pairs", _counts(run.manifest["n_pairs"]))]
+    warnings = []
+    validation = run.path / "validation.json"
+    if validation.is_file():
+        figures = read_json_object(validation)
+        test = figures["test"]
+        facts.append(("ROC-AUC on test", format_number(test["reward"]["roc_auc"])))
+        warnings += _style_warnings(test)
+        if not test["reward"]["ci95"]["roc_auc"]:
+            warnings.append(f"no interval: {figures['n_test_groups']} groups of test pairs, under 20")
+    return Facts(facts, warnings, _other_preferences(outputs, run))
+
+
+def _style_warnings(test: dict) -> list[str]:
+    """Says that pairs can be told apart without reading them, or that the head adds nothing to that."""
+    warnings = []
+    for name, words in (("style_only", "style alone"), ("length_only", "length alone")):
+        area = test[name]["roc_auc"]
+        if area is not None and area >= STYLE_LIMIT:
+            warnings.append(f"{words} separates the pairs: AUC {area:.2f}")
+    return warnings
+
+
+def _other_preferences(outputs: Outputs, run: Run) -> list[str]:
+    """Says that the newest preferences are not those of the training."""
+    newest = outputs.newest("preferences")
+    if newest is None:
+        return []
+    name = newest.path.name.replace("preference_stats_", "preferences_").replace(".json", ".jsonl")
+    path = newest.path.with_name(name)
+    if not path.is_file() or sha256_file(path) in run.manifest["inputs"].values():
+        return []
+    return [f"trained on other preferences than the newest, {name}"]

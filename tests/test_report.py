@@ -1,0 +1,342 @@
+"""The report of the pipeline: what its page shows of a home, and that no input breaks or enters it."""
+
+import base64
+import hashlib
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import evaluate_sft_fast_robust as evaluation
+from evaluation.results import score_all, score_rows
+from reporting.answered import answered_samples
+from reporting.cards import anchor, card, marked
+from reporting.charts import nice_ticks
+from reporting.evaluations import Evaluation
+from reporting.html import PageWriter
+from reporting.outputs import Outputs, find_outputs
+from reporting.page import render
+from reporting.pipeline import refresh_report
+from reporting.stages import STAGES, all_views
+from reporting.tables import outcome_bars
+from tests.canned import canned_rows, gold_rows
+from tests.test_docs import parse
+from utils.completions import render_completion
+from utils.jsonl import read_json, write_json, write_jsonl
+from utils.schema import read_samples
+from utils.scoring import outcome
+
+TEST_DATA = "--test-data data/processed/test.jsonl"
+VOID = {"meta", "br", "wbr", "input", "link", "hr", "img"}
+
+
+class Strict(HTMLParser):
+    """Fails on a tag that is closed in the wrong place, and keeps every tag with its attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict]] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def tags_of(page: str) -> list[tuple[str, dict]]:
+    parser = Strict()
+    parser.feed(page)
+    assert parser.open == []
+    return parser.tags
+
+
+@pytest.fixture
+def test_samples(data_home):
+    return read_samples(data_home / "data/processed/test.jsonl")
+
+
+def evaluate(flags: str) -> None:
+    evaluation.main(flags.split())
+
+
+# --- the page and its safety
+
+
+@pytest.fixture
+def canned(home, test_samples):
+    """A rescored run with two models, of which two completions are hostile, and its page."""
+    rows = canned_rows(test_samples, "sft", 0.3, 1) + canned_rows(test_samples, "base", 0.8, 2)
+    # One text that is valid JSON and one that is not: both ways into the page must escape.
+    rows[0]["completion"] = '{"answer": "<script>alert(1)</script>", "citations": [0], "confidence": 0.9}'
+    rows[1]["completion"] = '"><img src=x onerror=alert(2)></details>'
+    write_jsonl(home / "p.jsonl", rows)
+    evaluate(f"--predictions p.jsonl {TEST_DATA} --output a.json --report a.html")
+    return home
+
+
+def test_the_report_is_one_page_that_escapes_what_models_say(canned, test_samples):
+    page = (canned / "a.html").read_text()
+    assert "<script>alert" not in page and "&lt;script&gt;alert(1)" in page
+    assert "<img src=x" not in page and "img src=x onerror" in page
+    assert page.count("<script>") == 1 and "http://" not in page and "https://" not in page
+    # The policy lets the page's own script run and no other, whatever slipped through.
+    script = page[page.index("<script>") + 8 : page.index("</script>")]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page and "default-src 'none'" in page
+    tags = tags_of(page)
+    assert sum(tag == "details" and attrs.get("class") == "s" for tag, attrs in tags) == len(test_samples)
+    # Pictures are drawn in the page: nothing is loaded, and no attribute runs anything.
+    assert not {"img", "link", "iframe", "object", "style-src"} & {tag for tag, _ in tags}
+    assert not any(name.startswith("on") or name == "src" for _, attrs in tags for name in attrs)
+
+
+def test_evaluate_and_every_refresh_write_the_same_page(canned):
+    page = (canned / "a.html").read_text()
+    assert (canned / "report.html").read_text() == page
+    refresh_report(canned)
+    assert (canned / "report.html").read_text() == page
+
+
+def test_ids_are_unique_and_every_link_has_its_target(canned):
+    tags = tags_of((canned / "a.html").read_text())
+    ids = [attrs["id"] for _, attrs in tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    links = {attrs["href"] for tag, attrs in tags if tag == "a"}
+    assert links and links <= {f"#{name}" for name in ids}
+    assert anchor('a b"<x>') == "s-a%20b%22%3Cx%3E"
+
+
+def test_failures_come_first_and_filters_know_their_kinds(sample, unanswerable):
+    right = render_completion("Warsaw", [0], 0.9)
+    miscited = render_completion("Warsaw", [1], 0.9)
+    over_cited = render_completion("Warsaw", [0, 1], 0.9)
+    samples = [{**sample, "id": f"s:{i}"} for i in range(4)]
+    said = {"sft": [right, miscited, over_cited, right], "base": [right, right, right, "nothing"]}
+    rows = []
+    for name, texts in said.items():
+        rows += [{"id": s["id"], "model": name, "completion": text} for s, text in zip(samples, texts)]
+    results, parsed = score_all(rows, samples, 0)
+    answered = answered_samples(samples, {name: parsed[name] for name in said}, rows)
+    kinds = {row.sample["id"]: card(row)["kinds"] for row in answered}
+    assert kinds == {"s:0": "", "s:1": "failure disagree miscited", "s:2": "miscited", "s:3": "disagree"}
+
+    results["run"] = run_of({})
+    page, _ = render(Outputs(Path("x"), {}, []), Evaluation(Path("x/r.json"), results, answered))
+    found = [attrs["id"] for tag, attrs in tags_of(page) if tag == "details" and attrs.get("class") == "s"]
+    assert found == [anchor(f"s:{i}") for i in (1, 0, 2, 3)]
+
+
+def run_of(settings: dict) -> dict:
+    return {
+        "settings": {"test_data": "t", "predictions": "p", **settings},
+        **{"started": "now", "git_commit": None, "gold_cut": 0, "packages": {}, "inputs": {}},
+    }
+
+
+def test_the_report_marks_support_citations_and_answers(sample):
+    completion = render_completion("Paris", [1], 0.8)
+    rows = [{"id": sample["id"], "model": "sft", "completion": completion}]
+    _, parsed = score_rows(rows, [sample])
+    html = PageWriter().card(card(answered_samples([sample], {"sft": parsed}, rows)[0]))
+    lines = html[html.index("<ol") :].split("<li ")[1:]
+    # Chunk 0 is support that was not cited, chunk 1 was cited and is not support.
+    assert 'class="g ' in lines[0] and "gold support" in lines[0]
+    assert "born in <mark>Warsaw</mark>" in lines[0] and "cited" not in lines[0]
+    assert 'class=" c"' in lines[1] and "cited by sft" in lines[1]
+    assert 'taught in <mark class="w">Paris</mark>' in lines[1]
+    assert "wrong answer" in html and "cites 1, confidence 0.8" in html
+
+
+def test_answers_are_marked_as_words():
+    assert marked("In 1912 or 2, <b>", ["2"], []) == [("In 1912 or ", ""), ("2", "answer"), (", <b>", "")]
+    # The longest answer wins: "New York" is not marked inside "New York City".
+    pieces = marked("New York City and new york", ["New York", "New York City"], [])
+    assert pieces == [("New York City", "answer"), (" and ", ""), ("new york", "answer")]
+    assert marked("a < b", [], []) == [("a < b", "")]
+
+
+# --- any size
+
+
+def long_home(home: Path, test_samples: list[dict], n: int, n_chunks: int) -> list[dict]:
+    """A home with predictions for `n` samples of `n_chunks` more long chunks each. Returns the samples."""
+    text = "Some words of evidence that nobody cites. " * 12
+    long = [{"title": f"Page {i}", "text": f"{text}{i}"} for i in range(n_chunks)]
+    samples = []
+    for i in range(n):
+        s = test_samples[i % len(test_samples)]
+        chunks = s["evidence_chunks"] + long
+        others = [j for j in range(len(chunks)) if j not in s["support_spans"]]
+        row = {**s, "id": f"{s['source']}:{i}", "evidence_chunks": chunks, "hard_negatives": others}
+        samples.append({**row, "metadata": {}})
+    write_jsonl(home / "long.jsonl", samples)
+    write_jsonl(home / "p.jsonl", canned_rows(samples, "sft", 0.3, 1))
+    return samples
+
+
+def test_the_report_of_a_thousand_long_samples_stays_below_3_mb(home, test_samples, capsys):
+    long_home(home, test_samples, 1000, 8)
+    flags = "--predictions p.jsonl --test-data long.jsonl --output long.json --report long.html"
+    evaluate(flags)
+    page = home / "long.html"
+    # Over 4 MB of evidence: chunks of no interest are cut, no sample is left out.
+    assert page.stat().st_size < 3_000_000 and "cut to" in capsys.readouterr().out
+    assert page.read_text().count('<details class="s"') == 1000
+
+
+def test_samples_that_do_not_fit_are_left_out_at_even_steps(home, test_samples):
+    samples = long_home(home, test_samples, 3000, 1)
+    rows = canned_rows(samples, "sft", 0.3, 1)
+    _, parsed = score_rows(rows, samples)
+    answered = answered_samples(samples, {"sft": parsed}, rows)
+    results, _ = score_all(rows[:40], samples[:40], 0)
+    results["run"] = run_of({})
+    page, cut = render(Outputs(home, {}, []), Evaluation(home / "r.json", results, answered))
+    assert len(page.encode()) < 3_000_000 and "of 3,000 samples" in cut
+    n_shown = page.count('<details class="s"')
+    n_failures = page.count('data-k="failure')
+    share = sum(not row.is_good for row in answered) / len(answered)
+    assert n_shown > 1000 and n_failures / n_shown == pytest.approx(share, abs=0.02)
+
+
+# --- outcome bars
+
+
+def test_bars_count_what_the_samples_say(test_samples):
+    rows = canned_rows(test_samples, "sft", 0.5, 1) + gold_rows(test_samples, "base")
+    results, parsed = score_all(rows, test_samples, 0)
+    for bar in outcome_bars(results):
+        counted: dict[str, int] = {}
+        for p, s in zip(parsed[bar["name"]], test_samples):
+            counted[outcome(p, s)] = counted.get(outcome(p, s), 0) + 1
+        assert {name: n for name, _, n, _, _ in bar["parts"]} == counted
+        _, _, _, start, width = bar["parts"][-1]
+        assert start + width == pytest.approx(100, abs=0.01)
+
+
+def test_ticks_are_round_and_cover_the_values():
+    assert nice_ticks(0, 1) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert nice_ticks(0.03, 0.64)[0] == 0.0 and nice_ticks(0.03, 0.64)[-1] >= 0.64
+    assert nice_ticks(-1.2, 3)[0] <= -1.2
+    # One value alone still has an axis.
+    assert len(nice_ticks(5, 5)) > 1
+
+
+# --- stages
+
+
+def test_every_stage_says_its_command_before_it_has_run(tmp_path):
+    views = all_views(find_outputs(tmp_path))
+    assert [view.state for view in views] == ["not run"] * len(STAGES)
+    for view in views:
+        # A command that its own script would refuse helps nobody.
+        parse(view.command)
+        assert view.command.startswith(f"python {view.stage.script} ")
+
+
+def test_an_empty_home_has_a_page(tmp_path):
+    path = refresh_report(tmp_path)
+    page = path.read_text()
+    tags_of(page)
+    assert "No verdict yet" in page and page.count("not run</span>") == len(STAGES)
+
+
+def test_data_alone_shows_its_audit(home, data_home):
+    refresh_report(home)
+    page = (home / "report.html").read_text()
+    audit = read_json(data_home / "data/processed/audit.json")
+    assert f"train {audit['n_samples']['train']:,}" in page and "No verdict yet" in page
+
+
+def test_damaged_files_are_named_and_hide_no_other_stage(canned, capsys):
+    (canned / "checkpoints/sft").mkdir(parents=True)
+    (canned / "checkpoints/sft/run.json").write_text('{"settings": {"model_name": "m", "lora": 1, ')
+    write_json(canned / "robustness.json", {"suites": {"noise": {"n": "x"}}, "run": run_of({})})
+    rm = {"settings": {"citation_penalty_weight": 1, "base_model": "m"}, "status": "running"}
+    write_json(canned / "checkpoints/rm/run.json", rm)
+    path = refresh_report(canned)
+    page = path.read_text()
+    tags_of(page)
+    assert "checkpoints/sft/run.json" in page and "unreadable</span>" in page
+    assert "net score of" in page and page.count('<details class="s"') > 10
+
+
+def test_a_failing_refresh_is_one_note_and_no_error(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert refresh_report(tmp_path / "file") is None
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_test_data_that_changed_is_said_in_place_of_the_samples(canned, test_samples):
+    data = canned / "data"
+    data.unlink()
+    write_jsonl(canned / "data/processed/test.jsonl", test_samples[1:])
+    page = refresh_report(canned).read_text()
+    assert "has changed since a run" in page and page.count('<details class="s"') == 0
+
+
+def sft_run(finished: str) -> dict:
+    settings = {"model_name": "m", "lora": {}, "output_dir": "checkpoints/sft", "data": {"train_path": "t"}}
+    return {
+        "status": "complete",
+        "settings": settings,
+        "finished": finished,
+        "inputs": {},
+        "command": ["x", "-c", "y"],
+    }
+
+
+def test_an_evaluation_older_than_its_checkpoint_is_stale(canned):
+    results = read_json(canned / "a.json")
+    results["run"]["settings"]["model_path"] = "checkpoints/sft/checkpoint-best"
+    write_json(canned / "a.json", results)
+    for finished, state in (("2001-01-01T00:00:00Z", "done"), ("2999-01-01T00:00:00Z", "stale")):
+        write_json(canned / "checkpoints/sft/run.json", sft_run(finished))
+        views = {view.stage.name: view for view in all_views(find_outputs(canned))}
+        assert views["evaluation"].state == state
+    assert "is newer than this" in views["evaluation"].warnings[0]
+    assert views["sft"].command == "python train_sft.py -c y"
+
+
+def test_reward_warnings_name_what_separates_the_pairs(tmp_path):
+    rm = {"settings": {"citation_penalty_weight": 1, "base_model": "m"}, "status": "complete", "inputs": {}}
+    write_json(tmp_path / "rm/run.json", {**rm, "n_pairs": {"train": 5}})
+    scores = {}
+    for name, area in (("reward", 0.95), ("style_only", 0.92), ("length_only", 0.6)):
+        scores[name] = {"accuracy": area, "roc_auc": area, "ci95": {"accuracy": None, "roc_auc": [0.5, 1.0]}}
+    write_json(tmp_path / "rm/validation.json", {"test": scores, "n_test_pairs": 30, "n_test_groups": 22})
+    view = {view.stage.name: view for view in all_views(find_outputs(tmp_path))}["reward"]
+    assert view.warnings == ["style alone separates the pairs: AUC 0.92"]
+
+
+def test_a_constant_confidence_is_said_in_words(home, test_samples):
+    rows = gold_rows(test_samples)
+    for row in rows:
+        row["completion"] = row["completion"].replace('"confidence": 0.7', '"confidence": 0.9')
+    write_jsonl(home / "p.jsonl", rows)
+    evaluate(f"--predictions p.jsonl {TEST_DATA} --output a.json --report a.html")
+    page = (home / "a.html").read_text()
+    assert "sft states a confidence of 0.90 on each of its" in page
+    assert "Reliability of the stated confidence" not in page
+    assert "constant confidence: sft" in page
+
+
+def test_paths_with_markup_in_their_names_are_text(home, test_samples):
+    odd = "<script>alert(1)</script>'\"&.json"
+    write_jsonl(home / "p.jsonl", gold_rows(test_samples))
+    evaluate(f"--predictions p.jsonl {TEST_DATA} --output a.json")
+    results = read_json(home / "a.json")
+    results["run"]["settings"]["model_path"] = odd
+    write_json(home / "a.json", results)
+    page = refresh_report(home).read_text()
+    tags_of(page)
+    assert page.count("<script>") == 1 and "&lt;script&gt;alert(1)" in page
+    assert json.dumps(odd) not in page
