@@ -9,6 +9,8 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from utils.errors import UsageError
+
 # Columns added when a cache is full; every pass of a completion fills a few.
 _ROOM = 64
 
@@ -62,16 +64,22 @@ def attention_window(model) -> int:
 
 
 def prefix_cache(model, prefix: list[int]) -> DynamicCache:
-    """Keys and values of a prefix (token ids), one row."""
+    """Keys and values of a prefix (token ids), one row. UsageError for a model that keeps none."""
     ids = torch.tensor([prefix], device=model.device)
     # The output layer is the widest of the model and is not needed here.
     no_logits = torch.empty(0, dtype=torch.long, device=model.device)
-    return model(
+    output = model(
         input_ids=ids,
         past_key_values=DynamicCache(config=model.config),
         use_cache=True,
         logits_to_keep=no_logits,
-    ).past_key_values
+    )
+    if getattr(output, "past_key_values", None) is None:
+        raise UsageError(
+            f"{model.config.model_type} models keep no keys and values of the tokens before; "
+            "choose a base model with attention and a cache"
+        )
+    return output.past_key_values
 
 
 def expand_cache(model, cache: DynamicCache, n_rows: int) -> DynamicCache:

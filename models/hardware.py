@@ -54,7 +54,7 @@ def choose_dtype(want_bf16: bool = True) -> torch.dtype:
         return torch.bfloat16
     fallback = torch.float16 if has_cuda() else torch.float32
     name = str(fallback).removeprefix("torch.")
-    _say_once(f"precision: no bfloat16 support on this machine, using {name}")
+    say_once(f"precision: no bfloat16 support on this machine, using {name}")
     return fallback
 
 
@@ -63,32 +63,61 @@ def trains_sharded() -> bool:
     return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
 
 
+def _is_soft_capped(config) -> bool:
+    return getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
+
+
+def supported_attention(config) -> set[str]:
+    """What the model class of a config has besides eager, by the names of transformers."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    found = {"flash_attention_2", "flex_attention", "sdpa"}
+    # A class whose code comes with the model is not in the table; loading it shows what it lacks.
+    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+        model_class = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+        # Some classes take the kernels of one maker alone (GPT-OSS: attention sinks).
+        flash_kernels = model_class._compatible_flash_implementations or ["flash_attention_2"]
+        if not model_class._supports_flash_attn or "flash_attention_2" not in flash_kernels:
+            found.discard("flash_attention_2")
+        if not model_class._supports_flex_attn:
+            found.discard("flex_attention")
+        if not model_class._supports_sdpa:
+            found.discard("sdpa")
+    # Soft-capped scores (Gemma-2) have no SDPA kernel.
+    return found - {"sdpa"} if _is_soft_capped(config) else found
+
+
 def choose_attention(flag: str, config, half: bool = True) -> str:
     """The attention implementation for a flag of `ATTENTION_FLAGS`; falls back, with a note, if unavailable.
 
     `config` is the model's, `half` says that passes run in half precision. UsageError for an unknown flag.
     """
-    soft_capped = getattr(config, "attn_logit_softcapping", None) is not None
+    supported = supported_attention(config)
     on_cuda = has_cuda()
     usable = {
         # The kernels of flash-attn take no float32.
-        "flash_attention_2": half and on_cuda and _is_installed("flash_attn"),
-        "flex_attention": on_cuda,
-        # Soft-capped scores (Gemma-2) have no SDPA kernel.
-        "sdpa": not soft_capped,
+        "flash_attention_2": half
+        and on_cuda
+        and _is_installed("flash_attn")
+        and "flash_attention_2" in supported,
+        "flex_attention": on_cuda and "flex_attention" in supported,
+        "sdpa": "sdpa" in supported,
         "eager": True,
     }
     # The fastest first; flex pays only where SDPA cannot run.
-    preferred = ["flash_attention_2", "flex_attention" if soft_capped else "sdpa", "eager"]
+    preferred = ["flash_attention_2", "sdpa" if usable["sdpa"] else "flex_attention", "eager"]
     fastest = next(name for name in preferred if usable[name])
     if flag == "auto":
+        # Of a soft-capped model it is known, and on a CPU our own kernel replaces eager.
+        if fastest == "eager" and not _is_soft_capped(config):
+            say_once(f"attention: {config.model_type} models have no sdpa in transformers, using eager")
         return fastest
     wanted = _FULL_NAMES.get(flag, flag)
     if wanted not in usable:
         raise UsageError(f"attention {flag!r} is unknown; choose one of {', '.join(ATTENTION_FLAGS)}")
     if usable[wanted]:
         return wanted
-    _say_once(f"attention: {wanted} is not available, using {fastest}")
+    say_once(f"attention: {wanted} is not available, using {fastest}")
     return fastest
 
 
@@ -100,7 +129,7 @@ def _is_installed(module: str) -> bool:
 _SAID: set[str] = set()
 
 
-def _say_once(line: str) -> None:
+def say_once(line: str) -> None:
     """Print a note the first time, from the first process of a launch alone."""
     if line not in _SAID and int(os.environ.get("RANK", 0)) == 0:
         _SAID.add(line)

@@ -6,6 +6,7 @@ tells it what the device can do; it does not know what a model is used for.
 
 import contextlib
 import dataclasses
+import functools
 import gc
 import logging
 import warnings
@@ -18,7 +19,8 @@ from transformers.utils import logging as hf_logging
 from models.base import base_for, check_loaded_base
 from models.directories import adapter_base, missing_checkpoint
 from models.embedded import EMBEDDED, embedded_dir
-from models.hardware import choose_attention, choose_dtype, device, has_cuda
+from models.hardware import choose_attention, choose_dtype, device, has_cuda, say_once
+from models.special_tokens import set_special_tokens
 from utils.config import input_path
 from utils.errors import DataError, StageError, UsageError
 
@@ -68,14 +70,27 @@ def _loading(name: str):
 
 
 def load_tokenizer(name: str, trust_remote_code: bool = False):
-    """The tokenizer of a model, padding on the left, with a pad token. DataError if it cannot be loaded."""
+    """The tokenizer of a model, padding on the left, with a pad token.
+
+    DataError if it cannot be loaded, or lacks a token that the stages need.
+    """
     with _loading(name):
-        tokenizer = AutoTokenizer.from_pretrained(resolve_model(name), trust_remote_code=trust_remote_code)
+        resolved = resolve_model(name)
+        tokenizer = AutoTokenizer.from_pretrained(resolved, trust_remote_code=trust_remote_code)
     tokenizer.padding_side = "left"
-    # Padding is masked everywhere, so EOS can serve.
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    set_special_tokens(tokenizer, name, _n_embedded(resolved, trust_remote_code))
     return tokenizer
+
+
+def _n_embedded(resolved: str, trust_remote_code: bool) -> int | None:
+    """The number of tokens that a model has embeddings of; None if it is not known here."""
+    # The base of an adapter may have moved: whoever loads the model says so.
+    try:
+        source = resolve_model(adapter_base(resolved) or resolved)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, StageError):
+        return None
+    return getattr(config.get_text_config(), "vocab_size", None)
 
 
 def quantization(
@@ -111,10 +126,15 @@ class LoadOptions:
     base_model: str | None = None
 
 
+# Their attention bias is by the distance of columns, and takes no position ids.
+_COUNT_PADDING = ("mpt",)
+
+
 def load_model(name: str, options: LoadOptions = LoadOptions()):
     """A causal LM on the device, in eval mode; a PEFT checkpoint gives its base with the adapter.
 
-    DataError if the model cannot be found, StageError if it needs code from the hub.
+    DataError if the model cannot be found, StageError if it needs code from the hub, UsageError for an
+    architecture that the stages cannot run.
     """
     quiet_libraries()
     resolved = resolve_model(name)
@@ -127,16 +147,28 @@ def load_model(name: str, options: LoadOptions = LoadOptions()):
     on_device = quantized is not None or (has_cuda() and options.place)
     with _loading(name):
         config = AutoConfig.from_pretrained(resolved, trust_remote_code=options.trust_remote_code)
-        model = AutoModelForCausalLM.from_pretrained(
+        if config.model_type in _COUNT_PADDING:
+            raise UsageError(
+                f"{name}: the positions of {config.model_type} models in transformers count padding, so a "
+                "row's answer would depend on its batch; choose another base model"
+            )
+        attention = choose_attention(options.attention, config, half=options.bf16 or options.autocast)
+        load = functools.partial(
+            AutoModelForCausalLM.from_pretrained,
             resolved,
             dtype=dtype,
             quantization_config=quantized,
-            attn_implementation=choose_attention(
-                options.attention, config, half=options.bf16 or options.autocast
-            ),
             device_map={"": device()} if on_device else None,
             trust_remote_code=options.trust_remote_code,
         )
+        try:
+            model = load(attn_implementation=attention)
+        except (ValueError, ImportError) as error:
+            # A class whose code comes with the model tells only now what it does not support.
+            if attention == "eager" or "attention" not in str(error).lower():
+                raise
+            say_once(f"attention: {name} does not take {attention}, using eager")
+            model = load(attn_implementation="eager")
     if options.load_in_4bit and not has_cuda():
         _keep_4bit_layout(model)
     return model.eval()

@@ -14,6 +14,8 @@ from models.distributed import Shards
 from models.hardware import choose_dtype, speed_up_training, trains_sharded
 from models.loading import LoadOptions, load_model
 from training.checkpoints import PROMPT_FACTS, mark_whole
+from training.lora_targets import adapted_layers, choose_targets, has_transposed_layers
+from training.sft_config import DEFAULTS
 from utils.config import portable_path
 from utils.errors import StageError, UsageError
 from utils.jsonl import read_json
@@ -67,23 +69,28 @@ def load_trainable(config: dict):
 def _with_lora(model, config: dict):
     """`model` frozen, with LoRA (Hu et al., 2021) on the named projections, from layer `first_layer` on."""
     lora = config["lora"]
-    layers = None
-    if lora["first_layer"]:
-        layers = list(range(lora["first_layer"], model.config.num_hidden_layers))
+    name = config["model_name"]
+    defaults = DEFAULTS["lora"]["target_modules"]
+    targets, lacking = choose_targets(model, name, lora["target_modules"], defaults)
+    if lacking and Shards().is_main:
+        note(lacking)
     adapter = LoraConfig(
         r=lora["r"],
         lora_alpha=lora["alpha"],
         lora_dropout=lora["dropout"],
-        target_modules=lora["target_modules"],
-        layers_to_transform=layers,
+        target_modules=targets,
+        layers_to_transform=adapted_layers(model, name, lora["first_layer"]),
+        fan_in_fan_out=has_transposed_layers(model),
         task_type="CAUSAL_LM",
     )
     try:
         model = get_peft_model(model, adapter)
     except ValueError as error:
-        raise UsageError(f"lora.target_modules do not fit {config['model_name']}: {error}") from error
+        # Layers of a kind that LoRA cannot adapt: norms, for example.
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"lora.target_modules do not fit {name}: {reason}") from error
     # The name from the YAML: PEFT would store the local path that it was resolved to.
-    model.peft_config["default"].base_model_name_or_path = portable_path(config["model_name"])
+    model.peft_config["default"].base_model_name_or_path = portable_path(name)
     return model
 
 

@@ -1,0 +1,33 @@
+"""The special tokens that every stage relies on: the end of a completion, and padding.
+
+It knows tokenizers and the size of a vocabulary, not how either is loaded.
+"""
+
+from utils.errors import DataError
+
+
+def set_special_tokens(tokenizer, name: str, n_embedded: int | None) -> None:
+    """Give a tokenizer a pad token where it has none. DataError if EOS or BOS cannot be used.
+
+    `n_embedded` is the number of tokens that the model has embeddings of, None if it is not known.
+    """
+    if tokenizer.eos_token_id is None:
+        raise DataError(
+            f"{name}: its tokenizer has no EOS token, so no completion would have an end; set eos_token in "
+            "its tokenizer_config.json to a token of its vocabulary"
+        )
+    for kind, token_id in (("EOS", tokenizer.eos_token_id), ("BOS", tokenizer.bos_token_id)):
+        if _is_outside(token_id, n_embedded):
+            token = tokenizer.convert_ids_to_tokens(token_id)
+            raise DataError(
+                f"{name}: its {kind} token {token} has the id {token_id}, but the model has embeddings for "
+                f"{n_embedded} tokens; set {kind.lower()}_token in its tokenizer_config.json to one of them, "
+                "or resize the model's embeddings"
+            )
+    # Padding is masked everywhere, so EOS can serve.
+    if tokenizer.pad_token_id is None or _is_outside(tokenizer.pad_token_id, n_embedded):
+        tokenizer.pad_token = tokenizer.eos_token
+
+
+def _is_outside(token_id: int | None, n_embedded: int | None) -> bool:
+    return token_id is not None and n_embedded is not None and token_id >= n_embedded

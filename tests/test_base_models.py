@@ -1,0 +1,212 @@
+"""Base models of other families: attention without sdpa, other layer names, missing special tokens."""
+
+import copy
+
+import pytest
+import torch
+import transformers
+from transformers import AutoModelForCausalLM
+
+from generation.drafting import Drafter, FreeGuide
+from generation.engine import GenerationSettings, generate
+from models.hardware import choose_attention
+from models.loading import LoadOptions, load_model, load_tokenizer
+from tests.conftest import TINY
+from training.adapters import _with_lora
+from training.logits import logits_after_prefix
+from training.lora_targets import choose_targets, layer_names
+from training.sft_config import DEFAULTS
+from utils.errors import DataError, UsageError
+
+PROJECTIONS = DEFAULTS["lora"]["target_modules"]
+TOKENS = {"vocab_size": 200, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
+GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 512}
+EXPERTS = {"num_local_experts": 2, "num_experts_per_tok": 1}
+LAYERS_OF_NEO = [[["global", "local"], 1]]
+# The real architecture classes at toy size. Those of the first block have no sdpa.
+CONFIGS = {
+    "bloom": lambda: transformers.BloomConfig(hidden_size=32, n_layer=2, n_head=4, **TOKENS),
+    "gpt_oss": lambda: transformers.GptOssConfig(**TINY, **TOKENS, **EXPERTS, head_dim=8),
+    "gptj": lambda: transformers.GPTJConfig(**GPT, **TOKENS, rotary_dim=4),
+    "gpt_neo": lambda: transformers.GPTNeoConfig(
+        hidden_size=32, num_layers=2, num_heads=4, attention_types=LAYERS_OF_NEO, **TOKENS
+    ),
+    "phi3": lambda: transformers.Phi3Config(**TINY, **TOKENS),
+    "gpt2": lambda: transformers.GPT2Config(**GPT, **TOKENS),
+    "gpt_neox": lambda: transformers.GPTNeoXConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, **TOKENS
+    ),
+    "llama": lambda: transformers.LlamaConfig(**TINY, **TOKENS),
+}
+WITHOUT_SDPA = ("bloom", "gpt_oss", "gptj", "gpt_neo")
+
+
+def make(kind):
+    torch.manual_seed(0)
+    config = CONFIGS[kind]()
+    model = AutoModelForCausalLM.from_config(config, attn_implementation=choose_attention("auto", config))
+    # Wide enough that attention matters.
+    for name, weight in model.named_parameters():
+        if weight.dim() > 1 and not any(part in name for part in ("embed", "wte", "lm_head")):
+            weight.data.normal_(std=weight.shape[-1] ** -0.5)
+    return model.eval()
+
+
+# --- attention
+
+
+def test_a_class_without_sdpa_gets_eager_and_one_line(monkeypatch, capsys):
+    monkeypatch.setattr("models.hardware._SAID", set())
+    for kind, make_config in CONFIGS.items():
+        expected = "eager" if kind in WITHOUT_SDPA else "sdpa"
+        assert choose_attention("auto", make_config()) == expected
+        choose_attention("auto", make_config())
+        noted = capsys.readouterr().err
+        assert noted.count("\n") == (kind in WITHOUT_SDPA)
+        assert (f"{kind} models have no sdpa" in noted) == (kind in WITHOUT_SDPA)
+    assert choose_attention("sdpa", CONFIGS["bloom"]()) == "eager"
+    assert "sdpa is not available, using eager" in capsys.readouterr().err
+
+
+def test_a_class_that_transformers_does_not_know_falls_back_when_it_is_loaded(tmp_path, monkeypatch, capsys):
+    make("bloom").save_pretrained(tmp_path)
+    # As for a class whose code comes with the model: nothing is known before it is loaded.
+    monkeypatch.setattr("models.hardware.supported_attention", lambda config: {"sdpa"})
+    model = load_model(str(tmp_path), LoadOptions(bf16=False))
+    assert model.config._attn_implementation == "eager"
+    assert "does not take sdpa, using eager" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_tokens_equal_generate_and_logits_the_plain_pass(kind):
+    class Tokenizer:
+        eos_token_id = 1
+        pad_token_id = 0
+
+    model = make(kind)
+    prefix = list(range(10, 40))
+    suffixes = [list(range(50, 50 + n)) for n in (5, 17, 3)]
+    found = {}
+    settings = GenerationSettings(batch_size=3, max_new_tokens=8)
+    guide = FreeGuide(Drafter(), lambda ids: False)
+    for batch in generate(model, Tokenizer(), suffixes, lambda i: guide, prefix, settings):
+        found |= {i: generated.ids for i, generated in batch}
+    width = max(map(len, suffixes))
+    ids = torch.tensor([[0] * (width - len(suffix)) + suffix for suffix in suffixes])
+    mask = torch.tensor([[0] * (width - len(suffix)) + [1] * len(suffix) for suffix in suffixes])
+    shared = logits_after_prefix(model, True)(model, prefix, ids, mask, 2)
+    whole = logits_after_prefix(model, False)(model, prefix, ids, mask, 2)
+    for i, suffix in enumerate(suffixes):
+        prompt = torch.tensor([prefix + suffix])
+        output = model.generate(
+            prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=8, do_sample=False
+        )
+        expected = output[0, prompt.shape[1] :].tolist()
+        assert found[i] == [token for token in expected if token != 1]
+        logits = model(input_ids=prompt).logits[0, -2:]
+        torch.testing.assert_close(shared[i], logits, rtol=0, atol=1e-5)
+        torch.testing.assert_close(whole[i], logits, rtol=0, atol=1e-5)
+
+
+def test_architectures_that_cannot_be_run_are_refused_in_one_line(tmp_path):
+    config = transformers.MptConfig(d_model=32, n_heads=4, n_layers=2, max_seq_len=64, **TOKENS)
+    config.save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match="mpt models in transformers count padding"):
+        load_model(str(tmp_path))
+
+
+# --- the layers that LoRA adapts
+
+
+@pytest.mark.parametrize(
+    "kind, wanted, adapted, said",
+    [
+        ("llama", PROJECTIONS, PROJECTIONS, None),
+        (
+            "phi3",
+            PROJECTIONS,
+            ["o_proj", "down_proj"],
+            "no q_proj, k_proj, v_proj, gate_proj, up_proj;",
+        ),
+        ("phi3", PROJECTIONS, ["o_proj", "down_proj"], "other layers are qkv_proj, gate_up_proj"),
+        ("gpt_oss", PROJECTIONS, PROJECTIONS[:4], "no gate_proj, up_proj, down_proj"),
+        ("llama", ["q_proj", "foo"], ["q_proj"], "no foo; training q_proj alone"),
+        ("gpt_neox", PROJECTIONS, ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"], "its own"),
+        ("gpt2", PROJECTIONS, ["c_attn", "c_proj", "c_fc"], "its own layers instead: c_attn, c_proj, c_fc"),
+        ("bloom", ["query_key_value"], ["query_key_value"], None),
+    ],
+)
+def test_names_that_a_model_lacks_are_said_with_those_it_has(kind, wanted, adapted, said):
+    found, line = choose_targets(make(kind), kind, wanted, PROJECTIONS)
+    assert found == adapted
+    assert line is None if said is None else said in line and "\n" not in line
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_no_name_found_is_an_error_that_names_the_layers(kind):
+    model = make(kind)
+    with pytest.raises(UsageError, match="has no foo, bar; its layers are") as caught:
+        choose_targets(model, kind, ["foo", "bar"], PROJECTIONS)
+    assert ", ".join(layer_names(model)) in str(caught.value)
+    assert "lm_head" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_only_the_layers_from_first_layer_on_are_trained(kind):
+    config = copy.deepcopy(DEFAULTS)
+    config["lora"]["first_layer"] = 1
+    model = _with_lora(make(kind), config)
+    trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
+    assert trained and all(".1." in name for name in trained)
+    # PEFT takes an empty list of layers for all of them.
+    config["lora"]["first_layer"] = 2
+    with pytest.raises(UsageError, match="lora.first_layer: 2, but the layers of .* are 0 to 1"):
+        _with_lora(make(kind), config)
+
+
+def test_a_layer_that_lora_cannot_adapt_is_one_line():
+    config = copy.deepcopy(DEFAULTS)
+    config["lora"]["target_modules"] = ["input_layernorm"]
+    with pytest.raises(UsageError, match="RMSNorm") as caught:
+        _with_lora(make("llama"), config)
+    assert "\n" not in str(caught.value)
+
+
+# --- special tokens
+
+
+@pytest.fixture
+def save(tokenizer, tmp_path):
+    """Saves a changed tokenizer beside a model with `n_embedded` embeddings. Returns the folder."""
+
+    def save(n_embedded, **changes):
+        changed = copy.deepcopy(tokenizer)
+        for name, value in changes.items():
+            setattr(changed, name, value)
+        changed.save_pretrained(tmp_path)
+        ids = {"eos_token_id": None, "pad_token_id": None, "bos_token_id": None}
+        transformers.LlamaConfig(**TINY, vocab_size=n_embedded, **ids).save_pretrained(tmp_path)
+        return str(tmp_path)
+
+    return save
+
+
+def test_a_tokenizer_without_eos_is_refused(save, tokenizer):
+    with pytest.raises(DataError, match="no EOS token.*set eos_token"):
+        load_tokenizer(save(len(tokenizer), eos_token=None))
+
+
+@pytest.mark.parametrize("name", ["eos", "bos"])
+def test_a_token_without_embedding_is_refused(name, save, tokenizer):
+    folder = save(len(tokenizer), **{f"{name}_token": "<new>"})
+    with pytest.raises(DataError, match=f"its {name.upper()} token <new> has the id {len(tokenizer)}"):
+        load_tokenizer(folder)
+
+
+@pytest.mark.parametrize("pad", [None, "<new>"])
+def test_eos_pads_where_the_pad_token_is_missing_or_has_no_embedding(pad, save, tokenizer):
+    loaded = load_tokenizer(save(len(tokenizer), pad_token=pad))
+    assert loaded.pad_token_id == loaded.eos_token_id == tokenizer.eos_token_id
+    # With an embedding it is used: some tokenizers have one that no training row contains.
+    if pad:
+        assert load_tokenizer(save(len(tokenizer) + 1, pad_token=pad)).pad_token == pad

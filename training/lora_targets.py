@@ -1,0 +1,67 @@
+"""Which layers of a model the names in lora.target_modules adapt, and what is said about names it lacks.
+
+It knows the names of layers, not how an adapter works.
+"""
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from utils.errors import UsageError
+
+
+def choose_targets(model, name: str, wanted: list[str], defaults: list[str]) -> tuple[list[str], str | None]:
+    """(the names of the layers to adapt, a line about what `model` lacks; None if it has all names).
+
+    A name fits a layer whose path is the name, or ends with a point and the name. A model that has none of
+    the `defaults` gets adapters on all its own layers. UsageError if it has none of other names.
+    """
+    paths = [path for path, _ in model.named_modules()]
+    missing = [target for target in wanted if not any(_fits(path, target) for path in paths)]
+    if not missing:
+        return wanted, None
+    others = [layer for layer in layer_names(model) if layer not in wanted]
+    start = f"lora.target_modules: {name} has no {', '.join(missing)}"
+    if len(missing) < len(wanted):
+        found = [target for target in wanted if target not in missing]
+        line = f"warning: {start}; training {', '.join(found)} alone"
+        if others:
+            # Fused projections (Phi-3) have other names, and leaving them out halves what is trained.
+            line += f"; its other layers are {', '.join(others)}: name them too if they should be trained"
+        return found, line
+    # The default names mean all projections; architectures of other families name them differently.
+    if others and sorted(wanted) == sorted(defaults):
+        return others, f"{start}; training its own layers instead: {', '.join(others)}"
+    raise UsageError(f"{start}; its layers are {', '.join(others)}")
+
+
+def _fits(path: str, target: str) -> bool:
+    # The rule of PEFT for a list of names.
+    return path == target or path.endswith(f".{target}")
+
+
+def layer_names(model) -> list[str]:
+    """The last names of the layers that LoRA can adapt, in the model's order, without its output layer."""
+    output = model.get_output_embeddings()
+    names = []
+    for path, module in model.named_modules():
+        if isinstance(module, (nn.Linear, Conv1D)) and module is not output:
+            # A number is a place in a list, such as that of experts.
+            parts = [part for part in path.split(".") if not part.isdigit()]
+            names.append(parts[-1])
+    return list(dict.fromkeys(names))
+
+
+def has_transposed_layers(model) -> bool:
+    """True if the weights of its layers are (inputs, outputs), as in GPT-2; PEFT would only find out late."""
+    return any(isinstance(module, Conv1D) for module in model.modules())
+
+
+def adapted_layers(model, name: str, first_layer: int) -> list[int] | None:
+    """The numbers of the layers from `first_layer` on; None for all. UsageError if there are none."""
+    if not first_layer:
+        return None
+    n_layers = model.config.get_text_config().num_hidden_layers
+    # PEFT takes an empty list for all layers.
+    if not 0 < first_layer < n_layers:
+        raise UsageError(f"lora.first_layer: {first_layer}, but the layers of {name} are 0 to {n_layers - 1}")
+    return list(range(first_layer, n_layers))
