@@ -14,14 +14,14 @@ def set_special_tokens(tokenizer, name: str, n_embedded: int | None) -> None:
     if tokenizer.eos_token_id is None:
         raise DataError(
             f"{name}: its tokenizer has no EOS token, so no completion would have an end; set eos_token in "
-            "its tokenizer_config.json to a token of its vocabulary"
+            "the tokenizer's config to a token of its vocabulary"
         )
     for kind, token_id in (("EOS", tokenizer.eos_token_id), ("BOS", tokenizer.bos_token_id)):
         if _is_outside(token_id, n_embedded):
             token = tokenizer.convert_ids_to_tokens(token_id)
             raise DataError(
                 f"{name}: its {kind} token {token} has the id {token_id}, but the model has embeddings for "
-                f"{n_embedded} tokens; set {kind.lower()}_token in its tokenizer_config.json to one of them, "
+                f"{n_embedded} tokens; set {kind.lower()}_token in the tokenizer's config to one of them, "
                 "or resize the model's embeddings"
             )
     # Padding is masked everywhere, so EOS can serve.
