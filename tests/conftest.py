@@ -213,6 +213,15 @@ def embedded_dir(tmp_path_factory):
             os.environ["FACTUALITY_HOME"] = before
 
 
+@pytest.fixture(scope="session")
+def finished_demo(embedded_dir, tmp_path_factory):
+    """A copy of the repository in which the notebook has run at tiny sizes. Shared: change nothing in it."""
+    pytest.importorskip("nbclient")
+    from tests.finished_demo import finish_demo
+
+    return finish_demo(tmp_path_factory.mktemp("finished") / "checkout", embedded_dir)
+
+
 @pytest.fixture
 def sample():
     """An answerable sample, as a row of a file, with two alternative support sets."""

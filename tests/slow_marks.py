@@ -7,7 +7,7 @@ This module knows nothing about how long a test takes; `pytest --durations` does
 import types
 
 # A model, even a tiny one, costs seconds to make and to run; `stage` runs a whole script as a subprocess.
-SLOW_FIXTURES = {"make_model", "tiny_gemma_dir", "embedded_dir", "stage"}
+SLOW_FIXTURES = {"make_model", "tiny_gemma_dir", "embedded_dir", "stage", "finished_demo"}
 
 # Whoever starts a process names one of these. `run_stage` is what the fixture `stage` returns.
 PROCESS_NAMES = {"subprocess", "multiprocessing", "run_stage"}

@@ -159,7 +159,8 @@ def notebook_code() -> str:
     notebook = json.loads((ROOT / "notebooks/factuality_slice.ipynb").read_text())
     cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     text = re.sub(r"\{(TRAIN|TEST|PREF)_ROWS\}", "10", "\n".join(cells))
-    return text.replace("{BASE}", "embedded")
+    # A command ends where its string does.
+    return re.sub(r'"+\)$', "", text.replace("{BASE}", "embedded"), flags=re.MULTILINE)
 
 
 def documented() -> list[str]:

@@ -62,3 +62,12 @@ def test_the_code_says_what_troubleshooting_names(symptom, all_messages):
     # `...` is a value here; in the code it may be one too, or part of the text around it.
     pattern = ".*".join(re.escape(part) for part in symptom.split("..."))
     assert re.search(pattern, all_messages), symptom
+
+
+# --- the notebook
+
+
+def test_the_notebook_is_built_from_its_source():
+    from notebooks.build import NOTEBOOK, build
+
+    assert NOTEBOOK.read_text(encoding="utf-8") == build(), "run `python notebooks/build.py`"

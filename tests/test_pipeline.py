@@ -3,15 +3,13 @@
 import functools
 import importlib.util
 import json
-import os
-import sys
 from pathlib import Path
 
 import pytest
 
-from utils.completions import gold_completion
+from tests.finished_demo import add_gold_candidates
 from utils.jsonl import read_json, read_jsonl, write_jsonl
-from utils.schema import read_preferences, read_samples
+from utils.schema import read_preferences
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINT = "checkpoints/sft/checkpoint-best"
@@ -66,18 +64,6 @@ def ok(done) -> str:
 
 def rows_of(path: Path) -> list[dict]:
     return [row for _, row in read_jsonl(path)]
-
-
-def add_gold_candidates(home: Path) -> None:
-    """Put gold candidates in place of one model's: those of a random model give nothing to learn from."""
-    by_id = {}
-    for split in ("train", "val"):
-        by_id |= {sample["id"]: sample for sample in read_samples(home / f"data/processed/{split}.jsonl")}
-    path = next((home / "prefs/cache").glob("*/gens_sft.jsonl"))
-    rows = []
-    for row in rows_of(path):
-        rows.append({**row, "completion": gold_completion(by_id[row["id"]], row["shown"])})
-    write_jsonl(path, rows)
 
 
 # --- the stages in turn
@@ -187,57 +173,9 @@ def test_all_stages_run_in_sequence(base, stage, data_home, tiny_gemma_dir, tmp_
 
 # --- the notebook
 
-# Training of two steps gives no usable candidates: before the judge runs, gold ones replace the SFT model's.
-GOLD_CELL = """import pathlib
-from tests.test_pipeline import add_gold_candidates
-add_gold_candidates(pathlib.Path({home!r}))"""
-
-# What makes a cell small enough for a test.
-SMALLER = {
-    "--max-new-tokens 48": "--max-new-tokens 12",
-    "--n-generations 2": "--n-generations 1",
-    "--limit {TRAIN_ROWS}": (
-        "--limit {TRAIN_ROWS} --set data.max_val_samples=4 --set data.max_calibration_samples=4"
-    ),
-}
-
-
-def make_small(source: str) -> str:
-    for text, smaller in SMALLER.items():
-        source = source.replace(text, smaller)
-    return source
-
 
 @needs_embedded
-def test_the_notebook_runs_in_demo_mode(embedded_dir, tmp_path, monkeypatch):
-    """The shipped notebook with tiny sizes, cell by cell."""
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints/embedded").symlink_to(embedded_dir)
-    nbclient = pytest.importorskip("nbclient")
-    nbformat = pytest.importorskip("nbformat")
-
-    notebook = nbformat.read(ROOT / "notebooks/factuality_slice.ipynb", as_version=4)
-    for cell in notebook.cells:
-        if "sizes" in cell.metadata.get("tags", []):
-            cell.source = "TRAIN_ROWS, TEST_ROWS, PREF_ROWS = 12, 6, 16"
-        cell.source = make_small(cell.source)
-    judge = next(i for i, cell in enumerate(notebook.cells) if "--phase judge" in cell.source)
-    gold_cell = nbformat.v4.new_code_cell(GOLD_CELL.format(home=str(tmp_path)))
-    notebook.cells.insert(judge, gold_cell)
-
-    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    # `!python` in a cell must be this environment's.
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / ".ipython"))
-    nbclient.NotebookClient(
-        notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}
-    ).execute()
-    outputs = []
-    for cell in notebook.cells:
-        outputs += cell.get("outputs", [])
-    output = "\n".join(str(part.get("text", "")) for part in outputs)
-    # A failing `!python` does not stop a notebook, so its message is looked for.
-    assert "Improvements over the base model" in output, output[-3000:]
-    assert "error:" not in output, output[-3000:]
-    assert read_json(tmp_path / "checkpoints/rm/training_history.json")["eval_metrics"]
+def test_the_notebook_runs_in_demo_mode(finished_demo):
+    """The shipped notebook from top to bottom, with tiny sizes; a failing cell fails the fixture."""
+    assert "Improvements over the base model" in finished_demo.output, finished_demo.output[-3000:]
+    assert read_json(finished_demo.home / "checkpoints/rm/training_history.json")["eval_metrics"]

@@ -1,0 +1,172 @@
+"""The commands that README.md and docs/ print, and by which rule each is tried: run, planned or parsed.
+
+    python -m tests.printed_commands      # prints each command with its rule
+
+It decides from the command alone, so a new command on a page is covered without a list. It runs nothing.
+"""
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from tests.documents import ROOT, tracked_files
+
+HISTORY = "docs/log.md"
+# The first word of a line of a page that is a command, and not output or a row of a file.
+PROGRAMS = "python|python3|export|source|make|git|pip|accelerate|huggingface-cli|\\.venv/bin/\\S+"
+BLOCK_LINE = re.compile(rf"^    (?:- )?((?:{PROGRAMS}) .*)$", re.MULTILINE)
+INLINE = re.compile(r"`((?:python|make) [^`]+)`")
+
+# What a model may be here: the embedded one, or a folder of checkpoints that the demo made.
+HERE = re.compile(r"embedded$|checkpoints/sft/demo/|demo/checkpoints/|merged")
+MODEL_FLAGS = {"--model-path", "--base-model", "--judge-model", "--sft-model", "--model"}
+MODEL_KEYS = ("model_name", "base_model")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A printed command, the page it is on, and the variables that the page has exported before it."""
+
+    page: str
+    text: str
+    exports: tuple[str, ...]
+
+    @property
+    def words(self) -> list[str]:
+        return shlex.split(self.text, comments=True)
+
+
+def pages() -> list[str]:
+    docs = [name for name in tracked_files() if name.startswith("docs/") and name.endswith(".md")]
+    return ["README.md", "data/README.md", *[name for name in docs if name != HISTORY]]
+
+
+def commands_of(page: str) -> list[Command]:
+    """The commands of a page in order, each once; `export` lines apply to those behind them."""
+    text = re.sub(r"\\\n\s*", " ", (ROOT / page).read_text(encoding="utf-8"))
+    found = [(match.start(), match[1]) for match in BLOCK_LINE.finditer(text)]
+    found += [(match.start(), match[1]) for match in INLINE.finditer(text)]
+    exports: list[str] = []
+    commands: dict[str, Command] = {}
+    for _, line in sorted(found):
+        if line.startswith("export "):
+            exports.append(line)
+        commands.setdefault(line, Command(page, line.strip(), tuple(exports)))
+    return list(commands.values())
+
+
+# --- what a command needs
+
+
+def value_of(words: list[str], flag: str) -> str:
+    return words[words.index(flag) + 1] if flag in words[:-1] else ""
+
+
+def config_of(words: list[str]) -> dict:
+    """The YAML of -c or --sources-config with the values of --set; empty without one."""
+    path = value_of(words, "-c") or value_of(words, "--sources-config")
+    if not path or not (ROOT / path).is_file():
+        return {}
+    config = yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+    for override in (word for before, word in zip(words, words[1:]) if before == "--set"):
+        key, _, value = override.partition("=")
+        config[key] = value
+    return config
+
+
+def models_of(words: list[str]) -> list[str]:
+    """The models that a command names, in flags, in its config or in --set."""
+    config = config_of(words)
+    named = [value_of(words, flag) for flag in sorted(MODEL_FLAGS)]
+    named += [str(config.get(key, "")) for key in MODEL_KEYS]
+    return [name for name in named if name]
+
+
+def is_download(words: list[str]) -> bool:
+    """True for a build of sources that a url gives."""
+    if "build_data.py" not in words or {"--sample", "--check"} & set(words):
+        return False
+    path = value_of(words, "--sources-config") or "configs/sources.yaml"
+    return "url:" in (ROOT / path).read_text(encoding="utf-8")
+
+
+def is_training(words: list[str]) -> bool:
+    """True for SFT on the rows of the demo or of a full build; the README's own questions are few."""
+    if "train_sft.py" not in words or "--merge" in words:
+        return False
+    return "data.train_path=own/processed/train.jsonl" not in words
+
+
+def is_in_demo(words: list[str]) -> bool:
+    """True for a command of `make demo`, which has run it at full size."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    checkpoint = re.search(r"^CHECKPOINT := (.*)$", makefile, re.MULTILINE)
+    assert checkpoint is not None
+    recipe = makefile.replace("$(CHECKPOINT)", checkpoint[1])
+    return f"$(DEMO) {shlex.join(words[1:])}\n" in recipe
+
+
+def generates(words: list[str]) -> bool:
+    """True for a command that lets a model answer many samples."""
+    is_evaluation = "evaluate_sft_fast_robust.py" in words and "--model-path" in words
+    return is_evaluation or bool({"robustness.py", "make_prefs.py"} & set(words))
+
+
+def is_speed_benchmark(words: list[str]) -> bool:
+    """True for a benchmark that repeats its measurement: it has --rounds."""
+    script = Path(words[1]) if len(words) > 1 else Path()
+    return script.parent.name == "benchmarks" and '"--rounds"' in (ROOT / script).read_text(encoding="utf-8")
+
+
+# --- the rules, the first that fits
+
+
+def rule_for(command: Command) -> tuple[str, str]:
+    """(how the command is tried, why so).
+
+    "run": as printed, in a finished demo. "small": the same with --limit 4. "plan": with --dry-run, or
+    `make -n`. "parse": its flags are parsed, or the files that it names looked up.
+    """
+    words = command.words
+    program = words[0]
+    if program in ("export", "source"):
+        return "run", "sets up the shell"
+    if program == "git":
+        return "run", "clones this checkout in place of the address"
+    if program == "make":
+        return "plan", "would install packages, and run for minutes"
+    if program in ("pip", "python3") or program.endswith("/pip"):
+        return "parse", "needs the package index"
+    if program == "huggingface-cli":
+        return "parse", "needs an account"
+    if program == "accelerate":
+        return "parse", "needs several GPUs"
+    if re.search(r"<\w+>|\b[A-Z]{3,}\b", command.text):
+        return "parse", "has a placeholder"
+    if is_in_demo(words):
+        return "plan", "make demo runs it"
+    if is_speed_benchmark(words):
+        return "parse", "measures speed for minutes"
+    if is_download(words):
+        return "plan", "downloads"
+    if away := [name for name in models_of(words) if not HERE.search(name)]:
+        return "plan", f"needs {away[0]}"
+    if is_training(words):
+        return "plan", "trains for minutes"
+    if generates(words):
+        return "small", "generates for minutes"
+    return "run", "works offline in the finished demo"
+
+
+def main() -> None:
+    for page in pages():
+        for command in commands_of(page):
+            how, reason = rule_for(command)
+            print(f"{page}: {how} ({reason}): {command.text}")
+
+
+if __name__ == "__main__":
+    main()
