@@ -270,7 +270,8 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
     note_cut(found)
     if not args.validate_only:
         sums = penalty_totals(penalty_table(rows, found["n_tokens"]), weights_of(config))
-        write_history(output_dir, train(config, found["features"], sums, split, output_dir))
+        history = train(config, found["features"], sums, split, output_dir)
+        write_history(output_dir, history, sizes)
     groups = [row["group"] for row in preferences]
     figures = validate(checkpoint, rows, found, split, groups, config["seed"])
     write_json(output_dir / "validation.json", figures)

@@ -9,25 +9,18 @@ import numpy as np
 import torch
 
 from evaluation.columns import format_number, format_table
-from evaluation.plots import plot_curves
+from evaluation.figures import reward_charts
+from evaluation.plots import plot_charts
 from preferences.features import COMPLETION_TOKENS, count_cut
 from preferences.pairs import baseline_scores, interval, pair_metrics
 from preferences.reward import PENALTIES, load_head, penalty_table, penalty_totals, rewards
 from utils.jsonl import write_json
 
 
-def write_history(output_dir: Path, history: dict) -> None:
-    """training_history.json and its curves."""
+def write_history(output_dir: Path, history: dict, n_pairs: dict[str, int]) -> None:
+    """training_history.json and its curves. `n_pairs`: pairs per split."""
     write_json(output_dir / "training_history.json", history)
-    # A training loss comes with every step, val metrics at eval_steps and at the end of each epoch.
-    val = {}
-    for name in ("loss", "roc_auc", "accuracy"):
-        val[name] = [(metrics["step"], metrics[name]) for metrics in history["eval_metrics"]]
-    curves = {
-        "Bradley-Terry loss": {"train": list(enumerate(history["train_losses"], 1)), "val": val["loss"]},
-        "Validation pairs": {"roc_auc": val["roc_auc"], "accuracy": val["accuracy"]},
-    }
-    plot_curves(output_dir / "curves.png", curves)
+    plot_charts(output_dir / "curves.png", reward_charts(history, n_pairs))
 
 
 def validate(

@@ -14,6 +14,7 @@ from utils.text import answer_pattern, tokenize
 _CUTS = (100_000, 300, 120, 0)
 # More cards than this never fit: a card has over 1.4 kB.
 _MAX_CARDS = 2000
+_N_PROBED = 50
 # A longer answer of a model is not marked in the evidence: it would color most of the chunk it copies.
 _MAX_MARKED_TOKENS = 12
 _MAX_RAW = 400
@@ -125,9 +126,14 @@ def fitting_cards(
     # Sorting keeps the order of the file within failures and within the others.
     ordered = sorted(answered, key=lambda row: row.is_good)
     rows = _evenly(ordered, min(len(ordered), _MAX_CARDS)) if ordered else []
+    probe = _evenly(rows, min(len(rows), _N_PROBED)) if rows else []
     cards: list[str] = []
     sizes: list[int] = []
     for cut in _CUTS:
+        # Most cuts are ruled out by a few cards: every stage renders this page at its end.
+        of_probe = sum(len(render(card(row, cut)).encode()) for row in probe)
+        if of_probe * len(rows) > 1.1 * max_bytes * len(probe) and cut != _CUTS[-1]:
+            continue
         cards = [render(card(row, cut)) for row in rows]
         sizes = [len(text.encode()) for text in cards]
         if sum(sizes) <= max_bytes:

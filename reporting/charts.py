@@ -1,10 +1,12 @@
 """Line charts as numbers in the coordinates of an SVG; the templates draw them.
 
-It knows points and axes. What a line means is decided by its caller (`figures.py`).
+What is drawn is decided in `evaluation/figures.py`, for this page and for the PNG files alike.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from evaluation.figures import Chart
 
 # As wide as the text column of a phone, so that letters keep their size there.
 WIDTH = 360
@@ -13,38 +15,6 @@ _LEFT = 44
 _RIGHT = 10
 _TOP = 10
 _BOTTOM = 40
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of a chart. `bars`: a [low, high] per point, or None. `joined`: a line joins the points."""
-
-    name: str
-    color: str
-    points: list[tuple[float, float]]
-    bars: list[list[float] | None] = field(default_factory=list)
-    joined: bool = True
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A chart before it is placed. `x_names`: names of the places 0, 1, ... on the x axis, for categories.
-
-    `guide`: (value, label) of a dashed line, such as chance. `best`: (x, label) of a marked place.
-    `diagonal`: label of a line from corner to corner, for two axes of the same range.
-    """
-
-    title: str
-    lines: list[Line]
-    x_label: str = ""
-    y_label: str = ""
-    x_names: list[str] = field(default_factory=list)
-    x_range: tuple[float, float] | None = None
-    y_range: tuple[float, float] | None = None
-    guide: tuple[float, str] | None = None
-    best: tuple[float, str] | None = None
-    diagonal: str = ""
-    note: str = ""
 
 
 def nice_ticks(low: float, high: float, n_wanted: int = 5) -> list[float]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from utils.errors import DataError
 from utils.jsonl import read_json_object
 
+REPORT_NAME = "report.html"
 _MAX_DEPTH = 3
 # Folders of caches, raw files and single checkpoints hold no output that the report shows.
 _SKIPPED = re.compile(r"\.|raw$|cache$|features$|checkpoint-|best$|final$|node_modules$|tests$|__pycache__$")
@@ -83,7 +84,10 @@ def _folders(home: Path) -> Iterator[Path]:
 
 
 def _is_searched(path: Path) -> bool:
-    return not _SKIPPED.match(path.name) and path.is_dir()
+    if _SKIPPED.match(path.name) or not path.is_dir():
+        return False
+    # A folder with a report is a home of its own: demo/ in the repository, which is the default home.
+    return not (path / REPORT_NAME).is_file()
 
 
 def _stage_of(manifest: dict) -> str | None:

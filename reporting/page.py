@@ -6,12 +6,15 @@ A section whose files are damaged is left out with a note; the others are shown.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
+from evaluation.figures import Chart, confidence_charts, reward_charts, sft_charts, suite_chart
 from evaluation.results import WITHOUT_MODEL
 from evaluation.tables import all_models, selective_line
-from reporting import figures, tables
+from reporting import tables
 from reporting.answered import Answered, three_samples
 from reporting.cards import card, fitting_cards
+from reporting.charts import placed
 from reporting.evaluations import Evaluation
 from reporting.html import PageWriter
 from reporting.outputs import Outputs, Run
@@ -44,7 +47,7 @@ def _evaluation_section(evaluation: Evaluation) -> dict:
     models = all_models(results)
     run = results["run"]
     own = [name for name in models if name not in WITHOUT_MODEL]
-    charts, words = figures.confidence_charts(results, models)
+    confidence = confidence_charts(results["curves"])
     return {
         "main": own[0],
         "n": models[own[0]]["n"],
@@ -57,8 +60,8 @@ def _evaluation_section(evaluation: Evaluation) -> dict:
         "differences": tables.difference_tables(results),
         "slices": tables.slices(results, own[0]),
         "confidence": tables.confidence(results),
-        "confidence_charts": charts,
-        "confidence_words": words,
+        "confidence_charts": [placed(chart) for chart in confidence if chart.lines],
+        "confidence_words": confidence[0].words,
         "selective": selective_line(results["selective"]) if "selective" in results else "",
         "settings": {"settings": run["settings"], "packages": run["packages"], "inputs": run["inputs"]},
     }
@@ -70,15 +73,24 @@ def _verdict(evaluation: Evaluation | None) -> dict:
     return {"sentence": verdict_sentence(evaluation.results), "caveats": caveats(evaluation.results)}
 
 
-def _training_charts(run: Run, draw: Callable[[Run], list[dict]]) -> list[dict]:
+def _curves(run: Run, charts_of: Callable[[dict, Any], list[Chart]], n: Any) -> list[dict]:
     """The curves of a training; none before it has ended and written its history."""
-    if not (run.path / "training_history.json").is_file():
-        return []
-    return _read(partial(draw, run), f"curves of {run.path}") or []
+    path = run.path / "training_history.json"
+    return [placed(chart) for chart in charts_of(read_json_object(path), n)] if path.is_file() else []
+
+
+def _sft_curves(run: Run) -> list[dict]:
+    return _curves(run, sft_charts, run.manifest.get("n_rows"))
+
+
+def _suite_charts(run: Run) -> list[dict]:
+    charts = [suite_chart(name, suite) for name, suite in run.content["suites"].items()]
+    return [placed(chart) for chart in charts if chart.lines]
 
 
 def _reward_section(run: Run) -> dict:
-    found: dict = {"charts": _training_charts(run, figures.reward_charts), "scores": None}
+    charts = _curves(run, reward_charts, run.manifest.get("n_pairs") or {})
+    found: dict = {"charts": charts, "scores": None}
     if (run.path / "validation.json").is_file():
         validation = read_json_object(run.path / "validation.json")
         found |= {"scores": tables.reward_scores(validation), "n_pairs": validation["n_test_pairs"]}
@@ -107,7 +119,8 @@ def _sections(outputs: Outputs, evaluation: Evaluation | None) -> dict:
         "title": _title(outputs, evaluation),
         "verdict": _read(partial(_verdict, evaluation), "verdict") or {"sentence": "", "caveats": []},
         "net_score": NET_SCORE,
-        "next": next((view.command for view in views if view.stage.name == "evaluation"), ""),
+        "next": next((view.command for view in views if view.state == "not run"), ""),
+        "commands": [view.command for view in views if view.state != "not run" and view.command],
         "stages": views,
         "evaluation": None,
         "sft_charts": [],
@@ -120,10 +133,9 @@ def _sections(outputs: Outputs, evaluation: Evaluation | None) -> dict:
     if evaluation:
         found["evaluation"] = _read(partial(_evaluation_section, evaluation), "evaluation")
     if trained:
-        found["sft_charts"] = _training_charts(trained, figures.sft_charts)
+        found["sft_charts"] = _read(partial(_sft_curves, trained), "SFT curves") or []
     if perturbed:
-        suites = perturbed.content["suites"]
-        found["robustness_charts"] = _read(partial(figures.robustness_charts, suites), "robustness") or []
+        found["robustness_charts"] = _read(partial(_suite_charts, perturbed), "robustness") or []
     if rewarded:
         found["reward"] = _read(partial(_reward_section, rewarded), "reward model")
     return found

@@ -7,13 +7,11 @@ generated.
 from pathlib import Path
 
 from reporting.evaluations import Evaluation, read_evaluation
-from reporting.outputs import Outputs, find_outputs
+from reporting.outputs import REPORT_NAME, Outputs, find_outputs
 from reporting.page import render
 from utils.config import home_path
 from utils.jsonl import write_text
 from utils.runs import note
-
-REPORT_NAME = "report.html"
 
 
 def _newest_evaluation(outputs: Outputs) -> Evaluation | None:

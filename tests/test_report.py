@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 import evaluate_sft_fast_robust as evaluation
+from evaluation.figures import confidence_charts, reward_charts, sft_charts
+from evaluation.palette import COLORS, colors_of
+from evaluation.plots import plot_charts
 from evaluation.results import score_all, score_rows
 from reporting.answered import answered_samples
 from reporting.cards import anchor, card, marked
@@ -324,7 +327,7 @@ def test_a_constant_confidence_is_said_in_words(home, test_samples):
     write_jsonl(home / "p.jsonl", rows)
     evaluate(f"--predictions p.jsonl {TEST_DATA} --output a.json --report a.html")
     page = (home / "a.html").read_text()
-    assert "sft states a confidence of 0.90 on each of its" in page
+    assert "sft states a confidence of 0.90 in each of its" in page
     assert "Reliability of the stated confidence" not in page
     assert "constant confidence: sft" in page
 
@@ -340,3 +343,60 @@ def test_paths_with_markup_in_their_names_are_text(home, test_samples):
     tags_of(page)
     assert page.count("<script>") == 1 and "&lt;script&gt;alert(1)" in page
     assert json.dumps(odd) not in page
+
+
+# --- pictures
+
+
+def test_a_metric_has_one_color_in_every_picture():
+    for names in (["em_answerable", "mine", "net_score"], ["net_score", "yours", "em_answerable"]):
+        found = dict(zip(names, colors_of(names)))
+        assert found["em_answerable"] == "blue" and found["net_score"] == "vermilion"
+        # A name without a color gets one that the picture has not used.
+        assert len(set(found.values())) == 3 and set(found.values()) <= COLORS.keys()
+
+
+def test_every_metric_that_a_suite_draws_has_its_own_color():
+    for suite in ("em_answerable citation_correctness refusal_f1 net_score", "em_answerable follows_memory"):
+        assert len(set(colors_of(suite.split()))) == len(suite.split())
+
+
+def test_training_charts_mark_the_best_step_and_chance(tmp_path):
+    rows = [{"step": 1, "loss": 0.5, "roc_auc": 0.7, "accuracy": 0.6}]
+    rows += [
+        {"step": 2, "loss": 0.4, "roc_auc": 0.9, "accuracy": 0.8},
+        {"step": 3, "loss": 0.6, "roc_auc": 0.9},
+    ]
+    loss, pairs = reward_charts(
+        {"train_losses": [0.7, None, 0.5], "eval_metrics": rows}, {"train": 64, "val": 24}
+    )
+    # Of two equal areas the one with the lower loss is kept, as train_rm.py does.
+    assert loss.best == pairs.best == (2, "best ROC-AUC, step 2")
+    assert pairs.guide == (0.5, "chance") and pairs.note == "24 val pairs"
+    # A loss that was no number is left out, and keeps its place.
+    assert loss.lines[0].points == [(1, 0.7), (3, 0.5)]
+
+    history = {
+        "train_losses": [{"step": 5, "loss": 1.0}],
+        "eval_metrics": [
+            {"step": 5, "eval_loss": 0.9},
+            {"step": 10, "eval_loss": 0.8},
+            {"step": 15, "eval_loss": None},
+        ],
+        "config": {},
+    }
+    (chart,) = sft_charts(history, 1054)
+    assert chart.best == (10, "best loss, step 10") and chart.note == "1,054 rows"
+    plot_charts(tmp_path / "curves.png", [chart, pairs])
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_constant_confidence_is_no_curve():
+    constant = {
+        "reliability": [{"n": 40, "confidence": 0.9, "accuracy": 0.6}],
+        "risk_coverage": [{"threshold": 0.9, "coverage": 1.0, "risk": 0.4}],
+    }
+    for chart in confidence_charts({"sft": constant}):
+        assert (
+            chart.lines == [] and "0.90 in each of its 40 answers, of which 60% are right" in chart.words[0]
+        )

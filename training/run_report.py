@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from evaluation.columns import format_number
-from evaluation.plots import plot_curves
+from evaluation.figures import sft_charts
+from evaluation.plots import plot_charts
 from evidence.chunk_sizes import sizes_of_build, sizes_of_samples
 from models.base import model_weights
 from models.hardware import merge_for_speed
@@ -18,7 +19,6 @@ from training.trainer import CompletionTrainer
 from training.validation import calibration, selection_metrics
 from utils.config import input_path, portable_path
 from utils.jsonl import finite, write_json, write_text
-from utils.metrics import SELECTION_METRICS
 
 
 def checkpoint_facts(job: TrainingJob, model) -> dict:
@@ -47,7 +47,7 @@ def write_report(
     """
     n_evaluations = 0
     if job.shards.is_main:
-        history = write_history(trainer.state.log_history, job.config, job.output_dir)
+        history = write_history(trainer.state.log_history, job.config, job.output_dir, len(rows.train))
         n_evaluations = len(history["eval_metrics"])
     # Independent of max_val_samples, which once cut the calibration to 24 samples.
     samples = job.pick_val(job.config["data"]["max_calibration_samples"])
@@ -77,7 +77,7 @@ def write_report(
 _STEP_METRICS = ("loss", "learning_rate", "grad_norm")
 
 
-def write_history(log_history: list[dict], config: dict, output_dir: Path) -> dict:
+def write_history(log_history: list[dict], config: dict, output_dir: Path, n_rows: int | None = None) -> dict:
     """training_history.json and loss_curve.png from the trainer's log. Returns the history."""
     train_losses = []
     eval_metrics = []
@@ -91,24 +91,8 @@ def write_history(log_history: list[dict], config: dict, output_dir: Path) -> di
             eval_metrics.append({name: finite(log[name]) for name in names})
     history = {"train_losses": train_losses, "eval_metrics": eval_metrics, "config": config}
     write_json(output_dir / "training_history.json", history)
-    _plot_history(history, output_dir / "loss_curve.png")
+    plot_charts(output_dir / "loss_curve.png", sft_charts(history, n_rows))
     return history
-
-
-def _plot_history(history: dict, path: Path) -> None:
-    curves = {
-        "train": [(log["step"], log["loss"]) for log in history["train_losses"]],
-        "val": [(log["step"], log[LOSS]) for log in history["eval_metrics"]],
-    }
-    panels = {"Loss on completion tokens": curves}
-    # In a second panel: losses have no upper limit, these metrics are at most 1.
-    generated = {}
-    for name in SELECTION_METRICS:
-        logs = [log for log in history["eval_metrics"] if log.get(name) is not None]
-        generated[name] = [(log["step"], log[name]) for log in logs]
-    if any(generated.values()):
-        panels["Generated val answers"] = generated
-    plot_curves(path, panels)
 
 
 # --- the model card
