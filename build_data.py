@@ -127,6 +127,7 @@ from sources.pages import attach_evidence, name_pages, read_page_pool
 from sources.pins import check_pins, read_pins
 from sources.plan import print_plan
 from utils.jsonl import raise_bad
+from utils.locks import output_lock
 from utils.replacing import close_replacement, open_replacement
 from utils.runs import describe_run, format_drops, format_seconds, note
 from utils.schema import read_samples
@@ -220,7 +221,6 @@ def build_external(
 
 def main(argv: list[str] | None) -> None:
     args = read_arguments(argv)
-    started = time.monotonic()
     if args.check:
         check_file(input_path(args.check))
         return
@@ -230,7 +230,13 @@ def main(argv: list[str] | None) -> None:
     if args.dry_run:
         print_plan(args, config, data_dir, ROOT)
         return
+    with output_lock(data_dir / "processed"):
+        run_build(args, config, data_dir)
 
+
+def run_build(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
+    """Fetch the raw files and build the samples, unless they are complete with these settings."""
+    started = time.monotonic()
     pins_path = data_dir / "source_hashes.json"
     files, left_out = locate_files(config, data_dir / "raw", ROOT, args.offline, read_pins(pins_path))
     config["sources"] = {name: config["sources"][name] for name in files}

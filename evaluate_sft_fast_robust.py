@@ -59,23 +59,15 @@ def build_parser() -> argparse.ArgumentParser:
     add("--attn-impl", default="auto", choices=ATTENTION_FLAGS, help=attention)
     fast = "CUDA only: pad prompts to --buckets and compile the model (no effect on CPU)"
     add("--fast", action="store_true", help=fast)
-    add(
-        "--buckets",
-        type=bucket_list,
-        default="512,1024,2048,4096",
-        help="prompt lengths in tokens that --fast pads to",
-    )
+    buckets = "prompt lengths in tokens that --fast pads to"
+    add("--buckets", type=bucket_list, default="512,1024,2048,4096", help=buckets)
 
     add = parser.add_argument_group("limits").add_argument
     limit = "evaluate at most N samples, sampled with --seed; twins stay together (0: all)"
     add("--limit", type=sample_limit, metavar="N", help=limit)
     add("--max-new-tokens", type=positive_int, default=128, help="tokens after which a completion is cut")
-    add(
-        "--batch-size",
-        type=positive_int,
-        default=8,
-        help="rows generated at once: changes memory, not results",
-    )
+    batch = "rows generated at once: changes memory, not results"
+    add("--batch-size", type=positive_int, default=8, help=batch)
     add("--confidence-threshold", type=share, help="count answers of lower confidence (0-1) as refusals")
     precision = "choose the threshold that reaches this precision on the validation answers (0-1)"
     add("--wanted-precision", type=share, help=precision)
@@ -127,6 +119,7 @@ from evaluation.predictions import (
     predictions_path,
     prompt_settings,
     read_predictions,
+    results_name,
 )
 from evaluation.results import measure_selection, score_all
 from evaluation.tables import results_text
@@ -134,7 +127,7 @@ from evidence.reserved import trained_on_warning
 from generation.answering import predict, sft_and_base
 from generation.engine import GenerationSettings
 from generation.sampling import Sampling
-from models.distributed import ShardLog, Shards, note_once
+from models.distributed import ShardLog, Shards, hold_output, note_once
 from models.hardware import choose_dtype
 from models.loading import LoadOptions
 from prompt_schema import PromptBuilder, load_template
@@ -238,9 +231,14 @@ def main(argv: list[str] | None) -> None:
     if args.dry_run:
         print_plan(args)
         return
-
-    started = time.monotonic()
     output = home_path(args.output)
+    with hold_output(results_name(output)) as shards:
+        evaluate(args, output, shards)
+
+
+def evaluate(args: argparse.Namespace, output: Path, shards: Shards) -> None:
+    """Generate or read the predictions, score them and write the results."""
+    started = time.monotonic()
     test_path = input_path(args.test_data)
     samples = pick_samples(read_samples(test_path), args.limit, args.seed)
     calibration = read_calibration(args.model_path)
@@ -259,11 +257,10 @@ def main(argv: list[str] | None) -> None:
         predictions = read_predictions(input_path(args.predictions), samples)
     else:
         settings = checkpoint_settings(args) | {"inputs": inputs}
-        shards = Shards()
         predictions, times = generate_predictions(args, samples, predictions_path(output), settings, shards)
-        # Every process has all rows now; the first alone scores and writes.
-        if not shards.is_main:
-            return
+    # Every process has all rows now; the first alone scores and writes.
+    if not shards.is_main:
+        return
 
     rows = predictions + baseline_predictions(samples, train, val)
     results, parsed = score_all(rows, samples, args.seed, selection, calibration.get("isotonic"))

@@ -14,6 +14,7 @@ import argparse
 import functools
 import time
 from collections import Counter
+from pathlib import Path
 
 from models.directories import check_adapter_dir
 from preferences.inputs import check_inputs
@@ -106,7 +107,7 @@ if __name__ == "__main__":
     before_imports(lambda: read_arguments(None))
 
 from generation.answering import load_generator, sft_and_base
-from models.distributed import Shards
+from models.distributed import Shards, hold_output
 from models.loading import LoadOptions, load_tokenizer
 from preferences.cache import (
     MODELS,
@@ -139,14 +140,12 @@ from utils.schema import read_samples
 # --- phase 1: candidates
 
 
-def generate_phase(args: argparse.Namespace, shards: Shards, test_facts: dict) -> str:
-    """Fill the cache for the settings of the flags. Returns its signature."""
-    settings = generation_settings(vars(args), functools.partial(load_template, "sft"))
-    gensig = sha256_value(cache_key(settings))[:12]
-    cache = home_path(args.prefs_dir) / "cache" / gensig
-    if shards.share(claim_cache(cache, args.overwrite) if shards.is_main else None):
-        print(f"candidates {gensig} are complete; nothing to generate")
-        return gensig
+def generate_phase(
+    args: argparse.Namespace, settings: dict, cache: Path, shards: Shards, test_facts: dict
+) -> None:
+    """Fill the cache of these settings."""
+    if shards.decide(lambda: claim_cache(cache, args.overwrite)):
+        return
     wanted = settings["n_generations"]
     if n_candidates(settings) < wanted and shards.is_main:
         note(f"temperature 0 is deterministic: generating 1 candidate per model instead of {wanted}")
@@ -173,7 +172,6 @@ def generate_phase(args: argparse.Namespace, shards: Shards, test_facts: dict) -
         n_written = sum(len(cached_rows(cache, name)) for name in MODELS)
         print(f"wrote {n_written} candidates of {len(samples)} samples to {cache}")
     shards.wait()
-    return gensig
 
 
 # --- phase 2: judgements and pairs
@@ -233,12 +231,11 @@ def collect_pairs(
     return rows, drops
 
 
-def judge_phase(args: argparse.Namespace, gensig: str, shards: Shards, test_facts: dict) -> None:
+def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_facts: dict) -> None:
     """Judge the candidates of a cache, and write the preferences and their statistics."""
     kind = args.judge or default_judge(args.judge_model)
     judge = JUDGES[kind]
     folder = home_path(args.prefs_dir)
-    cache = folder / "cache" / gensig
     data_path = input_path(args.data_path)
     generation = read_cached_settings(cache, data_path)
     settings = judge_settings(kind, vars(args), functools.partial(load_template, "judge"))
@@ -261,15 +258,14 @@ def judge_phase(args: argparse.Namespace, gensig: str, shards: Shards, test_fact
         )
     stats = preference_stats(rows, list(judgements.values()), len(jobs), drops)
     # "created" decides which of several preferences files is the newest.
-    stats |= {"settings": {**settings, **pairing, "cache": gensig}, "created": time.time(), **test_facts}
-    target = folder / f"preferences_{gensig}-{judgesig}.jsonl"
+    stats |= {"settings": {**settings, **pairing, "cache": cache.name}, "created": time.time(), **test_facts}
+    target = folder / f"preferences_{cache.name}-{judgesig}.jsonl"
     write_jsonl(target, rows)
-    stats_path = folder / f"preference_stats_{gensig}-{judgesig}.json"
+    stats_path = folder / f"preference_stats_{cache.name}-{judgesig}.json"
     write_json(stats_path, stats)
     print(format_tallies(jobs, n_repeated, len(rows)))
-    print(
-        f"wrote {len(rows):,} preferences to {target} (samples {format_drops(drops)}) and {stats_path.name}"
-    )
+    wrote = f"wrote {len(rows):,} preferences to {target} (samples {format_drops(drops)})"
+    print(f"{wrote} and {stats_path.name}")
     note("next: python train_rm.py -c configs/rm.yaml")
 
 
@@ -282,15 +278,19 @@ def main(argv: list[str] | None) -> None:
         print_plan(args)
         return
     started = time.monotonic()
-    shards = Shards()
     test_facts = check_data(args)
+    caches = home_path(args.prefs_dir) / "cache"
     if args.phase == "judge":
-        wanted = given_settings(vars(args), input_path(args.data_path))
-        gensig = find_cache(home_path(args.prefs_dir) / "cache", wanted, args.cache_sig)
+        settings = given_settings(vars(args), input_path(args.data_path))
+        gensig = find_cache(caches, settings, args.cache_sig)
     else:
-        gensig = generate_phase(args, shards, test_facts)
-    if args.phase != "generate":
-        judge_phase(args, gensig, shards, test_facts)
+        settings = generation_settings(vars(args), functools.partial(load_template, "sft"))
+        gensig = sha256_value(cache_key(settings))[:12]
+    with hold_output(caches / gensig) as shards:
+        if args.phase != "judge":
+            generate_phase(args, settings, caches / gensig, shards, test_facts)
+        if args.phase != "generate":
+            judge_phase(args, caches / gensig, shards, test_facts)
     if shards.is_main:
         note(f"done in {format_seconds(time.monotonic() - started)}")
         refresh_report()

@@ -29,6 +29,7 @@ from utils.completions import (
 from utils.config import home_path, input_path
 from utils.errors import DataError, StageError, UsageError
 from utils.jsonl import sha256_value, write_json, write_text
+from utils.locks import cache_lock
 from utils.runs import describe_run, note
 from utils.schema import read_samples
 from utils.startup import run_main
@@ -222,9 +223,11 @@ def save(args: argparse.Namespace) -> None:
         if edited := edited_files(folder):
             note(f"edited, so replaced only with --overwrite: {', '.join(edited)}")
         return
-    written = save_prompts(folder, args.overwrite)
-    # The manifest lists every file of the folder, and is written last.
-    write_json(folder / "run.json", describe_run({"files": names}, {}, None) | {"status": "complete"})
+    # A second run takes a moment too, so it waits.
+    with cache_lock(folder):
+        written = save_prompts(folder, args.overwrite)
+        # The manifest lists every file of the folder, and is written last.
+        write_json(folder / "run.json", describe_run({"files": names}, {}, None) | {"status": "complete"})
     n_kept = len(names) - len(written)
     print(
         f"wrote {len(written)} files to {folder}: {', '.join(written)}; {n_kept} templates were there already"

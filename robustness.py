@@ -18,6 +18,7 @@ control tokens), counterfactual (the answer swapped for another in all evidence:
 import argparse
 import time
 from collections import Counter
+from pathlib import Path
 
 from evaluation.inputs import check_inputs
 from models.base import base_of_flags
@@ -86,12 +87,12 @@ if __name__ == "__main__":
 
 from evaluation.columns import metric_table
 from evaluation.plots import plot_robustness
-from evaluation.predictions import count_gold_cut, log_key, predictions_path, prompt_settings
+from evaluation.predictions import count_gold_cut, log_key, predictions_path, prompt_settings, results_name
 from evaluation.results import score_rows
 from evidence.reserved import trained_on_warning
 from generation.answering import load_generator, predict
 from generation.engine import GenerationSettings
-from models.distributed import ShardLog, Shards, note_once
+from models.distributed import ShardLog, Shards, hold_output, note_once
 from models.hardware import choose_dtype
 from models.loading import LoadOptions, load_tokenizer
 from perturbations.plan import print_plan
@@ -222,9 +223,14 @@ def main(argv: list[str] | None) -> None:
     if args.dry_run:
         print_plan(args, names)
         return
-
-    started = time.monotonic()
     output = home_path(args.output)
+    with hold_output(results_name(output)) as shards:
+        run_suites(args, names, output, shards)
+
+
+def run_suites(args: argparse.Namespace, names: list[str], output: Path, shards: Shards) -> None:
+    """Perturb the samples, generate what is missing, score every level and write the results."""
+    started = time.monotonic()
     test_path = input_path(args.test_data)
     everything = read_samples(test_path)
     samples = pick_samples(everything, args.limit, args.seed)
@@ -238,10 +244,9 @@ def main(argv: list[str] | None) -> None:
     inputs = hash_inputs([test_path])
     suites = build_suites(names, samples, everything, args.seed)
     distinct = distinct_samples(suites)
-    if args.samples_dir:
+    if args.samples_dir and shards.is_main:
         write_samples(args.samples_dir, suites)
 
-    shards = Shards()
     log = ShardLog(predictions_path(output), log_key(settings), shards)
     n_done = len(distinct.keys() & {row["id"] for row in log.rows()})
     generate_missing(args, distinct, settings, log)

@@ -69,7 +69,7 @@ from torch.nn.functional import logsigmoid
 from transformers import get_cosine_schedule_with_warmup
 
 from models.base import run_models
-from models.distributed import Shards, note_once
+from models.distributed import Shards, hold_output, note_once
 from preferences.features import PromptSource, as_completions, load_features, note_cut
 from preferences.head_base import base_of_head, check_head_base
 from preferences.pairs import check_preferences, find_preferences, pair_metrics, split_groups
@@ -113,12 +113,7 @@ class HeadTraining:
     """A head being trained: the pairs it learns from, what was measured so far, and where it is saved."""
 
     def __init__(
-        self,
-        config: dict,
-        features: torch.Tensor,
-        penalty_sums: np.ndarray,
-        split: dict[str, list[int]],
-        output_dir: Path,
+        self, config: dict, features: torch.Tensor, penalty_sums: np.ndarray, split: dict, output_dir: Path
     ):
         self.config = config
         # Completions alternate. Both (n_pairs, hidden).
@@ -216,10 +211,9 @@ def prompt_source(name: str) -> PromptSource:
     return PromptSource(template_hash(template), functools.partial(PromptBuilder, template=template))
 
 
-def score_file(args: argparse.Namespace, config: dict, shards: Shards) -> None:
+def score_file(args: argparse.Namespace, config: dict, target: Path, shards: Shards) -> None:
     """`--score`: the reward, head score and penalties of each row of a file."""
-    path = input_path(args.score)
-    rows = read_completion_rows(path)
+    rows = read_completion_rows(input_path(args.score))
     folder = find_head(args.checkpoint, home_path(config["output_dir"]))
     head, saved = load_head(folder)
     # A head fits only features made as those that it was trained on, whatever the YAML says today.
@@ -230,7 +224,6 @@ def score_file(args: argparse.Namespace, config: dict, shards: Shards) -> None:
     if not shards.is_main:
         return
     note_cut(found)
-    target = path.with_name(f"{path.stem}_scores.jsonl")
     write_jsonl(target, score_rows(rows, found, head, saved))
     print(f"wrote {len(rows)} rewards to {target}")
 
@@ -257,10 +250,10 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
         facts = {"n_pairs": sizes, "allow_test": args.allow_test, "warnings": warnings}
         facts["models"] = run_models(config["base_model"])
         run = describe_run(settings, hash_inputs([prefs_path]), config["seed"], **facts)
-        state = open_run_dir(output_dir, run, args.overwrite) if shards.is_main else None
-        if shards.share(state) == "complete":
-            print(f"{output_dir} is complete with these settings; nothing to do")
-            note(f"next: python train_rm.py -c {args.config} --validate-only")
+        state = shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite))
+        if state == "complete":
+            hint = f"next: python train_rm.py -c {args.config} --validate-only"
+            shards.say(f"{output_dir} is complete with these settings; nothing to do", hint)
             return
     rows = as_completions(preferences)
     found = load_features(rows, config, prompt_source(config["template"]), shards)
@@ -289,11 +282,15 @@ def main(argv: list[str] | None) -> None:
     if args.dry_run:
         print_reward_plan(args, config)
         return
-    shards = Shards()
+    output = home_path(config["output_dir"])
     if args.score:
-        score_file(args, config, shards)
-    else:
-        run_stage(args, config, shards)
+        path = input_path(args.score)
+        output = path.with_name(f"{path.stem}_scores.jsonl")
+    with hold_output(output) as shards:
+        if args.score:
+            score_file(args, config, output, shards)
+        else:
+            run_stage(args, config, shards)
 
 
 if __name__ == "__main__":

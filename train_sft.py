@@ -73,7 +73,7 @@ from transformers import set_seed
 from evidence.reserved import data_warnings
 from generation.batches import pad_left
 from models.base import run_models
-from models.distributed import Shards, note_once
+from models.distributed import Shards, hold_output, note_once
 from models.loading import LoadOptions, load_tokenizer
 from prompt_schema import Prompt, PromptBuilder, load_template, template_hash
 from reporting.pipeline import refresh_report
@@ -254,10 +254,15 @@ def main(argv: list[str] | None) -> None:
     if args.dry_run:
         print_plan(config, template)
         return
-    if args.merge:
-        merge(config, home_path(args.merge), template)
-        return
+    with hold_output(home_path(args.merge or config["output_dir"])) as shards:
+        if args.merge:
+            merge(config, home_path(args.merge), template)
+        else:
+            run_training(args, config, template, shards)
 
+
+def run_training(args: argparse.Namespace, config: dict, template: str, shards: Shards) -> None:
+    """Train into output_dir, unless it is complete with these settings."""
     started = time.monotonic()
     output_dir = home_path(config["output_dir"])
     paths = {split: input_path(config["data"][f"{split}_path"]) for split in ("train", "val")}
@@ -271,12 +276,9 @@ def main(argv: list[str] | None) -> None:
     run = describe_run(settings, hash_inputs(list(paths.values())), config["training"]["seed"], **facts)
     # Before anything is written: a model that cannot be reached fails here.
     tokenizer = load_tokenizer(config["model_name"], config["trust_remote_code"])
-    shards = Shards()
     state = shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite))
     if state == "complete":
-        if shards.is_main:
-            print(f"{output_dir} is complete with these settings; nothing to do")
-            note(next_command(config))
+        shards.say(f"{output_dir} is complete with these settings; nothing to do", next_command(config))
         return
 
     checkpoint = newest_checkpoint(output_dir, state == "resume" or args.resume, must_exist=args.resume)

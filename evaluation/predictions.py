@@ -46,6 +46,11 @@ def predictions_path(output: Path) -> Path:
     return output.with_name(f"{output.stem}_predictions.jsonl")
 
 
+def results_name(output: Path) -> Path:
+    """What the names of a results file and of the files beside it start with: the place of their lock."""
+    return output.with_name(output.stem)
+
+
 def _name_problem(model: str) -> str | None:
     """Why a model of a predictions file cannot have this name; None if it can."""
     if not model.strip():

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from utils.errors import StageError
 from utils.jsonl import append_jsonl, read_appended, sha256_value, write_jsonl
+from utils.locks import output_lock
 from utils.runs import note
 
 
@@ -71,6 +72,12 @@ class Shards:
             self.decide(take)
             yield
 
+    def say(self, text: str, hint: str) -> None:
+        """Print a result, and a note with what comes next, in the first process alone."""
+        if self.is_main:
+            print(text)
+            note(hint)
+
     def gather(self, items: list) -> list:
         """The items of all processes, in all of them."""
         if self.n_processes == 1:
@@ -89,6 +96,14 @@ def note_once(texts: list[str]) -> None:
     if int(os.environ.get("RANK", 0)) == 0:
         for text in texts:
             note(text)
+
+
+@contextlib.contextmanager
+def hold_output(output: Path) -> Iterator[Shards]:
+    """The processes of this launch, which have an output for themselves. UsageError if another run has it."""
+    shards = Shards()
+    with shards.hold(output_lock(output)):
+        yield shards
 
 
 class ShardLog:

@@ -49,13 +49,16 @@ def cache_key(settings: dict) -> dict:
 
 
 def claim_cache(cache: Path, overwrite: bool) -> bool:
-    """Prepare a cache directory for generation, and return True when it is complete already."""
+    """Prepare a cache directory for generation. True, and said, when it is complete already."""
     if overwrite:
         # Judgements go too: they are about the texts that are generated again.
         for path in cache.glob("*"):
             path.unlink()
     manifest = cache / "manifest.json"
-    return manifest.is_file() and read_json(manifest)["status"] == "complete"
+    is_complete = manifest.is_file() and read_json(manifest)["status"] == "complete"
+    if is_complete:
+        print(f"candidates {cache.name} are complete; nothing to generate")
+    return is_complete
 
 
 def given_settings(flags: dict, data_path: Path) -> dict:

@@ -58,8 +58,12 @@ class _Lock:
     def __init__(self, output: Path):
         # Resolved, so that a run that names its output by a link finds the same lock.
         place = output.resolve()
-        self.path = place.with_name(f".{place.name}.lock")
-        self.record = LockRecord(place.with_name(f".{place.name}.lock.json"))
+        folder = place.parent
+        # Of a mounted folder, nothing but its inside may be writable.
+        if place.is_dir() and not os.access(folder, os.W_OK):
+            folder = place
+        self.path = folder / f".{place.name}.lock"
+        self.record = LockRecord(folder / f".{place.name}.lock.json")
         self._system_lock: BaseFileLock | None = None
         self._is_held = False
         self._made_folders: list[Path] = []
