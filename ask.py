@@ -2,7 +2,8 @@
 
 Reads text, Markdown, HTML and PDF files, cuts them as the checkpoint's training data was cut, and shows the
 model the passages nearest to the question. A quote is looked up in its file again before it is printed.
-Without --question it reads questions, one per line. `claim: ...` has a claim judged. Writes nothing.
+Without --question it reads questions, one per line. `claim: ...` has a claim judged. --web opens a page that
+takes documents and questions, on this machine alone. Writes nothing.
 
     python ask.py --model checkpoints/sft/demo/checkpoint-best --evidence data/ask/tide_mill.md \\
         --question "Who built the tide mill of Skarvik?"
@@ -12,10 +13,11 @@ Without --question it reads questions, one per line. `claim: ...` has a claim ju
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from models.directories import check_adapter_dir
-from utils.arguments import positive_int, share, stage_parser
+from utils.arguments import port_number, positive_int, share, stage_parser
 from utils.errors import UsageError
 from utils.runs import note
 from utils.startup import before_imports, run_main
@@ -41,16 +43,26 @@ def build_parser() -> argparse.ArgumentParser:
     add("--min-confidence", type=share, default=0.0, metavar="P", help=confidence)
     add("--json", action="store_true", help="print one JSON object per question instead of text")
     add("--dry-run", action="store_true", help="read the documents, say what would be searched, and stop")
+
+    add = parser.add_argument_group("web page").add_argument
+    web = "serve a page for documents and questions on 127.0.0.1 (needs requirements-web.txt)"
+    add("--web", action="store_true", help=web)
+    port = "port of --web (default: the first free one from 7860 on)"
+    add("--port", type=port_number, metavar="N", help=port)
     return parser
 
 
 def read_arguments(argv: list[str] | None) -> argparse.Namespace:
     args = build_parser().parse_args(argv)
-    if not args.evidence:
+    if args.web and (args.question or args.json or args.dry_run):
+        raise UsageError("--web takes its questions on the page; leave out --question, --json and --dry-run")
+    if args.port and not args.web:
+        raise UsageError("--port is the port of the page; add --web")
+    if not args.evidence and not args.web:
         raise UsageError("name the documents to answer from with --evidence, for example --evidence notes/")
     if not args.model:
         raise UsageError("name a checkpoint with --model, such as checkpoints/sft/demo/checkpoint-best")
-    if "-" in args.evidence and not args.question and not args.dry_run:
+    if "-" in (args.evidence or []) and not args.question and not args.dry_run and not args.web:
         raise UsageError("--evidence - reads the documents from stdin, so give the question with --question")
     if any(not question.strip() for question in args.question or []):
         raise UsageError("--question is empty; write one, such as --question 'Who wrote the letter?'")
@@ -81,11 +93,30 @@ def load_asker(model_dir: str, settings: AskSettings):
     return Asker(model_dir, settings, PromptBuilder)
 
 
+def serve_page(model_dir: str, settings: AskSettings, documents: list[Document], port: int | None) -> None:
+    """Serve the page until Ctrl-C."""
+    from asking.web import build_page, import_gradio, serve_until_stopped
+
+    # Before the model is loaded, because gradio may not be installed.
+    import_gradio()
+    note(f"loading {model_dir}")
+    serve_until_stopped(build_page(load_asker(model_dir, settings).ask, documents), port)
+
+
+def show_page(model: str, evidence: Sequence[str] = (), port: int | None = None) -> str:
+    """In a notebook: the page in the cell, for a checkpoint and the documents it starts with. Its address."""
+    from asking.web import build_page, launch_page
+
+    model_dir = check_adapter_dir(model)
+    asker = load_asker(model_dir, ask_settings(Path(model_dir)))
+    return launch_page(build_page(asker.ask, read_documents(evidence)), port)
+
+
 def print_plan(documents: list[Document], settings: AskSettings) -> None:
     index = PassageIndex(documents, settings.sizes.max_chunk_words)
     for document in documents:
         n_passages = sum(passage.document is document for passage in index.passages)
-        print(f"{document.name}: {document.kind}, {document.n_words:,} words, {n_passages} passages")
+        print(f"{document.name}: {document.kind}, {document.n_words:,} words, passages: {n_passages}")
     n_shown = min(settings.sizes.max_chunks, len(index.passages))
     print(f"would show the nearest {n_shown} of {len(index.passages)} passages per question; writes nothing")
 
@@ -93,13 +124,16 @@ def print_plan(documents: list[Document], settings: AskSettings) -> None:
 def main(argv: list[str] | None) -> None:
     args = read_arguments(argv)
     check_encoding(args.encoding)
-    documents = read_documents(args.evidence, encoding=args.encoding)
+    documents = read_documents(args.evidence or [], encoding=args.encoding)
     settings = ask_settings(Path(args.model), args.template, args.passages, args.min_confidence)
     if args.dry_run:
         print_plan(documents, settings)
         return
+    if args.web:
+        serve_page(args.model, settings, documents, args.port)
+        return
     n_words = sum(document.n_words for document in documents)
-    note(f"read {len(documents)} documents ({n_words:,} words); loading {args.model}")
+    note(f"documents: {len(documents)} ({n_words:,} words); loading {args.model}")
     asker = load_asker(args.model, settings)
     if not args.question:
         ask_in_a_loop(lambda question: asker.ask(question, documents), args.json)

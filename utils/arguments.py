@@ -14,6 +14,7 @@ from utils.errors import UsageError
 
 # The largest seed that numpy takes.
 _MAX_SEED = 2**32 - 1
+_MAX_PORT = 65535
 # Dashes that word processors and web pages put in place of `--`.
 _TYPOGRAPHIC_DASHES = "\u2013\u2014\u2212"
 
@@ -126,6 +127,14 @@ def seed_number(text: str) -> int:
     value = whole_number(text)
     if value > _MAX_SEED:
         raise argparse.ArgumentTypeError(f"expected a seed of at most {_MAX_SEED}, found {text}")
+    return value
+
+
+def port_number(text: str) -> int:
+    """A port that a user's program may listen on."""
+    value = _int_from(1024, text, "a port from 1024 to 65535")
+    if value > _MAX_PORT:
+        raise argparse.ArgumentTypeError(f"expected a port from 1024 to 65535, found {text}")
     return value
 
 

@@ -1,0 +1,66 @@
+"""ask.py as a process: a tiny random model, whose answers mean nothing, and their form everything."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from ask import read_arguments
+from tests.conftest import ROOT
+from utils.errors import DataError, UsageError
+
+MILL = ROOT / "data/ask/tide_mill.md"
+
+
+def test_every_question_becomes_one_reply(tiny_gemma_dir, tmp_path):
+    questions = tmp_path / "questions.txt"
+    questions.write_text("Who built the mill?\n\nclaim: It is closed.\n")
+    command = [sys.executable, "ask.py", "--model", str(tiny_gemma_dir), "--evidence", str(MILL), "--json"]
+    with open(questions) as lines:
+        done = subprocess.run(command, cwd=ROOT, stdin=lines, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["question"] for row in rows] == ["Who built the mill?", "claim: It is closed."]
+    source = MILL.read_text()
+    for row in rows:
+        assert row["status"] in ("answered", "refused", "withheld")
+        assert row["passages_shown"] <= row["passages"]
+        for quote in row["quotes"] + row["nearest"]:
+            assert source[quote["start"] : quote["end"]] == quote["text"]
+            assert quote["text"].splitlines()[0] in source.splitlines()[quote["line"] - 1]
+
+
+def test_stdin_can_be_the_evidence(tiny_gemma_dir):
+    flags = ["--model", str(tiny_gemma_dir), "--evidence", "-", "--dry-run"]
+    text = "It was built in 1784. It has two wheels."
+    done = subprocess.run(
+        [sys.executable, "ask.py", *flags], cwd=ROOT, input=text, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("stdin: text, 9 words, passages: 1")
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        ("", "--evidence"),
+        ("--evidence a.txt", "--model"),
+        ("--evidence - --model m", "--question"),
+        ("--evidence a.txt --model m --question=", "is empty"),
+        ("--evidence a.txt --model m --min-confidence 50", "from 0 to 1"),
+        ("--evidence a.txt --model m --passages 0", "from 1 on"),
+        ("--evidence a.txt --model m --web --json", "on the page"),
+        ("--evidence a.txt --model m --port 8000", "add --web"),
+        ("--model m --web --port 80", "1024"),
+        ("--evidence a.txt --model m --qestion x", "did you mean --question"),
+    ],
+)
+def test_mistakes_in_the_flags_are_named(flags, words):
+    with pytest.raises(UsageError, match=words):
+        read_arguments(flags.split())
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(DataError, match="no such checkpoint"):
+        read_arguments(["--model", str(tmp_path / "none/checkpoint-best"), "--evidence", str(MILL)])
