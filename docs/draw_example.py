@@ -1,7 +1,7 @@
 """Draws docs/example.svg, the picture of the README, from what `ask.py --json` printed.
 
     python ask.py --model checkpoints/sft/demo/checkpoint-best --evidence data/ask/tide_mill.md --json \\
-        --question "Who built the tide mill of Skarvik?" \\
+        --question "Who built the tide mill?" \\
         --question "What does a ticket for the museum cost?" | python docs/draw_example.py
 
 The colors follow the reader's light or dark mode. It draws what it is given, and runs no model.

@@ -441,7 +441,7 @@ display(HTML(f'<div><iframe srcdoc="{page}" width="100%" height="800" style="bor
 
 # %%
 #@title Ask { display-mode: "form" }
-QUESTION = "Who built the tide mill of Skarvik?"  #@param {type:"string"}
+QUESTION = "Who built the tide mill?"  #@param {type:"string"}
 EVIDENCE = "data/ask/tide_mill.md"  #@param {type:"string"}
 
 import shlex

@@ -18,7 +18,8 @@ from utils.schema import read_samples
 # Training of two steps gives no usable candidates: before the judge runs, gold ones replace the SFT model's.
 GOLD_CELL = """from tests.finished_demo import add_gold_candidates
 add_gold_candidates(Path(HOME))"""
-SIZES_CELL = "TRAIN_ROWS, TEST_ROWS, PREF_ROWS = 12, 6, 16"
+TEST_ROWS = 4
+SIZES_CELL = f"TRAIN_ROWS, TEST_ROWS, PREF_ROWS = 12, {TEST_ROWS}, 16"
 
 # What makes a cell small enough for a test.
 SMALLER = {

@@ -5,6 +5,7 @@
 It decides from the command alone, so a new command on a page is covered without a list. It runs nothing.
 """
 
+import itertools
 import re
 import shlex
 from dataclasses import dataclass
@@ -13,15 +14,18 @@ from pathlib import Path
 import yaml
 
 from tests.documents import ROOT, tracked_files
+from tests.finished_demo import TEST_ROWS
 
 HISTORY = "docs/log.md"
 # The first word of a line of a page that is a command, and not output or a row of a file.
-PROGRAMS = "python|python3|export|source|make|git|pip|accelerate|huggingface-cli|\\.venv/bin/\\S+"
+PROGRAMS = "python|python3|cat|export|source|make|git|pip|accelerate|huggingface-cli|\\.venv/bin/\\S+"
 BLOCK_LINE = re.compile(rf"^    (?:- )?((?:{PROGRAMS}) .*)$", re.MULTILINE)
 INLINE = re.compile(r"`((?:python|make) [^`]+)`")
 
-# What a model may be here: the embedded one, or a folder of checkpoints that the demo made.
-HERE = re.compile(r"embedded$|checkpoints/sft/demo/|demo/checkpoints/|merged")
+# What a model may be here: the embedded one, or one that the demo or a command of the README made.
+HERE = re.compile(r"embedded$|checkpoints/sft/(demo|own)/|demo/checkpoints/|merged")
+# As many samples as the finished demo was evaluated on, which --predictions needs all of.
+SMALL_FLAGS = f"--limit {TEST_ROWS} --max-new-tokens 12"
 MODEL_FLAGS = {"--model-path", "--base-model", "--judge-model", "--sft-model", "--model"}
 MODEL_KEYS = ("model_name", "base_model")
 
@@ -110,9 +114,20 @@ def is_in_demo(words: list[str]) -> bool:
 
 
 def generates(words: list[str]) -> bool:
-    """True for a command that lets a model answer many samples."""
-    is_evaluation = "evaluate_sft_fast_robust.py" in words and "--model-path" in words
+    """True for a command that lets a model answer many samples, or scores what the demo's model answered."""
+    is_evaluation = "evaluate_sft_fast_robust.py" in words and "--compare" not in words
     return is_evaluation or bool({"robustness.py", "make_prefs.py"} & set(words))
+
+
+def files_of_reader(words: list[str]) -> list[str]:
+    """The documents of --evidence that are not in the repository: they stand for the reader's own."""
+    start = words.index("--evidence") + 1 if "--evidence" in words else len(words)
+    named = itertools.takewhile(lambda word: not word.startswith("--"), words[start:])
+    return [name for name in named if name != "-" and not (ROOT / name).exists()]
+
+
+def is_sample_builder(words: list[str]) -> bool:
+    return any(word.startswith("data/sample/") and word.endswith(".py") for word in words)
 
 
 def is_speed_benchmark(words: list[str]) -> bool:
@@ -127,7 +142,7 @@ def is_speed_benchmark(words: list[str]) -> bool:
 def rule_for(command: Command) -> tuple[str, str]:
     """(how the command is tried, why so).
 
-    "run": as printed, in a finished demo. "small": the same with --limit 4. "plan": with --dry-run, or
+    "run": as printed, in a finished demo. "small": the same with SMALL_FLAGS. "plan": with --dry-run, or
     `make -n`. "parse": its flags are parsed, or the files that it names looked up.
     """
     words = command.words
@@ -146,6 +161,12 @@ def rule_for(command: Command) -> tuple[str, str]:
         return "parse", "needs several GPUs"
     if re.search(r"<\w+>|\b[A-Z]{3,}\b", command.text):
         return "parse", "has a placeholder"
+    if files := files_of_reader(words):
+        return "parse", f"reads {files[0]}, a file of the reader's own"
+    if "questions.txt" in command.text:
+        return "plan", "asks many questions"
+    if is_sample_builder(words):
+        return "parse", "writes the bundled sample, which tests/test_sample.py checks"
     if is_in_demo(words):
         return "plan", "make demo runs it"
     if is_speed_benchmark(words):

