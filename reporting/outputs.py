@@ -16,7 +16,8 @@ REPORT_NAME = "report.html"
 _MAX_DEPTH = 3
 # Folders of caches, raw files and single checkpoints hold no output that the report shows.
 _SKIPPED = re.compile(r"\.|raw$|cache$|features$|checkpoint-|best$|final$|node_modules$|tests$|__pycache__$")
-_MAX_FOLDERS = 1000
+# Listing a folder on a mounted drive can take a tenth of a second.
+_MAX_FOLDERS = 300
 _RESULTS_START = re.compile(rb'\s*\{\s*"(sft|base|deltas|baselines|suites)"')
 # A results file has under 1 MB; one of this size is something else.
 _MAX_RESULTS_BYTES = 50_000_000
@@ -95,11 +96,16 @@ def _stage_of(manifest: dict) -> str | None:
     settings = manifest.get("settings")
     if not isinstance(settings, dict):
         return None
-    return next((stage for stage, names in _SETTINGS_OF.items() if names <= settings.keys()), None)
+    stage = next((stage for stage, names in _SETTINGS_OF.items() if names <= settings.keys()), None)
+    # A test set of other people beside the data that the pipeline trains on.
+    config = settings.get("config")
+    is_external = isinstance(config, dict) and config.get("evaluation_only")
+    return None if stage == "data" and is_external else stage
 
 
 def _is_results(path: Path) -> bool:
-    if path.name == "run.json" or path.stat().st_size > _MAX_RESULTS_BYTES:
+    # A link to a file that is gone is in the folder's list, too.
+    if path.name == "run.json" or not path.is_file() or path.stat().st_size > _MAX_RESULTS_BYTES:
         return False
     with open(path, "rb") as handle:
         return bool(_RESULTS_START.match(handle.read(200)))

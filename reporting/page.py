@@ -4,6 +4,7 @@ A section whose files are damaged is left out with a note; the others are shown.
 `html.py`.
 """
 
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -46,6 +47,7 @@ def _evaluation_section(evaluation: Evaluation) -> dict:
     results = evaluation.results
     models = all_models(results)
     run = results["run"]
+    facts = {name: run[name] for name in ("settings", "packages", "inputs")}
     own = [name for name in models if name not in WITHOUT_MODEL]
     confidence = confidence_charts(results["curves"])
     return {
@@ -63,7 +65,7 @@ def _evaluation_section(evaluation: Evaluation) -> dict:
         "confidence_charts": [placed(chart) for chart in confidence if chart.lines],
         "confidence_words": confidence[0].words,
         "selective": selective_line(results["selective"]) if "selective" in results else "",
-        "settings": {"settings": run["settings"], "packages": run["packages"], "inputs": run["inputs"]},
+        "settings": json.dumps(facts, indent=1, ensure_ascii=False),
     }
 
 

@@ -4,14 +4,15 @@ A warning is something that makes a figure mean less than it seems to: a shortcu
 of an older checkpoint, pairs that style alone tells apart. Facts are what one looks for first.
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
 from evaluation.columns import format_number
+from evaluation.results import WITHOUT_MODEL
 from evaluation.tables import all_models
 from evidence.shortcuts import shortcut_warnings
 from reporting.outputs import Outputs, Run
-from utils.jsonl import read_json_object, sha256_file
+from reporting.staleness import changed_data, older_than_checkpoint, other_preferences
+from utils.jsonl import read_json_object
 from utils.runs import format_seconds
 from utils.templates import edited_files
 
@@ -23,6 +24,7 @@ _MIN_CONSISTENCY = 0.8
 _MAX_ONE_SIDED = 0.8
 _FEW_PAIRS = 100
 _MAX_UNPARSABLE = 0.05
+_NEARLY_ALL = 0.95
 
 
 class Facts(NamedTuple):
@@ -35,11 +37,6 @@ class Facts(NamedTuple):
 
 def _counts(numbers: dict[str, int]) -> str:
     return ", ".join(f"{name} {n:,}" for name, n in numbers.items())
-
-
-def _is_older(run: Run, other: Run | None) -> bool:
-    """True if the other run ended after this one."""
-    return bool(other and run.when and other.when > run.when)
 
 
 # --- data and prompts
@@ -80,29 +77,20 @@ def sft(outputs: Outputs, run: Run) -> Facts:
         facts.append(("training", f"{manifest['n_rows']:,} rows, {manifest['n_steps']:,} steps, {seconds}"))
         metric = str(manifest["metric_for_best"]).removeprefix("eval_")
         facts.append((f"best {metric}", format_number(manifest["best"])))
-    return Facts(facts, [], _changed_data(outputs, run))
+    return Facts(facts, _training_warnings(manifest), changed_data(outputs, run))
 
 
-def _changed_data(outputs: Outputs, run: Run) -> list[str]:
-    """Says that the training data has been built anew with other content."""
-    built = outputs.newest("data")
-    path = outputs.home / str(run.settings["data"]["train_path"])
-    if not _is_older(run, built) or not path.is_file():
-        return []
-    if sha256_file(path) in run.manifest["inputs"].values():
-        return []
-    return [f"{run.settings['data']['train_path']} has changed since this training"]
-
-
-def _older_than_checkpoint(outputs: Outputs, run: Run, model_path: str | None) -> list[str]:
-    """Says that the checkpoint that a run used has been trained again since."""
-    if not model_path:
-        return []
-    for trained in outputs.runs.get("sft", []):
-        folder = Path(str(trained.settings["output_dir"]))
-        if folder in Path(model_path).parents and _is_older(run, trained):
-            return [f"{model_path} is newer than this: it was trained again, so run this stage again"]
-    return []
+def _training_warnings(manifest: dict) -> list[str]:
+    """Says that the trained model answers everything or nothing on val."""
+    val = manifest.get("val") or {}
+    warnings = []
+    if (val.get("eval_over_refusal_rate") or 0.0) >= _NEARLY_ALL:
+        warnings.append("refuses nearly every answerable question of val")
+    if (val.get("eval_under_refusal_rate") or 0.0) >= _NEARLY_ALL:
+        warnings.append("refuses nearly no unanswerable question of val")
+    if (val.get("eval_schema_valid_rate") or 1.0) < 1.0 - _MAX_UNPARSABLE:
+        warnings.append(f"only {val['eval_schema_valid_rate']:.0%} of its val answers keep the format")
+    return warnings
 
 
 def evaluation(outputs: Outputs, run: Run) -> Facts:
@@ -114,7 +102,7 @@ def evaluation(outputs: Outputs, run: Run) -> Facts:
     facts = [
         ("samples", f"{metrics['n']:,} of {settings['test_data']}"),
         (f"{main}, net score", format_number(metrics["net_score"])),
-        ("models", ", ".join(name for name in models if name in results["curves"] or name in results)),
+        ("models", ", ".join(name for name in models if name not in WITHOUT_MODEL)),
     ]
     others = [outputs.shown(other.path) for other in outputs.runs["evaluation"] if other.path != run.path]
     if others:
@@ -131,7 +119,7 @@ def evaluation(outputs: Outputs, run: Run) -> Facts:
         warnings.append(f"constant confidence: {', '.join(constant)}")
     if metrics["unparsable_rate"] > _MAX_UNPARSABLE:
         warnings.append(f"{metrics['unparsable_rate']:.0%} of the answers of {main} cannot be parsed")
-    return Facts(facts, warnings, _older_than_checkpoint(outputs, run, settings.get("model_path")))
+    return Facts(facts, warnings, older_than_checkpoint(outputs, run, settings.get("model_path")))
 
 
 def robustness(outputs: Outputs, run: Run) -> Facts:
@@ -147,7 +135,7 @@ def robustness(outputs: Outputs, run: Run) -> Facts:
                 change = found["deltas"]["net_score"]
                 warnings.append(f"{name}, {level}: net score {change:+.3f}")
     model_path = run.settings.get("model_path")
-    return Facts(facts, warnings, _older_than_checkpoint(outputs, run, model_path))
+    return Facts(facts, warnings, older_than_checkpoint(outputs, run, model_path))
 
 
 # --- preferences and the reward model
@@ -171,7 +159,7 @@ def preferences(outputs: Outputs, run: Run) -> Facts:
     consistency = stats["order_consistency"]
     if consistency is not None and consistency < _MIN_CONSISTENCY:
         warnings.append(f"the judge's winner changes with the order in {1 - consistency:.0%} of comparisons")
-    return Facts(facts, warnings, _older_than_checkpoint(outputs, run, run.settings.get("sft_model")))
+    return Facts(facts, warnings, older_than_checkpoint(outputs, run, run.settings.get("sft_model")))
 
 
 def reward(outputs: Outputs, run: Run) -> Facts:
@@ -185,7 +173,7 @@ def reward(outputs: Outputs, run: Run) -> Facts:
         warnings += _style_warnings(test)
         if not test["reward"]["ci95"]["roc_auc"]:
             warnings.append(f"no interval: {figures['n_test_groups']} groups of test pairs, under 20")
-    return Facts(facts, warnings, _other_preferences(outputs, run))
+    return Facts(facts, warnings, other_preferences(outputs, run))
 
 
 def _style_warnings(test: dict) -> list[str]:
@@ -196,15 +184,3 @@ def _style_warnings(test: dict) -> list[str]:
         if area is not None and area >= STYLE_LIMIT:
             warnings.append(f"{words} separates the pairs: AUC {area:.2f}")
     return warnings
-
-
-def _other_preferences(outputs: Outputs, run: Run) -> list[str]:
-    """Says that the newest preferences are not those of the training."""
-    newest = outputs.newest("preferences")
-    if newest is None:
-        return []
-    name = newest.path.name.replace("preference_stats_", "preferences_").replace(".json", ".jsonl")
-    path = newest.path.with_name(name)
-    if not path.is_file() or sha256_file(path) in run.manifest["inputs"].values():
-        return []
-    return [f"trained on other preferences than the newest, {name}"]
