@@ -133,6 +133,11 @@ def own_base(checkpoint: str, base: TrainedOn, flag: str = "--base-model") -> st
     return base.name
 
 
+def _is_here(base: TrainedOn) -> bool:
+    found = _weights_if_found(base.name)
+    return found is not None and base.weights in (None, found)
+
+
 def base_of_flags(args: argparse.Namespace) -> str | None:
     """`base_for` of --model-path and --base-model. DataError if --model-path is no checkpoint."""
     # A plan may be made before the checkpoint exists.
@@ -173,7 +178,9 @@ def base_for(checkpoint: str, given: str | None) -> str | None:
     if given is None:
         # A full model runs without its base, which may be missing.
         return own_base(checkpoint, base) if adapter_base(checkpoint) else base.name
-    if is_same_model(given, base) is False:
+    is_same = is_same_model(given, base)
+    # Unknown, but its own base is here: there is no reason to risk another.
+    if is_same is False or (is_same is None and _is_here(base)):
         raise _other_base(checkpoint, base, given)
     # Unknown is not refused: a model that has yet to come from the hub is compared when it is loaded.
     return given

@@ -43,6 +43,9 @@ def _convert(gguf: Path, target: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    from models.loading import quiet_libraries
+
+    quiet_libraries()
     note(f"embedded model: converting {gguf.name} once (about a minute)")
     where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     tokenizer = AutoTokenizer.from_pretrained(**where)

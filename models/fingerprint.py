@@ -69,10 +69,11 @@ def _tensors(path: Path, whole: bool) -> dict[str, list]:
 
 
 @functools.lru_cache(maxsize=32)
-def _hash_weights(files: tuple[tuple[Path, int, int], ...]) -> str:
+def _hash_weights(model_type: str | None, files: tuple[tuple[Path, int, int], ...]) -> str:
     """Hash over the tensors of all (path, size, time of change): the same however they are split in files."""
     whole = sum(size for _, size, _ in files) <= WHOLE_BYTES
-    found: dict[str, Any] = {}
+    # Two architectures may have tensors of the same names and shapes.
+    found: dict[str, Any] = {"model_type": model_type}
     for path, size, _ in files:
         if path.suffix == ".safetensors":
             found |= _tensors(path, whole)
@@ -83,14 +84,16 @@ def _hash_weights(files: tuple[tuple[Path, int, int], ...]) -> str:
 
 
 def weights_hash(directory: Path) -> str | None:
-    """Hash of the weights in a model's directory; None if it has none."""
+    """Hash of the weights in a model's directory and of its architecture's name; None if it has none."""
     paths = sorted(directory.glob("*.safetensors"))
     for pattern in _OTHER_WEIGHTS:
         paths = paths or sorted(directory.glob(pattern))
     # Size and time are part of the key alone under which the hash is remembered.
     stats = [(path, path.stat()) for path in paths]
     files = tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)
-    return _hash_weights(files) if files else None
+    config = directory / "config.json"
+    model_type = read_json_object(config).get("model_type") if config.is_file() else None
+    return _hash_weights(model_type, files) if files else None
 
 
 def _config_hash(path: Path) -> str:
