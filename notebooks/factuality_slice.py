@@ -453,7 +453,7 @@ run(f"""python ask.py \
 
 # %% [markdown]
 # You should now see an answer with the quote that it rests on, or "The text does not say." with the nearest
-# passages.
+# passages. `docs/ask.md`, "Web page", has two lines that show a page with uploads in a cell.
 
 # %% [markdown]
 # ## Next steps

@@ -163,6 +163,8 @@ def rule_for(command: Command) -> tuple[str, str]:
         return "parse", "has a placeholder"
     if files := files_of_reader(words):
         return "parse", f"reads {files[0]}, a file of the reader's own"
+    if "--web" in words:
+        return "parse", "serves until it is stopped"
     if "questions.txt" in command.text:
         return "plan", "asks many questions"
     if is_sample_builder(words):

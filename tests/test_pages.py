@@ -6,6 +6,7 @@ tests/test_docs.py checks that all they name exists.
 import ast
 import re
 import subprocess
+from xml.etree import ElementTree
 
 import pytest
 
@@ -63,6 +64,26 @@ def test_the_code_says_what_troubleshooting_names(symptom, all_messages):
     # `...` is a value here; in the code it may be one too, or part of the text around it.
     pattern = ".*".join(re.escape(part) for part in symptom.split("..."))
     assert re.search(pattern, all_messages), symptom
+
+
+# --- the picture
+
+
+def test_the_picture_marks_words_across_a_line_break():
+    from docs.draw_example import COLUMNS, marked_lines
+
+    text = "x" * (COLUMNS - 10) + " Jonas Hallberg <b>"
+    start = text.index("Jonas")
+    first, second = marked_lines(text, [[start, start + len("Jonas Hallberg")]])
+    assert first.endswith('<tspan class="mark">Jonas</tspan>')
+    assert second == '<tspan class="mark">Hallberg</tspan> &lt;b&gt;'
+
+
+def test_the_picture_shows_an_answer_and_a_refusal():
+    picture = ElementTree.parse(ROOT / "docs/example.svg")
+    text = "".join(picture.getroot().itertext())
+    assert "cited:" in text
+    assert "The text does not say." in text
 
 
 # --- the notebook
