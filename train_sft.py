@@ -140,14 +140,13 @@ def make_collator(pad_id: int) -> Callable[[list[dict]], dict[str, torch.Tensor]
 class SFTTrainer(CompletionTrainer):
     """The loss of this stage: cross-entropy of the completion tokens."""
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Mean negative log-likelihood of the completion tokens, each predicted from the position before it.
+    def row_losses(self, model, inputs: dict) -> tuple[torch.Tensor, torch.Tensor]:
+        """(weighted negative log-likelihood of each row's completion, its number of tokens), both (batch,).
 
-            loss = sum_i w_i sum_t -log p(y_it | prompt_i, y_i<t) / n
+            loss_i = w_i sum_t -log p(y_it | prompt_i, y_i<t)
 
-        `weights` w scale each row's tokens in the numerator only; the denominator n is the plain count of
-        completion tokens: of the batch or, in training, of the whole optimizer step (`num_items_in_batch`).
-        Labels of -100 are ignored.
+        Each token is predicted from the position before it; labels of -100 are ignored. `weights` w scale the
+        loss alone: `compute_loss` divides the sum of all rows by the plain count of their tokens.
         """
         logits = self.completion_logits(model, inputs)  # (batch, n_labels, vocab)
         labels = inputs["labels"]  # (batch, n_labels)
@@ -158,14 +157,8 @@ class SFTTrainer(CompletionTrainer):
         nll = nn.functional.cross_entropy(
             logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-100, reduction="none"
         )  # (batch * n_labels,)
-        total = (nll.view(labels.shape).sum(1) * inputs["weights"]).sum()
-        if num_items_in_batch is None:
-            loss = total / (labels != -100).sum()
-        else:
-            # The count covers all processes, and DDP averages their gradients: this undoes its mean.
-            n_averaged = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
-            loss = total / num_items_in_batch * n_averaged
-        return (loss, {"logits": logits}) if return_outputs else loss
+        losses = nll.view(labels.shape).sum(1) * inputs["weights"]  # (batch,)
+        return losses, (labels != -100).sum(1)
 
 
 # --- training

@@ -67,8 +67,10 @@ def trained_weights(folder, checkpoint: str) -> dict:
 def test_two_processes_learn_what_one_with_twice_the_accumulation_learns(tiny_gemma_dir, home, stage):
     config = write_config(home, tiny_gemma_dir, max_steps=3, eval_steps=3, save_steps=3)
     # In float32, where the order of additions moves little. Checkpointing: DDP and a second pass do not mix.
-    same = ("bf16=false", "training.gradient_checkpointing=true")
-    two = [*TWO_PROCESSES, "train_sft.py", "-c", str(config), *overrides(*same, "output_dir=two")]
+    # Five val rows for two processes: one of them evaluates a row again, which must not count.
+    same = ("bf16=false", "training.gradient_checkpointing=true", "data.max_val_samples=5")
+    values = overrides(*same, "output_dir=two", "training.per_device_eval_batch_size=1")
+    two = [*TWO_PROCESSES, "train_sft.py", "-c", str(config), *values]
     done = stage(*two, home=home, env=TWO_PROCESSES_ENV)
     assert done.returncode == 0, done.stderr[-3000:]
     # Only one process prints.

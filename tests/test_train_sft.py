@@ -5,7 +5,9 @@ import json
 
 import pytest
 import torch
+from datasets import Dataset
 from safetensors.torch import load_file
+from transformers import TrainingArguments
 
 import train_sft
 from models.cpu_attention import takes_packed, use_grouped_attention
@@ -13,6 +15,7 @@ from prompt_schema import SFT_TEMPLATES, PromptBuilder
 from train_sft import SFTTrainer, gold_ids, make_collator
 from training.adapters import load_trainable
 from training.rows import encode_rows
+from training.sampler import RowOrder
 from training.sft_config import DEFAULTS
 from utils.jsonl import read_json
 
@@ -60,6 +63,47 @@ def test_the_loss_is_the_mean_negative_log_likelihood_of_the_completions(
         total -= logps[range(k), row["completion"]].sum()
         n_tokens += k
     assert loss.item() == pytest.approx((total / n_tokens).item(), rel=1e-4)
+
+
+def test_the_loss_of_an_evaluation_is_a_mean_over_tokens_whatever_the_batch(
+    make_model, tokenizer, samples, tmp_path
+):
+    builder = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 1400)
+    rows, _ = encode_rows(samples[:7], builder, gold_ids, 1500)
+    # Answers of different lengths, and weights: a mean of means would differ by both.
+    for i, row in enumerate(rows):
+        row["weight"] = 1.0 + i % 3
+    assert len({len(row["completion"]) for row in rows}) > 1
+    model = make_model("llama")
+    total = 0.0
+    for row in rows:
+        batch = make_collator(0)([row])
+        losses, _ = bare_trainer(builder.prefix, False).row_losses(model, batch)
+        total += losses.item()
+    expected = total / sum(len(row["completion"]) for row in rows)
+
+    for batch_size in (1, 2, 4, 7, 16):
+        arguments = TrainingArguments(
+            str(tmp_path),
+            per_device_eval_batch_size=batch_size,
+            use_cpu=True,
+            remove_unused_columns=False,
+            label_names=["labels"],
+            report_to="none",
+            disable_tqdm=True,
+        )
+        trainer = SFTTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=Dataset.from_list(rows),
+            eval_dataset=Dataset.from_list(rows),
+            data_collator=make_collator(0),
+            processing_class=tokenizer,
+            prefix=builder.prefix,
+            share_prefix=False,
+            order=RowOrder(),
+        )
+        assert trainer.evaluate()["eval_loss"] == pytest.approx(expected, rel=1e-6)
 
 
 def gradient(model, share_prefix, tokenizer, rows):

@@ -1,6 +1,6 @@
 """`transformers.Trainer` for losses on completions: order of rows, logits, saved files and validation.
 
-`CompletionTrainer` is what SFT shares with later objectives; a stage adds `compute_loss` and its collator.
+`CompletionTrainer` is what SFT shares with later objectives; a stage adds `row_losses` and its collator.
 It knows nothing about what a completion says.
 """
 
@@ -14,6 +14,7 @@ from peft import PeftModel
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from models.hardware import choose_dtype, has_cuda
+from training.checkpoints import LOSS
 from training.logits import logits_after_prefix
 from training.sampler import RowOrder, TwinSampler
 from utils.runs import note
@@ -91,7 +92,7 @@ class CompletionTrainer(Trainer):
     batch, not once per row. `order`: how an epoch orders its rows. `measure_answers(model)`: metrics of
     generated answers, added to each evaluation. The data set has the columns that `encode_rows` makes.
 
-    A subclass defines `compute_loss`, on `completion_logits`; rows with other completions than "completion"
+    A subclass defines `row_losses`, on `completion_logits`; rows with other completions than "completion"
     also need their own `row_lengths`.
     """
 
@@ -159,17 +160,38 @@ class CompletionTrainer(Trainer):
         self.model.save_pretrained(output_dir, state_dict=state_dict, **options)
         self.processing_class.save_pretrained(output_dir)
 
+    def row_losses(self, model, inputs: dict) -> tuple[torch.Tensor, torch.Tensor]:
+        """(loss, number of items that it is the sum over) of each row, both (batch,)."""
+        raise NotImplementedError
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The sum of the rows' losses over their items: those of the batch or of the whole optimizer step."""
+        losses, n_items = self.row_losses(model, inputs)
+        if num_items_in_batch is None:
+            loss = losses.sum() / n_items.sum()
+        else:
+            # The count covers all processes, and DDP averages their gradients: this undoes its mean.
+            n_averaged = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
+            loss = losses.sum() / num_items_in_batch * n_averaged
+        return (loss, {}) if return_outputs else loss
+
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        """The loss alone: the logits of an evaluation would fill the memory, and no metric reads them."""
+        """The loss of the batch and, in place of its logits, those of its rows with their items."""
+        # The logits of an evaluation would fill the memory, and no metric reads them.
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad():
-            loss: Any = self.compute_loss(model, inputs)
-        return loss.detach(), None, None
+            losses, n_items = self.row_losses(model, inputs)
+        # Trainer gathers these from all processes, each row once.
+        return losses.sum() / n_items.sum(), losses, n_items
 
     def evaluation_loop(self, *args, **kwargs):
-        """The loss, and the metrics of generated answers if the run measures them."""
+        """The loss over all items, and the metrics of generated answers if the run measures them."""
         output = super().evaluation_loop(*args, **kwargs)
         metrics: Any = output.metrics
+        # Trainer's own is a mean over batches of their means: it depends on which rows share a batch.
+        losses: Any = output.predictions
+        n_items: Any = output.label_ids
+        metrics[LOSS] = float(losses.sum(dtype="float64") / n_items.sum())
         if self.measure_answers:
             with self.accelerator.autocast():
                 model = self.accelerator.unwrap_model(self.model).eval()
