@@ -30,6 +30,7 @@ from utils.config import home_path, input_path
 from utils.errors import DataError, StageError, UsageError
 from utils.jsonl import sha256_value, write_json, write_text
 from utils.locks import cache_lock
+from utils.outputs import check_folder_output
 from utils.runs import describe_run, note
 from utils.schema import read_samples
 from utils.startup import run_main
@@ -223,6 +224,7 @@ def save(args: argparse.Namespace) -> None:
         if edited := edited_files(folder):
             note(f"edited, so replaced only with --overwrite: {', '.join(edited)}")
         return
+    check_folder_output(folder)
     # A second run takes a moment too, so it waits.
     with cache_lock(folder):
         written = save_prompts(folder, args.overwrite)
@@ -264,7 +266,13 @@ def judge(args: argparse.Namespace) -> None:
 
 
 def parse(args: argparse.Namespace) -> None:
-    parsed = parse_completion(sys.stdin.read(), args.n_chunks, args.strict)
+    if sys.stdin is None:
+        raise DataError("stdin is closed; pipe a completion into the command (--help shows how)")
+    try:
+        text = sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise DataError(f"stdin: not UTF-8 ({error.reason}); convert the completion to UTF-8") from error
+    parsed = parse_completion(text, args.n_chunks, args.strict)
     names = ("answer", "citations", "confidence", "is_refusal", "is_valid", "repaired", "errors")
     fields = {name: getattr(parsed, name) for name in names}
     print(json.dumps(fields, ensure_ascii=False, indent=2))

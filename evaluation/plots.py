@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 
 from evaluation.figures import Chart, Line, confidence_charts, suite_chart
 from evaluation.palette import COLORS
-from utils.jsonl import atomic_write
+from utils.atomic import atomic_write
 
 # Markers differ as colors do, for a print in gray.
 MARKERS = "osD^vPX"

@@ -57,10 +57,8 @@ def folder_problem(path: Path) -> str | None:
     if has_config and not (path / "reward_head.safetensors").is_file():
         return weights_problem(path)
     what, remedy = _other_folder(path)
-    return (
-        f"{path}: found {what}, which contains neither an adapter (adapter_config.json) nor a model "
-        f"(config.json); {remedy}"
-    )
+    wanted = "neither an adapter (adapter_config.json) nor a model (config.json)"
+    return f"{path}: found {what} and {wanted}; {remedy}"
 
 
 # --- weights

@@ -48,6 +48,10 @@ def cache_key(settings: dict) -> dict:
     return {name: value for name, value in settings.items() if name not in MODEL_KEYS}
 
 
+# Caches that a message describes.
+_MAX_CACHES = 5
+
+
 def claim_cache(cache: Path, overwrite: bool) -> bool:
     """Prepare a cache directory for generation. True, and said, when it is complete already."""
     if overwrite:
@@ -97,9 +101,14 @@ def _no_cache_fits(folder: Path, manifests: dict[str, dict], wanted: dict) -> Da
     lines = [f"no complete candidate cache fits the flags: {folder} is empty"]
     if manifests:
         lines = [f"no complete candidate cache fits the flags in {folder}:"]
-    for sig, manifest in manifests.items():
-        differing = "; ".join(_differences(manifest["settings"], wanted)) or "nothing"
-        lines.append(f"  {sig}: {manifest['status']}, differs in {differing}")
+    caches = []
+    # The newest first: a message has a few lines, however many caches there are.
+    for sig, manifest in sorted(manifests.items(), key=lambda item: -item[1].get("created", 0.0)):
+        differing = ", ".join(_differences(manifest["settings"], wanted)) or "nothing"
+        caches.append(f"{sig}: {manifest['status']}, differs in {differing}")
+    if caches:
+        more = [f"and {len(caches) - _MAX_CACHES} more"] if len(caches) > _MAX_CACHES else []
+        lines.append("  " + "; ".join(caches[:_MAX_CACHES] + more))
     lines.append("run --phase generate first, or name a cache with --cache-sig")
     return DataError("\n".join(lines))
 

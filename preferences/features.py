@@ -17,8 +17,9 @@ from models.base import model_key
 from models.distributed import Shards
 from models.hardware import choose_dtype, speed_up_generation
 from models.loading import LoadOptions, load_model, load_tokenizer
+from utils.atomic import atomic_write
 from utils.config import home_path
-from utils.jsonl import atomic_write, sha256_value
+from utils.jsonl import sha256_value
 from utils.locks import cache_lock
 from utils.progress import progress, track
 from utils.runs import note

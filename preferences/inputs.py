@@ -9,7 +9,7 @@ from pathlib import Path
 from models.base import base_for
 from models.directories import check_adapter_dir, check_model_name
 from models.folders import header_problem
-from utils.config import home_path, input_path
+from utils.config import home_path, input_path, nearest
 from utils.errors import DataError
 from utils.jsonl import read_json_object
 from utils.schema import check_rows, read_completion_rows, read_preferences, read_samples
@@ -22,14 +22,27 @@ HEAD_KEYS = {"base_model", "template", "max_seq_length", "penalty_weights", "sco
 def check_inputs(args: argparse.Namespace) -> None:
     """DataError or UsageError for the first input of make_prefs.py that is not what its flag needs."""
     check_rows(input_path(args.data_path), read_samples)
-    for name in filter(None, (args.base_model, args.judge_model)):
-        check_model_name(name)
     if args.phase != "judge":
+        if args.base_model:
+            check_model_name(args.base_model)
         base_for(check_adapter_dir(args.sft_model), args.base_model)
         if args.template:
             load_template("sft", args.template)
+    # Judging needs none of the models that generated.
     if args.phase != "generate":
+        if args.judge_model:
+            check_model_name(args.judge_model)
         load_template("judge", args.judge_template)
+    if args.phase == "judge" and args.cache_sig:
+        _check_cache(home_path(args.prefs_dir) / "cache", args.cache_sig)
+
+
+def _check_cache(folder: Path, signature: str) -> None:
+    """DataError when there is no cache of this signature."""
+    present = sorted(path.parent.name for path in folder.glob("*/manifest.json"))
+    if signature not in present:
+        near = nearest(signature, present) if present else "; run --phase generate first"
+        raise DataError(f"--cache-sig {signature}: no such cache in {folder}{near}")
 
 
 def _created(path: Path) -> float:

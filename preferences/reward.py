@@ -17,9 +17,10 @@ from torch import nn
 
 from models.base import model_weights
 from preferences.inputs import check_head_dir
+from utils.atomic import atomic_write
 from utils.completions import parse_completion
 from utils.config import portable_path
-from utils.jsonl import atomic_write, read_json, write_json
+from utils.jsonl import read_json, write_json
 from utils.schema import is_label_answer
 from utils.text import chunk_text, contains_tokens, tokenize
 

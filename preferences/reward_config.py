@@ -32,10 +32,25 @@ DEFAULTS = {
     "trust_remote_code": False,
 }
 
+_COUNTS = (
+    *("batch_size", "eval_batch_size", "num_epochs", "gradient_accumulation_steps", "max_seq_length"),
+    *("eval_steps", "save_steps", "logging_steps"),
+)
+
 
 def load_reward_config(path: str, overrides: list[str]) -> dict:
     """The YAML over the defaults, then `--set` overrides. UsageError names a wrong key, type or fraction."""
     config = load_config(path, DEFAULTS, overrides)
+    for name in _COUNTS:
+        if config[name] < 1:
+            raise UsageError(f"{name}: expected a whole number from 1 on, found {config[name]}")
+    if config["learning_rate"] <= 0:
+        raise UsageError(f"learning_rate: expected a number above 0, found {config['learning_rate']}")
+    for name in ("weight_decay", *(key for key in DEFAULTS if key.endswith("_penalty_weight"))):
+        if not config[name] >= 0:
+            raise UsageError(f"{name}: expected a number from 0 on, found {config[name]}")
+    if not 0 <= config["warmup_ratio"] <= 1:
+        raise UsageError(f"warmup_ratio: expected a number from 0 to 1, found {config['warmup_ratio']}")
     fractions = [config["val_fraction"], config["test_fraction"]]
     # Train gets what is left, and none of the three may be empty.
     if not (min(fractions) > 0 and sum(fractions) < 1):

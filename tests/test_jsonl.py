@@ -2,7 +2,8 @@
 
 import pytest
 
-from utils.jsonl import append_jsonl, atomic_write, read_appended, read_jsonl, sha256_value, write_jsonl
+from utils.atomic import atomic_write
+from utils.jsonl import append_jsonl, read_appended, read_jsonl, sha256_value, write_jsonl
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -4,7 +4,9 @@ configs/sft_gemma2.yaml explains every key.
 """
 
 import importlib.util
+import math
 
+from models.choices import ATTENTION_FLAGS
 from utils.config import nearest
 from utils.errors import UsageError
 from utils.metrics import SELECTION_METRICS
@@ -83,6 +85,23 @@ _COUNTS = (
 # Counts of `data` that 0 switches off. For other counts, 0 could be read as none or as all.
 _MAY_BE_ZERO = ("data.max_generated_val_samples",)
 
+# Keys with a range, and its limits. Where 0 makes no sense, the smallest number that does.
+_RANGES = {
+    "lora.r": (1, math.inf),
+    "lora.alpha": (1, math.inf),
+    "lora.dropout": (0, 0.99),
+    "lora.first_layer": (0, math.inf),
+    "training.warmup_ratio": (0, 1),
+    "training.weight_decay": (0, math.inf),
+    "training.seed": (0, 2**32 - 1),
+    "training.max_steps": (-1, math.inf),
+}
+# Of transformers' schedules, those that need no settings of their own.
+SCHEDULERS = (
+    *("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup"),
+    "inverse_sqrt",
+)
+
 
 def _is_number(value) -> bool:
     # A bool is an int in Python, and `yes` in YAML is a bool.
@@ -96,6 +115,7 @@ def _is_count(value, least: int) -> bool:
 def check_config(config: dict) -> None:
     """UsageError for values of the right type that make no sense, alone or together."""
     _check_counts(config)
+    _check_ranges(config)
     _check_training(config)
     _check_data(config["data"])
     _check_selection(config)
@@ -113,9 +133,28 @@ def _check_counts(config: dict) -> None:
             raise UsageError(f"{name}: expected a whole number from {least} on, or null, found {value!r}")
 
 
+def _check_ranges(config: dict) -> None:
+    for name, (low, high) in _RANGES.items():
+        block, _, key = name.partition(".")
+        # NaN fails every comparison.
+        if not low <= config[block][key] <= high:
+            limit = f"from {low} on" if math.isinf(high) else f"from {low} to {high}"
+            raise UsageError(f"{name}: expected a number {limit}, found {config[block][key]}")
+    choices = {
+        "training.lr_scheduler_type": (config["training"]["lr_scheduler_type"], SCHEDULERS),
+        "attn_implementation": (config["attn_implementation"], ATTENTION_FLAGS),
+    }
+    for name, (value, known) in choices.items():
+        if value not in known:
+            raise UsageError(f"{name}: unknown {value!r}{nearest(value, known)}")
+    modules = config["lora"]["target_modules"]
+    if not modules or not all(isinstance(module, str) and module for module in modules):
+        raise UsageError(f"lora.target_modules: expected names of layers, found {modules!r:.60}")
+
+
 def _check_training(config: dict) -> None:
     training = config["training"]
-    if training["num_train_epochs"] <= 0 or training["learning_rate"] <= 0 or training["max_steps"] == 0:
+    if not (training["num_train_epochs"] > 0 and training["learning_rate"] > 0) or training["max_steps"] == 0:
         raise UsageError(
             "training: num_train_epochs and learning_rate must be above 0, and max_steps too "
             "(or -1: as many steps as the epochs need)"

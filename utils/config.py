@@ -25,7 +25,8 @@ def home_path(path: str | Path) -> Path:
 def input_path(path: str | Path) -> Path:
     """Resolves an input path: under FACTUALITY_HOME, where stages write, else as given if that exists."""
     at_home = home_path(path)
-    return at_home if at_home.exists() or not Path(path).exists() else Path(path)
+    # Not Path.exists, which raises for a folder that may not be entered.
+    return at_home if os.path.exists(at_home) or not os.path.exists(path) else Path(path)
 
 
 def portable_path(path: str | Path) -> str:

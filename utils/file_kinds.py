@@ -43,6 +43,7 @@ MARKED_ROWS = _kinds(
 )
 # Other rows. The first kind that fits is taken, so those with more keys come first.
 ROWS = _kinds(
+    ("samples", "samples of build_data.py", _SAMPLES, "question evidence_chunks answerable"),
     (
         *("completions", "completions to score", "give it to train_rm.py --score"),
         "id question evidence_chunks completion",

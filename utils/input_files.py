@@ -10,6 +10,8 @@ from pathlib import Path
 
 # A message names at most this many files of a folder.
 _MAX_NAMED = 4
+# Where the files of a pipeline are, below the folder that is named in haste.
+_USUAL_FOLDERS = ("processed", "data/processed", "prefs", "configs", "configs/demo")
 # Folders with more files are not searched for a similar name.
 _MAX_SEARCHED = 2000
 
@@ -41,7 +43,7 @@ def _similar(path: Path) -> Path | None:
     if close := difflib.get_close_matches(path.name, names[:_MAX_SEARCHED], n=1, cutoff=0.75):
         return path.parent / close[0]
     # data/test.jsonl for data/processed/test.jsonl, or the other way round.
-    inside = [path.parent / name / path.name for name in ("processed", "data", "prefs", "configs")]
+    inside = [path.parent / name / path.name for name in _USUAL_FOLDERS]
     above = [path.parent.parent / path.name]
     return next((other for other in inside + above if other.is_file()), None)
 
@@ -58,7 +60,7 @@ STAGE_REMEDY = "run the stage that writes it (README, stage table) or check the 
 def missing_reason(path: Path, remedy: str = STAGE_REMEDY) -> str:
     """Why there is no such file, with the next step, which is `remedy` where nothing better is known."""
     if path.is_symlink():
-        return f"a link to {os.readlink(path)}, which does not exist; correct or replace the link"
+        return f"is a link to {os.readlink(path)}, which does not exist; correct or replace the link"
     text = str(path)
     if "https:/" in text or "http:/" in text:
         return "no such file; urls are not read here: download it and name the file"
@@ -72,10 +74,8 @@ def missing_reason(path: Path, remedy: str = STAGE_REMEDY) -> str:
     if existing.is_file():
         return f"no such file, as {existing} is a file and not a folder"
     if existing != path.parent and path.parent != Path("."):
-        return (
-            f"no such file, nor its folder; {existing.resolve()} exists: check the path and FACTUALITY_HOME"
-        )
-    return "no such file; run the stage that writes it (README, stage table) or check the path"
+        return f"no such file, nor its folder: {existing} exists; check the path, or {remedy}"
+    return f"no such file; {remedy}"
 
 
 def unreadable_reason(path: Path, suffix: str = ".jsonl", remedy: str = STAGE_REMEDY) -> str | None:
@@ -93,7 +93,7 @@ def unreadable_reason(path: Path, suffix: str = ".jsonl", remedy: str = STAGE_RE
         names = named_files(path, suffix) or named_files(path)
         return f"is a folder; name the file in it{f': {names}' if names else ', which has no files'}"
     if not stat.S_ISREG(mode):
-        return "a pipe or device, and the file is read more than once; write it to a file and name that"
+        return "is a pipe or device, and the file is read more than once; write it to a file and name that"
     if not os.access(path, os.R_OK):
         return "cannot be read (permission denied); `chmod u+r` it, or copy it to a place of your own"
     return None

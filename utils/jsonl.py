@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, cast
 
+from utils.atomic import atomic_write, full_disk_named
 from utils.errors import DataError
 from utils.file_kinds import UTF16
 from utils.input_files import unreadable_reason
@@ -140,23 +141,6 @@ def dump_row(row: dict) -> str:
     return json.dumps(row, ensure_ascii=False, allow_nan=False)
 
 
-@contextlib.contextmanager
-def atomic_write(path: str | Path, mode: str = "w"):
-    """Open a temporary file; on success flush, fsync and rename it to `path`, on failure leave nothing."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The process id keeps two processes that write one output from deleting each other's temporary file.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as handle:
-            yield handle
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_text(path: str | Path, text: str) -> None:
     with atomic_write(path) as handle:
         handle.write(text)
@@ -187,7 +171,7 @@ def append_jsonl(path: str | Path, rows: Iterable[dict]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # One write per batch, so a kill tears at most one line.
     text = "".join(dump_row(row) + "\n" for row in rows)
-    with open(path, "a", encoding="utf-8") as handle:
+    with full_disk_named(path), open(path, "a", encoding="utf-8") as handle:
         handle.write(text)
         handle.flush()
         os.fsync(handle.fileno())

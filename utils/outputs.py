@@ -26,7 +26,11 @@ def _check_place(path: Path) -> None:
     if not os.access(place, os.W_OK | os.X_OK):
         hint = "choose a place that you may write to, or set FACTUALITY_HOME to one"
         raise UsageError(f"{path}: cannot be written, because {place} is read-only here; {hint}")
-    if shutil.disk_usage(place).free < _LEAST_FREE:
+    disk = shutil.disk_usage(place)
+    # /proc and its like have no space at all.
+    if not disk.total:
+        raise UsageError(f"{path}: cannot be written, because {place} is no disk; choose another path")
+    if disk.free < _LEAST_FREE:
         raise UsageError(f"{path}: the disk is full; make room, or set FACTUALITY_HOME to another disk")
 
 

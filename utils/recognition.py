@@ -62,7 +62,7 @@ def _first(kinds: tuple[FileKind, ...], keys: set[str]) -> FileKind | None:
 
 def _row_kind(row: dict, expected: str) -> FileKind | None:
     """The kind of a row. Of several it is the expected one: a row may have more keys than its stage reads."""
-    wanted = tuple(kind for kind in ROWS if kind.name == expected)
+    wanted = [kind for kind in ROWS if kind.name == expected][:1]
     return _first((*MARKED_ROWS, *wanted, *ROWS, *DOCUMENTS), set(row))
 
 

@@ -5,6 +5,7 @@ asking.
 """
 
 import functools
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -89,7 +90,8 @@ def check_rows(path: Path, read: Callable[[Path], list]) -> None:
 
     A version of a file is checked once per process, and a very large file only when it is used.
     """
-    if path.is_file():
+    # Not Path.is_file, which raises for a folder that may not be entered.
+    if os.path.isfile(path):
         found = path.stat()
         if found.st_size > _MAX_CHECKED_BYTES:
             return

@@ -49,7 +49,7 @@ def describe_os_error(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{where}{reason}{_free_space(path)}; make room, or set FACTUALITY_HOME to another disk"
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return f"{where}{reason}; choose a place that you may write to, or set FACTUALITY_HOME to one"
+        return f"{where}{reason}; choose a place that you may read and write, or set FACTUALITY_HOME to one"
     return f"{where}{reason}"
 
 
@@ -108,6 +108,13 @@ def _on_uncaught(kind, error, trace) -> None:
     sys.__excepthook__(kind, error, trace)
 
 
+def tell_errors_in_one_line() -> None:
+    """From here on, an expected error that nothing catches is one line, also during imports."""
+    # A debugger or a notebook has a hook of its own.
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _on_uncaught
+
+
 # --- start and end
 
 
@@ -127,7 +134,7 @@ def before_imports(check: Callable[[], object]) -> None:
     """
     # `kill` and a job scheduler's time limit send SIGTERM.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.excepthook = _on_uncaught
+    tell_errors_in_one_line()
     _quiet_libraries()
     check()
 

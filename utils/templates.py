@@ -15,7 +15,10 @@ SHIPPED_DIR = Path(__file__).resolve().parent.parent / "prompts"
 
 def read_template(path: Path) -> str:
     """The template in a file. One final newline belongs to the file and not to the template."""
-    return path.read_text(encoding="utf-8").removesuffix("\n")
+    try:
+        return path.read_text(encoding="utf-8-sig").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 ({error.reason}); save the template as UTF-8 text") from error
 
 
 # In an SFT template the question comes before the evidence and again after it. Each chunk is then read with
@@ -58,6 +61,8 @@ def load_template(kind: str, name: str, prompts_dir: str | Path = "prompts") -> 
     """
     folder = input_path(prompts_dir)
     path = folder / f"{kind}_{name}.txt"
+    if folder.is_file():
+        raise UsageError(f"{folder}: is a file; name the folder of the templates, such as prompts")
     if path.is_file():
         text = read_template(path)
     elif name in TEMPLATES[kind] and not folder.is_dir():

@@ -14,31 +14,41 @@ from utils.recognition import kind_of
 
 # Kinds of files whose text may be meant as YAML; JSON objects are YAML too.
 _MAY_BE_YAML = {"yaml", "object", "list", "text", "table", *(kind.name for kind in CONFIGS)}
+_NO_COLON = "this line lacks a colon; write `key: value`"
 # What PyYAML says, and what has most likely happened. The first that fits is taken.
 _SLIPS = (
     ("found character '\\t'", "a tab; indent with spaces"),
     ("that cannot start any token", "a value cannot start with this character; put it in quotes"),
-    ("could not find expected ':'", "this line lacks a colon; write `key: value`"),
+    ("could not find expected ':'", _NO_COLON),
     ("mapping values are not allowed", "a second colon, or more spaces in front than the line above"),
     ("<block mapping start>", "more or fewer spaces in front than its neighbors; align the keys of a block"),
     ("<block sequence start>", "a list among keys; align it, or give it a key of its own"),
     ("expected <block end>", "more or fewer spaces in front than its neighbors, or text behind a quote"),
     ("unknown escape character", "a backslash within double quotes; use single quotes"),
+    ("expected escape sequence", "a backslash within double quotes; use single quotes"),
     ("unexpected end of stream", "a quote that is not closed"),
     ("expected ',' or", "a bracket that is not closed, or a missing comma"),
     ("undefined alias", "a value cannot start with *; put it in quotes"),
+    ("expected alphabetic or numeric", "a value cannot start with * or &; put it in quotes"),
     ("could not determine a constructor", "tags such as !x are not read; write plain values"),
     ("unhashable key", "{{...}} was not replaced by a value"),
-    ("single document", "a second document after ---; keep one"),
+    ("another document", "a second document after ---; keep one"),
 )
 
 
 def _line_of(error: yaml.MarkedYAMLError) -> int:
     """The line, from 1, that a YAML error is about."""
-    # A key without a colon and a quote without an end are noticed lines later: the context has the start.
-    is_late = "scanning" in (error.context or "")
+    # A key without a colon and a quote or bracket without an end are noticed lines later, where the context
+    # has the start.
+    is_late = any(word in (error.context or "") for word in ("scanning", "flow"))
     mark = error.context_mark if is_late and error.context_mark else error.problem_mark
     return mark.line + 1 if mark else 1
+
+
+def _lacks_colon(lines: list[str], number: int) -> bool:
+    """Whether the line before line `number` has text but no colon: the two are read as one long key."""
+    before = lines[number - 2].partition("#")[0].strip() if number > 1 else ""
+    return bool(before) and ":" not in before
 
 
 def _slip(error: yaml.YAMLError, text: str) -> str:
@@ -48,8 +58,11 @@ def _slip(error: yaml.YAMLError, text: str) -> str:
         return f": not valid YAML ({' '.join(str(error).split()):.100})"
     problem = error.problem or str(error)
     known = next((advice for words, advice in _SLIPS if words in problem), problem)
-    number = _line_of(error)
     lines = text.splitlines()
+    number = _line_of(error)
+    if "mapping values" in problem and _lacks_colon(lines, number):
+        known = _NO_COLON
+        number -= 1
     found = lines[number - 1].rstrip() if number <= len(lines) else ""
     return f":{number}: not valid YAML: {known}; found {found!r:.60}"
 
