@@ -93,14 +93,19 @@ def read_arguments(argv: list[str] | None) -> argparse.Namespace:
         raise UsageError("name a checkpoint with --model-path, or completions with --predictions")
     if args.confidence_threshold is not None and args.wanted_precision is not None:
         raise UsageError("--confidence-threshold and --wanted-precision both set a threshold; give one")
+    needs_base = (args.compare_baseline or args.baseline_fewshot) and not args.base_model
+    no_base = UsageError("--compare-baseline and --baseline-fewshot need --base-model: the model names none")
+    # A missing model names no base either; what is wrong with the flags comes before what is missing.
+    if needs_base and not (args.model_path and input_path(args.model_path).exists()):
+        raise no_base
     if not args.dry_run:
         check_file_output(*(home_path(path) for path in (args.output, args.report) if path))
         check_inputs(args)
     # A rescoring reads the checkpoint's calibration alone.
     if not args.predictions:
         args.base_model = base_of_flags(args)
-    if (args.compare_baseline or args.baseline_fewshot) and not args.base_model:
-        raise UsageError("--compare-baseline and --baseline-fewshot need --base-model: the model names none")
+    if needs_base and not args.base_model:
+        raise no_base
     return args
 
 

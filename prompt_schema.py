@@ -10,6 +10,7 @@ config.yaml; later stages read that folder when it exists, so a template can be 
 """
 
 import argparse
+import contextlib
 import json
 import sys
 from dataclasses import dataclass, field
@@ -235,10 +236,12 @@ def save(args: argparse.Namespace) -> None:
         f"wrote {len(written)} files to {folder}: {', '.join(written)}; {n_kept} templates were there already"
     )
     note("next: python train_sft.py -c configs/sft_gemma2.yaml")
-    # Imported here: other scripts import this one for its prompts alone.
-    from reporting.pipeline import refresh_report
+    # Imported here: other scripts import this one for its prompts alone, and a copy of it elsewhere has no
+    # report.
+    with contextlib.suppress(ModuleNotFoundError):
+        from reporting.pipeline import refresh_report
 
-    refresh_report()
+        refresh_report()
 
 
 def test(args: argparse.Namespace) -> None:
