@@ -78,11 +78,12 @@ from models.loading import LoadOptions, load_tokenizer
 from prompt_schema import Prompt, PromptBuilder, load_template, template_hash
 from reporting.pipeline import refresh_report
 from training.adapters import load_trainable, merge_checkpoint
+from training.card import SftCard
 from training.checkpoints import RunFiles, is_whole, newest_checkpoint
 from training.job import Rows, TrainingJob, encode, run_to_the_end
 from training.plan import print_plan
 from training.rows import COMPLETION_TOKENS, training_rows
-from training.run_report import checkpoint_facts, write_report
+from training.run_report import run_files, write_report
 from training.sampler import RowOrder
 from training.trainer import CompletionTrainer, training_arguments
 from utils.completions import gold_completion
@@ -186,18 +187,11 @@ def make_trainer(job: TrainingJob, rows: Rows, model, files: RunFiles) -> SFTTra
 
 def train(job: TrainingJob, checkpoint: str | None, resume_command: str) -> tuple[dict, Counter]:
     """Fine-tune, save and calibrate. Returns the facts of the run, and its dropped samples by reason."""
-    training = job.config["training"]
     rows = encode(job, gold_ids)
     # Before the model is built: the first weights of its adapter are random.
-    set_seed(training["seed"])
+    set_seed(job.config["training"]["seed"])
     model = load_trainable(job.config)
-    files = RunFiles(
-        job.output_dir,
-        training["save_total_limit"],
-        checkpoint_facts(job, model),
-        training["metric_for_best"],
-        training["early_stopping_patience"],
-    )
+    files = run_files(job, rows, model)
     trainer = make_trainer(job, rows, model, files)
     seconds = run_to_the_end(trainer, files, checkpoint, resume_command)
     return write_report(job, rows, trainer, files, seconds), rows.drops
@@ -276,7 +270,8 @@ def run_training(args: argparse.Namespace, config: dict, template: str, shards: 
 
     checkpoint = newest_checkpoint(output_dir, state == "resume" or args.resume, must_exist=args.resume)
     builder = PromptBuilder(tokenizer, template, config["training"]["max_seq_length"] - COMPLETION_TOKENS)
-    job = TrainingJob(config, output_dir, builder, template_hash(template), samples, shards)
+    card = SftCard(config, template, tokenizer)
+    job = TrainingJob(config, output_dir, builder, template_hash(template), card, samples, shards)
     results, drops = train(job, checkpoint, resume_command(args, shards))
     if shards.is_main:
         close_run_dir(output_dir, run, **results)

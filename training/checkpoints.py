@@ -6,7 +6,7 @@ It knows when a checkpoint is written and whether it can be trusted, not what is
 import math
 import os
 import shutil
-import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,13 @@ from transformers import TrainerCallback
 
 from models.distributed import Shards
 from training.sft_config import LOSS
+from training.stopping import StopSignals
 from utils.errors import DataError
-from utils.jsonl import finite, read_json, write_json
+from utils.jsonl import finite, read_json, write_json, write_text
 from utils.runs import note
 
+# No part of what makes a checkpoint complete: it may be written again, with more metrics.
+CARD = "README.md"
 # How a checkpoint must be prompted: facts in the run.json of every checkpoint, also of a merged one.
 PROMPT_FACTS = (
     *("template", "template_hash", "max_prompt_tokens"),
@@ -28,9 +31,9 @@ PROMPT_FACTS = (
 class RunFiles(TrainerCallback):
     """Marks and rotates checkpoints, and keeps the best by `metric`.
 
-    `patience`: stop after this many evaluations without a gain (None: never). SIGINT and SIGTERM finish the
-    step, save and stop; a second signal stops at once. `checkpoint_facts` go into the manifest of every
-    checkpoint.
+    `patience`: stop after this many evaluations without a gain (None: never). `stops` end the run after a
+    step. `checkpoint_facts` go into the manifest of every checkpoint; `card` makes the text of its README.md
+    from the directory and the manifest.
     """
 
     def __init__(
@@ -40,40 +43,27 @@ class RunFiles(TrainerCallback):
         checkpoint_facts: dict,
         metric: str = LOSS,
         patience: int | None = None,
+        card: Callable[[Path, dict], str] | None = None,
     ):
         self.output_dir = output_dir
         self.max_checkpoints = max_checkpoints
         self.facts = checkpoint_facts
         self.metric = metric
         self.patience = patience
+        self.card = card
         self.trainer: Any = None  # set once it exists
         best = output_dir / "checkpoint-best" / "run.json"
         self.best: float | None = read_json(best)[metric] if best.is_file() else None
         self.evaluated_step = -1
-        self.stop_signal: int | None = None
+        # What the evaluation of that step measured.
+        self.measured: dict[str, float | None] = {}
+        self.stops = StopSignals(self._note)
         self.is_stopped = False  # by a signal
         self.shards = Shards()
 
     def _note(self, text: str) -> None:
         if self.shards.is_main:
             note(text)
-
-    # --- stops by signal
-
-    def __enter__(self):
-        def on_signal(number, frame):
-            if self.stop_signal:
-                raise KeyboardInterrupt
-            self.stop_signal = number
-            self._note("finishing this step and saving a checkpoint; press Ctrl-C again to stop now")
-
-        signals = (signal.SIGINT, signal.SIGTERM)
-        self._handlers = {number: signal.signal(number, on_signal) for number in signals}
-        return self
-
-    def __exit__(self, *exc):
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
 
     # --- the best checkpoint
 
@@ -85,11 +75,19 @@ class RunFiles(TrainerCallback):
             return True
         return value < self.best if self.metric == LOSS else value > self.best
 
-    def save_model(self, name: str, facts: dict) -> None:
+    def save_model(self, name: str, step: int) -> None:
         """Write `output_dir/name`, manifest last. Every process calls it: sharded weights come from all."""
         self.trainer.save_model(str(self.output_dir / name))
         if self.trainer.is_world_process_zero():
-            mark_whole(self.output_dir / name, {**self.facts, **facts})
+            self.complete(self.output_dir / name, step)
+
+    def complete(self, directory: Path, step: int, **facts) -> None:
+        """Write the card and the manifest of a checkpoint: the facts of the run, of the step, and more."""
+        measured = self.measured if step == self.evaluated_step else {}
+        facts = {**self.facts, "step": step, **measured, **facts}
+        if self.card:
+            write_text(directory / CARD, self.card(directory, facts))
+        mark_whole(directory, facts)
 
     def _is_out_of_patience(self, log_history: list[dict]) -> bool:
         # From the log alone, so that a resumed run counts like one that was never cut.
@@ -125,7 +123,7 @@ class RunFiles(TrainerCallback):
             control.should_save = True
         # A signal can reach processes in different steps, or only one of them. All stop in the same step, or
         # they would wait for each other.
-        self.is_stopped = any(self.shards.gather([self.stop_signal]))
+        self.is_stopped = any(self.shards.gather([self.stops.number]))
         if self.is_stopped:
             control.should_save = True
             control.should_training_stop = True
@@ -135,6 +133,8 @@ class RunFiles(TrainerCallback):
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         self.evaluated_step = state.global_step
+        names = [name for name in metrics if name.startswith("eval_") and not is_timing(name)]
+        self.measured = {name: finite(metrics[name]) for name in names}
         value = metrics.get(self.metric)
         if not math.isfinite(metrics[LOSS]):
             self._note(
@@ -142,8 +142,7 @@ class RunFiles(TrainerCallback):
             )
         if value is not None and self.is_better(value):
             self.best = value
-            facts = {"step": state.global_step, LOSS: finite(metrics[LOSS]), self.metric: value}
-            self.save_model("checkpoint-best", facts)
+            self.save_model("checkpoint-best", state.global_step)
         if self._is_out_of_patience(state.log_history):
             control.should_training_stop = True
         return control
@@ -153,8 +152,7 @@ class RunFiles(TrainerCallback):
         self.trainer.accelerator.wait_for_everyone()
         if not state.is_world_process_zero:
             return
-        facts = {**self.facts, "step": state.global_step}
-        mark_whole(self.output_dir / f"checkpoint-{state.global_step}", facts)
+        self.complete(self.output_dir / f"checkpoint-{state.global_step}", state.global_step)
         for old in numbered_checkpoints(self.output_dir)[: -self.max_checkpoints]:
             # The manifest first: a cut while deleting leaves no directory that looks complete.
             (old / "run.json").unlink()
@@ -167,10 +165,15 @@ class RunFiles(TrainerCallback):
 # in silence with a fresh optimizer. So a manifest with the size of every file is written last, and decides.
 
 
+def is_timing(name: str) -> bool:
+    """True for a name in Trainer's logs that measures the machine."""
+    return name.endswith(("runtime", "_second"))
+
+
 def mark_whole(directory: Path, facts: dict) -> None:
     """Write the manifest of a checkpoint, with the sizes of its files, after these have reached the disk."""
     sizes = {}
-    for path in sorted(p for p in directory.iterdir() if p.is_file() and p.name != "run.json"):
+    for path in sorted(p for p in directory.iterdir() if p.is_file() and p.name not in ("run.json", CARD)):
         with open(path, "rb") as handle:
             os.fsync(handle.fileno())
         sizes[path.name] = path.stat().st_size
@@ -182,7 +185,7 @@ def is_whole(directory: Path) -> bool:
     if not (directory / "run.json").is_file():
         return False
     sizes = read_json(directory / "run.json").get("files", {})
-    paths = {directory / name: size for name, size in sizes.items()}
+    paths = {directory / name: size for name, size in sizes.items() if name != CARD}
     return all(path.is_file() and path.stat().st_size == size for path, size in paths.items())
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from models.distributed import Shards
+from training.card import SftCard
 from training.checkpoints import RunFiles
 from training.progress import StepProgress
 from training.rows import COMPLETION_TOKENS, encode_epochs, encode_rows
@@ -32,6 +33,7 @@ class TrainingJob:
     # A prompt_schema.PromptBuilder, handed in with the hash of its template: packages do not import scripts.
     builder: Any
     template_hash: str
+    card: SftCard
     # "train" and "val".
     samples: dict[str, list[dict]]
     shards: Shards
@@ -127,12 +129,12 @@ def run_to_the_end(
     files.trainer = trainer
     steps = StepProgress()
     trainer.add_callback(steps)
-    with files, steps:
+    with files.stops, steps:
         result = trainer.train(resume_from_checkpoint=checkpoint)
     n_steps = trainer.state.global_step
     if files.is_stopped:
         if files.shards.is_main:
             note(f"stopped at step {n_steps}; resume with: {resume_command}")
         raise KeyboardInterrupt
-    files.save_model("checkpoint-final", {"step": n_steps})
+    files.save_model("checkpoint-final", n_steps)
     return result.metrics["train_runtime"]

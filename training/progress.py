@@ -8,7 +8,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from training.checkpoints import LOSS
+from training.checkpoints import is_timing
+from training.sft_config import LOSS
 from utils.progress import progress
 from utils.runs import format_seconds, note
 
@@ -68,11 +69,7 @@ class StepProgress(TrainerCallback):
         if not (state.is_world_process_zero and logs and ("loss" in logs or LOSS in logs)):
             return
         names = ["loss", "grad_norm", "learning_rate"]
-        names += [name for name in logs if name.startswith("eval_") and not _is_timing(name)]
+        names += [name for name in logs if name.startswith("eval_") and not is_timing(name)]
         shown = [f"{name} {float(logs[name]):.4g}" for name in names if logs.get(name) is not None]
         time_text = self.time_text(state.global_step, state.max_steps)
         note(f"step {state.global_step}/{state.max_steps}: {', '.join(shown)} ({time_text})")
-
-
-def _is_timing(name: str) -> bool:
-    return name.endswith(("runtime", "_second"))

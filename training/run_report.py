@@ -6,19 +6,20 @@ It knows the records of a run, not how it was trained.
 from dataclasses import asdict
 from pathlib import Path
 
-from evaluation.columns import format_number
 from evaluation.figures import sft_charts
 from evaluation.plots import plot_charts
 from evidence.chunk_sizes import sizes_of_build, sizes_of_samples
 from models.base import model_weights
 from models.hardware import merge_for_speed
 from models.loading import model_revision
-from training.checkpoints import LOSS, RunFiles
+from training.card import count_sources, kind_of, local_place
+from training.checkpoints import CARD, RunFiles, is_whole
 from training.job import Rows, TrainingJob
+from training.sft_config import LOSS
 from training.trainer import CompletionTrainer
 from training.validation import calibration, selection_metrics
 from utils.config import input_path, portable_path
-from utils.jsonl import finite, write_json, write_text
+from utils.jsonl import finite, read_json, write_json, write_text
 
 
 def checkpoint_facts(job: TrainingJob, model) -> dict:
@@ -36,6 +37,28 @@ def checkpoint_facts(job: TrainingJob, model) -> dict:
         # ask.py cuts a user's documents as the evidence of the training data was cut.
         "evidence": asdict(sizes),
     }
+
+
+def run_files(job: TrainingJob, rows: Rows, model) -> RunFiles:
+    """What writes the checkpoints of a run, each with its card."""
+    training = job.config["training"]
+    facts = checkpoint_facts(job, model) | {
+        "n_val_rows": len(rows.val),
+        "sources": count_sources(job.samples["train"]),
+    }
+
+    def card(directory: Path, facts: dict) -> str:
+        place = local_place(job.config["model_name"], directory)
+        return job.card.text(facts, kind_of(directory), place)
+
+    return RunFiles(
+        job.output_dir,
+        training["save_total_limit"],
+        facts,
+        training["metric_for_best"],
+        training["early_stopping_patience"],
+        card,
+    )
 
 
 def write_report(
@@ -62,15 +85,28 @@ def write_report(
         "metric_for_best": files.metric,
         "best": files.best,
         "val": selection_metrics(answers, samples),
-        "licences": licences(job.samples["train"]),
     }
     # Later stages read train_ids.txt to leave out what the model has seen.
     if job.shards.is_main:
         fit = calibration(answers, samples)
         write_text(job.output_dir / "train_ids.txt", "".join(row["id"] + "\n" for row in rows.train))
         write_json(job.output_dir / "calibration.json", fit)
-        write_text(job.output_dir / "README.md", sft_model_card(job.config, facts, fit))
+        val = {**facts["val"], "right_with_support": fit["accuracy"]}
+        write_last_cards(job, files, trainer.state.global_step, {"val": val, "n_val_answers": len(samples)})
     return {**facts, "n_evaluations": n_evaluations}
+
+
+def write_last_cards(job: TrainingJob, files: RunFiles, last_step: int, measured: dict) -> None:
+    """Cards and manifests of the last step's checkpoints, with what its answers measured, and of the run."""
+    for directory in sorted(job.output_dir.glob("checkpoint-*")):
+        if is_whole(directory) and read_json(directory / "run.json")["step"] == last_step:
+            files.complete(directory, last_step, **measured)
+    best = job.output_dir / "checkpoint-best"
+    # A loss that never was a number leaves no best checkpoint.
+    directory = best if is_whole(best) else job.output_dir / "checkpoint-final"
+    place = local_place(job.config["model_name"], job.output_dir, directory.name)
+    facts = read_json(directory / "run.json")
+    write_text(job.output_dir / CARD, job.card.text(facts, kind_of(directory), place))
 
 
 # What the history keeps of each logging step: a loss that jumps has its cause in one of the others.
@@ -93,74 +129,3 @@ def write_history(log_history: list[dict], config: dict, output_dir: Path, n_row
     write_json(output_dir / "training_history.json", history)
     plot_charts(output_dir / "loss_curve.png", sft_charts(history, n_rows))
     return history
-
-
-# --- the model card
-
-# The licence of a base model by the start of its name; a model trained from it inherits the terms.
-_BASE_TERMS = {
-    "embedded": "Apache-2.0 (SmolLM2-135M-Instruct)",
-    "google/gemma": "the Gemma Terms of Use and its prohibited-use policy",
-}
-
-
-def base_terms(model_name: str) -> str:
-    """The terms of the base model, which also apply to what is trained from it."""
-    for start, terms in _BASE_TERMS.items():
-        if model_name.startswith(start):
-            return terms
-    return f"the licence of {model_name} (see its model card)"
-
-
-def licences(samples: list[dict]) -> dict[str, str]:
-    """Licence by source, as the samples give it."""
-    return {sample["source"]: sample["metadata"].get("licence", "not stated") for sample in samples}
-
-
-def sft_model_card(config: dict, facts: dict, calibration: dict) -> str:
-    """README.md of an SFT run: use, training, metrics on val, data and licences."""
-    lora = config["lora"]
-    full = config["full_finetuning"]
-    kind = "all weights trained" if full else f"LoRA, r {lora['r']}, alpha {lora['alpha']}"
-    # A model hub reads the lines between the dashes, and offers to load an adapter if they name peft.
-    library = "" if full else "library_name: peft"
-    tags = "grounded-question-answering, citations, refusal" + ("" if full else ", lora")
-    names = [name.removeprefix("eval_") for name in facts["val"]]
-    cells = [format_number(value) for value in facts["val"].values()]
-    metrics = "\n".join(f"| {name} | {cell} |" for name, cell in zip(names, cells))
-    data = "\n".join(f"- {source}: {licence}" for source, licence in sorted(facts["licences"].items()))
-    return f"""---
-{library}
-base_model: {config["model_name"]}
-tags: [{tags}]
----
-# Grounded answers with citations, from {config["model_name"]}
-
-Answers a question from numbered evidence as `{{"answer", "citations", "confidence"}}`, and answers
-`[INSUFFICIENT_EVIDENCE]` if the evidence does not contain the answer.
-Trained by `train_sft.py`; every setting is in `run.json`.
-
-| | |
-|---|---|
-| training rows, optimizer steps | {facts["n_rows"]}, {facts["n_steps"]} |
-| supervised tokens | {facts["n_supervised_tokens"]} |
-| method, learning rate | {kind}, {config["training"]["learning_rate"]} |
-| best {facts["metric_for_best"]} | {format_number(facts["best"])} |
-
-`checkpoint-best` has the best {facts["metric_for_best"]} on val, `checkpoint-final` is the last step.
-
-## Last step on {calibration["n_samples"]} val samples
-
-| metric | value |
-|---|---|
-{metrics}
-| answers right with support | {format_number(calibration["accuracy"])} of {calibration["n_answers"]} |
-
-The checkpoint was selected on val, so these are not test results; `evaluate_sft_fast_robust.py` gives those.
-
-## Data and licences
-
-{data}
-
-The base model's terms also apply to these weights: {base_terms(config["model_name"])}.
-"""

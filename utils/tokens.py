@@ -50,6 +50,11 @@ def _anchors(tokenizer) -> tuple[str, ...]:
     return tuple(usable)
 
 
+def encodes_whole(tokenizer) -> bool:
+    """True for a tokenizer whose pieces of a prompt get the ids that they have in the whole text."""
+    return bool(_anchors(tokenizer))
+
+
 def _encode_inside(tokenizer, text: str, markup: bool) -> list[int]:
     for anchor in _anchors(tokenizer):
         ids = _encode_behind(tokenizer, anchor, text, markup)
@@ -93,7 +98,7 @@ class ChatFrame:
         self.prefix: list[int] = []
         self.closing: list[int] = []
         # Text that the changing part begins with, and whether a space is put before it.
-        self._lead = ""
+        self.lead = ""
         self._puts_space = False
         if tokenizer.chat_template:
             self._open_chat(head, {} if thinks else thinking_off(tokenizer))
@@ -105,7 +110,7 @@ class ChatFrame:
 
     def encode(self, text: str) -> list[int]:
         """Ids of the changing part of a prompt, its closing included."""
-        return self._encode_content(self._lead + text) + self.closing
+        return self._encode_content(self.lead + text) + self.closing
 
     def _encode_content(self, text: str) -> list[int]:
         if self._puts_space:
@@ -120,7 +125,7 @@ class ChatFrame:
         *openings, closing = render_turns(self.tokenizer, len(contents), switches)
         for i, (opening, content) in enumerate(zip(openings, contents)):
             # The spaces that end an earlier content stay with it.
-            self.prefix += self._encode_content(self._lead) if self._lead else []
+            self.prefix += self._encode_content(self.lead) if self.lead else []
             self._begin(opening, content, at_start=i == 0)
         self.closing = _encode_inside(self.tokenizer, closing, markup=True)
 
@@ -139,7 +144,7 @@ class ChatFrame:
         # It puts a space before a text at the start and, some of them, before one behind a control token.
         self._puts_space = with_probe == markup_ids + _encode_alone(self.tokenizer, _PROBE)
         kept = content.rstrip(" ")
-        self._lead = content[len(kept) :]
+        self.lead = content[len(kept) :]
         if kept:
             self.prefix += self._encode_content(kept)
             self._puts_space = False
