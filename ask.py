@@ -16,6 +16,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from models.base import base_for
 from models.directories import check_adapter_dir
 from utils.arguments import port_number, positive_int, share, stage_parser
 from utils.errors import UsageError
@@ -32,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     add = parser.add_argument_group("model").add_argument
     add("--model", help="checkpoint directory of train_sft.py")
+    add("--base-model", help="where the checkpoint's base model is (default: where the checkpoint says)")
     add("--template", help="prompt template (default: the one in the checkpoint's run.json)")
     passages = "passages to show the model (default: as many as it was trained with)"
     add("--passages", type=positive_int, metavar="N", help=passages)
@@ -67,6 +69,9 @@ def read_arguments(argv: list[str] | None) -> argparse.Namespace:
     if any(not question.strip() for question in args.question or []):
         raise UsageError("--question is empty; write one, such as --question 'Who wrote the letter?'")
     args.model = check_adapter_dir(args.model)
+    # A plan needs no weights.
+    if not args.dry_run:
+        args.base_model = base_for(args.model, args.base_model)
     return args
 
 
@@ -83,24 +88,25 @@ from prompt_schema import PromptBuilder
 # --- the run
 
 
-def load_asker(model_dir: str, settings: AskSettings):
+def load_asker(model_dir: str, settings: AskSettings, base_model: str | None = None):
     """The checkpoint, ready to be asked (`asking.answering.Asker`)."""
     # Waiting threads must not spin: on a machine that does anything else, answers took ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Documents are read before the model libraries are imported: a wrong file is told within a second.
     from asking.answering import Asker
 
-    return Asker(model_dir, settings, PromptBuilder)
+    return Asker(model_dir, settings, PromptBuilder, base_model)
 
 
-def serve_page(model_dir: str, settings: AskSettings, documents: list[Document], port: int | None) -> None:
+def serve_page(args: argparse.Namespace, settings: AskSettings, documents: list[Document]) -> None:
     """Serve the page until Ctrl-C."""
     from asking.web import build_page, import_gradio, serve_until_stopped
 
     # Before the model is loaded, because gradio may not be installed.
     import_gradio()
-    note(f"loading {model_dir}")
-    serve_until_stopped(build_page(load_asker(model_dir, settings).ask, documents), port)
+    note(f"loading {args.model}")
+    asker = load_asker(args.model, settings, args.base_model)
+    serve_until_stopped(build_page(asker.ask, documents), args.port)
 
 
 def show_page(model: str, evidence: Sequence[str] = (), port: int | None = None) -> str:
@@ -130,11 +136,11 @@ def main(argv: list[str] | None) -> None:
         print_plan(documents, settings)
         return
     if args.web:
-        serve_page(args.model, settings, documents, args.port)
+        serve_page(args, settings, documents)
         return
     n_words = sum(document.n_words for document in documents)
     note(f"documents: {len(documents)} ({n_words:,} words); loading {args.model}")
-    asker = load_asker(args.model, settings)
+    asker = load_asker(args.model, settings, args.base_model)
     if not args.question:
         ask_in_a_loop(lambda question: asker.ask(question, documents), args.json)
         return

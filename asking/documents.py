@@ -17,7 +17,7 @@ from asking.decoding import KIND_OF_SUFFIX, READ_KINDS, decode, kind_of
 from asking.markdown import markdown_blocks
 from asking.markup import Block, html_blocks, text_blocks
 from utils.config import home_path
-from utils.errors import DataError, StageError
+from utils.errors import DataError, StageError, UsageError
 from utils.runs import note
 
 STDIN = "-"
@@ -190,6 +190,9 @@ def read_documents(
         if name == STDIN:
             found = [read_document("stdin", sys.stdin.buffer.read(), encoding=encoding)]
         else:
+            # An empty name would be the working directory with all that is in it.
+            if not name.strip():
+                raise UsageError("--evidence is empty; give a file, a folder or - for stdin")
             path = _resolve(name)
             if not path.exists():
                 raise DataError(

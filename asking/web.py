@@ -133,6 +133,8 @@ def launch_page(page: Any, port: int | None = None) -> str:
             quiet=True,
             prevent_thread_lock=True,
             footer_links=[],
+            # In a notebook: room for an answer below the form.
+            height=800,
         )
     except OSError as error:
         raise UsageError(f"--port {port}: in use; name another one") from error

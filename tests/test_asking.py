@@ -104,6 +104,8 @@ def test_a_folder_is_read_as_far_as_it_can_be(tmp_path):
 def test_missing_and_empty_evidence_is_an_error(tmp_path):
     with pytest.raises(DataError, match="no such file or folder"):
         read_documents([str(tmp_path / "none.txt")])
+    with pytest.raises(UsageError, match="--evidence is empty"):
+        read_documents([""])
     with pytest.raises(DataError, match="no document that can be read"):
         read_documents([str(tmp_path)], lambda line: None)
 

@@ -194,7 +194,10 @@ def test_a_run_resumes_from_its_newest_whole_checkpoint_with_the_same_losses(
     for name in ("checkpoint-2", "checkpoint-4", "checkpoint-best", "checkpoint-final"):
         folder = tmp_path / "sft" / name
         assert (folder / "adapter_model.safetensors").is_file()
-        assert read_json(folder / "run.json")["template"] == "default"
+        facts = read_json(folder / "run.json")
+        assert facts["template"] == "default"
+        # Those of the build, which ask.py cuts documents with.
+        assert facts["evidence"] == {"max_chunks": 3, "max_chunk_words": 20}
         # A pickle, with the hub token in clear text.
         assert not (folder / "training_args.bin").exists()
     written = {path.name for path in (tmp_path / "sft").iterdir()}
