@@ -41,7 +41,13 @@ def _selection(home: Path, results: dict) -> Selection | None:
     return Selection(selective["threshold"], selective["kind"], isotonic)
 
 
-def _read_samples(path: Path, home: Path, results: dict) -> list[Answered]:
+def _check_size(paths: list[Path], max_bytes: int) -> None:
+    n_bytes = sum(path.stat().st_size for path in paths if path.is_file())
+    if n_bytes > max_bytes:
+        raise DataError(f"test data and predictions have {n_bytes >> 20} MB, which only --report reads")
+
+
+def _read_samples(path: Path, home: Path, results: dict, max_bytes: int | None) -> list[Answered]:
     """The samples of an evaluation. DataError if a file is gone or is not the one that was evaluated."""
     settings = results["run"]["settings"]
     test_path = find_input(home, settings["test_data"])
@@ -49,6 +55,8 @@ def _read_samples(path: Path, home: Path, results: dict) -> list[Answered]:
         raise DataError(problem.split(";")[0])
     named = settings.get("predictions")
     source = find_input(home, named) if named else predictions_path(path)
+    if max_bytes is not None:
+        _check_size([test_path, source], max_bytes)
     samples, rows_by_model = rescored(results, test_path, source)
     selection = _selection(home, results)
     parsed = {}
@@ -60,10 +68,10 @@ def _read_samples(path: Path, home: Path, results: dict) -> list[Answered]:
     return answered_samples(samples, parsed, predictions)
 
 
-def read_evaluation(path: Path, home: Path) -> Evaluation:
-    """A results file with its samples. DataError when the file is something else."""
+def read_evaluation(path: Path, home: Path, max_bytes: int | None = None) -> Evaluation:
+    """A results file with its samples, if these have at most `max_bytes`. DataError for another file."""
     results = read_results(path)
     try:
-        return Evaluation(path, results, _read_samples(path, home, results))
+        return Evaluation(path, results, _read_samples(path, home, results, max_bytes))
     except DataError as error:
         return Evaluation(path, results, problem=str(error))

@@ -13,10 +13,13 @@ from utils.config import home_path
 from utils.jsonl import write_text
 from utils.runs import note
 
+# Some 20,000 samples, which take 5 seconds. A stage does not wait longer for its report.
+_MAX_SAMPLE_BYTES = 100 << 20
+
 
 def _newest_evaluation(outputs: Outputs) -> Evaluation | None:
     run = outputs.newest("evaluation")
-    return read_evaluation(run.path, outputs.home) if run else None
+    return read_evaluation(run.path, outputs.home, _MAX_SAMPLE_BYTES) if run else None
 
 
 def refresh_report(home: Path | None = None) -> Path | None:

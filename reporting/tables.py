@@ -56,8 +56,8 @@ def outcome_bars(results: dict) -> list[dict]:
 # --- differences
 
 
-def _difference_rows(deltas: dict) -> list[dict]:
-    """The paired differences that exist, each with its interval on the scale of all of them."""
+def _difference_rows(deltas: dict) -> tuple[list[dict], str]:
+    """(the paired differences that exist, each with its interval on the scale of all of them, the scale)."""
     names = [name for name in DELTA_METRICS if deltas[name] is not None]
     ends = [0.0]
     for name in names:
@@ -86,7 +86,7 @@ def _difference_rows(deltas: dict) -> list[dict]:
                 "zero": place(0.0),
             }
         )
-    return rows
+    return rows, f"{low:+.2f} to {max(ends):+.2f}"
 
 
 def difference_tables(results: dict) -> list[dict]:
@@ -96,11 +96,12 @@ def difference_tables(results: dict) -> list[dict]:
     tables = []
     for name, deltas in results.get("deltas_to", {}).items():
         sft, theirs = (format_number(models[model]["answered_rate"]) for model in ("sft", name))
-        rows = _difference_rows(deltas)
+        rows, scale = _difference_rows(deltas)
         tables.append(
             {
                 "other": name,
                 "rows": rows,
+                "scale": scale,
                 "rates": f"Answered rate: sft {sft}, {name} {theirs}.",
                 "folded": name not in ("base", strongest),
             }

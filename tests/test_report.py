@@ -19,7 +19,7 @@ from reporting.evaluations import Evaluation
 from reporting.html import PageWriter
 from reporting.outputs import Outputs, find_outputs
 from reporting.page import render
-from reporting.pipeline import refresh_report
+from reporting.pipeline import refresh_report, write_report
 from reporting.stages import STAGES, all_views
 from reporting.tables import outcome_bars
 from tests.canned import canned_rows, gold_rows
@@ -460,3 +460,11 @@ def test_a_training_that_never_refuses_is_warned_of(tmp_path):
         "refuses nearly no unanswerable question of val",
         "only 50% of its val answers keep the format",
     ]
+
+
+def test_a_refresh_leaves_out_samples_that_take_long_to_read_and_report_does_not(canned, monkeypatch):
+    monkeypatch.setattr("reporting.pipeline._MAX_SAMPLE_BYTES", 1000)
+    page = refresh_report(canned).read_text()
+    assert "which only --report reads" in page and page.count('<details class="s"') == 0
+    write_report(canned / "all.html", canned / "a.json")
+    assert (canned / "all.html").read_text().count('<details class="s"') > 10
