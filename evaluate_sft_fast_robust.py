@@ -77,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("run").add_argument
     add("--temperature", type=temperature, default=0.0, help="0 is greedy; above, sampled with --seed")
     add("--seed", type=seed_number, default=42, help="decides --limit's samples, sampling and the bootstrap")
+    add("--overwrite", action="store_true", help="replace results that are there, also of other settings")
     add("--dry-run", action="store_true", help="print the plan and write nothing")
     return parser
 
@@ -127,7 +128,7 @@ from evaluation.predictions import (
     results_name,
 )
 from evaluation.results import measure_selection, score_all
-from evaluation.tables import results_text
+from evaluation.reuse import CHECKPOINT_SETTINGS, describe_results_run, finished_results
 from evidence.reserved import trained_on_warning
 from generation.answering import predict, sft_and_base
 from generation.engine import GenerationSettings
@@ -136,11 +137,11 @@ from models.distributed import ShardLog, Shards, hold_output, note_once
 from models.hardware import choose_dtype
 from models.loading import LoadOptions
 from prompt_schema import PromptBuilder, load_template
-from reporting.answered import answered_samples, three_samples_text
-from reporting.pipeline import refresh_report, write_report
-from reporting.verdict import verdict_text
+from reporting.answered import answered_samples
+from reporting.pipeline import refresh_report
+from reporting.shown import show_results
 from utils.jsonl import sha256_value, write_json, write_jsonl
-from utils.runs import describe_run, format_seconds, hash_inputs, note
+from utils.runs import format_seconds, hash_inputs, note
 from utils.schema import pick_samples, read_samples
 
 # Flags that decide the completions: predictions made with other values are not resumed.
@@ -148,6 +149,9 @@ DECIDING_FLAGS = (
     *("compare_baseline", "baseline_fewshot", "baseline_closed_book", "baseline_gold_only", "constrained"),
     *("max_new_tokens", "attn_impl", "limit", "temperature", "seed"),
 )
+# All settings that decide the results.
+SCORING = ("predictions", "confidence_threshold", "wanted_precision", "confidence_kind")
+DECIDING = (*DECIDING_FLAGS, *SCORING, *CHECKPOINT_SETTINGS)
 
 # --- predictions
 
@@ -184,6 +188,7 @@ def checkpoint_settings(args: argparse.Namespace) -> dict:
     settings |= {flag: getattr(args, flag) for flag in DECIDING_FLAGS}
     settings["template_text"] = load_template("sft", settings["template"])
     settings["precision"] = str(choose_dtype())
+    settings["inputs"] = hash_inputs([input_path(args.test_data)])
     return settings
 
 
@@ -244,8 +249,7 @@ def main(argv: list[str] | None) -> None:
 def evaluate(args: argparse.Namespace, output: Path, shards: Shards) -> None:
     """Generate or read the predictions, score them and write the results."""
     started = time.monotonic()
-    test_path = input_path(args.test_data)
-    samples = pick_samples(read_samples(test_path), args.limit, args.seed)
+    samples = pick_samples(read_samples(input_path(args.test_data)), args.limit, args.seed)
     calibration = read_calibration(args.model_path)
     # Whatever can fail should fail before anything is generated.
     selection, selective = choose_selection(
@@ -253,15 +257,20 @@ def evaluate(args: argparse.Namespace, output: Path, shards: Shards) -> None:
     )
     warnings = [text for text in [trained_on_warning(args.model_path, samples)] if text]
     note_once(warnings)
-    train, val = read_tuning(test_path)
-    inputs = hash_inputs([test_path])
+    train, val = read_tuning(input_path(args.test_data))
+    settings = {} if args.predictions else checkpoint_settings(args)
+    run = describe_results_run(args, settings)
+    finished = shards.decide(lambda: finished_results(output, "baselines", run, DECIDING, args.overwrite))
+    if finished:
+        if shards.is_main:
+            show_results(output, finished, args.report)
+            print(f"{output} is complete with these settings; nothing to do")
+        return
 
     times: dict = {}
     if args.predictions:
-        settings = {"predictions": args.predictions}
         predictions = read_predictions(input_path(args.predictions), samples)
     else:
-        settings = checkpoint_settings(args) | {"inputs": inputs}
         predictions, times = generate_predictions(args, samples, predictions_path(output), settings, shards)
     # Every process has all rows now; the first alone scores and writes.
     if not shards.is_main:
@@ -275,18 +284,12 @@ def evaluate(args: argparse.Namespace, output: Path, shards: Shards) -> None:
         write_jsonl(predictions_path(output), describe_rows(predictions, parsed, samples))
     # The SFT model's prompts alone: a closed-book prompt shows no support on purpose.
     n_cut = count_gold_cut([row for row in predictions if row["model"] == "sft"], samples)
-    shown = {key: value for key, value in settings.items() if key != "template_text"}
-    facts = {"times": times, "gold_cut": n_cut, "warnings": warnings}
-    facts["seconds"] = round(time.monotonic() - started, 1)
-    run = describe_run({**vars(args), **shown}, inputs, args.seed, **facts)
-    results["run"] = run | {"status": "complete"}
+    seconds = round(time.monotonic() - started, 1)
+    facts = {"times": times, "gold_cut": n_cut, "warnings": warnings, "seconds": seconds}
+    results["run"] = run | facts | {"status": "complete"}
     write_json(output, results)
     plot_calibration(output.with_name(f"{output.stem}_calibration.png"), results["curves"])
-    answered = answered_samples(samples, parsed, predictions)
-    print("\n\n".join([results_text(results), three_samples_text(answered), verdict_text(results), ""]))
-    if args.report:
-        print(f"wrote {home_path(args.report)} ({write_report(home_path(args.report), output)})")
-    seconds = time.monotonic() - started
+    show_results(output, results, args.report, answered_samples(samples, parsed, predictions))
     print(f"wrote {output} ({len(samples)} samples, gold cut {n_cut}) in {format_seconds(seconds)}")
     if args.model_path:
         note(next_command(args))

@@ -63,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--suite", default=",".join(SUITES), help=f"suites, separated by commas (default: all {len(SUITES)})")
     seed = "decides --limit's samples, every perturbation and the bootstrap"
     add("--seed", type=seed_number, default=42, help=seed)
+    add("--overwrite", action="store_true", help="replace results that are there, also of other settings")
     add("--dry-run", action="store_true", help="print the plan and write nothing")
     return parser
 
@@ -89,6 +90,7 @@ from evaluation.columns import metric_table
 from evaluation.plots import plot_robustness
 from evaluation.predictions import count_gold_cut, log_key, predictions_path, prompt_settings, results_name
 from evaluation.results import score_rows
+from evaluation.reuse import CHECKPOINT_SETTINGS, describe_results_run, finished_results
 from evidence.reserved import trained_on_warning
 from generation.answering import load_generator, predict
 from generation.engine import GenerationSettings
@@ -102,8 +104,11 @@ from utils.completions import map_citations, parse_completion
 from utils.intervals import mean_with_interval, paired_deltas, with_intervals
 from utils.jsonl import write_json, write_jsonl
 from utils.metrics import ROBUSTNESS_METRICS
-from utils.runs import describe_run, format_drops, format_seconds, hash_inputs, note
+from utils.runs import format_drops, format_seconds, note
 from utils.schema import pick_samples, read_samples
+
+# Settings that decide the results.
+DECIDING = ("suite", "limit", "seed", "attn_impl", *CHECKPOINT_SETTINGS)
 
 # --- predictions
 
@@ -241,11 +246,19 @@ def run_suites(args: argparse.Namespace, names: list[str], output: Path, shards:
     settings["precision"] = str(choose_dtype())
     warnings = [text for text in [trained_on_warning(args.model_path, samples)] if text]
     note_once(warnings)
-    inputs = hash_inputs([test_path])
+    run = describe_results_run(args, {**settings, "suite": names})
     suites = build_suites(names, samples, everything, args.seed)
     distinct = distinct_samples(suites)
     if args.samples_dir and shards.is_main:
         write_samples(args.samples_dir, suites)
+
+    finished = shards.decide(lambda: finished_results(output, "suites", run, DECIDING, args.overwrite))
+    if finished:
+        if shards.is_main:
+            print_suites(finished["suites"])
+        hint = f"next: look at {output.with_suffix('.png')}"
+        shards.say(f"{output} is complete with these settings; nothing to do", hint)
+        return
 
     log = ShardLog(predictions_path(output), log_key(settings), shards)
     n_done = len(distinct.keys() & {row["id"] for row in log.rows()})
@@ -261,11 +274,9 @@ def run_suites(args: argparse.Namespace, names: list[str], output: Path, shards:
     for name, suite in suites.items():
         blocks[name], rows_of = score_suite(suite, by_key, args.seed)
         rows += describe_level_rows(name, suite, rows_of)
-    shown = {key: value for key, value in settings.items() if key != "template_text"}
     seconds = time.monotonic() - started
     facts = {"n_generated": len(distinct) - n_done, "warnings": warnings, "seconds": round(seconds, 1)}
-    run = describe_run({**vars(args), **shown}, inputs, args.seed, **facts)
-    write_json(output, {"suites": blocks, "run": run | {"status": "complete"}})
+    write_json(output, {"suites": blocks, "run": run | facts | {"status": "complete"}})
     # In place of the merged log, whose rows have prompt keys as ids: one row per suite, level and sample.
     write_jsonl(log.path, rows)
     plot_robustness(output.with_suffix(".png"), blocks)

@@ -261,7 +261,7 @@ def test_wanted_precision_takes_its_threshold_from_val_and_reports_test(kind, ho
     assert set(selective["test"]) == ({"sft", "base"} if kind == "stated" else {"sft"})
 
     # Without a threshold the same file has every answer in it.
-    evaluate(flags)
+    evaluate(f"{flags} --overwrite")
     before = read_json(home / "out.json")["sft"]
     assert selective["test"]["sft"]["n_answers"] == round(before["answered_rate"] * before["n"])
     assert before["ece_calibrated"] is not None

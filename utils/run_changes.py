@@ -4,8 +4,13 @@ A file or model counts by its hash, not by its path, so a run goes on after its 
 and another file under the same path is noticed. It reads manifests (`utils/runs.py`) and knows no stage.
 """
 
+from pathlib import Path
 from typing import Any
 
+from utils.errors import UsageError
+
+# A message names at most this many changed settings.
+_MAX_SHOWN = 4
 # The directory that both manifests are of: it may have moved.
 _NOT_COMPARED = ("output_dir",)
 
@@ -82,3 +87,15 @@ def changed_settings(old: dict, new: dict) -> list[str]:
     if old_models:
         lines += _changed_contents("models", old_models, new_models)
     return lines
+
+
+def refuse_changed(output: Path, changed: list[str]) -> None:
+    """UsageError that names what `changed_settings` found between an output and a new run, if anything."""
+    if not changed:
+        return
+    shown = "; ".join(changed[:_MAX_SHOWN])
+    if len(changed) > _MAX_SHOWN:
+        shown += f"; and {len(changed) - _MAX_SHOWN} more"
+    raise UsageError(
+        f"{output} was made with other settings: {shown}; add --overwrite or choose another output"
+    )

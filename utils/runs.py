@@ -13,10 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from utils.config import portable_path
-from utils.errors import UsageError
 from utils.jsonl import read_json_object, sha256_file, sha256_value, write_json
 from utils.progress import print_line
-from utils.run_changes import changed_settings
+from utils.run_changes import changed_settings, refuse_changed
 
 # Packages whose version can change a number. Versions are read from metadata, so none of them is imported for
 # this.
@@ -31,8 +30,6 @@ _PACKAGES = (
     "scipy",
     "numpy",
 )
-# A message names at most this many changed settings.
-_MAX_SHOWN = 4
 
 
 def _git_commit() -> str | None:
@@ -127,13 +124,7 @@ def open_run_dir(run_dir: Path, run: dict, overwrite: bool) -> str:
         shutil.rmtree(run_dir)
         write_json(manifest, run)
         return "new"
-    if changed:
-        shown = "; ".join(changed[:_MAX_SHOWN])
-        if len(changed) > _MAX_SHOWN:
-            shown += f"; and {len(changed) - _MAX_SHOWN} more"
-        raise UsageError(
-            f"{run_dir} was made with other settings: {shown}; add --overwrite or choose another directory"
-        )
+    refuse_changed(run_dir, changed)
     return "complete"
 
 

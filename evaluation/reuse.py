@@ -1,0 +1,67 @@
+"""A results file that is there already: the same run again has nothing to do, another one is refused.
+
+It compares manifests and reads no samples. Which settings decide a result is the script's to say.
+"""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+from utils.config import input_path
+from utils.errors import DataError, UsageError
+from utils.jsonl import read_json_object, sha256_value
+from utils.run_changes import changed_settings, refuse_changed
+from utils.runs import describe_run, hash_inputs
+
+# Of a checkpoint: what its prompts and completions depend on, beside the flags.
+CHECKPOINT_SETTINGS = (
+    *("template", "template_hash", "max_prompt_tokens", "max_new_tokens"),
+    *("model_key", "base_key", "precision"),
+)
+
+
+def describe_results_run(args: argparse.Namespace, settings: dict) -> dict:
+    """The manifest within a results file: the flags, the checkpoint's settings and the input hashes."""
+    files = [input_path(args.test_data)]
+    if getattr(args, "predictions", None):
+        files.append(input_path(args.predictions))
+    # The fit that `read_calibration` finds. A hub model has none, and a missing file no hash.
+    if args.model_path:
+        files.append(input_path(args.model_path).parent / "calibration.json")
+    shown = {name: value for name, value in settings.items() if name != "template_text"}
+    if "template_text" in settings:
+        shown["template_hash"] = sha256_value(settings["template_text"])
+    return describe_run({**vars(args), **shown}, hash_inputs(files), args.seed)
+
+
+def _deciding(run: dict, names: Iterable[str]) -> dict:
+    settings = {name: run["settings"].get(name) for name in names}
+    return {"settings": settings, "inputs": run["inputs"]}
+
+
+def _read_finished(path: Path, block: str) -> dict:
+    """The results in a file, which have a `block`. UsageError for any other file."""
+    try:
+        results = read_json_object(path)
+    except DataError:
+        results = {}
+    if block not in results or "settings" not in results.get("run", {}):
+        raise UsageError(
+            f"{path}: exists and holds other data than these results; choose another --output, "
+            "or add --overwrite to replace it"
+        )
+    return results
+
+
+def finished_results(path: Path, block: str, run: dict, names: Iterable[str], overwrite: bool) -> dict | None:
+    """The results in `path` if a run with the same settings wrote them; None if they are to be made.
+
+    `run`: manifest of the run that starts; `names`: the settings in it that decide its results. `block`: a
+    key that these results have and others have not. UsageError if the file is of a run with other settings,
+    or none of this script, unless `overwrite`.
+    """
+    if overwrite or not path.exists():
+        return None
+    results = _read_finished(path, block)
+    refuse_changed(path, changed_settings(_deciding(results["run"], names), _deciding(run, names)))
+    return results
