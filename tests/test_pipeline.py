@@ -169,6 +169,10 @@ def test_all_stages_run_in_sequence(base, stage, data_home, tiny_gemma_dir, tmp_
     # Every stage wrote under FACTUALITY_HOME, none into the repository.
     assert not (ROOT / "prefs").exists()
     assert not (ROOT / "checkpoints").exists()
+    # Each of them refreshed the report, in which robustness alone has not run.
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("not run</span>") == 1 and "the SFT model has a net score of" in page
+    assert "unreadable</span>" not in page
 
 
 # --- the notebook
