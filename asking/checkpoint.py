@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evidence.chunk_sizes import DEFAULT_SIZES, ChunkSizes, sizes_of_build
+from evidence.chunk_sizes import DEFAULT_SIZES, ChunkSizes, sizes_in, sizes_of_build
 from utils.config import input_path
 from utils.jsonl import read_json_object
 from utils.runs import note
@@ -32,13 +32,29 @@ def _read_if_there(path: Path) -> dict:
     return read_json_object(path) if path.is_file() else {}
 
 
+def _train_path(run: dict) -> str | None:
+    """The training data in the manifest of an SFT run."""
+    place = run
+    for key in ("settings", "data"):
+        place = place.get(key, {})
+        if not isinstance(place, dict):
+            return None
+    path = place.get("train_path")
+    return path if isinstance(path, str) else None
+
+
+def _has_fit(calibration: dict) -> bool:
+    """Whether a calibration.json has knots to interpolate between."""
+    fit = calibration.get("isotonic")
+    return isinstance(fit, dict) and bool(fit.get("x")) and len(fit["x"]) == len(fit.get("y", []))
+
+
 def _sizes(model_dir: Path, facts: dict, say: Callable[[str], None]) -> ChunkSizes:
     """The chunk sizes in a checkpoint's run.json; for an older one those of its data, else the defaults."""
-    recorded = facts.get("evidence")
+    recorded = sizes_in(facts.get("evidence"))
     if recorded:
-        return ChunkSizes(**recorded)
-    settings = _read_if_there(model_dir.parent / "run.json").get("settings", {})
-    train_path = settings.get("data", {}).get("train_path")
+        return recorded
+    train_path = _train_path(_read_if_there(model_dir.parent / "run.json"))
     sizes = sizes_of_build(input_path(train_path)) if train_path else None
     if sizes:
         say(f"{model_dir}: does not say how its evidence was cut; as in {train_path}: {sizes}")
@@ -61,7 +77,8 @@ def ask_settings(
     facts = _read_if_there(model_dir / "run.json")
     sizes = _sizes(model_dir, facts, say)
     calibration = _read_if_there(model_dir.parent / "calibration.json")
-    if not calibration.get("isotonic"):
+    if not _has_fit(calibration):
+        calibration = {}
         say(f"{model_dir.parent}: no fit in calibration.json; confidences are the model's own probability")
     return AskSettings(
         sizes=replace(sizes, max_chunks=n_passages) if n_passages else sizes,

@@ -118,8 +118,8 @@ def _read_question(interactive: bool) -> str | None:
 
 @contextlib.contextmanager
 def _ended_by_kill() -> Iterator[None]:
-    """SIGTERM ends the process here: only Ctrl-C cancels a question."""
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """SIGTERM ends the process, as elsewhere with 130: only Ctrl-C cancels a question."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
     try:
         yield
     finally:

@@ -17,6 +17,7 @@ from evidence.retrieval import BM25, terms_of
 
 # A sentence of more than so many times the chunk's words is cut: training never showed one.
 _LONG_SENTENCE = 3
+_MAX_TITLE_WORDS = 12
 # BM25's b. Passages differ little in length but for headings and list items, which are short without being
 # nearer to a question.
 _LENGTH_WEIGHT = 0.3
@@ -34,12 +35,17 @@ class Passage:
     end: int
 
 
+def _title_of(words: Words) -> str:
+    """A heading as a title; what follows its first words is not needed to tell passages apart."""
+    return " ".join(words.texts[:_MAX_TITLE_WORDS])
+
+
 def _document_title(document: Document) -> str:
     """The first title or heading of a document, else its file name in words."""
     for page in document.pages:
         for block in page.blocks:
             if block.level == 1:
-                return block.words.text
+                return _title_of(block.words)
             # A heading behind the first text is that of a part.
             if block.level == 0:
                 break
@@ -71,7 +77,7 @@ def _sections(document: Document) -> Iterator[tuple[Page, str, list[Words]]]:
             elif block.level == 0:
                 yield page, title, [block.words]
             else:
-                heading = block.words.text
+                heading = _title_of(block.words)
                 # Titles of the training data look like this: `Juno (spacecraft)`.
                 title = main_title if heading == main_title else f"{main_title} ({heading})"
         if paragraphs:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 from utils.text import split_sentences
 
-_WORD = re.compile(r"\S+")
+# A longer run without a space (a key, a picture as text, Chinese) counts as several words, or no prompt could
+# contain it.
+_WORD = re.compile(r"\S{1,100}")
 
 # (text, start, end): visible text and its range in the source. The two differ in length for an entity.
 Piece = tuple[str, int, int]

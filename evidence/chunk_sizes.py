@@ -25,6 +25,17 @@ class ChunkSizes:
 DEFAULT_SIZES = ChunkSizes(6, 80)
 
 
+def sizes_in(settings) -> ChunkSizes | None:
+    """The sizes in a block of a manifest, which people edit too; None if it does not give both."""
+    if not isinstance(settings, dict):
+        return None
+    max_chunks = settings.get("max_chunks")
+    max_words = settings.get("max_chunk_words")
+    if not isinstance(max_chunks, int) or not isinstance(max_words, int) or min(max_chunks, max_words) < 1:
+        return None
+    return ChunkSizes(max_chunks, max_words)
+
+
 def sizes_of_build(data_path: Path) -> ChunkSizes | None:
     """The sizes that a sample file was built with, from the run.json beside it; None without one."""
     manifest = data_path.parent / "run.json"
@@ -32,11 +43,7 @@ def sizes_of_build(data_path: Path) -> ChunkSizes | None:
         settings = read_json_object(manifest).get("settings", {}) if manifest.is_file() else {}
     except DataError:
         return None
-    max_chunks = settings.get("max_chunks")
-    max_words = settings.get("max_chunk_words")
-    if not isinstance(max_chunks, int) or not isinstance(max_words, int):
-        return None
-    return ChunkSizes(max_chunks, max_words)
+    return sizes_in(settings)
 
 
 def sizes_of_samples(samples: list[dict]) -> ChunkSizes:

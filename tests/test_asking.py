@@ -162,6 +162,13 @@ def test_a_text_without_full_stops_is_cut_too():
     assert len(texts(read("a.txt", "word " * 1000), 20)) > 10
 
 
+def test_a_word_without_end_becomes_passages_that_fit_a_prompt():
+    document = read("a.txt", "key " + "x" * 5000 + " end.")
+    passages = passages_of(document, 8)
+    assert max(len(word) for passage in passages for word in passage.text.split()) <= 100
+    assert quote_passage(passages[-1], passages[-1].text, "").text.endswith("x end.")
+
+
 def test_the_nearest_passages_come_first_and_enough_of_them():
     document = read("a.txt", "The dam is long. The wheels are of iron. Eiders rest here. It is closed.")
     index = PassageIndex([document], 4)
@@ -369,6 +376,12 @@ def test_a_checkpoint_says_how_its_evidence_was_cut(tmp_path, monkeypatch):
     write_json(checkpoint / "run.json", {"evidence": {"max_chunks": 4, "max_chunk_words": 30}})
     assert ask_settings(checkpoint, say=said.append).sizes == ChunkSizes(4, 30)
     assert ask_settings(checkpoint, n_passages=9, say=said.append).sizes == ChunkSizes(9, 30)
+    assert all("no fit in calibration.json" in line for line in said)
+    # Manifests are edited by hand too.
+    for damaged in ({"evidence": "3"}, {"evidence": {"max_chunks": 0, "max_chunk_words": 9}}):
+        write_json(checkpoint / "run.json", damaged)
+        write_json(checkpoint.parent / "run.json", {"settings": []})
+        assert ask_settings(checkpoint, say=said.append).sizes == ChunkSizes(6, 80)
 
 
 def test_an_older_checkpoint_takes_the_sizes_of_its_data_and_says_it(tmp_path, monkeypatch):
