@@ -17,7 +17,7 @@ from pathlib import Path
 from training.inputs import check_inputs
 from training.sft_config import DEFAULTS, check_config, check_weights
 from utils.arguments import stage_parser, whole_number
-from utils.config import home_path, input_path, load_config, settings_flags
+from utils.config import errors_of, home_path, input_path, load_config, settings_flags
 from utils.errors import DataError, StageError
 from utils.outputs import check_folder_output
 from utils.startup import before_imports, run_main
@@ -55,7 +55,8 @@ def read_settings(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
     config = load_config(args.config, DEFAULTS, args.set)
     if args.limit is not None:
         config["data"]["max_samples"] = args.limit or None
-    check_config(config)
+    with errors_of(args.config, args.set):
+        check_config(config)
     if not args.dry_run:
         check_folder_output(home_path(args.merge or config["output_dir"]))
         check_inputs(config, merges=bool(args.merge))

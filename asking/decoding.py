@@ -71,7 +71,8 @@ def kind_of(name: str, data: bytes) -> str:
 def check_encoding(name: str | None) -> None:
     """UsageError for an encoding that Python does not know."""
     try:
-        b"".decode(name or "utf-8")
+        # Not b"": Python decodes nothing without looking the encoding up.
+        b"abcd".decode(name or "utf-8", errors="replace")
     except LookupError:
         raise UsageError(
             f"--encoding {name}: unknown; write for example utf-8, cp1252 or shift_jis"

@@ -46,7 +46,9 @@ def check_adapter_dir(name: str) -> str:
     """The directory of a model to evaluate, PEFT checkpoint or full model. DataError if it is neither."""
     path = input_path(name)
     if name == EMBEDDED:
-        raise DataError(f"{name}: is a base model and no checkpoint; name it with --base-model")
+        raise DataError(
+            f"{name}: is a base model (--base-model) and no checkpoint; train one with train_sft.py"
+        )
     if not path.exists() and not path.is_symlink():
         raise DataError(missing_checkpoint(path))
     check_model_folder(path)

@@ -22,19 +22,21 @@ HEAD_KEYS = {"base_model", "template", "max_seq_length", "penalty_weights", "sco
 def check_inputs(args: argparse.Namespace) -> None:
     """DataError or UsageError for the first input of make_prefs.py that is not what its flag needs."""
     check_rows(input_path(args.data_path), read_samples)
-    if args.phase != "judge":
-        if args.base_model:
-            check_model_name(args.base_model)
-        base_for(check_adapter_dir(args.sft_model), args.base_model)
-        if args.template:
-            load_template("sft", args.template)
+    if args.phase == "judge" and args.cache_sig:
+        _check_cache(home_path(args.prefs_dir) / "cache", args.cache_sig)
     # Judging needs none of the models that generated.
     if args.phase != "generate":
         if args.judge_model:
             check_model_name(args.judge_model)
         load_template("judge", args.judge_template)
-    if args.phase == "judge" and args.cache_sig:
-        _check_cache(home_path(args.prefs_dir) / "cache", args.cache_sig)
+    if args.phase != "judge":
+        checkpoint = check_adapter_dir(args.sft_model)
+        if args.template:
+            load_template("sft", args.template)
+        if args.base_model:
+            check_model_name(args.base_model)
+        # Last: to compare two models may take seconds.
+        base_for(checkpoint, args.base_model)
 
 
 def _check_cache(folder: Path, signature: str) -> None:

@@ -1,6 +1,7 @@
 """The settings of train_rm.py: every key of its YAML with the default, which also fixes the type."""
 
-from utils.config import load_config
+from models.choices import ATTENTION_FLAGS
+from utils.config import errors_of, load_config, nearest
 from utils.errors import UsageError
 
 DEFAULTS = {
@@ -38,21 +39,31 @@ _COUNTS = (
 )
 
 
-def load_reward_config(path: str, overrides: list[str]) -> dict:
-    """The YAML over the defaults, then `--set` overrides. UsageError names a wrong key, type or fraction."""
-    config = load_config(path, DEFAULTS, overrides)
+def _check_values(config: dict) -> None:
+    """UsageError for values of the right type that make no sense."""
     for name in _COUNTS:
         if config[name] < 1:
             raise UsageError(f"{name}: expected a whole number from 1 on, found {config[name]}")
-    if config["learning_rate"] <= 0:
+    # NaN fails every comparison.
+    if not config["learning_rate"] > 0:
         raise UsageError(f"learning_rate: expected a number above 0, found {config['learning_rate']}")
     for name in ("weight_decay", *(key for key in DEFAULTS if key.endswith("_penalty_weight"))):
         if not config[name] >= 0:
             raise UsageError(f"{name}: expected a number from 0 on, found {config[name]}")
     if not 0 <= config["warmup_ratio"] <= 1:
         raise UsageError(f"warmup_ratio: expected a number from 0 to 1, found {config['warmup_ratio']}")
+    if config["attn_implementation"] not in ATTENTION_FLAGS:
+        value = config["attn_implementation"]
+        raise UsageError(f"attn_implementation: unknown {value!r}{nearest(value, ATTENTION_FLAGS)}")
     fractions = [config["val_fraction"], config["test_fraction"]]
     # Train gets what is left, and none of the three may be empty.
     if not (min(fractions) > 0 and sum(fractions) < 1):
         raise UsageError("val_fraction and test_fraction must be above 0 and add up to less than 1")
+
+
+def load_reward_config(path: str, overrides: list[str]) -> dict:
+    """The YAML over the defaults, then `--set` overrides. UsageError names a wrong key, type or value."""
+    config = load_config(path, DEFAULTS, overrides)
+    with errors_of(path, overrides):
+        _check_values(config)
     return config

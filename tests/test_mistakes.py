@@ -24,6 +24,7 @@ CHECKPOINT = f"{EVALUATE} {MODEL}"
 RESCORE = f"{EVALUATE} --predictions"
 ROBUST = f"robustness.py --test-data data/processed/test.jsonl {MODEL}"
 PREFS = "make_prefs.py --sft-model sft/checkpoint-best --data-path data/processed/train.jsonl"
+ASKED = "ask.py --model sft/checkpoint-best"
 SFT = "train_sft.py -c configs/demo/sft.yaml"
 RM = "train_rm.py -c configs/demo/rm.yaml --prefs prefs/preferences_a-b.jsonl"
 SCORE = "train_rm.py -c configs/demo/rm.yaml --set output_dir=rm --score"
@@ -344,6 +345,30 @@ MODELS = [
         ["is a folder"],
     ),
 ]
+ASK = [
+    ("ask.py", 2, ["--evidence"]),
+    (f"{ASKED} --question Who? --evidence nowhere.md", 3, ["nowhere.md: no such file"]),
+    (f"{ASKED} --question Who? --evidence empty_folder", 3, ["empty_folder"]),
+    (f"{ASKED} --question Who? --evidence odd/plot.png", 3, ["plot.png"]),
+    (f"{ASKED} --question Who? --evidence odd/table.xlsx", 3, ["table.xlsx"]),
+    (f"{ASKED} --question Who? --evidence odd/empty.jsonl", 3, ["empty.jsonl"]),
+    (f"{ASKED} --question Who? --evidence odd/gone.jsonl", 3, ["gone.jsonl"]),
+    (f"{ASKED} --question Who? --evidence odd/paper.pdf", 3, ["paper.pdf", "PDF"]),
+    (f"{ASKED} --question '' --evidence odd/notes.txt", 2, ["--question is empty"]),
+    (f"{ASKED} --evidence -", 2, ["--question"]),
+    (
+        f"{ASKED} --question Who? --evidence odd/notes.txt --min-confidence 80",
+        2,
+        ["--min-confidence", "0 to 1"],
+    ),
+    (f"{ASKED} --question Who? --evidence odd/notes.txt --passages 0", 2, ["--passages"]),
+    (f"{ASKED} --question Who? --evidence odd/notes.txt --encoding utf9", 2, ["utf9"]),
+    (f"{ASKED} --question Who? --evidence odd/notes.txt --port 8000", 2, ["--port", "--web"]),
+    (f"{ASKED} --question Who? --evidence odd/notes.txt --template nope", 2, ["'nope'"]),
+    ("ask.py --model rm/best --evidence odd/notes.txt --question Who?", 3, ["a reward model"]),
+    ("ask.py --model embedded --evidence odd/notes.txt --question Who?", 3, ["checkpoint"]),
+    ("ask.py --evidence odd/notes.txt --question Who?", 2, ["--model"]),
+]
 OUTPUTS = [
     (f"{CHECKPOINT} --output a_folder", 2, ["a_folder: is a folder", "name a file"]),
     (f"{CHECKPOINT} --output a_file/results.json", 2, ["a_file is a file"]),
@@ -358,7 +383,7 @@ OUTPUTS = [
     ("prompt_schema.py save --prompts-dir a_file", 2, ["a_file", "is a file"]),
 ]
 
-COMMANDS = [*FLAGS, *SET, *CONFIGS, *FILES, *MODELS, *OUTPUTS]
+COMMANDS = [*FLAGS, *SET, *CONFIGS, *FILES, *MODELS, *ASK, *OUTPUTS]
 for name, words in NO_SAMPLES.items():
     COMMANDS.append((f"evaluate_sft_fast_robust.py --test-data {name} {MODEL}", 3, words))
 for name, words in NO_MODELS.items():

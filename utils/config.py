@@ -3,10 +3,11 @@
 The defaults that a stage hands in fix the keys and types. This module knows no stage's keys.
 """
 
+import contextlib
 import difflib
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from utils.errors import UsageError
@@ -152,6 +153,16 @@ def check_stage(path: str | Path, given: dict, expected: str) -> None:
     found = config_kind(given, expected)
     if found and found.name != expected:
         raise UsageError(f"{path}: found {found.what}, expected {EXPECTED[expected]}; {found.remedy}")
+
+
+@contextlib.contextmanager
+def errors_of(path: str | Path, overrides: list[str]) -> Iterator[None]:
+    """Puts the file that the values come from in front of a UsageError about one of them."""
+    try:
+        yield
+    except UsageError as error:
+        where = f"{path} with --set" if overrides else str(path)
+        raise UsageError(f"{where}: {error}") from error
 
 
 def _parse_override(override: str) -> dict:
