@@ -70,7 +70,8 @@ from transformers import get_cosine_schedule_with_warmup
 
 from models.base import run_models
 from models.distributed import Shards, hold_output, note_once
-from preferences.features import PromptSource, as_completions, load_features, note_cut
+from preferences.cuts import note_cut
+from preferences.features import PromptSource, as_completions, distinct_pairs, load_features
 from preferences.head_base import base_of_head, check_head_base
 from preferences.pairs import check_preferences, find_preferences, pair_metrics, split_groups
 from preferences.plan import print_reward_plan
@@ -237,6 +238,8 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
     preferences = all_preferences[: args.limit]
     warnings = check_preferences(prefs_path, preferences, args.allow_test)
     note_once(warnings)
+    preferences, drops = distinct_pairs(preferences, config)
+    drops |= {"over --limit": len(all_preferences[args.limit :]) if args.limit else 0}
     split = split_groups(preferences, config)
     sizes = {side: len(pairs) for side, pairs in split.items()}
     if args.validate_only:
@@ -247,7 +250,7 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
     else:
         checkpoint = output_dir / "best"
         settings = config | {"limit": args.limit}
-        facts = {"n_pairs": sizes, "allow_test": args.allow_test, "warnings": warnings}
+        facts = {"n_pairs": sizes, "dropped": drops, "allow_test": args.allow_test, "warnings": warnings}
         facts["models"] = run_models(config["base_model"])
         run = describe_run(settings, hash_inputs([prefs_path]), config["seed"], **facts)
         state = shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite))
@@ -272,8 +275,8 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
     if not args.validate_only:
         close_run_dir(output_dir, run)
     pairs = ", ".join(f"{side} {n}" for side, n in sizes.items())
-    drops = format_drops({"over --limit": len(all_preferences) - len(preferences)})
-    print(f"wrote {output_dir} ({pairs} pairs, {drops}) in {format_seconds(time.monotonic() - started)}")
+    counts = f"{pairs} pairs, {format_drops(drops)}"
+    print(f"wrote {output_dir} ({counts}) in {format_seconds(time.monotonic() - started)}")
     refresh_report()
 
 

@@ -4,6 +4,7 @@ The base model is never trained, so its features never change and a head trains 
 template's hash and the prompt builder are handed in. This module knows nothing about rewards.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +18,12 @@ from models.base import model_key
 from models.distributed import Shards
 from models.hardware import choose_dtype, speed_up_generation
 from models.loading import LoadOptions, load_model, load_tokenizer
+from preferences.cuts import COMPLETION_TOKENS, drop_equal_pairs, encode_completions
 from utils.atomic import atomic_write
 from utils.config import home_path
 from utils.jsonl import sha256_value
 from utils.locks import cache_lock
 from utils.progress import progress, track
-from utils.runs import note
-from utils.tokens import encode_completion
-
-# Tokens of max_seq_length that are kept free for a completion and the token that ends it. The length
-# penalty is at its maximum from 128 tokens on, so cutting a longer completion does not hide its length from
-# the reward.
-COMPLETION_TOKENS = 160
 
 
 @dataclass(frozen=True)
@@ -58,6 +53,11 @@ def as_completions(preferences: list[dict]) -> list[dict]:
     return rows
 
 
+def distinct_pairs(preferences: list[dict], config: dict) -> tuple[list[dict], Counter]:
+    """`drop_equal_pairs` with the tokenizer of the base model."""
+    return drop_equal_pairs(preferences, load_tokenizer(config["base_model"], config["trust_remote_code"]))
+
+
 def features_path(rows: list[dict], config: dict, template_hash: str) -> Path:
     """The cache file of these rows: its name is a hash of all that changes their features."""
     settings = {name: config[name] for name in ("max_seq_length", "load_in_8bit")}
@@ -70,37 +70,13 @@ def features_path(rows: list[dict], config: dict, template_hash: str) -> Path:
     return home_path(config["output_dir"]) / "features" / f"{name}.safetensors"
 
 
-def encode_completions(tokenizer, rows: list[dict]) -> tuple[list[list[int]], list[bool]]:
-    """(token ids of each completion with the end-of-text token, whether the completion was cut)."""
-    completions = []
-    is_cut = []
-    for row in rows:
-        ids = encode_completion(tokenizer, row["completion"])
-        is_cut.append(len(ids) > COMPLETION_TOKENS - 1)
-        # An empty completion is still one token long: the end of the text.
-        completions.append(ids[: COMPLETION_TOKENS - 1] + [tokenizer.eos_token_id])
-    return completions, is_cut
-
-
-def count_cut(found: dict[str, torch.Tensor]) -> int | None:
-    """Number of completions that were cut; None (unknown) for a cache file of an earlier version."""
-    return int(found["is_cut"].sum()) if "is_cut" in found else None
-
-
-def note_cut(found: dict[str, torch.Tensor]) -> None:
-    """Name the completions that the head does not read to their end."""
-    n_cut = count_cut(found)
-    if n_cut:
-        note(f"cut {n_cut} of {len(found['is_cut'])} completions after {COMPLETION_TOKENS - 1} tokens")
-
-
 def load_features(
     rows: list[dict], config: dict, prompts: PromptSource, shards: Shards
 ) -> dict[str, torch.Tensor]:
     """The features of n completion rows, from the cache or from one pass of the frozen base model.
 
     Returns "features" (n, hidden); "mean_logp" (n,), the mean log-probability per token; "n_tokens" (n,),
-    without the end-of-text token; "is_cut" (n,).
+    without the end-of-text token; "is_cut" (n,), of the completion; "is_prompt_cut" (n,), of its evidence.
     """
     path = features_path(rows, config, prompts.template_hash)
     if shards.share(path.is_file()):
@@ -118,7 +94,8 @@ def _read_completions(
     """One pass of the frozen base model over the completions, which the first process writes to `path`."""
     tokenizer = load_tokenizer(config["base_model"], config["trust_remote_code"])
     builder = prompts.builder(tokenizer, max_tokens=config["max_seq_length"] - COMPLETION_TOKENS)
-    suffixes = [builder.build(row).suffix for row in track(rows, "reading prompts", "completion")]
+    built = [builder.build(row) for row in track(rows, "reading prompts", "completion")]
+    suffixes = [prompt.suffix for prompt in built]
     completions, is_cut = encode_completions(tokenizer, rows)
     options = LoadOptions(
         load_in_8bit=config["load_in_8bit"],
@@ -152,6 +129,9 @@ def _read_completions(
         "mean_logp": torch.tensor([mean_logp for *_, mean_logp in read]),
         "n_tokens": torch.tensor([len(ids) - 1 for ids in completions], dtype=torch.float32),
         "is_cut": torch.tensor(is_cut),
+        "is_prompt_cut": torch.tensor(
+            [prompt.chunks != row["evidence_chunks"] for prompt, row in zip(built, rows)]
+        ),
     }
     if shards.is_main:
         with atomic_write(path, "wb") as handle:

@@ -11,7 +11,7 @@ import torch
 from evaluation.columns import format_number, format_table
 from evaluation.figures import reward_charts
 from evaluation.plots import plot_charts
-from preferences.features import COMPLETION_TOKENS, count_cut
+from preferences.cuts import COMPLETION_TOKENS, count_cut
 from preferences.pairs import baseline_scores, interval, pair_metrics
 from preferences.reward import PENALTIES, load_head, penalty_table, penalty_totals, rewards
 from utils.jsonl import write_json
@@ -69,6 +69,7 @@ def validate(
         "test": figures,
         "mean_penalties": mean_penalties,
         "n_cut_completions": count_cut(found),
+        "n_cut_prompts": count_cut(found, "is_prompt_cut"),
         "max_completion_tokens": COMPLETION_TOKENS - 1,
     }
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import train_rm
-from preferences.features import COMPLETION_TOKENS, count_cut, encode_completions
+from preferences.cuts import COMPLETION_TOKENS, count_cut, drop_equal_pairs, encode_completions
 from preferences.pairs import pair_metrics, split_groups
 from preferences.reward import RewardHead, answer_in_chunks, load_head, penalties, rewards, save_head
 from preferences.reward_config import DEFAULTS
@@ -118,6 +118,27 @@ def test_rows_to_score_lack_no_field(row, tmp_path):
     write_jsonl(tmp_path / "c.jsonl", [row])
     with pytest.raises(DataError, match=r"c.jsonl:1: row lacks .*completion; needed are id"):
         train_rm.main(["-c", str(config), "--score", str(tmp_path / "c.jsonl")])
+
+
+def as_pair(chosen, rejected):
+    return {"chosen": [{"content": chosen}], "rejected": [{"content": rejected}]}
+
+
+def test_pairs_that_the_head_reads_as_equal_are_dropped_and_counted(tokenizer):
+    start = "word " * COMPLETION_TOKENS
+    pairs = [
+        as_pair("a", "b"),
+        as_pair(start + "one end", start + "another end"),
+        as_pair(start, start + "more"),
+        as_pair("the same", "the same"),
+        # Only one of the two is cut, so they differ.
+        as_pair("word", start),
+    ]
+    kept, drops = drop_equal_pairs(pairs, tokenizer)
+    assert kept == [pairs[0], pairs[4]]
+    assert drops == {"equal after the cut at 159 tokens": 2, "equal completions": 1}
+    with pytest.raises(DataError, match="no pair of the preferences is left .2 equal after the cut"):
+        drop_equal_pairs(pairs[1:3], tokenizer)
 
 
 def test_a_completion_is_cut_only_beyond_the_limit(tokenizer):

@@ -1,0 +1,71 @@
+"""What does not fit into a reward model's sequence: completions that are cut, pairs that the cut makes equal.
+
+It knows limits in tokens; it knows nothing about models or rewards.
+"""
+
+from collections import Counter
+
+import torch
+
+from utils.errors import DataError
+from utils.runs import note
+from utils.tokens import encode_completion
+
+# Tokens of max_seq_length that are kept free for a completion and the token that ends it. The length
+# penalty is at its maximum from 128 tokens on, so cutting a longer completion does not hide its length from
+# the reward.
+COMPLETION_TOKENS = 160
+
+
+def encode_completions(tokenizer, rows: list[dict]) -> tuple[list[list[int]], list[bool]]:
+    """(token ids of each completion with the end-of-text token, whether the completion was cut)."""
+    completions = []
+    is_cut = []
+    for row in rows:
+        ids = encode_completion(tokenizer, row["completion"])
+        is_cut.append(len(ids) > COMPLETION_TOKENS - 1)
+        # An empty completion is still one token long: the end of the text.
+        completions.append(ids[: COMPLETION_TOKENS - 1] + [tokenizer.eos_token_id])
+    return completions, is_cut
+
+
+def drop_equal_pairs(preferences: list[dict], tokenizer) -> tuple[list[dict], Counter]:
+    """The pairs whose completions differ in what the head reads of them, and the number of others by reason.
+
+    DataError when none is left.
+    """
+    kept = []
+    drops: Counter = Counter()
+    for row in preferences:
+        sides = [{"completion": row[side][0]["content"]} for side in ("chosen", "rejected")]
+        (chosen, rejected), is_cut = encode_completions(tokenizer, sides)
+        if chosen != rejected:
+            kept.append(row)
+        elif any(is_cut):
+            drops[f"equal after the cut at {COMPLETION_TOKENS - 1} tokens"] += 1
+        else:
+            drops["equal completions"] += 1
+    if not kept:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in drops.items())
+        raise DataError(
+            f"no pair of the preferences is left ({reasons}): a head cannot tell equal completions apart; "
+            "make others with a smaller --max-new-tokens"
+        )
+    return kept, drops
+
+
+def count_cut(found: dict[str, torch.Tensor], key: str = "is_cut") -> int | None:
+    """Number of cut completions, or of prompts ("is_prompt_cut"); None (unknown) for an older cache file."""
+    return int(found[key].sum()) if key in found else None
+
+
+def note_cut(found: dict[str, torch.Tensor]) -> None:
+    """Name the completions and prompts that the head does not read whole."""
+    n_rows = len(found["n_tokens"])
+    if n_cut := count_cut(found):
+        note(f"cut {n_cut} of {n_rows} completions after {COMPLETION_TOKENS - 1} tokens")
+    if n_cut := count_cut(found, "is_prompt_cut"):
+        # What is left is numbered anew, so citations may point to other chunks than they did.
+        note(
+            f"cut the evidence of {n_cut} of {n_rows} completions to fit max_seq_length; raise it to read all"
+        )
