@@ -86,10 +86,14 @@ def _json_kind(path: Path, text: str, expected: str) -> FileKind | None:
     if isinstance(value, dict):
         return _row_kind(value, expected)
     try:
-        document = json.loads(_read(path, _MAX_DOCUMENT_BYTES).decode("utf-8-sig"))
+        whole = _read(path, _MAX_DOCUMENT_BYTES).decode("utf-8-sig").strip()
+        document = json.loads(whole)
     except (ValueError, RecursionError):
         return None
     if isinstance(document, dict):
+        # One row that is longer than the head.
+        if "\n" not in whole:
+            return _row_kind(document, expected)
         # Where a document is expected, its reader says which keys it lacks.
         unknown = None if any(kind.name == expected for kind in DOCUMENTS) else file_kinds.OBJECT
         return _first(DOCUMENTS, set(document)) or unknown
