@@ -115,6 +115,7 @@ from preferences.cache import (
     cache_key,
     cached_rows,
     claim_cache,
+    complete_cache,
     find_cache,
     given_settings,
     read_cached_settings,
@@ -166,9 +167,7 @@ def generate_phase(
         )
         fill_cache(models, build, CacheJob(cache, samples, settings, args.batch_size, shards))
     if shards.is_main:
-        # The manifest says complete only now: an interrupted cache is resumed, never judged.
-        complete = {**run, "base_revision": models.base_revision, "status": "complete"}
-        write_json(cache / "manifest.json", complete)
+        complete_cache(cache, {**run, "base_revision": models.base_revision})
         n_written = sum(len(cached_rows(cache, name)) for name in MODELS)
         print(f"wrote {n_written} candidates of {len(samples)} samples to {cache}")
     shards.wait()

@@ -20,7 +20,7 @@ _HUB_ID = r"([\w.-]+/)?[\w.-]+"
 def missing_checkpoint(path: Path) -> str:
     """The message for a path without a checkpoint: it names the checkpoints nearby."""
     folder = path.parent
-    present = sorted(folder.glob("checkpoint-*")) or sorted(folder.glob("*/checkpoint-best"))
+    present = sorted(folder.glob("checkpoint-*")) or sorted(folder.glob("[!.]*/checkpoint-best"))
     if not present:
         remedy = "train one with train_sft.py"
         if not folder.is_dir():

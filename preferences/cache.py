@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from models.base import model_key
+from utils.aside import drop_aside, set_aside
 from utils.config import portable_path
 from utils.errors import DataError
-from utils.jsonl import read_appended, read_json, sha256_file
+from utils.jsonl import read_appended, read_json, sha256_file, write_json
 from utils.runs import note
 
 # Flags that change the generated texts, with their defaults. The parser's own default is None, "not given":
@@ -50,19 +51,27 @@ def cache_key(settings: dict) -> dict:
 
 # Caches that a message describes.
 _MAX_CACHES = 5
+# The manifests below the folder of all caches, but of none that was set aside (utils/aside.py).
+CACHE_MANIFESTS = "[!.]*/manifest.json"
 
 
 def claim_cache(cache: Path, overwrite: bool) -> bool:
     """Prepare a cache directory for generation. True, and said, when it is complete already."""
-    if overwrite:
-        # Judgements go too: they are about the texts that are generated again.
-        for path in cache.glob("*"):
-            path.unlink()
     manifest = cache / "manifest.json"
     is_complete = manifest.is_file() and read_json(manifest)["status"] == "complete"
+    if overwrite and cache.exists():
+        # Judgements go too: they are about the texts that are generated again.
+        set_aside(cache, is_complete)
+        return False
     if is_complete:
         print(f"candidates {cache.name} are complete; nothing to generate")
     return is_complete
+
+
+def complete_cache(cache: Path, manifest: dict) -> None:
+    """Mark a cache as complete: an interrupted one is resumed, never judged."""
+    write_json(cache / "manifest.json", {**manifest, "status": "complete"})
+    drop_aside(cache)
 
 
 def given_settings(flags: dict, data_path: Path) -> dict:
@@ -118,7 +127,7 @@ def find_cache(folder: Path, wanted: dict, cache_sig: str | None) -> str:
 
     DataError when there is none; it lists every cache with its differences from `wanted`.
     """
-    manifests = {path.parent.name: read_json(path) for path in sorted(folder.glob("*/manifest.json"))}
+    manifests = {path.parent.name: read_json(path) for path in sorted(folder.glob(CACHE_MANIFESTS))}
     fitting = {}
     for sig, manifest in manifests.items():
         # An unfinished cache has candidates of some samples only.

@@ -41,7 +41,7 @@ def check_inputs(args: argparse.Namespace) -> None:
 
 def _check_cache(folder: Path, signature: str) -> None:
     """DataError when there is no cache of this signature."""
-    present = sorted(path.parent.name for path in folder.glob("*/manifest.json"))
+    present = sorted(path.parent.name for path in folder.glob("[!.]*/manifest.json"))
     if signature not in present:
         near = nearest(signature, present) if present else "; run --phase generate first"
         raise DataError(f"--cache-sig {signature}: no such cache in {folder}{near}")

@@ -4,7 +4,7 @@ import pytest
 
 from make_prefs import build_parser, choose_pairs
 from models.distributed import Shards
-from preferences.cache import read_candidates
+from preferences.cache import claim_cache, complete_cache, find_cache, read_candidates
 from preferences.judges import JUDGES, judge_candidates, verifier_checks, verifier_score
 from preferences.model_judge import (
     JudgeModel,
@@ -17,7 +17,8 @@ from preferences.model_judge import (
 )
 from preferences.rows import format_tallies
 from utils.completions import parse_completion, render_completion
-from utils.jsonl import write_jsonl
+from utils.errors import DataError
+from utils.jsonl import write_json, write_jsonl
 from utils.text import REFUSAL
 
 REFUSE = render_completion(REFUSAL, [], 0.0)
@@ -151,3 +152,23 @@ def test_equal_texts_are_one_candidate_and_every_loss_is_counted(sample, tmp_pat
         "candidates: 4 read, 2 with the text of another",
         "pairs: 1 possible, 0 kept, 1 with a margin below --min-margin",
     ]
+
+
+def test_candidates_that_are_made_again_are_kept_until_the_new_ones_are_complete(tmp_path):
+    cache = tmp_path / "abc"
+    run = {"settings": {"seed": 1}, "status": "running", "created": 1.0, "started": ""}
+    assert not claim_cache(cache, overwrite=True)
+    write_json(cache / "manifest.json", run)
+    complete_cache(cache, run)
+    assert claim_cache(cache, overwrite=False)
+    assert not claim_cache(cache, overwrite=True)
+    assert not cache.exists() and (tmp_path / ".abc.old/manifest.json").is_file()
+    # What was set aside is no cache to judge.
+    with pytest.raises(DataError, match="no complete candidate cache"):
+        find_cache(tmp_path, {}, None)
+    write_json(cache / "manifest.json", run)
+    assert not claim_cache(cache, overwrite=True)
+    assert (tmp_path / ".abc.old/manifest.json").is_file()
+    complete_cache(cache, run)
+    assert [path.name for path in tmp_path.iterdir()] == ["abc"]
+    assert find_cache(tmp_path, {}, None) == "abc"

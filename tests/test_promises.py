@@ -98,7 +98,7 @@ def test_one_document_for_all_stops_the_build_and_a_quick_look_goes_on(tmp_path,
         build(tmp_path, monkeypatch, {path: "any"})
     assert (tmp_path / "data/processed/audit.json").is_file()
     splits = tmp_path / "data/processed"
-    monkeypatch.setattr(build_data, "note", print)
+    monkeypatch.setattr("evidence.writing.note", print)
     build_data.main(["--sources-config", str(tmp_path / "s.yaml"), "--limit", "5", "--overwrite"])
     assert "5 of 5 questions share the page" in capsys.readouterr().out
     assert (splits / "train.jsonl").read_text()
@@ -161,20 +161,22 @@ def test_a_finished_build_replaces_the_old_data(finished, tmp_path):
 def test_a_failed_build_leaves_the_old_data_and_names_its_own_audit(finished, tmp_path, monkeypatch):
     flags, files = finished
     old = files()
-    monkeypatch.setattr(build_data, "empty_split_problem", lambda splits, drops: "no val sample")
+    monkeypatch.setattr("evidence.writing.empty_split_problem", lambda splits, drops: "no val sample")
     with pytest.raises(DataError, match=r"processed\.new/audit\.json"):
         build_data.main(flags)
     assert files() == old
     assert (tmp_path / "data/processed.new/audit.json").is_file()
 
 
-@pytest.mark.parametrize("step", ["build", "write_text", "close_replacement"])
+@pytest.mark.parametrize(
+    "step", ["build_data.build", "evidence.writing.write_text", "build_data.close_replacement"]
+)
 def test_a_killed_build_leaves_the_old_data_and_the_next_one_finishes(step, finished, tmp_path):
     flags, files = finished
     old = files()
     code = (
-        "import build_data, os, signal, sys\n"
-        f"build_data.{step} = lambda *args, **facts: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "import build_data, evidence.writing, os, signal, sys\n"
+        f"{step} = lambda *args, **facts: os.kill(os.getpid(), signal.SIGKILL)\n"
         "build_data.main(sys.argv[1:])\n"
     )
     env = {**os.environ, "FACTUALITY_HOME": str(tmp_path), "PYTHONPATH": str(build_data.ROOT)}

@@ -252,10 +252,15 @@ def test_overwrite_goes_on_with_an_unfinished_run_of_the_same_settings(tmp_path)
     assert open_run_dir(folder, run, False) == "complete"
     assert open_run_dir(folder, run, True) == "new"
     assert not checkpoint.exists()
+    # The complete one stays until the new one is: a killed training must not cost the checkpoint in use.
+    kept = tmp_path / ".r.old/checkpoint-5"
+    assert kept.is_dir()
     # Unfinished, other settings: nothing in the directory can be used.
     checkpoint.mkdir()
     assert open_run_dir(folder, other, True) == "new"
-    assert not checkpoint.exists()
+    assert not checkpoint.exists() and kept.is_dir()
+    close_run_dir(folder, other)
+    assert not kept.exists() and [path.name for path in tmp_path.iterdir()] == ["r"]
 
 
 def test_a_torn_checkpoint_is_ignored(tmp_path):

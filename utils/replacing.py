@@ -50,5 +50,10 @@ def close_replacement(written_dir: Path, run_dir: Path, run: dict, **facts) -> N
     old = _beside(run_dir, ".old")
     place = run_dir.resolve()
     place.rename(old)
-    written_dir.rename(place)
+    try:
+        written_dir.rename(place)
+    except BaseException:
+        # Interrupted, or refused by the file system: other stages read the data, and repair nothing.
+        old.rename(place)
+        raise
     shutil.rmtree(old)

@@ -5,13 +5,13 @@ Also the few lines of text that every stage prints about its run. It knows nothi
 
 import importlib.metadata
 import platform
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from utils.aside import drop_aside, set_aside
 from utils.config import portable_path
 from utils.jsonl import read_json_object, sha256_file, sha256_value, write_json
 from utils.progress import print_line
@@ -102,10 +102,11 @@ def open_run_dir(run_dir: Path, run: dict, overwrite: bool) -> str:
     """Claim a directory for a run. Returns "new", "resume" (unfinished) or "complete" (nothing to do).
 
     Two runs are the same when their settings and the contents of their inputs and models are, wherever these
-    are (`utils/run_changes.py`). A directory that contains nothing but a
-    manifest is new. UsageError for a directory made with other settings, unless `overwrite`, which clears it.
-    `overwrite` also clears a complete run, but an unfinished one with the same settings is resumed either
-    way. The manifest is written with status "running"; `close_run_dir` marks it complete.
+    are (`utils/run_changes.py`). A directory that contains nothing but a manifest is new. UsageError for a
+    directory made with other settings, unless `overwrite`, which clears it. `overwrite` also clears a
+    complete run, which is kept aside until the new one is complete (`utils/aside.py`), but an unfinished one
+    with the same settings is resumed either way. The manifest is written with status "running";
+    `close_run_dir` marks it complete.
     """
     manifest = run_dir / "run.json"
     # A run that stopped before its first output leaves the manifest alone: nothing can be lost.
@@ -121,7 +122,7 @@ def open_run_dir(run_dir: Path, run: dict, overwrite: bool) -> str:
         write_json(manifest, run)
         return "resume"
     if overwrite:
-        shutil.rmtree(run_dir)
+        set_aside(run_dir, is_complete)
         write_json(manifest, run)
         return "new"
     refuse_changed(run_dir, changed)
@@ -133,6 +134,7 @@ def close_run_dir(run_dir: Path, run: dict, **facts) -> None:
     # A directory is complete when this file says so, and it is replaced in one step.
     end = {"status": "complete", "finished": _now()}
     write_json(run_dir / "run.json", {**run, **facts, **end})
+    drop_aside(run_dir)
 
 
 def format_seconds(seconds: float) -> str:
