@@ -179,6 +179,8 @@ def rule_for(command: Command) -> tuple[str, str]:
         return "plan", f"needs {away[0]}"
     if is_training(words):
         return "plan", "trains for minutes"
+    if "--merge" in words:
+        return "plan", "compares the answers of two models for minutes"
     if generates(words):
         return "small", "generates for minutes"
     return "run", "works offline in the finished demo"

@@ -29,6 +29,8 @@ def checkout(finished_demo, tmp_path_factory):
     """A copy of the finished demo that the commands may write into."""
     target = tmp_path_factory.mktemp("printed") / "checkout"
     shutil.copytree(finished_demo.checkout, target, symlinks=True)
+    # In place of what --merge writes, which is only planned here: the README trains from it.
+    (target / "demo/merged").symlink_to(target / "demo/checkpoints/embedded")
     return target
 
 
@@ -123,7 +125,7 @@ def test_the_rules_tell_commands_apart():
         how("python robustness.py --model-path checkpoints/sft/demo/checkpoint-best --test-data t") == "small"
     )
     assert how("python train_sft.py -c configs/demo/sft.yaml") == "plan"
-    assert how("python train_sft.py -c configs/demo/sft.yaml --set model_name=a/b --merge m") == "plan"
+    assert how("python train_sft.py -c configs/demo/sft.yaml --merge merged") == "plan"
     assert how("python build_data.py --data-dir data") == "plan"
     assert how("python build_data.py --check FILE") == "parse"
     assert how("accelerate launch train_sft.py -c configs/sft_gemma2.yaml") == "parse"
