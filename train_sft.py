@@ -81,7 +81,7 @@ from reporting.pipeline import refresh_report
 from training.adapters import load_trainable, merge_checkpoint
 from training.card import SftCard
 from training.checkpoints import RunFiles, is_whole, newest_checkpoint
-from training.job import Rows, TrainingJob, encode, run_to_the_end
+from training.job import Rows, TrainingJob, encode, run_to_the_end, write_train_ids
 from training.plan import print_plan
 from training.rows import COMPLETION_TOKENS, training_rows
 from training.run_report import run_files, write_report
@@ -194,6 +194,7 @@ def train(job: TrainingJob, checkpoint: str | None, resume_command: str) -> tupl
     model = load_trainable(job.config)
     files = run_files(job, rows, model)
     trainer = make_trainer(job, rows, model, files)
+    write_train_ids(job, rows)
     seconds = run_to_the_end(trainer, files, checkpoint, resume_command)
     return write_report(job, rows, trainer, files, seconds), rows.drops
 

@@ -94,6 +94,17 @@ def test_a_complete_run_is_complete_elsewhere(place):
     assert begin(SETTINGS) == "complete"
 
 
+def test_a_run_without_output_leaves_nothing_to_resume(place):
+    home = place("a")
+    begin(SETTINGS)
+    (home / "sft/checkpoint-5").rmdir()
+    (home / "sft/train_ids.txt").write_text("q1\n")
+    # Other settings may take the place of a run that stopped before its first checkpoint.
+    assert begin({**SETTINGS, "seed": 2}) == "new"
+    with pytest.raises(UsageError, match="seed"):
+        begin(SETTINGS)
+
+
 # --- other runs
 
 
@@ -348,3 +359,25 @@ def test_samples_that_were_trained_on_are_counted(place):
     assert trained_on_warning(checkpoint, [row("q2")]) is None
     assert "1 of 2 val samples" in shared_val_warning(samples, [row("q3"), row("z")])
     assert shared_val_warning(samples, [row("z")]) is None
+
+
+# --- models of the hub
+
+
+def test_a_hub_model_is_compared_by_its_cached_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    cached = tmp_path / "hub/models--owner--first"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs/main").write_text("abc")
+    snapshot = write_model(cached / "snapshots/abc", 1)
+    copy = str(write_model(tmp_path / "copy", 1, parts=2))
+    checkpoint = write_checkpoint(tmp_path / "checkpoint-best", "owner/first")
+    assert base_for(checkpoint, copy) == copy
+    with pytest.raises(UsageError, match="was trained on owner/first, which is another model"):
+        base_for(checkpoint, str(write_model(tmp_path / "other", 2)))
+    # The key in caches is the id, so that it is the same before and after the download.
+    assert model_key("owner/first") == "owner/first"
+    # An unfinished download tells nothing.
+    index = {"weight_map": {"a": "model-0.safetensors", "b": "model-1.safetensors"}}
+    write_json(snapshot / "model.safetensors.index.json", index)
+    assert base_for(checkpoint, str(tmp_path / "other")) == str(tmp_path / "other")

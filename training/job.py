@@ -19,6 +19,7 @@ from training.progress import StepProgress
 from training.rows import COMPLETION_TOKENS, encode_epochs, encode_rows
 from training.trainer import CompletionTrainer, steps_and_epochs
 from training.validation import answer_samples, selection_metrics
+from utils.jsonl import write_text
 from utils.runs import format_drops, note
 from utils.schema import pick_samples
 
@@ -117,6 +118,12 @@ def describe_rows(rows: Rows, n_prefix: int, n_processes: int) -> str:
         f"{n_supervised:,} supervised and {n_prompt:,} prompt tokens ({n_prefix} of each row shared), "
         f"{rows.n_steps} steps on {processes} ({format_drops(rows.drops)})"
     )
+
+
+def write_train_ids(job: TrainingJob, rows: Rows) -> None:
+    """train_ids.txt, by which later stages know what the model has seen, also that of an unfinished run."""
+    if job.shards.is_main:
+        write_text(job.output_dir / "train_ids.txt", "".join(row["id"] + "\n" for row in rows.train))
 
 
 def run_to_the_end(

@@ -64,7 +64,7 @@ def run_files(job: TrainingJob, rows: Rows, model) -> RunFiles:
 def write_report(
     job: TrainingJob, rows: Rows, trainer: CompletionTrainer, files: RunFiles, train_seconds: float
 ) -> dict:
-    """Calibrate the model on val; write history, calibration, training ids and model card. Returns the facts.
+    """Calibrate the model on val; write history, calibration and model card. Returns the facts.
 
     Every process calls it, as all share the generated answers; the first one writes.
     """
@@ -86,10 +86,8 @@ def write_report(
         "best": files.best,
         "val": selection_metrics(answers, samples),
     }
-    # Later stages read train_ids.txt to leave out what the model has seen.
     if job.shards.is_main:
         fit = calibration(answers, samples)
-        write_text(job.output_dir / "train_ids.txt", "".join(row["id"] + "\n" for row in rows.train))
         write_json(job.output_dir / "calibration.json", fit)
         val = {**facts["val"], "right_with_support": fit["accuracy"]}
         write_last_cards(job, files, trainer.state.global_step, {"val": val, "n_val_answers": len(samples)})

@@ -30,6 +30,8 @@ _PACKAGES = (
     "scipy",
     "numpy",
 )
+# What a run writes before its first output: there is nothing to resume yet.
+_BEFORE_OUTPUT = {"run.json", "train_ids.txt"}
 
 
 def _git_commit() -> str | None:
@@ -102,15 +104,14 @@ def open_run_dir(run_dir: Path, run: dict, overwrite: bool) -> str:
     """Claim a directory for a run. Returns "new", "resume" (unfinished) or "complete" (nothing to do).
 
     Two runs are the same when their settings and the contents of their inputs and models are, wherever these
-    are (`utils/run_changes.py`). A directory that contains nothing but a manifest is new. UsageError for a
-    directory made with other settings, unless `overwrite`, which clears it. `overwrite` also clears a
-    complete run, which is kept aside until the new one is complete (`utils/aside.py`), but an unfinished one
-    with the same settings is resumed either way. The manifest is written with status "running";
-    `close_run_dir` marks it complete.
+    are (`utils/run_changes.py`). A directory without any output is new. UsageError for a directory made with
+    other settings, unless `overwrite`, which clears it. `overwrite` also clears a complete run, which is kept
+    aside until the new one is complete (`utils/aside.py`), but an unfinished one with the same settings is
+    resumed either way. The manifest is written with status "running"; `close_run_dir` marks it complete.
     """
     manifest = run_dir / "run.json"
-    # A run that stopped before its first output leaves the manifest alone: nothing can be lost.
-    if not manifest.is_file() or len(list(run_dir.iterdir())) == 1:
+    # Of a run that stopped before its first output nothing can be lost.
+    if not manifest.is_file() or {path.name for path in run_dir.iterdir()} <= _BEFORE_OUTPUT:
         write_json(manifest, run)
         return "new"
 
