@@ -14,6 +14,7 @@ from evaluation.plots import plot_charts
 from preferences.cuts import COMPLETION_TOKENS, count_cut
 from preferences.pairs import baseline_scores, interval, pair_metrics
 from preferences.reward import PENALTIES, load_head, penalty_table, penalty_totals, rewards
+from utils.config import portable_path
 from utils.jsonl import write_json
 
 
@@ -63,7 +64,7 @@ def validate(
             means[name] = float(np.mean([values[name] for values in of_side]))
         mean_penalties[side] = means
     return {
-        "checkpoint": str(checkpoint),
+        "checkpoint": portable_path(checkpoint),
         "n_test_pairs": len(test),
         "n_test_groups": len(set(test_groups)),
         "test": figures,

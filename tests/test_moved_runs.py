@@ -56,13 +56,13 @@ def other_base(make_model, tokenizer, tmp_path):
 def evaluate(*flags: str) -> dict:
     """A run of the evaluation on four test samples; its results."""
     fixed = f"--model-path {CHECKPOINT} --test-data data/processed/test.jsonl --limit 4 --max-new-tokens 4"
-    evaluation.main([*fixed.split(), *flags])
+    evaluation.main([*fixed.split(), "--overwrite", *flags])
     return read_json(evaluation.home_path("eval_results.json"))
 
 
 def perturb(*flags: str) -> None:
     fixed = f"--model-path {CHECKPOINT} --test-data data/processed/test.jsonl --limit 3 --max-new-tokens 4"
-    robustness.main([*fixed.split(), "--suite", "order", *flags])
+    robustness.main([*fixed.split(), "--suite", "order", "--overwrite", *flags])
 
 
 def prefer(*flags: str) -> None:

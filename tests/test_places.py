@@ -9,6 +9,8 @@ from safetensors.numpy import save_file
 from evidence.reserved import refuse_test_data, shared_val_warning, trained_on_warning
 from models import fingerprint
 from models.base import base_for, check_loaded_base, model_key
+from preferences.head_base import base_of_head, check_head_base
+from preferences.judges import judge_key, judge_settings
 from utils.config import input_path, portable_path
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_json, read_jsonl, write_json, write_jsonl
@@ -275,6 +277,48 @@ def test_a_full_model_without_a_manifest_takes_any_base(tmp_path):
     model = str(write_model(tmp_path / "m", 1))
     assert base_for(model, None) is None
     assert base_for(model, "google/gemma-2-9b") == "google/gemma-2-9b"
+
+
+def test_a_reward_head_reads_features_of_its_own_base_alone(tmp_path):
+    base = write_model(tmp_path / "a", 1)
+    saved = {"base_model": str(base), "base_weights": fingerprint.weights_hash(base)}
+    other = str(write_model(tmp_path / "other", 2))
+    copy = str(write_model(tmp_path / "copy", 1))
+    # --score takes the head's base, whatever the YAML names; --validate-only refuses another.
+    assert base_of_head(tmp_path / "rm/best", saved, other) == str(base)
+    with pytest.raises(UsageError, match=f"base_model: {other}: .*best was trained on features of {base}"):
+        check_head_base(tmp_path / "rm/best", saved, other)
+    check_head_base(tmp_path / "rm/best", saved, copy)
+    shutil.rmtree(base)
+    assert base_of_head(tmp_path / "rm/best", saved, copy) == copy
+    with pytest.raises(DataError, match="is no longer there; .* with --set base_model=DIR"):
+        base_of_head(tmp_path / "rm/best", saved, other)
+    # Another model in its place, and a head of an earlier version, which does not tell.
+    write_model(base, 2)
+    with pytest.raises(DataError, match="has other weights than"):
+        base_of_head(tmp_path / "rm/best", saved, other)
+    assert base_of_head(tmp_path / "rm/best", {"base_model": str(base)}, copy) == str(base)
+
+
+def test_the_precision_of_the_judge_changes_no_judgement_of_the_verifier(tmp_path):
+    flags = {
+        "judge_model": None,
+        "judge_use_8bit": False,
+        "judge_use_4bit": False,
+        "judge_template": "default",
+    }
+    plain = judge_settings("verifier", flags, str)
+    named = {**flags, "judge_use_8bit": True, "judge_model": "owner/name", "judge_template": "simple"}
+    assert judge_key(judge_settings("verifier", named, str)) == judge_key(plain)
+    # A judge that is a model counts by what it is, not by where it is.
+    keys = []
+    for place, seed in (("a", 1), ("b", 1), ("c", 2)):
+        model = str(write_model(tmp_path / place, seed))
+        keys.append(judge_key(judge_settings("llm", {**flags, "judge_model": model}, str)))
+    assert keys[0] == keys[1] != keys[2]
+    assert judge_key(judge_settings("llm", named, str)) != judge_key(
+        judge_settings("llm", {**named, "judge_use_8bit": False}, str)
+    )
 
 
 # --- test data
