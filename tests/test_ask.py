@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from ask import read_arguments
+from benchmarks.questions import EXPECTED, outcome
 from tests.conftest import ROOT
 from utils.errors import DataError, UsageError
 
@@ -64,3 +65,27 @@ def test_mistakes_in_the_flags_are_named(flags, words):
 def test_a_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(DataError, match="no such checkpoint"):
         read_arguments(["--model", str(tmp_path / "none/checkpoint-best"), "--evidence", str(MILL)])
+
+
+@pytest.mark.parametrize(
+    "is_refusal, answer, in_quotes, expected, counted",
+    [
+        (False, "the 210 metres", True, "210 metres", "right"),
+        (False, "210 metres", False, "210 metres", "right, wrong quote"),
+        (False, "1825", True, "210 metres", "wrong"),
+        (False, "1825", True, "-", "wrong"),
+        (False, "refuted", None, "refuted", "right"),
+        (True, None, None, "-", "right refusal"),
+        (True, None, None, "1825", "wrong refusal"),
+    ],
+)
+def test_the_twenty_questions_are_counted_strictly(is_refusal, answer, in_quotes, expected, counted):
+    reply = {"is_refusal": is_refusal, "answer": answer, "words_in_quotes": in_quotes}
+    assert outcome(reply, expected) == counted
+
+
+def test_every_expected_answer_is_in_the_text():
+    expected = EXPECTED.read_text().splitlines()
+    assert len(expected) == len((EXPECTED.parent / "questions.txt").read_text().splitlines()) == 20
+    text = " ".join(MILL.read_text().split())
+    assert all(line in text for line in expected if line not in ("-", "supported", "refuted"))
