@@ -51,7 +51,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Outputs:
-    """All outputs of a home by stage, the newest first, and the files that could not be read."""
+    """All outputs of a home by stage, the newest first, and the files that could not be read.
+
+    Evaluations of few samples come behind those of many.
+    """
 
     home: Path
     runs: dict[str, list[Run]]
@@ -138,6 +141,20 @@ def _preferences_in(folder: Path) -> Iterator[tuple[str, Run]]:
         yield "preferences", Run(path, found, stats)
 
 
+def _n_samples(run: Run) -> int:
+    """Samples of an evaluation's largest model; 0 in a file that has none."""
+    models = [*run.content.values(), *dict(run.content.get("baselines") or {}).values()]
+    counts = [model["n"] for model in models if isinstance(model, dict) and isinstance(model.get("n"), int)]
+    return max(counts, default=0)
+
+
+def _quick_looks_last(runs: list[Run]) -> list[Run]:
+    """Evaluations of less than half of the samples of the largest one behind the others."""
+    # A look at 6 samples must not replace the verdict on 200.
+    largest = max(_n_samples(run) for run in runs)
+    return sorted(runs, key=lambda run: _n_samples(run) < largest / 2)
+
+
 def find_outputs(home: Path) -> Outputs:
     """Everything that the stages have written under a home."""
     runs: dict[str, list[Run]] = {}
@@ -151,6 +168,8 @@ def find_outputs(home: Path) -> Outputs:
                 problems.append(f"{type(error).__name__}: {error}")
     for name, found in runs.items():
         runs[name] = sorted(found, key=lambda run: run.when, reverse=True)
+    if "evaluation" in runs:
+        runs["evaluation"] = _quick_looks_last(runs["evaluation"])
     # Preferences of one cache share its manifest: the file that was written last is the newest.
     if "preferences" in runs:
         runs["preferences"].sort(key=lambda run: run.path.stat().st_mtime, reverse=True)

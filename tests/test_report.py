@@ -451,6 +451,19 @@ def test_a_link_to_a_file_that_is_gone_hides_nothing(tmp_path):
     assert outputs.newest("robustness").path.name == "b.json" and outputs.problems == []
 
 
+def test_a_quick_look_does_not_replace_the_evaluation_of_many_samples(tmp_path):
+    def results(name: str, n: int, finished: str):
+        run = {**run_of({}), "finished": finished}
+        write_json(tmp_path / name, {"sft": {"n": n}, "baselines": {"lexical": {"n": n}}, "run": run})
+
+    results("whole.json", 200, "2030-01-01T00:00:00Z")
+    results("quick.json", 6, "2030-01-02T00:00:00Z")
+    assert find_outputs(tmp_path).newest("evaluation").path.name == "whole.json"
+    # Of those that are about as large, the newest counts.
+    results("other.json", 150, "2030-01-03T00:00:00Z")
+    assert find_outputs(tmp_path).newest("evaluation").path.name == "other.json"
+
+
 def test_a_training_that_never_refuses_is_warned_of(tmp_path):
     run = sft_run("2030-01-01T00:00:00Z")
     val = {"eval_over_refusal_rate": 0.0, "eval_under_refusal_rate": 1.0, "eval_schema_valid_rate": 0.5}
