@@ -69,9 +69,6 @@ def read_arguments(argv: list[str] | None) -> argparse.Namespace:
     if any(not question.strip() for question in args.question or []):
         raise UsageError("--question is empty; write one, such as --question 'Who wrote the letter?'")
     args.model = check_adapter_dir(args.model)
-    # A plan needs no weights.
-    if not args.dry_run:
-        args.base_model = base_for(args.model, args.base_model)
     return args
 
 
@@ -135,6 +132,8 @@ def main(argv: list[str] | None) -> None:
     if args.dry_run:
         print_plan(documents, settings)
         return
+    # After the documents: it hashes the weights of the base, which a plan does not need.
+    args.base_model = base_for(args.model, args.base_model)
     if args.web:
         serve_page(args, settings, documents)
         return
