@@ -4,6 +4,7 @@ A figure on data that the model was trained on says how well it remembers. Test 
 its build, and by samples of a test split, which keep their ids under any file name.
 """
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -52,12 +53,13 @@ def _titles(row: dict) -> set[str]:
 
 def _of_test(rows: list[dict], test_path: Path) -> list[str]:
     """The ids of the rows that are in a test split, or in the leakage group of a sample in it."""
-    questions = {}
+    questions: dict[str, str] = {}
     titles: dict[str, set[str]] = {}
     # Bad rows are the business of whoever evaluates on the file.
     for _, row in read_jsonl(test_path, on_bad=lambda problem: None):
-        questions[row.get("id")] = row.get("question")
-        titles.setdefault(row.get("group", ""), set()).update(_titles(row))
+        with contextlib.suppress(KeyError, TypeError, AttributeError):
+            questions[row["id"]] = row["question"]
+            titles.setdefault(row["group"], set()).update(_titles(row))
     found = []
     for row in rows:
         # Two data sets of one's own may count from the same id: the question, or a title, must agree too.

@@ -359,6 +359,9 @@ def test_test_data_is_refused_under_any_name(place, tmp_path):
     test = write_rows(home / "data/processed/test.jsonl", [row("q1"), row("q2", group="g")])
     assert "test.jsonl: it is a test split; name other data, or add --allow-test" in refusal_of(test)
     assert "it is a test split" in refusal_of(write_rows(tmp_path / "mine/test.jsonl", [row("x")]))
+    # A bad row of the test file hides none of the others.
+    bad = [{"id": ["q"], "question": "?", "group": "q"}, {"id": "q", "question": "?", "group": []}]
+    write_rows(test, [*bad, row("q1"), row("q2", group="g")])
     copy = write_rows(tmp_path / "copy.jsonl", [row("x"), row("q1")])
     assert f"1 of its 2 samples are of the test split {test}, e.g. q1" in refusal_of(copy)
     # A question of the same leakage group, under another id.
