@@ -19,6 +19,7 @@ from pathlib import Path
 from models.directories import check_adapter_dir
 from preferences.inputs import check_inputs
 from preferences.judges import JUDGES, Judge, default_judge, judge_candidates, judge_key, judge_settings
+from preferences.label_share import MIN_LABEL_SHARE
 from utils.arguments import (
     positive_int,
     sample_limit,
@@ -82,6 +83,7 @@ def add_model_flags(model: argparse._ArgumentGroup) -> None:
     add("--judge", choices=tuple(JUDGES), help=judge)
     add("--judge-model", help="model that compares candidates, for --judge llm and hybrid")
     add("--judge-template", default="default", help="default or simple (default: default)")
+    add("--min-label-share", type=share, default=MIN_LABEL_SHARE, help="least probability of A and B (0-1)")
     # The generators' flags are part of a cache's settings, so None marks one that was not given.
     for flag, default, what in (("--use", None, "the generators"), ("--judge-use", False, "the judge")):
         for bits in (8, 4):
@@ -182,7 +184,7 @@ def open_judge(args: argparse.Namespace) -> JudgeModel:
     model = load_generator(args.judge_model, options)
     tokenizer = load_tokenizer(args.judge_model)
     builder = JudgePrompts(tokenizer, load_template("judge", args.judge_template))
-    return JudgeModel(model, tokenizer, builder.build, args.judge_batch_size)
+    return JudgeModel(model, tokenizer, builder.build, args.judge_batch_size, args.min_label_share)
 
 
 def choose_pairs(scores: list[float], min_margin: float) -> tuple[list[tuple[int, int]], str | None]:
@@ -245,7 +247,6 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     log_path = cache / f"judgements_{judgesig}.jsonl"
     if args.overwrite and shards.is_main:
         log_path.unlink(missing_ok=True)
-    # The judge's model is loaded only if a sample is not judged yet.
     judgements = judge_candidates(jobs, judge, functools.partial(open_judge, args), log_path, shards)
     if not shards.is_main:
         return
@@ -260,11 +261,10 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     stats |= {"settings": {**settings, **pairing, "cache": cache.name}, "created": time.time(), **test_facts}
     target = folder / f"preferences_{cache.name}-{judgesig}.jsonl"
     write_jsonl(target, rows)
-    stats_path = folder / f"preference_stats_{cache.name}-{judgesig}.json"
-    write_json(stats_path, stats)
-    print(format_tallies(jobs, n_repeated, len(rows)))
-    wrote = f"wrote {len(rows):,} preferences to {target} (samples {format_drops(drops)})"
-    print(f"{wrote} and {stats_path.name}")
+    report = folder / f"preference_stats_{cache.name}-{judgesig}.json"
+    write_json(report, stats)
+    print(format_tallies(jobs, list(judgements.values()), n_repeated, len(rows)))
+    print(f"wrote {len(rows):,} preferences to {target} (samples {format_drops(drops)}) and {report.name}")
     note("next: python train_rm.py -c configs/rm.yaml")
 
 

@@ -6,7 +6,8 @@ rule sees. To add a judge, write these two functions and add a line to the table
 about pairs, margins or prompts.
 
 A judgement row is {"id", "checks": {name: 0 or 1} per candidate, "verifier": a score per candidate, "llm": a
-score per candidate or null, "agree": comparisons with the same winner in both orders, "n_compared"}.
+score per candidate or null, "agree": comparisons with the same winner in both orders, "n_compared"}, and
+of a model "label_share", the mean probability of its two labels.
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ from pathlib import Path
 from models.base import model_key
 from models.distributed import ShardLog, Shards
 from preferences.cache import Job
+from preferences.label_share import check_judge
 from preferences.model_judge import JudgeModel, compare_candidates, win_scores
 from utils.completions import map_citations, parse_completion
 from utils.config import portable_path
@@ -103,6 +105,7 @@ def judge_by_model(jobs: list[Job], judge_model: JudgeModel | None) -> list[dict
         row["llm"] = win_scores(len(row["checks"]), comparisons.p_wins)
         row["agree"] = comparisons.n_agree
         row["n_compared"] = len(comparisons.p_wins)
+        row["label_share"] = sum(comparisons.label_shares) / len(comparisons.label_shares)
     return rows
 
 
@@ -179,7 +182,7 @@ def judge_candidates(
     """Judgement rows by sample id, read from `path` where it exists, else judged and written there.
 
     Samples with fewer than two candidates are not judged. `open_model` is called at most once, and only
-    when there is something left to judge.
+    when there is something left to judge. StageError for a model that does not answer with the labels.
     """
     if shards.share(path.is_file()):
         return {row["id"]: row for row in read_appended(path)}
@@ -196,6 +199,9 @@ def judge_candidates(
         if judge_model:
             judge_model = dataclasses.replace(judge_model, on_compared=bar.update)
         for start in range(0, len(todo), JOBS_PER_WRITE):
-            log.add(judge.judge(todo[start : start + JOBS_PER_WRITE], judge_model))
+            rows = judge.judge(todo[start : start + JOBS_PER_WRITE], judge_model)
+            if judge_model:
+                check_judge(rows, judge_model.name, judge_model.min_label_share)
+            log.add(rows)
     place = {sample["id"]: i for i, (sample, _) in enumerate(jobs)}
     return {row["id"]: row for row in log.finish(lambda row: (place[row["id"]],))}

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from preferences.cache import Job
+from preferences.label_share import MIN_LABEL_SHARE
 from utils.errors import StageError
 from utils.tokens import encode_plain
 
@@ -25,19 +26,27 @@ class JudgeModel:
     tokenizer: Any
     build: Callable[[list[dict], str, str, str], list[int]]
     batch_size: int
+    # The least mean probability of the two labels with which the judgements count.
+    min_label_share: float = MIN_LABEL_SHARE
     # Called with the number of comparisons of each batch.
     on_compared: Callable[[int], object] = lambda n: None
+
+    @property
+    def name(self) -> str:
+        return getattr(self.tokenizer, "name_or_path", "") or "the judge"
 
 
 @dataclass
 class Comparisons:
     """One sample's comparisons: `p_wins[i, j]`, i < j, is the probability that candidate i is better than j.
 
-    `n_agree` counts the comparisons with the same winner in both orders.
+    `n_agree` counts the comparisons with the same winner in both orders; `label_shares` has the probability
+    of the two labels in each of the two orders of each comparison.
     """
 
     p_wins: dict[tuple[int, int], float] = field(default_factory=dict)
     n_agree: int = 0
+    label_shares: list[float] = field(default_factory=list)
 
 
 def label_token_ids(tokenizer) -> tuple[list[int], list[int]]:
@@ -58,10 +67,10 @@ def label_token_ids(tokenizer) -> tuple[list[int], list[int]]:
 
 def preference_probabilities(
     model, tokenizer, prompts: list[list[int]], batch_size: int, groups: list | None = None
-) -> Iterator[list[tuple[int, float]]]:
-    """Batches of (index of the prompt, probability that answer A is better).
+) -> Iterator[list[tuple[int, float, float]]]:
+    """Batches of (index of the prompt, probability that answer A is better, probability of both labels).
 
-    The probability is normalized over the two labels. The beginning that prompts of one group share is read
+    The first is normalized over the two labels. The beginning that prompts of one group share is read
     once.
     """
     # Not at the top: the flags of make_prefs.py name the judges, before torch is imported.
@@ -74,7 +83,7 @@ def preference_probabilities(
             a = logps[a_ids].logsumexp(0).item()
             b = logps[b_ids].logsumexp(0).item()
             # exp overflows above 709; at 700 the probability is 0 to every digit.
-            rows.append((i, 1 / (1 + math.exp(min(b - a, 700)))))
+            rows.append((i, 1 / (1 + math.exp(min(b - a, 700))), math.exp(a) + math.exp(b)))
         yield rows
 
 
@@ -117,13 +126,18 @@ def compare_candidates(judge: JudgeModel, jobs: list[Job]) -> list[Comparisons]:
             places.append((number, i, j))
             groups += [number, number]
     p_a = [0.0] * len(prompts)
+    on_labels = [0.0] * len(prompts)
     batches = preference_probabilities(judge.model, judge.tokenizer, prompts, judge.batch_size, groups)
     for batch in batches:
-        for i, probability in batch:
+        for i, probability, share in batch:
             p_a[i] = probability
+            on_labels[i] = share
         judge.on_compared(len(batch))
     found = [Comparisons() for _ in jobs]
-    for (number, i, j), as_a, other_as_a in zip(places, p_a[0::2], p_a[1::2]):
+    for k, (number, i, j) in enumerate(places):
+        as_a = p_a[2 * k]
+        other_as_a = p_a[2 * k + 1]
+        found[number].label_shares += on_labels[2 * k : 2 * k + 2]
         found[number].p_wins[i, j] = order_averaged(as_a, other_as_a)
         found[number].n_agree += orders_agree(as_a, other_as_a)
     return found

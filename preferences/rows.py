@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from preferences.cache import Job
+from preferences.label_share import describe_judge, label_share
 from utils.completions import parse_completion
 
 
@@ -74,8 +75,8 @@ def rich_fields(judged: JudgedSample, chosen: int, rejected: int) -> dict:
     return added
 
 
-def format_tallies(jobs: list[Job], n_repeated: int, n_kept: int) -> str:
-    """Two lines about what became of a cache: its candidates, and the pairs of each best one with the others.
+def format_tallies(jobs: list[Job], judgements: list[dict], n_repeated: int, n_kept: int) -> str:
+    """Lines about the judge's model, the candidates, and the pairs of each best candidate with the others.
 
     `n_repeated` candidates were left out because another has the same text, `n_kept` pairs are in the result.
     """
@@ -87,7 +88,7 @@ def format_tallies(jobs: list[Job], n_repeated: int, n_kept: int) -> str:
     pairs_line = (
         f"pairs: {n_possible:,} possible, {n_kept:,} kept, {n_close:,} with a margin below --min-margin"
     )
-    return f"{candidates_line}\n{pairs_line}"
+    return "\n".join(filter(None, (describe_judge(judgements), candidates_line, pairs_line)))
 
 
 def preference_stats(rows: list[dict], judgements: list[dict], n_samples: int, drops: dict[str, int]) -> dict:
@@ -109,4 +110,5 @@ def preference_stats(rows: list[dict], judgements: list[dict], n_samples: int, d
         "mean_margin": sum(row["margin"] for row in rows) / len(rows),
         # Without a judge model nothing is compared.
         "order_consistency": n_agree / n_compared if n_compared else None,
+        "label_share": label_share(judgements),
     }

@@ -96,6 +96,7 @@ def test_two_processes_write_what_one_writes(home, stage, tiny_gemma_dir):
         "1.0",
         "--judge-model",
         model,
+        "--min-label-share=0",
         "--min-margin",
         "0",
     ]

@@ -6,6 +6,7 @@ from make_prefs import build_parser, choose_pairs
 from models.distributed import Shards
 from preferences.cache import claim_cache, complete_cache, find_cache, read_candidates
 from preferences.judges import JUDGES, judge_candidates, verifier_checks, verifier_score
+from preferences.label_share import describe_judge, label_share
 from preferences.model_judge import (
     JudgeModel,
     compare_candidates,
@@ -17,7 +18,7 @@ from preferences.model_judge import (
 )
 from preferences.rows import format_tallies
 from utils.completions import parse_completion, render_completion
-from utils.errors import DataError
+from utils.errors import DataError, StageError
 from utils.jsonl import write_json, write_jsonl
 from utils.text import REFUSAL
 
@@ -65,8 +66,10 @@ def test_judge_labels_differ_and_probabilities_are_renormalised(make_model, toke
     a, b = label_token_ids(tokenizer)
     assert a and b and not set(a) & set(b)
     batches = preference_probabilities(make_model("llama"), tokenizer, [[2, 5, 6], [2, 7]], 2)
-    found = [p for batch in batches for _, p in batch]
-    assert all(0 < p < 1 for p in found)
+    found = [row for batch in batches for row in batch]
+    assert all(0 < p < 1 for _, p, _ in found)
+    # Random weights give every token about the same probability.
+    assert all(0 < share < 0.1 for *_, share in found)
 
 
 def as_candidates(*texts):
@@ -86,6 +89,28 @@ def test_a_model_compares_every_two_candidates_in_both_orders(make_model, tokeni
     found = compare_candidates(judge, [(sample, as_candidates("x", "y", "z"))])
     assert built == ["xy", "yx", "xz", "zx", "yz", "zy"]
     assert list(found[0].p_wins) == [(0, 1), (0, 2), (1, 2)] and 0 <= found[0].n_agree <= 3
+    assert len(found[0].label_shares) == 6
+
+
+def test_a_judge_that_does_not_answer_with_the_labels_is_stopped(make_model, tokenizer, sample, tmp_path):
+    path = tmp_path / "judgements_x.jsonl"
+    jobs = [(sample, as_candidates("x", "y"))]
+
+    def open_judge(least):
+        return JudgeModel(make_model("llama"), tokenizer, lambda *_: [2, 5, 6], 2, min_label_share=least)
+
+    for _ in range(2):
+        # The second time too: nothing of such a judge is kept.
+        with pytest.raises(StageError, match="below --min-label-share 0.05") as caught:
+            judge_candidates(jobs, JUDGES["llm"], lambda: open_judge(0.05), path, Shards())
+        assert "\n" not in str(caught.value) and not path.is_file()
+    rows = list(judge_candidates(jobs, JUDGES["llm"], lambda: open_judge(0.0), path, Shards()).values())
+    share = label_share(rows)
+    assert 0 < share < 0.05
+    assert f"judge: {share:.1%} of the probability on the labels A and B" in describe_judge(rows)
+    # Of the checks alone there is nothing to say, and judgements of an earlier version do not say the share.
+    assert describe_judge([{"n_compared": 0}]) is None
+    assert "unknown share" in describe_judge([{"n_compared": 4, "agree": 3}])
 
 
 @pytest.mark.parametrize(
@@ -148,7 +173,7 @@ def test_equal_texts_are_one_candidate_and_every_loss_is_counted(sample, tmp_pat
     jobs, n_repeated = read_candidates(tmp_path, [sample, {**sample, "id": "popqa:2"}])
     assert [(row["model"], row["completion"]) for row in jobs[0][1]] == [("sft", "x"), ("base", "y")]
     assert len(jobs) == 1
-    assert format_tallies(jobs, n_repeated, n_kept=0).splitlines() == [
+    assert format_tallies(jobs, [], n_repeated, n_kept=0).splitlines() == [
         "candidates: 4 read, 2 with the text of another",
         "pairs: 1 possible, 0 kept, 1 with a margin below --min-margin",
     ]

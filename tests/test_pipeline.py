@@ -113,7 +113,10 @@ def make_preferences(run, home: Path, base: str, n_samples: int, is_tiny: bool) 
 
     add_gold_candidates(home)
     # Only the tiny model judges: 135 M parameters reading every pair in both orders would take minutes.
-    judge = ["--judge", "hybrid", "--judge-model", base] if is_tiny else ["--judge", "verifier"]
+    judge = ["--judge", "verifier"]
+    if is_tiny:
+        # A random model is as likely to say A as anything else.
+        judge = ["--judge", "hybrid", "--judge-model", base, "--min-label-share", "0"]
     ok(run("make_prefs.py", "--phase", "judge", *judge, *data, "--output-mode", "rich"))
     preferences = read_preferences(next((home / "prefs").glob("preferences_*.jsonl")))
     assert len(preferences) == n_samples
