@@ -22,8 +22,8 @@ PROGRAMS = "python|python3|cat|export|source|make|git|pip|accelerate|huggingface
 BLOCK_LINE = re.compile(rf"^    (?:- )?((?:{PROGRAMS}) .*)$", re.MULTILINE)
 INLINE = re.compile(r"`((?:python|make) [^`]+)`")
 
-# What a model may be here: the embedded one, or one that the demo or a command of the README made.
-HERE = re.compile(r"embedded$|checkpoints/sft/(demo|own)/|demo/checkpoints/|merged")
+# What a model may be here: the embedded one, or one that the demo made.
+HERE = re.compile(r"embedded$|checkpoints/sft/demo/|demo/checkpoints/|merged")
 # As many samples as the finished demo was evaluated on, which --predictions needs all of.
 SMALL_FLAGS = f"--limit {TEST_ROWS} --max-new-tokens 12"
 # Each suite has several levels of every sample.
@@ -100,10 +100,7 @@ def is_download(words: list[str]) -> bool:
 
 
 def is_training(words: list[str]) -> bool:
-    """True for SFT on the rows of the demo or of a full build; the README's own questions are few."""
-    if "train_sft.py" not in words or "--merge" in words:
-        return False
-    return "data.train_path=own/processed/train.jsonl" not in words
+    return "train_sft.py" in words and "--merge" not in words
 
 
 def is_in_demo(words: list[str]) -> bool:
@@ -150,7 +147,7 @@ def small_text(command: Command) -> str:
 def rule_for(command: Command) -> tuple[str, str]:
     """(how the command is tried, why so).
 
-    "run": as printed, in a finished demo. "small": the same as `small_text` makes it. "plan": with --dry-run, or
+    "run": as printed, in a finished demo. "small": as `small_text` makes it. "plan": with --dry-run, or
     `make -n`. "parse": its flags are parsed, or the files that it names looked up.
     """
     words = command.words

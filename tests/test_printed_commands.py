@@ -29,8 +29,6 @@ def checkout(finished_demo, tmp_path_factory):
     """A copy of the finished demo that the commands may write into."""
     target = tmp_path_factory.mktemp("printed") / "checkout"
     shutil.copytree(finished_demo.checkout, target, symlinks=True)
-    # In place of what --merge writes, which is only planned here: the README trains from it.
-    (target / "demo/merged").symlink_to(target / "demo/checkpoints/embedded")
     return target
 
 
