@@ -265,13 +265,13 @@ def run_training(args: argparse.Namespace, config: dict, template: str, shards: 
     run = describe_run(settings, hash_inputs(list(paths.values())), config["training"]["seed"], **facts)
     # Before anything is written: a model that cannot be reached fails here.
     tokenizer = load_tokenizer(config["model_name"], config["trust_remote_code"])
+    builder = PromptBuilder(tokenizer, template, config["training"]["max_seq_length"] - COMPLETION_TOKENS)
     state = shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite))
     if state == "complete":
         shards.say(f"{output_dir} is complete with these settings; nothing to do", next_command(config))
         return
 
     checkpoint = newest_checkpoint(output_dir, state == "resume" or args.resume, must_exist=args.resume)
-    builder = PromptBuilder(tokenizer, template, config["training"]["max_seq_length"] - COMPLETION_TOKENS)
     card = SftCard(config, template, tokenizer)
     job = TrainingJob(config, output_dir, builder, template_hash(template), card, samples, shards)
     results, drops = train(job, checkpoint, resume_command(args, shards))
