@@ -17,6 +17,7 @@ from pathlib import Path
 
 from evidence.splits import expected_splits, parse_shares, split_supports
 from utils.arguments import chunk_count, positive_int, seed_number, share, stage_parser, whole_number
+from utils.commands import stage_command
 from utils.config import home_path, input_path, portable_path
 from utils.errors import UsageError
 from utils.outputs import check_folder_output
@@ -25,7 +26,7 @@ from utils.startup import before_imports, run_main
 ROOT = Path(__file__).resolve().parent
 # What an evaluation-only build is compared with, where nothing is named.
 TRAIN_FILE = "data/processed/train.jsonl"
-NEXT = "next: python prompt_schema.py save --prompts-dir prompts"
+NEXT = ("prompt_schema.py", "save", "--prompts-dir", "prompts")
 SAMPLE_CONFIG = "configs/demo/sources.yaml"
 
 # Flags that do not change what a build writes: another value is no reason to build again.
@@ -253,7 +254,7 @@ def run_build(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
     if state == "complete":
         report_shortcuts(processed / "audit.json", args.strict_shortcuts)
         print(f"{processed} is complete with these settings; nothing to do")
-        note(NEXT)
+        note(f"next: {stage_command(*NEXT)}")
         return
 
     too_few: list[str] = []
@@ -276,7 +277,7 @@ def run_build(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
     elapsed = format_seconds(time.monotonic() - started)
     wrote = f"wrote {counts} samples to {processed} ({format_drops(flat_drops(drops))}) in {elapsed}"
     print("; ".join([wrote, *left_out, *too_few, *missed]))
-    note(next_steps(processed, against) if is_evaluation else NEXT)
+    note(next_steps(processed, against) if is_evaluation else f"next: {stage_command(*NEXT)}")
     refresh_report()
 
 

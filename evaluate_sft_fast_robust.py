@@ -116,7 +116,7 @@ if __name__ == "__main__":
 from evaluation.baselines import baseline_predictions, build_prompts, read_tuning
 from evaluation.comparison import compare_runs
 from evaluation.model_runs import is_base, plan_models
-from evaluation.plan import print_plan
+from evaluation.plan import prefs_command, print_plan
 from evaluation.plots import plot_calibration
 from evaluation.predictions import (
     count_gold_cut,
@@ -228,11 +228,6 @@ def generate_predictions(
 # --- the run
 
 
-def next_command(args: argparse.Namespace) -> str:
-    models = f"--sft-model {args.model_path} --base-model {args.base_model or 'BASE'}"
-    return f"next: python make_prefs.py --phase generate {models} --data-path data/processed/train.jsonl"
-
-
 def main(argv: list[str] | None) -> None:
     args = read_arguments(argv)
     if args.compare:
@@ -292,7 +287,7 @@ def evaluate(args: argparse.Namespace, output: Path, shards: Shards) -> None:
     show_results(output, results, args.report, answered_samples(samples, parsed, predictions))
     print(f"wrote {output} ({len(samples)} samples, gold cut {n_cut}) in {format_seconds(seconds)}")
     if args.model_path:
-        note(next_command(args))
+        note(f"next: {prefs_command(args)}")
     refresh_report()
 
 

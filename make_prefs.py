@@ -29,6 +29,7 @@ from utils.arguments import (
     temperature,
     whole_number,
 )
+from utils.commands import reward_command
 from utils.config import home_path, input_path
 from utils.errors import DataError, UsageError
 from utils.outputs import check_folder_output
@@ -265,7 +266,7 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     write_json(report, stats)
     print(format_tallies(jobs, list(judgements.values()), n_repeated, len(rows)))
     print(f"wrote {len(rows):,} preferences to {target} (samples {format_drops(drops)}) and {report.name}")
-    note("next: python train_rm.py -c configs/rm.yaml")
+    note(f"next: {reward_command(generation['base_model'], target)}")
 
 
 # --- the run

@@ -20,6 +20,7 @@ import yaml
 
 from evidence.fitting import cut_evidence
 from utils.arguments import sample_limit, stage_parser, whole_number
+from utils.commands import sft_config, stage_command
 from utils.completions import (
     MAX_ANSWER_CHARS,
     OUTPUT_SCHEMA,
@@ -235,7 +236,7 @@ def save(args: argparse.Namespace) -> None:
     print(
         f"wrote {len(written)} files to {folder}: {', '.join(written)}; {n_kept} templates were there already"
     )
-    note("next: python train_sft.py -c configs/sft_gemma2.yaml")
+    note(f"next: {stage_command('train_sft.py', '-c', sft_config())}")
     # Imported here: other scripts import this one for its prompts alone, and a copy of it elsewhere has no
     # report.
     with contextlib.suppress(ModuleNotFoundError):

@@ -13,11 +13,14 @@ import argparse
 import functools
 import time
 from pathlib import Path
+from typing import Any
 
 from preferences.inputs import check_reward_inputs, find_head
 from preferences.reward_config import load_reward_config
 from utils.arguments import sample_limit, stage_parser
-from utils.config import home_path, input_path
+from utils.commands import stage_command
+from utils.config import home_path, input_path, settings_flags
+from utils.hub import check_hub_access, check_repo_id
 from utils.outputs import check_folder_output
 from utils.startup import before_imports, run_main
 
@@ -36,6 +39,11 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("model").add_argument
     checkpoint = "head for --validate-only and --score: best, final or a directory (default: best)"
     add("--checkpoint", default="best", help=checkpoint)
+
+    push = "upload best/ with its card to this id of the model hub, also of a finished run"
+    add("--push-to-hub", type=check_repo_id, metavar="OWNER/NAME", help=push)
+    public = "with --push-to-hub: anybody may see the repository (default: only you)"
+    add("--public", action="store_true", help=public)
 
     add = parser.add_argument_group("limits").add_argument
     limit = "use at most the first N preference rows (0: all)"
@@ -70,27 +78,27 @@ from transformers import get_cosine_schedule_with_warmup
 
 from models.base import run_models
 from models.distributed import Shards, hold_output, note_once
+from models.loading import load_tokenizer
+from preferences.card import write_reward_cards
 from preferences.cuts import note_cut
 from preferences.features import PromptSource, as_completions, distinct_pairs, load_features
 from preferences.head_base import base_of_head, check_head_base
-from preferences.pairs import check_preferences, find_preferences, pair_metrics, split_groups
+from preferences.head_training import HeadTraining
+from preferences.pairs import check_preferences, find_preferences, split_groups
 from preferences.plan import print_reward_plan
+from preferences.publish import publish_head
 from preferences.reward import (
-    RewardHead,
-    head_config,
     load_head,
     penalty_table,
     penalty_totals,
-    rewards,
-    save_head,
     score_rows,
-    score_scale,
     weights_of,
 )
 from preferences.reward_report import print_validation, validate, write_history
 from prompt_schema import PromptBuilder, load_template, template_hash
 from reporting.pipeline import refresh_report
 from utils.jsonl import write_json, write_jsonl
+from utils.progress import track
 from utils.runs import (
     close_run_dir,
     describe_run,
@@ -110,53 +118,6 @@ def bradley_terry_loss(chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Te
     return -logsigmoid(chosen - rejected).mean()
 
 
-class HeadTraining:
-    """A head being trained: the pairs it learns from, what was measured so far, and where it is saved."""
-
-    def __init__(
-        self, config: dict, features: torch.Tensor, penalty_sums: np.ndarray, split: dict, output_dir: Path
-    ):
-        self.config = config
-        # Completions alternate. Both (n_pairs, hidden).
-        self.chosen = features[0::2]
-        self.rejected = features[1::2]
-        self.penalty_sums = penalty_sums
-        self.train_rows = torch.tensor(split["train"])
-        self.val_rows = split["val"]
-        self.output_dir = output_dir
-        self.pooled = torch.cat([self.chosen[self.train_rows], self.rejected[self.train_rows]])
-        self.head = RewardHead(features.shape[1])
-        self.head.mean = self.pooled.mean(0)
-        # A feature that never varies would divide by zero.
-        self.head.std = self.pooled.std(0).clamp(min=1e-6)
-        self.history: dict = {"train_losses": [], "eval_metrics": [], "config": config}
-        self.best = (-1.0, 0.0)
-
-    def loss(self, rows: torch.Tensor | list[int]) -> torch.Tensor:
-        """Mean loss of these pairs, a scalar."""
-        # Penalties stay out of it: they have no weights to train.
-        return bradley_terry_loss(self.head(self.chosen[rows]), self.head(self.rejected[rows]))
-
-    def save(self, name: str, metrics: dict) -> None:
-        """Save the head with the scale of its scores as it is now."""
-        scale = score_scale(self.head, self.pooled)
-        save_head(self.output_dir / name, self.head, head_config(self.config, scale, metrics))
-
-    def evaluate(self, step: int, epoch: float) -> None:
-        """Measure the head on the val pairs; the best by ROC-AUC, then by loss, is saved as best/."""
-        with torch.no_grad():
-            loss = float(self.loss(self.val_rows))
-        scale = score_scale(self.head, self.pooled)
-        rows = self.val_rows
-        chosen = rewards(self.head, self.chosen[rows], self.penalty_sums[0::2][rows], scale)
-        rejected = rewards(self.head, self.rejected[rows], self.penalty_sums[1::2][rows], scale)
-        metrics = {"step": step, "epoch": round(epoch, 3), "loss": loss, **pair_metrics(chosen, rejected)}
-        self.history["eval_metrics"].append(metrics)
-        if (metrics["roc_auc"], -loss) > self.best:
-            self.best = (metrics["roc_auc"], -loss)
-            self.save("best", metrics)
-
-
 def train(
     config: dict,
     features: torch.Tensor,
@@ -169,7 +130,7 @@ def train(
     `penalty_sums` (2 n_pairs,) count in the val metrics, never in the loss. Returns the training history.
     """
     torch.manual_seed(config["seed"])
-    training = HeadTraining(config, features, penalty_sums, split, output_dir)
+    training = HeadTraining(config, features, penalty_sums, split, output_dir, bradley_terry_loss)
     train_rows = training.train_rows
     optimizer = torch.optim.AdamW(
         training.head.linear.parameters(), lr=config["learning_rate"], weight_decay=config["weight_decay"]
@@ -179,7 +140,7 @@ def train(
     n_steps = -(-len(train_rows) // per_step) * config["num_epochs"]
     schedule = get_cosine_schedule_with_warmup(optimizer, int(n_steps * config["warmup_ratio"]), n_steps)
     step = 0
-    for epoch in range(config["num_epochs"]):
+    for epoch in track(range(config["num_epochs"]), "training the head", "epoch"):
         order = train_rows[torch.randperm(len(train_rows))]
         for start in range(0, len(order), per_step):
             batch = order[start : start + per_step]
@@ -187,10 +148,10 @@ def train(
             loss = training.loss(batch)
             optimizer.zero_grad()
             loss.backward()
+            training.record(loss.item(), schedule.get_last_lr()[0])
             optimizer.step()
             schedule.step()
             step += 1
-            training.history["train_losses"].append(loss.item())
             if step % config["logging_steps"] == 0:
                 note(f"step {step}/{n_steps}: loss {loss.item():.4f}")
             if step % config["save_steps"] == 0:
@@ -210,6 +171,12 @@ def prompt_source(name: str) -> PromptSource:
     """The SFT template of this name, for `load_features`."""
     template = load_template("sft", name)
     return PromptSource(template_hash(template), functools.partial(PromptBuilder, template=template))
+
+
+def prompting(config: dict) -> tuple[Any, str]:
+    """(tokenizer, template) of the features, for a card's code."""
+    tokenizer = load_tokenizer(config["base_model"], config["trust_remote_code"])
+    return tokenizer, load_template("sft", config["template"])
 
 
 def score_file(args: argparse.Namespace, config: dict, target: Path, shards: Shards) -> None:
@@ -255,8 +222,11 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
         run = describe_run(settings, hash_inputs([prefs_path]), config["seed"], **facts)
         state = shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite))
         if state == "complete":
-            hint = f"next: python train_rm.py -c {args.config} --validate-only"
+            flags = [*settings_flags(args.set, args.limit), "--validate-only"]
+            hint = f"next: {stage_command('train_rm.py', '-c', args.config, *flags)}"
             shards.say(f"{output_dir} is complete with these settings; nothing to do", hint)
+            if args.push_to_hub and shards.is_main:
+                publish_head(output_dir, preferences, *prompting(config), args.push_to_hub, args.public)
             return
     rows = as_completions(preferences)
     found = load_features(rows, config, prompt_source(config["template"]), shards)
@@ -273,11 +243,14 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
     write_json(output_dir / "validation.json", figures)
     print_validation(figures)
     if not args.validate_only:
+        write_reward_cards(output_dir, figures, preferences, *prompting(config))
         close_run_dir(output_dir, run)
     pairs = ", ".join(f"{side} {n}" for side, n in sizes.items())
     counts = f"{pairs} pairs, {format_drops(drops)}"
     print(f"wrote {output_dir} ({counts}) in {format_seconds(time.monotonic() - started)}")
     refresh_report()
+    if args.push_to_hub:
+        publish_head(output_dir, preferences, *prompting(config), args.push_to_hub, args.public)
 
 
 def main(argv: list[str] | None) -> None:
@@ -290,6 +263,9 @@ def main(argv: list[str] | None) -> None:
         path = input_path(args.score)
         output = path.with_name(f"{path.stem}_scores.jsonl")
     with hold_output(output) as shards:
+        # Before the minutes that features may take.
+        if args.push_to_hub:
+            check_hub_access(args.push_to_hub)
         if args.score:
             score_file(args, config, output, shards)
         else:

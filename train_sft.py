@@ -9,16 +9,18 @@ loss_curve.png, calibration.json, train_ids.txt, README.md and run.json.
 """
 
 import argparse
+import functools
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
-from training.inputs import check_inputs
+from training.inputs import check_export, check_inputs
 from training.sft_config import DEFAULTS, check_config, check_weights
 from utils.arguments import stage_parser, whole_number
+from utils.commands import stage_command
 from utils.config import errors_of, home_path, input_path, load_config, settings_flags
-from utils.errors import DataError, StageError
+from utils.errors import StageError
+from utils.hub import check_hub_access, check_repo_id
 from utils.outputs import check_folder_output
 from utils.startup import before_imports, run_main
 
@@ -32,6 +34,12 @@ def build_parser() -> argparse.ArgumentParser:
     files.add_argument("--allow-test", action="store_true", help=allow_help)
     merge_help = "write checkpoint-best, merged into its base in bfloat16, to DIR; train nothing"
     files.add_argument("--merge", metavar="DIR", help=merge_help)
+    export_help = "write checkpoint-best as checkpoint-best.gguf (Llama architecture); train nothing"
+    files.add_argument("--export", choices=["gguf"], help=export_help)
+    push_help = "upload checkpoint-best with its card to this id of the model hub, also of a finished run"
+    files.add_argument("--push-to-hub", type=check_repo_id, metavar="OWNER/NAME", help=push_help)
+    public_help = "with --push-to-hub: anybody may see the repository (default: only you)"
+    files.add_argument("--public", action="store_true", help=public_help)
 
     limits = parser.add_argument_group("limits")
     limit_help = "train on at most N samples (overrides data.max_samples; 0: all)"
@@ -59,7 +67,9 @@ def read_settings(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
         check_config(config)
     if not args.dry_run:
         check_folder_output(home_path(args.merge or config["output_dir"]))
-        check_inputs(config, merges=bool(args.merge))
+        check_inputs(config, merges=bool(args.merge or args.export))
+        if args.export:
+            check_export()
     return args, config
 
 
@@ -75,14 +85,16 @@ from evidence.reserved import data_warnings
 from generation.batches import pad_left
 from models.base import run_models
 from models.distributed import Shards, hold_output, note_once
-from models.loading import LoadOptions, load_tokenizer
+from models.loading import load_tokenizer
 from prompt_schema import Prompt, PromptBuilder, load_template, template_hash
 from reporting.pipeline import refresh_report
-from training.adapters import load_trainable, merge_checkpoint
+from training.adapters import load_trainable
 from training.card import SftCard
-from training.checkpoints import RunFiles, is_whole, newest_checkpoint
+from training.checkpoints import RunFiles, newest_checkpoint
+from training.export import Export, describe_parity, export_gguf
 from training.job import Rows, TrainingJob, encode, run_to_the_end, write_train_ids
-from training.plan import print_plan
+from training.plan import evaluate_command, print_plan
+from training.publish import publish
 from training.rows import COMPLETION_TOKENS, training_rows
 from training.run_report import run_files, write_report
 from training.sampler import RowOrder
@@ -97,13 +109,8 @@ from utils.runs import (
     note,
     open_run_dir,
 )
-from utils.schema import pick_samples, read_samples
+from utils.schema import read_samples
 from utils.tokens import encode_completion
-
-# Val prompts on which `--merge` compares the logits before and after.
-N_COMPARED = 16
-EVALUATE = "python evaluate_sft_fast_robust.py --test-data data/processed/test.jsonl"
-
 
 # --- what is learned: the labels
 
@@ -199,42 +206,38 @@ def train(job: TrainingJob, checkpoint: str | None, resume_command: str) -> tupl
     return write_report(job, rows, trainer, files, seconds), rows.drops
 
 
-# --- the merge
+# --- export and upload
 
 
-def merge(config: dict, target: Path, template: str) -> None:
-    """`--merge`: write checkpoint-best as one model, after comparing logits on val prompts."""
-    checkpoint = home_path(config["output_dir"]) / "checkpoint-best"
-    if not is_whole(checkpoint):
-        remedy = "run the training with this config first"
-        raise DataError(f"{checkpoint}: no complete checkpoint to merge; {remedy}")
-    tokenizer = load_tokenizer(config["model_name"], config["trust_remote_code"])
-    builder = PromptBuilder(tokenizer, template, config["training"]["max_seq_length"] - COMPLETION_TOKENS)
-    val = read_samples(input_path(config["data"]["val_path"]))
-    samples = pick_samples(val, N_COMPARED, config["training"]["seed"])
-    prompts = [builder.build(sample).ids for sample in samples]
-    options = LoadOptions(trust_remote_code=config["trust_remote_code"], base_model=config["model_name"])
-    comparison = merge_checkpoint(checkpoint, target, tokenizer, prompts, options)
-    print(
-        f"wrote {target} (largest logit gap {comparison['max_logit_gap_float32']:.2g} in float32, "
-        f"{comparison['same_next_token_bfloat16']:.0%} of {len(samples)} next tokens the same in bfloat16)"
-    )
-    note(f"next: {EVALUATE} --model-path {target} --output eval_merged.json")
+def export(args: argparse.Namespace, job: Export) -> None:
+    """`--merge` and `--export`: checkpoint-best as one model, whose answers were compared with its own."""
+    if args.export:
+        path = home_path(job.config["output_dir"]) / "checkpoint-best.gguf"
+        print(f"wrote {path} ({describe_parity(export_gguf(job, path))})")
+    if not args.merge:
+        return
+    target = home_path(args.merge)
+    print(f"wrote {target} ({describe_parity(job.merge(target))})")
+    note(f"next: {evaluate_command(job.config, args.merge, 'eval_merged.json')}")
 
 
 # --- the run
 
 
-def resume_command(args: argparse.Namespace, shards: Shards) -> str:
-    start = "python" if shards.n_processes == 1 else "accelerate launch ..."
-    return f"{start} train_sft.py -c {args.config} {settings_flags(args.set, args.limit)}--resume"
+def resume_command(args: argparse.Namespace) -> str:
+    flags = [*settings_flags(args.set, args.limit), *(["--allow-test"] if args.allow_test else [])]
+    return stage_command("train_sft.py", "-c", args.config, *flags, "--resume", launch=True)
 
 
-def next_command(config: dict) -> str:
-    return (
-        f"next: {EVALUATE} --model-path {config['output_dir']}/checkpoint-best "
-        f"--base-model {config['model_name']} --compare-baseline --output eval_results.json"
-    )
+def finish(args: argparse.Namespace, card: SftCard) -> None:
+    """After a finished run: the next command, the report and, if asked for, the upload."""
+    config = card.config
+    checkpoint = f"{config['output_dir']}/checkpoint-best"
+    compared = ("--base-model", config["model_name"], "--compare-baseline")
+    note(f"next: {evaluate_command(config, checkpoint, 'eval_results.json', *compared)}")
+    refresh_report()
+    if args.push_to_hub:
+        publish(card, args.push_to_hub, args.public)
 
 
 def main(argv: list[str] | None) -> None:
@@ -244,14 +247,22 @@ def main(argv: list[str] | None) -> None:
         print_plan(config, template)
         return
     with hold_output(home_path(args.merge or config["output_dir"])) as shards:
-        if args.merge:
-            merge(config, home_path(args.merge), template)
+        # Before anything is written: a model that cannot be reached fails here, and so does the hub.
+        tokenizer = load_tokenizer(config["model_name"], config["trust_remote_code"])
+        if args.push_to_hub:
+            check_hub_access(args.push_to_hub)
+        card = SftCard(config, template, tokenizer)
+        max_tokens = config["training"]["max_seq_length"] - COMPLETION_TOKENS
+        build = functools.partial(PromptBuilder, template=template, max_tokens=max_tokens)
+        if args.merge or args.export:
+            export(args, Export(config, card, build))
         else:
-            run_training(args, config, template, shards)
+            run_training(args, card, build(tokenizer), shards)
 
 
-def run_training(args: argparse.Namespace, config: dict, template: str, shards: Shards) -> None:
+def run_training(args: argparse.Namespace, card: SftCard, builder: PromptBuilder, shards: Shards) -> None:
     """Train into output_dir, unless it is complete with these settings."""
+    config = card.config
     started = time.monotonic()
     output_dir = home_path(config["output_dir"])
     paths = {split: input_path(config["data"][f"{split}_path"]) for split in ("train", "val")}
@@ -260,21 +271,19 @@ def run_training(args: argparse.Namespace, config: dict, template: str, shards: 
     warnings = data_warnings(paths, samples, args.allow_test)
     note_once(warnings)
     check_weights(config["data"]["weights"], samples["train"])
-    settings = {**config, "template_hash": template_hash(template)}
+    settings = {**config, "template_hash": template_hash(card.template)}
     facts = {"allow_test": args.allow_test, "warnings": warnings, "models": run_models(config["model_name"])}
     run = describe_run(settings, hash_inputs(list(paths.values())), config["training"]["seed"], **facts)
-    # Before anything is written: a model that cannot be reached fails here.
-    tokenizer = load_tokenizer(config["model_name"], config["trust_remote_code"])
-    builder = PromptBuilder(tokenizer, template, config["training"]["max_seq_length"] - COMPLETION_TOKENS)
     state = shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite))
     if state == "complete":
-        shards.say(f"{output_dir} is complete with these settings; nothing to do", next_command(config))
+        if shards.is_main:
+            print(f"{output_dir} is complete with these settings; nothing to do")
+            finish(args, card)
         return
 
     checkpoint = newest_checkpoint(output_dir, state == "resume" or args.resume, must_exist=args.resume)
-    card = SftCard(config, template, tokenizer)
-    job = TrainingJob(config, output_dir, builder, template_hash(template), card, samples, shards)
-    results, drops = train(job, checkpoint, resume_command(args, shards))
+    job = TrainingJob(config, output_dir, builder, settings["template_hash"], card, samples, shards)
+    results, drops = train(job, checkpoint, resume_command(args))
     if shards.is_main:
         close_run_dir(output_dir, run, **results)
         elapsed = format_seconds(time.monotonic() - started)
@@ -282,8 +291,7 @@ def run_training(args: argparse.Namespace, config: dict, template: str, shards: 
             f"wrote {output_dir / 'checkpoint-best'} and checkpoint-final after {results['n_steps']} steps "
             f"({format_drops(drops)}) in {elapsed}"
         )
-        note(next_command(config))
-        refresh_report()
+        finish(args, card)
 
 
 if __name__ == "__main__":

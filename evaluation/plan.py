@@ -1,9 +1,11 @@
 """`--dry-run` of evaluate_sft_fast_robust.py. No model is loaded for it."""
 
 import argparse
+from pathlib import Path
 
 from evaluation.model_runs import plan_models
 from models.estimate import count_tokens, estimate, planned_samples, warn_missing_model
+from utils.commands import stage_command
 from utils.config import home_path, input_path
 from utils.schema import pick_samples
 
@@ -25,3 +27,10 @@ def print_plan(args: argparse.Namespace) -> None:
             print(estimate(args.base_model or args.model_path, n_tokens, 1, 16))
     report = f" and {home_path(args.report)}" if args.report else ""
     print(f"would write {home_path(args.output)}, its _predictions.jsonl and its _calibration.png{report}")
+
+
+def prefs_command(args: argparse.Namespace) -> str:
+    """The command after an evaluation: preferences of the same models on the train file beside."""
+    models = ["--sft-model", args.model_path, "--base-model", args.base_model or args.model_path]
+    data = ("--data-path", Path(args.test_data).with_name("train.jsonl"))
+    return stage_command("make_prefs.py", "--phase", "generate", *models, *data)

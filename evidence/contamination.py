@@ -11,7 +11,8 @@ from evidence.duplicates import near_duplicates
 from evidence.leaks import support_chunks
 from evidence.queries import query_of
 from evidence.records import Drops
-from utils.config import home_path, input_path
+from utils.commands import stage_command
+from utils.config import home_path, input_path, portable_path
 from utils.errors import DataError, UsageError
 from utils.jsonl import sha256_file
 from utils.text import padded_words, split_sentences, tokenize
@@ -42,8 +43,12 @@ def next_steps(processed: Path, against: dict[str, str]) -> str:
     checked = f"contamination checked against {', '.join(against)}"
     if not against:
         checked = "contamination not checked: name your training data with --against"
-    step = f"python evaluate_sft_fast_robust.py --test-data {processed / 'test.jsonl'}"
-    return f"{checked}\nnext: {step} --model-path CHECKPOINT"
+    test_path = portable_path(processed / "test.jsonl")
+    checkpoints = sorted(home_path("checkpoints").glob("**/checkpoint-best"), key=lambda p: p.stat().st_mtime)
+    if not checkpoints:
+        return f"{checked}\nnext: train a model (train_sft.py), then evaluate it with --test-data {test_path}"
+    flags = ("--test-data", test_path, "--model-path", portable_path(checkpoints[-1]))
+    return f"{checked}\nnext: {stage_command('evaluate_sft_fast_robust.py', *flags)}"
 
 
 def _pages(sample: dict) -> set[str]:

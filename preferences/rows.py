@@ -38,6 +38,8 @@ def preference_row(judged: JudgedSample, chosen: int, rejected: int, prompt: str
         "id": f"{sample['id']}#{chosen}-{rejected}",
         "sample_id": sample["id"],
         "source": sample["source"],
+        # Of the evidence: it travels into the card of what is trained on the pair.
+        "licence": sample["metadata"].get("licence", "not stated"),
         # train_rm.py keeps all pairs of a group on one side of its split.
         "group": sample["group"],
         "question": sample["question"],

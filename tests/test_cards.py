@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from huggingface_hub import ModelCard
+from huggingface_hub import DatasetCard, ModelCard
 
 import train_sft
 from prompt_schema import PromptBuilder, load_template
@@ -168,3 +168,19 @@ def test_names_of_the_hub(tmp_path, monkeypatch):
     ]
     licences = {"fever": "Apache-2.0 (this project)", "popqa": "MIT", "own": "MIT"}
     assert dataset_ids(licences) == ["akariasai/PopQA"]
+
+
+def test_the_card_of_the_data_loads_it_as_printed(data_home, tmp_path):
+    processed = data_home / "data/processed"
+    data = DatasetCard.load(processed / "README.md").data
+    assert data.license == ["apache-2.0"]
+    assert data.task_categories == ["question-answering"]
+    files = {part["split"]: part["path"] for part in data.configs[0]["data_files"]}
+    assert files == {split: f"{split}.jsonl" for split in ("train", "val", "test")}
+    assert str(data_home) not in (processed / "README.md").read_text()
+
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PYTHONPATH": ""}
+    command = [sys.executable, "-c", code_of((processed / "README.md").read_text())]
+    done = subprocess.run(command, cwd=processed, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()

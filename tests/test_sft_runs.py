@@ -23,6 +23,7 @@ from training.run_report import write_history
 from training.sampler import TwinSampler
 from training.sft_config import DEFAULTS, check_config
 from training.trainer import training_arguments
+from utils.commands import stage_command
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_json
 from utils.runs import close_run_dir, open_run_dir
@@ -153,7 +154,8 @@ def test_a_signal_to_one_process_stops_all_in_the_same_step_and_sharded_runs_res
     *_, saved = numbered_checkpoints(home / "sft")
     step = int(saved.name.removeprefix("checkpoint-"))
     assert process.returncode != 0
-    assert notes.count(f"stopped at step {step}; resume with: accelerate launch") == 1
+    assert notes.count(f"stopped at step {step}; resume with: ") == 1
+    assert notes.count(f"accelerate.commands.launch --num_processes 2 train_sft.py -c {config}") == 1
 
     resumed = stage(*command, "--resume", home=home, env=TWO_PROCESSES_ENV)
     assert resumed.returncode == 0, resumed.stderr[-3000:]
@@ -186,8 +188,10 @@ def test_a_stop_signal_saves_and_prints_the_command_that_goes_on(number, tiny_ge
     assert process.returncode == 130
     [saved] = numbered_checkpoints(home / "sft")
     step = int(saved.name.removeprefix("checkpoint-"))
-    command = f"python train_sft.py -c {config} --set lora.r=2 --resume"
-    assert f"stopped at step {step}; resume with: {command}" in notes
+    command = stage_command("train_sft.py", *flags, "--resume")
+    # One instruction, the last line.
+    assert notes.splitlines()[-1] == f"stopped at step {step}; resume with: {command}"
+    assert "interrupted" not in notes
     # Whoever stops a run does not wait for an evaluation.
     assert "eval_loss" not in notes
 

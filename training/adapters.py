@@ -5,6 +5,7 @@ It knows which weights are trained; it knows nothing about rows or losses.
 
 import dataclasses
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,8 +13,8 @@ from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_t
 
 from models.distributed import Shards
 from models.hardware import choose_dtype, speed_up_training, trains_sharded
-from models.loading import LoadOptions, load_model
-from training.checkpoints import PROMPT_FACTS, mark_whole
+from models.loading import LoadOptions, load_model, release_memory
+from training.checkpoints import mark_whole
 from training.lora_targets import adapted_layers, choose_targets, has_transposed_layers
 from training.sft_config import DEFAULTS
 from utils.config import portable_path
@@ -123,16 +124,20 @@ def last_logits(model, prompts: list[list[int]]) -> torch.Tensor:
 
 
 def merge_checkpoint(
-    checkpoint: Path, target: Path, tokenizer, prompts: list[list[int]], options: LoadOptions
-) -> dict[str, float]:
-    """Write a LoRA checkpoint, merged into its base, to `target`: one bfloat16 model in safetensors.
+    checkpoint: Path,
+    target: Path,
+    prompts: list[list[int]],
+    options: LoadOptions,
+    dtype: torch.dtype,
+    finish: Callable[[Path], dict],
+) -> dict:
+    """Write a LoRA checkpoint, merged into its base, to `target`: one model of this type in safetensors.
 
     `options`: where the base is, and whether its code is trusted; all is loaded in float32.
-    Returns the largest logit gap in float32, and the share of next tokens that stay the same in bfloat16.
-    StageError if the float32 logits differ by more than `MAX_LOGIT_GAP`; nothing is written then.
+    `finish` gets the written weights before they have their name, adds a tokenizer, and returns more facts.
+    Returns the largest logit gap in float32 and these facts. StageError, and nothing written, for float32
+    logits that differ by more than `MAX_LOGIT_GAP`.
     """
-    if target.exists() and any(target.iterdir()):
-        raise UsageError(f"--merge {target}: the directory is not empty; name a new one")
     model = _load_adapter(checkpoint, dataclasses.replace(options, bf16=False))
     expected = last_logits(model, prompts)
     model = model.merge_and_unload()
@@ -142,28 +147,26 @@ def merge_checkpoint(
             f"--merge: logits of the merged model differ by {gap:.3g} in float32 (limit {MAX_LOGIT_GAP}); "
             "nothing was written"
         )
-    model = model.to(torch.bfloat16)
-    is_same = last_logits(model, prompts).argmax(-1) == expected.argmax(-1)
-    agreement = is_same.float().mean().item()
-
+    model = model.to(dtype)
     run = read_json(checkpoint / "run.json")
-    facts = {key: run.get(key) for key in PROMPT_FACTS}
+    facts = {key: value for key, value in run.items() if key not in ("files", "status")}
     # The target appears in one rename, so that a cut leaves no half-written model under its name.
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    comparison = {
-        "n_prompts": len(prompts),
-        "max_logit_gap_float32": gap,
-        "same_next_token_bfloat16": agreement,
-    }
-    mark_whole(partial, {**facts, "merged_from": portable_path(checkpoint), "merge": comparison})
-    partial.rename(target)
-    # What the model was trained on belongs to it: an evaluation warns of samples that it has seen.
-    for name in ("README.md", "train_ids.txt"):
-        if (checkpoint.parent / name).is_file():
-            shutil.copy(checkpoint.parent / name, target / name)
+    try:
+        model.save_pretrained(partial)
+        # `finish` loads what was written.
+        del model
+        release_memory()
+        comparison: dict = {"max_logit_gap_float32": gap, "dtype": str(dtype).removeprefix("torch.")}
+        comparison |= finish(partial)
+        # What the model was trained on belongs to it: an evaluation warns of samples that it has seen.
+        if (checkpoint.parent / "train_ids.txt").is_file():
+            shutil.copy(checkpoint.parent / "train_ids.txt", partial)
+        mark_whole(partial, {**facts, "merged_from": portable_path(checkpoint), "merge": comparison})
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return comparison
 
 

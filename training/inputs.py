@@ -3,9 +3,11 @@
 They run before the model libraries are imported, so a wrong file is named at once.
 """
 
+import importlib.util
+
 from models.directories import check_model_name
 from utils.config import input_path
-from utils.errors import DataError
+from utils.errors import DataError, UsageError
 from utils.schema import check_rows, read_samples
 from utils.templates import load_template
 
@@ -23,3 +25,9 @@ def check_inputs(config: dict, merges: bool = False) -> None:
             raise DataError(f"data.{key}: {error}") from error
     check_model_name(config["model_name"])
     load_template("sft", config["data"]["template"])
+
+
+def check_export() -> None:
+    """UsageError if --export lacks its package, with the command that installs it."""
+    if importlib.util.find_spec("gguf") is None:
+        raise UsageError("--export gguf: the package gguf is not installed; run `pip install gguf`")

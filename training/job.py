@@ -131,7 +131,7 @@ def run_to_the_end(
 ) -> float:
     """Train, from `checkpoint` if it is given, and save checkpoint-final. Returns the seconds of training.
 
-    A stop by signal raises KeyboardInterrupt, after a checkpoint and a note with `resume_command`.
+    A stop by signal raises KeyboardInterrupt, after a checkpoint, with `resume_command` as its message.
     """
     files.trainer = trainer
     steps = StepProgress()
@@ -140,8 +140,6 @@ def run_to_the_end(
         result = trainer.train(resume_from_checkpoint=checkpoint)
     n_steps = trainer.state.global_step
     if files.is_stopped:
-        if files.shards.is_main:
-            note(f"stopped at step {n_steps}; resume with: {resume_command}")
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(f"stopped at step {n_steps}; resume with: {resume_command}")
     files.save_model("checkpoint-final", n_steps)
     return result.metrics["train_runtime"]

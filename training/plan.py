@@ -3,6 +3,8 @@
 It loads neither tokenizer nor model, so token counts are estimates.
 """
 
+from pathlib import Path
+
 from models.estimate import (
     CHARS_PER_TOKEN,
     bits_per_weight,
@@ -15,6 +17,7 @@ from models.estimate import (
 from models.loading import LoadOptions
 from training.rows import training_rows
 from training.trainer import steps_and_epochs
+from utils.commands import stage_command
 from utils.config import home_path, input_path
 from utils.templates import split_template
 
@@ -57,3 +60,12 @@ def print_plan(config: dict, template: str) -> None:
     # checkpoint-best and checkpoint-final come on top of the numbered ones.
     n_kept = config["training"]["save_total_limit"] + 2
     print(f"would write {home_path(config['output_dir'])}/ with at most {n_kept} {kind}")
+
+
+def evaluate_command(config: dict, model_path: str, output: str, *flags: str) -> str:
+    """The command that evaluates a model of this run: on the test file beside val or, without one, on val."""
+    val_path = Path(config["data"]["val_path"])
+    test_path = val_path.with_name("test.jsonl")
+    data_path = test_path if input_path(test_path).is_file() else val_path
+    arguments = ["--model-path", model_path, *flags, "--test-data", data_path, "--output", output]
+    return stage_command("evaluate_sft_fast_robust.py", *arguments)

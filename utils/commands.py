@@ -9,6 +9,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from utils.config import portable_path
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -28,6 +30,20 @@ def _launcher() -> list[str]:
     if n_processes == 1:
         return [_python()]
     return [_python(), "-m", "accelerate.commands.launch", "--num_processes", str(n_processes)]
+
+
+def sft_config() -> str:
+    """The config to train with on this machine: Gemma-2-9B needs a GPU."""
+    return "configs/sft_gemma2.yaml" if shutil.which("nvidia-smi") else "configs/demo/sft.yaml"
+
+
+def reward_command(base_model: str, prefs_path: Path) -> str:
+    """The command that trains a reward model on these preferences, with the base of their candidates."""
+    prefs = ("--prefs", portable_path(prefs_path))
+    if base_model == "embedded":
+        return stage_command("train_rm.py", "-c", "configs/demo/rm.yaml", *prefs)
+    base = ("--set", f"base_model={base_model}")
+    return stage_command("train_rm.py", "-c", "configs/rm.yaml", *base, *prefs)
 
 
 def stage_command(script: str, *arguments: object, launch: bool = False) -> str:

@@ -6,7 +6,6 @@ The defaults that a stage hands in fix the keys and types. This module knows no 
 import contextlib
 import difflib
 import os
-import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -33,11 +32,19 @@ def input_path(path: str | Path) -> Path:
 def portable_path(path: str | Path) -> str:
     """A path as manifests record it: relative to FACTUALITY_HOME if it is inside, else as it is.
 
-    So it names the same file after that folder was moved or copied; `input_path` finds it.
+    So it names the same file after that folder was moved or copied; `input_path` finds it. Others start
+    at the user's home (`~`) or at a folder nearby: manifests travel, and must not tell whose machine it was.
     """
     root = os.path.abspath(home_path(""))
     absolute = os.path.abspath(Path(path).expanduser())
-    return os.path.relpath(absolute, root) if absolute.startswith(root + os.sep) else str(path)
+    if absolute.startswith(root + os.sep):
+        return os.path.relpath(absolute, root)
+    if not Path(path).is_absolute():
+        return str(path)
+    own = str(Path.home())
+    if absolute.startswith(own + os.sep):
+        return f"~{absolute.removeprefix(own)}"
+    return str(path) if os.path.commonpath([root, absolute]) == os.sep else os.path.relpath(absolute, root)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -205,7 +212,9 @@ def _merge_over(where: str, defaults: dict, config: dict, given: dict) -> dict:
     return merged
 
 
-def settings_flags(overrides: list[str], limit: int | None) -> str:
-    """The flags that decide a run's settings, each with a space behind it, to resume it with."""
-    flags = "".join(f"--set {shlex.quote(override)} " for override in overrides)
-    return flags + (f"--limit {limit} " if limit else "")
+def settings_flags(overrides: list[str], limit: int | None) -> list[str]:
+    """The flags that decide a run's settings, to resume it with."""
+    flags = []
+    for override in overrides:
+        flags += ["--set", override]
+    return flags + (["--limit", str(limit)] if limit else [])

@@ -76,7 +76,7 @@ def _describe(error: BaseException) -> tuple[str, int] | None:
         return f"error: {error}", error.exit_code
     if isinstance(error, KeyboardInterrupt):
         # The shell's own code for a command that SIGINT ended: 128 + 2.
-        return _INTERRUPTED, 130
+        return str(error) or _INTERRUPTED, 130
     if isinstance(error, OSError):
         return f"error: {describe_os_error(error)}", 1
     if isinstance(error, ImportError) and not _is_own(error.name):
@@ -98,7 +98,9 @@ def _end(error: BaseException) -> None:
     message, code = described
     if os.environ.get("FACTUALITY_DEBUG"):
         traceback.print_exception(error)
-    print(message, file=sys.stderr)
+    # Ctrl-C reaches every process of a launch; one of them says what to do.
+    if code != 130 or int(os.environ.get("RANK", 0)) == 0:
+        print(message, file=sys.stderr)
     sys.exit(code)
 
 

@@ -1,0 +1,151 @@
+"""The model card of a reward head: what it scores, code that runs, metrics of its pairs, data, limits.
+
+It knows a head's config.json and the run's validation, not how the head was trained.
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from models.loading import resolve_model
+from preferences.reward import PENALTIES
+from utils.cards import (
+    Header,
+    Measured,
+    card_header,
+    example_code,
+    licence_rows,
+    metric_rows,
+    prompt_code,
+)
+from utils.hub_names import dataset_ids, hub_model_id, model_licence, reference
+from utils.jsonl import read_json, write_text
+
+_CARD = """{header}
+# {title}
+
+A linear head on the frozen base model: it scores a reply (JSON with answer, citations, confidence) to a
+question with numbered passages. The reward of the project is the standardized score minus five penalties
+against gaming, which are computed from the reply and the passages.
+
+## Use
+
+The score alone, with transformers:
+
+```python
+{code}
+```
+
+With the penalties, in the project: `train_rm.py -c CONFIG --score FILE`.
+
+| penalty | weight |
+|---|---|
+{penalties}
+
+## Metrics
+
+{metrics}
+
+Pairs of test share no evidence with those of train or val. `validation.json` of the run has the intervals,
+and baselines such as the length of the reply: compare with them before a score is used.
+
+## Data and licences
+
+| source | pairs | licence |
+|---|---|---|
+{data}
+
+Pairs were decided by: {decided_by}.
+The base model's terms also apply to what is made with it: {licence}.
+
+## Limits
+
+- It was trained on pairs of two models; replies in another form may get any score.
+- It reads the features of this base model and template alone.
+- A high score is no proof that an answer is right.
+"""
+
+_SCORING = """
+reply = '{"answer": "1931", "citations": [1], "confidence": 0.9}'
+# As in training, the opening quote of the answer ends a token, and the end of the text is read too.
+for part in (reply[:12], reply[12:]):
+    ids += tokenizer(part, add_special_tokens=False)["input_ids"]
+ids.append(tokenizer.eos_token_id)
+hidden = model(torch.tensor([ids]), output_hidden_states=True).hidden_states[-1][0, -1].float()
+head = load_file(f"{MODEL}/reward_head.safetensors")
+scale = json.load(open(f"{MODEL}/config.json"))["score_scale"]
+score = (hidden - head["mean"]) / head["std"] @ head["linear.weight"][0]
+print((score.item() - scale["mean"]) / scale["std"])"""
+
+
+def pair_sources(preferences: list[dict]) -> dict[str, dict]:
+    """Source -> number of pairs and licence."""
+    counts = Counter(row["source"] for row in preferences)
+    licences = {row["source"]: row.get("licence", "not stated") for row in preferences}
+    return {source: {"n": counts[source], "licence": licences[source]} for source in sorted(counts)}
+
+
+def reward_card(facts: dict, tokenizer: Any, template: str, model: str, base: str) -> str:
+    """README.md of a head. `facts`: its config.json; `model`, `base`: how code names both."""
+    hub_base = hub_model_id(facts["base_model"])
+    shown_base = hub_base or Path(facts["base_model"]).name
+    measured = [Measured(split, n, metrics) for split, n, metrics in facts["measured"]]
+    title = f"Reward of cited answers, a head on {shown_base}"
+    header = Header(
+        title=title,
+        licence=model_licence(hub_base),
+        library="safetensors",
+        pipeline="text-classification",
+        base=hub_base,
+        tags=["reward-model", "grounded-question-answering", "citations"],
+        datasets=dataset_ids({name: about["licence"] for name, about in facts["sources"].items()}),
+        measured=measured,
+    )
+    weights = facts["penalty_weights"]
+    return _CARD.format(
+        header=card_header(header),
+        title=title,
+        code=_code(tokenizer, template, model, base, hub_base),
+        penalties="\n".join(f"| {name} | {weights[name]} |" for name in PENALTIES),
+        metrics=metric_rows(measured),
+        data=licence_rows(facts["sources"]),
+        decided_by=", ".join(facts["decided_by"]) or "not stated",
+        licence=header.licence.text,
+    )
+
+
+def _code(tokenizer: Any, template: str, model: str, base: str, hub_base: str | None) -> str:
+    is_on_hub = base == hub_base
+    place = f'snapshot_download("{model}")' if is_on_hub else f'"{model}"'
+    note = f"  # on the hub: {hub_base}" if hub_base and not is_on_hub else ""
+    lines = ["import json", "", "import torch"]
+    lines += ["from huggingface_hub import snapshot_download"] if is_on_hub else []
+    lines += ["from safetensors.torch import load_file"]
+    lines += ["from transformers import AutoModelForCausalLM, AutoTokenizer"]
+    lines += ["", f"MODEL = {place}", f'BASE = "{base}"{note}', prompt_code(tokenizer, template), ""]
+    lines += ["tokenizer = AutoTokenizer.from_pretrained(BASE)"]
+    lines += ["model = AutoModelForCausalLM.from_pretrained(BASE)"]
+    return "\n".join(lines) + "\n" + example_code(tokenizer) + _SCORING
+
+
+def card_facts(saved: dict, figures: dict | None, preferences: list[dict]) -> dict:
+    """A head's config.json with what its card says: metrics of val and, for the best head, of test."""
+    names = ("accuracy", "roc_auc")
+    measured = [["val", None, {name: saved["metrics"].get(name) for name in names}]]
+    if figures:
+        reward = figures["test"]["reward"]
+        measured.append(["test", figures["n_test_pairs"], {name: reward[name] for name in names}])
+    decided_by = sorted({row["decided_by"] for row in preferences})
+    return {**saved, "measured": measured, "sources": pair_sources(preferences), "decided_by": decided_by}
+
+
+def write_reward_cards(
+    output_dir: Path, figures: dict, preferences: list[dict], tokenizer: Any, template: str
+) -> None:
+    """The cards of best/ and final/; `figures` are those of the best head."""
+    for name in ("best", "final"):
+        folder = output_dir / name
+        saved = read_json(folder / "config.json")
+        facts = card_facts(saved, figures if name == "best" else None, preferences)
+        base = reference(saved["base_model"], Path(resolve_model(saved["base_model"])), folder)
+        write_text(folder / "README.md", reward_card(facts, tokenizer, template, ".", base))

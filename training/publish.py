@@ -1,0 +1,53 @@
+"""A finished SFT run to the model hub: checkpoint-best with a card that names the hub's ids alone.
+
+What is uploaded, and the errors on the way, are in utils/hub.py.
+"""
+
+import json
+from pathlib import Path
+
+from evaluation.evaluated import evaluation_of
+from training.card import Place, SftCard, kind_of
+from training.checkpoints import CARD, is_whole
+from utils.config import home_path
+from utils.errors import DataError
+from utils.hub import push_folder
+from utils.hub_names import hub_model_id
+from utils.jsonl import read_json
+
+
+def finished_checkpoint(output_dir: Path) -> Path:
+    """checkpoint-best or, of a run whose loss never was a number, checkpoint-final."""
+    for name in ("checkpoint-best", "checkpoint-final"):
+        if is_whole(output_dir / name):
+            return output_dir / name
+    raise DataError(
+        f"{output_dir}: no complete checkpoint to upload; run the training with this config first"
+    )
+
+
+def hub_files(checkpoint: Path, card: SftCard, repo_id: str) -> dict[str, str]:
+    """File name -> text of the files that say something else on the hub than here."""
+    base = card.config["model_name"]
+    hub_base = hub_model_id(base) or Path(base).name
+    run = read_json(checkpoint / "run.json")
+    kind = kind_of(checkpoint)
+    texts = {CARD: card.text(run, kind, Place(repo_id, hub_base), evaluation_of(checkpoint))}
+    # Sizes are those of the files here.
+    facts = {name: value for name, value in run.items() if name != "files"}
+    texts["run.json"] = json.dumps({**facts, "base_model": hub_base}, indent=2, ensure_ascii=False)
+    if kind == "adapter":
+        adapter = read_json(checkpoint / "adapter_config.json")
+        adapter["base_model_name_or_path"] = hub_base
+        texts["adapter_config.json"] = json.dumps(adapter, indent=2, ensure_ascii=False)
+    calibration = checkpoint.parent / "calibration.json"
+    if calibration.is_file():
+        texts["calibration.json"] = calibration.read_text(encoding="utf-8")
+    return texts
+
+
+def publish(card: SftCard, repo_id: str, public: bool) -> None:
+    """Upload the best checkpoint of a finished run, and print where it is."""
+    checkpoint = finished_checkpoint(home_path(card.config["output_dir"]))
+    url = push_folder(repo_id, checkpoint, hub_files(checkpoint, card, repo_id), public)
+    print(f"uploaded {checkpoint.name} to {url} ({'public' if public else 'private'})")

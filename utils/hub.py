@@ -1,0 +1,105 @@
+"""A finished model to the model hub: the id and the login are checked first, then one folder is uploaded.
+
+Everything goes through huggingface_hub. A token is read by it alone: nothing here sees or prints one.
+"""
+
+import contextlib
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from utils.errors import StageError, UsageError
+
+# What is uploaded of a model's folder: weights, tokenizer, configs and the card. What a run needs to resume
+# (optimizer, random states) are pickles and stay here.
+_UPLOADED = (
+    *("README.md", "config.json", "generation_config.json", "adapter_config.json"),
+    *("*.safetensors", "*.safetensors.index.json", "*.jinja"),
+    *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json"),
+    *("added_tokens.json", "vocab.json", "merges.txt", "calibration.json"),
+)
+_HTTP_LIBRARIES = ("httpx", "httpcore", "requests", "urllib3")
+_TOKEN = re.compile(r"hf_[A-Za-z0-9]+")
+
+
+def check_repo_id(repo_id: str) -> str:
+    """The id, as argparse wants a type: UsageError for one that the hub would refuse."""
+    # 0.1 s, which only a run with this flag pays.
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    problem = ""
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        problem = str(error).splitlines()[0]
+    if not problem and repo_id.count("/") != 1:
+        problem = "write it as owner/name"
+    if problem:
+        problem = f"no id of the hub ({problem})"
+        raise UsageError(f"--push-to-hub {repo_id}: {problem}; example: your-name/my-model")
+    return repo_id
+
+
+@contextlib.contextmanager
+def _hub_errors(repo_id: str) -> Iterator[None]:
+    """Replaces every error of the hub or the network by one line without a token."""
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+
+    start = f"--push-to-hub {repo_id}"
+    again = "nothing that was trained is lost: run the same command again"
+    try:
+        yield
+    except LocalTokenNotFoundError as error:
+        raise UsageError(f"{start}: not logged in; run `hf auth login`, or set HF_TOKEN") from error
+    except OfflineModeIsEnabled as error:
+        raise UsageError(f"{start}: HF_HUB_OFFLINE is set; unset it to upload") from error
+    except HfHubHTTPError as error:
+        code = error.response.status_code if error.response is not None else None
+        if code == 401:
+            raise UsageError(f"{start}: the token is not valid; run `hf auth login` again") from error
+        if code == 403:
+            raise UsageError(f"{start}: your token may not write there; use one with write access") from error
+        raise StageError(f"{start}: the hub refused ({_first_line(error)}); {again}") from error
+    # huggingface_hub passes on what its HTTP library raises, which is another one in each of its versions.
+    except Exception as error:
+        if not isinstance(error, OSError) and not type(error).__module__.startswith(_HTTP_LIBRARIES):
+            raise
+        raise StageError(f"{start}: the hub cannot be reached ({_first_line(error)}); {again}") from error
+
+
+def _first_line(error: Exception) -> str:
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return _TOKEN.sub("hf_***", text)[:160]
+
+
+def check_hub_access(repo_id: str) -> None:
+    """Before hours of training: UsageError without a login, StageError without a connection."""
+    from huggingface_hub import HfApi
+
+    with _hub_errors(repo_id):
+        HfApi().whoami()
+
+
+def push_folder(repo_id: str, folder: Path, changed: dict[str, str], public: bool) -> str:
+    """Upload a model's folder, with the texts of `changed` (file name -> text) in place of its own files.
+
+    The repository is created if it is missing, private unless `public`. Returns its address.
+    """
+    from huggingface_hub import HfApi
+
+    with tempfile.TemporaryDirectory() as name:
+        staged = Path(name)
+        for pattern in _UPLOADED:
+            for path in folder.glob(pattern):
+                # A link, because a model may be larger than the temporary disk.
+                (staged / path.name).symlink_to(path.resolve())
+        for file_name, text in changed.items():
+            (staged / file_name).unlink(missing_ok=True)
+            (staged / file_name).write_text(text, encoding="utf-8")
+        with _hub_errors(repo_id):
+            api = HfApi()
+            url = api.create_repo(repo_id, private=not public, exist_ok=True)
+            api.upload_folder(repo_id=repo_id, folder_path=staged, commit_message="Upload model and card")
+    return str(url)
