@@ -7,6 +7,7 @@ not know how models are found or loaded.
 
 import importlib.util
 import os
+from typing import Any
 
 import torch
 
@@ -74,7 +75,8 @@ def supported_attention(config) -> set[str]:
     found = {"flash_attention_2", "flex_attention", "sdpa"}
     # A class whose code comes with the model is not in the table; loading it shows what it lacks.
     if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
-        model_class = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+        # The table's type allows pairs of classes, which causal language models do not have.
+        model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
         # Some classes take the kernels of one maker alone (GPT-OSS: attention sinks).
         flash_kernels = model_class._compatible_flash_implementations or ["flash_attention_2"]
         if not model_class._supports_flash_attn or "flash_attention_2" not in flash_kernels:

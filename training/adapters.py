@@ -16,7 +16,7 @@ from models.hardware import choose_dtype, speed_up_training, trains_sharded
 from models.loading import LoadOptions, load_model, release_memory
 from training.checkpoints import mark_whole
 from training.lora_targets import adapted_layers, choose_targets, has_transposed_layers
-from training.sft_config import DEFAULTS
+from training.sft_config import LORA_TARGETS
 from utils.config import portable_path
 from utils.errors import StageError, UsageError
 from utils.jsonl import read_json
@@ -71,8 +71,7 @@ def _with_lora(model, config: dict):
     """`model` frozen, with LoRA (Hu et al., 2021) on the named projections, from layer `first_layer` on."""
     lora = config["lora"]
     name = config["model_name"]
-    defaults = DEFAULTS["lora"]["target_modules"]
-    targets, lacking = choose_targets(model, name, lora["target_modules"], defaults)
+    targets, lacking = choose_targets(model, name, lora["target_modules"], LORA_TARGETS)
     if lacking and Shards().is_main:
         note(lacking)
     adapter = LoraConfig(

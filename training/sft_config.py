@@ -14,6 +14,8 @@ from utils.metrics import SELECTION_METRICS
 # The mean loss on val, one of the metrics that can choose the best checkpoint.
 LOSS = "eval_loss"
 
+# The projections of Llama, Qwen2, Gemma-2 and their like.
+LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 # Also the type of each key: a value from the YAML is converted to the type of its default.
 DEFAULTS = {
     "model_name": "google/gemma-2-9b",
@@ -28,7 +30,7 @@ DEFAULTS = {
         "r": 16,
         "alpha": 32,
         "dropout": 0.05,
-        "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+        "target_modules": LORA_TARGETS,
         "first_layer": 0,
     },
     "training": {
