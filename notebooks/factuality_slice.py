@@ -461,5 +461,7 @@ run(f"""python ask.py \
 # - Train on your own questions: `data/README.md`, "Your own questions".
 # - The preference rows load unchanged into TRL's `DPOTrainer` and `RewardTrainer`.
 # - Still to come: choosing the best of N answers by the reward, and training a policy on the pairs.
+# - Share the model, after reading its card: run the command of step 4 again with
+#   `--push-to-hub your-name/your-model` behind it. It uploads the finished run, to a private repository.
 # - `docs/deploying.md` says how to serve or share the model, `docs/recipes.md` what to change for another
 #   one.

@@ -181,7 +181,9 @@ def rule_for(command: Command) -> tuple[str, str]:
     if is_download(words):
         return "plan", "downloads"
     if away := [name for name in models_of(words) if not HERE.search(name)]:
-        return "plan", f"needs {away[0]}"
+        # A plan needs the checkpoint too, unless the base model beside it is away as well.
+        is_trained_here = all(name.startswith("checkpoints/") for name in away)
+        return "parse" if is_trained_here else "plan", f"needs {away[0]}"
     if is_training(words):
         return "plan", "trains for minutes"
     if "--merge" in words:

@@ -124,6 +124,7 @@ def test_the_rules_tell_commands_apart():
     )
     assert how("python train_sft.py -c configs/demo/sft.yaml") == "plan"
     assert how("python train_sft.py -c configs/demo/sft.yaml --merge merged") == "plan"
+    assert how("python ask.py --model checkpoints/sft/own/checkpoint-best --evidence docs") == "parse"
     assert how("python build_data.py --data-dir data") == "plan"
     assert how("python build_data.py --check FILE") == "parse"
     assert how("accelerate launch train_sft.py -c configs/sft_gemma2.yaml") == "parse"
