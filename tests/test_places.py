@@ -1,6 +1,7 @@
 """Moved and copied folders go on, a replaced file or model is noticed, and leaked test data is refused."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,9 +68,12 @@ def test_a_home_that_was_moved_or_copied_is_resumed(place, how, is_absolute):
 def test_inputs_are_recorded_relative_to_the_home(place):
     home = place("a")
     assert list(hash_inputs([home / "data/train.jsonl"])) == ["data/train.jsonl"]
-    assert portable_path(home.parent / "other.jsonl") == str(home.parent / "other.jsonl")
+    # Outside of it without the user's name: from a folder nearby, or from the user's own.
+    assert portable_path(home.parent / "other.jsonl") == "../other.jsonl"
+    assert portable_path(Path.home() / "models/gemma") == "~/models/gemma"
+    assert input_path("~/models/gemma") == Path.home() / "models/gemma"
     # A folder whose name begins like that of the home is not in it.
-    assert portable_path(home.with_name("ab") / "x") == str(home.with_name("ab") / "x")
+    assert portable_path(home.with_name("ab") / "x") == "../ab/x"
 
 
 @pytest.mark.parametrize("key", ["a/data/{}.jsonl", "/content/drive/a/data/{}.jsonl", "data/{}.jsonl"])
