@@ -2,8 +2,8 @@
 
 Reads text, Markdown, HTML and PDF files, cuts them as the checkpoint's training data was cut, and shows the
 model the passages nearest to the question. A quote is looked up in its file again before it is printed.
-Without --question it reads questions, one per line. `claim: ...` has a claim judged. --web opens a page that
-takes documents and questions, on this machine alone. Writes nothing.
+Without --question it reads questions, one per line. `claim: ...` asks whether a claim is supported. --web
+opens a page that takes documents and questions, on this machine alone. Writes nothing.
 
     python ask.py --model checkpoints/sft/demo/checkpoint-best --evidence data/ask/tide_mill.md \\
         --question "Who built the tide mill of Skarvik?"
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from models.base import base_for
 from models.directories import check_adapter_dir
+from models.embedded import EMBEDDED
 from utils.arguments import port_number, positive_int, share, stage_parser
 from utils.errors import UsageError
 from utils.runs import note
@@ -62,8 +63,9 @@ def read_arguments(argv: list[str] | None) -> argparse.Namespace:
         raise UsageError("--port is the port of the page; add --web")
     if not args.evidence and not args.web:
         raise UsageError("name the documents to answer from with --evidence, for example --evidence notes/")
-    if not args.model:
-        raise UsageError("name a checkpoint with --model, such as checkpoints/sft/demo/checkpoint-best")
+    if args.model in (None, "", EMBEDDED):
+        example = "checkpoints/sft/demo/checkpoint-best (make demo trains one)"
+        raise UsageError(f"--model needs a checkpoint of train_sft.py, such as {example}")
     if "-" in (args.evidence or []) and not args.question and not args.dry_run and not args.web:
         raise UsageError("--evidence - reads the documents from stdin, so give the question with --question")
     if any(not question.strip() for question in args.question or []):
@@ -76,10 +78,11 @@ if __name__ == "__main__":
     before_imports(lambda: read_arguments(None))
 
 from asking.checkpoint import AskSettings, ask_settings
-from asking.console import ask_in_a_loop, print_reply
+from asking.console import ask_each, ask_in_a_loop, questions_of_stdin
 from asking.decoding import check_encoding
 from asking.documents import Document, read_documents
 from asking.passages import PassageIndex
+from asking.reply import Reply
 from prompt_schema import PromptBuilder
 
 # --- the run
@@ -103,7 +106,8 @@ def serve_page(args: argparse.Namespace, settings: AskSettings, documents: list[
     import_gradio()
     note(f"loading {args.model}")
     asker = load_asker(args.model, settings, args.base_model)
-    serve_until_stopped(build_page(asker.ask, documents), args.port)
+    page = build_page(asker.ask, documents, args.model, args.min_confidence)
+    serve_until_stopped(page, args.port)
 
 
 def show_page(model: str, evidence: Sequence[str] = (), port: int | None = None) -> str:
@@ -112,7 +116,7 @@ def show_page(model: str, evidence: Sequence[str] = (), port: int | None = None)
 
     model_dir = check_adapter_dir(model)
     asker = load_asker(model_dir, ask_settings(Path(model_dir)))
-    return launch_page(build_page(asker.ask, read_documents(evidence)), port)
+    return launch_page(build_page(asker.ask, read_documents(evidence), model_dir), port)
 
 
 def print_plan(documents: list[Document], settings: AskSettings) -> None:
@@ -132,6 +136,7 @@ def main(argv: list[str] | None) -> None:
     if args.dry_run:
         print_plan(documents, settings)
         return
+    piped = None if args.question or args.web else questions_of_stdin()
     # After the documents: it hashes the weights of the base, which a plan does not need.
     args.base_model = base_for(args.model, args.base_model)
     if args.web:
@@ -140,13 +145,14 @@ def main(argv: list[str] | None) -> None:
     n_words = sum(document.n_words for document in documents)
     note(f"documents: {len(documents)} ({n_words:,} words); loading {args.model}")
     asker = load_asker(args.model, settings, args.base_model)
-    if not args.question:
-        ask_in_a_loop(lambda question: asker.ask(question, documents), args.json)
-        return
-    for i, question in enumerate(args.question):
-        if i and not args.json:
-            print()
-        print_reply(asker.ask(question, documents), args.json)
+
+    def ask(question: str) -> Reply:
+        return asker.ask(question, documents)
+
+    if args.question:
+        ask_each(ask, args.question, args.json)
+    else:
+        ask_in_a_loop(ask, args.json, piped)
 
 
 if __name__ == "__main__":

@@ -51,8 +51,11 @@ class Asker:
             self._indexed = (documents, PassageIndex(documents, self.settings.sizes.max_chunk_words))
         return self._indexed[1]
 
-    def ask(self, question: str, documents: list[Document]) -> Reply:
-        """The reply to one question, or to `claim: ...`. UsageError for an empty question."""
+    def ask(self, question: str, documents: list[Document], min_confidence: float | None = None) -> Reply:
+        """The reply to one question, or to `claim: ...`. UsageError for an empty question.
+
+        `min_confidence` (0-1) takes the place of that of the settings.
+        """
         started = time.monotonic()
         asked, query = split_question(question)
         index = self.index(documents)
@@ -61,8 +64,11 @@ class Asker:
         passages = sorted(ranked, key=index.place)
         prompt = self._build_prompt(asked, passages)
         completion, probability = self._complete(prompt)
+        settings = self.settings
+        if min_confidence is not None:
+            settings = replace(settings, min_confidence=min_confidence)
         return replace(
-            judge(completion, probability, Shown(prompt, passages, ranked), self.settings),
+            judge(completion, probability, Shown(prompt, passages, ranked), settings),
             question=question,
             n_passages=len(index.passages),
             seconds=time.monotonic() - started,

@@ -1,6 +1,7 @@
 """Replies in a terminal: the answer, its passages with the cited words marked, and a loop of questions."""
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -12,8 +13,8 @@ from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from asking.quotes import Quote
-from asking.reply import ANSWERED, Reply
-from utils.errors import StageError
+from asking.reply import ANSWERED, WITHHELD, Reply
+from utils.errors import StageError, UsageError
 from utils.runs import note
 
 _BOLD = ("\033[1;32m", "\033[0m")
@@ -72,8 +73,8 @@ def reply_text(reply: Reply, color: bool = False) -> str:
     """A reply as lines of text: headline, reason or confidence, passages, what was looked at."""
     headline = printable(reply.headline)
     lines = [f"\033[1m{headline}\033[0m" if color else headline]
-    if reply.reason:
-        lines.append(f"({printable(reply.reason)})")
+    if reply.status == WITHHELD:
+        lines.append(f"({printable(reply.reason or '')})")
     if reply.status == ANSWERED:
         lines.append(f"({reply.confidence_words})")
         if reply.doubt:
@@ -86,13 +87,7 @@ def reply_text(reply: Reply, color: bool = False) -> str:
     return "\n".join([*lines, "", f"{reply.looked_at}, {reply.seconds:.1f} s"])
 
 
-def print_reply(reply: Reply, as_json: bool, out: TextIO | None = None) -> None:
-    """One JSON object on a line, or lines of text."""
-    out = out or sys.stdout
-    if as_json:
-        text = json.dumps(reply.to_json(), ensure_ascii=False)
-    else:
-        text = reply_text(reply, _in_color(out))
+def _print(text: str, out: TextIO) -> None:
     try:
         print(text, file=out, flush=True)
     except UnicodeEncodeError:
@@ -100,14 +95,54 @@ def print_reply(reply: Reply, as_json: bool, out: TextIO | None = None) -> None:
         print(text.encode("ascii", "backslashreplace").decode("ascii"), file=out, flush=True)
 
 
+def print_reply(reply: Reply, as_json: bool, out: TextIO | None = None) -> None:
+    """One JSON object on a line, or lines of text."""
+    out = out or sys.stdout
+    if as_json:
+        text = json.dumps(reply.to_json(), ensure_ascii=False)
+    else:
+        text = reply_text(reply, _in_color(out))
+    _print(text, out)
+
+
+def _print_question(question: str, is_first: bool) -> None:
+    _print(("" if is_first else "\n") + f"question: {printable(question)}", sys.stdout)
+
+
+def ask_each(ask: Callable[[str], Reply], questions: list[str], as_json: bool) -> None:
+    """Ask questions, and print the reply to each; above it the question, if there is more than one."""
+    for i, question in enumerate(questions):
+        if len(questions) > 1 and not as_json:
+            _print_question(question, is_first=i == 0)
+        print_reply(ask(question), as_json)
+
+
+def _piped_questions() -> Iterator[str]:
+    """The lines of stdin that are not blank."""
+    for line in sys.stdin or ():
+        if line.strip():
+            yield line.strip()
+
+
+def questions_of_stdin() -> Iterator[str] | None:
+    """The questions that are piped in; None if stdin is a terminal. UsageError if there is none.
+
+    It waits for the first one, so that its lack is said before a model is loaded.
+    """
+    if sys.stdin and sys.stdin.isatty():
+        return None
+    questions = _piped_questions()
+    first = next(questions, None)
+    if first is None:
+        raise UsageError("no question given: give one with --question, or one per line on stdin")
+    return itertools.chain([first], questions)
+
+
 # --- the loop
 
 
-def _read_question(interactive: bool) -> str | None:
-    """The next line of stdin; None at its end."""
-    if not interactive:
-        line = sys.stdin.readline()
-        return line if line else None
+def _read_question() -> str | None:
+    """The next line of the terminal; None at its end."""
     try:
         return input(_PROMPT)
     except EOFError:
@@ -126,27 +161,36 @@ def _ended_by_kill() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def ask_in_a_loop(ask: Callable[[str], Reply], as_json: bool) -> int:
-    """Ask each line of stdin until its end (Ctrl-D). Ctrl-C cancels a question. Returns the number asked."""
-    interactive = sys.stdin.isatty()
-    if interactive:
+def ask_in_a_loop(ask: Callable[[str], Reply], as_json: bool, piped: Iterator[str] | None = None) -> int:
+    """Ask `piped` questions, or those typed in the terminal until Ctrl-D. Returns the number asked.
+
+    Ctrl-C cancels a question. With `as_json` each piped question is answered before the next one is read, as
+    a program may wait for it; as text all are read first, to know whether there are several.
+    """
+    shows_questions = False
+    if piped is None:
         with contextlib.suppress(ImportError):
             # Importing it gives `input` the arrow keys and a history.
             import readline  # noqa: F401
-        note("ask a question, or write `claim: ...` to have a claim judged; Ctrl-D ends, Ctrl-C cancels")
+        note("ask a question, or write `claim: ...` to have it checked; Ctrl-D ends, Ctrl-C cancels")
+    elif not as_json:
+        questions = list(piped)
+        piped = iter(questions)
+        shows_questions = len(questions) > 1
     n_asked = 0
     with _ended_by_kill():
         while True:
             try:
-                question = _read_question(interactive)
+                question = _read_question() if piped is None else next(piped, None)
                 if question is None:
                     return n_asked
-                question = question.strip()
-                if not question:
+                if not question.strip():
                     continue
-                print_reply(ask(question), as_json)
+                if shows_questions:
+                    _print_question(question, is_first=n_asked == 0)
+                print_reply(ask(question.strip()), as_json)
                 n_asked += 1
-                if interactive:
+                if piped is None:
                     print()
             except KeyboardInterrupt:
                 note("\ncanceled; Ctrl-D ends")

@@ -16,7 +16,7 @@ KIND_OF_SUFFIX = {
     **dict.fromkeys((".html", ".htm", ".xhtml"), "html"),
     ".pdf": "pdf",
 }
-READ_KINDS = "txt, md, html and pdf"
+READ_KINDS = "txt, md, html or pdf"
 
 # Larger files are rather dumps than documents; reading one would take minutes and gigabytes.
 MAX_BYTES = 50 << 20
@@ -75,7 +75,7 @@ def check_encoding(name: str | None) -> None:
         b"abcd".decode(name or "utf-8", errors="replace")
     except LookupError:
         raise UsageError(
-            f"--encoding {name}: unknown; write for example utf-8, cp1252 or shift_jis"
+            f"--encoding {name}: no encoding is named {name}; write for example utf-8, cp1252 or shift_jis"
         ) from None
 
 

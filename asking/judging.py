@@ -4,6 +4,7 @@ It fails closed: an answer that cannot be parsed, cites nothing, cites what was 
 file does not contain word for word is withheld. It knows no model.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -86,13 +87,18 @@ def judge(completion: str, probability: float, shown: Shown, settings: AskSettin
         return replace(reply, status=WITHHELD, reason=problem, nearest=shown.nearest())
 
     confidence = apply_isotonic(isotonic, [probability])[0] if isotonic else probability
-    if confidence < settings.min_confidence:
-        lowest = settings.min_confidence
-        reason = f"the best answer has a confidence of {confidence:.2f}, below the {lowest:g} asked for"
-        return replace(reply, reason=reason, confidence=confidence, nearest=shown.nearest())
+    reply = replace(reply, confidence=confidence)
+    best = reply.shown_confidence
+    if best is not None and best < settings.min_confidence:
+        # Rounded down: "0.9 or more (the best has 0.90)" would be odd.
+        found = math.floor(round(100 * best, 6)) / 100
+        wanted = f"{settings.min_confidence:g} or more"
+        reason = f"no answer with a confidence of {wanted} (the best has {max(found, 0.01):.2f})"
+        return replace(reply, reason=reason, nearest=shown.nearest())
     answer = str(parsed.answer)
     try:
         quotes = [shown.quote(i, answer) for i in parsed.citations]
     except NotVerbatim as missing:
+        reply = replace(reply, confidence=None)
         return replace(reply, status=WITHHELD, reason=str(missing), nearest=shown.nearest())
-    return replace(reply, status=ANSWERED, answer=answer, confidence=confidence, quotes=quotes)
+    return replace(reply, status=ANSWERED, answer=answer, quotes=quotes)

@@ -4,6 +4,7 @@ Chunks are made by the code that made the training data (evidence/chunks.py). Th
 of a file a passage is; it does not know what answers a question.
 """
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -18,6 +19,8 @@ from evidence.retrieval import BM25, terms_of
 # A sentence of more than so many times the chunk's words is cut: training never showed one.
 _LONG_SENTENCE = 3
 _MAX_TITLE_WORDS = 12
+# The same text of fewer words in two documents may be about different things.
+_MIN_COPIED_WORDS = 5
 # BM25's b. Passages differ little in length but for headings and list items, which are short without being
 # nearer to a question.
 _LENGTH_WEIGHT = 0.3
@@ -99,15 +102,34 @@ def passages_of(document: Document, max_words: int) -> list[Passage]:
     return passages
 
 
+def _letters(text: str) -> str:
+    """What two copies of a text have in common: its letters and digits in lower case, if it has any."""
+    letters = "".join(char for char in unicodedata.normalize("NFKC", text).casefold() if char.isalnum())
+    return letters or text
+
+
+def _without_copies(documents: list[Document], max_words: int) -> list[Passage]:
+    """The passages of documents, without those that another has too: a file may be there as .md and .html.
+
+    Within one document, and for a few words such as "Closed.", the title counts: it says of what they are.
+    """
+    first_of: dict[str, Passage] = {}
+    by_text: dict[tuple[str, str], Passage] = {}
+    for document in documents:
+        for passage in passages_of(document, max_words):
+            letters = _letters(passage.text)
+            first = first_of.setdefault(letters, passage)
+            is_long = len(passage.text.split()) >= _MIN_COPIED_WORDS
+            if first.document is document or not is_long:
+                by_text.setdefault((_letters(passage.title), letters), passage)
+    return list(by_text.values())
+
+
 class PassageIndex:
     """The passages of documents, each text once, with a BM25 index over the stems of titles and texts."""
 
     def __init__(self, documents: list[Document], max_words: int):
-        by_text: dict[tuple[str, str], Passage] = {}
-        for document in documents:
-            for passage in passages_of(document, max_words):
-                by_text.setdefault((passage.title, passage.text), passage)
-        self.passages = list(by_text.values())
+        self.passages = _without_copies(documents, max_words)
         self._places = {id(passage): i for i, passage in enumerate(self.passages)}
         # What the text says counts twice what its title says: the title is that of many passages.
         terms = (2 * _stems(passage.text) + _stems(passage.title) for passage in self.passages)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from asking.quotes import Quote
+from utils.calibration import with_succession
 from utils.text import VERDICT_OF
 
 ANSWERED = "answered"
@@ -19,13 +20,18 @@ _CONFIDENCE_WORDS = (
 )
 
 
+def _rounded(confidence: float | None) -> float | None:
+    return None if confidence is None else round(confidence, 4)
+
+
 @dataclass(frozen=True)
 class Reply:
     """The reply to one question. `confidence`: probability (0-1) that answer and citations are right.
 
     With `calibrated` it was fitted on `n_calibration` validation answers, else it is the model's own
     probability of its answer. None where the model refused: no fit covers refusals.
-    `reason`: why the model's answer is not given, None where it is or where the model refused itself.
+    `reason`: why the model's answer is not given, None where it is or where the model refused itself; of a
+    refusal it is that no answer has the confidence asked for.
     """
 
     question: str = ""
@@ -53,17 +59,33 @@ class Reply:
             return str(self.answer)
         if self.status == WITHHELD:
             return "The answer is withheld."
+        if self.reason:
+            return f"{self.reason[0].upper()}{self.reason[1:]}."
         return "The text does not say."
+
+    @property
+    def shown_confidence(self) -> float | None:
+        """The confidence that readers see and that is compared with the one asked for; None without one.
+
+        A fit says 1 and 0 of what happened in all and in none of its few answers. By the rule of succession
+        it says neither.
+        """
+        if self.confidence is None or not self.calibrated:
+            return self.confidence
+        return with_succession(self.confidence, self.n_calibration)
 
     @property
     def confidence_words(self) -> str:
         """The confidence in words and as a number; empty where there is none."""
-        if self.confidence is None:
+        shown = self.shown_confidence
+        if shown is None:
             return ""
         if not self.calibrated:
-            return f"the model's own probability, not calibrated: {self.confidence:.2f}"
-        words = next(words for limit, words in _CONFIDENCE_WORDS if self.confidence >= limit)
-        return f"{words}: {self.confidence:.2f}, calibrated on {self.n_calibration} validation answers"
+            return f"the model's own probability, not calibrated: {shown:.2f}"
+        words = next(words for limit, words in _CONFIDENCE_WORDS if shown >= limit)
+        # Thousands of answers come within a rounding error of certainty, and are not certain.
+        shown = min(max(shown, 0.01), 0.99)
+        return f"{words}: {shown:.2f}, calibrated on {self.n_calibration} validation answers"
 
     @property
     def looked_at(self) -> str:
@@ -88,7 +110,8 @@ class Reply:
             "answer": self.answer,
             "is_refusal": self.is_refusal,
             "reason": self.reason,
-            "confidence": None if self.confidence is None else round(self.confidence, 4),
+            "confidence": _rounded(self.confidence),
+            "confidence_shown": _rounded(self.shown_confidence),
             "calibrated": self.calibrated,
             "words_in_quotes": None if self.status != ANSWERED or self.is_verdict else self.doubt is None,
             "quotes": [quote.to_json() for quote in self.quotes],

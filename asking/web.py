@@ -14,12 +14,12 @@ from typing import Any
 from asking.documents import Document, read_document, read_documents
 from asking.judging import CLAIM_START
 from asking.reply import Reply
-from asking.web_html import CSS, problem_html, reply_html
+from asking.web_html import CSS, model_html, problem_html, reply_html
 from utils.errors import StageError, UsageError
 from utils.runs import note
 
-# (question, documents) -> reply
-Ask = Callable[[str, list[Document]], Reply]
+# (question, documents, minimal confidence or None) -> reply
+Ask = Callable[[str, list[Document], float | None], Reply]
 
 HOST = "127.0.0.1"
 _INSTALL = "the web page needs gradio; run `pip install -c constraints.txt -r requirements-web.txt`"
@@ -66,25 +66,35 @@ class Desk:
         self._last = (key, documents)
         return documents, said
 
-    def respond(self, paths: list[str] | None, pasted: str, question: str, is_claim: bool) -> str:
+    def respond(
+        self,
+        paths: list[str] | None,
+        pasted: str,
+        question: str,
+        is_claim: bool,
+        min_confidence: float | None = None,
+    ) -> str:
         """The reply to a question, as HTML; a problem of the user's as HTML too."""
         question = (question or "").strip()
         try:
             documents, said = self._documents(paths or [], pasted or "")
             asked = f"{CLAIM_START} {question}" if is_claim and question else question
-            reply = self.ask(asked, documents)
+            reply = self.ask(asked, documents, min_confidence)
         except StageError as error:
             return problem_html(str(error))
         return "".join(problem_html(line) for line in said) + reply_html(reply)
 
 
-def build_page(ask: Ask, documents: Sequence[Document] = ()) -> Any:
-    """The page as gradio.Blocks. `ask`: `Asker.ask`; `documents`: those it starts with."""
+def build_page(
+    ask: Ask, documents: Sequence[Document] = (), model: str = "", min_confidence: float = 0.0
+) -> Any:
+    """The page as gradio.Blocks. `ask`: `Asker.ask`; `documents`, `min_confidence`: what it starts with."""
     gradio = import_gradio()
     desk = Desk(ask, documents)
     given = ", ".join(document.name for document in documents)
     with gradio.Blocks(title="Ask your documents", analytics_enabled=False) as page:
         gradio.Markdown("# Ask your documents")
+        gradio.HTML(model_html(model))
         if given:
             gradio.Textbox(given, label="Documents from the command line", interactive=False)
         with gradio.Row():
@@ -97,9 +107,12 @@ def build_page(ask: Ask, documents: Sequence[Document] = ()) -> Any:
             pasted = gradio.Textbox(label="or paste a text", lines=5, max_lines=12)
         question = gradio.Textbox(label="Question", placeholder="Who wrote the letter?", max_lines=3)
         is_claim = gradio.Checkbox(label="This is a claim: is it supported or refuted?")
+        lowest = gradio.Number(
+            min_confidence, label="Lowest confidence of an answer (0-1)", minimum=0, maximum=1, step=0.05
+        )
         button = gradio.Button("Ask", variant="primary")
         answer = gradio.HTML(label="Answer", min_height=60)
-        inputs = [uploads, pasted, question, is_claim]
+        inputs = [uploads, pasted, question, is_claim, lowest]
         gradio.on(
             [button.click, question.submit],
             desk.respond,

@@ -4,7 +4,7 @@ import html
 
 from asking.console import printable
 from asking.quotes import Quote
-from asking.reply import ANSWERED, Reply
+from asking.reply import ANSWERED, WITHHELD, Reply
 
 # For the page of asking/web.py; letters keep the color of the theme, which may be dark.
 CSS = """
@@ -18,6 +18,9 @@ footer { display: none !important; }
 .ask-reply cite { display: block; font-style: normal; font-size: .85rem; opacity: .75; }
 .ask-reply mark { background: #fde68a; color: #1c1917; border-radius: 2px; padding: 0 .1em; }
 """
+
+
+_HINT = "Check each answer against its quotes: they show where it comes from, not that it is right."
 
 
 def _marked(quote: Quote) -> str:
@@ -40,7 +43,10 @@ def _quote_html(quote: Quote, is_cited: bool) -> str:
 def reply_html(reply: Reply) -> str:
     """A reply as a part of a page: headline, confidence or reason, quotes, what was looked at."""
     parts = [f"<h3>{html.escape(printable(reply.headline))}</h3>"]
-    about = reply.confidence_words if reply.status == ANSWERED else reply.reason
+    # The reason of a refusal is its headline.
+    about = reply.reason if reply.status == WITHHELD else None
+    if reply.status == ANSWERED:
+        about = reply.confidence_words
     if about:
         parts.append(f'<p class="about">{html.escape(about)}</p>')
     if reply.doubt:
@@ -51,6 +57,12 @@ def reply_html(reply: Reply) -> str:
     parts += [_quote_html(quote, is_cited=False) for quote in reply.nearest]
     parts.append(f'<p class="about">{reply.looked_at}, {reply.seconds:.1f} s</p>')
     return f'<div class="ask-reply">{"".join(parts)}</div>'
+
+
+def model_html(model: str) -> str:
+    """What answers, and what the reader has to do."""
+    name = f"Answers of {html.escape(printable(model))}. " if model else ""
+    return f'<div class="ask-reply"><p class="about">{name}{_HINT}</p></div>'
 
 
 def problem_html(problem: str) -> str:

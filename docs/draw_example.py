@@ -94,7 +94,7 @@ def draw_reply(drawing: Drawing, reply: dict) -> None:
     drawing.text(escape(answer), "big", step=LINE + 8)
     if reply["answer"]:
         drawing.text(
-            escape(f"probability {reply['confidence']:.2f}, calibrated on validation answers"), "small"
+            escape(f"probability {reply['confidence_shown']:.2f}, calibrated on validation answers"), "small"
         )
     passages = reply["quotes"] or reply["nearest"]
     heading = "cited:" if reply["quotes"] else "nearest passages:"

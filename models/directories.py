@@ -11,6 +11,7 @@ from models.embedded import EMBEDDED
 from models.folders import check_model_folder
 from utils.config import input_path
 from utils.errors import DataError
+from utils.input_files import home_hint
 from utils.jsonl import read_json_object
 
 # An owner and a name, or a name alone.
@@ -19,6 +20,8 @@ _HUB_ID = r"([\w.-]+/)?[\w.-]+"
 
 def missing_checkpoint(path: Path) -> str:
     """The message for a path without a checkpoint: it names the checkpoints nearby."""
+    if hint := home_hint(path):
+        return f"{path}: no such checkpoint; {hint}"
     folder = path.parent
     present = sorted(folder.glob("checkpoint-*")) or sorted(folder.glob("[!.]*/checkpoint-best"))
     if not present:
@@ -47,7 +50,8 @@ def check_adapter_dir(name: str) -> str:
     path = input_path(name)
     if name == EMBEDDED:
         raise DataError(
-            f"{name}: is a base model (--base-model) and no checkpoint; train one with train_sft.py"
+            f"{name}: is a base model; a checkpoint of train_sft.py is needed here, such as "
+            "checkpoints/sft/demo/checkpoint-best (make demo trains one)"
         )
     if not path.exists() and not path.is_symlink():
         raise DataError(missing_checkpoint(path))

@@ -22,6 +22,7 @@ from models.hardware import choose_dtype
 from preferences.cache import GENERATION_DEFAULTS, MODELS, cache_key
 from utils.config import input_path, portable_path
 from utils.errors import DataError, UsageError
+from utils.input_files import unreadable_reason
 from utils.jsonl import read_json, sha256_file, sha256_value
 from utils.progress import track
 from utils.schema import pick_samples, read_samples
@@ -56,8 +57,8 @@ def generation_settings(flags: dict, load_template: Callable[[str], str]) -> dic
     if base is None:
         raise UsageError("--base-model is needed: the checkpoint names none")
     data_path = input_path(flags["data_path"])
-    if not data_path.is_file():
-        raise DataError(f"{data_path}: no such file; run build_data.py or correct --data-path")
+    if reason := unreadable_reason(data_path, remedy="run build_data.py or correct --data-path"):
+        raise DataError(f"{data_path}: {reason}")
     return settings | {
         "data_sha256": sha256_file(data_path),
         "sft_model": portable_path(flags["sft_model"]),

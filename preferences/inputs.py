@@ -11,6 +11,7 @@ from models.directories import check_adapter_dir, check_model_name
 from models.folders import header_problem
 from utils.config import home_path, input_path, nearest
 from utils.errors import DataError
+from utils.input_files import home_hint
 from utils.jsonl import read_json_object
 from utils.schema import check_rows, read_completion_rows, read_preferences, read_samples
 from utils.templates import load_template
@@ -62,6 +63,8 @@ def preference_files(prefs_dir: Path) -> list[Path]:
         remedy = "run make_prefs.py first, or name a file with --prefs"
         if prefs_dir.is_file():
             remedy = "it is a file; name it with --prefs"
+        elif hint := home_hint(prefs_dir):
+            remedy = hint
         raise DataError(f"{prefs_dir}: no preferences_*.jsonl; {remedy}")
     return found
 

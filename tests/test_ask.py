@@ -62,6 +62,13 @@ def test_mistakes_in_the_flags_are_named(flags, words):
         read_arguments(flags.split())
 
 
+@pytest.mark.parametrize("flags", ["--model embedded", "--base-model embedded"])
+def test_a_base_model_alone_is_told_what_a_checkpoint_is(flags):
+    words = r"--model needs a checkpoint of train_sft.py, such as .*checkpoint-best \(make demo trains one\)"
+    with pytest.raises(UsageError, match=words):
+        read_arguments([*flags.split(), "--evidence", str(MILL)])
+
+
 def test_a_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(DataError, match="no such checkpoint"):
         read_arguments(["--model", str(tmp_path / "none/checkpoint-best"), "--evidence", str(MILL)])

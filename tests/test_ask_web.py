@@ -12,14 +12,14 @@ from asking.passages import passages_of
 from asking.quotes import quote_passage
 from asking.reply import Reply
 from asking.web import Desk, build_page, import_gradio, launch_page
-from asking.web_html import reply_html
+from asking.web_html import model_html, reply_html
 from utils.errors import StageError, UsageError
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = "The <script>alert(1)</script> mill was built in <b>1784</b> & later."
 
 
-def first_passage(question: str, documents: list[Document]) -> Reply:
+def first_passage(question: str, documents: list[Document], min_confidence: float | None = None) -> Reply:
     """Answers every question with the first passage."""
     if not question:
         raise UsageError("the question is empty")
@@ -39,9 +39,11 @@ def test_nothing_of_a_document_or_an_answer_becomes_markup():
 def test_a_refusal_shows_the_nearest_passages_and_the_reason(tmp_path):
     (tmp_path / "a.txt").write_text("It was built in 1784.")
     (passage,) = passages_of(read_documents([str(tmp_path / "a.txt")])[0], 40)
-    page = reply_html(Reply(reason="below <0.5>", nearest=[quote_passage(passage, passage.text, "")]))
+    nearest = [quote_passage(passage, passage.text, "")]
+    page = reply_html(Reply(nearest=nearest))
     assert "The text does not say." in page
-    assert "below &lt;0.5&gt;" in page
+    page = reply_html(Reply(status="withheld", reason="it has <b>", nearest=nearest))
+    assert "it has &lt;b&gt;" in page
     assert "<mark>" not in page
 
 
@@ -49,7 +51,8 @@ def test_uploads_are_named_as_they_were_and_read_once(tmp_path):
     (tmp_path / "notes.txt").write_text("It was built in 1784.")
     seen = []
 
-    def ask(question, documents):
+    def ask(question, documents, min_confidence):
+        assert min_confidence is None
         seen.append(documents)
         return first_passage(question, documents)
 
@@ -70,6 +73,19 @@ def test_a_claim_is_marked_and_problems_are_shown(tmp_path):
     assert "binary" in desk.respond([str(tmp_path / "a.txt")], "", "When?", False)
 
 
+def test_the_page_names_the_model_and_passes_on_the_lowest_confidence():
+    assert "checkpoints/&lt;b&gt;" in model_html("checkpoints/<b>")
+    assert "Check each answer against its quotes" in model_html("")
+    asked = []
+
+    def ask(question, documents, min_confidence):
+        asked.append(min_confidence)
+        return first_passage(question, documents)
+
+    Desk(ask).respond(None, "Text.", "When?", False, 0.9)
+    assert asked == [0.9]
+
+
 def test_without_gradio_the_message_has_the_command(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "gradio", None)
     with pytest.raises(StageError, match="requirements-web.txt"):
@@ -82,7 +98,7 @@ def test_without_gradio_the_message_has_the_command(monkeypatch):
 @pytest.fixture(scope="module")
 def address():
     pytest.importorskip("gradio", reason="gradio is not installed (requirements-web.txt)")
-    page = build_page(first_passage)
+    page = build_page(first_passage, model="checkpoints/sft/x", min_confidence=0.25)
     yield launch_page(page)
     page.close(verbose=False)
 
@@ -110,6 +126,8 @@ def test_the_page_asks_this_machine_alone(address, tmp_path):
     )
     assert "Ask your documents" in done.stdout
     assert "or paste a text" in done.stdout
+    assert "checkpoints/sft/x" in done.stdout
+    assert "Lowest confidence" in done.stdout
     assert hosts_asked(json.loads(log.read_text())) == {"127.0.0.1"}
 
 

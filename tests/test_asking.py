@@ -6,12 +6,13 @@ from types import SimpleNamespace
 import pytest
 
 from asking.checkpoint import AskSettings, ask_settings
-from asking.console import ask_in_a_loop, print_reply, reply_text
+from asking.console import ask_each, ask_in_a_loop, print_reply, questions_of_stdin, reply_text
 from asking.documents import read_document, read_documents
 from asking.judging import Shown, judge, split_question
 from asking.passages import PassageIndex, passages_of
 from asking.quotes import NotVerbatim, quote_passage
 from asking.reply import Reply
+from asking.web_html import reply_html
 from evidence.chunk_sizes import ChunkSizes, sizes_of_build, sizes_of_samples
 from utils.completions import render_completion
 from utils.errors import DataError, UsageError
@@ -177,6 +178,22 @@ def test_the_nearest_passages_come_first_and_enough_of_them():
     assert len(index.nearest("Nothing in common", 3)) == 3
 
 
+def test_a_text_in_two_documents_is_one_passage():
+    markdown = read("a.md", "# Mill\n\nIt was *built* in 1784 by Jonas. Closed.\n")
+    page = read("b.html", "<title>A page</title><p>It was built in&nbsp;1784 by <b>Jonas</b>. Closed.</p>")
+    index = PassageIndex([markdown, page], 40)
+    assert [passage.document.name for passage in index.passages] == ["a.md"]
+
+
+def test_a_text_under_two_headings_is_two_passages():
+    page = read(
+        "a.md", "# Monday\n\nThe mill opens at nine o'clock.\n\n# Friday\n\nThe mill opens at nine o'clock.\n"
+    )
+    assert len(PassageIndex([page], 40).passages) == 2
+    days = [read("monday.md", "# Monday\n\nClosed."), read("friday.md", "# Friday\n\nClosed.")]
+    assert len(PassageIndex(days, 40).passages) == 2
+
+
 # --- quotes
 
 
@@ -253,7 +270,8 @@ def test_an_answer_comes_with_its_quote_and_the_calibrated_confidence(mill):
     assert (reply.status, reply.answer, reply.is_refusal) == ("answered", "1784", False)
     assert reply.confidence == pytest.approx(0.72)
     assert [quote.text for quote in reply.quotes] == ["It was built in 1784."]
-    assert "likely right: 0.72" in reply_text(reply)
+    # (0.72 x 20 + 1) / 22
+    assert "(likely right: 0.70, calibrated on 20 validation answers)" in reply_text(reply)
     assert "It was built in >>1784<<." in reply_text(reply)
 
 
@@ -293,8 +311,43 @@ def test_a_refusal_says_so_and_shows_the_nearest_passages(mill):
 def test_an_answer_below_the_wanted_confidence_is_refused(mill):
     reply = judge(render_completion("1784", [0], 0.9), 0.5, shown(mill), settings(min_confidence=0.6))
     assert (reply.status, reply.answer) == ("refused", None)
-    assert "0.40" in reply.reason
-    assert reply_text(reply).startswith("The text does not say.\n")
+    # 0.4 of 20 answers is 9 of 22 by the rule of succession, 0.409.
+    expected = "No answer with a confidence of 0.6 or more (the best has 0.40)."
+    assert reply_text(reply).splitlines()[:2] == [expected, ""]
+    assert "does not say" not in reply_text(reply)
+    assert "does not say" not in reply_html(reply)
+    assert expected in reply_html(reply)
+    assert reply.to_json()["reason"] == expected[0].lower() + expected[1:-1]
+
+
+@pytest.mark.parametrize(
+    "fitted, n, words",
+    [
+        # 21/22, 1/22, 11/12, 11/22; and rounded no further than to 0.99 and 0.01.
+        (1.0, 20, "very likely right: 0.95,"),
+        (0.0, 20, "very likely wrong: 0.05,"),
+        (1.0, 10, "very likely right: 0.92,"),
+        (0.5, 20, "as likely right as wrong: 0.50,"),
+        (1.0, 5000, "very likely right: 0.99,"),
+        (0.0, 5000, "very likely wrong: 0.01,"),
+    ],
+)
+def test_no_fit_is_shown_as_certain(mill, fitted, n, words):
+    fit = {"isotonic": {"x": [0.0, 1.0], "y": [fitted, fitted], "n": n}}
+    reply = judge(render_completion("1784", [0], 0.9), 0.9, shown(mill), settings(calibration=fit))
+    assert f"({words} calibrated on {n} validation answers)" in reply_text(reply)
+    row = reply.to_json()
+    assert row["confidence"] == fitted
+    assert row["confidence_shown"] == round((fitted * n + 1) / (n + 2), 4)
+
+
+def test_what_is_shown_is_what_is_compared_with_the_confidence_asked_for(mill):
+    fit = {"isotonic": {"x": [0.0, 1.0], "y": [1.0, 1.0], "n": 20}}
+    completion = render_completion("1784", [0], 0.9)
+    reply = judge(completion, 0.9, shown(mill), settings(calibration=fit, min_confidence=0.99))
+    assert reply.headline == "No answer with a confidence of 0.99 or more (the best has 0.95)."
+    reply = judge(completion, 0.9, shown(mill), settings(calibration=fit, min_confidence=0.95))
+    assert reply.status == "answered"
 
 
 def test_without_a_fit_the_confidence_is_called_uncalibrated(mill):
@@ -354,11 +407,41 @@ def test_the_loop_asks_every_line_and_survives_a_bad_one(monkeypatch, capsys):
         return Reply(question=question, status="answered", answer=question.upper())
 
     monkeypatch.setattr("sys.stdin", io.StringIO("one\n\nbad\nstop\ntwo"))
-    assert ask_in_a_loop(ask, as_json=True) == 2
+    assert ask_in_a_loop(ask, as_json=True, piped=questions_of_stdin()) == 2
     captured = capsys.readouterr()
     assert [json.loads(line)["answer"] for line in captured.out.splitlines()] == ["ONE", "TWO"]
     assert "error: too long" in captured.err
     assert "canceled" in captured.err
+
+
+def told(question: str) -> Reply:
+    return Reply(question=question, status="answered", answer=question.upper(), confidence=0.5)
+
+
+def test_each_of_several_questions_is_printed_above_its_answer(monkeypatch, capsys):
+    import io
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("one\n\ntwo\n"))
+    ask_in_a_loop(told, as_json=False, piped=questions_of_stdin())
+    piped = capsys.readouterr().out
+    assert piped.startswith("question: one\nONE\n")
+    assert "s\n\nquestion: two\nTWO\n" in piped
+    ask_each(told, ["one", "two"], as_json=False)
+    assert capsys.readouterr().out == piped
+    ask_each(told, ["one"], as_json=False)
+    assert capsys.readouterr().out.startswith("ONE\n")
+    monkeypatch.setattr("sys.stdin", io.StringIO("one\n"))
+    ask_in_a_loop(told, as_json=False, piped=questions_of_stdin())
+    assert capsys.readouterr().out.startswith("ONE\n")
+
+
+@pytest.mark.parametrize("text", ["", "\n  \n"])
+def test_stdin_without_a_question_is_named(monkeypatch, text):
+    import io
+
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    with pytest.raises(UsageError, match="no question given"):
+        questions_of_stdin()
 
 
 # --- what a checkpoint says

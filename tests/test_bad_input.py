@@ -15,7 +15,11 @@ import evaluate_sft_fast_robust
 import make_prefs
 import train_rm
 import train_sft
+from models.directories import missing_checkpoint
+from preferences.inputs import preference_files
 from utils.errors import StageError
+from utils.input_files import STAGE_REMEDY, missing_reason
+from utils.outputs import check_file_output
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -40,6 +44,51 @@ def test_a_missing_file_is_named(home):
     code, line = failure(train_rm, ["-c", ROOT / "configs/demo/rm.yaml"])
     assert code == 3
     assert "run make_prefs.py first" in line
+
+
+@pytest.mark.parametrize(
+    "path", ["checkpoints/sft/demo/checkpoint-best", "data/processed/train.jsonl", "prefs/p.jsonl"]
+)
+def test_a_home_that_is_not_exported_is_named(tmp_path, monkeypatch, path):
+    monkeypatch.delenv("FACTUALITY_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "my demo" / path
+    place.parent.mkdir(parents=True)
+    place.touch()
+    hint = f"FACTUALITY_HOME is not set, and my demo/{path} exists: export FACTUALITY_HOME='my demo'"
+    assert missing_reason(Path(path)) == f"no such file; {hint}"
+    assert missing_checkpoint(Path(path)) == f"{path}: no such checkpoint; {hint}"
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    assert "FACTUALITY_HOME" not in missing_reason(Path(path)) + missing_checkpoint(Path(path))
+
+
+def test_a_folder_that_is_no_home_is_not_exported(tmp_path, monkeypatch):
+    monkeypatch.delenv("FACTUALITY_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs/demo").mkdir(parents=True)
+    (tmp_path / "configs/demo/sft.yaml").touch()
+    assert "FACTUALITY_HOME" not in missing_reason(Path("demo/sft.yaml"))
+
+
+def test_preferences_of_a_home_that_is_not_exported_are_found(tmp_path, monkeypatch):
+    monkeypatch.delenv("FACTUALITY_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo/prefs").mkdir(parents=True)
+    with pytest.raises(StageError, match="export FACTUALITY_HOME=demo"):
+        preference_files(Path("prefs"))
+
+
+def test_a_missing_folder_gets_one_remedy(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    reason = missing_reason(Path("data/processed/train.jsonl"))
+    assert reason == f"no such file, and no folder data/processed; {STAGE_REMEDY}"
+    assert reason.count("check the path") == 1
+
+
+def test_a_place_without_room_for_files_is_named():
+    with pytest.raises(StageError, match="/proc/x/y: cannot be written"):
+        check_file_output(Path("/proc/x/y"))
 
 
 def test_an_empty_data_set_is_refused(home):

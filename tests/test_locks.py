@@ -15,6 +15,7 @@ import pytest
 from utils import lock_records, locks
 from utils.errors import UsageError
 from utils.jsonl import read_json, write_json
+from utils.lock_records import LockRecord
 from utils.locks import cache_lock, output_lock
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,6 +120,16 @@ def test_a_failed_run_leaves_no_folders(tmp_path):
     with output_lock(tmp_path / "a/b/run"):
         (tmp_path / "a/b/run").write_text("done")
     assert left_in(tmp_path) == ["a", "b", "run"]
+
+
+def test_a_long_command_is_cut_at_a_word(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train_sft.py", *["--set", "data.max_samples=1000"] * 9])
+    command = LockRecord(tmp_path / "r").own["command"]
+    assert command.startswith("python train_sft.py --set data.max_samples=1000 ")
+    assert command.split()[-1] == "..."
+    assert set(command.split()[2:-1]) == {"--set", "data.max_samples=1000"}
+    monkeypatch.setattr("sys.argv", ["train_sft.py", "-c", "my configs/sft.yaml"])
+    assert LockRecord(tmp_path / "r").own["command"] == "python train_sft.py -c 'my configs/sft.yaml'"
 
 
 def foreign_record(age: float) -> dict:

@@ -16,6 +16,7 @@ from utils.calibration import (
     fit_isotonic,
     reliability,
     risk_coverage,
+    with_succession,
 )
 from utils.completions import parse_completion, render_completion
 from utils.correctness import answer_overlap, exact_match
@@ -158,6 +159,14 @@ def test_missing_and_constant_confidence_are_flagged(sample):
     found = confidence_metrics(parsed, [sample, sample], None, None)
     assert found["n_confidence_missing"] == 1 and found["confidence_is_constant"] is True
     assert found["ece"] == pytest.approx(0.9)
+
+
+def test_the_rule_of_succession_is_never_certain():
+    assert with_succession(1.0, 20) == pytest.approx(21 / 22)
+    assert with_succession(0.0, 20) == pytest.approx(1 / 22)
+    assert with_succession(0.75, 4) == pytest.approx(4 / 6)
+    # Nothing seen: Laplace's even chance.
+    assert with_succession(1.0, 0) == 0.5
 
 
 def test_isotonic_calibration_is_monotone_and_refuses_tiny_data():

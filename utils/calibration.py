@@ -32,6 +32,14 @@ def apply_isotonic(knots: dict, probabilities: list[float]) -> list[float]:
     return np.interp(probabilities, knots["x"], knots["y"]).tolist()
 
 
+def with_succession(share: float, n_answers: int) -> float:
+    """A share (0-1) of `n_answers` answers as a probability, by Laplace's rule of succession (1774).
+
+    (share n + 1) / (n + 2): never 0 or 1, as no number of answers shows that the next one is right.
+    """
+    return (share * n_answers + 1) / (n_answers + 2)
+
+
 def bin_of(confidence: np.ndarray) -> np.ndarray:
     """The equal-width bin, 0 to N_BINS - 1, of each confidence."""
     # A confidence of exactly 1.0 belongs to the last bin.

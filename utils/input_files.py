@@ -5,6 +5,7 @@ It looks at names and never into a file; `utils/recognition.py` tells what a fil
 
 import difflib
 import os
+import shlex
 import stat
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from pathlib import Path
 _MAX_NAMED = 4
 # Where the files of a pipeline are, below the folder that is named in haste.
 _USUAL_FOLDERS = ("processed", "data/processed", "prefs", "configs", "configs/demo")
+# What tells a folder that FACTUALITY_HOME may name: the stages write these.
+_HOME_FOLDERS = ("checkpoints", "data/processed", "prefs")
 # Folders with more files are not searched for a similar name.
 _MAX_SEARCHED = 2000
 
@@ -53,6 +56,25 @@ def _deepest_folder(path: Path) -> Path:
     return next((parent for parent in path.parents if parent.exists()), Path("."))
 
 
+def home_hint(path: Path) -> str | None:
+    """What FACTUALITY_HOME should be, if it is not set and a home in this folder has the path; or None."""
+    if os.environ.get("FACTUALITY_HOME") or path.is_absolute() or not path.parts:
+        return None
+    try:
+        with os.scandir(".") as entries:
+            folders = sorted(entry.name for entry in entries if entry.is_dir() and entry.name[0] != ".")
+    except OSError:
+        return None
+    for folder in folders:
+        is_home = any(os.path.isdir(os.path.join(folder, name)) for name in _HOME_FOLDERS)
+        found = Path(folder) / path
+        # Not Path.exists, which raises for a folder that may not be entered.
+        if is_home and os.path.exists(found):
+            remedy = f"export FACTUALITY_HOME={shlex.quote(folder)}"
+            return f"FACTUALITY_HOME is not set, and {found} exists: {remedy}"
+    return None
+
+
 # The next step where nothing better is known.
 STAGE_REMEDY = "run the stage that writes it (README, stage table) or check the path"
 
@@ -68,13 +90,15 @@ def missing_reason(path: Path, remedy: str = STAGE_REMEDY) -> str:
         return "no such file; the shell has not replaced the variable: use double quotes, or export it first"
     if path.name == "-":
         return "no such file; stdin is not read here: write the rows to a file and name it"
+    if hint := home_hint(path):
+        return f"no such file; {hint}"
     if similar := _similar(path):
         return f"no such file; did you mean {similar}?"
     existing = _deepest_folder(path)
     if existing.is_file():
         return f"no such file, as {existing} is a file and not a folder"
     if existing != path.parent and path.parent != Path("."):
-        return f"no such file, nor its folder: {existing} exists; check the path, or {remedy}"
+        return f"no such file, and no folder {path.parent}; {remedy}"
     return f"no such file; {remedy}"
 
 

@@ -8,6 +8,7 @@ import os
 import shlex
 import socket
 import sys
+import textwrap
 import threading
 import time
 import uuid
@@ -43,6 +44,12 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
+def _own_command() -> str:
+    """The command of this process, cut at a word if it is long."""
+    command = shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
+    return textwrap.shorten(command, _MAX_COMMAND, placeholder=" ...", break_on_hyphens=False)
+
+
 class LockRecord:
     """The record file at `path`, and what this process writes there while it has the lock."""
 
@@ -52,7 +59,7 @@ class LockRecord:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "started": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
-            "command": shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])[:_MAX_COMMAND],
+            "command": _own_command(),
             # Tells this record from any other, also of the same process.
             "token": uuid.uuid4().hex,
         }

@@ -29,7 +29,7 @@ def _check_place(path: Path) -> None:
     disk = shutil.disk_usage(place)
     # /proc and its like have no space at all.
     if not disk.total:
-        raise UsageError(f"{path}: cannot be written, because {place} is no disk; choose another path")
+        raise UsageError(f"{path}: cannot be written: {place} cannot store files; choose another path")
     if disk.free < _LEAST_FREE:
         raise UsageError(f"{path}: the disk is full; make room, or set FACTUALITY_HOME to another disk")
 
