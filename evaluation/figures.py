@@ -153,7 +153,7 @@ def confidence_charts(curves: dict[str, dict]) -> list[Chart]:
     reliability = "Reliability of the stated confidence"
     risk_axes = ("coverage: share of answers kept", "risk: share of them wrong")
     return [
-        Chart(reliability, reliable, *axes, diagonal="calibrated", **whole),
+        Chart(reliability, reliable, *axes, diagonal="ideal", **whole),
         Chart("Risk against coverage", risks, *risk_axes, **whole),
     ]
 

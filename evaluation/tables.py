@@ -48,6 +48,9 @@ def interval_table(results: dict, name: str) -> str:
     return format_table([name, "value", "95% interval"], rows)
 
 
+# One stands among the values and the other among the differences.
+BOTH_EM = "em counts right answers and right refusals; em_answerable right answers alone"
+
 # Columns of `delta_rows` after the first.
 DELTA_HEADER = ("better by", "95% interval", "detectable from", "")
 
@@ -151,5 +154,5 @@ def results_text(results: dict) -> str:
 
     blocks.append(_constant_confidence(results))
     lowers = [key for key in HEADLINE if key in LOWER_IS_BETTER]
-    blocks.append(f"lower is better: {', '.join(lowers)}\ndocs/metrics.md explains each metric")
+    blocks.append(f"lower is better: {', '.join(lowers)}\n{BOTH_EM}\ndocs/metrics.md explains each metric")
     return "\n\n".join(block for block in blocks if block)

@@ -2,12 +2,13 @@
 
 import shlex
 
+from reporting.chain import holds
 from reporting.outputs import Outputs
 
 
 def _is_sample(outputs: Outputs) -> bool:
     """True before any data is built, and for the bundled sample: the demo's configs fit then."""
-    built = outputs.newest("data")
+    built = outputs.chosen("data")
     return built is None or bool(built.settings.get("sample"))
 
 
@@ -25,31 +26,43 @@ def train_sft(outputs: Outputs) -> str:
 
 
 def _checkpoint(outputs: Outputs) -> tuple[str, str]:
-    """(path of the newest SFT checkpoint, its base model), quoted for a shell."""
-    run = outputs.newest("sft")
+    """(path of the shown SFT checkpoint, its base model), quoted for a shell."""
+    run = outputs.chosen("sft")
     folder = run.settings["output_dir"] if run else "checkpoints/sft/demo"
+    path = f"{folder}/checkpoint-best"
+    evaluated = outputs.chosen("evaluation")
+    of_evaluation = evaluated.settings.get("model_path") if evaluated else None
+    if run and holds(outputs.home, run, of_evaluation):
+        path = str(of_evaluation)
     base = run.settings["model_name"] if run else "embedded"
-    return shlex.quote(f"{folder}/checkpoint-best"), shlex.quote(str(base))
+    return shlex.quote(path), shlex.quote(str(base))
+
+
+def _data(outputs: Outputs, split: str) -> str:
+    """The path of a split of the shown data, quoted for a shell."""
+    built = outputs.chosen("data")
+    folder = outputs.shown(built.path) if built else "data/processed"
+    return shlex.quote(f"{folder}/{split}.jsonl")
 
 
 def evaluate(outputs: Outputs) -> str:
     path, base = _checkpoint(outputs)
     return (
         f"python evaluate_sft_fast_robust.py --model-path {path} --base-model {base} --compare-baseline "
-        "--test-data data/processed/test.jsonl --output eval_results.json"
+        f"--test-data {_data(outputs, 'test')} --output eval_results.json"
     )
 
 
 def perturb(outputs: Outputs) -> str:
     path, _ = _checkpoint(outputs)
-    return f"python robustness.py --model-path {path} --test-data data/processed/test.jsonl"
+    return f"python robustness.py --model-path {path} --test-data {_data(outputs, 'test')}"
 
 
 def make_preferences(outputs: Outputs) -> str:
     path, base = _checkpoint(outputs)
     return (
         f"python make_prefs.py --phase all --sft-model {path} --base-model {base} "
-        "--data-path data/processed/train.jsonl"
+        f"--data-path {_data(outputs, 'train')}"
     )
 
 

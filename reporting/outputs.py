@@ -44,6 +44,10 @@ class Run:
         return self.manifest["settings"]
 
     @property
+    def is_whole(self) -> bool:
+        return self.manifest.get("status", "complete") == "complete"
+
+    @property
     def when(self) -> str:
         """When the run ended, or else when it started: UTC, so that texts compare as times do."""
         return str(self.manifest.get("finished") or self.manifest.get("started") or "")
@@ -51,16 +55,17 @@ class Run:
 
 @dataclass(frozen=True)
 class Outputs:
-    """All outputs of a home by stage, the newest first, and the files that could not be read.
+    """All outputs of a home by stage, and the files that could not be read.
 
-    Evaluations of few samples come behind those of many.
+    The first one of a stage is the one that the report shows (`chain.py`).
     """
 
     home: Path
     runs: dict[str, list[Run]]
     problems: list[str]
 
-    def newest(self, stage: str) -> Run | None:
+    def chosen(self, stage: str) -> Run | None:
+        """The output of a stage that the report shows, None before the stage has run."""
         return next(iter(self.runs.get(stage, [])), None)
 
     def shown(self, path: Path) -> str:
@@ -141,22 +146,8 @@ def _preferences_in(folder: Path) -> Iterator[tuple[str, Run]]:
         yield "preferences", Run(path, found, stats)
 
 
-def _n_samples(run: Run) -> int:
-    """Samples of an evaluation's largest model; 0 in a file that has none."""
-    models = [*run.content.values(), *dict(run.content.get("baselines") or {}).values()]
-    counts = [model["n"] for model in models if isinstance(model, dict) and isinstance(model.get("n"), int)]
-    return max(counts, default=0)
-
-
-def _quick_looks_last(runs: list[Run]) -> list[Run]:
-    """Evaluations of less than half of the samples of the largest one behind the others."""
-    # A look at 6 samples must not replace the verdict on 200.
-    largest = max(_n_samples(run) for run in runs)
-    return sorted(runs, key=lambda run: _n_samples(run) < largest / 2)
-
-
-def find_outputs(home: Path) -> Outputs:
-    """Everything that the stages have written under a home."""
+def read_outputs(home: Path) -> Outputs:
+    """Everything that the stages have written under a home, the newest first."""
     runs: dict[str, list[Run]] = {}
     problems = []
     for folder in _folders(home):
@@ -168,8 +159,6 @@ def find_outputs(home: Path) -> Outputs:
                 problems.append(f"{type(error).__name__}: {error}")
     for name, found in runs.items():
         runs[name] = sorted(found, key=lambda run: run.when, reverse=True)
-    if "evaluation" in runs:
-        runs["evaluation"] = _quick_looks_last(runs["evaluation"])
     # Preferences of one cache share its manifest: the file that was written last is the newest.
     if "preferences" in runs:
         runs["preferences"].sort(key=lambda run: run.path.stat().st_mtime, reverse=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from evaluation.figures import Chart, confidence_charts, reward_charts, sft_charts, suite_chart
 from evaluation.results import WITHOUT_MODEL
-from evaluation.tables import all_models, selective_line
+from evaluation.tables import BOTH_EM, all_models, selective_line
 from reporting import tables
 from reporting.answered import Answered, three_samples
 from reporting.cards import card, fitting_cards
@@ -20,7 +20,7 @@ from reporting.evaluations import Evaluation
 from reporting.html import PageWriter
 from reporting.outputs import Outputs, Run
 from reporting.stages import ODD_FILE, StageView, all_views
-from reporting.verdict import NET_SCORE, caveats, verdict_sentence
+from reporting.verdict import NET_SCORE, caveats, plain_verdict, verdict_sentence
 from utils.jsonl import read_json_object
 from utils.runs import note
 
@@ -71,8 +71,13 @@ def _evaluation_section(evaluation: Evaluation) -> dict:
 
 def _verdict(evaluation: Evaluation | None) -> dict:
     if evaluation is None:
-        return {"sentence": "", "caveats": []}
-    return {"sentence": verdict_sentence(evaluation.results), "caveats": caveats(evaluation.results)}
+        return {"plain": "", "sentence": "", "caveats": []}
+    results = evaluation.results
+    return {
+        "plain": plain_verdict(results),
+        "sentence": verdict_sentence(results),
+        "caveats": caveats(results),
+    }
 
 
 def _curves(run: Run, charts_of: Callable[[dict, Any], list[Chart]], n: Any) -> list[dict]:
@@ -102,7 +107,7 @@ def _reward_section(run: Run) -> dict:
 def _title(outputs: Outputs, evaluation: Evaluation | None) -> str:
     settings = evaluation.results["run"]["settings"] if evaluation else {}
     name = settings.get("model_path") or settings.get("predictions")
-    trained = outputs.newest("sft")
+    trained = outputs.chosen("sft")
     if not name and trained:
         name = str(trained.settings["output_dir"])
     return f"Report: {name}" if name else "Report of the pipeline"
@@ -113,14 +118,15 @@ def _title(outputs: Outputs, evaluation: Evaluation | None) -> str:
 
 def _sections(outputs: Outputs, evaluation: Evaluation | None) -> dict:
     """All that the page shows but for its samples."""
-    trained = outputs.newest("sft")
-    perturbed = outputs.newest("robustness")
-    rewarded = outputs.newest("reward")
+    trained = outputs.chosen("sft")
+    perturbed = outputs.chosen("robustness")
+    rewarded = outputs.chosen("reward")
     views: list[StageView] = all_views(outputs)
     found = {
         "title": _title(outputs, evaluation),
-        "verdict": _read(partial(_verdict, evaluation), "verdict") or {"sentence": "", "caveats": []},
+        "verdict": _read(partial(_verdict, evaluation), "verdict") or _verdict(None),
         "net_score": NET_SCORE,
+        "both_em": BOTH_EM,
         "next": next((view.command for view in views if view.state == "not run"), ""),
         "commands": [view.command for view in views if view.state != "not run" and view.command],
         "stages": views,

@@ -6,8 +6,9 @@ generated.
 
 from pathlib import Path
 
+from reporting.chain import find_outputs
 from reporting.evaluations import Evaluation, read_evaluation
-from reporting.outputs import REPORT_NAME, Outputs, find_outputs
+from reporting.outputs import REPORT_NAME, Outputs
 from reporting.page import render
 from utils.config import home_path
 from utils.jsonl import write_text
@@ -17,8 +18,8 @@ from utils.runs import note
 _MAX_SAMPLE_BYTES = 100 << 20
 
 
-def _newest_evaluation(outputs: Outputs) -> Evaluation | None:
-    run = outputs.newest("evaluation")
+def _chosen_evaluation(outputs: Outputs) -> Evaluation | None:
+    run = outputs.chosen("evaluation")
     return read_evaluation(run.path, outputs.home, _MAX_SAMPLE_BYTES) if run else None
 
 
@@ -31,7 +32,7 @@ def refresh_report(home: Path | None = None) -> Path | None:
     path = home / REPORT_NAME
     try:
         outputs = find_outputs(home)
-        page, _ = render(outputs, _newest_evaluation(outputs))
+        page, _ = render(outputs, _chosen_evaluation(outputs))
         write_text(path, page)
         note(f"report: {path}")
     # A bug or an odd file here must not make a finished training look failed.

@@ -25,6 +25,7 @@ _MAX_ONE_SIDED = 0.8
 _FEW_PAIRS = 100
 _MAX_UNPARSABLE = 0.05
 _NEARLY_ALL = 0.95
+_SHORTCUTS = "titles, word overlap or other surface features give the answer away in part of the data:"
 
 
 class Facts(NamedTuple):
@@ -55,7 +56,8 @@ def data(outputs: Outputs, run: Run) -> Facts:
         ("dropped", f"{dropped:,}"),
     ]
     warnings = list(audit["rules_broken"][:3]) + list(audit.get("promises_missed") or [])
-    warnings += shortcut_warnings(audit.get("shortcuts") or {"by_source": {}})
+    if shortcuts := shortcut_warnings(audit.get("shortcuts") or {"by_source": {}}):
+        warnings += [_SHORTCUTS, *shortcuts]
     return Facts(facts, warnings, [])
 
 
@@ -104,9 +106,6 @@ def evaluation(outputs: Outputs, run: Run) -> Facts:
         (f"{main}, net score", format_number(metrics["net_score"])),
         ("models", ", ".join(name for name in models if name not in WITHOUT_MODEL)),
     ]
-    others = [outputs.shown(other.path) for other in outputs.runs["evaluation"] if other.path != run.path]
-    if others:
-        facts.append(("other results", ", ".join(others[:4])))
     warnings = [str(text) for text in run.manifest.get("warnings") or []]
     if not (metrics.get("ci95") or {}).get("net_score"):
         warnings.append("no intervals: under 20 groups of samples, so no difference can be decided")
@@ -155,7 +154,8 @@ def preferences(outputs: Outputs, run: Run) -> Facts:
     for kind, n in stats["pairs_by_models"].items():
         chosen, _, rejected = kind.partition(" over ")
         if chosen != rejected and n > _MAX_ONE_SIDED * n_pairs:
-            warnings.append(f"{n:,} of {n_pairs:,} pairs are {kind}: they tell the models apart")
+            beats = f"In {n:,} of {n_pairs:,} pairs {chosen} beats {rejected}"
+            warnings.append(f"{beats}, so the pairs mostly teach which model wrote the text")
     consistency = stats["order_consistency"]
     if consistency is not None and consistency < _MIN_CONSISTENCY:
         warnings.append(f"the judge's winner changes with the order in {1 - consistency:.0%} of comparisons")

@@ -10,12 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from reporting import commands, stage_facts
+from reporting.chain import apart
 from reporting.outputs import Outputs, Run
 from reporting.stage_facts import Facts
 from utils.errors import DataError
 
 # What a file with missing or odd fields raises: a report says so, and shows the other stages.
 ODD_FILE = (DataError, KeyError, IndexError, TypeError, ValueError, AttributeError, OSError)
+
+_MAX_OTHERS = 4
 
 
 @dataclass(frozen=True)
@@ -74,9 +77,19 @@ def made_by(run: Run, script: str) -> str:
     return shlex.join(["python", script, *map(str, words[1:])])
 
 
+def _others(outputs: Outputs, stage: Stage) -> list[tuple[str, str]]:
+    """The outputs of a stage that are not shown, with those that have not ended marked."""
+    names = []
+    for run in outputs.runs[stage.name][1:]:
+        names.append(outputs.shown(run.path) + ("" if run.is_whole else " (unfinished)"))
+    if len(names) > _MAX_OTHERS:
+        names[_MAX_OTHERS:] = [f"and {len(names) - _MAX_OTHERS} more"]
+    return [("other runs", ", ".join(names))] if names else []
+
+
 def view(stage: Stage, outputs: Outputs) -> StageView:
     """One stage of a home."""
-    run = outputs.newest(stage.name)
+    run = outputs.chosen(stage.name)
     if run is None:
         return StageView(stage, "not run", command=stage.next_command(outputs))
     shown = StageView(
@@ -87,13 +100,12 @@ def view(stage: Stage, outputs: Outputs) -> StageView:
     except ODD_FILE as error:
         problem = f"cannot be read ({type(error).__name__}: {error}); run the stage again"
         return replace(shown, state="unreadable", warnings=[problem])
-    is_whole = run.manifest.get("status", "complete") == "complete"
     state = "stale" if found.stale else "done"
-    warnings = [*found.stale, *found.warnings]
-    if not is_whole:
+    warnings = [*apart(outputs, stage.name, run), *found.stale, *found.warnings]
+    if not run.is_whole:
         state = "unfinished"
         warnings = ["not finished: run the same command again to continue", *warnings]
-    return replace(shown, state=state, facts=found.facts, warnings=warnings)
+    return replace(shown, state=state, facts=[*found.facts, *_others(outputs, stage)], warnings=warnings)
 
 
 def all_views(outputs: Outputs) -> list[StageView]:

@@ -3,6 +3,7 @@
 Times are those of the manifests, which a copy keeps. Where a file is small, its content decides.
 """
 
+from reporting.chain import holds, pairs_path
 from reporting.outputs import Outputs, Run
 from utils.jsonl import sha256_file
 
@@ -25,20 +26,17 @@ def older_than_checkpoint(outputs: Outputs, run: Run, model_path: str | None) ->
     if not model_path:
         return []
     for trained in outputs.runs.get("sft", []):
-        # An absolute path stays as it is.
-        is_of_it = trained.path in (outputs.home / model_path).parents
-        if is_of_it and _is_older(run, trained):
+        if holds(outputs.home, trained, model_path) and _is_older(run, trained):
             return [f"{model_path} is newer than this: it was trained again, so run this stage again"]
     return []
 
 
 def other_preferences(outputs: Outputs, run: Run) -> list[str]:
-    """Says that the newest preferences are not those of the training."""
-    newest = outputs.newest("preferences")
-    if newest is None:
+    """Says that the shown preferences are not those of the training."""
+    shown = outputs.chosen("preferences")
+    if shown is None:
         return []
-    name = newest.path.name.replace("preference_stats_", "preferences_").replace(".json", ".jsonl")
-    path = newest.path.with_name(name)
+    path = pairs_path(shown)
     if not path.is_file() or sha256_file(path) in run.manifest["inputs"].values():
         return []
-    return [f"trained on other preferences than the newest, {name}"]
+    return [f"trained on other preferences than {path.name}"]

@@ -79,7 +79,7 @@ def _difference_rows(deltas: dict) -> tuple[list[dict], str]:
                 "value": f"{deltas[name]:+.3f}",
                 "interval": format_interval(interval, sign=True),
                 "smallest": format_number(deltas["smallest_detectable"][name]),
-                "words": words if interval else "no interval",
+                "words": words,
                 "color": {"better": "good", "worse": "bad"}.get(words, "soft"),
                 "dot": place(deltas[name]),
                 "bar": [place(end) for end in interval] if interval else [],
@@ -140,7 +140,11 @@ def slices(results: dict, main: str) -> list[tuple[str, dict]]:
     """(dimension, table) of one model: a column per part."""
     found = []
     for dimension, parts in {"source": results["by_source"], **results["slices"]}.items():
-        columns = {f"{part} ({models[main]['n']})": models[main] for part, models in parts.items()}
+        columns = {}
+        for part, models in parts.items():
+            has_intervals = any((models[main].get("ci95") or {}).values())
+            reason = "" if has_intervals else ", under 20 groups: no intervals"
+            columns[f"{part} ({models[main]['n']}{reason})"] = models[main]
         # A slice with one part repeats the whole test set.
         if len(columns) > 1:
             found.append((dimension, metric_rows(columns)))

@@ -1,4 +1,4 @@
-"""The result of an evaluation in one sentence, and what that sentence leaves out.
+"""The result of an evaluation in plain words, in one sentence with numbers, and what that leaves out.
 
 It reads a results object and returns text: no file, no HTML. The differences and their intervals were
 computed by `utils/intervals.py`; here they are only put into words.
@@ -13,7 +13,10 @@ from utils.metrics import DELTA_METRICS
 # The metric that decides: it counts right answers, refusals and wrong answers at once, so that neither
 # refusing everything nor answering everything wins.
 DECIDES = "net_score"
-NET_SCORE = "net score: +1 for a right answer or refusal, 0 for another refusal, -1 for anything wrong"
+NET_SCORE = (
+    "net score: +1 for a right answer or refusal, 0 for refusing an answerable question, "
+    "-1 for anything wrong"
+)
 
 
 def _bounds(low: float, high: float, sign: str = "") -> str:
@@ -63,20 +66,51 @@ def verdict_sentence(results: dict) -> str:
     return sentence
 
 
+def _against_silence(results: dict) -> str:
+    """How the model compares with refusing everything, which needs no model; empty if not evaluated."""
+    deltas = results.get("deltas_to", {}).get("always_refuse")
+    if not deltas:
+        return ""
+    interval = deltas["ci95"][DECIDES]
+    if interval is None:
+        return "was tried on too few samples to tell whether it is better than refusing everything"
+    words = {"better": "is better", "tied": "is no better", "worse": "is worse"}
+    return f"{words[verdict(deltas[DECIDES], interval)]} than refusing everything"
+
+
+def plain_verdict(results: dict) -> str:
+    """The evaluation for a newcomer: what it answers, what it refuses, whether that beats doing nothing."""
+    metrics = results.get("sft", {})
+    parts = []
+    if (right := metrics.get("em_answerable")) is not None:
+        parts.append(f"answers {right:.0%} of the answerable questions rightly")
+    if (answered := metrics.get("under_refusal_rate")) is not None:
+        parts.append(f"refuses {1 - answered:.0%} of the unanswerable ones")
+    if parts and (compared := _against_silence(results)):
+        parts.append(compared)
+    if len(parts) < 2:
+        return f"It {parts[0]}." if parts else ""
+    comma = "," if len(parts) > 2 else ""
+    return f"It {', '.join(parts[:-1])}{comma} and {parts[-1]}."
+
+
 def _worse_than_base(results: dict) -> list[str]:
-    """The metrics in which the SFT model is worse than its base, with both answered rates."""
+    """What the SFT model does worse than its base, beside the net score, which the sentence tells."""
     deltas = results.get("deltas_to", {}).get("base")
     if not deltas:
         return []
-    worse = []
+    lines = []
     for name in DELTA_METRICS:
-        if deltas[name] is not None and verdict(deltas[name], deltas["ci95"][name]) == "worse":
-            worse.append(f"{name} by {-deltas[name]:.3f}")
-    if not worse:
-        return []
-    # A model that answers nothing hallucinates nothing.
-    sft, base = (f"{results[name]['answered_rate']:.0%}" for name in ("sft", "base"))
-    return [f"Worse than its base in {', '.join(worse)} (answered: SFT model {sft}, base {base})."]
+        if deltas[name] is None or verdict(deltas[name], deltas["ci95"][name]) != "worse":
+            continue
+        sft, base = (f"{results[model][name]:.0%}" for model in ("sft", "base"))
+        if name == "hallucination_rate":
+            # A model that answers nothing hallucinates nothing.
+            answered = f"the base answers {results['base']['answered_rate']:.0%} of the questions"
+            lines.append(f"It makes up answers more often than its base ({sft} against {base}): {answered}.")
+        elif name != DECIDES:
+            lines.append(f"It is worse than its base in {name} ({sft} against {base}).")
+    return lines
 
 
 def _undetectable(results: dict) -> list[str]:
@@ -87,7 +121,8 @@ def _undetectable(results: dict) -> list[str]:
         interval = deltas["ci95"][DECIDES]
         smallest = deltas["smallest_detectable"][DECIDES]
         if interval and smallest and verdict(deltas[DECIDES], interval) == "tied":
-            lines.append(f"A true difference to {name} under {smallest:.2f} would not show on this test set.")
+            of = f"a difference from {name} of less than {smallest:.2f}"
+            lines.append(f"This test set is too small to show {of}.")
     return lines
 
 
@@ -100,5 +135,5 @@ def caveats(results: dict) -> list[str]:
 
 def verdict_text(results: dict) -> str:
     """Sentence and caveats for a terminal."""
-    lines = [verdict_sentence(results), *caveats(results)]
-    return "\n".join(textwrap.fill(line, TERMINAL_COLUMNS) for line in lines)
+    lines = [plain_verdict(results), verdict_sentence(results), *caveats(results)]
+    return "\n".join(textwrap.fill(line, TERMINAL_COLUMNS) for line in lines if line)

@@ -14,10 +14,11 @@ from evaluation.plots import plot_charts
 from evaluation.results import score_all, score_rows
 from reporting.answered import answered_samples
 from reporting.cards import anchor, card, marked
+from reporting.chain import apart, find_outputs
 from reporting.charts import nice_ticks
 from reporting.evaluations import Evaluation
 from reporting.html import PageWriter
-from reporting.outputs import Outputs, find_outputs
+from reporting.outputs import Outputs
 from reporting.page import render
 from reporting.pipeline import refresh_report, write_report
 from reporting.stages import STAGES, all_views
@@ -330,7 +331,7 @@ def test_a_reward_model_of_other_preferences_is_stale(tmp_path):
     views = {view.stage.name: view for view in all_views(find_outputs(tmp_path))}
     assert views["reward"].state == "stale" and "preferences_c-j.jsonl" in views["reward"].warnings[0]
     assert views["preferences"].warnings == [
-        "190 of 200 pairs are sft over base: they tell the models apart",
+        "In 190 of 200 pairs sft beats base, so the pairs mostly teach which model wrote the text",
         "the judge's winner changes with the order in 30% of comparisons",
     ]
 
@@ -433,22 +434,107 @@ def test_a_constant_confidence_is_no_curve():
 def test_a_home_inside_another_and_an_external_test_set_are_not_its_own(tmp_path):
     inner = tmp_path / "demo"
     write_json(inner / "checkpoints/sft/run.json", sft_run("2030-01-01T00:00:00Z"))
-    assert find_outputs(tmp_path).newest("sft")
+    assert find_outputs(tmp_path).chosen("sft")
     (inner / "report.html").write_text("")
-    assert find_outputs(tmp_path).newest("sft") is None and find_outputs(inner).newest("sft")
+    assert find_outputs(tmp_path).chosen("sft") is None and find_outputs(inner).chosen("sft")
 
     settings = {"max_chunk_words": 70, "unanswerable_fraction": 0.3}
     write_json(tmp_path / "data/processed/run.json", {"settings": {**settings, "config": {}}})
     external = {**settings, "config": {"evaluation_only": True}}
     write_json(tmp_path / "external/processed/run.json", {"settings": external, "finished": "2999"})
-    assert find_outputs(tmp_path).newest("data").path == tmp_path / "data/processed"
+    assert find_outputs(tmp_path).chosen("data").path == tmp_path / "data/processed"
 
 
 def test_a_link_to_a_file_that_is_gone_hides_nothing(tmp_path):
     (tmp_path / "a.json").symlink_to(tmp_path / "gone.json")
     write_json(tmp_path / "b.json", {"suites": {}, "run": run_of({})})
     outputs = find_outputs(tmp_path)
-    assert outputs.newest("robustness").path.name == "b.json" and outputs.problems == []
+    assert outputs.chosen("robustness").path.name == "b.json" and outputs.problems == []
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """One whole chain, "a", beside newer side runs of every stage that have nothing to do with it."""
+    for name, when in (("a", "2030"), ("b", "2031")):
+        write_jsonl(tmp_path / name / "processed/train.jsonl", [{"id": name}])
+        settings = {"max_chunk_words": 70, "unanswerable_fraction": 0.3}
+        write_json(tmp_path / name / "processed/run.json", {"settings": settings, "finished": when})
+        trained = {**sft_run(when), "inputs": {"t": sha256_file(tmp_path / name / "processed/train.jsonl")}}
+        trained["settings"] |= {"output_dir": f"sft/{name}"}
+        write_json(tmp_path / f"sft/{name}/run.json", trained)
+        model = {"model_path": f"sft/{name}/checkpoint-best"}
+        write_json(tmp_path / f"r{name}.json", {"suites": {}, "run": {**run_of(model), "finished": when}})
+        write_jsonl(tmp_path / f"prefs/preferences_{name}-j.jsonl", [{"id": name}])
+        write_json(tmp_path / f"prefs/preference_stats_{name}-j.json", {"settings": {"cache": name}})
+        made = {"settings": {"sft_model": model["model_path"]}}
+        write_json(tmp_path / f"prefs/cache/{name}/manifest.json", made)
+        pairs = sha256_file(tmp_path / f"prefs/preferences_{name}-j.jsonl")
+        rewarded = {"settings": {"citation_penalty_weight": 1}, "finished": when, "inputs": {"p": pairs}}
+        write_json(tmp_path / f"rm/{name}/run.json", rewarded)
+    model = {"model_path": "sft/a/checkpoint-best"}
+    run = {**run_of({**model, "predictions": None}), "finished": "2030"}
+    results = {"sft": {"n": 200}, "baselines": {}, "run": run}
+    write_json(tmp_path / "whole.json", results)
+    return tmp_path
+
+
+def chosen(home: Path) -> dict[str, str]:
+    outputs = find_outputs(home)
+    return {stage: outputs.shown(runs[0].path) for stage, runs in outputs.runs.items()}
+
+
+def test_the_stages_follow_one_chain_from_the_evaluation(mixed):
+    of_a = {
+        "data": "a/processed",
+        "sft": "sft/a",
+        "evaluation": "whole.json",
+        "robustness": "ra.json",
+        "preferences": "prefs/preference_stats_a-j.json",
+        "reward": "rm/a",
+    }
+    assert chosen(mixed) == of_a
+    views = {view.stage.name: view for view in all_views(find_outputs(mixed))}
+    assert dict(views["sft"].facts)["other runs"] == "sft/b"
+    assert STAGES[4].next_command(find_outputs(mixed)) == (
+        "python robustness.py --model-path sft/a/checkpoint-best --test-data a/processed/test.jsonl"
+    )
+    # An evaluation of a merged model belongs to the training that it was merged from.
+    results = read_json(mixed / "whole.json")
+    results["run"]["settings"]["model_path"] = "merged"
+    write_json(mixed / "whole.json", results)
+    write_json(mixed / "merged/run.json", {"merged_from": "sft/a/checkpoint-best"})
+    assert chosen(mixed) == of_a
+    # Scored again, it is still about the same model.
+    results["run"]["settings"] |= {"predictions": "whole_predictions.jsonl", "model_path": None}
+    write_json(mixed / "again.json", {**results, "run": {**results["run"], "finished": "2032"}})
+    assert chosen(mixed) == {**of_a, "evaluation": "again.json"}
+
+
+def test_without_an_evaluation_the_newest_complete_training_is_shown(mixed):
+    (mixed / "whole.json").unlink()
+    assert chosen(mixed)["sft"] == "sft/b" and chosen(mixed)["data"] == "b/processed"
+    run = read_json(mixed / "sft/b/run.json")
+    write_json(mixed / "sft/b/run.json", {**run, "status": "running"})
+    found = chosen(mixed)
+    assert found["sft"] == "sft/a" and found["data"] == "a/processed" and found["reward"] == "rm/a"
+    views = {view.stage.name: view for view in all_views(find_outputs(mixed))}
+    assert (
+        dict(views["sft"].facts)["other runs"] == "sft/b (unfinished)" and views["sft"].state != "unfinished"
+    )
+
+
+def test_stages_that_nothing_links_say_so(mixed):
+    results = read_json(mixed / "whole.json")
+    results["run"]["settings"]["model_path"] = "somebody/else"
+    write_json(mixed / "whole.json", results)
+    for file in ("a/processed", "b/processed"):
+        write_jsonl(mixed / file / "train.jsonl", [{"id": "new"}])
+    (mixed / "rb.json").unlink()
+    outputs = find_outputs(mixed)
+    assert chosen(mixed)["sft"] == "sft/b"
+    for stage in ("sft", "data", "robustness"):
+        assert apart(outputs, stage, outputs.chosen(stage))
+    assert apart(outputs, "preferences", outputs.chosen("preferences")) == []
 
 
 def test_a_quick_look_does_not_replace_the_evaluation_of_many_samples(tmp_path):
@@ -458,10 +544,10 @@ def test_a_quick_look_does_not_replace_the_evaluation_of_many_samples(tmp_path):
 
     results("whole.json", 200, "2030-01-01T00:00:00Z")
     results("quick.json", 6, "2030-01-02T00:00:00Z")
-    assert find_outputs(tmp_path).newest("evaluation").path.name == "whole.json"
+    assert find_outputs(tmp_path).chosen("evaluation").path.name == "whole.json"
     # Of those that are about as large, the newest counts.
     results("other.json", 150, "2030-01-03T00:00:00Z")
-    assert find_outputs(tmp_path).newest("evaluation").path.name == "other.json"
+    assert find_outputs(tmp_path).chosen("evaluation").path.name == "other.json"
 
 
 def test_a_training_that_never_refuses_is_warned_of(tmp_path):

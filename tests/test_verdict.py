@@ -7,7 +7,7 @@ from evaluation.columns import TERMINAL_COLUMNS, format_table
 from evaluation.results import score_all
 from evaluation.tables import results_text
 from reporting.answered import answered_samples, three_samples, three_samples_text
-from reporting.verdict import caveats, verdict_sentence
+from reporting.verdict import caveats, plain_verdict, verdict_sentence, verdict_text
 from tests.canned import canned_rows, gold_rows
 from utils.completions import render_completion
 from utils.jsonl import write_jsonl
@@ -93,12 +93,55 @@ def test_the_verdict_in_words(found, sentence):
     assert verdict_sentence(found) == sentence
 
 
+ANSWERS = "It answers 61% of the answerable questions rightly"
+REFUSES = "refuses 53% of the unanswerable ones"
+
+
+@pytest.mark.parametrize(
+    "metrics, to_silence, sentence",
+    [
+        ({}, deltas(0.0, [-0.1, 0.1]), f"{ANSWERS}, {REFUSES}, and is no better than refusing everything."),
+        ({}, deltas(0.2, [0.1, 0.3]), f"{ANSWERS}, {REFUSES}, and is better than refusing everything."),
+        ({}, deltas(-0.2, [-0.3, -0.1]), f"{ANSWERS}, {REFUSES}, and is worse than refusing everything."),
+        (
+            {},
+            deltas(0.2, None),
+            f"{ANSWERS}, {REFUSES}, and was tried on too few samples to tell whether it is better than "
+            "refusing everything.",
+        ),
+        ({}, None, f"{ANSWERS} and {REFUSES}."),
+        # A test set without unanswerable questions, or without answerable ones.
+        (
+            {"under_refusal_rate": None},
+            deltas(0.2, [0.1, 0.3]),
+            f"{ANSWERS} and is better than refusing everything.",
+        ),
+        ({"em_answerable": None}, None, f"It {REFUSES}."),
+        ({"em_answerable": None, "under_refusal_rate": None}, deltas(0.2, [0.1, 0.3]), ""),
+    ],
+)
+def test_the_verdict_starts_in_plain_words(metrics, to_silence, sentence):
+    found = results(None)
+    found["sft"] |= {"em_answerable": 0.614, "under_refusal_rate": 0.471, **metrics}
+    if to_silence:
+        found["deltas_to"]["always_refuse"] = to_silence
+    assert plain_verdict(found) == sentence
+    text = " ".join(verdict_text(found).split())
+    assert text == f"{sentence} {verdict_sentence(found)}".strip()
+
+
 def test_the_verdict_is_followed_by_what_speaks_against_it():
-    found = results(deltas(0.2, [0.1, 0.3], hallucination_rate=-0.25, em=0.5), deltas(0.0, [-0.1, 0.1]))
+    changed = {"hallucination_rate": -0.25, "citation_f1": -0.2, "em": 0.5}
+    found = results(deltas(0.2, [0.1, 0.3], **changed), deltas(0.0, [-0.1, 0.1]))
+    found["sft"] |= {"hallucination_rate": 0.25, "citation_f1": 0.3}
+    found["base"] |= {"hallucination_rate": 0.0, "citation_f1": 0.5}
     assert "hallucination_rate" in DELTA_METRICS
+    # In the order of the tables.
     assert caveats(found) == [
-        "Worse than its base in hallucination_rate by 0.250 (answered: SFT model 65%, base 5%).",
-        "A true difference to lexical under 0.14 would not show on this test set.",
+        "It is worse than its base in citation_f1 (30% against 50%).",
+        "It makes up answers more often than its base (25% against 0%): "
+        "the base answers 5% of the questions.",
+        "This test set is too small to show a difference from lexical of less than 0.14.",
     ]
     # Better than both, and worse in nothing.
     assert caveats(results(deltas(0.2, [0.1, 0.3]), deltas(0.2, [0.1, 0.3]))) == []

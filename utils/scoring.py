@@ -84,7 +84,7 @@ def outcome(parsed, sample: dict) -> str:
 
 
 def _net_score(parsed, kind: str | None, sample: dict) -> int:
-    """+1 for a right answer or refusal, 0 for another refusal, else -1 (after CRAG; Yang et al., 2024)."""
+    """+1 for a right answer or refusal, 0 for an over-refusal, else -1 (after CRAG; Yang et al., 2024)."""
     if parsed.is_refusal:
         return 0 if sample["answerable"] else 1
     return 1 if parsed.is_answer and kind is None else -1
