@@ -104,6 +104,7 @@ from utils.completions import map_citations, parse_completion
 from utils.intervals import mean_with_interval, paired_deltas, with_intervals
 from utils.jsonl import write_json, write_jsonl
 from utils.metrics import ROBUSTNESS_METRICS
+from utils.progress import track
 from utils.runs import format_drops, format_seconds, note
 from utils.schema import pick_samples, read_samples
 
@@ -129,7 +130,7 @@ def generate_missing(
     options = LoadOptions(attention=args.attn_impl, base_model=args.base_model)
     model = load_generator(checkpoint, options)
     builder = PromptBuilder(tokenizer, settings["template_text"], settings["max_prompt_tokens"])
-    prompts = {key: builder.build(sample) for key, sample in todo.items()}
+    prompts = {key: builder.build(todo[key]) for key in track(todo, "reading prompts", "prompt")}
     generation = GenerationSettings(args.batch_size, args.max_new_tokens)
     for rows in predict(model, tokenizer, prompts, "sft", generation):
         log.add(rows)
@@ -271,7 +272,7 @@ def run_suites(args: argparse.Namespace, names: list[str], output: Path, shards:
 
     blocks = {}
     rows = []
-    for name, suite in suites.items():
+    for name, suite in track(suites.items(), "scoring", "suite"):
         blocks[name], rows_of = score_suite(suite, by_key, args.seed)
         rows += describe_level_rows(name, suite, rows_of)
     seconds = time.monotonic() - started
