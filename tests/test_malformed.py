@@ -506,7 +506,7 @@ def test_a_file_in_the_place_of_the_data_folder_is_named_in_one_line(stage, tmp_
     (tmp_path / "data").write_text("notes")
     config = sample_config(tmp_path, {})
     done = stage("build_data.py", "--sources-config", config, "--accept-new-hash", home=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith(f"error: {tmp_path / 'data'}")
     assert len(done.stderr.splitlines()) == 1
     assert (tmp_path / "data").read_text() == "notes"
