@@ -50,7 +50,7 @@ def check_adapter_dir(name: str) -> str:
     path = input_path(name)
     if name == EMBEDDED:
         raise DataError(
-            f"{name}: is a base model; a checkpoint of train_sft.py is needed here, such as "
+            f"{name}: is a base model (--base-model); a checkpoint of train_sft.py is needed here, such as "
             "checkpoints/sft/demo/checkpoint-best (make demo trains one)"
         )
     if not path.exists() and not path.is_symlink():

@@ -366,7 +366,11 @@ ASK = [
     (f"{ASKED} --question Who? --evidence odd/notes.txt --port 8000", 2, ["--port", "--web"]),
     (f"{ASKED} --question Who? --evidence odd/notes.txt --template nope", 2, ["'nope'"]),
     ("ask.py --model rm/best --evidence odd/notes.txt --question Who?", 3, ["a reward model"]),
-    ("ask.py --model embedded --evidence odd/notes.txt --question Who?", 3, ["checkpoint"]),
+    (
+        "ask.py --model embedded --evidence odd/notes.txt --question Who?",
+        2,
+        ["--model needs a checkpoint", "make demo"],
+    ),
     ("ask.py --evidence odd/notes.txt --question Who?", 2, ["--model"]),
 ]
 OUTPUTS = [
