@@ -12,7 +12,6 @@ import argparse
 import dataclasses
 import functools
 import time
-from collections import Counter
 from pathlib import Path
 
 from evidence.splits import expected_splits, parse_shares, split_supports
@@ -114,9 +113,10 @@ from evidence.card import dataset_card
 from evidence.check import check_file
 from evidence.chunks import PagePool
 from evidence.contamination import next_steps, training_files, without_contaminated
+from evidence.drops import DroppedRows, Drops, examples, first_dropped
 from evidence.external import external_samples
 from evidence.promises import missed_promises
-from evidence.records import Drops, Record
+from evidence.records import Record
 from evidence.shortcuts import report_shortcuts
 from evidence.verification import first_drawn, verify_support
 from evidence.writing import write_build
@@ -125,7 +125,7 @@ from sources.config import read_sources_config
 from sources.draw import draw_records
 from sources.files import SourceFiles, config_pins, files_by_name, locate_files
 from sources.pages import attach_evidence, name_pages, read_page_pool
-from sources.pins import check_pins, read_pins
+from sources.pins import check_pins, read_pins, write_pins
 from sources.plan import print_plan
 from utils.jsonl import raise_bad
 from utils.locks import output_lock
@@ -144,7 +144,8 @@ def read_evidence(
     def on_bad(problem: str, name: str) -> None:
         if not args.skip_bad:
             raise_bad(f"{problem}; correct it, or add --skip-bad to count and skip such rows")
-        drops[name]["malformed row"] += 1
+        place, _, what = problem.partition(": ")
+        drops[name].drop("malformed row", place, what)
 
     # Drawn before evidence is attached: of a full source, only the passages of the drawn rows are read.
     records: list[Record] = []
@@ -174,7 +175,7 @@ def build(
 
     A split that no row may go to is left out: train, where all rows are official dev or test rows.
     """
-    drops: Drops = {name: Counter() for name in files}
+    drops: Drops = {name: DroppedRows() for name in files}
     records, pool = read_evidence(args, config, files, drops)
     n_wanted = args.max_per_source
     supports, too_few = verify_support(records, pool, n_wanted, args.seed, drops)
@@ -190,7 +191,8 @@ def build(
     built: dict[str, list[tuple[dict, dict | None]]] = {split: [] for split in wanted}
     for support, (sample, twin) in zip(supports, assemble(supports, groups, split_of, pool, settings)):
         if isinstance(sample, str):
-            drops[support.record.source][sample] += 1
+            record = support.record
+            drops[record.source].drop(sample, record.id, record.question)
         else:
             built[split_of[sample["group"]]].append((sample, twin))
 
@@ -205,7 +207,7 @@ def build_external(
     args: argparse.Namespace, config: dict, files: dict[str, SourceFiles], against: dict[str, str]
 ) -> tuple[dict[str, list[dict]], Drops]:
     """The samples of an evaluation-only config, all in test, without those that `against` contaminates."""
-    drops: Drops = {name: Counter() for name in files}
+    drops: Drops = {name: DroppedRows() for name in files}
     samples = []
     for name, source in config["sources"].items():
         # A pool per source: where evidence has no titles, a titled chunk of another set gives itself away.
@@ -242,16 +244,18 @@ def run_build(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
     files, left_out = locate_files(config, data_dir / "raw", ROOT, args.offline, read_pins(pins_path))
     config["sources"] = {name: config["sources"][name] for name in files}
     accept_new = args.accept_new_hash or args.sample
-    hashes = check_pins(files_by_name(files), pins_path, accept_new, config_pins(files))
+    pins = check_pins(files_by_name(files), pins_path, accept_new, config_pins(files))
     is_evaluation = config.get("evaluation_only", False)
     against = training_files(args.against, TRAIN_FILE, is_evaluation)
     # Other training data drops other samples, so it is one of the inputs.
-    hashes |= {portable_path(path): digest for path, digest in against.items()}
+    hashes = pins | {portable_path(path): digest for path, digest in against.items()}
     settings = {key: value for key, value in vars(args).items() if key not in NO_SETTINGS}
     run = describe_run({**settings, "config": config}, hashes, args.seed)
     processed = data_dir / "processed"
     state, written_dir = open_replacement(processed, run, args.overwrite)
     if state == "complete":
+        if accept_new:
+            write_pins(pins_path, pins)
         report_shortcuts(processed / "audit.json", args.strict_shortcuts)
         print(f"{processed} is complete with these settings; nothing to do")
         note(f"next: {stage_command(*NEXT)}")
@@ -264,13 +268,19 @@ def run_build(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
         splits, drops, too_few = build(args, config, files)
     reasons = {name: dict(counts) for name, counts in drops.items()}
     figures = audit(splits, reasons)
+    figures["dropped_rows"] = first_dropped(drops)
     shares = parse_shares(args.split)
     missed = [] if is_evaluation else missed_promises(splits, reasons, shares, args.unanswerable_fraction)
     figures["promises_missed"] = missed
     figures["checked_against"] = [portable_path(path) for path in against]
     licences = {name: source.get("licence", "unknown") for name, source in config["sources"].items()}
     card = dataset_card(figures, licences, hashes, args.seed)
+    # Before the samples are checked: where a split is empty, the dropped rows are why.
+    for line in examples(drops):
+        note(line)
     write_build(written_dir, splits, figures, card, args)
+    if accept_new:
+        write_pins(pins_path, pins)
     close_replacement(written_dir, processed, run, n_samples=figures["n_samples"])
 
     counts = ", ".join(f"{split} {n:,}" for split, n in figures["n_samples"].items())

@@ -6,9 +6,9 @@ It chooses among finished samples, and knows nothing about what makes one answer
 import hashlib
 import math
 
+from evidence.drops import SURPLUS_EASY, SURPLUS_UNANSWERABLE, Drops
 from evidence.paraphrase import denies, is_named, stems, unstated
 from evidence.queries import claim_of, query_of
-from evidence.records import Drops
 from utils.text import chunk_text
 
 # A sample and its twin, None without one.
@@ -108,7 +108,10 @@ def choose_samples(built: list[Pair], fraction: float, seed: int, drops: Drops) 
         of_source = [pair for pair in built if pair[0]["source"] == source]
         of_source.sort(key=lambda pair: order_key(seed, pair[0]))
         pairs = _without_surplus_easy(of_source)
-        drops[source]["surplus easy rows"] += len(of_source) - len(pairs)
+        kept = {sample["id"] for sample, _ in pairs}
+        for sample, _ in of_source:
+            if sample["id"] not in kept:
+                drops[source].drop(SURPLUS_EASY, sample["id"], sample["question"])
 
         answerable = [sample for sample, _ in pairs if sample["answerable"]]
         # Sorting is stable: within a difficulty the order stays random.
@@ -122,6 +125,7 @@ def choose_samples(built: list[Pair], fraction: float, seed: int, drops: Drops) 
         n_own = min(len(own), max(n_wanted - len(twins), n_wanted // 2))
         # Hard twins before easy rows of the source.
         n_own = min(n_own, max(n_hard_own, n_wanted - n_hard_twins))
-        drops[source]["surplus unanswerable rows"] += len(own) - n_own
+        for sample in own[n_own:]:
+            drops[source].drop(SURPLUS_UNANSWERABLE, sample["id"], sample["question"])
         chosen += answerable + own[:n_own] + twins[: n_wanted - n_own]
     return sorted(chosen, key=lambda sample: order_key(seed, sample))

@@ -7,10 +7,10 @@ says how well a model remembers.
 
 from pathlib import Path
 
+from evidence.drops import Drops
 from evidence.duplicates import near_duplicates
 from evidence.leaks import support_chunks
 from evidence.queries import query_of
-from evidence.records import Drops
 from utils.commands import stage_command
 from utils.config import home_path, input_path, portable_path
 from utils.errors import DataError, UsageError
@@ -92,7 +92,8 @@ def without_contaminated(samples: list[dict], train: list[dict], drops: Drops) -
         }
         found = [name for name, is_shared in shared.items() if is_shared]
         if found:
-            drops[sample["source"]][f"contaminated, {found[0]} in the training data"] += 1
+            reason = f"contaminated, {found[0]} in the training data"
+            drops[sample["source"]].drop(reason, sample["id"], sample["question"])
         else:
             kept.append(sample)
     return kept

@@ -10,9 +10,10 @@ import random
 from evidence.annotation import annotated_sets, with_answer
 from evidence.assembly import AssemblySettings
 from evidence.chunks import Chunk, PagePool, chunk_passage
+from evidence.drops import Drops
 from evidence.groups import group_supports
 from evidence.negatives import ranked_negatives
-from evidence.records import Drops, Record
+from evidence.records import Record
 from evidence.samples import build_sample
 from evidence.soundness import leaked_answer
 from evidence.support import Support
@@ -92,7 +93,7 @@ def external_samples(
         chunks = _chunks(record, pool, settings.max_chunks)
         support = _support_of(record, chunks, settings.max_chunks)
         if isinstance(support, str):
-            drops[record.source][support] += 1
+            drops[record.source].drop(support, record.id, record.question)
         else:
             supports.append(support)
             chunks_of.append(chunks)
@@ -108,7 +109,8 @@ def external_samples(
         if isinstance(sample, dict) and leaked_answer(sample):
             sample = "a chunk beside the support has the answer"
         if isinstance(sample, str):
-            drops[support.record.source][sample] += 1
+            record = support.record
+            drops[record.source].drop(sample, record.id, record.question)
         else:
             # Known under any file name: such samples are refused as training data and as preferences.
             sample["metadata"]["evaluation_only"] = True

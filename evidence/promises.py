@@ -5,6 +5,7 @@ It reads finished samples and the counts of dropped rows. Rules that no sample m
 
 from collections import Counter
 
+from evidence.drops import few_left
 from evidence.leaks import support_pages
 from evidence.splits import CUT_REASON
 from utils.runs import format_drops
@@ -35,8 +36,8 @@ def _split_shares_missed(splits: Splits, shares: dict[str, float]) -> list[str]:
     asked = {split: shares[split] / whole for split in splits}
     if not any(_is_off(counts[split], share, n_all) for split, share in asked.items()):
         return []
-    got = ", ".join(f"{split} {n / n_all:.2f} of {asked[split]:.2f}" for split, n in counts.items())
-    return [f"shares got of shares asked: {got}"]
+    got = ", ".join(f"{split} {n / n_all:.2f} (asked {asked[split]:.2f})" for split, n in counts.items())
+    return [f"split shares: {got}"]
 
 
 def _unanswerable_missed(splits: Splits, fraction: float) -> list[str]:
@@ -109,7 +110,13 @@ def empty_split_problem(splits: Splits, drops: dict[str, int]) -> str | None:
     empty = [split for split, samples in splits.items() if not samples]
     if not empty:
         return None
-    if connected := _what_connects(splits):
+    connected = _what_connects(splits)
+    n_left = sum("twin_of" not in sample["metadata"] for samples in splits.values() for sample in samples)
+    if lost := few_left(drops, n_left):
+        kinds = " and no ".join(empty)
+        also = f"; {connected}" if connected else ""
+        return f"no {kinds} sample could be built because {lost}{also}"
+    if connected:
         return (
             f"no {' and no '.join(empty)} sample, because {connected}; give the passages finer titles (one "
             "per section), or add questions about other pages"

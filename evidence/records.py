@@ -5,14 +5,10 @@ paragraphs may have one title, and untitled ones have nothing but their text.
 """
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from evidence.queries import query_of
-
-# Rows that were dropped: source -> reason -> number.
-Drops = dict[str, Counter]
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 import random
 from collections import Counter
 
+from evidence.drops import Drops
 from evidence.groups import group_supports
-from evidence.records import Drops
 from evidence.support import Support
 from utils.errors import UsageError
 
@@ -80,7 +80,8 @@ def split_supports(
     groups = []
     for support, group in zip(supports, group_supports(supports, shares["train"], respect_official, rng)):
         if group is None:
-            drops[support.record.source][CUT_REASON] += 1
+            record = support.record
+            drops[record.source].drop(CUT_REASON, record.id, record.question)
         else:
             kept.append(support)
             groups.append(group)

@@ -7,13 +7,11 @@ import hashlib
 from collections import Counter, defaultdict
 
 from evidence.chunks import PagePool
-from evidence.records import Drops, Record
+from evidence.drops import SPARE_REASON, Drops
+from evidence.records import Record
 from evidence.support import Support, find_support
 from utils.progress import track
 from utils.runs import note
-
-# The drop reason of rows that were drawn in case others fail, when enough did not fail.
-SPARE_REASON = "spare row, not needed"
 
 # Verified claims per wanted row: about half are easy ones, of which few are kept (balance.py).
 CLAIMS_PER_ROW = 2
@@ -52,18 +50,18 @@ def verify_support(
         source = records[i].source
         n_needed = n_wanted * CLAIMS_PER_ROW if records[i].is_claim else n_wanted
         if n_wanted and n_verified[source] == n_needed:
-            drops[source][SPARE_REASON] += 1
+            drops[source].drop(SPARE_REASON, records[i].id, records[i].question)
             continue
         found = find_support(records[i], pool)
         if isinstance(found, str):
             reasons[source][found] += 1
+            drops[source].drop(found, records[i].id, records[i].question)
         else:
             n_verified[source] += 1
             supports[i] = found
 
     short = []
     for source in dict.fromkeys(record.source for record in records):
-        drops[source].update(reasons[source])
         problem = _too_few(source, n_verified[source], n_wanted, reasons[source])
         if problem:
             note(problem)

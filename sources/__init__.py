@@ -32,5 +32,5 @@ def reader_of(source: str) -> Reader:
     if source in READERS:
         return READERS[source]
     # Otherwise a new reader that is missing from the table seems to fail on the first line of its file.
-    note(f"{source}: not in READERS (sources/__init__.py), so its rows are read as your own questions")
+    note(f"{source}: read as your own questions (no reader has that name)")
     return functools.partial(own.read_records, source=source)

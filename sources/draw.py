@@ -4,10 +4,10 @@ It reads rows through the source's reader and knows nothing about their evidence
 """
 
 import heapq
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from evidence.drops import DroppedRows
 from evidence.records import Record
 from evidence.verification import CLAIMS_PER_ROW, draw_rank
 from sources import reader_of
@@ -33,7 +33,7 @@ def draw_records(
     n_wanted: int,
     seed: int,
     on_bad: Callable[[str], None],
-    drops: Counter,
+    drops: DroppedRows,
 ) -> list[Record]:
     """Enough distinct records of a source to verify `n_wanted` of them (0 = all records), in file order.
 

@@ -35,7 +35,7 @@ def _pin_name(name: str, hashes: dict[str, str], pins: dict[str, str]) -> str:
 def check_pins(
     files: dict[str, Path], pins_path: Path, accept_new: bool, known: dict[Path, str] | None = None
 ) -> dict[str, str]:
-    """The SHA-256 of each file, compared with its pin; new files are pinned with `accept_new`.
+    """The SHA-256 of each file, compared with its pin; new ones are accepted with `accept_new`.
 
     `known`: hashes that the sources config gives, by path; such a file needs no pin. A download must have the
     known hash (download.py); a file that the user put in its place may differ, and is pinned like any other.
@@ -59,6 +59,10 @@ def check_pins(
             raise DataError(f"{path}: {problem}; look at the file, then add --accept-new-hash")
         if pinned not in pins and path in known:
             note(f"{path}: {problem}; accepted, because of --accept-new-hash")
-    if accept_new and hashes:
-        write_json(pins_path, {**pins, **hashes})
     return hashes
+
+
+def write_pins(pins_path: Path, hashes: dict[str, str]) -> None:
+    """Pin these files, once a build has read them: a file that has to be corrected first gets no pin."""
+    if hashes:
+        write_json(pins_path, {**read_pins(pins_path), **hashes})

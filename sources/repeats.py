@@ -4,8 +4,7 @@ Two rows ask the same if their questions and the passages that come with them ar
 about another passage is another question.
 """
 
-from collections import Counter
-
+from evidence.drops import DroppedRows
 from evidence.records import Record
 from utils.jsonl import sha256_value
 from utils.text import normalize_answer
@@ -21,19 +20,19 @@ class Repeats:
     """What the rows so far ask, and which of it they answer in two ways."""
 
     def __init__(self) -> None:
-        # What is asked -> (answerable, accepted answers) of the first row that asks it.
-        self._first: dict[str, tuple[bool, tuple[str, ...]]] = {}
+        # What is asked -> (answerable, accepted answers, id) of the first row that asks it.
+        self._first: dict[str, tuple[bool, tuple[str, ...], str]] = {}
         self._contradictory: set[str] = set()
 
     def _agrees(self, asked: str, record: Record) -> bool:
         """Whether a row gives the answer of the first row that asks the same: one accepted form is enough."""
-        answerable, answers = self._first[asked]
+        answerable, answers, _ = self._first[asked]
         if answerable != record.answerable:
             return False
         same = {normalize_answer(answer) for answer in answers}
         return not answerable or not same.isdisjoint(normalize_answer(answer) for answer in record.answers)
 
-    def drops(self, record: Record, counts: Counter) -> bool:
+    def drops(self, record: Record, counts: DroppedRows) -> bool:
         """Whether a row repeats or contradicts an earlier one, and is not used; `counts` gets the reason.
 
         A row that is used may be contradicted later: `is_contradictory` tells when all rows are read. It is
@@ -41,16 +40,17 @@ class Repeats:
         """
         asked = _asked(record)
         if asked not in self._first:
-            self._first[asked] = (record.answerable, record.answers)
+            self._first[asked] = (record.answerable, record.answers, record.id)
             return False
         noun = "claim" if record.is_claim else "question"
         if asked in self._contradictory:
-            counts[f"contradictory {noun}"] += 1
+            counts.drop(f"contradictory {noun}", record.id, record.question)
         elif self._agrees(asked, record):
-            counts[f"duplicate {noun}"] += 1
+            counts.drop(f"duplicate {noun}", record.id, record.question)
         else:
             self._contradictory.add(asked)
-            counts[f"contradictory {noun}"] += 2
+            counts.drop(f"contradictory {noun}", self._first[asked][2], record.question)
+            counts.drop(f"contradictory {noun}", record.id, record.question)
         return True
 
     def is_contradictory(self, record: Record) -> bool:

@@ -476,11 +476,18 @@ def test_pins_refuse_unknown_and_changed_files(tmp_path, monkeypatch):
 
 def test_bad_rows_stop_the_build_or_are_counted(tmp_path, monkeypatch):
     monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
-    _, flags = nq_config(tmp_path, extra='{"question": 3}\n{broken\n')
+    raw, flags = nq_config(tmp_path, extra='{"question": 3}\n{broken\n')
     with pytest.raises(DataError, match="raw.jsonl:.*--skip-bad"):
         build_data.main([*flags, "--accept-new-hash"])
+    # Nothing is pinned: the rows can be corrected.
+    assert not (tmp_path / "data/source_hashes.json").exists()
+    raw.write_text(raw.read_text().replace("{broken", "{mended"))
     build_data.main([*flags, "--accept-new-hash", "--skip-bad", "--overwrite"])
-    assert read_json(tmp_path / "data/processed/audit.json")["dropped"]["nq_open"]["malformed row"] == 2
+    found = read_json(tmp_path / "data/processed/audit.json")
+    assert found["dropped"]["nq_open"]["malformed row"] == 2
+    places = [place.partition("raw.jsonl:")[2] for place in found["dropped_rows"]["nq_open"]["malformed row"]]
+    assert len(places) == 2 and all(place.isdigit() for place in places)
+    assert (tmp_path / "data/source_hashes.json").is_file()
 
 
 def test_check_finds_a_bad_file(samples, tmp_path, capsys):
@@ -553,7 +560,7 @@ def test_a_build_without_samples_says_why_and_what_would_help(tmp_path, monkeypa
     # One paragraph leaves nothing to show beside the support.
     with pytest.raises(StageError, match="handbook: .* 1\\); give the source more rows, or `pages`"):
         build_data.main(["--sources-config", write_config(tmp_path / "s.yaml", records), "--accept-new-hash"])
-    assert "handbook: not in READERS" in capsys.readouterr().err
+    assert "handbook: read as your own questions" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

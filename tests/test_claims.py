@@ -8,6 +8,7 @@ import pytest
 from evidence.balance import choose_samples
 from evidence.chunks import PagePool
 from evidence.claims import is_judgeable, may_decide
+from evidence.drops import DroppedRows
 from evidence.negatives import ranked_negatives
 from evidence.paraphrase import stems
 from evidence.samples import build_sample, build_twin
@@ -163,7 +164,7 @@ def pair(number, difficulty, twin=None, answerable=True, claim=True, verdict="su
 def test_easy_claims_are_kept_up_to_the_number_of_hard_ones_and_counted():
     built_pairs = [pair(i, "hard", "easy") for i in range(24)] + [pair(i, "easy") for i in range(24, 52)]
     built_pairs += [pair(i, "easy", "hard") for i in range(52, 55)]
-    drops = {"s": Counter()}
+    drops = {"s": DroppedRows()}
     chosen = choose_samples(built_pairs, 0.0, 1, drops)
     assert Counter(sample["metadata"]["difficulty"] for sample in chosen) == {"hard": 24, "easy": 24}
     # Easy claims with a hard twin are kept first.
@@ -182,7 +183,7 @@ def test_a_third_of_the_easy_claims_have_a_verdict_that_missing_words_do_not_tel
     # Nothing of the claim is missing in the evidence: "supported" is told by that, "refuted" is not.
     told = [pair(i, "easy") for i in range(30, 90)]
     untold = [pair(i, "easy", verdict="refuted") for i in range(90, 150)]
-    chosen = choose_samples(hard + told + untold, 0.0, 1, {"s": Counter()})
+    chosen = choose_samples(hard + told + untold, 0.0, 1, {"s": DroppedRows()})
     easy = [sample for sample in chosen if sample["metadata"]["difficulty"] == "easy"]
     assert Counter(sample["answer"] for sample in easy) == {"supported": 20, "refuted": 10}
 
@@ -190,7 +191,7 @@ def test_a_third_of_the_easy_claims_have_a_verdict_that_missing_words_do_not_tel
 def test_hard_twins_come_before_easy_rows_of_the_source():
     answerable = [pair(i, "hard", "hard") for i in range(8)]
     own = [pair(i, "hard" if i < 10 else "easy", answerable=False) for i in range(8, 16)]
-    chosen = choose_samples(answerable + own, 0.5, 1, {"s": Counter()})
+    chosen = choose_samples(answerable + own, 0.5, 1, {"s": DroppedRows()})
     unanswerable = [sample for sample in chosen if not sample["answerable"]]
     assert len(unanswerable) == 8
     assert all(sample["metadata"]["difficulty"] == "hard" for sample in unanswerable)

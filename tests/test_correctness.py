@@ -167,9 +167,9 @@ WRONG = [
     # Voicing marks and vowel signs are no accents.
     ("パリ", "バリ", "a part is replaced"),
     ("किताब", "कतब", "a part is replaced"),
-    ("West Virginia", "Virginia", "only one is new, vice or of one direction"),
-    ("Mexico", "New Mexico", "only one is new, vice or of one direction"),
-    ("President Joe Biden", "Vice President Joe Biden", "only one is new, vice or of one direction"),
+    ("West Virginia", "Virginia", "one has an extra new, vice or north"),
+    ("Mexico", "New Mexico", "one has an extra new, vice or north"),
+    ("President Joe Biden", "Vice President Joe Biden", "one has an extra new, vice or north"),
     ("Barack Obama", "Barack Obama's wife", "something or somebody of it is named"),
     ("Barack Obama", "wife of Barack Obama", "something or somebody of it is named"),
     ("color white", "what color is white house", "the question is repeated"),

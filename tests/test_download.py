@@ -15,7 +15,7 @@ import pytest
 
 from sources import download, files, nq_open, wiki_pages
 from sources.json_list import read_rows
-from sources.pins import check_pins, read_pins
+from sources.pins import check_pins, read_pins, write_pins
 from utils import jsonl
 from utils.errors import DataError, StageError
 from utils.jsonl import read_jsonl
@@ -224,6 +224,7 @@ def test_a_changed_file_keeps_its_pin_and_is_refused_even_with_accept_new_hash(t
     with pytest.raises(DataError, match="not pinned"):
         check_pins({"x/a.jsonl": file}, pins_path, accept_new=False)
     hashes = check_pins({"x/a.jsonl": file}, pins_path, accept_new=True)
+    write_pins(pins_path, hashes)
     file.write_text("two")
     with pytest.raises(DataError) as refused:
         check_pins({"x/a.jsonl": file}, pins_path, accept_new=True)
@@ -292,7 +293,7 @@ def test_a_file_put_in_place_of_a_known_download_needs_accept_new_hash(tmp_path,
     known = {path: SHA256}
     with pytest.raises(DataError, match=f"is not {SHA256}, which the sources config gives"):
         check_pins({"own/a.jsonl": path}, tmp_path / "pins.json", False, known)
-    check_pins({"own/a.jsonl": path}, tmp_path / "pins.json", True, known)
+    write_pins(tmp_path / "pins.json", check_pins({"own/a.jsonl": path}, tmp_path / "pins.json", True, known))
     assert "accepted, because of --accept-new-hash" in capsys.readouterr().err
     check_pins({"own/a.jsonl": path}, tmp_path / "pins.json", False, known)
 

@@ -12,6 +12,7 @@ import evaluate_sft_fast_robust as evaluation
 from evidence.check import file_faults
 from evidence.claims import may_decide
 from evidence.contamination import without_contaminated
+from evidence.drops import DroppedRows
 from sources import READERS
 from sources.clapnq import shared_runs
 from tests.canned import gold_rows
@@ -249,7 +250,7 @@ def test_each_kind_of_contamination_is_found(build):
 
 
 def dropped_for(samples, train):
-    drops = {samples[0]["source"]: Counter()}
+    drops = {samples[0]["source"]: DroppedRows()}
     without_contaminated(samples, train, drops)
     return dict(drops[samples[0]["source"]])
 

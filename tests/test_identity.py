@@ -2,12 +2,12 @@
 
 import json
 import random
-from collections import Counter
 
 import pytest
 
 import build_data
 from evidence.chunks import PagePool
+from evidence.drops import DroppedRows
 from evidence.groups import group_supports
 from evidence.leaks import shared_between_splits
 from evidence.negatives import ranked_negatives
@@ -249,7 +249,7 @@ def test_ids_that_start_again_in_each_file_are_told_apart_by_file(tmp_path):
     second = write_rows(tmp_path / "dev.jsonl", rows[3:6])
     # The third file has a row of the second one, and one id twice.
     third = write_rows(tmp_path / "test.v1.jsonl", [rows[3], rows[6], rows[7], rows[8] | {"id": "1"}])
-    drops = Counter()
+    drops = DroppedRows()
     assert ids_of([first, second, third], drops) == [
         *("own:0", "own:1", "own:2"),
         *("own:0@dev", "own:1@dev", "own:2@dev"),
@@ -289,14 +289,14 @@ def test_files_of_one_name_in_two_folders_are_told_apart(tmp_path):
     for i, folder in enumerate(("a", "b", "c")):
         (tmp_path / folder).mkdir()
         paths.append(write_rows(tmp_path / folder / "data.jsonl", [dpr_row(i) | {"id": 7}]))
-    assert ids_of(paths, Counter()) == ["own:7", "own:7@data", "own:7@data#2"]
+    assert ids_of(paths, DroppedRows()) == ["own:7", "own:7@data", "own:7@data#2"]
 
 
 def test_a_question_with_other_answers_is_dropped_unless_its_passages_are_others(tmp_path):
     row = dpr_row(0)
     elsewhere = dpr_row(1, question=row["question"])
     path = write_rows(tmp_path / "own.jsonl", [row, row | {"answers": ["Atlantis"]}, row, elsewhere])
-    drops = Counter()
+    drops = DroppedRows()
     # Which of the answers is right cannot be told, so none of these rows is used.
     assert len(ids_of([path], drops)) == 1
     assert drops == {"contradictory question": 3}

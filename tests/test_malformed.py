@@ -8,12 +8,12 @@ import codecs
 import copy
 import gzip
 import json
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import build_data
+from evidence.drops import DroppedRows
 from sources import READERS, contexts, fever, hotpotqa, nq_open, own, popqa, wiki_pages
 from sources.dpr import whole_title
 from sources.draw import draw_records
@@ -517,7 +517,7 @@ def test_a_file_in_the_place_of_the_data_folder_is_named_in_one_line(stage, tmp_
 
 def drawn(layout, rows, tmp_path):
     """(records that are used, counts of the others) of a source with these rows."""
-    drops = Counter()
+    drops = DroppedRows()
     path = write_file(tmp_path, layout, rows)
     source = layout if layout in READERS else "mine"
     return draw_records(source, [(path, {})], 0, 42, raise_bad, drops), drops

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import build_data
+from evidence.drops import DroppedRows, examples, first_dropped
 from evidence.promises import empty_split_problem, missed_promises
 from tests.test_identity import build, dpr_row, write_rows
 from utils.errors import DataError
@@ -45,7 +46,7 @@ def test_shares_that_whole_groups_allow_are_not_called_missed(sizes):
 
 def test_missed_shares_are_said_with_what_was_asked():
     (line,) = missed_promises(splits_of(96, 2, 2), {}, SHARES, 0.33)
-    assert line == "shares got of shares asked: train 0.96 of 0.80, val 0.02 of 0.10, test 0.02 of 0.10"
+    assert line == "split shares: train 0.96 (asked 0.80), val 0.02 (asked 0.10), test 0.02 (asked 0.10)"
 
 
 def test_a_source_with_too_few_unanswerable_samples_is_named_with_its_split():
@@ -88,6 +89,31 @@ def test_an_empty_split_is_explained_by_dropped_rows_where_nothing_connects_them
     )
 
 
+def test_an_empty_split_is_explained_by_dropped_rows_before_the_page_that_is_left():
+    splits = {"train": [sample(i, page="Mill", group="g") for i in range(3)], "val": [], "test": []}
+    drops = {"own: fewer than two verified negatives": 8, "own: odd": 2, "own: spare row, not needed": 90}
+    assert empty_split_problem(splits, drops) == (
+        "no val and no test sample could be built because only 3 of 13 questions are left; dropped: own: "
+        "fewer than two verified negatives 8 (give longer pages or more pages), own: odd 2; 3 of 3 "
+        "questions share the page 'Mill', so they are in one split"
+    )
+
+
+def test_the_first_row_of_each_reason_is_named_and_the_audit_has_twenty():
+    rows = DroppedRows()
+    for i in range(30):
+        rows.drop("too short", f"own:{i}", f"Who is {i}?")
+    rows.drop("malformed row", "own.jsonl:7", "question: expected text, found 3")
+    rows.drop("spare row, not needed", "own:31", "Who is 31?")
+    assert examples({"own": rows, "whole": DroppedRows()}) == [
+        "own: first row dropped as too short: own:0 'Who is 0?'; "
+        "malformed row: own.jsonl:7 'question: expected text, found 3'"
+    ]
+    found = first_dropped({"own": rows})["own"]
+    assert list(found["too short"]) == [f"own:{i}" for i in range(20)]
+    assert rows["too short"] == 30
+
+
 # --- builds
 
 
@@ -99,7 +125,9 @@ def test_one_document_for_all_stops_the_build_and_a_quick_look_goes_on(tmp_path,
     assert (tmp_path / "data/processed/audit.json").is_file()
     splits = tmp_path / "data/processed"
     monkeypatch.setattr("evidence.writing.note", print)
-    build_data.main(["--sources-config", str(tmp_path / "s.yaml"), "--limit", "5", "--overwrite"])
+    build_data.main(
+        ["--sources-config", str(tmp_path / "s.yaml"), "--limit", "5", "--overwrite", "--accept-new-hash"]
+    )
     assert "5 of 5 questions share the page" in capsys.readouterr().out
     assert (splits / "train.jsonl").read_text()
 

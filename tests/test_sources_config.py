@@ -7,7 +7,7 @@ import pytest
 import build_data
 from sources.config import read_sources_config
 from sources.files import entry_path, files_by_name
-from sources.pins import check_pins, read_pins
+from sources.pins import check_pins, read_pins, write_pins
 from utils.completions import parse_completion
 from utils.config import read_yaml
 from utils.errors import DataError, UsageError
@@ -152,7 +152,7 @@ def test_files_of_one_name_are_pinned_apart_and_each_change_is_noticed(tmp_path)
     by_name = files_by_name(files)
     assert by_name == {"own/a/data.jsonl": first, "own/b/data.jsonl": second}
     pins = tmp_path / "pins.json"
-    check_pins(by_name, pins, accept_new=True)
+    write_pins(pins, check_pins(by_name, pins, accept_new=True))
     for path in (first, second):
         before = path.read_text()
         path.write_text("changed")
@@ -174,7 +174,7 @@ def test_the_pins_of_earlier_builds_keep_working(tmp_path):
     by_name = files_by_name(files)
     pins = tmp_path / "pins.json"
     # Earlier builds pinned one of the two.
-    check_pins({"own/data.jsonl": second}, pins, accept_new=True)
+    write_pins(pins, check_pins({"own/data.jsonl": second}, pins, accept_new=True))
     with pytest.raises(DataError, match=f"{first}: not pinned"):
         check_pins(by_name, pins, accept_new=False)
     first_content = first.read_text()
@@ -184,6 +184,7 @@ def test_the_pins_of_earlier_builds_keep_working(tmp_path):
         check_pins(by_name, pins, accept_new=True)
     second.write_text("b")
     hashes = check_pins(by_name, pins, accept_new=True)
+    write_pins(pins, hashes)
     assert first.read_text() == first_content
     assert check_pins(by_name, pins, accept_new=False) == hashes
 

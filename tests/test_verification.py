@@ -1,10 +1,11 @@
 """How many rows are drawn and verified: as many as are wanted, in an order that no file decides."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 
 from evidence.chunks import PagePool
+from evidence.drops import SPARE_REASON, DroppedRows
 from evidence.records import Passage, Record
-from evidence.verification import SPARE_REASON, draw_rank, verify_support
+from evidence.verification import draw_rank, verify_support
 from sources import draw
 
 PAGE = {"Moon": ["The moon is made of rock."]}
@@ -16,7 +17,7 @@ def row(i, answer="rock"):
 
 
 def verify(records, n_wanted):
-    drops = defaultdict(Counter)
+    drops = defaultdict(DroppedRows)
     supports, short = verify_support(records, PagePool(PAGE, 80), n_wanted, 42, drops)
     return [support.record.id for support in supports], short, drops["own"]
 
@@ -63,7 +64,7 @@ def test_more_rows_are_drawn_where_evidence_has_to_be_found(tmp_path, monkeypatc
         monkeypatch.setattr(
             draw, "reader_of", lambda source, rows=rows: lambda path, split, on_bad: iter(rows)
         )
-        drawn = draw.draw_records("own", [(tmp_path, {})], 10, 42, print, Counter())
+        drawn = draw.draw_records("own", [(tmp_path, {})], 10, 42, print, DroppedRows())
         assert len(drawn) == n_drawn
         first = sorted(rows, key=lambda record: draw_rank(42, record.id))[:10]
         assert {record.id for record in first} <= {record.id for record in drawn}

@@ -43,7 +43,7 @@ def fault(answer: str, alias: str) -> str | None:
     if problem is None and _replaces_part(given, wanted):
         problem = "a part is replaced"
     if problem is None and (_renames(given, wanted) or _renames(wanted, given)):
-        problem = "only one is new, vice or of one direction"
+        problem = "one has an extra new, vice or north"
     is_possessive = "'s" in alias.replace("’", "'")
     if problem is None and not is_possessive and _is_of_another(answer, given, wanted):
         problem = "something or somebody of it is named"
