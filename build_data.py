@@ -16,7 +16,7 @@ from pathlib import Path
 
 from evidence.splits import expected_splits, parse_shares, split_supports
 from utils.arguments import chunk_count, positive_int, seed_number, share, stage_parser, whole_number
-from utils.commands import stage_command
+from utils.commands import command_after_build
 from utils.config import home_path, input_path, portable_path
 from utils.errors import UsageError
 from utils.outputs import check_folder_output
@@ -25,7 +25,6 @@ from utils.startup import before_imports, run_main
 ROOT = Path(__file__).resolve().parent
 # What an evaluation-only build is compared with, where nothing is named.
 TRAIN_FILE = "data/processed/train.jsonl"
-NEXT = ("prompt_schema.py", "save", "--prompts-dir", "prompts")
 SAMPLE_CONFIG = "configs/demo/sources.yaml"
 
 # Flags that do not change what a build writes: another value is no reason to build again.
@@ -258,7 +257,7 @@ def run_build(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
             write_pins(pins_path, pins)
         report_shortcuts(processed / "audit.json", args.strict_shortcuts)
         print(f"{processed} is complete with these settings; nothing to do")
-        note(f"next: {stage_command(*NEXT)}")
+        note(f"next: {command_after_build(processed)}")
         return
 
     too_few: list[str] = []
@@ -287,7 +286,7 @@ def run_build(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
     elapsed = format_seconds(time.monotonic() - started)
     wrote = f"wrote {counts} samples to {processed} ({format_drops(flat_drops(drops))}) in {elapsed}"
     print("; ".join([wrote, *left_out, *too_few, *missed]))
-    note(next_steps(processed, against) if is_evaluation else f"next: {stage_command(*NEXT)}")
+    note(next_steps(processed, against) if is_evaluation else f"next: {command_after_build(processed)}")
     refresh_report()
 
 

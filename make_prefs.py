@@ -99,7 +99,7 @@ def read_arguments(argv: list[str] | None) -> argparse.Namespace:
     if args.phase != "generate" and JUDGES[judge].needs_model and not args.judge_model:
         raise UsageError(f"--judge {judge} needs --judge-model")
     if args.phase != "judge" and not args.sft_model:
-        raise UsageError(f"--phase {args.phase} needs --sft-model")
+        raise UsageError("--sft-model: must be given; candidates come from this checkpoint and its base")
     if not args.dry_run:
         check_folder_output(home_path(args.prefs_dir))
         check_inputs(args)

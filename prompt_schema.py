@@ -20,7 +20,7 @@ import yaml
 
 from evidence.fitting import cut_evidence
 from utils.arguments import sample_limit, stage_parser, whole_number
-from utils.commands import sft_config, stage_command
+from utils.commands import train_command
 from utils.completions import (
     MAX_ANSWER_CHARS,
     OUTPUT_SCHEMA,
@@ -236,7 +236,7 @@ def save(args: argparse.Namespace) -> None:
     print(
         f"wrote {len(written)} files to {folder}: {', '.join(written)}; {n_kept} templates were there already"
     )
-    note(f"next: {stage_command('train_sft.py', '-c', sft_config())}")
+    note(f"next: {train_command()}")
     # Imported here: other scripts import this one for its prompts alone, and a copy of it elsewhere has no
     # report.
     with contextlib.suppress(ModuleNotFoundError):

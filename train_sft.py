@@ -14,8 +14,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from training.inputs import check_export, check_inputs
-from training.sft_config import DEFAULTS, check_config, check_weights
+from training.inputs import check_export, check_inputs, check_training_data
+from training.sft_config import DEFAULTS, check_config
 from utils.arguments import stage_parser, whole_number
 from utils.commands import stage_command
 from utils.config import errors_of, home_path, input_path, load_config, settings_flags
@@ -81,7 +81,6 @@ from datasets import Dataset
 from torch import nn
 from transformers import set_seed
 
-from evidence.reserved import data_warnings
 from generation.batches import pad_left
 from models.base import run_models
 from models.distributed import Shards, hold_output, note_once
@@ -244,7 +243,7 @@ def main(argv: list[str] | None) -> None:
     args, config = read_settings(argv)
     template = load_template("sft", config["data"]["template"])
     if args.dry_run:
-        print_plan(config, template)
+        print_plan(config, template, args.allow_test)
         return
     with hold_output(home_path(args.merge or config["output_dir"])) as shards:
         # Before anything is written: a model that cannot be reached fails here, and so does the hub.
@@ -268,9 +267,8 @@ def run_training(args: argparse.Namespace, card: SftCard, builder: PromptBuilder
     paths = {split: input_path(config["data"][f"{split}_path"]) for split in ("train", "val")}
     samples = {split: read_samples(path) for split, path in paths.items()}
     samples["train"] = training_rows(samples["train"], config)
-    warnings = data_warnings(paths, samples, args.allow_test)
+    warnings = check_training_data(config, samples, args.allow_test)
     note_once(warnings)
-    check_weights(config["data"]["weights"], samples["train"])
     settings = {**config, "template_hash": template_hash(card.template)}
     facts = {"allow_test": args.allow_test, "warnings": warnings, "models": run_models(config["model_name"])}
     run = describe_run(settings, hash_inputs(list(paths.values())), config["training"]["seed"], **facts)

@@ -1,7 +1,7 @@
 """`--compare`: two results files side by side.
 
-Shows which settings differ, the metrics of both, and paired differences where both runs can be scored again
-from their prediction files. It reads files only and needs no model.
+Shows paired differences on the samples that both runs share, where both can be scored again from their
+prediction files, then the metrics of both, and which settings differ. It reads files only and needs no model.
 """
 
 from pathlib import Path
@@ -13,6 +13,7 @@ from evaluation.columns import (
     format_table,
     metric_table,
 )
+from evaluation.differing import differing_settings, file_contents
 from evaluation.predictions import predictions_path, read_predictions
 from evaluation.results import MAIN_MODELS, by_model, score_rows
 from evaluation.tables import all_models, titled_deltas
@@ -27,8 +28,6 @@ from utils.schema import pick_samples, read_samples
 
 # What is read from the manifest within a results file.
 _RUN_KEYS = {"settings", "inputs", "seed", "packages", "git_commit"}
-# Settings that name outputs, not what was measured.
-_NOT_SETTINGS = {"output", "report", "dry_run", "compare", "inputs"}
 
 
 def read_results(path: Path) -> dict:
@@ -45,35 +44,6 @@ def read_results(path: Path) -> dict:
             f"{', '.join(sorted(missing)) or 'run'} is missing; evaluate again"
         )
     return results
-
-
-# --- settings
-
-
-def _flat(value, prefix: str = "") -> dict[str, str]:
-    """Nested keys as one dotted name per value: {"a": {"b": 1}} -> {"a.b": "1"}."""
-    if not isinstance(value, dict):
-        return {prefix.rstrip("."): str(value)}
-    found: dict[str, str] = {}
-    for key, inner in value.items():
-        found |= _flat(inner, f"{prefix}{key}.")
-    return found
-
-
-def _flat_run(run: dict) -> dict[str, str]:
-    settings = {key: value for key, value in run["settings"].items() if key not in _NOT_SETTINGS}
-    facts = {"input hashes": run["inputs"], "packages": run["packages"], "git_commit": run["git_commit"]}
-    return _flat(settings | facts)
-
-
-def differing_settings(first: dict, second: dict) -> list[list[str]]:
-    """[name, value of A, value of B] of each setting, input, version and commit that differs."""
-    sides = [_flat_run(first), _flat_run(second)]
-    rows = []
-    for name in sorted(sides[0].keys() | sides[1].keys()):
-        if sides[0].get(name) != sides[1].get(name):
-            rows.append([name, *(side.get(name, "(not set)") for side in sides)])
-    return rows
 
 
 # --- paired differences
@@ -134,6 +104,18 @@ def paired_between(paths: list[Path], runs: list[dict], test_data: str | None) -
 # --- the text
 
 
+def _sample_warning(runs: list[dict], n_shared: int | None) -> str:
+    """What to know before reading the tables of two runs that are not of the same samples; else empty."""
+    counts = {next(iter(all_models(run).values()))["n"] for run in runs}
+    if len(counts) == 2 or n_shared not in (None, *counts):
+        return "the tables below are of different samples: do not compare A with B in them"
+    # Without pairs the samples are unknown, but the draw may tell.
+    draws = [[run["run"]["seed"], file_contents(run["run"], "test_data")] for run in runs]
+    if n_shared is None and draws[0] != draws[1]:
+        return "the tables below may be of different samples: see what differs at the end"
+    return ""
+
+
 def _settings_text(differing: list[list[str]]) -> str:
     """Each differing setting on a line, with its two values on the lines below: paths are long."""
     lines = []
@@ -145,7 +127,7 @@ def _settings_text(differing: list[list[str]]) -> str:
 
 
 def _metric_tables(runs: list[dict]) -> list[str]:
-    """A table per model that is in both runs: metric, A, interval of A, B, interval of B."""
+    """A table per model that is in both runs: metric, A, interval of A, B, interval of B, each with its n."""
     first, second = (all_models(run) for run in runs)
     tables = []
     for name in first:
@@ -162,7 +144,8 @@ def _metric_tables(runs: list[dict]) -> list[str]:
                 cells += [format_number(value), format_interval(interval)]
             rows.append([key, *cells])
         if rows:
-            tables.append(format_table([name, "A", "95% interval", "B", "95% interval"], rows))
+            counts = [f"{side} (n={of[name]['n']})" for side, of in zip("AB", (first, second))]
+            tables.append(format_table([name, counts[0], "95% interval", counts[1], "95% interval"], rows))
     return tables
 
 
@@ -171,8 +154,9 @@ def _macro_table(runs: list[dict]) -> str:
     columns: dict[str, dict] = {}
     for name in MAIN_MODELS:
         for side, run in zip("AB", runs):
-            metrics = all_models(run).get(name, {}).get("macro")
-            columns |= {f"{name} {side}": metrics} if metrics else {}
+            metrics = all_models(run).get(name, {})
+            if metrics.get("macro"):
+                columns[f"{name} {side} (n={metrics['n']})"] = metrics["macro"]
     return metric_table("mean over sources", columns) if columns else ""
 
 
@@ -181,15 +165,18 @@ def compare_runs(paths: list[Path], test_data: str | None = None) -> str:
     runs = [read_results(path) for path in paths]
     blocks = [f"A = {paths[0]}\nB = {paths[1]}"]
 
-    differing = differing_settings(runs[0]["run"], runs[1]["run"])
-    blocks.append(_settings_text(differing) or "settings, inputs and versions are the same")
-    blocks += _metric_tables(runs)
-    blocks.append(_macro_table(runs))
-
     paired = paired_between(paths, runs, test_data)
     if isinstance(paired, str):
         blocks.append(f"no paired differences: {paired}")
+        n_shared = None
     else:
-        deltas, n = paired
-        blocks.append(titled_deltas(f"sft, B against A, {n} samples", deltas))
+        deltas, n_shared = paired
+        blocks.append(titled_deltas(f"sft, B against A, {n_shared} shared samples", deltas))
+
+    blocks.append(_sample_warning(runs, n_shared))
+    blocks += _metric_tables(runs)
+    blocks.append(_macro_table(runs))
+
+    differing = differing_settings(runs[0]["run"], runs[1]["run"])
+    blocks.append(_settings_text(differing) or "settings, inputs and versions are the same")
     return "\n\n".join(block for block in blocks if block)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from evaluation.model_runs import plan_models
+from evidence.reserved import count_unseen
 from models.estimate import count_tokens, estimate, planned_samples, warn_missing_model
 from utils.commands import stage_command
 from utils.config import home_path, input_path
@@ -30,7 +31,13 @@ def print_plan(args: argparse.Namespace) -> None:
 
 
 def prefs_command(args: argparse.Namespace) -> str:
-    """The command after an evaluation: preferences of the same models on the train file beside."""
+    """The command after an evaluation: preferences of the same models, on samples beside the test data.
+
+    On its own training rows a model makes few mistakes: the samples are those of train that it was not
+    trained on or, where val has more, those of val.
+    """
     models = ["--sft-model", args.model_path, "--base-model", args.base_model or args.model_path]
-    data = ("--data-path", Path(args.test_data).with_name("train.jsonl"))
+    train, val = (Path(args.test_data).with_name(f"{split}.jsonl") for split in ("train", "val"))
+    n_train, n_val = (count_unseen(args.model_path, input_path(path)) for path in (train, val))
+    data = ["--data-path", train, "--unseen-only"] if n_train > n_val else ["--data-path", val]
     return stage_command("make_prefs.py", "--phase", "generate", *models, *data)

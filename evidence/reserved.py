@@ -105,7 +105,7 @@ def refuse_test_data(
 # --- samples that were trained on
 
 
-def _train_ids(checkpoint: str) -> set[str]:
+def train_ids(checkpoint: str) -> set[str]:
     """The ids in a checkpoint's train_ids.txt; empty without one."""
     directory = input_path(checkpoint)
     # Beside the checkpoints of a run, and in a merged model.
@@ -116,9 +116,17 @@ def _train_ids(checkpoint: str) -> set[str]:
     return set()
 
 
+def count_unseen(checkpoint: str, path: Path) -> int:
+    """How many samples of a file are not in a checkpoint's train_ids.txt; 0 without one of the two."""
+    seen = train_ids(checkpoint)
+    if not seen or not path.is_file():
+        return 0
+    return sum(row.get("id") not in seen for _, row in read_jsonl(path, on_bad=lambda problem: None))
+
+
 def trained_on_warning(checkpoint: str | None, samples: list[dict]) -> str | None:
     """The warning for an evaluation on samples that the checkpoint was trained on; None if there are none."""
-    seen = _train_ids(checkpoint) if checkpoint else set()
+    seen = train_ids(checkpoint) if checkpoint else set()
     n_seen = sum(sample["id"] in seen for sample in samples)
     if not n_seen:
         return None

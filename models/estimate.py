@@ -129,7 +129,8 @@ def estimate(name: str, n_tokens: int, passes: float, bits: int, bf16: bool = Tr
         return f"size of {name} unknown: no estimate of time and memory"
     from models.hardware import choose_dtype
 
-    # A token costs 2 FLOP per parameter. Whole runs reach about a third of the matmul speed, as measured.
+    # A token costs 2 FLOP per parameter. Whole runs reach about a third of the matmul speed, as measured;
+    # some took half of this time, some twice.
     n_flop = 2 * n_parameters * n_tokens * passes
     seconds = n_flop / (measured_flops(choose_dtype(bf16)) / 3)
     # Rules of thumb: 30% for activations and caches, 1.5 GB for Python and its libraries.
@@ -137,6 +138,7 @@ def estimate(name: str, n_tokens: int, passes: float, bits: int, bf16: bool = Tr
     # Files have 16 bits per weight, however few the model has in memory.
     disk = n_parameters * 16 / 8e9
     return (
-        f"about {format_seconds(seconds)} on this machine, about {memory:.1f} GB of memory, "
+        f"{format_seconds(seconds / 2)} to {format_seconds(2 * seconds)} on this machine, "
+        f"about {memory:.1f} GB of memory, "
         f"{disk:.1f} GB of weights on disk"
     )

@@ -11,6 +11,7 @@ import gc
 import logging
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
@@ -23,6 +24,7 @@ from models.hardware import choose_attention, choose_dtype, device, has_cuda, sa
 from models.special_tokens import set_special_tokens
 from utils.config import input_path
 from utils.errors import DataError, StageError, UsageError
+from utils.hub import check_reachable
 
 
 def quiet_libraries() -> None:
@@ -53,6 +55,8 @@ def resolve_model(name: str) -> str:
 def _loading(name: str):
     """Replaces the exceptions of transformers for a model that cannot be loaded by errors of one line."""
     try:
+        if not Path(resolve_model(name)).exists():
+            check_reachable(name)
         yield
     except (OSError, ValueError) as error:
         text = str(error).strip() or type(error).__name__

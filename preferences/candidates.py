@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evidence.reserved import refuse_test_data
+from evidence.reserved import refuse_test_data, train_ids
 from generation.answering import SftAndBase, predict
 from generation.engine import GenerationSettings
 from generation.sampling import Sampling
@@ -88,11 +88,12 @@ def draw_samples(settings: dict, data_path: Path) -> list[dict]:
     """The samples that the settings choose from a data file, in file order. DataError when none is left."""
     samples = read_samples(data_path)
     if settings["unseen_only"]:
-        ids_path = input_path(settings["sft_model"]).parent / "train_ids.txt"
-        if not ids_path.is_file():
-            raise DataError(f"{ids_path}: no such file; --unseen-only needs the ids that train_sft.py writes")
-        # One id per line.
-        seen = set(ids_path.read_text(encoding="utf-8").split("\n"))
+        seen = train_ids(settings["sft_model"])
+        if not seen:
+            raise DataError(
+                f"{settings['sft_model']}: no train_ids.txt in it or beside it; --unseen-only needs the ids "
+                "that train_sft.py writes"
+            )
         samples = [sample for sample in samples if sample["id"] not in seen]
     if not samples:
         raise DataError(f"{data_path}: the model was trained on every sample; drop --unseen-only")

@@ -1,5 +1,6 @@
 """Evaluation from predictions to what people read: scoring, baselines, slices, thresholds, page, compare."""
 
+import argparse
 import json
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 
 import evaluate_sft_fast_robust as evaluation
 from evaluation.baselines import build_prompts, lexical, tune_lexical
+from evaluation.differing import differing_settings
+from evaluation.plan import prefs_command
 from evaluation.predictions import describe_rows
 from evaluation.results import RESULT_KEYS, WITHOUT_MODEL, score_rows
 from evaluation.selective import threshold_for_precision
@@ -330,7 +333,11 @@ def test_compare_prints_what_differs_and_paired_differences(canned, capsys, test
     evaluate("--compare a.json b.json")
     text = capsys.readouterr().out
     assert "predictions" in text and "p.jsonl" in text and "q.jsonl" in text
-    assert f"sft, B against A, {len(test_samples)} samples" in text
+    # The paired differences come first, the settings last.
+    n = len(test_samples)
+    order = [f"sft, B against A, {n} shared samples", f"A (n={n})", "differs: predictions"]
+    assert [text.index(part) for part in order] == sorted(text.index(part) for part in order)
+    assert "different samples" not in text
     # B is gold, which has a net score of 1.
     paired = text[text.index("sft, B against A") :]
     line = next(line for line in paired.splitlines() if line.startswith("net_score"))
@@ -340,6 +347,44 @@ def test_compare_prints_what_differs_and_paired_differences(canned, capsys, test
     evaluate("--compare a.json a.json")
     text = capsys.readouterr().out
     assert "settings, inputs and versions are the same" in text and "+0.000" in text
+
+
+def test_compare_says_that_its_tables_are_of_different_samples(canned, capsys, test_samples):
+    write_jsonl(canned / "q.jsonl", gold_rows(test_samples))
+    evaluate(f"--predictions q.jsonl {TEST_DATA} --limit 12 --output b.json")
+    capsys.readouterr()
+    evaluate("--compare a.json b.json")
+    text = capsys.readouterr().out
+    n_shared = read_json(canned / "b.json")["sft"]["n"]
+    assert f"{n_shared} shared samples" in text and f"B (n={n_shared})" in text
+    assert text.index("do not compare A with B") < text.index("A (n=")
+
+
+def test_settings_written_differently_do_not_differ():
+    inputs = {"data/test.jsonl": "aa", "calibration.json": "cc"}
+    flags = {"test_data": "data/test.jsonl", "template": None, "limit": None, "buckets": "512,1024"}
+    first = {"settings": flags, "inputs": inputs, "packages": {}, "git_commit": "x"}
+    first["settings"] |= {"model_path": "m", "model_key": "kk", "overwrite": False}
+    moved = {"test_data": "/home/data/test.jsonl", "template": "default", "limit": 0, "buckets": [512, 1024]}
+    second = {**first, "settings": moved | {"model_path": "n", "model_key": "kk", "overwrite": True}}
+    second["inputs"] = {"home/data/test.jsonl": "aa", "calibration.json": "dd"}
+    assert differing_settings(first, second) == []
+    # Another model under the same name is told by its contents.
+    changed = {**first, "settings": flags | {"model_key": "ll"}}
+    assert differing_settings(first, changed) == [["model_path (contents)", "kk", "ll"]]
+    changed = {**first, "settings": flags | {"limit": 5}}
+    assert differing_settings(first, changed) == [["limit", "(not given)", "5"]]
+
+
+def test_preferences_after_an_evaluation_take_unseen_samples(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    write_jsonl(tmp_path / "own/train.jsonl", [{"id": str(i)} for i in range(6)])
+    write_jsonl(tmp_path / "own/val.jsonl", [{"id": "v"}, {"id": "w"}])
+    args = argparse.Namespace(model_path="sft/best", base_model="embedded", test_data="own/test.jsonl")
+    (tmp_path / "sft/best").mkdir(parents=True)
+    for seen, data in (("0\n1", "--data-path own/train.jsonl --unseen-only"), ("0\n1\n2\n3\n4", "val.jsonl")):
+        (tmp_path / "sft/train_ids.txt").write_text(seen)
+        assert prefs_command(args).endswith(data)
 
 
 def test_compare_says_why_there_are_no_paired_differences(canned, capsys):

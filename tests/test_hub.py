@@ -10,9 +10,10 @@ from huggingface_hub import ModelCard
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
 import train_sft
+from models.loading import load_tokenizer
 from tests.test_cards import trained
-from utils.errors import StageError, UsageError
-from utils.hub import check_hub_access, check_repo_id
+from utils.errors import DataError, StageError, UsageError
+from utils.hub import check_hub_access, check_reachable, check_repo_id
 from utils.jsonl import write_json
 
 TOKEN = "hf_abcdefghijklmnop"
@@ -129,3 +130,23 @@ def test_an_id_that_the_hub_would_refuse_stops_before_anything_is_read(repo_id):
     with pytest.raises(UsageError, match="no id of the hub"):
         check_repo_id(repo_id)
     assert check_repo_id("someone/answers-2.0") == "someone/answers-2.0"
+
+
+def test_a_hub_that_cannot_be_reached_is_found_out_with_one_request(monkeypatch):
+    requests = []
+
+    class Session:
+        def head(self, url, timeout):
+            requests.append(url)
+            raise OSError("no route to host")
+
+    monkeypatch.setattr(huggingface_hub, "get_session", Session)
+    monkeypatch.setattr(huggingface_hub, "is_offline_mode", lambda: False)
+    with pytest.raises(DataError, match="^no-one/such: cannot be loaded .*cannot be reached: no route"):
+        load_tokenizer("no-one/such")
+    assert len(requests) == 1
+    # The libraries say themselves what is wrong with an id, or that they are told to stay offline.
+    check_reachable("not an id")
+    monkeypatch.setattr(huggingface_hub, "is_offline_mode", lambda: True)
+    check_reachable("no-one/such")
+    assert len(requests) == 1

@@ -213,6 +213,8 @@ def test_training_on_test_data_needs_the_flag(moved_home, capsys):
     test = overrides("data.train_path=data/processed/test.jsonl")
     with pytest.raises(UsageError, match="test.jsonl: it is a test split; .*--allow-test"):
         train_sft.main([*config, *test])
+    with pytest.raises(UsageError, match="test.jsonl: it is a test split; .*--allow-test"):
+        train_sft.main([*config, *test, "--dry-run"])
     train_sft.main([*config, *test, "--allow-test"])
     run = read_json(moved_home / "second/run.json")
     assert run["allow_test"] is True and "it is a test split" in run["warnings"][0]
@@ -237,6 +239,8 @@ def test_an_evaluation_on_training_data_is_warned_of_with_the_count(moved_home, 
 
 def test_val_samples_that_are_trained_on_are_warned_of_with_the_count(moved_home, capsys):
     values = ("output_dir=second", "training.max_steps=1", "data.val_path=data/processed/train.jsonl")
+    train_sft.main(["-c", str(moved_home / "c.yaml"), *overrides(*values), "--dry-run"])
+    assert "val samples are training samples too" in capsys.readouterr().err
     train_sft.main(["-c", str(moved_home / "c.yaml"), *overrides(*values)])
     assert " val samples are training samples too" in capsys.readouterr().err
     assert "training samples too" in read_json(moved_home / "second/run.json")["warnings"][0]

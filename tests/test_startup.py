@@ -86,6 +86,14 @@ def test_a_wrong_flag_is_one_line_with_the_nearest_right_one(argv, line):
     assert str(caught.value) == line
 
 
+def test_a_missing_command_is_asked_for_by_name():
+    parser = stage_parser("x")
+    commands = parser.add_subparsers(required=True, metavar="{save,test,parse}")
+    commands.add_parser("save")
+    with pytest.raises(UsageError, match="^name a command: save, test or parse$"):
+        parser.parse_args([])
+
+
 def test_values_that_look_like_flags_stay_values():
     parser = example_parser()
     parser.add_argument("--offset", type=int)

@@ -5,7 +5,9 @@ They run before the model libraries are imported, so a wrong file is named at on
 
 import importlib.util
 
+from evidence.reserved import data_warnings
 from models.directories import check_model_name
+from training.sft_config import check_weights
 from utils.config import input_path
 from utils.errors import DataError, UsageError
 from utils.schema import check_rows, read_samples
@@ -25,6 +27,17 @@ def check_inputs(config: dict, merges: bool = False) -> None:
             raise DataError(f"data.{key}: {error}") from error
     check_model_name(config["model_name"])
     load_template("sft", config["data"]["template"])
+
+
+def check_training_data(config: dict, samples: dict[str, list[dict]], allow_test: bool) -> list[str]:
+    """Warnings on the samples of a run, by split. UsageError for test data, or weights that none of them has.
+
+    A plan may lack the val samples.
+    """
+    paths = {split: input_path(config["data"][f"{split}_path"]) for split in ("train", "val")}
+    warnings = data_warnings(paths, {"val": [], **samples}, allow_test)
+    check_weights(config["data"]["weights"], samples["train"])
+    return warnings
 
 
 def check_export() -> None:

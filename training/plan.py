@@ -5,6 +5,7 @@ It loads neither tokenizer nor model, so token counts are estimates.
 
 from pathlib import Path
 
+from evidence.reserved import TEST_FILE
 from models.estimate import (
     CHARS_PER_TOKEN,
     bits_per_weight,
@@ -15,10 +16,12 @@ from models.estimate import (
     warn_missing_model,
 )
 from models.loading import LoadOptions
+from training.inputs import check_training_data
 from training.rows import training_rows
 from training.trainer import steps_and_epochs
-from utils.commands import stage_command
+from utils.commands import free_results, stage_command
 from utils.config import home_path, input_path
+from utils.runs import note
 from utils.templates import split_template
 
 # Tokens of a typical completion and of the chat format around a prompt.
@@ -44,16 +47,22 @@ def plan_training(config: dict, samples: list[dict], n_template_chars: int, n_pr
     return [rows, estimate(config["model_name"], n_tokens, n_passes, n_bits, config["bf16"])]
 
 
-def print_plan(config: dict, template: str) -> None:
-    """`--dry-run`: rows, tokens, time and memory, from files and names alone."""
-    data = config["data"]
+def print_plan(config: dict, template: str, allow_test: bool) -> None:
+    """`--dry-run`: rows, tokens, time and memory, from files and names alone.
+
+    Data that the run would refuse or warn about is refused or warned about here.
+    """
     warn_missing_model(config["model_name"])
-    samples = planned_samples(input_path(data["train_path"]))
-    # Read for its warning or its faults; its rows cost little beside those of training.
-    planned_samples(input_path(data["val_path"]))
-    if samples is not None:
+    samples = {}
+    for split in ("train", "val"):
+        found = planned_samples(input_path(config["data"][f"{split}_path"]))
+        samples |= {} if found is None else {split: found}
+    if "train" in samples:
+        samples["train"] = training_rows(samples["train"], config)
+        for warning in check_training_data(config, samples, allow_test):
+            note(warning)
         prefix, _ = split_template(template)
-        print("\n".join(plan_training(config, training_rows(samples, config), len(template), len(prefix))))
+        print("\n".join(plan_training(config, samples["train"], len(template), len(prefix))))
     kind = "adapters of a few to a few hundred MB"
     if config["full_finetuning"]:
         kind = "whole models of 4 bytes per parameter, and 8 more for the optimizer"
@@ -63,9 +72,14 @@ def print_plan(config: dict, template: str) -> None:
 
 
 def evaluate_command(config: dict, model_path: str, output: str, *flags: str) -> str:
-    """The command that evaluates a model of this run: on the test file beside val or, without one, on val."""
-    val_path = Path(config["data"]["val_path"])
-    test_path = val_path.with_name("test.jsonl")
-    data_path = test_path if input_path(test_path).is_file() else val_path
-    arguments = ["--model-path", model_path, *flags, "--test-data", data_path, "--output", output]
+    """The command that evaluates a model of this run on the test file beside its data, else on val.
+
+    `output` if that file is free, else another: an evaluation with other settings would be refused.
+    """
+    data = config["data"]
+    beside = [Path(data[key]).with_name(TEST_FILE) for key in ("train_path", "val_path")]
+    found = [path for path in beside if input_path(path).is_file()]
+    data_path = [*found, data["val_path"]][0]
+    free = free_results(output, Path(config["output_dir"]).name)
+    arguments = ["--model-path", model_path, *flags, "--test-data", data_path, "--output", free]
     return stage_command("evaluate_sft_fast_robust.py", *arguments)

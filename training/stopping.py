@@ -16,7 +16,7 @@ class StopSignals:
             if self.number:
                 raise KeyboardInterrupt
             self.number = number
-            self.note("finishing this step and saving a checkpoint; press Ctrl-C again to stop now")
+            self.note("finishing this step and saving a checkpoint (a second Ctrl-C would lose this step)")
 
         signals = (signal.SIGINT, signal.SIGTERM)
         self._handlers = {number: signal.signal(number, on_signal) for number in signals}

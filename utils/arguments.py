@@ -72,6 +72,10 @@ def _plain(message: str, parser: argparse.ArgumentParser) -> str:
         hint = f"; did you mean {close[0]}?" if close else ""
         return f"{flag}: {value} is none of {', '.join(names)}{hint}"
     if found := re.match(r"the following arguments are required: (.+)$", message):
+        # Subcommands have no flag: argparse names them as {first,second}.
+        if found[1].startswith("{"):
+            *others, last = found[1].strip("{}").split(",")
+            return f"name a command: {', '.join(others)} or {last}"
         return f"{found[1]}: must be given; --help shows examples"
     if found := re.match(r"unrecognized arguments: (.+)$", message):
         return f"unexpected {found[1]!r}: no flag before it takes it; --help lists the flags"

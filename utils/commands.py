@@ -3,13 +3,16 @@
 It knows how this process was started, not what the stages do.
 """
 
+import itertools
 import os
 import shlex
 import shutil
 import sys
 from pathlib import Path
 
-from utils.config import portable_path
+from utils.config import home_path, portable_path
+from utils.errors import DataError
+from utils.jsonl import read_json_object
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,9 +35,54 @@ def _launcher() -> list[str]:
     return [_python(), "-m", "accelerate.commands.launch", "--num_processes", str(n_processes)]
 
 
-def sft_config() -> str:
-    """The config to train with on this machine: Gemma-2-9B needs a GPU."""
-    return "configs/sft_gemma2.yaml" if shutil.which("nvidia-smi") else "configs/demo/sft.yaml"
+def _newest_build() -> Path | None:
+    """The folder of training samples that was built last under FACTUALITY_HOME; None without one."""
+    built = home_path(".").glob("*/processed/train.jsonl")
+    newest = max(built, key=lambda path: path.stat().st_mtime, default=None)
+    return newest.parent if newest else None
+
+
+def _is_bundled(processed: Path | None) -> bool:
+    """Whether a build is of the bundled sample alone."""
+    if processed is None:
+        return False
+    try:
+        return bool(read_json_object(processed / "run.json")["settings"].get("sample"))
+    except (DataError, KeyError, AttributeError):
+        return False
+
+
+def train_command(processed: Path | None = None) -> str:
+    """The command that trains on a build (default: the newest one), with the config that fits.
+
+    Gemma-2-9B needs a GPU, and the bundled sample is too small for it.
+    """
+    processed = processed or _newest_build()
+    has_gpu = shutil.which("nvidia-smi") is not None
+    large = has_gpu and not _is_bundled(processed)
+    flags = ["-c", "configs/sft_gemma2.yaml" if large else "configs/demo/sft.yaml"]
+    # The configs name the default place.
+    if processed is not None and processed.resolve() != home_path("data/processed").resolve():
+        for split in ("train", "val"):
+            flags += ["--set", f"data.{split}_path={portable_path(processed / f'{split}.jsonl')}"]
+        flags += ["--set", f"output_dir=checkpoints/sft/{processed.parent.name}"]
+    return stage_command("train_sft.py", *flags)
+
+
+def command_after_build(processed: Path) -> str:
+    """What follows a build: the prompts, or the training where they are saved already."""
+    if home_path("prompts/run.json").is_file():
+        return train_command(processed)
+    return stage_command("prompt_schema.py", "save", "--prompts-dir", "prompts")
+
+
+def free_results(preferred: str, name: str) -> str:
+    """A results file that does not exist yet: the preferred one, else one named for what is evaluated."""
+    numbered = (f"eval_{name}_{i}.json" for i in itertools.count(2))
+    for output in itertools.chain([preferred, f"eval_{name}.json"], numbered):
+        if not home_path(output).exists():
+            return output
+    raise AssertionError("the numbers do not end")
 
 
 def reward_command(base_model: str, prefs_path: Path) -> str:

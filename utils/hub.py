@@ -1,4 +1,6 @@
-"""A finished model to the model hub: the id and the login are checked first, then one folder is uploaded.
+"""The model hub: whether it can be reached, and the upload of a finished model.
+
+Before an upload the id and the login are checked; it is of one folder.
 
 Everything goes through huggingface_hub. A token is read by it alone: nothing here sees or prints one.
 """
@@ -20,6 +22,8 @@ _UPLOADED = (
     *("added_tokens.json", "vocab.json", "merges.txt", "calibration.json"),
 )
 _HTTP_LIBRARIES = ("httpx", "httpcore", "requests", "urllib3")
+# A slow connection answers within this time.
+_PATIENCE_SECONDS = 10
 _TOKEN = re.compile(r"hf_[A-Za-z0-9]+")
 
 
@@ -62,9 +66,8 @@ def _hub_errors(repo_id: str) -> Iterator[None]:
         if code == 403:
             raise UsageError(f"{start}: your token may not write there; use one with write access") from error
         raise StageError(f"{start}: the hub refused ({_first_line(error)}); {again}") from error
-    # huggingface_hub passes on what its HTTP library raises, which is another one in each of its versions.
     except Exception as error:
-        if not isinstance(error, OSError) and not type(error).__module__.startswith(_HTTP_LIBRARIES):
+        if not _is_network_error(error):
             raise
         raise StageError(f"{start}: the hub cannot be reached ({_first_line(error)}); {again}") from error
 
@@ -72,6 +75,34 @@ def _hub_errors(repo_id: str) -> Iterator[None]:
 def _first_line(error: Exception) -> str:
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
     return _TOKEN.sub("hf_***", text)[:160]
+
+
+def _is_network_error(error: Exception) -> bool:
+    """Whether an error is of the connection; huggingface_hub's HTTP library changes with its versions."""
+    return isinstance(error, OSError) or type(error).__module__.startswith(_HTTP_LIBRARIES)
+
+
+def check_reachable(model: str) -> None:
+    """OSError for a model id that is not in the cache while the hub cannot be reached.
+
+    huggingface_hub would find that out file by file, and try each for half a minute.
+    """
+    from huggingface_hub import constants, get_session, is_offline_mode, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        cached = [try_to_load_from_cache(model, name) for name in ("config.json", "adapter_config.json")]
+    except HFValidationError:
+        # Whoever loads it says what is wrong with the id.
+        return
+    if is_offline_mode() or any(isinstance(path, str) for path in cached):
+        return
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_PATIENCE_SECONDS)
+    except Exception as error:
+        if not _is_network_error(error):
+            raise
+        raise OSError(f"the hub cannot be reached: {_first_line(error)}") from error
 
 
 def check_hub_access(repo_id: str) -> None:

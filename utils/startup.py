@@ -124,6 +124,8 @@ def _quiet_libraries() -> None:
     """Keep the model libraries from printing while they are imported. Set variables win."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Each attempt to reach the hub would be two lines; the error at the end says enough.
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     # It offers to install kernels for 4-bit passes on a CPU, even where nothing is loaded in 4 bits.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
