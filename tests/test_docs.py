@@ -274,6 +274,7 @@ CHOSEN = {
     "eval_merged.json",
     "rescored.json",
     "eval_memory.json",
+    "eval_own.json",
     "eval.html",
     "completions.jsonl",
     "my/handbook.jsonl",

@@ -53,7 +53,7 @@ def print_plan(config: dict, template: str, allow_test: bool) -> None:
     Data that the run would refuse or warn about is refused or warned about here.
     """
     warn_missing_model(config["model_name"])
-    samples = {}
+    samples: dict[str, list[dict]] = {}
     for split in ("train", "val"):
         found = planned_samples(input_path(config["data"][f"{split}_path"]))
         samples |= {} if found is None else {split: found}
