@@ -558,7 +558,7 @@ def test_a_build_without_samples_says_why_and_what_would_help(tmp_path, monkeypa
     row = {"question": "What is the capital of Peru?", "answers": ["Lima"], "ctxs": [passage]}
     records.write_text(json.dumps(row) + "\n")
     # One paragraph leaves nothing to show beside the support.
-    with pytest.raises(StageError, match="handbook: .* 1\\); give the source more rows, or `pages`"):
+    with pytest.raises(StageError, match=r"handbook: .* 1 \(give longer pages or more pages\)"):
         build_data.main(["--sources-config", write_config(tmp_path / "s.yaml", records), "--accept-new-hash"])
     assert "handbook: read as your own questions" in capsys.readouterr().err
 
