@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from models.embedded import EMBEDDED
 from utils.config import input_path
+from utils.input_files import home_hint
 from utils.jsonl import read_json
 from utils.runs import format_seconds
 from utils.schema import read_samples
@@ -74,7 +75,7 @@ def measured_flops(dtype: "torch.dtype") -> float:
 def planned_samples(path: Path) -> list[dict] | None:
     """The samples of a file; None, and a warning, if it does not exist yet."""
     if not path.is_file():
-        print(f"warning: {path} does not exist yet; an earlier stage writes it")
+        print(f"warning: {home_hint(path) or f'{path} does not exist yet; an earlier stage writes it'}")
         return None
     return read_samples(path)
 

@@ -280,9 +280,9 @@ else:
 # orders, and keeps the pairs whose scores differ by the margin. The demo judges with the verifier (named
 # checks against gold), because a model of 135M parameters judges badly.
 #
-# The full run samples at temperature 0, so each model has one answer per question, `--n-generations 2`
-# draws no second one, and the pairs compare the two models. For pairs within a model, raise `--temperature`. It asks
-# training questions, where the trained model makes few mistakes (`docs/preferences.md`).
+# The full run samples at temperature 0, so each model has one answer per question, `--n-generations 2` draws
+# no second one, and the pairs compare the two models. For pairs within a model, raise `--temperature`.
+# It asks training questions, where the trained model makes few mistakes (`docs/preferences.md`).
 
 # %%
 if DEMO:

@@ -127,6 +127,8 @@ def find_outputs(home: Path) -> Outputs:
         # A look at 6 samples must not replace the verdict on 200.
         largest = max(map(_n_samples, runs["evaluation"]))
         _put_last(runs["evaluation"], lambda run: _n_samples(run) < largest / 2)
+        # The same completions scored again belong behind the run that made them.
+        _put_last(runs["evaluation"], lambda run: bool(run.settings.get("predictions")))
     for found in runs.values():
         _put_last(found, lambda run: not run.is_whole)
     # In this order: each is linked to one before it.

@@ -507,7 +507,7 @@ def test_the_stages_follow_one_chain_from_the_evaluation(mixed):
     # Scored again, it is still about the same model.
     results["run"]["settings"] |= {"predictions": "whole_predictions.jsonl", "model_path": None}
     write_json(mixed / "again.json", {**results, "run": {**results["run"], "finished": "2032"}})
-    assert chosen(mixed) == {**of_a, "evaluation": "again.json"}
+    assert chosen(mixed) == {**of_a, "evaluation": "whole.json"}
 
 
 def test_without_an_evaluation_the_newest_complete_training_is_shown(mixed):
