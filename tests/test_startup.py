@@ -182,14 +182,14 @@ def run_with_stub(tmp_path, name: str, text: str, *argv: str) -> subprocess.Comp
 
 
 def test_a_broken_package_is_one_line_during_the_imports_too(tmp_path):
-    done = run_with_stub(tmp_path, "torch", STUB, "train_sft.py", "-c", "configs/demo/sft.yaml")
+    done = run_with_stub(tmp_path, "torch", STUB, "train_sft.py", "-c", "configs/demo/sft.yaml", "--dry-run")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "libcudnn.so.9" in done.stderr
 
 
 def test_an_interrupt_during_the_imports_exits_130(tmp_path):
-    argv = ("train_sft.py", "-c", "configs/demo/sft.yaml")
+    argv = ("train_sft.py", "-c", "configs/demo/sft.yaml", "--dry-run")
     done = run_with_stub(tmp_path, "torch", "raise KeyboardInterrupt\n", *argv)
     assert done.returncode == 130
     assert done.stderr.startswith("interrupted")
@@ -197,6 +197,8 @@ def test_an_interrupt_during_the_imports_exits_130(tmp_path):
 
 
 def test_a_bug_keeps_its_traceback(tmp_path):
-    done = run_with_stub(tmp_path, "torch", "1 / 0\n", "train_sft.py", "-c", "configs/demo/sft.yaml")
+    done = run_with_stub(
+        tmp_path, "torch", "1 / 0\n", "train_sft.py", "-c", "configs/demo/sft.yaml", "--dry-run"
+    )
     assert done.returncode == 1
     assert "ZeroDivisionError" in done.stderr and "Traceback" in done.stderr
