@@ -22,6 +22,8 @@ _BEAT_SECONDS = 20
 _STALE_SECONDS = 120
 # A command of this many characters is enough to recognize it.
 _MAX_COMMAND = 160
+# Seconds to wait for the record of a run that has just taken the lock.
+_WAIT_FOR_RECORD = 3
 
 
 def _is_elsewhere(record: dict) -> bool:
@@ -98,6 +100,11 @@ class LockRecord:
     def describe(self) -> str:
         """The run that has the lock and, if it may be over, what to do then."""
         record = self._read()
+        # A run that took the lock this moment writes its record next: it is waited for, to be named.
+        given_up = time.monotonic() + _WAIT_FOR_RECORD
+        while not record and time.monotonic() < given_up:
+            time.sleep(0.05)
+            record = self._read()
         if not record:
             return "another run that is just starting"
         who = f"process {record['pid']} on {record['host']}, started {record['started']}: {record['command']}"
