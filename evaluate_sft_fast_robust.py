@@ -133,7 +133,7 @@ from evidence.reserved import trained_on_warning
 from generation.answering import predict, sft_and_base
 from generation.engine import GenerationSettings
 from generation.sampling import Sampling
-from models.distributed import ShardLog, Shards, hold_output, note_once
+from models.distributed import ShardLog, Shards, hold_output, note_in_first_process
 from models.hardware import choose_dtype
 from models.loading import LoadOptions
 from prompt_schema import PromptBuilder, load_template
@@ -251,7 +251,7 @@ def evaluate(args: argparse.Namespace, output: Path, shards: Shards) -> None:
         args.confidence_threshold, args.wanted_precision, args.confidence_kind, calibration
     )
     warnings = [text for text in [trained_on_warning(args.model_path, samples)] if text]
-    note_once(warnings)
+    note_in_first_process(warnings)
     train, val = read_tuning(input_path(args.test_data))
     settings = {} if args.predictions else checkpoint_settings(args)
     run = describe_results_run(args, settings)

@@ -94,7 +94,7 @@ from evaluation.reuse import CHECKPOINT_SETTINGS, describe_results_run, finished
 from evidence.reserved import trained_on_warning
 from generation.answering import load_generator, predict
 from generation.engine import GenerationSettings
-from models.distributed import ShardLog, Shards, hold_output, note_once
+from models.distributed import ShardLog, Shards, hold_output, note_in_first_process
 from models.hardware import choose_dtype
 from models.loading import LoadOptions, load_tokenizer
 from perturbations.plan import print_plan
@@ -246,7 +246,7 @@ def run_suites(args: argparse.Namespace, names: list[str], output: Path, shards:
     settings["max_new_tokens"] = args.max_new_tokens
     settings["precision"] = str(choose_dtype())
     warnings = [text for text in [trained_on_warning(args.model_path, samples)] if text]
-    note_once(warnings)
+    note_in_first_process(warnings)
     run = describe_results_run(args, {**settings, "suite": names})
     suites = build_suites(names, samples, everything, args.seed)
     distinct = distinct_samples(suites)

@@ -77,7 +77,7 @@ from torch.nn.functional import logsigmoid
 from transformers import get_cosine_schedule_with_warmup
 
 from models.base import run_models
-from models.distributed import Shards, hold_output, note_once
+from models.distributed import Shards, hold_output, note_in_first_process
 from models.loading import load_tokenizer
 from preferences.card import write_reward_cards
 from preferences.cuts import note_cut
@@ -204,7 +204,7 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
     all_preferences = read_preferences(prefs_path)
     preferences = all_preferences[: args.limit]
     warnings = check_preferences(prefs_path, preferences, args.allow_test)
-    note_once(warnings)
+    note_in_first_process(warnings)
     preferences, drops = distinct_pairs(preferences, config)
     drops |= {"over --limit": len(all_preferences[args.limit :]) if args.limit else 0}
     split = split_groups(preferences, config)

@@ -83,7 +83,7 @@ from transformers import set_seed
 
 from generation.batches import pad_left
 from models.base import run_models
-from models.distributed import Shards, hold_output, note_once
+from models.distributed import Shards, hold_output, note_in_first_process
 from models.loading import load_tokenizer
 from prompt_schema import Prompt, PromptBuilder, load_template, template_hash
 from reporting.pipeline import refresh_report
@@ -268,7 +268,7 @@ def run_training(args: argparse.Namespace, card: SftCard, builder: PromptBuilder
     samples = {split: read_samples(path) for split, path in paths.items()}
     samples["train"] = training_rows(samples["train"], config)
     warnings = check_training_data(config, samples, args.allow_test)
-    note_once(warnings)
+    note_in_first_process(warnings)
     settings = {**config, "template_hash": template_hash(card.template)}
     facts = {"allow_test": args.allow_test, "warnings": warnings, "models": run_models(config["model_name"])}
     run = describe_run(settings, hash_inputs(list(paths.values())), config["training"]["seed"], **facts)

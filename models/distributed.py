@@ -12,6 +12,7 @@ from pathlib import Path
 
 from utils.errors import StageError
 from utils.jsonl import append_jsonl, read_appended, sha256_value, write_jsonl
+from utils.launch import is_first_process
 from utils.locks import output_lock
 from utils.runs import note
 
@@ -91,9 +92,9 @@ class Shards:
             self._state.wait_for_everyone()
 
 
-def note_once(texts: list[str]) -> None:
+def note_in_first_process(texts: list[str]) -> None:
     """Notes that every process of a launch would print: the first one alone does."""
-    if int(os.environ.get("RANK", 0)) == 0:
+    if is_first_process():
         for text in texts:
             note(text)
 

@@ -14,6 +14,7 @@ import torch
 from models.choices import ATTENTION_FLAGS
 from models.cpu_attention import use_grouped_attention
 from utils.errors import UsageError
+from utils.launch import is_first_process
 from utils.runs import note
 
 # The names of transformers for the short flags.
@@ -133,7 +134,7 @@ _SAID: set[str] = set()
 
 def say_once(line: str) -> None:
     """Print a note the first time, from the first process of a launch alone."""
-    if line not in _SAID and int(os.environ.get("RANK", 0)) == 0:
+    if line not in _SAID and is_first_process():
         _SAID.add(line)
         note(line)
 

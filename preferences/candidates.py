@@ -17,7 +17,7 @@ from generation.engine import GenerationSettings
 from generation.sampling import Sampling
 from models.base import base_for, model_key
 from models.directories import check_adapter_dir
-from models.distributed import ShardLog, Shards, note_once
+from models.distributed import ShardLog, Shards, note_in_first_process
 from models.hardware import choose_dtype
 from preferences.cache import GENERATION_DEFAULTS, MODELS, cache_key
 from utils.config import input_path, portable_path
@@ -80,7 +80,7 @@ def check_data(args: argparse.Namespace) -> dict:
     rows = read_samples(data_path) if data_path.is_file() else []
     warning = refuse_test_data(data_path, rows, args.allow_test, args.sft_model)
     warnings = [warning] if warning else []
-    note_once(warnings)
+    note_in_first_process(warnings)
     return {"allow_test": args.allow_test, "warnings": warnings}
 
 

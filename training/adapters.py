@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 
-from models.distributed import Shards
+from models.distributed import note_in_first_process
 from models.hardware import choose_dtype, speed_up_training, trains_sharded
 from models.loading import LoadOptions, load_model, release_memory
 from training.checkpoints import mark_whole
@@ -20,7 +20,6 @@ from training.sft_config import LORA_TARGETS
 from utils.config import portable_path
 from utils.errors import StageError, UsageError
 from utils.jsonl import read_json
-from utils.runs import note
 
 # In float32, merging only changes the order of additions; a larger gap means that something else changed.
 MAX_LOGIT_GAP = 1e-2
@@ -62,8 +61,7 @@ def load_trainable(config: dict):
         if checkpointing:
             model.enable_input_require_grads()
     model = speed_up_training(model, config["attn_implementation"])
-    if Shards().is_main:
-        note(_describe_model(model, config))
+    note_in_first_process([_describe_model(model, config)])
     return model
 
 
@@ -72,8 +70,8 @@ def _with_lora(model, config: dict):
     lora = config["lora"]
     name = config["model_name"]
     targets, lacking = choose_targets(model, name, lora["target_modules"], LORA_TARGETS)
-    if lacking and Shards().is_main:
-        note(lacking)
+    if lacking:
+        note_in_first_process([lacking])
     adapter = LoraConfig(
         r=lora["r"],
         lora_alpha=lora["alpha"],

@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from models.distributed import Shards
+from models.distributed import Shards, note_in_first_process
 from training.sft_config import LOSS
 from training.stopping import StopSignals
 from utils.errors import DataError
@@ -21,11 +21,6 @@ from utils.runs import note
 
 # No part of what makes a checkpoint complete: it may be written again, with more metrics.
 CARD = "README.md"
-# How a checkpoint must be prompted: facts in the run.json of every checkpoint, also of a merged one.
-PROMPT_FACTS = (
-    *("template", "template_hash", "max_prompt_tokens"),
-    *("base_model", "base_revision", "base_weights"),
-)
 
 
 class RunFiles(TrainerCallback):
@@ -209,6 +204,5 @@ def newest_checkpoint(output_dir: Path, wanted: bool, must_exist: bool) -> str |
         if must_exist:
             raise DataError(f"{output_dir}: no complete checkpoint to resume from; run without --resume")
         return None
-    if Shards().is_main:
-        note(f"resuming from {checkpoints[-1]}")
+    note_in_first_process([f"resuming from {checkpoints[-1]}"])
     return str(checkpoints[-1])

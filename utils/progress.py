@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any
 
+from utils.launch import is_first_process
+
 LOG_SECONDS = 30
 # A bar over the bytes of a smaller file would be gone before it is seen.
 _MIN_WATCHED_BYTES = 4 << 20
@@ -91,7 +93,7 @@ def progress(
     """
     n_processes = int(os.environ.get("WORLD_SIZE", 1))
     share = f" (process 1 of {n_processes})" if n_processes > 1 else ""
-    is_first = int(os.environ.get("RANK", 0)) == 0
+    is_first = is_first_process()
     if not is_first or not draws_bars():
         form = {"prefix": what + share, "unit": unit, "unit_scale": scaled}
         return LogLines(total, silent=not is_first, initial=initial, **form)

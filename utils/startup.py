@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from utils.errors import StageError
+from utils.launch import is_first_process
 
 ROOT = Path(__file__).resolve().parent.parent
 # What a full disk looks like where a library reports it in its own way (safetensors, torch, pyarrow).
@@ -99,7 +100,7 @@ def _end(error: BaseException) -> None:
     if os.environ.get("FACTUALITY_DEBUG"):
         traceback.print_exception(error)
     # Ctrl-C reaches every process of a launch; one of them says what to do.
-    if code != 130 or int(os.environ.get("RANK", 0)) == 0:
+    if code != 130 or is_first_process():
         print(message, file=sys.stderr)
     sys.exit(code)
 
