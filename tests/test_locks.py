@@ -194,19 +194,22 @@ def test_without_locks_an_exclusive_file_does(without_locks, tmp_path, capsys):
     assert left_in(tmp_path) == []
 
 
+# No process has the highest number.
+NO_PROCESS = 2**22 + 1
+
+
 @pytest.mark.parametrize(
-    "is_free, text",
+    "is_free, age, changes",
     [
-        (True, json.dumps(foreign_record(age=1000))),
-        (False, json.dumps(foreign_record(age=10))),
-        # No process has the highest number.
-        (True, json.dumps(foreign_record(age=0) | {"host": socket.gethostname(), "pid": 2**22 + 1})),
-        (False, json.dumps(foreign_record(age=1000) | {"host": socket.gethostname(), "pid": os.getppid()})),
-        # Just being written.
-        (False, ""),
+        (True, 1000, {}),
+        (False, 10, {}),
+        (True, 0, {"host": socket.gethostname(), "pid": NO_PROCESS}),
+        (False, 1000, {"host": socket.gethostname(), "pid": os.getppid()}),
     ],
 )
-def test_without_locks_the_record_of_a_dead_run_is_replaced(is_free, text, without_locks, tmp_path):
+def test_without_locks_the_record_of_a_dead_run_is_replaced(is_free, age, changes, without_locks, tmp_path):
+    # Written here and not among the parameters: those are made long before the test, in a long session.
+    text = json.dumps(foreign_record(age) | changes)
     (tmp_path / ".run.lock.json").write_text(text)
     if is_free:
         with output_lock(tmp_path / "run"):
@@ -215,6 +218,13 @@ def test_without_locks_the_record_of_a_dead_run_is_replaced(is_free, text, witho
     else:
         assert "in use by" in refusal(tmp_path / "run")
         assert (tmp_path / ".run.lock.json").read_text() == text
+
+
+def test_without_locks_a_record_that_is_just_being_written_counts(without_locks, tmp_path):
+    record = tmp_path / ".run.lock.json"
+    record.write_text("")
+    assert "in use by" in refusal(tmp_path / "run")
+    assert record.read_text() == ""
 
 
 def test_a_torn_record_of_long_ago_is_replaced(without_locks, tmp_path):
