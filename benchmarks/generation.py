@@ -17,7 +17,6 @@ import importlib.util
 import statistics
 import sys
 import tempfile
-import time
 import unittest.mock
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -27,11 +26,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.device import clock
 from generation.answering import predict
 from generation.batches import pad_left
 from generation.drafting import Drafter, FreeGuide, json_object_end
 from generation.engine import GenerationSettings, generate
-from models.estimate import count_parameters, measured_flops
+from models.estimate import measured_flops
 from models.hardware import speed_up_generation
 from models.loading import LoadOptions, load_model, load_tokenizer
 from prompt_schema import PromptBuilder, load_template
@@ -106,6 +106,17 @@ def make_prompts(tokenizer, args: argparse.Namespace) -> list:
     # A limit that no prompt reaches: nothing is cut here.
     builder = PromptBuilder(tokenizer, load_template("sft", "default"), 8192)
     return [builder.build(sample) for sample in samples]
+
+
+def check_positions(model, prompts: list, args: argparse.Namespace) -> None:
+    """Exit in one line if a prompt and its completion are longer than the model can be."""
+    n_positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    longest = max(len(prompt.ids) for prompt in prompts) + args.max_new_tokens
+    if n_positions is not None and longest > n_positions:
+        sys.exit(
+            f"{args.model} has {n_positions} positions, and the longest prompt needs {longest} with its "
+            "completion; choose another model, fewer --chunks or a smaller --max-new-tokens"
+        )
 
 
 # --- systems: (model, tokenizer, prompts, args) -> completions
@@ -238,11 +249,11 @@ def time_systems(model, tokenizer, prompts: list, args: argparse.Namespace) -> N
             models["float32"] = copy.deepcopy(model).float()
         for number in range(args.rounds):
             for name in names:
-                started = time.perf_counter()
+                started = clock()
                 with attention(model, name):
                     run = SYSTEMS[name] or by_ctranslate2
                     texts[name] = run(models.get(name, model), tokenizer, prompts, args)
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(clock() - started)
                 note(f"round {number + 1}: {name} {seconds[name][-1]:.1f} s")
     print_times(names, seconds, texts, prompts)
 
@@ -383,13 +394,18 @@ def check_exactness(model, tokenizer, prompts: list, args: argparse.Namespace) -
 # --- reading
 
 
+def count_multiplied(model) -> int:
+    """Parameters that every position of a prompt is multiplied with."""
+    # Embeddings are looked up, and the output layer sees one position.
+    left_out = set()
+    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+        left_out |= {id(parameter) for parameter in layer.parameters()}
+    return sum(p.numel() for p in model.parameters() if id(p) not in left_out)
+
+
 def time_prefill(model, prompts: list, args: argparse.Namespace) -> None:
     """Print the share of the matmul speed that reading whole prompts reaches, for both attentions."""
-    n_parameters = 0
-    for name, parameter in model.named_parameters():
-        # Embeddings are looked up, and the output layer sees one position.
-        if "embed" not in name and "lm_head" not in name:
-            n_parameters += parameter.numel()
+    n_parameters = count_multiplied(model)
     rows = sorted((prompt.ids for prompt in prompts), key=len)[-args.batch_size :]
     ids, mask = pad_left(rows, 0, model.device)
     inputs = {
@@ -402,9 +418,9 @@ def time_prefill(model, prompts: list, args: argparse.Namespace) -> None:
         rates = []
         with attention(model, name), torch.inference_mode():
             for _ in range(2 * args.rounds + 1):
-                started = time.perf_counter()
+                started = clock()
                 model(**inputs)
-                rates.append(2 * n_parameters * ids.numel() / (time.perf_counter() - started))
+                rates.append(2 * n_parameters * ids.numel() / (clock() - started))
         peak = measured_flops(next(model.parameters()).dtype)
         # Without the first pass, which warms up.
         rate = statistics.median(rates[1:])
@@ -425,9 +441,10 @@ def main(args: argparse.Namespace) -> None:
     if "ct2" in args.systems and importlib.util.find_spec("ctranslate2") is None:
         sys.exit("ctranslate2 is not installed; run pip install ctranslate2, or leave it out of --systems")
     prompts = make_prompts(tokenizer, args)
+    check_positions(model, prompts, args)
     mean = statistics.mean(len(prompt.ids) for prompt in prompts)
     print(
-        f"{args.model} ({count_parameters(args.model):,} parameters, {next(model.parameters()).dtype}), "
+        f"{args.model} ({sum(p.numel() for p in model.parameters()):,} parameters, {model.dtype}), "
         f"{len(prompts)} prompts of {mean:.0f} tokens, {len(prompts[0].prefix)} of them shared, "
         f"batch {args.batch_size}, {torch.get_num_threads()} threads\n",
         flush=True,
