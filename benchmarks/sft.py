@@ -126,7 +126,6 @@ def make_rows(config: dict, tokenizer, args: argparse.Namespace) -> tuple[list[d
         units=[row["unit"] for row in rows],
         lengths=[len(row["suffix"]) for row in rows],
         answerable=[row["answerable"] for row in rows],
-        n_first=0,
         seed=config["training"]["seed"],
     )
     return [rows[i] for i in order], builder.prefix

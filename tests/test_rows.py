@@ -2,14 +2,19 @@
 
 import copy
 import json
+import random
+import statistics
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
+from datasets import Dataset
 
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
 from train_sft import gold_ids
 from training.rows import cap_sources, encode_epochs, encode_rows, pick_balanced
-from training.sampler import TwinSampler
+from training.sampler import RowOrder, TwinSampler
+from training.trainer import CompletionTrainer
 from utils.errors import DataError
 
 # --- which samples
@@ -100,10 +105,10 @@ def test_twins_stay_neighbours_and_every_row_comes_once():
     units = ["a", "b", "a", "c", "b", "d"]
     lengths = [5, 9, 6, 1, 9, 7]
     answerable = [True, True, False, True, False, False]
-    sampler = TwinSampler(units, lengths, answerable, 0, seed=3)
+    sampler = TwinSampler(units, lengths, answerable, seed=3)
     order = list(sampler)
     assert sorted(order) == list(range(6))
-    assert order == list(TwinSampler(units, lengths, answerable, 0, seed=3))
+    assert order == list(TwinSampler(units, lengths, answerable, seed=3))
     for unit in "ab":
         first, second = (k for k, i in enumerate(order) if units[i] == unit)
         assert abs(first - second) == 1
@@ -111,11 +116,88 @@ def test_twins_stay_neighbours_and_every_row_comes_once():
     assert [units[i] for i in order] == ["c", "a", "a", "d", "b", "b"]
 
 
+def mixed_rows(n_questions: int) -> list[dict]:
+    """Two thirds short rows of FEVER, one third long ones; every second question has a twin."""
+    rng = random.Random(0)
+    rows = []
+    for i in range(n_questions):
+        is_fever = i % 3 != 0
+        length = rng.randint(150, 350) if is_fever else rng.randint(400, 900)
+        row = {
+            "id": f"{i}",
+            "unit": f"{i}",
+            "answerable": True,
+            "suffix": [5] * length,
+            "completion": [7] * 9,
+        }
+        rows.append(row | {"source": "fever" if is_fever else "hotpotqa"})
+        if i % 2:
+            rows.append(row | {"id": f"{i}:unanswerable", "answerable": False, "source": rows[-1]["source"]})
+    return rows
+
+
+def ordered_rows(rows: list[dict], batch_size: int, n_accumulated: int, n_processes: int = 1) -> list[dict]:
+    """The rows in the order in which a trainer with these settings reads them."""
+    trainer = CompletionTrainer.__new__(CompletionTrainer)
+    trainer.train_dataset = Dataset.from_list(rows)
+    trainer.order = RowOrder(twins_adjacent=True)
+    trainer.args = SimpleNamespace(
+        per_device_train_batch_size=batch_size,
+        gradient_accumulation_steps=n_accumulated,
+        world_size=n_processes,
+        seed=3,
+    )
+    return [rows[i] for i in trainer._get_train_sampler()]
+
+
+def spread_of_steps(rows: list[dict], n_per_step: int) -> tuple[float, float]:
+    """(standard deviation of the steps' mean length, of their FEVER share), as parts of the rows' own."""
+    lengths = [len(row["suffix"]) for row in rows]
+    is_fever = [float(row["source"] == "fever") for row in rows]
+    spreads = []
+    for values in (lengths, is_fever):
+        starts = range(0, len(rows) - n_per_step + 1, n_per_step)
+        means = [statistics.mean(values[start : start + n_per_step]) for start in starts]
+        spreads.append(statistics.pstdev(means) / statistics.pstdev(values))
+    return spreads[0], spreads[1]
+
+
+@pytest.mark.parametrize(
+    "batch_size, n_accumulated, n_processes", [(1, 16, 1), (1, 64, 1), (2, 8, 1), (2, 4, 2)]
+)
+def test_an_optimizer_step_is_a_random_sample_of_the_rows(batch_size, n_accumulated, n_processes):
+    rows = mixed_rows(1024)
+    ordered = ordered_rows(rows, batch_size, n_accumulated, n_processes)
+    assert sorted(row["id"] for row in ordered) == sorted(row["id"] for row in rows)
+    n_per_step = batch_size * n_accumulated * n_processes
+    # In a random order, steps differ by 1/sqrt(n) of the rows' spread, and twins make that up to sqrt(5/3)
+    # times as much. Sorted over 64 questions, the steps were several times as far apart.
+    for spread in spread_of_steps(ordered, n_per_step):
+        assert spread < 1.7 / n_per_step**0.5
+    neighbors = sum(a["unit"] == b["unit"] for a, b in zip(ordered, ordered[1:]))
+    # A pair is apart only where a step ends between its rows.
+    assert neighbors >= 512 - len(rows) / n_per_step
+
+
+def test_batches_of_several_rows_still_pad_little():
+    rows = mixed_rows(512)
+    shares = {}
+    for batch_size, n_accumulated in ((8, 1), (8, 4), (1, 32)):
+        lengths = [len(row["suffix"]) for row in ordered_rows(rows, batch_size, n_accumulated)]
+        batches = [lengths[start : start + 8] for start in range(0, len(lengths), 8)]
+        padded = sum(len(batch) * max(batch) for batch in batches)
+        shares[batch_size, n_accumulated] = 1 - sum(lengths) / padded
+    # As batches of 8, rows in a random order would be padding for two fifths.
+    assert shares[8, 1] < 0.1
+    assert shares[8, 4] < 0.2
+    assert shares[1, 32] > 0.35
+
+
 def test_answerable_rows_without_a_twin_may_come_first():
     # 50 questions with a twin, then 40 answerable and 20 unanswerable ones without.
     units = [f"q{i // 2}" for i in range(100)] + [f"s{i}" for i in range(60)]
     answerable = [i % 2 == 0 for i in range(100)] + [i < 40 for i in range(60)]
-    order = list(TwinSampler(units, [1] * 160, answerable, 25, seed=3))
+    order = list(TwinSampler(units, [1] * 160, answerable, 3, RowOrder(answerable_first=25 / 160)))
     assert sorted(order) == list(range(160))
     assert all(100 <= i < 140 for i in order[:25])
     assert not all(answerable[i] for i in order[25:50])
@@ -123,7 +205,7 @@ def test_answerable_rows_without_a_twin_may_come_first():
 
 def test_each_epoch_has_another_order():
     units = [f"q{i}" for i in range(200)]
-    sampler = TwinSampler(units, [1] * 200, [True] * 200, 0, seed=3)
+    sampler = TwinSampler(units, [1] * 200, [True] * 200, seed=3)
     order = list(sampler)
     sampler.set_epoch(1)
     assert sorted(sampler) == sorted(order)
@@ -131,7 +213,7 @@ def test_each_epoch_has_another_order():
 
 
 def test_epochs_draw_from_blocks_of_their_own():
-    sampler = TwinSampler([f"q{i}" for i in range(10)], [1] * 10, [True] * 10, 0, seed=3, n_blocks=2)
+    sampler = TwinSampler([f"q{i}" for i in range(10)], [1] * 10, [True] * 10, 3, RowOrder(n_blocks=2))
     assert sorted(sampler) == list(range(10))
     assert len(sampler) == 10
     sampler.set_epoch(1)

@@ -20,7 +20,7 @@ from tests.test_train_sft import config_text, losses
 from training.checkpoints import RunFiles, is_whole, mark_whole, numbered_checkpoints
 from training.rows import row_weight
 from training.run_report import write_history
-from training.sampler import TwinSampler
+from training.sampler import RowOrder, TwinSampler
 from training.sft_config import DEFAULTS, check_config
 from training.trainer import training_arguments
 from utils.commands import stage_command
@@ -218,7 +218,7 @@ def test_a_loss_that_is_no_number_never_counts_as_the_best_and_the_history_is_wr
 def test_an_epoch_begun_again_has_its_own_order(tmp_path):
     files = RunFiles(tmp_path, 2, {})
     units = [f"q{i}" for i in range(4)]
-    sampler = TwinSampler(units, [1] * 4, [True] * 4, n_first=0, seed=3, n_blocks=2)
+    sampler = TwinSampler(units, [1] * 4, [True] * 4, 3, RowOrder(n_blocks=2))
     files.trainer = SimpleNamespace(sampler=sampler)
     # In the middle of the second epoch, several processes once resumed in the order of the first.
     files.on_epoch_begin(None, SimpleNamespace(epoch=1.25), None)

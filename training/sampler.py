@@ -3,6 +3,7 @@
 It knows which rows belong together and how long they are, not what they say.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,15 +21,29 @@ class RowOrder:
     twins_adjacent: bool = False  # a question's answerable and unanswerable rows beside each other
     answerable_first: float = 0.0  # share of the rows, at the start, that are answerable and have no twin
     n_blocks: int = 1  # how often the data set repeats its rows, each time with the chunks in another order
+    sort_within: int | None = None  # rows that are sorted by length together; None: runs of 64 questions
+
+
+def rows_to_sort(batch_size: int, n_accumulated: int, n_processes: int) -> int | None:
+    """`RowOrder.sort_within` for batches that are padded to their longest row.
+
+    Runs of 64 questions make an optimizer step long or short as a whole, with more or fewer rows of a source
+    whose rows are short (FEVER). Only a step of one batch has no other way to pad little.
+    """
+    # A batch of one row is never padded.
+    if batch_size == 1:
+        return 1
+    return batch_size * n_accumulated * n_processes if n_accumulated > 1 else None
 
 
 class TwinSampler(torch.utils.data.Sampler):
     """A random order that keeps the rows of a unit (a question and its twin) adjacent: a batch contains both.
 
-    `n_first` answerable rows without a twin open the epoch: a small model learns to refuse only once it can
-    find an answer. Where the data set has its rows `n_blocks` times (each with its own order of chunks),
-    epoch e draws from block e. Within each run of 64 questions the shorter ones come first (in every second
-    run, last), so that a batch pads little.
+    The share `order.answerable_first` of answerable rows without a twin opens the epoch: a small model learns
+    to refuse only once it can find an answer. Where the data set has its rows `order.n_blocks` times (each
+    with its own order of chunks), epoch e draws from block e. Rows of similar length come together, so that a
+    batch pads little: within each run of 64 questions the shorter ones come first (in every second run,
+    last), or within `order.sort_within` rows.
     """
 
     def __init__(
@@ -36,16 +51,15 @@ class TwinSampler(torch.utils.data.Sampler):
         units: list[str],
         lengths: list[int],
         answerable: list[bool],
-        n_first: int,
         seed: int,
-        n_blocks: int = 1,
+        order: RowOrder = RowOrder(),
     ):
         self.units = units
         self.lengths = lengths
         self.answerable = answerable
-        self.n_first = n_first
         self.seed = seed
-        self.n_blocks = n_blocks
+        self.order = order
+        self.n_first = round(order.answerable_first * len(units))
         self.epoch = 0
         self.members: dict[str, list[int]] = {}
         for i, unit in enumerate(units):
@@ -67,8 +81,13 @@ class TwinSampler(torch.utils.data.Sampler):
         opening = {rows[0] for rows in first}
         rest = [rows for rows in order if rows[0] not in opening]
 
-        offset = self.epoch % self.n_blocks * len(self.units)
-        for i in [*self._in_runs(first), *self._in_runs(rest)]:
+        offset = self.epoch % self.order.n_blocks * len(self.units)
+        rows: Iterator[int]
+        if self.order.sort_within is None:
+            rows = itertools.chain(self._in_runs(first), self._in_runs(rest))
+        else:
+            rows = self._within(self.order.sort_within, [*first, *rest])
+        for i in rows:
             yield offset + i
 
     def _longest(self, rows: list[int]) -> int:
@@ -82,3 +101,13 @@ class TwinSampler(torch.utils.data.Sampler):
                 run.reverse()
             for rows in run:
                 yield from rows
+
+    def _within(self, n_rows: int, order: list[list[int]]) -> Iterator[int]:
+        """The rows in the order of their units, each `n_rows` of them sorted by the lengths of these."""
+        keyed = []
+        for rows in order:
+            keyed += [(self._longest(rows), i) for i in rows]
+        for start in range(0, len(keyed), n_rows):
+            # By the length alone: the sort is stable, so twins stay beside each other.
+            for _, i in sorted(keyed[start : start + n_rows], key=lambda pair: pair[0]):
+                yield i

@@ -4,6 +4,7 @@
 It knows nothing about what a completion says.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 from models.hardware import choose_dtype, has_cuda
 from training.checkpoints import LOSS
 from training.logits import logits_after_prefix
-from training.sampler import RowOrder, TwinSampler
+from training.sampler import RowOrder, TwinSampler, rows_to_sort
 from utils.runs import note
 
 # Keys of the YAML's `training` block that TrainingArguments has under the same name.
@@ -140,13 +141,16 @@ class CompletionTrainer(Trainer):
         rows = self.train_dataset if train_dataset is None else train_dataset
         # Every block has the same rows; the sampler adds the offset of the epoch's block.
         rows = rows.select(range(len(rows) // self.order.n_blocks))
+        args = self.args
+        sort_within = rows_to_sort(
+            args.per_device_train_batch_size, args.gradient_accumulation_steps, args.world_size
+        )
         self.sampler = TwinSampler(
             list(rows["unit"] if self.order.twins_adjacent else rows["id"]),
             self.row_lengths(rows),
             list(rows["answerable"]),
-            round(self.order.answerable_first * len(rows)),
-            self.args.seed,
-            self.order.n_blocks,
+            args.seed,
+            dataclasses.replace(self.order, sort_within=sort_within),
         )
         return self.sampler
 
