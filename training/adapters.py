@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from peft import LoraConfig, PeftModel, get_peft_model
 
 from models.distributed import note_in_first_process
-from models.hardware import choose_dtype, speed_up_training, trains_sharded
+from models.hardware import choose_dtype, speed_up_training
 from models.loading import LoadOptions, load_model, release_memory
 from training.checkpoints import mark_whole
 from training.lora_targets import adapted_layers, choose_targets, has_transposed_layers
@@ -20,6 +20,7 @@ from training.sft_config import LORA_TARGETS
 from utils.config import portable_path
 from utils.errors import StageError, UsageError
 from utils.jsonl import read_json
+from utils.launch import trains_sharded
 
 # In float32, merging only changes the order of additions; a larger gap means that something else changed.
 MAX_LOGIT_GAP = 1e-2
@@ -52,14 +53,16 @@ def load_trainable(config: dict):
             f"model_name: {config['model_name']} is an adapter, which the new one would replace; "
             "merge it first with train_sft.py -c ITS_YAML --merge DIR, then set model_name: DIR"
         )
-    checkpointing = config["training"]["gradient_checkpointing"]
-    if config["load_in_4bit"] or config["load_in_8bit"]:
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=checkpointing)
+    # Not PEFT's `prepare_model_for_kbit_training`, whose float32 embeddings, output layer and norms take 2 to
+    # 4 GB more, and make every activation float32. `get_peft_model` freezes the base.
     if not full:
         model = _with_lora(model, config)
         # The embeddings are frozen, so without this no input of a recomputed layer would need a gradient.
-        if checkpointing:
+        if config["training"]["gradient_checkpointing"]:
             model.enable_input_require_grads()
+    is_quantized = config["load_in_4bit"] or config["load_in_8bit"]
+    if is_quantized and choose_dtype(config["bf16"]) == torch.float16:
+        widen_hidden_states(model)
     model = speed_up_training(model, config["attn_implementation"])
     note_in_first_process([_describe_model(model, config)])
     return model
@@ -90,6 +93,13 @@ def _with_lora(model, config: dict):
     # The name from the YAML: PEFT would store the local path that it was resolved to.
     model.peft_config["default"].base_model_name_or_path = portable_path(name)
     return model
+
+
+def widen_hidden_states(model) -> None:
+    """Keep the hidden states of a float16 model in float32; autocast still computes its layers in float16."""
+    # They can leave the range of float16 (65,504), which bfloat16 has no need to fear. The embeddings' output
+    # is cast, as all later hidden states take its type: their weights in float32 would take gigabytes.
+    model.get_input_embeddings().register_forward_hook(lambda module, inputs, output: output.float())
 
 
 def _describe_model(model, config: dict) -> str:

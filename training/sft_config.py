@@ -7,6 +7,7 @@ import importlib.util
 import math
 
 from models.choices import ATTENTION_FLAGS
+from training.memory_config import check_memory
 from utils.config import nearest
 from utils.errors import UsageError
 from utils.metrics import SELECTION_METRICS
@@ -119,6 +120,7 @@ def check_config(config: dict) -> None:
     _check_counts(config)
     _check_ranges(config)
     _check_training(config)
+    check_memory(config)
     _check_data(config["data"])
     _check_selection(config)
 

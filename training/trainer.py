@@ -52,6 +52,9 @@ def training_arguments(config: dict, output_dir: Path, n_steps: int) -> Training
         **{key: training[key] for key in _SAME_NAME},
         warmup_steps=math.ceil(n_steps * training["warmup_ratio"]),
         gradient_checkpointing_kwargs={"use_reentrant": False},
+        # Every pass uses every trained weight, and for PEFT models Trainer would search each pass for unused
+        # ones.
+        ddp_find_unused_parameters=False,
         eval_strategy="steps",
         save_strategy="steps",
         bf16=dtype == torch.bfloat16,

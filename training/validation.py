@@ -7,9 +7,9 @@ from evaluation.results import score_rows
 from generation.answering import predict
 from generation.engine import GenerationSettings
 from models.distributed import Shards
-from models.hardware import trains_sharded
 from utils.calibration import fit_isotonic
 from utils.intervals import as_numbers, group_sums, total
+from utils.launch import trains_sharded
 from utils.metrics import SELECTION_METRICS, rates_from_sums
 from utils.scoring import is_right_answer
 

@@ -1,4 +1,4 @@
-"""Which process of an `accelerate launch` this one is, without importing accelerate, which takes seconds."""
+"""What an `accelerate launch` tells its processes, without importing accelerate, which takes seconds."""
 
 import os
 
@@ -6,3 +6,8 @@ import os
 def is_first_process() -> bool:
     """True in the first process of a launch, and in a process without one."""
     return int(os.environ.get("RANK", 0)) == 0
+
+
+def trains_sharded() -> bool:
+    """True in a process of a launch whose accelerate config says FSDP."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
