@@ -21,8 +21,8 @@ from models.loading import (
     load_model,
     load_tokenizer,
     model_revision,
-    release_memory,
 )
+from models.memory import release_memory
 from utils.completions import render_completion
 from utils.errors import UsageError
 from utils.progress import progress

@@ -1,9 +1,8 @@
-"""Rows of token ids as batches: which run together, how they are padded, what to do when memory is short.
+"""Rows of token ids as batches: which run together, and how they are padded.
 
 This module knows lengths alone, neither models nor what the tokens mean.
 """
 
-import itertools
 from collections.abc import Sequence
 
 import torch
@@ -49,40 +48,6 @@ def share_prompts(suffixes: list[list[int]], batch_size: int) -> list[list[int]]
     for i, suffix in enumerate(suffixes):
         same.setdefault(tuple(suffix), []).append(i)
     return split_units(list(same.values()), batch_size)
-
-
-class BatchQueue:
-    """Batches that wait for the model, longest first: lists of units, which are lists of row indices.
-
-    `lengths[i]` is the number of tokens that row i may fill, the same for all rows of a unit.
-    """
-
-    def __init__(self, units: list[list[int]], lengths: list[int], batch_size: int):
-        self.lengths = lengths
-        self.batch_size = batch_size
-        self.max_tokens = MAX_BATCH_TOKENS
-        self._plan(units)
-
-    def _plan(self, units: list[list[int]]) -> None:
-        lengths = [self.lengths[unit[0]] for unit in units]
-        n_rows = [len(unit) for unit in units]
-        self.waiting = []
-        for batch in plan_batches(lengths, self.batch_size, self.max_tokens, n_rows):
-            self.waiting.append([units[k] for k in batch])
-
-    def __bool__(self) -> bool:
-        return bool(self.waiting)
-
-    def pop(self) -> list[list[int]]:
-        return self.waiting.pop(0)
-
-    def put_back_halved(self, batch: list[list[int]]) -> None:
-        """Plan again with a batch that did not fit; from now on batches have at most half of its tokens."""
-        # Later batches are shorter, but would fail too if they had as many tokens.
-        n_half = sum(map(len, batch)) // 2
-        self.max_tokens = n_half * self.lengths[batch[0][0]]
-        units = list(itertools.chain(batch, *self.waiting))
-        self._plan(split_units(units, n_half))
 
 
 def pad_left(

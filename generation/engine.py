@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from generation.batches import BatchQueue, last_positions, pad_left, positions_behind, share_prompts
+from generation.batch_queue import BatchQueue
+from generation.batches import last_positions, pad_left, positions_behind, share_prompts
 from generation.cache import attention_window, prefix_cache, roomy_cache, takes_holes
 from generation.rows import Generated, Guide, Row, draft_next, settle
 from generation.sampling import Sampling
@@ -165,23 +166,17 @@ def generate(
     """Batches of (index into `suffixes`, completion of prefix + suffix), longest prompts first.
 
     Equal suffixes are read once. `guide(i)` is called when row i starts. Out of memory halves the tokens of
-    this and of all later batches; torch.OutOfMemoryError if a single row does not fit.
+    this and of all later batches; OutOfMemory if a single row does not fit.
     """
     job = _make_job(model, tokenizer, prefix, settings)
     lengths = [len(prefix) + len(suffix) + settings.max_new_tokens for suffix in suffixes]
     queue = BatchQueue(share_prompts(suffixes, settings.batch_size), lengths, settings.batch_size)
-    while queue:
-        batch = queue.pop()
+
+    def complete(batch: list[list[int]]) -> list[tuple[int, Generated]]:
         indices = [i for unit in batch for i in unit]
         rows = [_new_row(i, guide(i), job) for i in indices]
         owners = [k for k, unit in enumerate(batch) for _ in unit]
-        try:
-            generate_batch(job, [suffixes[unit[0]] for unit in batch], rows, owners)
-        except torch.OutOfMemoryError:
-            if len(indices) == 1:
-                raise
-            if model.device.type == "cuda":
-                torch.cuda.empty_cache()
-            queue.put_back_halved(batch)
-            continue
-        yield [(i, row.done) for i, row in zip(indices, rows)]
+        generate_batch(job, [suffixes[unit[0]] for unit in batch], rows, owners)
+        return [(i, row.done) for i, row in zip(indices, rows)]
+
+    yield from queue.run(complete)

@@ -3,12 +3,33 @@
 Beginnings that texts share are read once. Nothing here knows what the texts are used for.
 """
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
+from transformers import DynamicCache
 
-from generation.batches import last_positions, pad_left, plan_batches, positions_behind, split_units
+from generation.batch_queue import BatchQueue
+from generation.batches import last_positions, pad_left, positions_behind, split_units
 from generation.cache import attention_window, prefix_cache, roomy_cache, takes_holes
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all batches of one call share."""
+
+    model: Any
+    rows: list[list[int]]
+    # Of row i, the last `n_last[i]` positions are read.
+    n_last: list[int]
+    pad_id: int
+    # Whether rows continue a cache; then the length of the beginning that all share, and its keys and values.
+    sharing: bool
+    n_common: int
+    common: DynamicCache | None
 
 
 def _common_length(rows: list[list[int]]) -> int:
@@ -26,10 +47,6 @@ def _head_length(rows: list[list[int]], n_last: list[int]) -> int:
     """Length of the longest common beginning without the last `n_last[i]` positions of any row."""
     spare = [len(row) - n for row, n in zip(rows, n_last)]
     return min(_common_length(rows), *spare)
-
-
-def _longest(rows: list[list[int]], indices: list[int]) -> int:
-    return max(len(rows[i]) for i in indices)
 
 
 def _group_units(groups: list[Hashable], batch_size: int) -> list[list[int]]:
@@ -60,51 +77,65 @@ def _read(
     return ids, mask, logits
 
 
-@torch.inference_mode()
-def read_last(
-    model, rows: list[list[int]], n_last: list[int], groups: list[Hashable], pad_id: int, batch_size: int
-) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
-    """Batches of (indices, last ids, logits); the last `n_last[i]` positions of row i are among them.
-
-    Ids are (n, n_kept), logits (n, n_kept, vocab). Three passes at most: the beginning of all rows, once; the
-    beginning of the rows of a group, once per group; the rest, at most `batch_size` rows at once. In the
-    cache: `[common][pad][head of the group][pad][tail of the row]`.
-    """
+def _make_job(model, rows: list[list[int]], n_last: list[int], pad_id: int) -> Job:
     # A sliding window counts padding as positions: rows that it could move past are read whole, without a
     # cache.
     sharing = takes_holes(model) and 2 * max(map(len, rows)) <= attention_window(model)
     n_common = _head_length(rows, n_last) if sharing else 0
     common = prefix_cache(model, rows[0][:n_common]) if n_common else None
-    units = _group_units(groups, batch_size)
-    lengths = [_longest(rows, unit) for unit in units]
-    for batch in plan_batches(lengths, batch_size, n_rows=[len(unit) for unit in units]):
-        indices: list[int] = []
-        heads: list[list[int]] = []
-        tails: list[list[int]] = []
-        # Which head each row continues.
-        places: list[int] = []
-        for place, k in enumerate(batch):
-            unit = units[k]
-            of_unit = [rows[i] for i in unit]
-            n_head = _head_length(of_unit, [n_last[i] for i in unit]) if sharing else 0
-            heads.append(of_unit[0][n_common:n_head])
-            tails += [row[max(n_head, n_common) :] for row in of_unit]
-            indices += unit
-            places += [place] * len(unit)
-
-        past = roomy_cache(model, common, len(heads)) if sharing else None
-        mask = torch.ones(len(heads), n_common, dtype=torch.long, device=model.device)
-        if any(heads):
-            _, mask, _ = _read(model, past, mask, heads, pad_id, 1)
-        owners = torch.tensor(places, device=model.device)
-        # An empty cache has no rows to copy.
-        if past is not None and mask.shape[1] and len(owners) > len(heads):
-            past.batch_select_indices(owners)
-        n_kept = max(n_last[i] for i in indices)
-        ids, _, logits = _read(model, past, mask[owners], tails, pad_id, n_kept)
-        yield indices, ids[:, -logits.shape[1] :], logits
+    return Job(model, rows, n_last, pad_id, sharing, n_common, common)
 
 
+def _read_batch(job: Job, units: list[list[int]]) -> tuple[list[int], torch.Tensor, torch.Tensor]:
+    """(indices, last ids, logits) of a batch; the last `n_last[i]` positions of row i are among them.
+
+    Ids are (n, n_kept), logits (n, n_kept, vocab). Two passes at most: the beginning of the rows of each
+    unit, once per unit; the rest. In the cache: `[common][pad][head of the unit][pad][tail of the row]`.
+    """
+    model = job.model
+    indices: list[int] = []
+    heads: list[list[int]] = []
+    tails: list[list[int]] = []
+    # Which head each row continues.
+    places: list[int] = []
+    for place, unit in enumerate(units):
+        of_unit = [job.rows[i] for i in unit]
+        n_head = _head_length(of_unit, [job.n_last[i] for i in unit]) if job.sharing else 0
+        heads.append(of_unit[0][job.n_common : n_head])
+        tails += [row[max(n_head, job.n_common) :] for row in of_unit]
+        indices += unit
+        places += [place] * len(unit)
+
+    past = roomy_cache(model, job.common, len(heads)) if job.sharing else None
+    mask = torch.ones(len(heads), job.n_common, dtype=torch.long, device=model.device)
+    if any(heads):
+        _, mask, _ = _read(model, past, mask, heads, job.pad_id, 1)
+    owners = torch.tensor(places, device=model.device)
+    # An empty cache has no rows to copy.
+    if past is not None and mask.shape[1] and len(owners) > len(heads):
+        past.batch_select_indices(owners)
+    n_kept = max(job.n_last[i] for i in indices)
+    ids, _, logits = _read(model, past, mask[owners], tails, job.pad_id, n_kept)
+    return indices, ids[:, -logits.shape[1] :], logits
+
+
+@torch.inference_mode()
+def _read_all(
+    job: Job,
+    groups: list[Hashable],
+    batch_size: int,
+    measure: Callable[[list[int], torch.Tensor, torch.Tensor], Found],
+) -> Iterator[Found]:
+    """What `measure` makes of each batch: indices, last ids and logits, as `_read_batch` returns them.
+
+    Rows of a group share a pass over their beginning. Out of memory halves this and all later batches.
+    """
+    lengths = [len(row) for row in job.rows]
+    queue = BatchQueue(_group_units(groups, batch_size), lengths, batch_size)
+    yield from queue.run(lambda units: measure(*_read_batch(job, units)))
+
+
+@torch.inference_mode()
 def next_token_logps(
     model, prompts: list[list[int]], pad_id: int, batch_size: int, groups: list[Hashable] | None = None
 ) -> Iterator[list[tuple[int, torch.Tensor]]]:
@@ -114,12 +145,24 @@ def next_token_logps(
     """
     if not groups:
         groups = list(range(len(prompts)))
-    n_last = [1] * len(prompts)
-    for indices, _, logits in read_last(model, prompts, n_last, groups, pad_id, batch_size):
+
+    def measure(indices, ids, logits) -> list[tuple[int, torch.Tensor]]:
         logps = logits[:, -1].float().log_softmax(-1)
-        yield list(zip(indices, logps.cpu()))
+        return list(zip(indices, logps.cpu()))
+
+    job = _make_job(model, prompts, [1] * len(prompts), pad_id)
+    yield from _read_all(job, groups, batch_size, measure)
 
 
+def mean_logp(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Mean log-probability of tokens (n,) from the logits that predict them, (n, vocab). A float32 scalar."""
+    # Less the normalizer: the log-probabilities of the other tokens of the vocabulary are not written out.
+    logits = logits.float()
+    chosen = logits.gather(1, ids[:, None])[:, 0]
+    return (chosen - logits.logsumexp(-1)).mean()
+
+
+@torch.inference_mode()
 def completion_features(
     model,
     prefix: list[int],
@@ -134,20 +177,29 @@ def completion_features(
     layer.
     """
     seen: dict[str, torch.Tensor] = {}
-    # Hidden states in front of the output layer, without keeping those of every layer.
-    hook = model.get_output_embeddings().register_forward_pre_hook(
-        lambda module, inputs: seen.update(hidden=inputs[0])
-    )
     rows = [prefix + suffix + completion for suffix, completion in zip(suffixes, completions)]
     groups: list[Hashable] = [tuple(suffix) for suffix in suffixes]
-    # The position before a completion's first token predicts it.
-    n_last = [len(completion) + 1 for completion in completions]
+
+    def keep_hidden(module, inputs) -> None:
+        # A copy of the last position alone: all of them would stay in memory during the next pass.
+        seen["hidden"] = inputs[0][:, -1:].clone()
+
+    def measure(indices, ids, logits) -> list[tuple[int, torch.Tensor, float]]:
+        # Left padding: the last position of every row is the last completion token.
+        hidden = seen["hidden"][:, -1].float().cpu()
+        means = []
+        for place, i in enumerate(indices):
+            # One row after another: in float32, those of a whole batch can be larger than the model.
+            n = len(completions[i])
+            means.append(mean_logp(logits[place, -n - 1 : -1], ids[place, -n:]))
+        return list(zip(indices, hidden, torch.stack(means).tolist()))
+
+    # Hidden states in front of the output layer, without keeping those of every layer.
+    hook = model.get_output_embeddings().register_forward_pre_hook(keep_hidden)
     try:
-        for indices, ids, logits in read_last(model, rows, n_last, groups, pad_id, batch_size):
-            logps = logits[:, :-1].float().log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
-            # Left padding: the last position of every row is the last completion token.
-            hidden = seen["hidden"][:, -1].float().cpu()
-            means = [float(logps[place, -len(completions[i]) :].mean()) for place, i in enumerate(indices)]
-            yield list(zip(indices, hidden, means))
+        # The position before a completion's first token predicts it.
+        n_last = [len(completion) + 1 for completion in completions]
+        job = _make_job(model, rows, n_last, pad_id)
+        yield from _read_all(job, groups, batch_size, measure)
     finally:
         hook.remove()

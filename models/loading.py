@@ -7,7 +7,6 @@ tells it what the device can do; it does not know what a model is used for.
 import contextlib
 import dataclasses
 import functools
-import gc
 import logging
 import warnings
 from dataclasses import dataclass
@@ -21,9 +20,10 @@ from models.base import base_for, check_loaded_base
 from models.directories import adapter_base, missing_checkpoint
 from models.embedded import EMBEDDED, embedded_dir
 from models.hardware import choose_attention, choose_dtype, device, has_cuda, say_once
+from models.memory import describe_memory
 from models.special_tokens import set_special_tokens
 from utils.config import input_path
-from utils.errors import DataError, StageError, UsageError
+from utils.errors import DataError, OutOfMemory, StageError, UsageError, is_out_of_memory
 from utils.hub import check_reachable
 
 
@@ -58,6 +58,12 @@ def _loading(name: str):
         if not Path(resolve_model(name)).exists():
             check_reachable(name)
         yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"{name}: does not fit on {describe_memory()}; load it in 4 or 8 bits, or choose a smaller model"
+        ) from error
     except (OSError, ValueError) as error:
         text = str(error).strip() or type(error).__name__
         if "trust_remote_code" in text:
@@ -208,11 +214,3 @@ def _keep_4bit_layout(model) -> None:
 def model_revision(model) -> str | None:
     """The hub commit of a loaded model; None for local weights."""
     return getattr(model.config, "_commit_hash", None)
-
-
-def release_memory() -> None:
-    """Free what deleted models occupied."""
-    # Modules and hooks refer to each other, so a model waits for the garbage collector.
-    gc.collect()
-    if has_cuda():
-        torch.cuda.empty_cache()

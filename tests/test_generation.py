@@ -241,32 +241,6 @@ def test_constrained_completions_are_valid_whatever_the_model(make_model, tokeni
         assert parse_completion(row["completion"], len(row["shown"]), strict=True).is_valid
 
 
-def test_out_of_memory_halves_the_batches_and_loses_nothing(make_model, tokenizer, prompts):
-    model = make_model("llama")
-    sizes = []
-    texts = [plain(model, tokenizer, prompt) for prompt in prompts]
-    forward = model.forward
-
-    def small_memory(**inputs):
-        sizes.append(len(inputs["input_ids"]))
-        if len(inputs["input_ids"]) > 3:
-            raise torch.OutOfMemoryError("fake")
-        return forward(**inputs)
-
-    model.forward = small_memory
-    assert [g.ids for g in run(model, tokenizer, prompts, batch_size=8)] == texts
-    # 8 fails, 4 fails, 2 fits; later batches start at what fitted.
-    assert [n for n in sizes if n > 3] == [8, 4]
-
-    def no_memory(**inputs):
-        raise torch.OutOfMemoryError("fake")
-
-    # A single row that does not fit is an error.
-    model.forward = no_memory
-    with pytest.raises(torch.OutOfMemoryError):
-        run(model, tokenizer, prompts, batch_size=2)
-
-
 def test_a_compiled_model_with_buckets_says_the_same(make_model, tokenizer, prompts):
     model = make_model("llama")
     texts = [plain(model, tokenizer, prompt, 4) for prompt in prompts[:2]]

@@ -13,12 +13,13 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 from models.distributed import note_in_first_process
 from models.hardware import choose_dtype, speed_up_training
-from models.loading import LoadOptions, load_model, release_memory
+from models.loading import LoadOptions, load_model
+from models.memory import release_memory
 from training.checkpoints import mark_whole
 from training.lora_targets import adapted_layers, choose_targets, has_transposed_layers
 from training.sft_config import LORA_TARGETS
 from utils.config import portable_path
-from utils.errors import StageError, UsageError
+from utils.errors import OutOfMemory, StageError, UsageError
 from utils.jsonl import read_json
 from utils.launch import trains_sharded
 
@@ -181,7 +182,7 @@ def _load_adapter(checkpoint: Path, options: LoadOptions) -> PeftModel:
     """The checkpoint in float32, where merging is exact to rounding. UsageError if it is a full model."""
     try:
         model = load_model(str(checkpoint), options)
-    except torch.OutOfMemoryError as error:
+    except OutOfMemory as error:
         raise StageError(
             f"--merge: {checkpoint} does not fit the GPU in float32; "
             "put CUDA_VISIBLE_DEVICES= before the command to merge in main memory"

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from generation.answering import load_generator
-from models.loading import LoadOptions, load_tokenizer, release_memory
+from models.loading import LoadOptions, load_tokenizer
+from models.memory import release_memory
 from training.adapters import merge_checkpoint
 from training.card import SftCard, kind_of, local_place
 from training.checkpoints import CARD, is_whole

@@ -14,13 +14,16 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from utils.errors import StageError
+from utils.errors import StageError, is_out_of_memory
 from utils.launch import is_first_process
 
 ROOT = Path(__file__).resolve().parent.parent
 # What a full disk looks like where a library reports it in its own way (safetensors, torch, pyarrow).
 _FULL_DISK = ("no space left on device", "os error 28", "storagefull", "pytorchstreamwriter failed writing")
 _INTERRUPTED = "interrupted: finished work is saved; rerun the same command to continue"
+_OUT_OF_MEMORY = (
+    "out of memory; use a smaller batch size, load the model in 4 or 8 bits, or allow fewer tokens per row"
+)
 _MB = 1 << 20
 
 
@@ -82,6 +85,8 @@ def _describe(error: BaseException) -> tuple[str, int] | None:
         return f"error: {describe_os_error(error)}", 1
     if isinstance(error, ImportError) and not _is_own(error.name):
         return f"error: {describe_import_error(error)}", 1
+    if is_out_of_memory(error):
+        return f"error: {_OUT_OF_MEMORY} ({_first_line(error):.80})", 1
     if any(words in str(error).lower() for words in _FULL_DISK):
         return f"error: the disk is full{_free_space(None)}: {_first_line(error):.120}", 1
     return None
