@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from models.hardware import has_cuda
-from models.loading import release_memory
+from models.memory import release_memory
 
 # Writing 5 to it resets the peak of the process (Linux).
 _CLEAR_REFS = Path("/proc/self/clear_refs")
