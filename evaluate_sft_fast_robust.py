@@ -18,7 +18,7 @@ from pathlib import Path
 from evaluation.inputs import check_inputs, check_results
 from evaluation.selective import KINDS, choose_selection, read_calibration
 from models.base import base_of_flags
-from models.choices import ATTENTION_FLAGS
+from models.choices import add_model_flags, load_options
 from models.directories import check_adapter_dir
 from utils.arguments import (
     bucket_list,
@@ -44,7 +44,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--predictions", metavar="FILE", help="score these completions instead of running a model")
     add("--compare", nargs=2, metavar=("A", "B"), help="print two results files side by side and stop")
 
-    add = parser.add_argument_group("model").add_argument
+    model = parser.add_argument_group("model")
+    add = model.add_argument
     add("--model-path", help="checkpoint directory of train_sft.py, or a full model")
     add("--base-model", help="model the checkpoint was trained from: hub id, directory or embedded")
     add("--template", help="prompt template (default: the one in the checkpoint's run.json)")
@@ -55,8 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     gold_only = "also evaluate with the support chunks only; the gap is what distractors cost"
     add("--baseline-gold-only", action="store_true", help=gold_only)
     add("--constrained", action="store_true", help="also evaluate each model constrained to the schema")
-    attention = "attention implementation; falls back, with a note, if it is not available"
-    add("--attn-impl", default="auto", choices=ATTENTION_FLAGS, help=attention)
+    add_model_flags(model)
     fast = "CUDA only: pad prompts to --buckets and compile the model (no effect on CPU)"
     add("--fast", action="store_true", help=fast)
     buckets = "prompt lengths in tokens that --fast pads to"
@@ -134,8 +134,7 @@ from generation.answering import predict, sft_and_base
 from generation.engine import GenerationSettings
 from generation.sampling import Sampling
 from models.distributed import ShardLog, Shards, hold_output, note_in_first_process
-from models.hardware import choose_dtype
-from models.loading import LoadOptions
+from models.hardware import weights_precision
 from prompt_schema import PromptBuilder, load_template
 from reporting.answered import answered_samples
 from reporting.pipeline import refresh_report
@@ -187,7 +186,7 @@ def checkpoint_settings(args: argparse.Namespace) -> dict:
     settings = prompt_settings(check_adapter_dir(args.model_path), args.template, base_model=args.base_model)
     settings |= {flag: getattr(args, flag) for flag in DECIDING_FLAGS}
     settings["template_text"] = load_template("sft", settings["template"])
-    settings["precision"] = str(choose_dtype())
+    settings["precision"] = weights_precision(load_options(args))
     settings["inputs"] = hash_inputs([input_path(args.test_data)])
     return settings
 
@@ -201,10 +200,9 @@ def generate_predictions(
     the checkpoint is an adapter of the base model.
     """
     runs = plan_models(args, settings["template"])
-    options = LoadOptions(attention=args.attn_impl)
     times: dict = {}
     checkpoint = str(input_path(settings["model_dir"]))
-    with sft_and_base(checkpoint, args.base_model, options, compile_it=args.fast) as models:
+    with sft_and_base(checkpoint, args.base_model, load_options(args), compile_it=args.fast) as models:
         log = ShardLog(log_path, log_key(settings), shards)
         for name, run in runs.items():
             # Split before what is done is removed: each process always has the same share of the samples.

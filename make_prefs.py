@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from models.choices import add_attention_flag, add_bit_flags, load_options
 from models.directories import check_adapter_dir
 from preferences.inputs import check_inputs
 from preferences.judges import JUDGES, Judge, default_judge, judge_candidates, judge_key, judge_settings
@@ -85,11 +86,10 @@ def add_model_flags(model: argparse._ArgumentGroup) -> None:
     add("--judge-model", help="model that compares candidates, for --judge llm and hybrid")
     add("--judge-template", default="default", help="default or simple (default: default)")
     add("--min-label-share", type=share, default=MIN_LABEL_SHARE, help="least probability of A and B (0-1)")
+    add_attention_flag(model)
     # The generators' flags are part of a cache's settings, so None marks one that was not given.
-    for flag, default, what in (("--use", None, "the generators"), ("--judge-use", False, "the judge")):
-        for bits in (8, 4):
-            help_text = f"load {what} in {bits} bits (bitsandbytes)"
-            add(f"{flag}-{bits}bit", action="store_true", default=default, help=help_text)
+    add_bit_flags(model, "the generators", default=None)
+    add_bit_flags(model, "the judge", "--judge-use")
 
 
 def read_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -111,7 +111,7 @@ if __name__ == "__main__":
 
 from generation.answering import load_generator, sft_and_base
 from models.distributed import Shards, hold_output
-from models.loading import LoadOptions, load_tokenizer
+from models.loading import load_tokenizer
 from preferences.cache import (
     MODELS,
     Job,
@@ -159,8 +159,7 @@ def generate_phase(
     facts = {**test_facts, "created": time.time(), "n_samples": len(samples)}
     run = describe_run(settings, hash_inputs([data_path]), settings["seed"], **facts)
     checkpoint = check_adapter_dir(settings["sft_model"])
-    options = LoadOptions(load_in_8bit=settings["use_8bit"], load_in_4bit=settings["use_4bit"])
-    with sft_and_base(checkpoint, settings["base_model"], options) as models:
+    with sft_and_base(checkpoint, settings["base_model"], load_options(args)) as models:
         # After loading, so that a checkpoint that cannot be loaded leaves no directory behind.
         if shards.is_main:
             write_json(cache / "manifest.json", run)
@@ -181,8 +180,7 @@ def generate_phase(
 
 def open_judge(args: argparse.Namespace) -> JudgeModel:
     """Load the model of --judge-model with its prompts."""
-    options = LoadOptions(load_in_8bit=args.judge_use_8bit, load_in_4bit=args.judge_use_4bit)
-    model = load_generator(args.judge_model, options)
+    model = load_generator(args.judge_model, load_options(args, prefix="judge_"))
     tokenizer = load_tokenizer(args.judge_model)
     builder = JudgePrompts(tokenizer, load_template("judge", args.judge_template))
     return JudgeModel(model, tokenizer, builder.build, args.judge_batch_size, args.min_label_share)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from evaluation.inputs import check_inputs
 from models.base import base_of_flags
-from models.choices import ATTENTION_FLAGS
+from models.choices import add_model_flags, load_options
 from models.directories import check_adapter_dir
 from perturbations.suites import SUITES, Suite, build_suites, distinct_samples, prompt_key
 from utils.arguments import positive_int, sample_limit, seed_number, stage_parser
@@ -39,12 +39,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--output", default="robustness.json", help="results file (default: robustness.json)")
     add("--samples-dir", metavar="DIR", help="also write the samples of every level there, as sample files")
 
-    add = parser.add_argument_group("model").add_argument
+    model = parser.add_argument_group("model")
+    add = model.add_argument
     add("--model-path", required=True, help="checkpoint directory of train_sft.py, or a full model")
     add("--base-model", help="where the checkpoint's base model is (default: where the checkpoint says)")
     add("--template", help="prompt template (default: the one in the checkpoint's run.json)")
-    attention = "attention implementation; falls back, with a note, if it is not available"
-    add("--attn-impl", default="auto", choices=ATTENTION_FLAGS, help=attention)
+    add_model_flags(model)
 
     add = parser.add_argument_group("limits").add_argument
     limit = "perturb at most N samples, sampled with --seed; twins stay together (0: all; default: 100)"
@@ -95,8 +95,8 @@ from evidence.reserved import trained_on_warning
 from generation.answering import load_generator, predict
 from generation.engine import GenerationSettings
 from models.distributed import ShardLog, Shards, hold_output, note_in_first_process
-from models.hardware import choose_dtype
-from models.loading import LoadOptions, load_tokenizer
+from models.hardware import weights_precision
+from models.loading import load_tokenizer
 from perturbations.plan import print_plan
 from prompt_schema import PromptBuilder, load_template
 from reporting.pipeline import refresh_report
@@ -127,8 +127,7 @@ def generate_missing(
         return
     checkpoint = str(input_path(settings["model_dir"]))
     tokenizer = load_tokenizer(checkpoint)
-    options = LoadOptions(attention=args.attn_impl, base_model=args.base_model)
-    model = load_generator(checkpoint, options)
+    model = load_generator(checkpoint, load_options(args, args.base_model))
     builder = PromptBuilder(tokenizer, settings["template_text"], settings["max_prompt_tokens"])
     prompts = {key: builder.build(todo[key]) for key in track(todo, "reading prompts", "prompt")}
     generation = GenerationSettings(args.batch_size, args.max_new_tokens)
@@ -244,7 +243,8 @@ def run_suites(args: argparse.Namespace, names: list[str], output: Path, shards:
     settings = prompt_settings(checkpoint, args.template, args.max_prompt_tokens, args.base_model)
     settings["template_text"] = load_template("sft", settings["template"])
     settings["max_new_tokens"] = args.max_new_tokens
-    settings["precision"] = str(choose_dtype())
+    settings["attn_impl"] = args.attn_impl
+    settings["precision"] = weights_precision(load_options(args))
     warnings = [text for text in [trained_on_warning(args.model_path, samples)] if text]
     note_in_first_process(warnings)
     run = describe_results_run(args, {**settings, "suite": names})

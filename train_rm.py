@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from models.choices import add_attention_flag
 from preferences.inputs import check_reward_inputs, find_head
 from preferences.reward_config import load_reward_config
 from utils.arguments import sample_limit, stage_parser
@@ -36,7 +37,9 @@ def build_parser() -> argparse.ArgumentParser:
     score = "write the rewards of rows {id, question, evidence_chunks, completion} beside FILE, and stop"
     add("--score", metavar="FILE", help=score)
 
-    add = parser.add_argument_group("model").add_argument
+    model = parser.add_argument_group("model")
+    add = model.add_argument
+    add_attention_flag(model, default=None)
     checkpoint = "head for --validate-only and --score: best, final or a directory (default: best)"
     add("--checkpoint", default="best", help=checkpoint)
 
@@ -61,6 +64,9 @@ def build_parser() -> argparse.ArgumentParser:
 def read_settings(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
     """(the flags, the YAML with --set applied). UsageError for unknown keys and impossible values."""
     args = build_parser().parse_args(argv)
+    # The flag is short for the YAML key, so run.json and printed commands know one of them alone.
+    if args.attn_impl:
+        args.set = [*args.set, f"attn_implementation={args.attn_impl}"]
     config = load_reward_config(args.config, args.set)
     if not args.dry_run:
         check_folder_output(home_path(config["output_dir"]))

@@ -1,4 +1,68 @@
-"""Names that flags choose among. No model library is imported, so that a parser can show them at once."""
+"""Flags and names that decide how a model is loaded. No model library is imported, so that a parser can show
+them at once.
+"""
+
+import argparse
+from dataclasses import dataclass
 
 # What --attn-impl takes; `choose_attention` in models/hardware.py says what each becomes.
 ATTENTION_FLAGS = ("auto", "eager", "sdpa", "flash2", "flash_attention_2", "flex")
+# The names of transformers for the short flags.
+ATTENTION_NAMES = {"flash2": "flash_attention_2", "flex": "flex_attention"}
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a model is loaded; the defaults are those of evaluation."""
+
+    bf16: bool = True
+    load_in_4bit: bool = False
+    load_in_8bit: bool = False
+    attention: str = "auto"
+    trust_remote_code: bool = False
+    # False: the model stays in main memory, from which FSDP moves it to the devices layer by layer.
+    place: bool = True
+    # True: the passes will run in half precision, whatever the precision of the weights.
+    autocast: bool = False
+    # Where the base of a PEFT checkpoint is now; None: where the checkpoint says.
+    base_model: str | None = None
+
+
+def add_attention_flag(parser: argparse._ActionsContainer, default: str | None = "auto") -> None:
+    """`--attn-impl`; with the default None, a flag that was not given can be told from `auto`."""
+    text = "attention implementation; falls back, with a note, if it is not available"
+    parser.add_argument("--attn-impl", default=default, choices=ATTENTION_FLAGS, help=text)
+
+
+def add_bit_flags(
+    parser: argparse._ActionsContainer, models: str, prefix: str = "--use", default: bool | None = False
+) -> None:
+    """`--use-4bit` and `--use-8bit`, of which one can be given; `models` says in the help what they load."""
+    either = parser.add_mutually_exclusive_group()
+    for bits in (4, 8):
+        text = f"load {models} in {bits} bits (bitsandbytes)"
+        either.add_argument(f"{prefix}-{bits}bit", action="store_true", default=default, help=text)
+
+
+def add_model_flags(parser: argparse._ActionsContainer, models: str = "the model") -> None:
+    """The flags that every stage with generated answers has: `--attn-impl`, `--use-4bit`, `--use-8bit`."""
+    add_attention_flag(parser)
+    add_bit_flags(parser, models)
+
+
+def load_options(args: argparse.Namespace, base_model: str | None = None, prefix: str = "") -> LoadOptions:
+    """What the flags above ask for. `prefix`: that of the flags of another model, such as `judge_`."""
+    return LoadOptions(
+        load_in_4bit=bool(getattr(args, f"{prefix}use_4bit")),
+        load_in_8bit=bool(getattr(args, f"{prefix}use_8bit")),
+        attention=args.attn_impl,
+        base_model=base_model,
+    )
+
+
+def attention_settings(flag: str | None) -> dict[str, str]:
+    """The part of a cache's settings that `--attn-impl` decides: another attention rounds otherwise."""
+    # Without the flag nothing, so that caches of versions that did not have it keep their names.
+    if flag is None or flag == "auto":
+        return {}
+    return {"attn_impl": ATTENTION_NAMES.get(flag, flag)}

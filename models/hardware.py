@@ -5,19 +5,16 @@ module of a kernel, so a new device needs a file here, named for it, and a line 
 not know how models are found or loaded.
 """
 
-import importlib.util
 from typing import Any
 
 import torch
 
-from models.choices import ATTENTION_FLAGS
+from models.choices import ATTENTION_FLAGS, ATTENTION_NAMES, LoadOptions
 from models.cpu_attention import use_grouped_attention
+from models.flash_attention import gpu_fault, kernel_fault, largest_head
 from utils.errors import UsageError
 from utils.launch import is_first_process
 from utils.runs import note
-
-# The names of transformers for the short flags.
-_FULL_NAMES = {"flash2": "flash_attention_2", "flex": "flex_attention"}
 
 
 def has_cuda() -> bool:
@@ -31,6 +28,14 @@ def device() -> torch.device:
     if has_cuda():
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
+
+
+def compute_capability() -> tuple[int, int] | None:
+    """The compute capability of this process's GPU, such as (8, 0); None where the driver does not tell."""
+    try:
+        return torch.cuda.get_device_capability()
+    except (AssertionError, RuntimeError):
+        return None
 
 
 def has_fast_bf16() -> bool:
@@ -59,6 +64,14 @@ def choose_dtype(want_bf16: bool = True) -> torch.dtype:
     return fallback
 
 
+def weights_precision(options: LoadOptions) -> str:
+    """`torch.bfloat16`, or with quantized weights `4-bit, torch.bfloat16`: by it a model's answers differ."""
+    dtype = str(choose_dtype(options.bf16))
+    if options.load_in_4bit:
+        return f"4-bit, {dtype}"
+    return f"8-bit, {dtype}" if options.load_in_8bit else dtype
+
+
 def _is_soft_capped(config) -> bool:
     return getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
 
@@ -84,42 +97,50 @@ def supported_attention(config) -> set[str]:
     return found - {"sdpa"} if _is_soft_capped(config) else found
 
 
+def attention_faults(config, half: bool = True) -> dict[str, str | None]:
+    """Why each implementation cannot run a model here, and what to install; None where it can."""
+    supported = supported_attention(config)
+    faults: dict[str, str | None] = {"eager": None}
+    for name in ("flash_attention_2", "flex_attention", "sdpa"):
+        faults[name] = None if name in supported else f"{config.model_type} models do not have it"
+        if name != "sdpa" and not has_cuda():
+            faults[name] = faults[name] or "needs a GPU"
+    if _is_soft_capped(config):
+        faults["sdpa"] = "it does not soft-cap scores"
+    # Triton multiplies blocks of at least 16.
+    if largest_head(config) < 16:
+        faults["flex_attention"] = faults["flex_attention"] or "takes heads of 16 dimensions or more"
+    # The kernels are looked up last: on a first use they may be loaded from the hub.
+    flash = faults["flash_attention_2"] or (None if half else "takes no float32")
+    flash = flash or gpu_fault(config, compute_capability())
+    faults["flash_attention_2"] = flash or kernel_fault(_is_soft_capped(config))
+    return faults
+
+
 def choose_attention(flag: str, config, half: bool = True) -> str:
     """The attention implementation for a flag of `ATTENTION_FLAGS`; falls back, with a note, if unavailable.
 
+    `auto` is FlashAttention 2 where it can run, else eager for soft-capped models and sdpa for others.
     `config` is the model's, `half` says that passes run in half precision. UsageError for an unknown flag.
     """
-    supported = supported_attention(config)
-    on_cuda = has_cuda()
-    usable = {
-        # The kernels of flash-attn take no float32.
-        "flash_attention_2": half
-        and on_cuda
-        and _is_installed("flash_attn")
-        and "flash_attention_2" in supported,
-        "flex_attention": on_cuda and "flex_attention" in supported,
-        "sdpa": "sdpa" in supported,
-        "eager": True,
-    }
-    # The fastest first; flex pays only where SDPA cannot run.
-    preferred = ["flash_attention_2", "sdpa" if usable["sdpa"] else "flex_attention", "eager"]
-    fastest = next(name for name in preferred if usable[name])
+    faults = attention_faults(config, half)
+    # Flex never: it compiles for each new shape until torch gives up, and then computes all scores.
+    fastest = next(name for name in ("flash_attention_2", "sdpa", "eager") if not faults[name])
     if flag == "auto":
+        missing = faults["flash_attention_2"] or ""
+        if has_cuda() and "pip install" in missing:
+            say_once(f"attention: using {fastest}; flash_attention_2 would be faster ({missing})")
         # Of a soft-capped model it is known, and on a CPU our own kernel replaces eager.
-        if fastest == "eager" and not _is_soft_capped(config):
+        elif fastest == "eager" and not _is_soft_capped(config):
             say_once(f"attention: {config.model_type} models have no sdpa in transformers, using eager")
         return fastest
-    wanted = _FULL_NAMES.get(flag, flag)
-    if wanted not in usable:
+    wanted = ATTENTION_NAMES.get(flag, flag)
+    if wanted not in faults:
         raise UsageError(f"attention {flag!r} is unknown; choose one of {', '.join(ATTENTION_FLAGS)}")
-    if usable[wanted]:
+    if not faults[wanted]:
         return wanted
-    say_once(f"attention: {wanted} is not available, using {fastest}")
+    say_once(f"attention: {wanted} is not available, using {fastest} ({faults[wanted]})")
     return fastest
-
-
-def _is_installed(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
 
 
 # A model and its adapter, or an SFT model and its base, choose twice; one note is enough.

@@ -8,8 +8,9 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import re
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 from transformers.utils import logging as hf_logging
 
 from models.base import base_for, check_loaded_base
+from models.choices import LoadOptions
 from models.directories import adapter_base, missing_checkpoint
 from models.embedded import EMBEDDED, embedded_dir
 from models.hardware import choose_attention, choose_dtype, device, has_cuda, say_once
@@ -119,23 +121,6 @@ def quantization(
     return BitsAndBytesConfig(load_in_8bit=True) if load_in_8bit else None
 
 
-@dataclass(frozen=True)
-class LoadOptions:
-    """How a model is loaded; the defaults are those of evaluation."""
-
-    bf16: bool = True
-    load_in_4bit: bool = False
-    load_in_8bit: bool = False
-    attention: str = "auto"
-    trust_remote_code: bool = False
-    # False: the model stays in main memory, from which FSDP moves it to the devices layer by layer.
-    place: bool = True
-    # True: the passes will run in half precision, whatever the precision of the weights.
-    autocast: bool = False
-    # Where the base of a PEFT checkpoint is now; None: where the checkpoint says.
-    base_model: str | None = None
-
-
 # Their attention bias is by the distance of columns, and takes no position ids.
 _COUNT_PADDING = ("mpt",)
 
@@ -171,17 +156,25 @@ def load_model(name: str, options: LoadOptions = LoadOptions()):
             device_map={"": device()} if on_device else None,
             trust_remote_code=options.trust_remote_code,
         )
-        try:
-            model = load(attn_implementation=attention)
-        except (ValueError, ImportError) as error:
-            # A class whose code comes with the model tells only now what it does not support.
-            if attention == "eager" or "attention" not in str(error).lower():
-                raise
-            say_once(f"attention: {name} does not take {attention}, using eager")
-            model = load(attn_implementation="eager")
+        model = _load_with_attention(load, name, attention)
     if options.load_in_4bit and not has_cuda():
         _keep_4bit_layout(model)
     return model.eval()
+
+
+def _load_with_attention(load: Callable, name: str, attention: str):
+    """`load(attn_implementation=...)` with this one or, where the model refuses it, the next slower one."""
+    # A class whose code comes with the model tells only now what it does not support.
+    slower = ["sdpa", "eager"] if attention != "sdpa" else ["eager"]
+    for fallback in slower:
+        try:
+            return load(attn_implementation=attention)
+        except (ValueError, ImportError) as error:
+            if attention == "eager" or not re.search("attention|attn", str(error), re.IGNORECASE):
+                raise
+        say_once(f"attention: {name} does not take {attention}, using {fallback}")
+        attention = fallback
+    return load(attn_implementation=attention)
 
 
 def _load_adapter(name: str, resolved: str, options: LoadOptions):

@@ -16,6 +16,7 @@ from generation.answering import SftAndBase, predict
 from generation.engine import GenerationSettings
 from generation.sampling import Sampling
 from models.base import base_for, model_key
+from models.choices import attention_settings
 from models.directories import check_adapter_dir
 from models.distributed import ShardLog, Shards, note_in_first_process
 from models.hardware import choose_dtype
@@ -68,6 +69,7 @@ def generation_settings(flags: dict, load_template: Callable[[str], str]) -> dic
         "template_text": load_template(settings["template"]),
         # Rounding differs by precision, and with it the sampled tokens.
         "precision": str(choose_dtype()),
+        **attention_settings(flags.get("attn_impl")),
     }
 
 

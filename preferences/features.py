@@ -15,9 +15,10 @@ from safetensors.torch import load_file, save
 
 from generation.likelihood import completion_features
 from models.base import model_key
+from models.choices import LoadOptions, attention_settings
 from models.distributed import Shards
 from models.hardware import choose_dtype, speed_up_generation
-from models.loading import LoadOptions, load_model, load_tokenizer
+from models.loading import load_model, load_tokenizer
 from preferences.cuts import COMPLETION_TOKENS, drop_equal_pairs, encode_completions
 from utils.atomic import atomic_write
 from utils.config import home_path
@@ -65,6 +66,7 @@ def features_path(rows: list[dict], config: dict, template_hash: str) -> Path:
     # What the model is, not where: its folder may move, and another model may take its place.
     settings["base_key"] = model_key(config["base_model"])
     settings["precision"] = str(choose_dtype())
+    settings |= attention_settings(config["attn_implementation"])
     keys = [[row["question"], row["evidence_chunks"], row["completion"]] for row in rows]
     name = sha256_value([settings, keys])[:16]
     return home_path(config["output_dir"]) / "features" / f"{name}.safetensors"

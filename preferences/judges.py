@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.base import model_key
+from models.choices import attention_settings
 from models.distributed import ShardLog, Shards
 from preferences.cache import Job
 from preferences.label_share import check_judge
@@ -166,6 +167,7 @@ def judge_settings(kind: str, flags: dict, load_template: Callable[[str], str]) 
         "use_8bit": flags["judge_use_8bit"],
         "use_4bit": flags["judge_use_4bit"],
         "template": load_template(flags["judge_template"]),
+        **attention_settings(flags.get("attn_impl")),
     }
 
 

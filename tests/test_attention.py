@@ -1,0 +1,201 @@
+"""Which attention runs where, with a pretended GPU: by card, installed kernels, model and flag."""
+
+import sys
+import types
+
+import pytest
+import torch
+import transformers
+
+from models import hardware
+from models.choices import attention_settings, load_options
+from models.hardware import choose_attention, weights_precision
+from models.loading import LoadOptions, load_model
+from preferences.cache import cache_key
+from preferences.features import features_path
+from preferences.judges import judge_key, judge_settings
+from preferences.reward_config import DEFAULTS
+from tests.conftest import tiny_config
+from utils.errors import UsageError
+
+GEMMA = tiny_config("gemma2", 100)
+LLAMA = transformers.LlamaConfig(num_hidden_layers=1, head_dim=64)
+# What is installed: (the package flash_attn, the package kernels with the kernels of the hub).
+NOTHING = (False, False)
+PACKAGE = (True, False)
+HUB = (False, True)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A function that pretends a GPU of a compute capability, and what is installed."""
+
+    def pretend(capability, installed, function=lambda q, k, v, softcap=0.0: q):
+        package, hub = installed
+        monkeypatch.setattr(hardware, "_SAID", set())
+        monkeypatch.setattr(hardware, "has_cuda", lambda: True)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+        monkeypatch.setattr(
+            "transformers.utils.is_flash_attn_2_available",
+            lambda kernels_fallback_ok=False: package or (hub and kernels_fallback_ok),
+        )
+        module = types.SimpleNamespace(flash_attn_func=function)
+        monkeypatch.setitem(sys.modules, "flash_attn", module if package else None)
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    "capability, installed, gemma, llama",
+    [
+        # T4 and V100 have no kernels, whatever is installed.
+        ((7, 5), PACKAGE, "eager", "sdpa"),
+        ((7, 0), HUB, "eager", "sdpa"),
+        ((8, 0), NOTHING, "eager", "sdpa"),
+        # A100, L4, H100: the package or, without it, the hub's kernels.
+        ((8, 0), PACKAGE, "flash_attention_2", "flash_attention_2"),
+        ((8, 9), HUB, "flash_attention_2", "flash_attention_2"),
+        ((9, 0), PACKAGE, "flash_attention_2", "flash_attention_2"),
+    ],
+)
+def test_auto_goes_by_card_and_kernels_and_never_takes_flex(capability, installed, gemma, llama, machine):
+    machine(capability, installed)
+    assert choose_attention("auto", GEMMA) == gemma
+    assert choose_attention("auto", LLAMA) == llama
+    # What the notebook asks for runs on every card.
+    assert choose_attention("flash2", GEMMA) == gemma
+    assert choose_attention("flash_attention_2", LLAMA) == llama
+    # In float32 there are no such kernels anywhere.
+    assert choose_attention("auto", GEMMA, half=False) == "eager"
+    assert choose_attention("flash2", LLAMA, half=False) == "sdpa"
+    assert choose_attention("flex", LLAMA) == "flex_attention"
+
+
+def test_a_fallback_is_one_note_with_the_reason_and_the_install_line(machine, capsys):
+    for flag in ("flash2", "auto"):
+        machine((8, 0), NOTHING)
+        choose_attention(flag, GEMMA)
+        choose_attention(flag, GEMMA)
+        noted = capsys.readouterr().err
+        assert noted.count("\n") == 1
+        assert "pip install kernels" in noted
+        assert "eager" in noted
+    # No command helps a card without the instructions, so none is shown, and auto says nothing.
+    machine((7, 5), NOTHING)
+    choose_attention("auto", GEMMA)
+    assert capsys.readouterr().err == ""
+    choose_attention("flash2", GEMMA)
+    assert "needs compute capability 8.0, this GPU has 7.5" in capsys.readouterr().err
+
+
+def test_the_install_line_names_a_version_that_transformers_takes(machine, capsys, monkeypatch):
+    monkeypatch.setattr("transformers.utils.import_utils.KERNELS_MIN_VERSION", "0.16.0")
+    machine((8, 0), NOTHING)
+    choose_attention("flash2", LLAMA)
+    assert "pip install kernels~=0.16.0" in capsys.readouterr().err
+
+
+def test_kernels_that_would_answer_otherwise_or_not_at_all_are_not_taken(machine, capsys):
+    # An old flash_attn has no soft cap, and transformers would leave it out without a word.
+    machine((8, 0), PACKAGE, lambda q, k, v: q)
+    assert choose_attention("auto", GEMMA) == "eager"
+    assert "pip install -U flash-attn" in capsys.readouterr().err
+    assert choose_attention("auto", LLAMA) == "flash_attention_2"
+    # A wheel of another torch is "installed", and fails when it is imported.
+    machine((8, 0), PACKAGE)
+    sys.modules["flash_attn"] = None
+    assert choose_attention("auto", LLAMA) == "sdpa"
+    assert "cannot be imported" in capsys.readouterr().err
+    # Heads wider than any kernel.
+    machine((9, 0), PACKAGE)
+    assert choose_attention("auto", transformers.LlamaConfig(head_dim=512)) == "sdpa"
+    # Flex needs blocks of 16, and the tiny Gemma has heads of 8.
+    assert choose_attention("flex", GEMMA) == "flash_attention_2"
+
+
+def test_a_refused_implementation_falls_back_to_the_next_slower_one(tiny_gemma_dir, monkeypatch, capsys):
+    asked = []
+
+    def refuses_flash(*args, attn_implementation, **kwargs):
+        asked.append(attn_implementation)
+        if attn_implementation != "eager":
+            raise ImportError(f"{attn_implementation}: undefined symbol in flash_attn_2_cuda.so")
+        return torch.nn.Identity()
+
+    monkeypatch.setattr(hardware, "_SAID", set())
+    monkeypatch.setattr("models.loading.choose_attention", lambda *args, **kwargs: "flash_attention_2")
+    monkeypatch.setattr("models.loading.AutoModelForCausalLM.from_pretrained", refuses_flash)
+    load_model(str(tiny_gemma_dir))
+    assert asked == ["flash_attention_2", "sdpa", "eager"]
+    assert "does not take sdpa, using eager" in capsys.readouterr().err
+
+
+# --- the flags
+
+
+def flags(script: str, *given):
+    """The parsed flags of a script, with what it needs beside the given ones."""
+    needed = {
+        "evaluate_sft_fast_robust": ["--test-data", "t.jsonl", "--model-path", "m"],
+        "robustness": ["--test-data", "t.jsonl", "--model-path", "m"],
+        "make_prefs": [],
+        "train_rm": ["-c", "configs/rm.yaml"],
+    }
+    module = __import__(script)
+    return module.build_parser().parse_args([*needed[script], *given])
+
+
+SCRIPTS = ["evaluate_sft_fast_robust", "robustness", "make_prefs", "train_rm"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_stage_that_runs_a_model_takes_an_attention(script):
+    assert flags(script, "--attn-impl", "flash2").attn_impl == "flash2"
+    with pytest.raises(UsageError, match="--attn-impl"):
+        flags(script, "--attn-impl", "flash9")
+
+
+@pytest.mark.parametrize("script", SCRIPTS[:3])
+def test_four_and_eight_bits_exclude_each_other_before_torch(script):
+    options = load_options(flags(script, "--use-4bit", "--attn-impl", "eager"))
+    assert options == LoadOptions(load_in_4bit=True, attention="eager")
+    assert load_options(flags(script)) == LoadOptions()
+    with pytest.raises(UsageError, match="--use-8bit"):
+        flags(script, "--use-4bit", "--use-8bit")
+
+
+def test_the_flag_of_the_reward_model_overrides_its_yaml():
+    import train_rm
+
+    given = ["-c", "configs/rm.yaml", "--dry-run"]
+    assert train_rm.read_settings(given)[1]["attn_implementation"] == "auto"
+    args, config = train_rm.read_settings([*given, "--attn-impl", "eager"])
+    assert config["attn_implementation"] == "eager"
+    # Printed commands repeat what was set.
+    assert args.set == ["attn_implementation=eager"]
+
+
+def test_attention_and_bits_decide_what_may_be_read_from_a_cache(monkeypatch):
+    assert attention_settings("flash2") == attention_settings("flash_attention_2")
+    assert attention_settings("auto") == attention_settings(None) == {}
+    names = set()
+    for options in (LoadOptions(), LoadOptions(load_in_4bit=True), LoadOptions(load_in_8bit=True)):
+        names.add(weights_precision(options))
+    assert len(names) == 3
+
+    monkeypatch.setattr("preferences.judges.model_key", str)
+    judging = {"judge_model": "owner/name", "judge_use_8bit": False, "judge_use_4bit": False}
+    judging["judge_template"] = "default"
+    keys = [
+        judge_key(judge_settings("llm", judging | {"attn_impl": flag}, str)) for flag in ("auto", "eager")
+    ]
+    assert keys[0] != keys[1]
+    # Caches of before there was a flag keep their names.
+    assert keys[0] == judge_key(judge_settings("llm", judging, str))
+    assert cache_key({"seed": 1} | attention_settings("eager")) != cache_key({"seed": 1})
+
+    config = DEFAULTS | {"base_model": "owner/name"}
+    paths = {
+        features_path([], config | {"attn_implementation": flag}, "t") for flag in ("auto", "eager", "flex")
+    }
+    assert len(paths) == 3
