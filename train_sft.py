@@ -109,15 +109,15 @@ from utils.runs import (
     open_run_dir,
 )
 from utils.schema import read_samples
-from utils.tokens import encode_completion
+from utils.tokens import encode_completion, end_id
 
 # --- what is learned: the labels
 
 
 def gold_ids(tokenizer, sample: dict, prompt: Prompt) -> list[int]:
-    """Token ids of the gold completion and EOS; it cites the chunks by the numbers that the prompt shows."""
+    """Token ids of the gold completion and its end; it cites chunks by the numbers that the prompt shows."""
     text = gold_completion(sample, prompt.shown)
-    return [*encode_completion(tokenizer, text), tokenizer.eos_token_id]
+    return [*encode_completion(tokenizer, text), end_id(tokenizer)]
 
 
 def make_collator(pad_id: int) -> Callable[[list[dict]], dict[str, torch.Tensor]]:

@@ -20,7 +20,7 @@ from models.loading import LoadOptions, load_tokenizer
 from utils.completions import render_completion
 from utils.errors import DataError, UsageError
 from utils.text import REFUSAL
-from utils.tokens import encode_completion
+from utils.tokens import decode, encode_completion
 
 # Enough for the longest answer that the schema allows, and the keys around it.
 _MAX_NEW_TOKENS = 160
@@ -95,5 +95,5 @@ class Asker:
 
         batches = generate(self._model, self._tokenizer, [prompt.suffix], guide, prompt.prefix, settings)
         ((_, generated),) = next(batches)
-        text = self._tokenizer.decode(generated.ids, skip_special_tokens=True)
+        text = decode(self._tokenizer, generated.ids)
         return text, answer_probability(self._tokenizer, generated)

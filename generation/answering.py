@@ -27,7 +27,7 @@ from utils.completions import render_completion
 from utils.errors import UsageError
 from utils.progress import progress
 from utils.text import REFUSAL
-from utils.tokens import encode_completion
+from utils.tokens import decode, encode_completion
 
 # The first drafts, before the model has completed anything: the two shapes of a completion.
 _EXAMPLES = (render_completion(REFUSAL, [], 0.0), render_completion("supported", [0], 0.9))
@@ -130,7 +130,7 @@ def answer_probability(tokenizer, generated: Generated) -> float:
     # The key comes after the answer; a completion without it counts as a whole.
     text = ""
     for n, token in enumerate(generated.ids, 1):
-        text += tokenizer.decode([token])
+        text += decode(tokenizer, [token])
         if '"citations"' in text:
             return math.exp(sum(generated.logps[:n]))
     return math.exp(sum(generated.logps))
@@ -166,7 +166,7 @@ def predict(
         return {
             "id": ids[i],
             "model": name,
-            "completion": tokenizer.decode(generated.ids, skip_special_tokens=True).strip(),
+            "completion": decode(tokenizer, generated.ids).strip(),
             "shown": built[i].shown,
             "probability": answer_probability(tokenizer, generated),
             "logp": sum(generated.logps),

@@ -7,6 +7,8 @@ knows one thing about their text: where a JSON object ends.
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
+from utils.tokens import decode
+
 # Context lengths in tokens, longest first: eight reach from the digits of a confidence back to the citations.
 _CONTEXTS = (8, 4, 2, 1)
 # A drafted token costs little compared with the pass that reads it: one right guess in five already pays.
@@ -89,7 +91,7 @@ def json_object_end(tokenizer) -> Callable[[list[int]], bool]:
         depth = 0
         in_string = False
         escaped = False
-        for char in tokenizer.decode(ids, skip_special_tokens=True):
+        for char in decode(tokenizer, ids):
             if in_string:
                 in_string = escaped or char != '"'
                 escaped = char == "\\" and not escaped

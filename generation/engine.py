@@ -18,6 +18,7 @@ from generation.batches import last_positions, pad_left, positions_behind, share
 from generation.cache import attention_window, prefix_cache, roomy_cache, takes_holes
 from generation.rows import Generated, Guide, Row, draft_next, settle
 from generation.sampling import Sampling
+from utils.tokens import end_id
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def generate_batch(job: Job, suffixes: list[list[int]], rows: list[Row], owners:
 
 def _make_job(model, tokenizer, prefix: list[int], settings: GenerationSettings) -> Job:
     eos = model.generation_config.eos_token_id if model.generation_config is not None else None
-    eos_ids = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])} - {None}
+    eos_ids = {tokenizer.eos_token_id, end_id(tokenizer), *(eos if isinstance(eos, list) else [eos])} - {None}
     with torch.inference_mode():
         cache = prefix_cache(model, prefix) if len(prefix) > 1 else None
     if model.device.type != "cuda":

@@ -3,7 +3,12 @@
 It knows tokenizers and the size of a vocabulary, not how either is loaded.
 """
 
+from pathlib import Path
+
+from transformers import GenerationConfig
+
 from utils.errors import DataError
+from utils.tokens import end_id
 
 
 def set_special_tokens(tokenizer, name: str, n_embedded: int | None) -> None:
@@ -27,6 +32,21 @@ def set_special_tokens(tokenizer, name: str, n_embedded: int | None) -> None:
     # Padding is masked everywhere, so EOS can serve.
     if tokenizer.pad_token_id is None or _is_outside(tokenizer.pad_token_id, n_embedded):
         tokenizer.pad_token = tokenizer.eos_token
+
+
+def save_end(folder: Path, tokenizer) -> None:
+    """Add the token that ends a completion to the generation config of a saved model: servers stop there."""
+    try:
+        config = GenerationConfig.from_pretrained(folder)
+    except OSError:
+        # An adapter has none.
+        return
+    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    ends = [token for token in dict.fromkeys([*ends, end_id(tokenizer)]) if token is not None]
+    # A chat model's turn may end with another token than its texts.
+    if len(ends) > 1:
+        config.eos_token_id = ends
+        config.save_pretrained(folder)
 
 
 def _is_outside(token_id: int | None, n_embedded: int | None) -> bool:

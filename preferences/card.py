@@ -13,6 +13,7 @@ from utils.cards import (
     Header,
     Measured,
     card_header,
+    end_code,
     example_code,
     licence_rows,
     metric_rows,
@@ -67,10 +68,10 @@ The base model's terms also apply to what is made with it: {licence}.
 
 _SCORING = """
 reply = '{"answer": "1931", "citations": [1], "confidence": 0.9}'
-# As in training, the opening quote of the answer ends a token, and the end of the text is read too.
+# As in training, the opening quote of the answer ends a token, and the end of the completion is read too.
 for part in (reply[:12], reply[12:]):
     ids += tokenizer(part, add_special_tokens=False)["input_ids"]
-ids.append(tokenizer.eos_token_id)
+ids.append({end})
 hidden = model(torch.tensor([ids]), output_hidden_states=True).hidden_states[-1][0, -1].float()
 head = load_file(f"{MODEL}/reward_head.safetensors")
 scale = json.load(open(f"{MODEL}/config.json"))["score_scale"]
@@ -125,7 +126,8 @@ def _code(tokenizer: Any, template: str, model: str, base: str, hub_base: str | 
     lines += ["", f"MODEL = {place}", f'BASE = "{base}"{note}', prompt_code(tokenizer, template), ""]
     lines += ["tokenizer = AutoTokenizer.from_pretrained(BASE)"]
     lines += ["model = AutoModelForCausalLM.from_pretrained(BASE)"]
-    return "\n".join(lines) + "\n" + example_code(tokenizer) + _SCORING
+    scoring = _SCORING.replace("{end}", end_code(tokenizer))
+    return "\n".join(lines) + "\n" + example_code(tokenizer) + scoring
 
 
 def card_facts(saved: dict, figures: dict | None, preferences: list[dict]) -> dict:

@@ -9,7 +9,7 @@ import torch
 
 from utils.errors import DataError
 from utils.runs import note
-from utils.tokens import encode_completion
+from utils.tokens import encode_completion, end_id
 
 # Tokens of max_seq_length that are kept free for a completion and the token that ends it. The length
 # penalty is at its maximum from 128 tokens on, so cutting a longer completion does not hide its length from
@@ -18,14 +18,14 @@ COMPLETION_TOKENS = 160
 
 
 def encode_completions(tokenizer, rows: list[dict]) -> tuple[list[list[int]], list[bool]]:
-    """(token ids of each completion with the end-of-text token, whether the completion was cut)."""
+    """(token ids of each completion with the token that ends it, whether the completion was cut)."""
     completions = []
     is_cut = []
     for row in rows:
         ids = encode_completion(tokenizer, row["completion"])
         is_cut.append(len(ids) > COMPLETION_TOKENS - 1)
-        # An empty completion is still one token long: the end of the text.
-        completions.append(ids[: COMPLETION_TOKENS - 1] + [tokenizer.eos_token_id])
+        # An empty completion is still one token long: its end.
+        completions.append(ids[: COMPLETION_TOKENS - 1] + [end_id(tokenizer)])
     return completions, is_cut
 
 

@@ -15,16 +15,16 @@ from utils.text import REFUSAL
 
 _NAMES = "Brann Tolv Kesk Odran Pelt Vorn Hask Lund Mirel Sarno Quell Drav Ystad".split()
 _SPECIALS = ["<unk>", "<s>", "</s>"]
-_BYTES = [f"<0x{i:02X}>" for i in range(256)]
+BYTES = [f"<0x{i:02X}>" for i in range(256)]
 
 
-def _texts() -> list[str]:
-    texts = [
+def texts() -> list[str]:
+    rows = [
         f"{a} Lighthouse was designed by {b} in {1700 + i}." for i, a in enumerate(_NAMES) for b in _NAMES
     ]
-    texts += [SFT_TEMPLATES["default"]] * 20
-    texts += [render_completion(name, [i % 3], 0.9) for i, name in enumerate(_NAMES)] * 5
-    return texts + [render_completion(REFUSAL, [], 0.0)] * 9
+    rows += [SFT_TEMPLATES["default"]] * 20
+    rows += [render_completion(name, [i % 3], 0.9) for i, name in enumerate(_NAMES)] * 5
+    return rows + [render_completion(REFUSAL, [], 0.0)] * 9
 
 
 def _wrap(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
@@ -45,8 +45,8 @@ def _sentencepiece(normalizer, trained_with, used_with, strips: bool):
     if strips:
         parts.append(decoders.Strip(" ", 1, 0))
     tokenizer.decoder = decoders.Sequence(parts)
-    trainer = trainers.BpeTrainer(vocab_size=900, special_tokens=_SPECIALS + _BYTES)
-    tokenizer.train_from_iterator(_texts(), trainer)
+    trainer = trainers.BpeTrainer(vocab_size=900, special_tokens=_SPECIALS + BYTES)
+    tokenizer.train_from_iterator(texts(), trainer)
     tokenizer.pre_tokenizer = used_with
     return _wrap(tokenizer)
 
@@ -82,7 +82,7 @@ def _unigram(scheme: str):
         initial_alphabet=alphabet,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_texts(), trainer)
+    tokenizer.train_from_iterator(texts(), trainer)
     return _wrap(tokenizer)
 
 
@@ -92,7 +92,7 @@ def _byte_level(puts_space: bool, use_regex: bool = True):
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=700, special_tokens=_SPECIALS, initial_alphabet=alphabet)
-    tokenizer.train_from_iterator(_texts(), trainer)
+    tokenizer.train_from_iterator(texts(), trainer)
     return _wrap(tokenizer)
 
 

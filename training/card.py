@@ -14,12 +14,14 @@ from utils.cards import (
     Header,
     Measured,
     card_header,
+    end_code,
     example_code,
     licence_rows,
     metric_rows,
     prompt_code,
 )
 from utils.hub_names import dataset_ids, hub_model_id, model_licence, reference
+from utils.tokens import end_id
 
 _CARD = """{header}
 # {title}
@@ -177,7 +179,14 @@ class SftCard:
             lines.append(f'BASE = "{place.base}"{on_hub}')
         lines += [prompt_code(self.tokenizer, self.template), ""]
         lines += ["tokenizer = AutoTokenizer.from_pretrained(MODEL)", _LOADING[kind]]
-        return "\n".join(lines) + "\n" + example_code(self.tokenizer) + _ANSWERING
+        return "\n".join(lines) + "\n" + example_code(self.tokenizer) + self._answering()
+
+    def _answering(self) -> str:
+        if end_id(self.tokenizer) == self.tokenizer.eos_token_id:
+            return _ANSWERING
+        # The base's own settings may stop at another token alone.
+        stop = f"do_sample=False, eos_token_id={end_code(self.tokenizer)}"
+        return _ANSWERING.replace("do_sample=False", stop)
 
 
 def _described_base(base: str, hub_base: str | None) -> str:

@@ -16,6 +16,7 @@ import torch
 from generation.answering import load_generator
 from models.loading import LoadOptions, load_tokenizer
 from models.memory import release_memory
+from models.special_tokens import save_end
 from training.adapters import merge_checkpoint
 from training.card import SftCard, kind_of, local_place
 from training.checkpoints import CARD, is_whole
@@ -86,6 +87,7 @@ class Export:
 
         def finish(partial: Path) -> dict:
             self.card.tokenizer.save_pretrained(partial)
+            save_end(partial, self.card.tokenizer)
             parity = check_parity(expected, self.exported_answers(partial, "merged"), f"--merge {target}")
             place = local_place(self.config["model_name"], partial)
             write_text(partial / CARD, self.card.text(read_json(checkpoint / "run.json"), "model", place))

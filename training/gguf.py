@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from utils.errors import StageError
+from utils.tokens import end_id
 
 _ELSEWHERE = "convert the folder of --merge DIR with the converter of llama.cpp"
 
@@ -62,6 +63,8 @@ def _add_tokenizer(writer: Any, tokenizer: Any, folder: Path, n_vocab: int) -> N
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
     gguf.SpecialVocab(folder, load_merges=True, n_vocab=n_vocab).add_to_gguf(writer)
+    if end_id(tokenizer) != tokenizer.eos_token_id:
+        writer.add_eot_token_id(end_id(tokenizer))
 
 
 def write_gguf(folder: Path, path: Path, dtype: torch.dtype = torch.bfloat16) -> None:

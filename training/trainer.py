@@ -15,6 +15,7 @@ from peft import PeftModel
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from models.hardware import choose_dtype, has_cuda
+from models.special_tokens import save_end
 from training.checkpoints import LOSS
 from training.logits import logits_after_prefix
 from training.sampler import RowOrder, TwinSampler, rows_to_sort
@@ -166,6 +167,7 @@ class CompletionTrainer(Trainer):
         options = {"save_embedding_layers": False} if isinstance(self.model, PeftModel) else {}
         self.model.save_pretrained(output_dir, state_dict=state_dict, **options)
         self.processing_class.save_pretrained(output_dir)
+        save_end(Path(output_dir), self.processing_class)
 
     def row_losses(self, model, inputs: dict) -> tuple[torch.Tensor, torch.Tensor]:
         """(loss, number of items that it is the sum over) of each row, both (batch,)."""

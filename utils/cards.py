@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from utils.hub_names import Licence
 from utils.templates import split_template
-from utils.tokens import ChatFrame, encodes_whole
+from utils.tokens import ChatFrame, encodes_whole, end_id
 
 TAGS = ("grounded-question-answering", "citations", "refusal")
 # What the hub calls the data of this project, which is built anew by every user.
@@ -117,6 +117,13 @@ def prompt_code(tokenizer, template: str) -> str:
 def _n_bos(tokenizer) -> int:
     """1 if a prompt starts with a BOS that no chat template writes, else 0."""
     return int(not tokenizer.chat_template and tokenizer.bos_token_id is not None)
+
+
+def end_code(tokenizer) -> str:
+    """Python for the id of the token that ends a completion."""
+    if end_id(tokenizer) == tokenizer.eos_token_id:
+        return "tokenizer.eos_token_id"
+    return f"tokenizer.convert_tokens_to_ids({tokenizer.convert_ids_to_tokens(end_id(tokenizer))!r})"
 
 
 # Any evidence will do; this one has a chunk that answers and one that does not.

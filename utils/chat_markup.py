@@ -12,6 +12,9 @@ _SLOT = "\x02slot{}\x02"
 _ANY_SLOT = re.compile("\x02slot\\d+\x02")
 # Variables with which templates of reasoning models leave out the thinking.
 _THINKING_SWITCHES = ("enable_thinking", "thinking")
+# In place of the function that gives templates today's date: a prompt must not change from one day to the
+# next. The date is the one that Llama 3 uses where it is told none.
+_SAME_DATE = "{%- macro strftime_now(pattern) -%}26 Jul 2024{%- endmacro -%}"
 
 
 def thinking_off(tokenizer) -> dict[str, bool]:
@@ -28,22 +31,9 @@ def render_turns(tokenizer, n_turns: int, switches: dict) -> list[str]:
     """
     name = getattr(tokenizer, "name_or_path", "") or "this tokenizer"
     roles = ["assistant" if i % 2 else "user" for i in range(n_turns)]
-    wanted = [_SLOT.format(i) for i in range(n_turns)]
-    refusal = None
-    # Templates of models that read images walk through a list of parts, and show nothing of a bare text.
-    for as_content in (str, _as_parts):
-        messages = [{"role": role, "content": as_content(slot)} for role, slot in zip(roles, wanted)]
-        try:
-            text = tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True, **switches
-            )
-        # A template is code that came with the model, so it can raise anything.
-        except Exception as error:
-            refusal = refusal or error
-            continue
-        # Left out, changed or shown twice, and the prompt would not hold what it should.
-        if _ANY_SLOT.findall(text) == wanted:
-            return _ANY_SLOT.split(text)
+    markup, refusal = _render(tokenizer, roles, {**switches, "add_generation_prompt": True})
+    if markup:
+        return markup
     if refusal is not None:
         reason = " ".join(str(refusal).split()) or type(refusal).__name__
         raise UsageError(
@@ -54,6 +44,34 @@ def render_turns(tokenizer, n_turns: int, switches: dict) -> list[str]:
         f"{name}: its chat template does not show every message once and unchanged, so prompts would lack "
         "instructions or evidence; use another model, or edit its chat template"
     )
+
+
+def markup_after_answer(tokenizer) -> str:
+    """The markup that ends an assistant's turn; empty if the template ends none, or refuses to show one."""
+    markup, _ = _render(tokenizer, ["user", "assistant"], {"add_generation_prompt": False})
+    return markup[-1] if markup else ""
+
+
+def _render(tokenizer, roles: list[str], options: dict) -> tuple[list[str], Exception | None]:
+    """(markup around messages of these roles; nothing if one is not shown, what the template raised)."""
+    wanted = [_SLOT.format(i) for i in range(len(roles))]
+    refusal = None
+    # Templates of models that read images walk through a list of parts, and show nothing of a bare text.
+    for as_content in (str, _as_parts):
+        messages = [{"role": role, "content": as_content(slot)} for role, slot in zip(roles, wanted)]
+        try:
+            template = tokenizer.get_chat_template()
+            if "strftime_now" in template:
+                template = _SAME_DATE + template
+            text = tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, **options)
+        # A template is code that came with the model, so it can raise anything.
+        except Exception as error:
+            refusal = refusal or error
+            continue
+        # Left out, changed or shown twice, and the prompt would not hold what it should.
+        if _ANY_SLOT.findall(text) == wanted:
+            return _ANY_SLOT.split(text), None
+    return [], refusal
 
 
 def _as_parts(text: str) -> list[dict]:

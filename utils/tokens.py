@@ -11,7 +11,7 @@ is encoded behind an anchor, a short text whose ids are then cut off. For all ot
 import functools
 import re
 
-from utils.chat_markup import render_turns, thinking_off
+from utils.chat_markup import markup_after_answer, render_turns, thinking_off
 
 _SHOWN_TURN = "<<(.+?)>>"
 _ANSWER_OPENS = '{"answer": "'
@@ -82,6 +82,31 @@ def encode_completion(tokenizer, text: str) -> list[int]:
         return encode_plain(tokenizer, text)
     opening = encode_plain(tokenizer, _ANSWER_OPENS)
     return opening + encode_plain(tokenizer, text[len(_ANSWER_OPENS) :])
+
+
+def end_id(tokenizer) -> int:
+    """Id of the token that ends a completion: that of the assistant's turn in the chat template, else EOS.
+
+    Many chat models end a turn with another token than a text (Gemma: <end_of_turn>). Only what a model
+    learned to write there is known to a server as the end.
+    """
+    return _turn_end(tokenizer, getattr(tokenizer, "chat_template", None))
+
+
+@functools.lru_cache(maxsize=16)
+def _turn_end(tokenizer, template: str | None) -> int:
+    # The template is an argument because a tokenizer can be given another one.
+    if template:
+        control = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+        for token in _encode_inside(tokenizer, markup_after_answer(tokenizer), markup=True):
+            if token in control:
+                return token
+    return tokenizer.eos_token_id
+
+
+def decode(tokenizer, ids: list[int]) -> str:
+    """The text of tokens as it is: without control tokens, no space taken out before punctuation."""
+    return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 class ChatFrame:
