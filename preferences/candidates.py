@@ -156,12 +156,17 @@ class CacheJob:
 def fill_cache(models: SftAndBase, builder: Callable[..., Any], job: CacheJob) -> None:
     """Write the candidates of both models; `builder(tokenizer)` makes the prompts of a model."""
     for name, use in zip(MODELS, (models.sft, models.base)):
-        path = job.cache / f"gens_{name}.jsonl"
         # The base model is loaded in any case: its revision goes into the manifest.
-        if name == "sft" and path.is_file():
+        if name == "sft" and (job.cache / f"gens_{name}.jsonl").is_file():
             continue
         with use():
-            tokenizer = models.tokenizer
-            generator = Generator(name, models.model, tokenizer, builder(tokenizer).build, job.batch_size)
-            log = ShardLog(path, cache_key(job.settings), job.shards)
-            generate_candidates(generator, job.samples, job.settings, log)
+            _fill_from(models, name, builder, job)
+
+
+def _fill_from(models: SftAndBase, name: str, builder: Callable[..., Any], job: CacheJob) -> None:
+    """Write the candidates of the model in use."""
+    # A function of its own: its variables would keep this model while the next one is loaded.
+    tokenizer = models.tokenizer
+    generator = Generator(name, models.model, tokenizer, builder(tokenizer).build, job.batch_size)
+    log = ShardLog(job.cache / f"gens_{name}.jsonl", cache_key(job.settings), job.shards)
+    generate_candidates(generator, job.samples, job.settings, log)

@@ -112,8 +112,9 @@ class Export:
             return write(torch.bfloat16)
         except Differs as error:
             note(f"bfloat16: {error}")
-            note("writing float32 instead, twice as large")
-            return write(torch.float32)
+        # Behind the block, in which the error keeps what the first attempt loaded.
+        note("writing float32 instead, twice as large")
+        return write(torch.float32)
 
 
 def export_gguf(job: Export, target: Path) -> dict:
