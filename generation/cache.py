@@ -13,6 +13,9 @@ from utils.errors import UsageError
 
 # Columns added when a cache is full; every pass of a completion fills a few.
 _ROOM = 64
+# What configs call the number of positions that a layer sees (GPT-Neo, the last one).
+_WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
+_NO_WINDOW = 1 << 30
 
 
 class RoomyLayer(DynamicLayer):
@@ -60,7 +63,13 @@ def takes_holes(model) -> bool:
 
 def attention_window(model) -> int:
     """The number of positions that every layer sees: the sliding window, or more than any prompt has."""
-    return getattr(model.config, "sliding_window", None) or 1 << 30
+    # DDP hides the model's attributes; the config of a model that reads images too has one of its text model.
+    config = getattr(model, "module", model).config.get_text_config()
+    kinds = getattr(config, "layer_types", None)
+    if kinds and all(kind == "full_attention" for kind in kinds):
+        return _NO_WINDOW
+    windows = [getattr(config, name, None) for name in _WINDOWS]
+    return min([window for window in windows if isinstance(window, int) and window > 0], default=_NO_WINDOW)
 
 
 def prefix_cache(model, prefix: list[int]) -> DynamicCache:

@@ -1,14 +1,17 @@
 """Base models of other families: attention without sdpa, other layer names, missing special tokens."""
 
 import copy
+import types
 
 import pytest
 import torch
 import transformers
 from transformers import AutoModelForCausalLM
 
+from generation.cache import attention_window
 from generation.drafting import Drafter, FreeGuide
 from generation.engine import GenerationSettings, generate
+from generation.likelihood import completion_features, next_token_logps
 from models.hardware import choose_attention
 from models.loading import LoadOptions, load_model, load_tokenizer
 from tests.conftest import TINY
@@ -41,9 +44,40 @@ CONFIGS = {
 WITHOUT_SDPA = ("bloom", "gpt_oss", "gptj", "gpt_neo")
 
 
-def make(kind):
+def gemma3(text_config):
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision |= {"image_size": 28, "patch_size": 14}
+    return transformers.Gemma3Config(
+        text_config=text_config, vision_config=vision, mm_tokens_per_image=4, eos_token_id=1
+    )
+
+
+# Windows narrower than a row, in all layers or in some.
+NARROW = {"sliding_window": 16}
+GEMMA = {**TINY, **TOKENS, "head_dim": 8, "query_pre_attn_scalar": 8}
+SOME_LAYERS = {"layer_types": ["sliding_attention", "full_attention"]}
+WINDOWED = {
+    "mistral": lambda: transformers.MistralConfig(**TINY, **TOKENS, **NARROW),
+    "phi3": lambda: transformers.Phi3Config(**TINY, **TOKENS, **NARROW),
+    "gemma2": lambda: transformers.Gemma2Config(**GEMMA, **NARROW),
+    "gemma3_text": lambda: transformers.Gemma3TextConfig(**GEMMA, **NARROW, **SOME_LAYERS),
+    "gemma3": lambda: gemma3({**GEMMA, **NARROW, **SOME_LAYERS}),
+    "qwen2": lambda: transformers.Qwen2Config(
+        **TINY, **TOKENS, **NARROW, **SOME_LAYERS, use_sliding_window=True
+    ),
+    "gpt_neo": lambda: transformers.GPTNeoConfig(
+        hidden_size=32, num_layers=2, num_heads=4, attention_types=LAYERS_OF_NEO, window_size=16, **TOKENS
+    ),
+}
+UNWINDOWED = {
+    "qwen3": lambda: transformers.Qwen3Config(**TINY, **TOKENS, head_dim=8),
+    "gemma3": lambda: gemma3({**GEMMA, "sliding_window": 512}),
+}
+
+
+def make(kind, configs=CONFIGS):
     torch.manual_seed(0)
-    config = CONFIGS[kind]()
+    config = configs[kind]()
     model = AutoModelForCausalLM.from_config(config, attn_implementation=choose_attention("auto", config))
     # Wide enough that attention matters.
     for name, weight in model.named_parameters():
@@ -77,13 +111,25 @@ def test_a_class_that_transformers_does_not_know_falls_back_when_it_is_loaded(tm
     assert "does not take sdpa, using eager" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
-def test_tokens_equal_generate_and_logits_the_plain_pass(kind):
+def test_the_window_is_that_of_the_text_model_and_of_the_layers_that_have_one():
+    for kind in WINDOWED:
+        assert attention_window(make(kind, WINDOWED)) == 16, kind
+    assert attention_window(make("gemma3", UNWINDOWED)) == 512
+    all_full = transformers.Gemma2Config(**GEMMA, **NARROW, layer_types=["full_attention"] * 2)
+    for config in (CONFIGS["llama"](), all_full):
+        assert attention_window(types.SimpleNamespace(config=config)) > 1 << 20
+
+
+ALL = [(kind, configs) for configs in (CONFIGS, UNWINDOWED, WINDOWED) for kind in configs]
+
+
+@pytest.mark.parametrize("kind, configs", ALL)
+def test_tokens_equal_generate_and_logits_the_plain_pass(kind, configs):
     class Tokenizer:
         eos_token_id = 1
         pad_token_id = 0
 
-    model = make(kind)
+    model = make(kind, configs)
     prefix = list(range(10, 40))
     suffixes = [list(range(50, 50 + n)) for n in (5, 17, 3)]
     found = {}
@@ -106,6 +152,27 @@ def test_tokens_equal_generate_and_logits_the_plain_pass(kind):
         logits = model(input_ids=prompt).logits[0, -2:]
         torch.testing.assert_close(shared[i], logits, rtol=0, atol=1e-5)
         torch.testing.assert_close(whole[i], logits, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind, configs", ALL)
+def test_reading_a_row_does_not_depend_on_its_neighbors(kind, configs):
+    model = make(kind, configs)
+    start = list(range(10, 40))
+    rows = [start + list(range(60, 60 + n)) for n in (4, 21, 9)]
+    found = {}
+    for batch in next_token_logps(model, rows, 0, 3, [0, 0, 1]):
+        found |= dict(batch)
+    read = {}
+    for batch in completion_features(model, start[:20], [row[20:] for row in rows], [[70, 1]] * 3, 0, 3):
+        read |= {i: (hidden, logp) for i, hidden, logp in batch}
+    for i, row in enumerate(rows):
+        with torch.no_grad():
+            alone = model(torch.tensor([row])).logits[0, -1].log_softmax(-1)
+            output = model(torch.tensor([[*row, 70, 1]]), output_hidden_states=True)
+        torch.testing.assert_close(found[i], alone, rtol=0, atol=1e-4)
+        torch.testing.assert_close(read[i][0], output.hidden_states[-1][0, -1], rtol=0, atol=1e-4)
+        logps = output.logits[0, -3:-1].log_softmax(-1)[range(2), [70, 1]]
+        assert read[i][1] == pytest.approx(logps.mean().item(), abs=1e-4)
 
 
 def test_architectures_that_cannot_be_run_are_refused_in_one_line(tmp_path):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 
 from generation.batches import last_positions, positions_behind
-from generation.cache import expand_cache, prefix_cache
+from generation.cache import attention_window, expand_cache, prefix_cache
 from models.cpu_attention import pack_rows, takes_packed
 
 
@@ -36,6 +36,8 @@ def packed_logits(model, prefix: list[int], ids: torch.Tensor, mask: torch.Tenso
 def cached_prefix_logits(model, prefix: list[int], ids: torch.Tensor, mask: torch.Tensor, n_labels: int):
     """The prefix runs once, with gradient, and its keys and values serve every row of the batch."""
     n_rows, n_columns = ids.shape
+    if len(prefix) + n_columns > attention_window(model):
+        return whole_row_logits(model, prefix, ids, mask, n_labels)
     # The prefix comes before the padding, as the sequence [prefix][pad][row]: one cache then fits every row.
     mask = torch.cat([mask.new_ones(n_rows, len(prefix)), mask], dim=1)  # (n_rows, n_prefix + n_columns)
     return model(
@@ -55,6 +57,11 @@ def whole_row_logits(model, prefix: list[int], ids: torch.Tensor, mask: torch.Te
     ids = torch.cat([start, ids], dim=1)  # (n_rows, n_prefix + n_columns)
     # The padding stays between prefix and row, so that all three functions see the same sequence.
     mask = torch.cat([mask.new_ones(n_rows, len(prefix)), mask], dim=1)
+    if mask.shape[1] > attention_window(model):
+        # A sliding window counts padding as positions: in front of the row it hides nothing.
+        order = mask.argsort(dim=1, stable=True)
+        ids = ids.gather(1, order)
+        mask = mask.gather(1, order)
     return model(
         input_ids=ids,
         attention_mask=mask,
