@@ -18,10 +18,9 @@ from pathlib import Path
 from evaluation.inputs import check_inputs, check_results
 from evaluation.selective import KINDS, choose_selection, read_calibration
 from models.base import base_of_flags
-from models.choices import add_model_flags, load_options
+from models.choices import FAST_NOTE, add_fast_flags, add_model_flags, load_options
 from models.directories import check_adapter_dir
 from utils.arguments import (
-    bucket_list,
     positive_int,
     sample_limit,
     seed_number,
@@ -57,10 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--baseline-gold-only", action="store_true", help=gold_only)
     add("--constrained", action="store_true", help="also evaluate each model constrained to the schema")
     add_model_flags(model)
-    fast = "CUDA only: pad prompts to --buckets and compile the model (no effect on CPU)"
-    add("--fast", action="store_true", help=fast)
-    buckets = "prompt lengths in tokens that --fast pads to"
-    add("--buckets", type=bucket_list, default="512,1024,2048,4096", help=buckets)
+    add_fast_flags(model)
 
     add = parser.add_argument_group("limits").add_argument
     limit = "evaluate at most N samples, sampled with --seed; twins stay together (0: all)"
@@ -163,7 +159,6 @@ def run_model(model, tokenizer, name: str, prompts: dict, args: argparse.Namespa
         sampling=Sampling(temperature=args.temperature, seed=args.seed),
         # A seed per row: a row does not depend on its batch, nor on what an earlier run finished.
         seeds=[int(sha256_value([args.seed, name, sample_id])[:8], 16) for sample_id in prompts],
-        buckets=args.buckets if args.fast else [],
     )
     constrained = name.endswith("_constrained")
     started = time.monotonic()
@@ -202,7 +197,7 @@ def generate_predictions(
     runs = plan_models(args, settings["template"])
     times: dict = {}
     checkpoint = str(input_path(settings["model_dir"]))
-    with sft_and_base(checkpoint, args.base_model, load_options(args), compile_it=args.fast) as models:
+    with sft_and_base(checkpoint, args.base_model, load_options(args)) as models:
         log = ShardLog(log_path, log_key(settings), shards)
         for name, run in runs.items():
             # Split before what is done is removed: each process always has the same share of the samples.
@@ -249,7 +244,7 @@ def evaluate(args: argparse.Namespace, output: Path, shards: Shards) -> None:
         args.confidence_threshold, args.wanted_precision, args.confidence_kind, calibration
     )
     warnings = [text for text in [trained_on_warning(args.model_path, samples)] if text]
-    note_in_first_process(warnings)
+    note_in_first_process([*warnings, *([FAST_NOTE] if args.fast or args.buckets else [])])
     train, val = read_tuning(input_path(args.test_data))
     settings = {} if args.predictions else checkpoint_settings(args)
     run = describe_results_run(args, settings)

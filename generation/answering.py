@@ -33,10 +33,10 @@ from utils.tokens import decode, encode_completion
 _EXAMPLES = (render_completion(REFUSAL, [], 0.0), render_completion("supported", [0], 0.9))
 
 
-def load_generator(name: str, options: LoadOptions = LoadOptions(), compile_it: bool = False):
+def load_generator(name: str, options: LoadOptions = LoadOptions()):
     """A model ready to generate: its adapter merged where that is exact, its kernels the fastest."""
     model = merge_for_speed(load_model(name, options))
-    return speed_up_generation(model, options.attention, compile_it)
+    return speed_up_generation(model, options.attention)
 
 
 class SftAndBase:
@@ -53,7 +53,7 @@ class SftAndBase:
     come before that of the other.
     """
 
-    def __init__(self, checkpoint: str, base_model: str | None, options: LoadOptions, compile_it: bool):
+    def __init__(self, checkpoint: str, base_model: str | None, options: LoadOptions):
         self.checkpoint = checkpoint
         # The checkpoint's own base, unless that moved: `base_for` refuses any other one.
         self.base_model = base_for(checkpoint, base_model)
@@ -63,7 +63,6 @@ class SftAndBase:
         # The hub commit of the base model: None for local weights, and until `base()` was entered.
         self.base_revision: str | None = None
         self._options = options
-        self._compile_it = compile_it
         self._loaded: str | None = None
 
     @contextlib.contextmanager
@@ -92,7 +91,7 @@ class SftAndBase:
         options = self._options
         if name == self.checkpoint:
             options = dataclasses.replace(options, base_model=self.base_model)
-        self.model = load_generator(name, options, self._compile_it)
+        self.model = load_generator(name, options)
         self._loaded = name
 
     def release(self) -> None:
@@ -108,7 +107,6 @@ def sft_and_base(
     checkpoint: str,
     base_model: str | None,
     options: LoadOptions = LoadOptions(),
-    compile_it: bool = False,
 ) -> Iterator[SftAndBase]:
     """An SFT model and its base model, from one load where the checkpoint is an adapter.
 
@@ -117,7 +115,7 @@ def sft_and_base(
     The SFT model is loaded at once, so that a run whose checkpoint cannot be loaded writes nothing; the base
     model is loaded when it is first used. At the end the memory is released.
     """
-    models = SftAndBase(checkpoint, base_model, options, compile_it)
+    models = SftAndBase(checkpoint, base_model, options)
     try:
         models.load(checkpoint)
         yield models

@@ -3,8 +3,6 @@
 This module knows lengths alone, neither models nor what the tokens mean.
 """
 
-from collections.abc import Sequence
-
 import torch
 
 # Tokens that a batch may contain, padding and completions included, however many rows --batch-size allows.
@@ -50,16 +48,12 @@ def share_prompts(suffixes: list[list[int]], batch_size: int) -> list[list[int]]
     return split_units(list(same.values()), batch_size)
 
 
-def pad_left(
-    rows: list[list[int]], pad_id: int, device, buckets: Sequence[int] = ()
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(ids, mask), both (n_rows, width); the width is the longest row, or the smallest bucket that it fits.
+def pad_left(rows: list[list[int]], pad_id: int, device) -> tuple[torch.Tensor, torch.Tensor]:
+    """(ids, mask), both (n_rows, width); the width is that of the longest row.
 
     Left padding: the last position of every row is the token to continue from.
     """
-    # Few widths, so that a compiled model meets few shapes; a row longer than all buckets keeps its length.
-    longest = max(map(len, rows))
-    width = min((bucket for bucket in buckets if bucket >= longest), default=longest)
+    width = max(map(len, rows))
     ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows], device=device)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
     return ids, mask

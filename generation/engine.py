@@ -7,7 +7,7 @@ nothing about the text.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from utils.tokens import end_id
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """How completions are generated. `batch_size` and `buckets` change memory and speed, never a token."""
+    """How completions are generated. `batch_size` changes memory and speed, never a token."""
 
     # Rows that run together; fewer where MAX_BATCH_TOKENS is reached first.
     batch_size: int
@@ -32,8 +32,6 @@ class GenerationSettings:
     sampling: Sampling = Sampling()
     # One seed per row; empty: the seed of the sampling plus the row's index.
     seeds: Sequence[int] = ()
-    # Prompt lengths in tokens to pad to, ascending, so that a compiled model sees few shapes. CUDA only.
-    buckets: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def _first_pass(
     is_cached = drafting and job.cache is not None
     opening = [] if is_cached else job.prefix
     inputs = [opening + suffix + start for suffix, start in zip(suffixes, starts)]
-    ids, mask = pad_left(inputs, job.pad_id, job.model.device, job.settings.buckets)
+    ids, mask = pad_left(inputs, job.pad_id, job.model.device)
     cached = mask.new_ones(len(inputs), len(job.prefix) if is_cached else 0)
     return ids, torch.cat([cached, mask], dim=1)
 
@@ -86,8 +84,8 @@ def generate_batch(job: Job, suffixes: list[list[int]], rows: list[Row], owners:
     settings = job.settings
     # A sliding window counts holes as positions: where it could move past one, nothing is shared or drafted.
     window = attention_window(model)
-    widest = max([*map(len, suffixes), *settings.buckets[-1:]])
-    drafting = takes_holes(model) and len(job.prefix) + widest + settings.max_new_tokens <= window
+    longest = max(map(len, suffixes))
+    drafting = takes_holes(model) and len(job.prefix) + longest + settings.max_new_tokens <= window
     ids, mask = _first_pass(job, suffixes, rows, owners, drafting)
     if drafting:
         past = roomy_cache(model, job.cache, len(suffixes))
@@ -135,8 +133,6 @@ def _make_job(model, tokenizer, prefix: list[int], settings: GenerationSettings)
     eos_ids = {tokenizer.eos_token_id, end_id(tokenizer), *(eos if isinstance(eos, list) else [eos])} - {None}
     with torch.inference_mode():
         cache = prefix_cache(model, prefix) if len(prefix) > 1 else None
-    if model.device.type != "cuda":
-        settings = replace(settings, buckets=())
     return Job(
         model=model,
         prefix=prefix,

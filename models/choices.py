@@ -5,6 +5,8 @@ them at once.
 import argparse
 from dataclasses import dataclass
 
+from utils.arguments import bucket_list
+
 # What --attn-impl takes; `choose_attention` in models/hardware.py says what each becomes.
 ATTENTION_FLAGS = ("auto", "eager", "sdpa", "flash2", "flash_attention_2", "flex")
 # The names of transformers for the short flags.
@@ -48,6 +50,21 @@ def add_model_flags(parser: argparse._ActionsContainer, models: str = "the model
     """The flags that every stage with generated answers has: `--attn-impl`, `--use-4bit`, `--use-8bit`."""
     add_attention_flag(parser)
     add_bit_flags(parser, models)
+
+
+# What decided it: docs/gpu.md, "What --fast does".
+FAST_NOTE = (
+    "fast: on CPU and GPU alike drafts, shared prefixes and batches sorted by length are always on; "
+    "nothing is compiled, so --fast and --buckets change nothing"
+)
+
+
+def add_fast_flags(parser: argparse._ActionsContainer) -> None:
+    """`--fast` and `--buckets`, which older commands have; whoever gives them is told `FAST_NOTE`."""
+    fast = "changes nothing: drafts and shared prefixes, which save the passes, are always on"
+    parser.add_argument("--fast", action="store_true", help=fast)
+    buckets = "changes nothing: no model is compiled for fixed lengths that prompts could be padded to"
+    parser.add_argument("--buckets", type=bucket_list, metavar="N,N", help=buckets)
 
 
 def load_options(args: argparse.Namespace, base_model: str | None = None, prefix: str = "") -> LoadOptions:

@@ -1,4 +1,4 @@
-"""Every choice that the device makes: precision, attention, merged adapters, compilation, kernels.
+"""Every choice that the device makes: precision, attention, merged adapters, kernels.
 
 Two doors hide the kernels: `speed_up_generation` and `speed_up_training`. No package but `models` imports the
 module of a kernel, so a new device needs a file here, named for it, and a line in a door. This module does
@@ -164,21 +164,10 @@ def merge_for_speed(model):
     return model
 
 
-def compile_for_speed(model):
-    """The model with its forward pass compiled on CUDA; on a CPU unchanged, with a note."""
-    if model.device.type != "cuda":
-        note("fast: on CPU batches are always sorted by length; buckets and compilation are for CUDA only")
-        return model
-    model.forward = torch.compile(model.forward, dynamic=True)
-    return model
-
-
-def speed_up_generation(model, attention: str = "auto", compile_it: bool = False):
-    """The model with the fastest kernels for passes without gradients, compiled if `compile_it`."""
+def speed_up_generation(model, attention: str = "auto"):
+    """The model with the fastest kernels for passes without gradients."""
     # With any flag but "auto" the model keeps the attention that it was loaded with.
-    if attention == "auto":
-        model = use_grouped_attention(model)
-    return compile_for_speed(model) if compile_it else model
+    return use_grouped_attention(model) if attention == "auto" else model
 
 
 def speed_up_training(model, attention: str = "auto"):

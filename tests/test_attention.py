@@ -164,6 +164,25 @@ def test_four_and_eight_bits_exclude_each_other_before_torch(script):
         flags(script, "--use-4bit", "--use-8bit")
 
 
+def test_the_fast_flags_of_the_notebook_leave_drafts_and_shared_prefixes_on(monkeypatch):
+    import evaluate_sft_fast_robust as evaluation
+
+    # What a run asks of the engine decides on every device; buckets once went there, and switched both off.
+    asked = []
+
+    def predict(model, tokenizer, prompts, name, settings, constrained):
+        asked.append(settings)
+        return iter([])
+
+    monkeypatch.setattr(evaluation, "predict", predict)
+    log = types.SimpleNamespace(shards=types.SimpleNamespace(n_processes=1))
+    fast = ["--fast", "--buckets", "2048,3072,4096,5120,6144,7168,7936"]
+    for given in ([], fast):
+        args = flags("evaluate_sft_fast_robust", *given)
+        evaluation.run_model(None, None, "sft", {"a": None}, args, log)
+    assert asked[0] == asked[1]
+
+
 def test_the_flag_of_the_reward_model_overrides_its_yaml():
     import train_rm
 

@@ -1,6 +1,6 @@
 """The engine against transformers' `generate`, and grouped attention against `eager`.
 
-Batches, drafts, shared prompts and buckets change the speed and never a token.
+Batches, drafts and shared prompts change the speed and never a token.
 """
 
 import weakref
@@ -10,7 +10,7 @@ import torch
 
 from generation import answering
 from generation.answering import predict, sft_and_base
-from generation.batches import pad_left, plan_batches
+from generation.batches import plan_batches
 from generation.drafting import Drafter
 from generation.engine import GenerationSettings, generate
 from generation.sampling import Sampling
@@ -241,7 +241,7 @@ def test_constrained_completions_are_valid_whatever_the_model(make_model, tokeni
         assert parse_completion(row["completion"], len(row["shown"]), strict=True).is_valid
 
 
-def test_a_compiled_model_with_buckets_says_the_same(make_model, tokenizer, prompts):
+def test_a_compiled_model_says_the_same(make_model, tokenizer, prompts):
     model = make_model("llama")
     texts = [plain(model, tokenizer, prompt, 4) for prompt in prompts[:2]]
     # The eager backend captures the graph as the real one does, and needs no compiler.
@@ -256,15 +256,6 @@ def test_batches_are_sorted_by_length_complete_and_within_their_tokens():
     assert plan_batches([5, 9, 1, 7, 3], 2) == [[1, 3], [0, 4], [2]]
     assert plan_batches([5, 9, 1, 7, 3], 4, max_tokens=14) == [[1], [3, 0], [4, 2]]
     assert plan_batches([5, 9, 1], 4, n_rows=[2, 3, 2]) == [[1], [0, 2]]
-
-
-def test_buckets_set_the_width():
-    ids, mask = pad_left([[1, 2, 3], [4]], 0, "cpu", buckets=(2, 8, 16))
-    assert ids.shape == (2, 8)
-    assert ids[1].tolist() == [0] * 7 + [4]
-    assert mask.sum().item() == 4
-    # Longer than every bucket: the row keeps its length.
-    assert pad_left([[1] * 20], 0, "cpu", buckets=(8, 16))[0].shape == (1, 20)
 
 
 @pytest.fixture
