@@ -77,6 +77,10 @@ def sft(outputs: Outputs, run: Run) -> Facts:
     if "n_steps" in manifest:
         seconds = format_seconds(manifest["train_seconds"])
         facts.append(("training", f"{manifest['n_rows']:,} rows, {manifest['n_steps']:,} steps, {seconds}"))
+        if manifest.get("tokens_per_second"):
+            facts.append(("speed", f"{manifest['tokens_per_second']:,.0f} tokens/s"))
+        if manifest.get("peak_memory_gb"):
+            facts.append(("peak memory", f"{manifest['peak_memory_gb']:.1f} GB"))
         metric = str(manifest["metric_for_best"]).removeprefix("eval_")
         facts.append((f"best {metric}", format_number(manifest["best"])))
     return Facts(facts, _training_warnings(manifest), changed_data(outputs, run))

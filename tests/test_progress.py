@@ -146,10 +146,11 @@ def test_a_training_line_says_how_long_it_took_and_what_is_left(log, clock):
         state.global_step = 120
         steps.on_step_end(None, state, None)
         logs = {"loss": 0.5, "grad_norm": 1.25, "learning_rate": 1e-4, "epoch": 0.2}
+        logs |= {"tokens_per_second": 1234.5, "peak_memory_gb": 14.25}
         steps.on_log(None, state, None, logs=logs)
     # 20 steps in 120 seconds since the run was resumed, so 380 take 38 minutes.
-    line = "step 120/500: loss 0.5, grad_norm 1.25, learning_rate 0.0001 (2m00s, 38m00s left)"
-    assert log().splitlines()[-1] == line
+    measured = "loss 0.5, grad_norm 1.25, learning_rate 0.0001, 1,234 tokens/s, peak memory 14.2 GB"
+    assert log().splitlines()[-1] == f"step 120/500: {measured} (2m00s, 38m00s left)"
 
 
 def test_bars_are_made_in_one_place():

@@ -77,6 +77,8 @@ def test_two_processes_learn_what_one_with_twice_the_accumulation_learns(tiny_ge
     # Only one process prints.
     assert done.stderr.count(" supervised and ") == 1
     assert "on 2 processes" in done.stderr
+    assert done.stderr.count("step 1/3: loss") == 1
+    assert read_json(home / "two/run.json")["tokens_per_second"] > 0
 
     train(config, *same, "output_dir=one", "training.gradient_accumulation_steps=2")
     shared = read_json(home / "two" / HISTORY)

@@ -134,7 +134,7 @@ def run_to_the_end(
     A stop by signal raises KeyboardInterrupt, after a checkpoint, with `resume_command` as its message.
     """
     files.trainer = trainer
-    steps = StepProgress()
+    steps = StepProgress(files.output_dir)
     trainer.add_callback(steps)
     with files.stops, steps:
         result = trainer.train(resume_from_checkpoint=checkpoint)

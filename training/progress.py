@@ -1,23 +1,29 @@
 """Progress of a training run: its steps, their validation passes, and a line at each logging step.
 
-It shows what Trainer logs and decides nothing.
+It shows what Trainer logs, also in the run.json of the unfinished run, and decides nothing.
 """
 
 import time
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
 from training.checkpoints import is_timing
 from training.sft_config import LOSS
+from utils.jsonl import finite
 from utils.progress import progress
-from utils.runs import format_seconds, note
+from utils.runs import format_seconds, note, write_progress
 
 
 class StepProgress(TrainerCallback):
-    """Shows steps and validation batches while it is entered, as a context manager."""
+    """Shows steps and validation batches while it is entered, as a context manager.
 
-    def __init__(self):
+    `run_dir`: the folder whose run.json says how far the run is; None: none says so.
+    """
+
+    def __init__(self, run_dir: Path | None = None):
+        self.run_dir = run_dir
         self.steps: Any = None
         self.validation: Any = None
         self.started = 0.0
@@ -34,14 +40,11 @@ class StepProgress(TrainerCallback):
             if bar:
                 bar.close()
 
-    def time_text(self, step: int, n_steps: int) -> str:
-        """Elapsed time of this process and, from its own pace, the time left."""
+    def times(self, step: int, n_steps: int) -> tuple[float, float | None]:
+        """Elapsed seconds of this process and, from its own pace, those left; None before its first step."""
         elapsed = time.monotonic() - self.started
-        text = format_seconds(elapsed)
         n_done = step - self.first_step
-        if n_done:
-            text += f", {format_seconds(elapsed / n_done * (n_steps - step))} left"
-        return text
+        return elapsed, elapsed / n_done * (n_steps - step) if n_done else None
 
     # --- what Trainer calls
 
@@ -71,5 +74,16 @@ class StepProgress(TrainerCallback):
         names = ["loss", "grad_norm", "learning_rate"]
         names += [name for name in logs if name.startswith("eval_") and not is_timing(name)]
         shown = [f"{name} {float(logs[name]):.4g}" for name in names if logs.get(name) is not None]
-        time_text = self.time_text(state.global_step, state.max_steps)
+        if logs.get("tokens_per_second") is not None:
+            shown.append(f"{logs['tokens_per_second']:,.0f} tokens/s")
+        if logs.get("peak_memory_gb") is not None:
+            shown.append(f"peak memory {logs['peak_memory_gb']:.1f} GB")
+        elapsed, left = self.times(state.global_step, state.max_steps)
+        time_text = format_seconds(elapsed) + ("" if left is None else f", {format_seconds(left)} left")
         note(f"step {state.global_step}/{state.max_steps}: {', '.join(shown)} ({time_text})")
+        if self.run_dir and "loss" in logs:
+            names = ("loss", "tokens_per_second", "peak_memory_gb")
+            measured = {name: finite(logs[name]) for name in names if logs.get(name) is not None}
+            seconds = {"seconds": round(elapsed), "seconds_left": None if left is None else round(left)}
+            place = {"step": state.global_step, "n_steps": state.max_steps}
+            write_progress(self.run_dir, {**place, **measured, **seconds})

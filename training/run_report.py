@@ -68,6 +68,8 @@ def write_report(
 
     Every process calls it, as all share the generated answers; the first one writes.
     """
+    # Before the calibration, whose answers may need more memory than training did.
+    pace = trainer.pace.of_the_run(trainer.accelerator, trainer.state.log_history)
     n_evaluations = 0
     if job.shards.is_main:
         history = write_history(trainer.state.log_history, job.config, job.output_dir, len(rows.train))
@@ -82,6 +84,7 @@ def write_report(
         "n_steps": trainer.state.global_step,
         "n_supervised_tokens": sum(len(row["completion"]) for row in rows.train),
         "train_seconds": round(train_seconds, 1),
+        **pace,
         "metric_for_best": files.metric,
         "best": files.best,
         "val": selection_metrics(answers, samples),

@@ -18,6 +18,7 @@ from models.hardware import choose_dtype, has_cuda
 from models.special_tokens import save_end
 from training.checkpoints import LOSS
 from training.logits import logits_after_prefix
+from training.pace import Pace
 from training.sampler import RowOrder, TwinSampler, rows_to_sort
 from utils.runs import note
 
@@ -58,6 +59,8 @@ def training_arguments(config: dict, output_dir: Path, n_steps: int) -> Training
         ddp_find_unused_parameters=False,
         eval_strategy="steps",
         save_strategy="steps",
+        # A wrong set-up shows in the first loss, and the next line may be an hour away.
+        logging_first_step=True,
         bf16=dtype == torch.bfloat16,
         fp16=dtype == torch.float16,
         use_cpu=not on_cuda,
@@ -122,6 +125,8 @@ class CompletionTrainer(Trainer):
         self.share_prefix = share_prefix
         self.order = order
         self.measure_answers = measure_answers
+        self.pace = Pace(len(prefix))
+        self.add_callback(self.pace)
         # Trainer then counts the labels of an optimizer step and hands the number to `compute_loss`.
         self.model_accepts_loss_kwargs = True
 
@@ -157,6 +162,19 @@ class CompletionTrainer(Trainer):
             dataclasses.replace(self.order, sort_within=sort_within),
         )
         return self.sampler
+
+    def get_batch_samples(self, *args, **kwargs):
+        # Reading the batches of a step is part of it.
+        self.pace.start_step()
+        batches, n_items = super().get_batch_samples(*args, **kwargs)
+        self.pace.count(batches)
+        return batches, n_items
+
+    def log(self, logs: dict, *args, **kwargs) -> None:
+        """A line of the log; those with a training loss also say how fast the run is."""
+        if "loss" in logs:
+            logs = {**logs, **self.pace.since_last_line(self.accelerator)}
+        super().log(logs, *args, **kwargs)
 
     def _save(self, output_dir=None, state_dict=None):
         """Weights and tokenizer only: no `training_args.bin`, a pickle with the hub token in clear text."""

@@ -130,6 +130,12 @@ def open_run_dir(run_dir: Path, run: dict, overwrite: bool) -> str:
     return "complete"
 
 
+def write_progress(run_dir: Path, progress: dict) -> None:
+    """Write how far an unfinished run is into the manifest of its directory."""
+    manifest = run_dir / "run.json"
+    write_json(manifest, {**read_json_object(manifest), "progress": progress})
+
+
 def close_run_dir(run_dir: Path, run: dict, **facts) -> None:
     """Write the manifest last, with status "complete", the end time and the counts of the run."""
     # A directory is complete when this file says so, and it is replaced in one step.
