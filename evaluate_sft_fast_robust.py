@@ -129,6 +129,7 @@ from evidence.reserved import trained_on_warning
 from generation.answering import predict, sft_and_base
 from generation.engine import GenerationSettings
 from generation.sampling import Sampling
+from generation.throughput import Throughput
 from models.distributed import ShardLog, Shards, hold_output, note_in_first_process
 from models.hardware import weights_precision
 from prompt_schema import PromptBuilder, load_template
@@ -161,19 +162,11 @@ def run_model(model, tokenizer, name: str, prompts: dict, args: argparse.Namespa
         seeds=[int(sha256_value([args.seed, name, sample_id])[:8], 16) for sample_id in prompts],
     )
     constrained = name.endswith("_constrained")
-    started = time.monotonic()
-    n_tokens = 0
+    speed = Throughput(prompts, log.shards.n_processes)
     for rows in predict(model, tokenizer, prompts, name, generation, constrained):
         log.add(rows)
-        n_tokens += sum(row["n_tokens"] for row in rows)
-    seconds = time.monotonic() - started
-    return {
-        "seconds": round(seconds, 1),
-        "samples_per_second": round(len(prompts) / max(seconds, 1e-9), 3),
-        "new_tokens": n_tokens,
-        "n_generated": len(prompts),
-        "processes": log.shards.n_processes,
-    }
+        speed.add(rows)
+    return speed.facts()
 
 
 def checkpoint_settings(args: argparse.Namespace) -> dict:

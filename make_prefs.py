@@ -167,9 +167,9 @@ def generate_phase(
         build = functools.partial(
             PromptBuilder, template=settings["template_text"], max_tokens=settings["max_input_tokens"]
         )
-        fill_cache(models, build, CacheJob(cache, samples, settings, args.batch_size, shards))
+        times = fill_cache(models, build, CacheJob(cache, samples, settings, args.batch_size, shards))
     if shards.is_main:
-        complete_cache(cache, {**run, "base_revision": models.base_revision})
+        complete_cache(cache, {**run, "base_revision": models.base_revision, "times": times})
         n_written = sum(len(cached_rows(cache, name)) for name in MODELS)
         print(f"wrote {n_written} candidates of {len(samples)} samples to {cache}")
     shards.wait()

@@ -94,6 +94,7 @@ from evaluation.reuse import CHECKPOINT_SETTINGS, describe_results_run, finished
 from evidence.reserved import trained_on_warning
 from generation.answering import load_generator, predict
 from generation.engine import GenerationSettings
+from generation.throughput import Throughput
 from models.distributed import ShardLog, Shards, hold_output, note_in_first_process
 from models.hardware import weights_precision
 from models.loading import load_tokenizer
@@ -116,23 +117,27 @@ DECIDING = ("suite", "limit", "seed", "attn_impl", *CHECKPOINT_SETTINGS)
 
 def generate_missing(
     args: argparse.Namespace, distinct: dict[str, dict], settings: dict, log: ShardLog
-) -> None:
+) -> dict:
     """Generate the completions of this process's share that the log lacks. A row's id is its prompt's key.
 
-    All levels of all suites together, so that batches are sorted by length over everything.
+    All levels of all suites together, so that batches are sorted by length over everything. Returns time and
+    throughput.
     """
     done = {row["id"] for row in log.rows()}
     todo = {key: distinct[key] for key in log.shards.mine(list(distinct)) if key not in done}
     if not todo:
-        return
+        return {}
     checkpoint = str(input_path(settings["model_dir"]))
     tokenizer = load_tokenizer(checkpoint)
     model = load_generator(checkpoint, load_options(args, args.base_model))
     builder = PromptBuilder(tokenizer, settings["template_text"], settings["max_prompt_tokens"])
     prompts = {key: builder.build(todo[key]) for key in track(todo, "reading prompts", "prompt")}
     generation = GenerationSettings(args.batch_size, args.max_new_tokens)
+    speed = Throughput(prompts, log.shards.n_processes)
     for rows in predict(model, tokenizer, prompts, "sft", generation):
         log.add(rows)
+        speed.add(rows)
+    return {"sft": speed.facts()}
 
 
 # --- metrics
@@ -263,7 +268,7 @@ def run_suites(args: argparse.Namespace, names: list[str], output: Path, shards:
 
     log = ShardLog(predictions_path(output), log_key(settings), shards)
     n_done = len(distinct.keys() & {row["id"] for row in log.rows()})
-    generate_missing(args, distinct, settings, log)
+    times = generate_missing(args, distinct, settings, log)
     # The log is resumed with other suites too, whose prompts may be the same. Rows of other prompts go last.
     place = {key: i for i, key in enumerate(distinct)}
     by_key = {row["id"]: row for row in log.finish(lambda row: (place.get(row["id"], len(place)), row["id"]))}
@@ -275,8 +280,8 @@ def run_suites(args: argparse.Namespace, names: list[str], output: Path, shards:
     for name, suite in track(suites.items(), "scoring", "suite"):
         blocks[name], rows_of = score_suite(suite, by_key, args.seed)
         rows += describe_level_rows(name, suite, rows_of)
-    seconds = time.monotonic() - started
-    facts = {"n_generated": len(distinct) - n_done, "warnings": warnings, "seconds": round(seconds, 1)}
+    seconds = round(time.monotonic() - started, 1)
+    facts = {"n_generated": len(distinct) - n_done, "warnings": warnings, "times": times, "seconds": seconds}
     write_json(output, {"suites": blocks, "run": run | facts | {"status": "complete"}})
     # In place of the merged log, whose rows have prompt keys as ids: one row per suite, level and sample.
     write_jsonl(log.path, rows)

@@ -15,6 +15,7 @@ from evidence.reserved import refuse_test_data, train_ids
 from generation.answering import SftAndBase, predict
 from generation.engine import GenerationSettings
 from generation.sampling import Sampling
+from generation.throughput import Throughput
 from models.base import base_for, model_key
 from models.choices import attention_settings
 from models.directories import check_adapter_dir
@@ -108,11 +109,11 @@ def n_candidates(settings: dict) -> int:
     return settings["n_generations"] if settings["temperature"] > 0 else 1
 
 
-def generate_candidates(generator: Generator, samples: list[dict], settings: dict, log: ShardLog) -> None:
+def generate_candidates(generator: Generator, samples: list[dict], settings: dict, log: ShardLog) -> dict:
     """Write this process's share of one model's candidates, without those that are in the log already.
 
     Rows are those of `predict` plus "n", the number of the candidate. Candidates of one sample share one
-    pass over its prompt.
+    pass over its prompt. Returns time and throughput.
     """
     done = {(row["id"], row["n"]) for row in log.rows()}
     wanted = itertools.product(log.shards.mine(samples), range(n_candidates(settings)))
@@ -131,15 +132,19 @@ def generate_candidates(generator: Generator, samples: list[dict], settings: dic
         sampling=Sampling(settings["temperature"], settings["top_p"], settings["top_k"]),
         seeds=seeds,
     )
+    speed = Throughput(prompts, log.shards.n_processes)
     for batch in predict(generator.model, generator.tokenizer, prompts, generator.name, generation):
         rows = []
         for row in batch:
             sample_id, n = row["id"]
             rows.append({**row, "id": sample_id, "n": n})
         log.add(rows)
+        speed.add(batch)
+    facts = speed.facts()
     # Batches are sorted by length and processes take turns; the file has the order of the samples.
     place = {sample["id"]: i for i, sample in enumerate(samples)}
     log.finish(lambda row: (place[row["id"]], row["n"]))
+    return facts
 
 
 @dataclass(frozen=True)
@@ -153,20 +158,25 @@ class CacheJob:
     shards: Shards
 
 
-def fill_cache(models: SftAndBase, builder: Callable[..., Any], job: CacheJob) -> None:
-    """Write the candidates of both models; `builder(tokenizer)` makes the prompts of a model."""
+def fill_cache(models: SftAndBase, builder: Callable[..., Any], job: CacheJob) -> dict[str, dict]:
+    """Write the candidates of both models; `builder(tokenizer)` makes the prompts of a model.
+
+    Returns time and throughput by model.
+    """
+    times = {}
     for name, use in zip(MODELS, (models.sft, models.base)):
         # The base model is loaded in any case: its revision goes into the manifest.
         if name == "sft" and (job.cache / f"gens_{name}.jsonl").is_file():
             continue
         with use():
-            _fill_from(models, name, builder, job)
+            times[name] = _fill_from(models, name, builder, job)
+    return times
 
 
-def _fill_from(models: SftAndBase, name: str, builder: Callable[..., Any], job: CacheJob) -> None:
-    """Write the candidates of the model in use."""
+def _fill_from(models: SftAndBase, name: str, builder: Callable[..., Any], job: CacheJob) -> dict:
+    """Write the candidates of the model in use. Returns time and throughput."""
     # A function of its own: its variables would keep this model while the next one is loaded.
     tokenizer = models.tokenizer
     generator = Generator(name, models.model, tokenizer, builder(tokenizer).build, job.batch_size)
     log = ShardLog(job.cache / f"gens_{name}.jsonl", cache_key(job.settings), job.shards)
-    generate_candidates(generator, job.samples, job.settings, log)
+    return generate_candidates(generator, job.samples, job.settings, log)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import train_sft
+from generation.throughput import Throughput
 from tests.test_train_sft import config_text
 from training.pace import Pace
 from utils.jsonl import read_json
@@ -107,3 +108,22 @@ def test_a_run_says_its_first_loss_at_once_and_how_fast_it_is(tiny_gemma_dir, ho
     assert run["peak_memory_gb"] >= progress["peak_memory_gb"]
     # That of an unfinished run alone.
     assert "progress" not in run
+
+
+# --- generation
+
+
+def test_generation_counts_prompts_and_completions_of_the_rows_that_it_made(monkeypatch):
+    now = SimpleNamespace(seconds=50.0)
+    monkeypatch.setattr("generation.throughput.time.monotonic", lambda: now.seconds)
+    prompts = {name: SimpleNamespace(ids=[1] * n) for name, n in (("a", 100), ("b", 200), ("c", 300))}
+    speed = Throughput(prompts, n_processes=2)
+    now.seconds += 3
+    speed.add([{"id": "b", "n_tokens": 20}])
+    now.seconds += 1
+    speed.add([{"id": "a", "n_tokens": 10}])
+    facts = speed.facts()
+    assert facts["tokens_per_second"] == 330 / 4
+    assert facts["samples_per_second"] == 2 / 4
+    assert (facts["prompt_tokens"], facts["new_tokens"], facts["processes"]) == (300, 30, 2)
+    assert facts["peak_memory_gb"] > 0

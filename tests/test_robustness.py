@@ -428,6 +428,7 @@ def test_robustness_runs_and_writes_its_files(stage, home, tiny_gemma_dir):
     results = read_json(home / "robustness.json")
     assert set(results["suites"]) == {"order", "injection"}
     assert list(results["suites"]["injection"]["levels"]) == ["clean", *PAYLOADS]
+    assert results["run"]["times"]["sft"]["tokens_per_second"] > 0
     assert results["run"]["status"] == "complete" and (home / "robustness.png").stat().st_size > 10_000
     rows = [row for _, row in read_jsonl(home / "robustness_predictions.jsonl")]
     # 8 samples at 4 levels; the hidden log of the run is gone.
