@@ -96,9 +96,7 @@ def test_two_processes_write_what_one_writes(home, stage, tiny_gemma_dir):
         "1.0",
         "--judge-model",
         model,
-        "--min-label-share=0",
-        "--min-margin",
-        "0",
+        *("--min-label-share=0", "--min-margin=0"),
     ]
     threads = TWO_PROCESSES_ENV
     for name, launch in (("one", []), ("two", TWO_PROCESSES)):
@@ -112,8 +110,8 @@ def test_two_processes_write_what_one_writes(home, stage, tiny_gemma_dir):
     two = fields_of(home / "two_predictions.jsonl", "id", "model", "completion")
     assert len(one) == 18 and one == two
     assert read_json(home / "two.json")["run"]["times"]["sft"]["processes"] == 2
-    [manifest] = (home / "prefs_two").glob("cache/*/manifest.json")
-    assert all(read_json(manifest)["times"][name]["tokens_per_second"] > 0 for name in ("sft", "base"))
+    manifest = next((home / "prefs_two").glob("cache/*/manifest.json"))
+    assert read_json(manifest)["times"]["base"]["processes"] == 2
     for pattern in ("cache/*/gens_sft.jsonl", "cache/*/gens_base.jsonl", "preferences_*.jsonl"):
         one, two = (next((home / f"prefs_{name}").glob(pattern)) for name in ("one", "two"))
         fields = ("id", "completion", "chosen")

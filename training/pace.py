@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 
 from models.peak_memory import peak_memory_gb
 from utils.jsonl import finite
@@ -71,3 +71,21 @@ class Pace(TrainerCallback):
             "tokens_per_second": round(rate, 1),
             "peak_memory_gb": peak_memory_gb(),
         }
+
+
+class PacedTrainer(Trainer):
+    """Trainer whose log says how fast it is. A subclass sets `pace` and adds it to the callbacks."""
+
+    pace: Pace
+
+    def get_batch_samples(self, *args, **kwargs):
+        # Reading the batches of a step is part of it.
+        self.pace.start_step()
+        batches, n_items = super().get_batch_samples(*args, **kwargs)
+        self.pace.count(batches)
+        return batches, n_items
+
+    def log(self, logs: dict, *args, **kwargs) -> None:
+        if "loss" in logs:
+            logs = {**logs, **self.pace.since_last_line(self.accelerator)}
+        super().log(logs, *args, **kwargs)

@@ -82,8 +82,8 @@ class StepProgress(TrainerCallback):
         time_text = format_seconds(elapsed) + ("" if left is None else f", {format_seconds(left)} left")
         note(f"step {state.global_step}/{state.max_steps}: {', '.join(shown)} ({time_text})")
         if self.run_dir and "loss" in logs:
-            names = ("loss", "tokens_per_second", "peak_memory_gb")
-            measured = {name: finite(logs[name]) for name in names if logs.get(name) is not None}
+            said = ("loss", "tokens_per_second", "peak_memory_gb")
+            measured = {name: finite(logs[name]) for name in said if logs.get(name) is not None}
             seconds = {"seconds": round(elapsed), "seconds_left": None if left is None else round(left)}
             place = {"step": state.global_step, "n_steps": state.max_steps}
             write_progress(self.run_dir, {**place, **measured, **seconds})

@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers import PrinterCallback, TrainingArguments
 
 from models.hardware import choose_dtype, has_cuda
 from models.special_tokens import save_end
 from training.checkpoints import LOSS
 from training.logits import logits_after_prefix
-from training.pace import Pace
+from training.pace import Pace, PacedTrainer
 from training.sampler import RowOrder, TwinSampler, rows_to_sort
 from utils.runs import note
 
@@ -93,7 +93,7 @@ def steps_and_epochs(n_rows: int, training: dict, n_processes: int) -> tuple[int
 # --- the trainer
 
 
-class CompletionTrainer(Trainer):
+class CompletionTrainer(PacedTrainer):
     """`transformers.Trainer` whose rows are completions behind one common prefix.
 
     `prefix`: token ids that start every row and are not in the batch. `share_prefix`: run them once per
@@ -162,19 +162,6 @@ class CompletionTrainer(Trainer):
             dataclasses.replace(self.order, sort_within=sort_within),
         )
         return self.sampler
-
-    def get_batch_samples(self, *args, **kwargs):
-        # Reading the batches of a step is part of it.
-        self.pace.start_step()
-        batches, n_items = super().get_batch_samples(*args, **kwargs)
-        self.pace.count(batches)
-        return batches, n_items
-
-    def log(self, logs: dict, *args, **kwargs) -> None:
-        """A line of the log; those with a training loss also say how fast the run is."""
-        if "loss" in logs:
-            logs = {**logs, **self.pace.since_last_line(self.accelerator)}
-        super().log(logs, *args, **kwargs)
 
     def _save(self, output_dir=None, state_dict=None):
         """Weights and tokenizer only: no `training_args.bin`, a pickle with the hub token in clear text."""
