@@ -41,7 +41,7 @@ class Asker:
         self._model = load_generator(model_dir, LoadOptions(base_model=base_model))
         self._builder = make_builder(self._tokenizer, settings.template, settings.max_prompt_tokens)
         # Made once: reading the whole vocabulary takes as long as an answer.
-        self._schema = Schema(self._tokenizer)
+        self._schema = Schema(self._tokenizer, self._model.device)
         # The index of the last documents: a conversation asks about the same ones.
         self._indexed: tuple[list[Document], PassageIndex] | None = None
 

@@ -155,7 +155,7 @@ def predict(
     built = list(prompts.values())
     drafter = Drafter([encode_completion(tokenizer, text) for text in _EXAMPLES])
     stop = json_object_end(tokenizer)
-    schema = Schema(tokenizer) if constrained else None
+    schema = Schema(tokenizer, model.device) if constrained else None
 
     def guide(i: int) -> Guide:
         return SchemaGuide(schema, drafter, len(built[i].shown)) if schema else FreeGuide(drafter, stop)

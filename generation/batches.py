@@ -5,6 +5,8 @@ This module knows lengths alone, neither models nor what the tokens mean.
 
 import torch
 
+from generation.transfers import on_device
+
 # Tokens that a batch may contain, padding and completions included, however many rows --batch-size allows.
 MAX_BATCH_TOKENS = 1 << 16
 
@@ -54,9 +56,18 @@ def pad_left(rows: list[list[int]], pad_id: int, device) -> tuple[torch.Tensor, 
     Left padding: the last position of every row is the token to continue from.
     """
     width = max(map(len, rows))
-    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows], device=device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
+    ids = on_device([[pad_id] * (width - len(row)) + row for row in rows], device)
+    mask = on_device([[0] * (width - len(row)) + [1] * len(row) for row in rows], device)
     return ids, mask
+
+
+def hide_last(mask: torch.Tensor, n_hidden: list[int]) -> torch.Tensor:
+    """A mask (n_rows, width) without the last `n_hidden[i]` columns of row i."""
+    if not any(n_hidden):
+        return mask
+    n_shown = mask.shape[1] - on_device(n_hidden, mask.device)
+    columns = torch.arange(mask.shape[1], device=mask.device)
+    return mask * (columns < n_shown[:, None])
 
 
 def positions_behind(mask: torch.Tensor, n_columns: int) -> torch.Tensor:

@@ -9,6 +9,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from generation.transfers import on_device
 from utils.errors import UsageError
 
 # Columns added when a cache is full; every pass of a completion fills a few.
@@ -74,7 +75,7 @@ def attention_window(model) -> int:
 
 def prefix_cache(model, prefix: list[int]) -> DynamicCache:
     """Keys and values of a prefix (token ids), one row. UsageError for a model that keeps none."""
-    ids = torch.tensor([prefix], device=model.device)
+    ids = on_device([prefix], model.device)
     # The output layer is the widest of the model and is not needed here.
     no_logits = torch.empty(0, dtype=torch.long, device=model.device)
     output = model(

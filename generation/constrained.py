@@ -5,6 +5,7 @@ the one token that training sees there is forced; everything else is free within
 not know what a right answer is.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable
 
@@ -19,6 +20,8 @@ from utils.tokens import encode_plain
 _STRUCTURE = set('", "citations": [0123456789], "confidence": 0.0}')
 # In a token: the colon of a key with the space and the beginning of its value.
 _ACROSS = re.compile(r'(^|"): ([\[01]|$)')
+
+_NOTHING = torch.empty(0, dtype=torch.long)
 
 
 def token_texts(tokenizer) -> list[str | None]:
@@ -36,14 +39,18 @@ def token_texts(tokenizer) -> list[str | None]:
 class Schema:
     """The vocabulary of a tokenizer, and which of its tokens are allowed in a state; one for all rows."""
 
-    def __init__(self, tokenizer):
+    def __init__(self, tokenizer, device: torch.device | str = "cpu"):
         self.tokenizer = tokenizer
+        # Where the logits are: allowed tokens wait there, because a copy per token would stop the device.
+        self.device = device
         self.texts = token_texts(tokenizer)
         # Few vocabularies have a token that spans the end of a literal and what follows it. Where one does,
         # training may see it there, so literals are not forced.
         self.spans_literals = any(_ACROSS.search(text) for text in self.texts if text)
         self._literals: dict[State, list[int]] = {}
         self._allowed: dict[tuple[State, int], torch.Tensor] = {}
+        # Most answers, however long, may continue with the same tokens: one tensor for all of them.
+        self._same: dict[bytes, torch.Tensor] = {}
         # Following all tokens character by character takes long. Outside the answer only tokens of these
         # characters fit; inside it, tokens without quotes and backslashes are judged by length alone.
         texts = [(i, text) for i, text in enumerate(self.texts) if text]
@@ -82,7 +89,7 @@ class Schema:
         return self._literals[state]
 
     def allowed(self, state: State, n_chunks: int) -> torch.Tensor:
-        """Ids of the tokens that may come next."""
+        """Ids of the tokens that may come next, on the device; a single one in main memory, to be read."""
         kind = state[0]
         if kind == "literal" and (forced := self.literal_tokens(state)):
             return torch.tensor(forced[:1])
@@ -93,7 +100,11 @@ class Schema:
             n_chunks = 0
         key = (state, n_chunks)
         if key not in self._allowed:
-            self._allowed[key] = self._find_allowed(state, n_chunks)
+            found = self._find_allowed(state, n_chunks)
+            digest = hashlib.sha256(found.numpy().tobytes()).digest()
+            if digest not in self._same:
+                self._same[digest] = found if len(found) == 1 else found.to(self.device)
+            self._allowed[key] = self._same[digest]
         return self._allowed[key]
 
     def _find_allowed(self, state: State, n_chunks: int) -> torch.Tensor:
@@ -121,27 +132,39 @@ class SchemaGuide:
         self.schema = schema
         self.drafter = drafter
         self.n_chunks = n_chunks
-        self.state = START
-        self.n_read = 0
+        # The tokens followed so far, and the states before, between and after them.
+        self._ids: list[int] = []
+        self._states: list[State | None] = [START]
 
-    def _read(self, ids: list[int]) -> State:
-        """The state after the tokens so far; `ids` only ever grows."""
-        for token in ids[self.n_read :]:
-            state = self.schema.follow(self.state, token, self.n_chunks)
-            assert state is not None, "a token was chosen that is not allowed"
-            self.state = state
-        self.n_read = len(ids)
-        return self.state
+    def _read(self, ids: list[int]) -> State | None:
+        """The state after the tokens; None if they break the schema."""
+        n_same = len(self._ids)
+        # Tokens are added one by one, until a look ahead is taken back.
+        if ids[:n_same] != self._ids:
+            n_same = next(n for n, token in enumerate(self._ids) if ids[n : n + 1] != [token])
+            del self._ids[n_same:]
+            del self._states[n_same + 1 :]
+        for token in ids[n_same:]:
+            state = self._states[-1]
+            if state is not None:
+                state = self.schema.follow(state, token, self.n_chunks)
+            self._ids.append(token)
+            self._states.append(state)
+        return self._states[-1]
 
     def draft(self, ids: list[int]) -> list[int]:
         """The rest of the literal, if the completion is inside one, and what probably follows."""
         state = self._read(ids)
+        assert state is not None, "a token was chosen that is not allowed"
         forced = self.schema.literal_tokens(state) if state[0] == "literal" else []
         return forced + self.drafter.draft(ids + forced)
 
     def allowed(self, ids: list[int]) -> torch.Tensor:
-        """Ids of the tokens that keep the completion inside the schema."""
-        return self.schema.allowed(self._read(ids), self.n_chunks)
+        """Ids of the tokens that keep the completion inside the schema; none after tokens that break it."""
+        state = self._read(ids)
+        if state is None or state == DONE:
+            return _NOTHING
+        return self.schema.allowed(state, self.n_chunks)
 
     def stop(self, ids: list[int]) -> bool:
         """True when the closing brace is there."""

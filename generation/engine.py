@@ -14,10 +14,12 @@ import torch
 from transformers import DynamicCache
 
 from generation.batch_queue import BatchQueue
-from generation.batches import last_positions, pad_left, positions_behind, share_prompts
+from generation.batches import hide_last, last_positions, pad_left, positions_behind, share_prompts
 from generation.cache import attention_window, prefix_cache, roomy_cache, takes_holes
+from generation.choice import Choice
 from generation.rows import Generated, Guide, Row, draft_next, settle
 from generation.sampling import Sampling
+from generation.transfers import LateLogps, on_device
 from utils.tokens import end_id
 
 
@@ -92,7 +94,8 @@ def generate_batch(job: Job, suffixes: list[list[int]], rows: list[Row], owners:
     else:
         past = DynamicCache(config=model.config)
     # The row of the logits and of the cache that each row continues: at first, that of its suffix.
-    source = torch.tensor(owners, device=model.device)
+    source = owners
+    late = LateLogps()
     while True:
         n_read = 1 + max(len(row.draft) for row in rows)
         logits = model(
@@ -104,23 +107,23 @@ def generate_batch(job: Job, suffixes: list[list[int]], rows: list[Row], owners:
             logits_to_keep=last_positions(ids, n_read),
         ).logits  # (n_suffixes in the first pass, then n_rows; n_read; vocab)
         if len(rows) > len(logits):
-            logits = logits[source]
-        n_kept = settle(rows, logits, settings.sampling, settings.max_new_tokens, job.eos_ids)
+            logits = logits[on_device(source, model.device)]
+        choice = Choice(logits, settings.sampling)
+        n_kept = settle(rows, choice, settings.max_new_tokens, job.eos_ids, late)
         kept = {i: n for i, n in enumerate(n_kept) if n is not None}
         if not kept:
+            late.fill()
             return
         alive = list(kept)
 
         # From here on every row has its own row of the cache, and finished rows lose theirs.
         if len(alive) < len(mask) or len(rows) > len(mask):
-            index = source[alive]
+            index = on_device([source[i] for i in alive], model.device)
             past.batch_select_indices(index)
             mask = mask[index]
-        for place, i in enumerate(alive):
-            n_wrong = len(rows[i].draft) - kept[i]
-            mask[place, mask.shape[1] - n_wrong :] = 0
+        mask = hide_last(mask, [len(rows[i].draft) - kept[i] for i in alive])
         rows = [rows[i] for i in alive]
-        source = torch.arange(len(alive), device=model.device)
+        source = list(range(len(alive)))
 
         draft_next(rows, settings.max_new_tokens, window - mask.shape[1] if drafting else 0)
         last_and_draft = [[row.done.ids[-1], *row.draft] for row in rows]

@@ -8,7 +8,8 @@ from typing import Protocol
 
 import torch
 
-from generation.sampling import Choice, Sampling
+from generation.choice import Choice, Place
+from generation.transfers import LateLogps
 
 
 class Guide(Protocol):
@@ -18,7 +19,10 @@ class Guide(Protocol):
         """Tokens that probably come next. A wrong one costs time and never changes a token."""
 
     def allowed(self, ids: list[int]) -> torch.Tensor | None:
-        """Ids of the tokens that may come next; None for all. A single one needs no choice."""
+        """Ids of the tokens that may come next; None for all, no ids where the completion cannot continue.
+
+        A single one needs no choice. `ids` may be a look ahead: later calls may take their end back.
+        """
 
     def stop(self, ids: list[int]) -> bool:
         """True when the completion ends with its last token."""
@@ -46,48 +50,81 @@ class Row:
     draft: list[int] = field(default_factory=list)
 
 
+class _Walk:
+    """A row on its way along its draft: what the pass settles, until the model chooses something else."""
+
+    def __init__(self, row: Row, number: int, n_positions: int):
+        self.row = row
+        # Its row of the logits, and the position of those after its last token.
+        self.number = number
+        self.first = n_positions - 1 - len(row.draft)
+        self.n_right = 0
+        self.is_done = False
+        self.is_finished = False
+
+    def places(self, looks_ahead: bool) -> list[Place]:
+        """Where tokens are chosen next: one place, or with `looks_ahead` all that the draft may reach."""
+        ids = self.row.done.ids
+        coming = self.row.draft[self.n_right :] if looks_ahead else []
+        found = []
+        for n in range(len(coming) + 1):
+            allowed = self.row.guide.allowed(ids + coming[:n])
+            # Nothing may come after a draft that the guide refuses, or that is complete.
+            if n and allowed is not None and not len(allowed):
+                break
+            found.append(Place(self.number, self.first + self.n_right + n, allowed, self.row.generator))
+        return found
+
+    def take(self, token: int, max_new_tokens: int, eos_ids: set[int]) -> None:
+        """Extend the row by a token, and see whether the walk can continue behind it."""
+        ids = self.row.done.ids
+        self.is_finished = token in eos_ids
+        if not self.is_finished:
+            ids.append(token)
+            self.is_finished = len(ids) == max_new_tokens or self.row.guide.stop(ids)
+        # The logits after a wrong draft follow from tokens that are not in the completion.
+        is_right = self.n_right < len(self.row.draft) and token == self.row.draft[self.n_right]
+        self.is_done = self.is_finished or not is_right
+        if not self.is_done:
+            self.n_right += 1
+
+
 def settle(
-    rows: list[Row], logits: torch.Tensor, sampling: Sampling, max_new_tokens: int, eos_ids: set[int]
+    rows: list[Row], choice: Choice, max_new_tokens: int, eos_ids: set[int], late: LateLogps
 ) -> list[int | None]:
     """Extend each row by what its pass settles: the drafted tokens that the model chooses too, and one more.
 
-    The logits (n_rows, n_positions, vocab) end with those after the last drafted token. Returns the number of
-    drafted tokens that each row keeps, None for a finished row. Exact for sampled tokens too: each is drawn
-    from the distribution after the tokens before it.
+    The logits of the choice (n_rows, n_positions, vocab) end with those after the last drafted token. Returns
+    the number of drafted tokens that each row keeps, None for a finished row. Exact for sampled tokens too:
+    each is drawn from the distribution after the tokens before it. Log-probabilities that are not known yet
+    go to `late`.
     """
-    choice = Choice(logits, sampling)
-    kept: list[int | None] = []
-    # Greedy tokens get their log-probabilities in one operation at the end; until then places are empty.
-    positions: list[tuple[int, int]] = []
+    walks = [_Walk(row, r, choice.logits.shape[1]) for r, row in enumerate(rows)]
+    # Greedy tokens get their log-probabilities in one operation at the end; until then slots are empty.
+    places: list[Place] = []
     tokens: list[int] = []
-    empty: list[tuple[list, int]] = []
-    for r, row in enumerate(rows):
-        ids = row.done.ids
-        logps: list = row.done.logps
-        first = logits.shape[1] - 1 - len(row.draft)
-        n_right = 0
-        while True:
-            token, logp = choice.pick(r, first + n_right, row.guide.allowed(ids), row.generator)
+    slots: list[tuple[list, int]] = []
+    while walking := [walk for walk in walks if not walk.is_done]:
+        planned = [(walk, place) for walk in walking for place in walk.places(choice.looks_ahead)]
+        picks = choice.pick([place for _, place in planned])
+        unused: list[Place] = []
+        for (walk, place), (token, logp) in zip(planned, picks):
+            if walk.is_done:
+                unused.append(place)
+                continue
+            logps: list = walk.row.done.logps
             if logp is None:
-                positions.append((r, first + n_right))
+                places.append(place)
                 tokens.append(token)
-                empty.append((logps, len(logps)))
+                slots.append((logps, len(logps)))
             logps.append(logp)
-            if token in eos_ids:
-                kept.append(None)
-                break
-            ids.append(token)
-            if len(ids) == max_new_tokens or row.guide.stop(ids):
-                kept.append(None)
-                break
-            # The logits after a wrong draft follow from tokens that are not in the completion.
-            if n_right == len(row.draft) or token != row.draft[n_right]:
-                kept.append(n_right)
-                break
-            n_right += 1
-    for (logps, place), logp in zip(empty, choice.logps(positions, tokens)):
-        logps[place] = logp
-    return kept
+            walk.take(token, max_new_tokens, eos_ids)
+        # The last first, so that each stream ends where its first unused draw began.
+        for place in reversed(unused):
+            place.take_back_draw()
+    if places:
+        late.add(choice.logps(places, tokens), slots)
+    return [None if walk.is_finished else walk.n_right for walk in walks]
 
 
 def draft_next(rows: list[Row], max_new_tokens: int, n_columns_left: int) -> None:

@@ -1,0 +1,149 @@
+"""Which token comes next at many places of one pass: greedy or sampled, from all tokens or the allowed ones.
+
+All rows choose together, in a few operations and one transfer. Nothing here knows how far a row will get.
+"""
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from generation.sampling import Sampling
+from generation.transfers import check_logps, fetch, is_remote, on_device
+
+# The most logits that one operation turns into float32: 64 MB. A pass with many drafts and a large
+# vocabulary has more.
+_MAX_LOGITS = 1 << 24
+
+
+@dataclass
+class Place:
+    """A position of one row where a token is chosen."""
+
+    row: int
+    position: int
+    # Ids of the tokens that may come, on the device of the logits, a single one in main memory. None: all.
+    allowed: torch.Tensor | None
+    # The random stream of the row (None: greedy), and its state before the draw of this place.
+    generator: torch.Generator | None
+    state: torch.Tensor | None = None
+
+    @property
+    def is_forced(self) -> bool:
+        """True where only one token may come; such a place needs no logits and no draw."""
+        return self.allowed is not None and len(self.allowed) == 1
+
+    def take_back_draw(self) -> None:
+        """Set the random stream back, because the row did not get as far as this place."""
+        if self.generator is not None and self.state is not None:
+            self.generator.set_state(self.state)
+
+
+class Choice:
+    """Picks tokens from the logits of one pass, (n_rows, n_positions, vocab)."""
+
+    def __init__(self, logits: torch.Tensor, sampling: Sampling):
+        self.logits = logits
+        self.warpers = sampling.warpers()
+        self.is_greedy = sampling.temperature == 0
+        # Where Python can wait, one transfer settles the whole draft. Elsewhere looking ahead would only
+        # compute what a wrong draft makes useless.
+        self.looks_ahead = is_remote(logits.device)
+
+    @functools.cached_property
+    def _best(self) -> list[list[int]]:
+        """The best of all tokens, at every position."""
+        return self.logits.argmax(-1).tolist()
+
+    def pick(self, places: list[Place]) -> list[tuple[int, float | None]]:
+        """(token, its log-probability among the allowed ones, or None where `logps` computes it) per place.
+
+        The places of a row come in the order of its text, which is the order of its draws.
+        """
+        picks: list = [None] * len(places)
+        # Rows in the same state of a schema share the tensor of what may come.
+        groups: dict[int, list[int]] = {}
+        noise: dict[int, torch.Tensor] = {}
+        for i, place in enumerate(places):
+            if place.allowed is not None and place.is_forced:
+                picks[i] = (int(place.allowed[0]), 0.0)
+            elif self.is_greedy and place.allowed is None:
+                picks[i] = (self._best[place.row][place.position], None)
+            else:
+                groups.setdefault(id(place.allowed), []).append(i)
+                if not self.is_greedy:
+                    noise[i] = self._draw(place)
+
+        parts: list[list[int]] = []
+        found: list[torch.Tensor] = []
+        for group in groups.values():
+            for part in self._split(group, self._width(places[group[0]])):
+                parts.append(part)
+                found += self._pick_together([places[i] for i in part], [noise[i] for i in part if noise])
+        numbers = iter(fetch(found) if found else [])
+        for part in parts:
+            tokens = next(numbers)
+            logps = next(numbers)
+            check_logps(logps)
+            for i, token, logp in zip(part, tokens, logps):
+                picks[i] = (int(token), logp)
+        return picks
+
+    def _width(self, place: Place) -> int:
+        """The number of tokens to choose from."""
+        return self.logits.shape[-1] if place.allowed is None else len(place.allowed)
+
+    def _split(self, items: list, width: int) -> list[list]:
+        n_items = max(1, _MAX_LOGITS // width)
+        return [items[start : start + n_items] for start in range(0, len(items), n_items)]
+
+    def _draw(self, place: Place) -> torch.Tensor:
+        """Exponential noise (n_choices,) from the row's own stream."""
+        assert place.generator is not None
+        if self.looks_ahead:
+            place.state = place.generator.get_state()
+        noise = self.logits.new_empty(self._width(place), dtype=torch.float32)
+        return noise.exponential_(generator=place.generator)
+
+    def _pick_together(
+        self, places: list[Place], noise: list[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens and log-probabilities, (n_places,) each; the same tokens are allowed at all places."""
+        logits = self.logits[self._index(places)]  # (n_places, vocab)
+        allowed = places[0].allowed
+        if allowed is not None:
+            # A guide may keep its ids in main memory.
+            allowed = allowed.to(logits.device)
+            logits = logits[:, allowed]  # (n_places, n_allowed)
+        # The reported log-probability is the model's own, before temperature, top-p and top-k.
+        logps = logits.float().log_softmax(-1)
+        if self.is_greedy:
+            chosen = logps.argmax(-1)
+        else:
+            # No warper here looks at the ids of the tokens so far.
+            no_ids: Any = None
+            weights = self.warpers(no_ids, logps).softmax(-1)
+            # `torch.multinomial` draws one token of one row in the same way, and waits for the device three
+            # times.
+            chosen = (weights / torch.stack(noise)).argmax(-1)
+        tokens = chosen if allowed is None else allowed[chosen]
+        return tokens, logps.gather(1, chosen[:, None])[:, 0]
+
+    def _index(self, places: list[Place]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The rows and the positions of places, (n_places,) each."""
+        numbers = [[place.row for place in places], [place.position for place in places]]
+        rows, positions = on_device(numbers, self.logits.device)
+        return rows, positions
+
+    def logps(self, places: list[Place], tokens: list[int]) -> torch.Tensor:
+        """Log-probabilities (n_places,) of tokens among all tokens."""
+        found = []
+        chosen = on_device(tokens, self.logits.device)
+        start = 0
+        for part in self._split(places, self.logits.shape[-1]):
+            logits = self.logits[self._index(part)].float()  # (n_places, vocab)
+            of_part = chosen[start : start + len(part)]
+            found.append(logits.gather(1, of_part[:, None])[:, 0] - logits.logsumexp(-1))
+            start += len(part)
+        return torch.cat(found)
