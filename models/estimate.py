@@ -114,10 +114,10 @@ def bits_per_weight(options: "LoadOptions", full_finetuning: bool = False) -> in
     return 16 if options.bf16 else 32
 
 
-def training_passes(full_finetuning: bool, gradient_checkpointing: bool) -> int:
-    """The cost of a training step, in forward passes."""
+def training_passes(full_finetuning: bool, share_recomputed: float) -> float:
+    """The cost of a training step, in forward passes. `share_recomputed`: of the layers, by checkpointing."""
     # Forward and backward to the activations; backward to all weights if they train; the forward recomputed.
-    return 2 + full_finetuning + gradient_checkpointing
+    return 2 + full_finetuning + share_recomputed
 
 
 def estimate(name: str, n_tokens: int, passes: float, bits: int, bf16: bool = True) -> str:

@@ -170,11 +170,21 @@ def speed_up_generation(model, attention: str = "auto"):
     return use_grouped_attention(model) if attention == "auto" else model
 
 
-def speed_up_training(model, attention: str = "auto"):
-    """The model with the fastest kernels for training; only "auto" may change its attention."""
+def speed_up_training(model, attention: str = "auto", liger: str | bool = "auto"):
+    """The model with the fastest kernels for training; only "auto" may change its attention.
+
+    `liger`: on CUDA, Liger's kernels: "auto" where they are installed, True (with a note where they cannot be
+    used) or False.
+    """
     # The device of the process, because under FSDP the model is still in main memory here.
     if device().type != "cpu":
+        from models.cuda_liger import use_liger_kernels
+
+        if liger and (fault := use_liger_kernels(model)):
+            say_once(f"Liger: {fault}, training without its kernels")
         return model
+    if liger is True:
+        say_once("Liger: its kernels are for CUDA only, training without them")
     # peft takes a second to import; runs that only generate from a full model never need it.
     from models.cpu_layers import speed_up_layers
 

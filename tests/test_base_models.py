@@ -6,6 +6,7 @@ import types
 import pytest
 import torch
 import transformers
+from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from generation.cache import attention_window
@@ -229,6 +230,26 @@ def test_only_the_layers_from_first_layer_on_are_trained(kind):
     config["lora"]["first_layer"] = 2
     with pytest.raises(UsageError, match="lora.first_layer: 2, but the layers of .* are 0 to 1"):
         _with_lora(make(kind), config)
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_all_linear_layers_are_those_that_peft_finds(kind):
+    config = copy.deepcopy(DEFAULTS)
+    config["lora"]["target_modules"] = "all-linear"
+    ours = _with_lora(make(kind), config)
+    theirs = get_peft_model(make(kind), LoraConfig(target_modules="all-linear"))
+    adapted = {name for name, _ in ours.named_parameters() if "lora_A" in name}
+    assert adapted == {name for name, _ in theirs.named_parameters() if "lora_A" in name}
+    assert not any("lm_head" in name for name in adapted)
+
+
+@pytest.mark.parametrize("is_wanted, scaling", [(False, 32 / 16), (True, 32 / 16**0.5)])
+def test_the_update_is_scaled_as_the_config_says(is_wanted, scaling):
+    config = copy.deepcopy(DEFAULTS)
+    config["lora"]["use_rslora"] = is_wanted
+    model = _with_lora(make("llama"), config)
+    layers = [module for module in model.modules() if hasattr(module, "lora_A")]
+    assert {layer.scaling["default"] for layer in layers} == {scaling}
 
 
 def test_a_layer_that_lora_cannot_adapt_is_one_line():

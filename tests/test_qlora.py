@@ -1,14 +1,19 @@
 """Training on a base in 4 or 8 bits: half precision throughout, and gradients that nothing disturbs."""
 
 import copy
+import json
 
 import pytest
 import torch
 
+import train_sft
+from tests.test_train_sft import losses, write_config_and_data
 from training.adapters import load_trainable
+from training.memory_config import layers_per_checkpoint
 from training.sft_config import DEFAULTS, check_config
 from training.trainer import training_arguments
 from utils.errors import UsageError
+from utils.jsonl import read_json
 
 BITS = ("load_in_4bit", "load_in_8bit")
 IDS = torch.arange(5, 25)[None]
@@ -20,13 +25,16 @@ def load(tiny_gemma_dir, monkeypatch):
     pytest.importorskip("bitsandbytes")
     monkeypatch.setattr("models.hardware.has_fast_bf16", lambda: True)
 
-    def make(checkpointing: bool, **keys):
+    def make(checkpointing: bool | dict, **keys):
+        # Of the adapter's first weights.
+        torch.manual_seed(0)
         config = copy.deepcopy(DEFAULTS) | {"model_name": str(tiny_gemma_dir), **keys}
         config["training"]["gradient_checkpointing"] = checkpointing
         model = load_trainable(config)
+        n_layers = layers_per_checkpoint(checkpointing)
         # As Trainer does at the start of the training.
-        if checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if n_layers:
+            model.gradient_checkpointing_enable({"use_reentrant": False}, every_n_layers=n_layers)
         return model.train()
 
     return make
@@ -106,9 +114,14 @@ def test_gradients_survive_an_evaluation_pass(bits, checkpointing, no_gradients,
 
 
 @pytest.mark.parametrize("bits", BITS)
-def test_checkpointing_recomputes_the_same_gradients(bits, load):
+@pytest.mark.parametrize("checkpointing", [True, {"every_n_layers": 2}])
+def test_checkpointing_recomputes_the_same_gradients(bits, checkpointing, load):
     plain = lora_gradients(load(False, **{bits: True}))
-    recomputed = lora_gradients(load(True, **{bits: True}))
+    model = load(checkpointing, **{bits: True})
+    # The first of the two layers or both.
+    recomputes = [layer.gradient_checkpointing for layer in model.get_base_model().model.layers]
+    assert recomputes == [True, checkpointing is True]
+    recomputed = lora_gradients(model)
     for name, gradient in plain.items():
         assert torch.allclose(recomputed[name], gradient, rtol=1e-2, atol=1e-6), name
 
@@ -132,3 +145,37 @@ def test_sharding_a_quantized_model_is_refused_in_one_line(bits, monkeypatch):
         check_config(config)
     assert "\n" not in str(caught.value)
     check_config({**config, bits: False})
+
+
+# --- a whole run
+
+
+def test_a_run_with_paged_8bit_states_resumes_with_the_same_losses(
+    tiny_gemma_dir, data_home, tmp_path, monkeypatch
+):
+    pytest.importorskip("bitsandbytes")
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    config = write_config_and_data(tmp_path, data_home, tiny_gemma_dir)
+    keys = {
+        "load_in_4bit": "true",
+        "lora.target_modules": "all-linear",
+        "lora.use_rslora": "true",
+        "training.optim": "paged_adamw_8bit",
+        "training.max_grad_norm": "0.1",
+        "training.gradient_checkpointing.every_n_layers": "2",
+    }
+    flags = ["-c", str(config)]
+    for key, value in keys.items():
+        flags += ["--set", f"{key}={value}"]
+    train_sft.main(flags)
+    whole = losses(tmp_path)
+    adapter = read_json(tmp_path / "sft/checkpoint-best/adapter_config.json")
+    assert adapter["use_rslora"] is True
+    assert set(adapter["target_modules"]) == set(DEFAULTS["lora"]["target_modules"])
+
+    # As a kill during the last save leaves it.
+    (tmp_path / "sft/checkpoint-4/run.json").unlink()
+    manifest = read_json(tmp_path / "sft/run.json")
+    (tmp_path / "sft/run.json").write_text(json.dumps({**manifest, "status": "running"}))
+    train_sft.main(flags)
+    assert losses(tmp_path) == pytest.approx(whole, rel=1e-5)

@@ -64,7 +64,7 @@ def load_trainable(config: dict):
     is_quantized = config["load_in_4bit"] or config["load_in_8bit"]
     if is_quantized and choose_dtype(config["bf16"]) == torch.float16:
         widen_hidden_states(model)
-    model = speed_up_training(model, config["attn_implementation"])
+    model = speed_up_training(model, config["attn_implementation"], config["training"]["liger_kernels"])
     note_in_first_process([_describe_model(model, config)])
     return model
 
@@ -80,6 +80,7 @@ def _with_lora(model, config: dict):
         r=lora["r"],
         lora_alpha=lora["alpha"],
         lora_dropout=lora["dropout"],
+        use_rslora=lora["use_rslora"],
         target_modules=targets,
         layers_to_transform=adapted_layers(model, name, lora["first_layer"]),
         fan_in_fan_out=has_transposed_layers(model),

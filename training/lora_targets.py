@@ -9,12 +9,17 @@ from transformers.pytorch_utils import Conv1D
 from utils.errors import UsageError
 
 
-def choose_targets(model, name: str, wanted: list[str], defaults: list[str]) -> tuple[list[str], str | None]:
+def choose_targets(
+    model, name: str, wanted: list[str] | str, defaults: list[str]
+) -> tuple[list[str], str | None]:
     """(the names of the layers to adapt, a line about what `model` lacks; None if it has all names).
 
-    A name fits a layer whose path is the name, or ends with a point and the name. A model that has none of
-    the `defaults` gets adapters on all its own layers. UsageError if it has none of other names.
+    A name fits a layer whose path is the name, or ends with a point and the name. The text `all-linear`, and
+    the `defaults` in a model that has none of them, are all its own layers. UsageError if it has none of
+    other names.
     """
+    if isinstance(wanted, str):
+        return layer_names(model), None
     paths = [path for path, _ in model.named_modules()]
     missing = [target for target in wanted if not any(_fits(path, target) for path in paths)]
     if not missing:

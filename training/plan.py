@@ -17,6 +17,7 @@ from models.estimate import (
 )
 from models.loading import LoadOptions
 from training.inputs import check_training_data
+from training.memory_config import layers_per_checkpoint
 from training.rows import training_rows
 from training.trainer import steps_and_epochs
 from utils.commands import free_results, stage_command
@@ -41,7 +42,8 @@ def plan_training(config: dict, samples: list[dict], n_template_chars: int, n_pr
     if not training["gradient_checkpointing"]:
         n_shared = n_prefix_chars / CHARS_PER_TOKEN
         n_tokens -= int(n_epochs * n_rows * n_shared * (1 - 1 / training["per_device_train_batch_size"]))
-    n_passes = training_passes(config["full_finetuning"], training["gradient_checkpointing"])
+    n_layers = layers_per_checkpoint(training["gradient_checkpointing"])
+    n_passes = training_passes(config["full_finetuning"], 1 / n_layers if n_layers else 0)
     options = LoadOptions(config["bf16"], config["load_in_4bit"], config["load_in_8bit"])
     n_bits = bits_per_weight(options, config["full_finetuning"])
     return [rows, estimate(config["model_name"], n_tokens, n_passes, n_bits, config["bf16"])]

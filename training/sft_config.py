@@ -7,8 +7,9 @@ import importlib.util
 import math
 
 from models.choices import ATTENTION_FLAGS
-from training.memory_config import check_memory
+from training.memory_config import SECOND_TYPES, check_memory, check_target_modules
 from utils.config import nearest
+from utils.config_values import Defaults
 from utils.errors import UsageError
 from utils.metrics import SELECTION_METRICS
 
@@ -18,7 +19,7 @@ LOSS = "eval_loss"
 # The projections of Llama, Qwen2, Gemma-2 and their like.
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 # Also the type of each key: a value from the YAML is converted to the type of its default.
-DEFAULTS = {
+_VALUES = {
     "model_name": "google/gemma-2-9b",
     "output_dir": "checkpoints/sft/model",
     "load_in_4bit": False,
@@ -33,6 +34,7 @@ DEFAULTS = {
         "dropout": 0.05,
         "target_modules": LORA_TARGETS,
         "first_layer": 0,
+        "use_rslora": False,
     },
     "training": {
         "per_device_train_batch_size": 1,
@@ -50,6 +52,9 @@ DEFAULTS = {
         "save_steps": 100,
         "save_total_limit": 2,
         "gradient_checkpointing": True,
+        "optim": "adamw_torch_fused",
+        "max_grad_norm": 1.0,
+        "liger_kernels": "auto",
         "metric_for_best": "eval_loss",
         "early_stopping_patience": None,
         "report_to": "none",
@@ -71,6 +76,7 @@ DEFAULTS = {
         "weights": {},
     },
 }
+DEFAULTS = Defaults(_VALUES, SECOND_TYPES)
 
 # Values of `report_to`, and the package that each needs.
 TRACKERS = {"none": None, "tensorboard": "tensorboard", "trackio": "trackio", "wandb": "wandb"}
@@ -151,9 +157,7 @@ def _check_ranges(config: dict) -> None:
     for name, (value, known) in choices.items():
         if value not in known:
             raise UsageError(f"{name}: unknown {value!r}{nearest(value, known)}")
-    modules = config["lora"]["target_modules"]
-    if not modules or not all(isinstance(module, str) and module for module in modules):
-        raise UsageError(f"lora.target_modules: expected names of layers, found {modules!r:.60}")
+    check_target_modules(config["lora"]["target_modules"])
 
 
 def _check_training(config: dict) -> None:

@@ -6,6 +6,7 @@ It knows nothing about what a completion says.
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ import torch
 from peft import PeftModel
 from transformers import PrinterCallback, TrainingArguments
 
-from models.hardware import choose_dtype, has_cuda
+from models.hardware import choose_dtype, has_cuda, say_once
 from models.special_tokens import save_end
 from training.checkpoints import LOSS
 from training.logits import logits_after_prefix
+from training.memory_config import layers_per_checkpoint
 from training.pace import Pace, PacedTrainer
 from training.sampler import RowOrder, TwinSampler, rows_to_sort
 from utils.runs import note
@@ -35,7 +37,8 @@ _SAME_NAME = (
     "logging_steps",
     "eval_steps",
     "save_steps",
-    "gradient_checkpointing",
+    "optim",
+    "max_grad_norm",
     "seed",
     "report_to",
 )
@@ -49,11 +52,17 @@ def training_arguments(config: dict, output_dir: Path, n_steps: int) -> Training
     training = config["training"]
     dtype = choose_dtype(config["bf16"])
     on_cuda = has_cuda()
+    n_layers = layers_per_checkpoint(training["gradient_checkpointing"])
+    if training["optim"].startswith("paged_") and not on_cuda:
+        say_once(f"optim: {training['optim']} runs on CPU without paging, which needs a GPU")
+        # bitsandbytes says it too, in two lines with a path.
+        warnings.filterwarnings("ignore", message="Paged optimizers are not supported on CPU")
     arguments = TrainingArguments(
         output_dir=str(output_dir),
         **{key: training[key] for key in _SAME_NAME},
         warmup_steps=math.ceil(n_steps * training["warmup_ratio"]),
-        gradient_checkpointing_kwargs={"use_reentrant": False},
+        gradient_checkpointing=n_layers > 0,
+        gradient_checkpointing_kwargs={"use_reentrant": False, "every_n_layers": max(n_layers, 1)},
         # Every pass uses every trained weight, and for PEFT models Trainer would search each pass for unused
         # ones.
         ddp_find_unused_parameters=False,

@@ -1,6 +1,7 @@
 """YAML configs (known keys, checked types, `--set a.b=value` on top) and where relative paths start.
 
-The defaults that a stage hands in fix the keys and types. This module knows no stage's keys.
+The defaults that a stage hands in fix the keys and types (utils/config_values.py). This module knows no
+stage's keys.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from utils.config_values import coerce, second_types
 from utils.errors import UsageError
 from utils.file_kinds import EXPECTED
 from utils.recognition import config_kind
@@ -55,50 +57,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
 
 
-def _convert(value, kind: type):
-    """`value` as `kind`. TypeError or ValueError when it does not fit."""
-    if kind in (bool, list, dict) and isinstance(value, kind):
-        return value
-    # bool is a subclass of int, so `seed: true` would pass as the number 1.
-    if isinstance(value, bool):
-        raise TypeError
-    # PyYAML reads `5e-6` as text, so text is parsed where a number is wanted.
-    if kind is float and isinstance(value, (int, float, str)):
-        return float(value)
-    if kind is int:
-        number = float(value)
-        if number == int(number):
-            return int(number)
-        raise ValueError
-    if kind is str and isinstance(value, (str, int, float)):
-        return str(value)
-    raise TypeError
-
-
-# How a value of each type is written.
-_WRITTEN = {
-    bool: "write true or false, without quotes",
-    int: "write a whole number",
-    float: "write a number",
-    str: "write text, in quotes where it is no plain word",
-    list: "write a list: [a, b]",
-    dict: "write a block of keys",
-}
-
-
-def _coerce(where: str, value, default):
-    """`value` as the type of `default`; a None default accepts any value. UsageError when it does not fit."""
-    if default is None:
-        return value
-    kind = type(default)
-    try:
-        return _convert(value, kind)
-    except (TypeError, ValueError, OverflowError):
-        raise UsageError(
-            f"{where}: expected {kind.__name__}, found {value!r:.60}; {_WRITTEN[kind]}"
-        ) from None
-
-
 def check_keys(where: str, given: dict, known: Iterable[str], prefix: str = "") -> None:
     """UsageError that names the first unknown key of `given`, and the nearest known one."""
     for key in given:
@@ -134,12 +92,15 @@ def _no_block(where: str, name: str, value) -> UsageError:
     return UsageError(f"{where}: {name!r} must be a block of keys, found {value!r:.60}; {hint}")
 
 
-def _merge(where: str, defaults: dict, given: dict, prefix: str, names: list[str]) -> dict:
-    """`defaults` with the values of `given`, each checked against the type of its default.
+def _merge(where: str, whole: dict, given: dict, prefix: str = "") -> dict:
+    """The defaults with the values of `given`, each checked against the type of its default.
 
-    `names` are the full names of all keys of the config, for the message on a key in the wrong block.
+    `whole` has the defaults of all keys, and `prefix` names the block of them that `given` is of.
     """
-    _check_place(where, given, defaults, prefix, names)
+    defaults = whole
+    for block in prefix.split(".")[:-1]:
+        defaults = defaults[block]
+    _check_place(where, given, defaults, prefix, _dotted(whole))
     check_keys(where, given, defaults, prefix)
     merged = dict(defaults)
     for key, value in given.items():
@@ -147,9 +108,9 @@ def _merge(where: str, defaults: dict, given: dict, prefix: str, names: list[str
         # An empty dict as default is a value that the user fills freely, not a block with known keys.
         is_block = isinstance(defaults[key], dict) and defaults[key]
         if not is_block:
-            merged[key] = _coerce(f"{where}: {name!r}", value, defaults[key])
+            merged[key] = coerce(f"{where}: {name!r}", value, defaults[key], second_types(whole).get(name))
         elif isinstance(value, dict):
-            merged[key] = _merge(where, defaults[key], value, f"{name}.", names)
+            merged[key] = _merge(where, whole, value, f"{name}.")
         else:
             raise _no_block(where, name, value)
     return merged
@@ -196,19 +157,19 @@ def load_config(path: str | Path, defaults: dict, overrides: list[str]) -> dict:
     # The defaults of a test or a benchmark may be of no stage.
     if stage:
         check_stage(path, given, expected)
-    config = _merge(str(path), defaults, given, "", _dotted(defaults))
+    config = _merge(str(path), defaults, given)
     for override in overrides:
-        config = _merge_over(f"--set {override}", defaults, config, _parse_override(override))
+        given = _parse_override(override)
+        config = _overlay(defaults, config, _merge(f"--set {override}", defaults, given), given)
     return config
 
 
-def _merge_over(where: str, defaults: dict, config: dict, given: dict) -> dict:
-    """`config` with the values of `given`. Types come from `defaults`; a value in `config` may be None."""
-    checked = _merge(where, defaults, given, "", _dotted(defaults))
+def _overlay(defaults: dict, config: dict, checked: dict, given: dict) -> dict:
+    """`config` with the values of `checked` for the keys of `given`. A value in `config` may be None."""
     merged = dict(config)
     for key, value in given.items():
-        is_block = isinstance(value, dict) and isinstance(defaults[key], dict) and defaults[key]
-        merged[key] = _merge_over(where, defaults[key], config[key], value) if is_block else checked[key]
+        is_block = isinstance(defaults[key], dict) and defaults[key]
+        merged[key] = _overlay(defaults[key], config[key], checked[key], value) if is_block else checked[key]
     return merged
 
 

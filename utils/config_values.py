@@ -1,0 +1,68 @@
+"""Values of a YAML config: each has the type of its default, or a second type that the stage allows.
+
+It converts one value and knows no keys.
+"""
+
+from typing import Any
+
+from utils.errors import UsageError
+
+
+class Defaults(dict):
+    """The defaults of a stage. `second_types`: full name of a key -> another type that its value may have."""
+
+    def __init__(self, values: dict, second_types: dict[str, type]):
+        super().__init__(values)
+        self.second_types = second_types
+
+
+def second_types(defaults: dict) -> dict[str, type]:
+    """The second types of the keys that take two; plain dicts have none."""
+    return defaults.second_types if isinstance(defaults, Defaults) else {}
+
+
+def _convert(value: Any, kind: type) -> Any:
+    """`value` as `kind`. TypeError or ValueError when it does not fit."""
+    if kind in (bool, list, dict) and isinstance(value, kind):
+        return value
+    # bool is a subclass of int, so `seed: true` would pass as the number 1.
+    if isinstance(value, bool):
+        raise TypeError
+    # PyYAML reads `5e-6` as text, so text is parsed where a number is wanted.
+    if kind is float and isinstance(value, (int, float, str)):
+        return float(value)
+    if kind is int:
+        number = float(value)
+        if number == int(number):
+            return int(number)
+        raise ValueError
+    if kind is str and isinstance(value, (str, int, float)):
+        return str(value)
+    raise TypeError
+
+
+# How a value of each type is written.
+_WRITTEN = {
+    bool: "write true or false, without quotes",
+    int: "write a whole number",
+    float: "write a number",
+    str: "write text, in quotes where it is no plain word",
+    list: "write a list: [a, b]",
+    dict: "write a block of keys",
+}
+
+
+def coerce(where: str, value: Any, default: Any, second: type | None = None) -> Any:
+    """`value` as the type of `default`, or as it is if it is of the `second` type. A None default takes any.
+
+    UsageError, which names `where`, when it does not fit.
+    """
+    if default is None or (second and isinstance(value, second)):
+        return value
+    kind = type(default)
+    try:
+        return _convert(value, kind)
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(
+            f"{where}: expected {kind.__name__}, found {value!r:.60}; {_WRITTEN[kind]}"
+        ) from None
