@@ -13,7 +13,7 @@ from tests.conftest import tiny_config
 from training.adapters import _with_lora
 from training.sft_config import DEFAULTS
 
-# The arguments of liger-kernel 0.8.5 by type of model, read from its monkey_patch.py.
+# The arguments of liger-kernel 0.8.5 by type of model, read from its source.
 _COMMON = ("rope", "cross_entropy", "fused_linear_cross_entropy", "rms_norm")
 LIGER = {
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "phi3", "smollm3"), {*_COMMON, "swiglu"}),

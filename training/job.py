@@ -17,7 +17,8 @@ from training.card import SftCard
 from training.checkpoints import RunFiles
 from training.progress import StepProgress
 from training.rows import COMPLETION_TOKENS, encode_epochs, encode_rows
-from training.trainer import CompletionTrainer, steps_and_epochs
+from training.steps import steps_and_epochs
+from training.trainer import CompletionTrainer
 from training.validation import answer_samples, selection_metrics
 from utils.jsonl import write_text
 from utils.runs import format_drops, note

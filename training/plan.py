@@ -19,7 +19,7 @@ from models.loading import LoadOptions
 from training.inputs import check_training_data
 from training.memory_config import layers_per_checkpoint
 from training.rows import training_rows
-from training.trainer import steps_and_epochs
+from training.steps import steps_and_epochs
 from utils.commands import free_results, stage_command
 from utils.config import home_path, input_path
 from utils.runs import note
