@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models.base import base_for
+from models.choices import LoadOptions, add_model_flags, load_options
 from models.directories import check_adapter_dir
 from models.embedded import EMBEDDED
 from utils.arguments import port_number, positive_int, share, stage_parser
@@ -32,9 +33,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--evidence", nargs="+", action="extend", metavar="PATH", help=evidence)
     add("--encoding", help="encoding of text files that are not UTF-8, such as cp1252 (default: guessed)")
 
-    add = parser.add_argument_group("model").add_argument
+    model = parser.add_argument_group("model")
+    add = model.add_argument
     add("--model", help="checkpoint directory of train_sft.py")
     add("--base-model", help="where the checkpoint's base model is (default: where the checkpoint says)")
+    add_model_flags(model)
     add("--template", help="prompt template (default: the one in the checkpoint's run.json)")
     passages = "passages to show the model (default: as many as it was trained with)"
     add("--passages", type=positive_int, metavar="N", help=passages)
@@ -88,14 +91,14 @@ from prompt_schema import PromptBuilder
 # --- the run
 
 
-def load_asker(model_dir: str, settings: AskSettings, base_model: str | None = None):
+def load_asker(model_dir: str, settings: AskSettings, options: LoadOptions = LoadOptions()):
     """The checkpoint, ready to be asked (`asking.answering.Asker`)."""
     # Waiting threads must not spin: on a machine that does anything else, answers took ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Documents are read before the model libraries are imported: a wrong file is told within a second.
     from asking.answering import Asker
 
-    return Asker(model_dir, settings, PromptBuilder, base_model)
+    return Asker(model_dir, settings, PromptBuilder, options)
 
 
 def serve_page(args: argparse.Namespace, settings: AskSettings, documents: list[Document]) -> None:
@@ -105,7 +108,7 @@ def serve_page(args: argparse.Namespace, settings: AskSettings, documents: list[
     # Before the model is loaded, because gradio may not be installed.
     import_gradio()
     note(f"loading {args.model}")
-    asker = load_asker(args.model, settings, args.base_model)
+    asker = load_asker(args.model, settings, load_options(args, args.base_model))
     page = build_page(asker.ask, documents, args.model, args.min_confidence)
     serve_until_stopped(page, args.port)
 
@@ -144,7 +147,7 @@ def main(argv: list[str] | None) -> None:
         return
     n_words = sum(document.n_words for document in documents)
     note(f"documents: {len(documents)} ({n_words:,} words); loading {args.model}")
-    asker = load_asker(args.model, settings, args.base_model)
+    asker = load_asker(args.model, settings, load_options(args, args.base_model))
 
     def ask(question: str) -> Reply:
         return asker.ask(question, documents)

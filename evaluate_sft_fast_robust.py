@@ -136,6 +136,7 @@ from prompt_schema import PromptBuilder, load_template
 from reporting.answered import answered_samples
 from reporting.pipeline import refresh_report
 from reporting.shown import show_results
+from utils.calibration import precision_warning
 from utils.jsonl import sha256_value, write_json, write_jsonl
 from utils.runs import format_seconds, hash_inputs, note
 from utils.schema import pick_samples, read_samples
@@ -236,10 +237,13 @@ def evaluate(args: argparse.Namespace, output: Path, shards: Shards) -> None:
     selection, selective = choose_selection(
         args.confidence_threshold, args.wanted_precision, args.confidence_kind, calibration
     )
-    warnings = [text for text in [trained_on_warning(args.model_path, samples)] if text]
+    settings = {} if args.predictions else checkpoint_settings(args)
+    found = [trained_on_warning(args.model_path, samples)]
+    if not args.predictions:
+        found.append(precision_warning(calibration, settings["precision"]))
+    warnings = [text for text in found if text]
     note_in_first_process([*warnings, *([FAST_NOTE] if args.fast or args.buckets else [])])
     train, val = read_tuning(input_path(args.test_data))
-    settings = {} if args.predictions else checkpoint_settings(args)
     run = describe_results_run(args, settings)
     finished = shards.decide(lambda: finished_results(output, "baselines", run, DECIDING, args.overwrite))
     if finished:

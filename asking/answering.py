@@ -16,9 +16,13 @@ from generation.answering import answer_probability, load_generator
 from generation.constrained import Schema, SchemaGuide
 from generation.drafting import Drafter
 from generation.engine import GenerationSettings, generate
-from models.loading import LoadOptions, load_tokenizer
+from models.choices import LoadOptions
+from models.hardware import weights_precision
+from models.loading import load_tokenizer
+from utils.calibration import precision_warning
 from utils.completions import render_completion
 from utils.errors import DataError, UsageError
+from utils.runs import note
 from utils.text import REFUSAL
 from utils.tokens import decode, encode_completion
 
@@ -30,15 +34,21 @@ class Asker:
     """A checkpoint that answers questions about documents.
 
     `make_builder(tokenizer, template, max_tokens)` gives a prompt_schema.PromptBuilder, handed in because
-    packages import no script. `base_model`: where the base of an adapter is, if not where it says.
+    packages import no script.
     """
 
     def __init__(
-        self, model_dir: str, settings: AskSettings, make_builder: Callable, base_model: str | None = None
+        self,
+        model_dir: str,
+        settings: AskSettings,
+        make_builder: Callable,
+        options: LoadOptions = LoadOptions(),
     ):
         self.settings = settings
         self._tokenizer = load_tokenizer(model_dir)
-        self._model = load_generator(model_dir, LoadOptions(base_model=base_model))
+        self._model = load_generator(model_dir, options)
+        if warning := precision_warning(settings.calibration, weights_precision(options)):
+            note(warning)
         self._builder = make_builder(self._tokenizer, settings.template, settings.max_prompt_tokens)
         # Made once: reading the whole vocabulary takes as long as an answer.
         self._schema = Schema(self._tokenizer, self._model.device)

@@ -239,3 +239,7 @@ def test_quantised_training_reaches_the_adapter(flag, tiny_gemma_dir, data_home,
     state = load_file(tmp_path / "sft/checkpoint-final/adapter_model.safetensors")
     # LoRA's B matrices start at zero: any other value came through the quantized layers' backward pass.
     assert any(tensor.abs().sum() > 0 for name, tensor in state.items() if "lora_B" in name)
+    # By which evaluate and ask know whether the calibration fits the answers that they generate.
+    bits = f"{flag.removeprefix('load_in_').removesuffix('bit')}-bit"
+    for name in ("checkpoint-best/run.json", "checkpoint-final/run.json", "calibration.json"):
+        assert read_json(tmp_path / "sft" / name)["precision"].startswith(bits)

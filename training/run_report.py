@@ -10,7 +10,8 @@ from evaluation.figures import sft_charts
 from evaluation.plots import plot_charts
 from evidence.chunk_sizes import sizes_of_build, sizes_of_samples
 from models.base import model_weights
-from models.hardware import merge_for_speed
+from models.choices import LoadOptions
+from models.hardware import merge_for_speed, weights_precision
 from models.loading import model_revision
 from training.card import count_sources, kind_of, local_place
 from training.checkpoints import CARD, RunFiles, is_whole
@@ -20,6 +21,12 @@ from training.trainer import CompletionTrainer
 from training.validation import calibration, selection_metrics
 from utils.config import input_path, portable_path
 from utils.jsonl import finite, read_json, write_json, write_text
+
+
+def run_precision(config: dict) -> str:
+    """The precision of the weights that a run's answers were generated with."""
+    bits = {name: config[name] for name in ("load_in_4bit", "load_in_8bit")}
+    return weights_precision(LoadOptions(bf16=config["bf16"], **bits))
 
 
 def checkpoint_facts(job: TrainingJob, model) -> dict:
@@ -34,6 +41,7 @@ def checkpoint_facts(job: TrainingJob, model) -> dict:
         # By which the base is known again in another place.
         "base_weights": model_weights(job.config["model_name"]),
         "max_prompt_tokens": job.builder.max_tokens,
+        "precision": run_precision(job.config),
         # ask.py cuts a user's documents as the evidence of the training data was cut.
         "evidence": asdict(sizes),
     }
@@ -90,7 +98,7 @@ def write_report(
         "val": selection_metrics(answers, samples),
     }
     if job.shards.is_main:
-        fit = calibration(answers, samples)
+        fit = {"precision": facts["precision"], **calibration(answers, samples)}
         write_json(job.output_dir / "calibration.json", fit)
         val = {**facts["val"], "right_with_support": fit["accuracy"]}
         write_last_cards(job, files, trainer.state.global_step, {"val": val, "n_val_answers": len(samples)})

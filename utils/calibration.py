@@ -32,6 +32,30 @@ def apply_isotonic(knots: dict, probabilities: list[float]) -> list[float]:
     return np.interp(probabilities, knots["x"], knots["y"]).tolist()
 
 
+def precision_warning(calibration: dict, used: str) -> str | None:
+    """A warning if a fit belongs to answers of another precision than the one in use, with the remedy.
+
+    `calibration` is the content of calibration.json; a fit of an earlier version does not name its precision.
+    """
+    fitted = calibration.get("precision")
+    if not calibration.get("isotonic") or fitted in (None, used):
+        return None
+    warning = (
+        f"warning: the calibration was fitted to answers in {_plain_precision(fitted)}, these are in "
+        f"{_plain_precision(used)}: calibrated confidences may be off"
+    )
+    remedies = [f"leave out --use-{bits}bit" for bits in (4, 8) if used.startswith(f"{bits}-bit")]
+    remedies += [f"add --use-{bits}bit" for bits in (4, 8) if fitted.startswith(f"{bits}-bit")]
+    # Of the same bits only the type of the passes differs, which the machine decides.
+    if fitted.partition(",")[0] == used.partition(",")[0] or not remedies:
+        return warning
+    return f"{warning}; {' and '.join(remedies)}"
+
+
+def _plain_precision(name: str) -> str:
+    return name.replace("torch.", "")
+
+
 def with_succession(share: float, n_answers: int) -> float:
     """A share (0-1) of `n_answers` answers as a probability, by Laplace's rule of succession (1774).
 
