@@ -18,7 +18,7 @@ from pathlib import Path
 from evaluation.inputs import check_inputs, check_results
 from evaluation.selective import KINDS, choose_selection, read_calibration
 from models.base import base_of_flags
-from models.choices import FAST_NOTE, add_fast_flags, add_model_flags, load_options
+from models.choices import FAST_NOTE, add_fast_flags, add_model_flags, check_engine, load_options
 from models.directories import check_adapter_dir
 from utils.arguments import (
     positive_int,
@@ -100,6 +100,7 @@ def read_arguments(argv: list[str] | None) -> argparse.Namespace:
         check_inputs(args)
     # A rescoring reads the checkpoint's calibration alone.
     if not args.predictions:
+        check_engine(args)
         args.base_model = base_of_flags(args)
     if needs_base and not args.base_model:
         raise no_base
@@ -144,7 +145,7 @@ from utils.schema import pick_samples, read_samples
 # Flags that decide the completions: predictions made with other values are not resumed.
 DECIDING_FLAGS = (
     *("compare_baseline", "baseline_fewshot", "baseline_closed_book", "baseline_gold_only", "constrained"),
-    *("max_new_tokens", "attn_impl", "limit", "temperature", "seed"),
+    *("max_new_tokens", "attn_impl", "engine", "limit", "temperature", "seed"),
 )
 # All settings that decide the results.
 SCORING = ("predictions", "confidence_threshold", "wanted_precision", "confidence_kind")
@@ -191,7 +192,8 @@ def generate_predictions(
     runs = plan_models(args, settings["template"])
     times: dict = {}
     checkpoint = str(input_path(settings["model_dir"]))
-    with sft_and_base(checkpoint, args.base_model, load_options(args)) as models:
+    options = load_options(args, max_length=settings["max_prompt_tokens"] + args.max_new_tokens)
+    with sft_and_base(checkpoint, args.base_model, options) as models:
         log = ShardLog(log_path, log_key(settings), shards)
         for name, run in runs.items():
             # Split before what is done is removed: each process always has the same share of the samples.

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from models.choices import add_attention_flag, add_bit_flags, load_options
+from models.choices import add_bit_flags, add_model_flags, check_engine, load_options
 from models.directories import check_adapter_dir
 from preferences.inputs import check_inputs
 from preferences.judges import JUDGES, Judge, default_judge, judge_candidates, judge_key, judge_settings
@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--cache-sig", help="cache to judge (default: the newest with the given flags)")
     rich = "rich adds parsed completions and gold fields to each row (default: lite)"
     add("--output-mode", choices=("lite", "rich"), default="lite", help=rich)
-    add_model_flags(parser.add_argument_group("model"))
+    add_generator_flags(parser.add_argument_group("model"))
 
     add = parser.add_argument_group("limits").add_argument
     samples = "use at most N samples, sampled with --seed (0: all)"
@@ -72,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_model_flags(model: argparse._ArgumentGroup) -> None:
+def add_generator_flags(model: argparse._ArgumentGroup) -> None:
     add = model.add_argument
     add("--sft-model", help="checkpoint directory of train_sft.py")
     add("--base-model", help="hub id, directory or embedded (default: the checkpoint's base)")
@@ -86,9 +86,8 @@ def add_model_flags(model: argparse._ArgumentGroup) -> None:
     add("--judge-model", help="model that compares candidates, for --judge llm and hybrid")
     add("--judge-template", default="default", help="default or simple (default: default)")
     add("--min-label-share", type=share, default=MIN_LABEL_SHARE, help="least probability of A and B (0-1)")
-    add_attention_flag(model)
     # The generators' flags are part of a cache's settings, so None marks one that was not given.
-    add_bit_flags(model, "the generators", default=None)
+    add_model_flags(model, "the generators", default=None)
     add_bit_flags(model, "the judge", "--judge-use")
 
 
@@ -100,6 +99,8 @@ def read_arguments(argv: list[str] | None) -> argparse.Namespace:
         raise UsageError(f"--judge {judge} needs --judge-model")
     if args.phase != "judge" and not args.sft_model:
         raise UsageError("--sft-model: must be given; candidates come from this checkpoint and its base")
+    if args.phase != "judge":
+        check_engine(args)
     if not args.dry_run:
         check_folder_output(home_path(args.prefs_dir))
         check_inputs(args)
@@ -159,7 +160,8 @@ def generate_phase(
     facts = {**test_facts, "created": time.time(), "n_samples": len(samples)}
     run = describe_run(settings, hash_inputs([data_path]), settings["seed"], **facts)
     checkpoint = check_adapter_dir(settings["sft_model"])
-    with sft_and_base(checkpoint, settings["base_model"], load_options(args)) as models:
+    options = load_options(args, max_length=settings["max_input_tokens"] + settings["max_new_tokens"])
+    with sft_and_base(checkpoint, settings["base_model"], options) as models:
         # After loading, so that a checkpoint that cannot be loaded leaves no directory behind.
         if shards.is_main:
             write_json(cache / "manifest.json", run)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from evaluation.inputs import check_inputs
 from models.base import base_of_flags
-from models.choices import add_model_flags, load_options
+from models.choices import add_model_flags, check_engine, load_options
 from models.directories import check_adapter_dir
 from perturbations.suites import SUITES, Suite, build_suites, distinct_samples, prompt_key
 from utils.arguments import positive_int, sample_limit, seed_number, stage_parser
@@ -79,6 +79,7 @@ def read_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str
     if not args.dry_run:
         check_file_output(home_path(args.output))
         check_inputs(args)
+    check_engine(args)
     args.base_model = base_of_flags(args)
     return args, list(dict.fromkeys(names)) or list(SUITES)
 
@@ -110,7 +111,7 @@ from utils.runs import format_drops, format_seconds, note
 from utils.schema import pick_samples, read_samples
 
 # Settings that decide the results.
-DECIDING = ("suite", "limit", "seed", "attn_impl", *CHECKPOINT_SETTINGS)
+DECIDING = ("suite", "limit", "seed", "attn_impl", "engine", *CHECKPOINT_SETTINGS)
 
 # --- predictions
 
@@ -129,7 +130,8 @@ def generate_missing(
         return {}
     checkpoint = str(input_path(settings["model_dir"]))
     tokenizer = load_tokenizer(checkpoint)
-    model = load_generator(checkpoint, load_options(args, args.base_model))
+    max_length = settings["max_prompt_tokens"] + args.max_new_tokens
+    model = load_generator(checkpoint, load_options(args, args.base_model, max_length=max_length))
     builder = PromptBuilder(tokenizer, settings["template_text"], settings["max_prompt_tokens"])
     prompts = {key: builder.build(todo[key]) for key in track(todo, "reading prompts", "prompt")}
     generation = GenerationSettings(args.batch_size, args.max_new_tokens)
@@ -247,8 +249,7 @@ def run_suites(args: argparse.Namespace, names: list[str], output: Path, shards:
     checkpoint = check_adapter_dir(args.model_path)
     settings = prompt_settings(checkpoint, args.template, args.max_prompt_tokens, args.base_model)
     settings["template_text"] = load_template("sft", settings["template"])
-    settings["max_new_tokens"] = args.max_new_tokens
-    settings["attn_impl"] = args.attn_impl
+    settings |= {name: getattr(args, name) for name in ("max_new_tokens", "attn_impl", "engine")}
     settings["precision"] = weights_precision(load_options(args))
     warnings = [text for text in [trained_on_warning(args.model_path, samples)] if text]
     note_in_first_process(warnings)

@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
+from models.choices import UNNAMED_SETTINGS
 from utils.config import input_path
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_json_object, sha256_value
@@ -35,7 +36,7 @@ def describe_results_run(args: argparse.Namespace, settings: dict) -> dict:
 
 
 def _deciding(run: dict, names: Iterable[str]) -> dict:
-    settings = {name: run["settings"].get(name) for name in names}
+    settings = {name: run["settings"].get(name, UNNAMED_SETTINGS.get(name)) for name in names}
     return {"settings": settings, "inputs": run["inputs"]}
 
 

@@ -13,6 +13,7 @@ from generation.constrained import Schema, SchemaGuide
 from generation.drafting import Drafter, FreeGuide, json_object_end
 from generation.engine import GenerationSettings, generate
 from generation.rows import Generated, Guide
+from generation.vllm_engine import VllmModel
 from models.base import base_for
 from models.directories import adapter_base
 from models.hardware import merge_for_speed, speed_up_generation
@@ -35,6 +36,8 @@ _EXAMPLES = (render_completion(REFUSAL, [], 0.0), render_completion("supported",
 
 def load_generator(name: str, options: LoadOptions = LoadOptions()):
     """A model ready to generate: its adapter merged where that is exact, its kernels the fastest."""
+    if options.engine == "vllm":
+        return VllmModel(name, options)
     model = merge_for_speed(load_model(name, options))
     return speed_up_generation(model, options.attention)
 
@@ -96,6 +99,8 @@ class SftAndBase:
 
     def release(self) -> None:
         """Free the memory of the loaded model, unless a caller keeps `model` under another name."""
+        if isinstance(self.model, VllmModel):
+            self.model.close()
         self.model = None
         self.tokenizer = None
         self._loaded = None
@@ -134,6 +139,32 @@ def answer_probability(tokenizer, generated: Generated) -> float:
     return math.exp(sum(generated.logps))
 
 
+def _complete_by_vllm(
+    model: VllmModel, tokenizer, built: list, settings: GenerationSettings, constrained: bool
+) -> Iterator[list[tuple[int, Generated]]]:
+    n_chunks = [len(prompt.shown) for prompt in built] if constrained else None
+    return model.generate(tokenizer, [prompt.ids for prompt in built], settings, n_chunks)
+
+
+def _complete(
+    model, tokenizer, built: list, settings: GenerationSettings, constrained: bool
+) -> Iterator[list[tuple[int, Generated]]]:
+    """Batches of (index into the prompts, completion) by the engine of this project."""
+    drafter = Drafter([encode_completion(tokenizer, text) for text in _EXAMPLES])
+    stop = json_object_end(tokenizer)
+    schema = Schema(tokenizer, model.device) if constrained else None
+
+    def guide(i: int) -> Guide:
+        return SchemaGuide(schema, drafter, len(built[i].shown)) if schema else FreeGuide(drafter, stop)
+
+    suffixes = [prompt.suffix for prompt in built]
+    for batch in generate(model, tokenizer, suffixes, guide, built[0].prefix, settings):
+        # Completions of a run resemble each other, so each batch makes better drafts for the next.
+        for _, generated in batch:
+            drafter.learn(generated.ids)
+        yield batch
+
+
 def predict(
     model,
     tokenizer,
@@ -153,12 +184,6 @@ def predict(
     # The engine numbers its rows; ids stay here.
     ids = list(prompts)
     built = list(prompts.values())
-    drafter = Drafter([encode_completion(tokenizer, text) for text in _EXAMPLES])
-    stop = json_object_end(tokenizer)
-    schema = Schema(tokenizer, model.device) if constrained else None
-
-    def guide(i: int) -> Guide:
-        return SchemaGuide(schema, drafter, len(built[i].shown)) if schema else FreeGuide(drafter, stop)
 
     def as_row(i: int, generated: Generated) -> dict:
         return {
@@ -171,11 +196,8 @@ def predict(
             "n_tokens": len(generated.ids),
         }
 
-    suffixes = [prompt.suffix for prompt in built]
+    complete = _complete_by_vllm if isinstance(model, VllmModel) else _complete
     with progress(len(built), f"generating: {name}", "sample") as bar:
-        for batch in generate(model, tokenizer, suffixes, guide, built[0].prefix, settings):
-            # Completions of a run resemble each other, so each batch makes better drafts for the next.
-            for _, generated in batch:
-                drafter.learn(generated.ids)
+        for batch in complete(model, tokenizer, built, settings, constrained):
             yield [as_row(i, generated) for i, generated in batch]
             bar.update(len(batch))

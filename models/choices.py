@@ -3,14 +3,28 @@ them at once.
 """
 
 import argparse
+import importlib.util
+import os
 from dataclasses import dataclass
 
 from utils.arguments import bucket_list
+from utils.errors import StageError, UsageError
 
 # What --attn-impl takes; `choose_attention` in models/hardware.py says what each becomes.
 ATTENTION_FLAGS = ("auto", "eager", "sdpa", "flash2", "flash_attention_2", "flex")
 # The names of transformers for the short flags.
 ATTENTION_NAMES = {"flash2": "flash_attention_2", "flex": "flex_attention"}
+# What generates completions. Settings of versions with one engine do not name it, and mean ours.
+ENGINES = ("ours", "vllm")
+UNNAMED_SETTINGS = {"engine": "ours"}
+# Flags of our engine, and what vLLM does instead.
+_OURS_ALONE = {
+    "use_4bit": "it loads weights in 16 bits",
+    "use_8bit": "it loads weights in 16 bits",
+    "attn_impl": "it chooses its own attention",
+}
+# The limit of vLLM 0.33; earlier versions have none.
+_MAX_TEMPERATURE = 2.0
 
 
 @dataclass(frozen=True)
@@ -28,6 +42,9 @@ class LoadOptions:
     autocast: bool = False
     # Where the base of a PEFT checkpoint is now; None: where the checkpoint says.
     base_model: str | None = None
+    # What generates, and the longest prompt with its completion in tokens, for which vLLM reserves memory.
+    engine: str = "ours"
+    max_length: int | None = None
 
 
 def add_attention_flag(parser: argparse._ActionsContainer, default: str | None = "auto") -> None:
@@ -46,10 +63,17 @@ def add_bit_flags(
         either.add_argument(f"{prefix}-{bits}bit", action="store_true", default=default, help=text)
 
 
-def add_model_flags(parser: argparse._ActionsContainer, models: str = "the model") -> None:
-    """The flags that every stage with generated answers has: `--attn-impl`, `--use-4bit`, `--use-8bit`."""
+def add_model_flags(
+    parser: argparse._ActionsContainer, models: str = "the model", default: bool | None = False
+) -> None:
+    """The flags of every stage with generated answers: `--attn-impl`, `--use-4bit`, `--use-8bit`, `--engine`.
+
+    `default`: that of the bit flags; with None, `--engine` too can be told from one that was not given.
+    """
     add_attention_flag(parser)
-    add_bit_flags(parser, models)
+    add_bit_flags(parser, models, default=default)
+    engine = "what generates: ours, or vllm on a GPU, which sizes its batches itself (default: ours)"
+    parser.add_argument("--engine", choices=ENGINES, default=None if default is None else "ours", help=engine)
 
 
 # What decided it: docs/gpu.md, "What --fast does".
@@ -67,13 +91,41 @@ def add_fast_flags(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--buckets", type=bucket_list, metavar="N,N", help=buckets)
 
 
-def load_options(args: argparse.Namespace, base_model: str | None = None, prefix: str = "") -> LoadOptions:
+def check_engine(args: argparse.Namespace) -> None:
+    """UsageError for flags that vLLM cannot follow; StageError with the command where it is not installed."""
+    if args.engine != "vllm":
+        return
+    for name, instead in _OURS_ALONE.items():
+        if getattr(args, name, None) not in (None, False, "auto"):
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(
+                f"--engine vllm takes no {flag}: {instead}; leave {flag} out, or use --engine ours"
+            )
+    temperature = getattr(args, "temperature", None) or 0.0
+    if temperature > _MAX_TEMPERATURE:
+        raise UsageError(f"--temperature {temperature:g}: vLLM takes at most {_MAX_TEMPERATURE:g}")
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UsageError("--engine vllm runs in one process; start the script without accelerate launch")
+    if not args.dry_run and importlib.util.find_spec("vllm") is None:
+        raise StageError("--engine vllm needs the package vllm; run `pip install -r requirements-vllm.txt`")
+
+
+def load_options(
+    args: argparse.Namespace,
+    base_model: str | None = None,
+    prefix: str = "",
+    max_length: int | None = None,
+) -> LoadOptions:
     """What the flags above ask for. `prefix`: that of the flags of another model, such as `judge_`."""
+    # A judge is read and not decoded, which is our engine's alone.
+    engine = getattr(args, "engine", None) if not prefix else None
     return LoadOptions(
         load_in_4bit=bool(getattr(args, f"{prefix}use_4bit")),
         load_in_8bit=bool(getattr(args, f"{prefix}use_8bit")),
         attention=args.attn_impl,
         base_model=base_model,
+        engine=engine or "ours",
+        max_length=max_length,
     )
 
 
@@ -83,3 +135,8 @@ def attention_settings(flag: str | None) -> dict[str, str]:
     if flag is None or flag == "auto":
         return {}
     return {"attn_impl": ATTENTION_NAMES.get(flag, flag)}
+
+
+def engine_settings(flag: str | None) -> dict[str, str]:
+    """The part of a cache's settings that `--engine` decides; none for ours, as before there was a flag."""
+    return {"engine": flag} if flag == "vllm" else {}

@@ -16,10 +16,11 @@ _STATUS = Path("/proc/self/status")
 def peak_memory_gb() -> float | None:
     """The peak so far in GB (1e9 bytes); None where the system does not tell.
 
-    On a GPU, of what tensors took: libraries and the allocator's reserve come on top, about 1 GB.
+    On a GPU, of what tensors took: libraries and the allocator's reserve come on top, about 1 GB. None too
+    where this process has had no tensor there: vLLM's are in a process of its own.
     """
     n_bytes = torch.cuda.max_memory_allocated(device()) if has_cuda() else _peak_of_process()
-    return None if n_bytes is None else round(n_bytes / 1e9, 3)
+    return round(n_bytes / 1e9, 3) if n_bytes else None
 
 
 def _peak_of_process() -> int | None:

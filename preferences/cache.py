@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from models.base import model_key
+from models.choices import UNNAMED_SETTINGS
 from utils.aside import drop_aside, set_aside
 from utils.config import portable_path
 from utils.errors import DataError
@@ -79,7 +80,8 @@ def given_settings(flags: dict, data_path: Path) -> dict:
 
     A model that is still there also has its key, so that it is found under another path.
     """
-    given = {name: flags[name] for name in GENERATION_DEFAULTS if flags[name] is not None}
+    names = (*GENERATION_DEFAULTS, *UNNAMED_SETTINGS)
+    given = {name: flags[name] for name in names if flags.get(name) is not None}
     for name, key in MODEL_KEYS.items():
         if flags[name] is None:
             continue
@@ -101,8 +103,9 @@ def _differences(settings: dict, wanted: dict) -> list[str]:
         # The key says more than the place, where both sides have it.
         is_told_by_key = key in wanted and key in settings
         is_unknown_key = name in MODEL_KEYS.values() and name not in settings
-        if settings.get(name) != value and not is_told_by_key and not is_unknown_key:
-            differing.append(f"{name} {settings.get(name)!r:.40}")
+        found = settings.get(name, UNNAMED_SETTINGS.get(name))
+        if found != value and not is_told_by_key and not is_unknown_key:
+            differing.append(f"{name} {found!r:.40}")
     return differing
 
 

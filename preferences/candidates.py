@@ -17,7 +17,7 @@ from generation.engine import GenerationSettings
 from generation.sampling import Sampling
 from generation.throughput import Throughput
 from models.base import base_for, model_key
-from models.choices import attention_settings
+from models.choices import attention_settings, engine_settings
 from models.directories import check_adapter_dir
 from models.distributed import ShardLog, Shards, note_in_first_process
 from models.hardware import choose_dtype
@@ -71,6 +71,7 @@ def generation_settings(flags: dict, load_template: Callable[[str], str]) -> dic
         # Rounding differs by precision, and with it the sampled tokens.
         "precision": str(choose_dtype()),
         **attention_settings(flags.get("attn_impl")),
+        **engine_settings(flags.get("engine")),
     }
 
 
