@@ -18,7 +18,7 @@ from models.loading import LoadOptions, load_model, load_tokenizer
 from tests.conftest import TINY
 from training.adapters import _with_lora
 from training.logits import logits_after_prefix
-from training.lora_targets import choose_targets, layer_names
+from training.lora_targets import choose_targets, excluded_layers, layer_names
 from training.sft_config import DEFAULTS
 from utils.errors import DataError, UsageError
 
@@ -250,6 +250,25 @@ def test_the_update_is_scaled_as_the_config_says(is_wanted, scaling):
     model = _with_lora(make("llama"), config)
     layers = [module for module in model.modules() if hasattr(module, "lora_A")]
     assert {layer.scaling["default"] for layer in layers} == {scaling}
+
+
+@pytest.mark.parametrize("first_layer", [0, 1])
+def test_the_image_part_of_a_model_gets_no_adapters(first_layer):
+    config = copy.deepcopy(DEFAULTS)
+    config["lora"]["first_layer"] = first_layer
+    model = make("gemma3", UNWINDOWED)
+    # Its image part has layers of the same names, and others that only it has.
+    assert "fc1" not in layer_names(model) and "o_proj" in layer_names(model)
+    with pytest.raises(UsageError, match="no fc1; its layers are q_proj"):
+        choose_targets(model, "gemma3", ["fc1"], PROJECTIONS)
+    model = _with_lora(model, config)
+    trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
+    assert len(trained) == (2 - first_layer) * len(PROJECTIONS) * 2
+    assert all("language_model" in name for name in trained)
+    ids = torch.tensor([[5, 6, 7, 8]])
+    model(input_ids=ids, labels=ids).loss.backward()
+    assert all(weight.grad is not None for weight in model.parameters() if weight.requires_grad)
+    assert excluded_layers(make("llama")) is excluded_layers(make("gpt2")) is None
 
 
 def test_a_layer_that_lora_cannot_adapt_is_one_line():

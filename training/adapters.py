@@ -16,7 +16,7 @@ from models.hardware import choose_dtype, speed_up_training
 from models.loading import LoadOptions, load_model
 from models.memory import release_memory
 from training.checkpoints import mark_whole
-from training.lora_targets import adapted_layers, choose_targets, has_transposed_layers
+from training.lora_targets import adapted_layers, choose_targets, excluded_layers, has_transposed_layers
 from training.sft_config import LORA_TARGETS
 from utils.config import portable_path
 from utils.errors import OutOfMemory, StageError, UsageError
@@ -82,6 +82,7 @@ def _with_lora(model, config: dict):
         lora_dropout=lora["dropout"],
         use_rslora=lora["use_rslora"],
         target_modules=targets,
+        exclude_modules=excluded_layers(model),
         layers_to_transform=adapted_layers(model, name, lora["first_layer"]),
         fan_in_fan_out=has_transposed_layers(model),
         task_type="CAUSAL_LM",

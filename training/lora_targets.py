@@ -3,6 +3,8 @@
 It knows the names of layers, not how an adapter works.
 """
 
+import re
+
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -20,7 +22,7 @@ def choose_targets(
     """
     if isinstance(wanted, str):
         return layer_names(model), None
-    paths = [path for path, _ in model.named_modules()]
+    paths = [path for path, _ in _text_modules(model)]
     missing = [target for target in wanted if not any(_fits(path, target) for path in paths)]
     if not missing:
         return wanted, None
@@ -48,12 +50,38 @@ def layer_names(model) -> list[str]:
     """The last names of the layers that LoRA can adapt, in the model's order, without its output layer."""
     output = model.get_output_embeddings()
     names = []
-    for path, module in model.named_modules():
+    for path, module in _text_modules(model):
         if isinstance(module, (nn.Linear, Conv1D)) and module is not output:
             # A number is a place in a list, such as that of experts.
             parts = [part for part in path.split(".") if not part.isdigit()]
             names.append(parts[-1])
     return list(dict.fromkeys(names))
+
+
+def _text_model(model) -> str:
+    """The path of the part that reads text, with a final point; empty if the model has no other part."""
+    text = model.get_decoder() if hasattr(model, "get_decoder") else model
+    path = next((f"{path}." for path, module in model.named_modules() if module is text and path), "")
+    output = model.get_output_embeddings()
+    for other, module in model.named_modules():
+        if isinstance(module, nn.Linear) and module is not output and not other.startswith(path):
+            return path
+    return ""
+
+
+def _text_modules(model) -> list[tuple[str, nn.Module]]:
+    start = _text_model(model)
+    return [(path, module) for path, module in model.named_modules() if path.startswith(start)]
+
+
+def excluded_layers(model) -> str | None:
+    """A pattern of the layers that get no adapter whatever their names are; None if there are none.
+
+    Models that read images too (Gemma-3) have the same names in their image part, which no text reaches: its
+    adapters would never have a gradient.
+    """
+    start = _text_model(model)
+    return rf"(?!{re.escape(start)}).*" if start else None
 
 
 def has_transposed_layers(model) -> bool:
