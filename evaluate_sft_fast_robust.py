@@ -201,7 +201,8 @@ def generate_predictions(
             todo = [sample for sample in shards.mine(samples) if sample["id"] not in done]
             template = load_template("sft", run.template)
             with models.base() if is_base(name) else models.sft():
-                builder = PromptBuilder(models.tokenizer, template, settings["max_prompt_tokens"])
+                max_tokens = models.prompt_limit(settings["max_prompt_tokens"], args.max_new_tokens)
+                builder = PromptBuilder(models.tokenizer, template, max_tokens)
                 built = build_prompts(builder, todo, run.view)
                 prompts = {sample["id"]: prompt for sample, prompt in zip(todo, built)}
                 times[name] = run_model(models.model, models.tokenizer, name, prompts, args, log)

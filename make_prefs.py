@@ -166,9 +166,7 @@ def generate_phase(
         if shards.is_main:
             write_json(cache / "manifest.json", run)
         shards.wait()
-        build = functools.partial(
-            PromptBuilder, template=settings["template_text"], max_tokens=settings["max_input_tokens"]
-        )
+        build = functools.partial(PromptBuilder, template=settings["template_text"])
         times = fill_cache(models, build, CacheJob(cache, samples, settings, args.batch_size, shards))
     if shards.is_main:
         complete_cache(cache, {**run, "base_revision": models.base_revision, "times": times})

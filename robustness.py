@@ -99,6 +99,7 @@ from generation.throughput import Throughput
 from models.distributed import ShardLog, Shards, hold_output, note_in_first_process
 from models.hardware import weights_precision
 from models.loading import load_tokenizer
+from models.positions import prompt_limit
 from perturbations.plan import print_plan
 from prompt_schema import PromptBuilder, load_template
 from reporting.pipeline import refresh_report
@@ -121,8 +122,7 @@ def generate_missing(
 ) -> dict:
     """Generate the completions of this process's share that the log lacks. A row's id is its prompt's key.
 
-    All levels of all suites together, so that batches are sorted by length over everything. Returns time and
-    throughput.
+    All levels of all suites together, so that batches are sorted over everything. Returns time, throughput.
     """
     done = {row["id"] for row in log.rows()}
     todo = {key: distinct[key] for key in log.shards.mine(list(distinct)) if key not in done}
@@ -130,9 +130,9 @@ def generate_missing(
         return {}
     checkpoint = str(input_path(settings["model_dir"]))
     tokenizer = load_tokenizer(checkpoint)
-    max_length = settings["max_prompt_tokens"] + args.max_new_tokens
-    model = load_generator(checkpoint, load_options(args, args.base_model, max_length=max_length))
-    builder = PromptBuilder(tokenizer, settings["template_text"], settings["max_prompt_tokens"])
+    limits = (settings["max_prompt_tokens"], args.max_new_tokens)
+    model = load_generator(checkpoint, load_options(args, args.base_model, max_length=sum(limits)))
+    builder = PromptBuilder(tokenizer, settings["template_text"], prompt_limit(model, *limits))
     prompts = {key: builder.build(todo[key]) for key in track(todo, "reading prompts", "prompt")}
     generation = GenerationSettings(args.batch_size, args.max_new_tokens)
     speed = Throughput(prompts, log.shards.n_processes)

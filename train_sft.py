@@ -247,12 +247,12 @@ def main(argv: list[str] | None) -> None:
         return
     with hold_output(home_path(args.merge or config["output_dir"])) as shards:
         # Before anything is written: a model that cannot be reached fails here, and so does the hub.
-        tokenizer = load_tokenizer(config["model_name"], config["trust_remote_code"])
+        max_length = config["training"]["max_seq_length"]
+        tokenizer = load_tokenizer(config["model_name"], config["trust_remote_code"], max_length)
         if args.push_to_hub:
             check_hub_access(args.push_to_hub)
         card = SftCard(config, template, tokenizer)
-        max_tokens = config["training"]["max_seq_length"] - COMPLETION_TOKENS
-        build = functools.partial(PromptBuilder, template=template, max_tokens=max_tokens)
+        build = functools.partial(PromptBuilder, template=template, max_tokens=max_length - COMPLETION_TOKENS)
         if args.merge or args.export:
             export(args, Export(config, card, build))
         else:

@@ -19,6 +19,7 @@ from generation.engine import GenerationSettings, generate
 from models.choices import LoadOptions
 from models.hardware import weights_precision
 from models.loading import load_tokenizer
+from models.positions import prompt_limit
 from utils.calibration import precision_warning
 from utils.completions import render_completion
 from utils.errors import DataError, UsageError
@@ -49,7 +50,8 @@ class Asker:
         self._model = load_generator(model_dir, options)
         if warning := precision_warning(settings.calibration, weights_precision(options)):
             note(warning)
-        self._builder = make_builder(self._tokenizer, settings.template, settings.max_prompt_tokens)
+        self._max_tokens = prompt_limit(self._model, settings.max_prompt_tokens, _MAX_NEW_TOKENS)
+        self._builder = make_builder(self._tokenizer, settings.template, self._max_tokens)
         # Made once: reading the whole vocabulary takes as long as an answer.
         self._schema = Schema(self._tokenizer, self._model.device)
         # The index of the last documents: a conversation asks about the same ones.
@@ -89,9 +91,8 @@ class Asker:
         try:
             return self._builder.build({"id": "question", "question": question, "evidence_chunks": chunks})
         except DataError:
-            limit = self.settings.max_prompt_tokens
             raise UsageError(
-                f"the question is too long for this checkpoint's {limit} tokens; shorten it"
+                f"the question is too long for this checkpoint's {self._max_tokens} tokens; shorten it"
             ) from None
 
     def _complete(self, prompt) -> tuple[str, float]:

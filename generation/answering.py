@@ -24,6 +24,7 @@ from models.loading import (
     model_revision,
 )
 from models.memory import release_memory
+from models.positions import prompt_limit
 from utils.completions import render_completion
 from utils.errors import UsageError
 from utils.progress import progress
@@ -96,6 +97,10 @@ class SftAndBase:
             options = dataclasses.replace(options, base_model=self.base_model)
         self.model = load_generator(name, options)
         self._loaded = name
+
+    def prompt_limit(self, max_tokens: int, n_new: int) -> int:
+        """See `models.positions`: tokens of a prompt that the model in use reads, with `n_new` behind it."""
+        return prompt_limit(self.model, max_tokens, n_new)
 
     def release(self) -> None:
         """Free the memory of the loaded model, unless a caller keeps `model` under another name."""

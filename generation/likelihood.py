@@ -13,6 +13,7 @@ from transformers import DynamicCache
 from generation.batch_queue import BatchQueue
 from generation.batches import last_positions, pad_left, positions_behind, split_units
 from generation.cache import attention_window, prefix_cache, roomy_cache, takes_holes
+from models.positions import check_text_length
 
 Found = TypeVar("Found")
 
@@ -78,6 +79,7 @@ def _read(
 
 
 def _make_job(model, rows: list[list[int]], n_last: list[int], pad_id: int) -> Job:
+    check_text_length(model, max(map(len, rows)))
     # A sliding window counts padding as positions: rows that it could move past are read whole, without a
     # cache.
     sharing = takes_holes(model) and 2 * max(map(len, rows)) <= attention_window(model)

@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
@@ -23,6 +24,7 @@ from models.directories import adapter_base, missing_checkpoint
 from models.embedded import EMBEDDED, embedded_dir
 from models.hardware import choose_attention, choose_dtype, device, has_cuda, say_once
 from models.memory import describe_memory
+from models.positions import check_max_seq_length
 from models.special_tokens import set_special_tokens
 from utils.config import input_path
 from utils.errors import DataError, OutOfMemory, StageError, UsageError, is_out_of_memory
@@ -81,28 +83,31 @@ def _loading(name: str):
         ) from error
 
 
-def load_tokenizer(name: str, trust_remote_code: bool = False):
+def load_tokenizer(name: str, trust_remote_code: bool = False, max_seq_length: int = 0):
     """The tokenizer of a model, padding on the left, with a pad token.
 
-    DataError if it cannot be loaded, or lacks a token that the stages need.
+    DataError if it cannot be loaded, or lacks a token that the stages need; UsageError if the model has fewer
+    positions than `max_seq_length`.
     """
     with _loading(name):
         resolved = resolve_model(name)
         tokenizer = AutoTokenizer.from_pretrained(resolved, trust_remote_code=trust_remote_code)
     tokenizer.padding_side = "left"
-    set_special_tokens(tokenizer, name, _n_embedded(resolved, trust_remote_code))
+    config = _model_config(resolved, trust_remote_code)
+    set_special_tokens(tokenizer, name, getattr(config, "vocab_size", None))
+    if config is not None:
+        check_max_seq_length(config, name, max_seq_length)
     return tokenizer
 
 
-def _n_embedded(resolved: str, trust_remote_code: bool) -> int | None:
-    """The number of tokens that a model has embeddings of; None if it is not known here."""
+def _model_config(resolved: str, trust_remote_code: bool) -> Any:
+    """The config of the model, or of its part that reads text; None if it is not here."""
     # The base of an adapter may have moved: whoever loads the model says so.
     try:
         source = resolve_model(adapter_base(resolved) or resolved)
-        config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+        return AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code).get_text_config()
     except (OSError, ValueError, StageError):
         return None
-    return getattr(config.get_text_config(), "vocab_size", None)
 
 
 def quantization(

@@ -160,7 +160,7 @@ class CacheJob:
 
 
 def fill_cache(models: SftAndBase, builder: Callable[..., Any], job: CacheJob) -> dict[str, dict]:
-    """Write the candidates of both models; `builder(tokenizer)` makes the prompts of a model.
+    """Write the candidates of both models; `builder(tokenizer, max_tokens=n)` makes a model's prompts.
 
     Returns time and throughput by model.
     """
@@ -178,6 +178,9 @@ def _fill_from(models: SftAndBase, name: str, builder: Callable[..., Any], job: 
     """Write the candidates of the model in use. Returns time and throughput."""
     # A function of its own: its variables would keep this model while the next one is loaded.
     tokenizer = models.tokenizer
-    generator = Generator(name, models.model, tokenizer, builder(tokenizer).build, job.batch_size)
+    settings = job.settings
+    max_tokens = models.prompt_limit(settings["max_input_tokens"], settings["max_new_tokens"])
+    build = builder(tokenizer, max_tokens=max_tokens).build
+    generator = Generator(name, models.model, tokenizer, build, job.batch_size)
     log = ShardLog(job.cache / f"gens_{name}.jsonl", cache_key(job.settings), job.shards)
     return generate_candidates(generator, job.samples, job.settings, log)

@@ -56,7 +56,8 @@ def as_completions(preferences: list[dict]) -> list[dict]:
 
 def distinct_pairs(preferences: list[dict], config: dict) -> tuple[list[dict], Counter]:
     """`drop_equal_pairs` with the tokenizer of the base model."""
-    return drop_equal_pairs(preferences, load_tokenizer(config["base_model"], config["trust_remote_code"]))
+    tokenizer = load_tokenizer(config["base_model"], config["trust_remote_code"], config["max_seq_length"])
+    return drop_equal_pairs(preferences, tokenizer)
 
 
 def features_path(rows: list[dict], config: dict, template_hash: str) -> Path:
@@ -94,7 +95,7 @@ def _read_completions(
     path: Path, rows: list[dict], config: dict, prompts: PromptSource, shards: Shards
 ) -> dict[str, torch.Tensor]:
     """One pass of the frozen base model over the completions, which the first process writes to `path`."""
-    tokenizer = load_tokenizer(config["base_model"], config["trust_remote_code"])
+    tokenizer = load_tokenizer(config["base_model"], config["trust_remote_code"], config["max_seq_length"])
     builder = prompts.builder(tokenizer, max_tokens=config["max_seq_length"] - COMPLETION_TOKENS)
     built = [builder.build(row) for row in track(rows, "reading prompts", "completion")]
     suffixes = [prompt.suffix for prompt in built]
