@@ -201,7 +201,7 @@ def train(job: TrainingJob, checkpoint: str | None, resume_command: str) -> tupl
     files = run_files(job, rows, model)
     trainer = make_trainer(job, rows, model, files)
     write_train_ids(job, rows)
-    seconds = run_to_the_end(trainer, files, checkpoint, resume_command)
+    seconds = run_to_the_end(job, trainer, files, checkpoint, resume_command)
     return write_report(job, rows, trainer, files, seconds), rows.drops
 
 

@@ -16,6 +16,7 @@ from models.distributed import Shards
 from training.card import SftCard
 from training.checkpoints import RunFiles
 from training.progress import StepProgress
+from training.remedies import memory_errors
 from training.rows import COMPLETION_TOKENS, encode_epochs, encode_rows
 from training.steps import steps_and_epochs
 from training.trainer import CompletionTrainer
@@ -128,16 +129,17 @@ def write_train_ids(job: TrainingJob, rows: Rows) -> None:
 
 
 def run_to_the_end(
-    trainer: CompletionTrainer, files: RunFiles, checkpoint: str | None, resume_command: str
+    job: TrainingJob, trainer: CompletionTrainer, files: RunFiles, checkpoint: str | None, resume_command: str
 ) -> float:
     """Train, from `checkpoint` if it is given, and save checkpoint-final. Returns the seconds of training.
 
     A stop by signal raises KeyboardInterrupt, after a checkpoint, with `resume_command` as its message.
+    OutOfMemory, with what to set, if a batch does not fit.
     """
     files.trainer = trainer
     steps = StepProgress(files.output_dir)
     trainer.add_callback(steps)
-    with files.stops, steps:
+    with memory_errors(trainer, job.config, job.output_dir), files.stops, steps:
         result = trainer.train(resume_from_checkpoint=checkpoint)
     n_steps = trainer.state.global_step
     if files.is_stopped:
