@@ -6,6 +6,7 @@ close to that of transformers' `eager`. This module knows shapes and masks; when
 models/hardware.py.
 """
 
+import itertools
 from collections.abc import Iterator
 
 import torch
@@ -131,15 +132,29 @@ def _behind_prefix(query, key, value, mask, scaling, n_prefix):
     return torch.cat([mixed_prefix, mixed_rows], 1)
 
 
+def _row_after_row(module, query, key, value, mask, scaling, cu_seq_lens_q, **options):
+    """Attention of rows one behind another, each on its own: no score between two rows is computed."""
+    mixed = []
+    for start, end in itertools.pairwise(cu_seq_lens_q.tolist()):
+        of_query, of_key, of_value = (x[:, :, start:end] for x in (query, key, value))
+        of_mask = mask[:, :, start:end, start:end]
+        of_row, _ = grouped_attention(module, of_query, of_key, of_value, of_mask, scaling, **options)
+        mixed.append(of_row)
+    return torch.cat(mixed, 1)
+
+
 def grouped_attention(module, query, key, value, attention_mask, scaling, **options):
     """softmax(query key^T * scaling + mask) value, with the signature of transformers' attention functions.
 
     query (batch, n_heads, n_queries, dim), key and value (batch, n_key_heads, n_keys, dim). `attention_mask`
     (batch or 1, 1, n_queries, n_keys) is added to the scores and causal: the last query sees all keys, the
     one before it all but the last. Options: `softcap` bounds the scores (Gemma-2); with `n_prefix` the one
-    row is a prefix and packed rows, and the mask belongs to these rows (`pack_rows`). Returns (batch,
-    n_queries, n_heads, dim) and no weights.
+    row is a prefix and packed rows, and the mask belongs to these rows (`pack_rows`); with `cu_seq_lens_q`
+    it is rows one behind another, which begin and end there. Returns (batch, n_queries, n_heads, dim) and no
+    weights.
     """
+    if options.get("cu_seq_lens_q") is not None:
+        return _row_after_row(module, query, key, value, attention_mask, scaling, **options), None
     softcap = options.get("softcap")
     n_prefix = options.get("n_prefix", 0)
     if n_prefix or (softcap is None and torch.is_grad_enabled() and query.requires_grad):

@@ -55,6 +55,7 @@ _VALUES = {
         "optim": "adamw_torch_fused",
         "max_grad_norm": 1.0,
         "liger_kernels": "auto",
+        "tokens_per_pass": None,
         "metric_for_best": "eval_loss",
         "early_stopping_patience": None,
         "report_to": "none",
@@ -91,6 +92,7 @@ _COUNTS = (
     "save_steps",
     "save_total_limit",
 )
+_COUNTS_OR_NULL = ("early_stopping_patience", "tokens_per_pass")
 # Counts of `data` that 0 switches off. For other counts, 0 could be read as none or as all.
 _MAY_BE_ZERO = ("data.max_generated_val_samples",)
 
@@ -135,7 +137,7 @@ def _check_counts(config: dict) -> None:
     training = config["training"]
     data = config["data"]
     counts = {f"data.{key}": data[key] for key in data if key.startswith("max_")}
-    counts |= {f"training.{key}": training[key] for key in (*_COUNTS, "early_stopping_patience")}
+    counts |= {f"training.{key}": training[key] for key in (*_COUNTS, *_COUNTS_OR_NULL)}
     # null and 0 pass the check of types, and ended in tracebacks far from the YAML.
     for name, value in counts.items():
         least = 0 if name in _MAY_BE_ZERO else 1

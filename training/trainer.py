@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import PrinterCallback, TrainingArguments
+from transformers import PrinterCallback
 
 from models.hardware import choose_dtype, has_cuda, say_once
 from models.special_tokens import save_end
@@ -21,6 +21,7 @@ from training.checkpoints import LOSS
 from training.logits import logits_after_prefix
 from training.memory_config import layers_per_checkpoint
 from training.pace import Pace, PacedTrainer
+from training.packed_steps import PackedStepTrainer, StepArguments
 from training.sampler import RowOrder, TwinSampler, rows_to_sort
 from utils.runs import note
 
@@ -41,13 +42,14 @@ _SAME_NAME = (
     "max_grad_norm",
     "seed",
     "report_to",
+    "tokens_per_pass",
 )
 
 
 # --- the training arguments
 
 
-def training_arguments(config: dict, output_dir: Path, n_steps: int) -> TrainingArguments:
+def training_arguments(config: dict, output_dir: Path, n_steps: int) -> StepArguments:
     """The YAML's `training` block for `transformers.Trainer`; `n_steps` of the whole run set the warm-up."""
     training = config["training"]
     dtype = choose_dtype(config["bf16"])
@@ -57,7 +59,7 @@ def training_arguments(config: dict, output_dir: Path, n_steps: int) -> Training
         say_once(f"optim: {training['optim']} runs on CPU without paging, which needs a GPU")
         # bitsandbytes says it too, in two lines with a path.
         warnings.filterwarnings("ignore", message="Paged optimizers are not supported on CPU")
-    arguments = TrainingArguments(
+    arguments = StepArguments(
         output_dir=str(output_dir),
         **{key: training[key] for key in _SAME_NAME},
         warmup_steps=math.ceil(n_steps * training["warmup_ratio"]),
@@ -90,7 +92,7 @@ def training_arguments(config: dict, output_dir: Path, n_steps: int) -> Training
 # --- the trainer
 
 
-class CompletionTrainer(PacedTrainer):
+class CompletionTrainer(PackedStepTrainer, PacedTrainer):
     """`transformers.Trainer` whose rows are completions behind one common prefix.
 
     `prefix`: token ids that start every row and are not in the batch. `share_prefix`: run them once per
@@ -134,7 +136,9 @@ class CompletionTrainer(PacedTrainer):
         "labels" (batch, n_labels), for the last `n_labels` columns of the rows; only their number is read.
         Any model with this tokenizer will do: a reference, or the trained model with its adapter off.
         """
-        logits_of = logits_after_prefix(model, self.share_prefix)
+        # Only training passes are packed, so that evaluations have the same loss with any setting.
+        pack = self.tokens_per_pass is not None and model.training
+        logits_of = logits_after_prefix(model, self.share_prefix, pack)
         n_labels = inputs["labels"].shape[1]
         return logits_of(model, self.prefix, inputs["input_ids"], inputs["attention_mask"], n_labels)
 
