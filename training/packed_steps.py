@@ -54,8 +54,6 @@ class PackedStepTrainer(Trainer):
             return torch.zeros((), device=self.args.device)
         rows = join(self.waiting)
         self.waiting = []
-        if not self.is_checked:
-            self._check_model(model, rows)
         loss = torch.zeros((), device=self.args.device)
         *first, last = self._passes(model, rows)
         for part in first:
@@ -73,6 +71,7 @@ class PackedStepTrainer(Trainer):
         if self.share_prefix and n_prefix + max(lengths) <= attention_window(model):
             passes = plan_shared_passes(lengths, max_tokens, n_prefix)
         else:
+            self._check_model(model, rows)
             passes = plan_passes([n_prefix + length for length in lengths], max_tokens)
         if self.accelerator.num_processes == 1:
             return passes
@@ -81,7 +80,9 @@ class PackedStepTrainer(Trainer):
         return at_least(passes, int(n_passes.max()))
 
     def _check_model(self, model, rows: dict) -> None:
-        """UsageError for a model that would mix the rows of a packed pass."""
+        """UsageError for a model that would mix the rows of a packed pass; the first time only."""
+        if self.is_checked:
+            return
         self.is_checked = True
         # Rounding: half precision and quantized layers give other digits in passes of other sizes.
         is_rough = self.args.bf16 or self.args.fp16 or getattr(self.model, "is_quantized", False)
