@@ -6,6 +6,7 @@ close to that of transformers' `eager`. This module knows shapes and masks; when
 models/hardware.py.
 """
 
+import functools
 import itertools
 from collections.abc import Iterator
 
@@ -132,13 +133,14 @@ def _behind_prefix(query, key, value, mask, scaling, n_prefix):
     return torch.cat([mixed_prefix, mixed_rows], 1)
 
 
-def _row_after_row(module, query, key, value, mask, scaling, cu_seq_lens_q, **options):
-    """Attention of rows one behind another, each on its own: no score between two rows is computed."""
+def _row_after_row(attend, states, mask, limits: list[int]) -> torch.Tensor:
+    """`attend` for rows one behind another, each on its own: no score between two rows is computed.
+
+    `states`: query, key and value of all rows; row i is at `limits[i]` to `limits[i + 1]`.
+    """
     mixed = []
-    for start, end in itertools.pairwise(cu_seq_lens_q.tolist()):
-        of_query, of_key, of_value = (x[:, :, start:end] for x in (query, key, value))
-        of_mask = mask[:, :, start:end, start:end]
-        of_row, _ = grouped_attention(module, of_query, of_key, of_value, of_mask, scaling, **options)
+    for start, end in itertools.pairwise(limits):
+        of_row, _ = attend(*(x[:, :, start:end] for x in states), mask[:, :, start:end, start:end])
         mixed.append(of_row)
     return torch.cat(mixed, 1)
 
@@ -153,8 +155,10 @@ def grouped_attention(module, query, key, value, attention_mask, scaling, **opti
     it is rows one behind another, which begin and end there. Returns (batch, n_queries, n_heads, dim) and no
     weights.
     """
-    if options.get("cu_seq_lens_q") is not None:
-        return _row_after_row(module, query, key, value, attention_mask, scaling, **options), None
+    limits = options.pop("cu_seq_lens_q", None)
+    if limits is not None:
+        attend = functools.partial(grouped_attention, module, scaling=scaling, **options)
+        return _row_after_row(attend, (query, key, value), attention_mask, limits.tolist()), None
     softcap = options.get("softcap")
     n_prefix = options.get("n_prefix", 0)
     if n_prefix or (softcap is None and torch.is_grad_enabled() and query.requires_grad):

@@ -1,6 +1,7 @@
 """Packed optimizer steps: the losses and gradients of rows that run one by one, in fewer passes."""
 
 import copy
+import inspect
 import itertools
 import json
 import shutil
@@ -214,45 +215,46 @@ def test_packed_rows_have_the_gradients_of_rows_alone(kind, attention):
         torch.testing.assert_close(packed, alone, rtol=1e-4, atol=1e-5)
 
 
-def varlen(
-    q,
-    k,
-    v,
-    cu_seqlens_q,
-    cu_seqlens_k,
-    max_seqlen_q,
-    max_seqlen_k,
-    dropout_p=0.0,
-    softmax_scale=None,
-    causal=False,
-    window_size=(-1, -1),
-    softcap=0.0,
-    deterministic=False,
-):
+def varlen(q, k, v, cu_seqlens_q, cu_seqlens_k, **options):
     """flash_attn_varlen_func of flash-attn 2.8, by its definition; q (n_tokens, n_heads, dim)."""
-    assert causal and not dropout_p
+    assert options["causal"] and not options["dropout_p"]
     assert torch.equal(cu_seqlens_q, cu_seqlens_k) and cu_seqlens_q.dtype == torch.int32
-    # The kernel takes no tensors here.
-    assert type(max_seqlen_q) is int and max_seqlen_q == max_seqlen_k == cu_seqlens_q.diff().max()
+    longest = int(cu_seqlens_q.diff().max())
+    for name in ("max_seqlen_q", "max_seqlen_k"):
+        # The kernel takes no tensors here.
+        assert type(options[name]) is int and options[name] == longest
+    left = options.get("window_size", (-1, -1))[0]
+    softcap = options.get("softcap")
     mixed = []
     for start, end in itertools.pairwise(cu_seqlens_q.tolist()):
         n_shared = q.shape[1] // k.shape[1]
         keys = k[start:end].repeat_interleave(n_shared, 1)
         values = v[start:end].repeat_interleave(n_shared, 1)
-        scores = torch.einsum("qhd,khd->hqk", q[start:end], keys) * softmax_scale
+        scores = torch.einsum("qhd,khd->hqk", q[start:end], keys) * options["softmax_scale"]
         if softcap:
             scores = torch.tanh(scores / softcap) * softcap
         seen = torch.ones(end - start, end - start, dtype=torch.bool).tril()
-        if window_size[0] >= 0:
-            seen = seen.triu(-window_size[0])
+        if left >= 0:
+            seen = seen.triu(-left)
         weights = scores.masked_fill(~seen, -torch.inf).softmax(-1)
         mixed.append(torch.einsum("hqk,khd->qhd", weights, values))
     return torch.cat(mixed)
 
 
+# transformers passes the options that it finds in the signature.
+varlen.__signature__ = inspect.Signature(
+    [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        for name in (
+            *("q", "k", "v", "cu_seqlens_q", "cu_seqlens_k", "max_seqlen_q", "max_seqlen_k"),
+            *("dropout_p", "softmax_scale", "causal", "window_size", "softcap", "deterministic"),
+        )
+    ]
+)
+
+
 @pytest.mark.parametrize("kind", ["llama", "gemma2", "mistral"])
 def test_flash_attention_gets_the_limits_of_the_rows(kind, monkeypatch):
-    # transformers reads the options that it may pass from the signature.
     functions = (None, varlen, None, None, None), (flash._lazy_define_process_function(varlen), dict)
     monkeypatch.setattr(flash, "lazy_import_flash_attention", lambda *args, **kwargs: functions)
     rows = make_rows(6)
