@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers.utils.generic import is_flash_attention_requested
 
 from generation.transfers import on_device
 from utils.errors import UsageError
@@ -63,9 +64,12 @@ def takes_holes(model) -> bool:
 
 
 def attention_window(model) -> int:
-    """The number of positions that every layer sees: the sliding window, or more than any prompt has."""
+    """The number of columns that every layer sees: the sliding window, or more than any prompt has."""
     # DDP hides the model's attributes; the config of a model that reads images too has one of its text model.
     config = getattr(model, "module", model).config.get_text_config()
+    # Other implementations count masked columns, but its kernels never see them.
+    if is_flash_attention_requested(config):
+        return _NO_WINDOW
     kinds = getattr(config, "layer_types", None)
     if kinds and all(kind == "full_attention" for kind in kinds):
         return _NO_WINDOW

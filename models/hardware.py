@@ -87,7 +87,9 @@ def supported_attention(config) -> set[str]:
         model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
         # Some classes take the kernels of one maker alone (GPT-OSS: attention sinks).
         flash_kernels = model_class._compatible_flash_implementations or ["flash_attention_2"]
-        if not model_class._supports_flash_attn or "flash_attention_2" not in flash_kernels:
+        # With it transformers lets the local layers of GPT-Neo see everything.
+        is_local = "local" in getattr(config, "attention_layers", ())
+        if is_local or not model_class._supports_flash_attn or "flash_attention_2" not in flash_kernels:
             found.discard("flash_attention_2")
         if not model_class._supports_flex_attn:
             found.discard("flex_attention")

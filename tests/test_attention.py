@@ -7,6 +7,8 @@ import pytest
 import torch
 import transformers
 
+from generation.batches import pad_left
+from generation.engine import GenerationSettings, generate
 from models import hardware
 from models.choices import attention_settings, load_options
 from models.hardware import choose_attention, weights_precision
@@ -15,7 +17,9 @@ from preferences.cache import cache_key
 from preferences.features import features_path
 from preferences.judges import judge_key, judge_settings
 from preferences.reward_config import DEFAULTS
-from tests.conftest import tiny_config
+from tests.conftest import TINY, tiny_config
+from tests.flash_on_cpu import pretend_flash, use_flash
+from training.logits import logits_after_prefix
 from utils.errors import UsageError
 
 GEMMA = tiny_config("gemma2", 100)
@@ -128,6 +132,75 @@ def test_a_refused_implementation_falls_back_to_the_next_slower_one(tiny_gemma_d
     load_model(str(tiny_gemma_dir))
     assert asked == ["flash_attention_2", "sdpa", "eager"]
     assert "does not take sdpa, using eager" in capsys.readouterr().err
+
+
+# --- FlashAttention around holes and windows
+
+
+def rows_of_lengths(lengths):
+    generator = torch.Generator().manual_seed(5)
+    return [torch.randint(3, 200, (n,), generator=generator).tolist() for n in lengths]
+
+
+def windowed(kind: str):
+    """A random model whose window is narrower than the rows of these tests."""
+    tokens = {"vocab_size": 200, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
+    torch.manual_seed(0)
+    config = {
+        "gemma2": lambda: transformers.Gemma2Config(**TINY, **tokens, sliding_window=24, head_dim=8),
+        "gemma3": lambda: transformers.Gemma3TextConfig(**TINY, **tokens, sliding_window=24, head_dim=8),
+        "mistral": lambda: transformers.MistralConfig(**TINY, **tokens, sliding_window=24),
+    }[kind]()
+    return transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "gemma3", "mistral"])
+def test_flash_attention_reads_around_holes_so_drafts_stay_on_in_long_rows(kind, monkeypatch):
+    class Tokenizer:
+        eos_token_id = 1
+        pad_token_id = 0
+
+    prefix, *suffixes = rows_of_lengths([30, 5, 21, 40, 9])
+    settings = GenerationSettings(batch_size=4, max_new_tokens=12)
+
+    def complete(model, drafts):
+        found = {}
+        passes = []
+        handle = model.register_forward_pre_hook(lambda module, inputs: passes.append(1))
+        guide = lambda i: types.SimpleNamespace(  # noqa: E731
+            draft=lambda ids: drafts(i, len(ids)), allowed=lambda ids: None, stop=lambda ids: False
+        )
+        for batch in generate(model, Tokenizer(), suffixes, guide, prefix, settings):
+            found |= {i: generated.ids for i, generated in batch}
+        handle.remove()
+        return [found[i] for i in range(len(suffixes))], len(passes)
+
+    model = windowed(kind)
+    expected, n_plain = complete(model, lambda i, n: [])
+    pretend_flash(monkeypatch)
+    use_flash(model)
+    # Right for a while, then wrong: the cache gets holes of other sizes in every row.
+    found, n_drafted = complete(model, lambda i, n: [*expected[i][n : n + 2 + i], 7, 8])
+    assert found == expected
+    assert n_drafted < n_plain
+    # The same logits in training, where the prefix comes before the padding.
+    ids, mask = pad_left(suffixes, 0, "cpu")
+    for share_prefix in (True, False):
+        logits = logits_after_prefix(model, share_prefix)(model, prefix, ids, mask, 2)
+        for i, suffix in enumerate(suffixes):
+            alone = model(input_ids=torch.tensor([prefix + suffix])).logits[0, -2:]
+            torch.testing.assert_close(logits[i], alone, rtol=0, atol=1e-5)
+
+
+def test_flash_attention_is_not_taken_for_local_layers_that_it_ignores(machine):
+    # Its module asks whether flash_attn is installed when it is imported, so before that is pretended.
+    assert transformers.GPTNeoForCausalLM
+    machine((9, 0), PACKAGE)
+    layers = {"num_layers": 2, "hidden_size": 128, "num_heads": 2}
+    config = transformers.GPTNeoConfig(**layers, attention_types=[[["global", "local"], 1]])
+    assert choose_attention("auto", config) == "eager"
+    config = transformers.GPTNeoConfig(**layers, attention_types=[[["global"], 2]])
+    assert choose_attention("auto", config) == "flash_attention_2"
 
 
 # --- the flags
