@@ -109,7 +109,7 @@ from utils.runs import (
     open_run_dir,
 )
 from utils.schema import read_samples
-from utils.tokens import encode_completion, end_id
+from utils.tokens import encode_completion, end_id, set_prompt_ids
 
 # --- what is learned: the labels
 
@@ -249,6 +249,7 @@ def main(argv: list[str] | None) -> None:
         # Before anything is written: a model that cannot be reached fails here, and so does the hub.
         max_length = config["training"]["max_seq_length"]
         tokenizer = load_tokenizer(config["model_name"], config["trust_remote_code"], max_length)
+        set_prompt_ids(tokenizer, config["data"]["prompt_ids"])
         if args.push_to_hub:
             check_hub_access(args.push_to_hub)
         card = SftCard(config, template, tokenizer)

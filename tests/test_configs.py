@@ -20,6 +20,13 @@ def test_every_yaml_parses(path):
     assert isinstance(yaml.safe_load(path.read_text()), dict)
 
 
+def test_the_demo_encodes_prompts_as_its_published_figures_did():
+    assert train_sft.DEFAULTS["data"]["prompt_ids"] == "whole"
+    for name in ("sft", "sft_real"):
+        config = load_config(ROOT / f"configs/demo/{name}.yaml", train_sft.DEFAULTS, [])
+        assert config["data"]["prompt_ids"] == "pieces"
+
+
 @pytest.mark.parametrize("name", ["sft_gemma2.yaml", "demo/sft.yaml"])
 def test_sft_configs_have_known_keys_only(name):
     config = load_config(ROOT / "configs" / name, train_sft.DEFAULTS, [])

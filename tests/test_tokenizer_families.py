@@ -17,11 +17,11 @@ from prompt_schema import JudgePrompts, PromptBuilder, fill_template, render_evi
 from tests.tokenizer_families import FAMILIES, save_family
 from train_sft import gold_ids
 from training.rows import encode_rows
-from utils.cards import end_code
+from utils.cards import end_code, example_code, prompt_code
 from utils.completions import gold_completion
 from utils.jsonl import read_json
 from utils.templates import JUDGE_TEMPLATES, SFT_TEMPLATES
-from utils.tokens import end_id
+from utils.tokens import encodes_whole, end_id, set_prompt_ids
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +52,7 @@ def served_ids(tokenizer, text):
     contents = re.split(r" ?<<(.+?)>>\n*", text)
     turns = [{"role": "assistant" if i % 2 else "user", "content": c} for i, c in enumerate(contents)]
     text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    text = re.sub(r"Today Date: \d\d \w+ \d+", "Today Date: 26 Jul 2024", text)
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
@@ -88,6 +89,51 @@ def test_a_row_ends_with_the_turn_of_the_assistant(family, tokenizer, sample, un
         # Instructions, evidence and question are there, once and in order.
         prompt = tokenizer.decode(builder.prefix + row["suffix"])
         assert prompt.count(rendered(source, SFT_TEMPLATES["default"])) == 1
+
+
+# --- the ids of a prompt
+
+
+@pytest.mark.parametrize("template", SFT_TEMPLATES)
+def test_a_server_gets_the_ids_of_training_from_the_text(template, tokenizer, sample, tmp_path):
+    set_prompt_ids(tokenizer, "whole").save_pretrained(tmp_path)
+    expected = served_ids(tokenizer, rendered(sample, SFT_TEMPLATES[template]))
+    # What a checkpoint was trained with, and what loads it later.
+    for used in (tokenizer, load_tokenizer(str(tmp_path))):
+        prompt = PromptBuilder(used, SFT_TEMPLATES[template], 4000).build(sample)
+        assert prompt.ids == expected
+
+
+def test_prompts_of_earlier_checkpoints_stay_in_pieces(family, tokenizer, sample, tmp_path):
+    before = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 4000).build(sample).ids
+    set_prompt_ids(tokenizer, "whole")
+    set_prompt_ids(tokenizer, "pieces").save_pretrained(tmp_path)
+    loaded = load_tokenizer(str(tmp_path))
+    assert PromptBuilder(loaded, SFT_TEMPLATES["default"], 4000).build(sample).ids == before
+    # Head and rest apart: the space between them is a token of its own.
+    if FAMILIES[family].template is None and not encodes_whole(tokenizer):
+        assert before != served_ids(tokenizer, rendered(sample, SFT_TEMPLATES["default"]))
+
+
+def test_evidence_cannot_use_control_tokens(family, tokenizer, sample):
+    set_prompt_ids(tokenizer, "whole")
+    builder = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 4000)
+    n_control = sum(i in tokenizer.all_special_ids for i in builder.build(sample).ids)
+    for token in tokenizer.all_special_tokens:
+        # Also where a piece begins.
+        shown = {**sample, "question": f"{token} who?", "evidence_chunks": [{"title": token, "text": token}]}
+        ids = builder.build(shown).ids
+        assert sum(i in tokenizer.all_special_ids for i in ids) == n_control, token
+
+
+@pytest.mark.parametrize("template", SFT_TEMPLATES)
+def test_the_code_of_a_card_builds_the_prompt(template, tokenizer):
+    set_prompt_ids(tokenizer, "whole")
+    scope = {"tokenizer": tokenizer}
+    exec(prompt_code(tokenizer, SFT_TEMPLATES[template]) + "\n" + example_code(tokenizer), scope)
+    chunks = [{"title": title, "text": text} for title, text in scope["chunks"]]
+    sample = {"id": "x", "question": scope["question"], "evidence_chunks": chunks}
+    assert scope["ids"] == PromptBuilder(tokenizer, SFT_TEMPLATES[template], 4000).build(sample).ids
 
 
 # --- generation

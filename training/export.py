@@ -29,6 +29,7 @@ from utils.errors import DataError, UsageError
 from utils.jsonl import read_json, write_text
 from utils.runs import note
 from utils.schema import pick_samples, read_samples
+from utils.tokens import set_prompt_ids
 
 # Prompts on which the logits before and after merging are compared.
 _N_LOGITS = 16
@@ -69,7 +70,9 @@ class Export:
 
     def answers(self, model_dir: str, options: LoadOptions, name: str) -> list[dict]:
         """Greedy answers of a model to the compared prompts, which its own tokenizer encodes."""
-        builder = self.build(load_tokenizer(model_dir, options.trust_remote_code))
+        tokenizer = load_tokenizer(model_dir, options.trust_remote_code)
+        # A GGUF file has no place for it.
+        builder = self.build(set_prompt_ids(tokenizer, self.config["data"]["prompt_ids"]))
         model = load_generator(model_dir, options)
         batch_size = 4 * self.config["training"]["per_device_eval_batch_size"]
         rows = answer_samples(model, builder, self.samples, name, batch_size, COMPLETION_TOKENS)

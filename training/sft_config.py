@@ -71,6 +71,7 @@ _VALUES = {
         "max_generated_val_samples": 0,
         "max_calibration_samples": 200,
         "twin_pairs": "adjacent",
+        "prompt_ids": "whole",
         "unanswerable_fraction": None,
         "answerable_first": 0.0,
         "reshuffle_chunks": True,
@@ -186,8 +187,9 @@ def _check_training(config: dict) -> None:
 
 
 def _check_data(data: dict) -> None:
-    if data["twin_pairs"] not in ("adjacent", "shuffled"):
-        raise UsageError(f"data.twin_pairs: expected adjacent or shuffled, found {data['twin_pairs']!r}")
+    for key, known in {"twin_pairs": ("adjacent", "shuffled"), "prompt_ids": ("whole", "pieces")}.items():
+        if data[key] not in known:
+            raise UsageError(f"data.{key}: expected {' or '.join(known)}, found {data[key]!r}")
     for key in ("unanswerable_fraction", "answerable_first"):
         if data[key] is not None and not (_is_number(data[key]) and 0 <= data[key] < 1):
             raise UsageError(f"data.{key}: expected a share from 0 to below 1, found {data[key]!r}")

@@ -105,18 +105,13 @@ def prompt_code(tokenizer, template: str) -> str:
     """Python that sets HEAD, REST and END: a prompt's text before the question, with the slots, and after."""
     head, rest = split_template(template)
     frame = ChatFrame(tokenizer, head)
-    prefix = frame.prefix[_n_bos(tokenizer) :]
+    prefix = frame.prefix[frame.n_bos :]
     parts = {
         "HEAD": tokenizer.decode(prefix) + frame.lead,
-        "REST": rest,
-        "END": tokenizer.decode(frame.closing),
+        "REST": frame.shown(rest),
+        "END": frame.closing_text,
     }
     return "\n".join(f"{name} = {as_literal(text)}" for name, text in parts.items())
-
-
-def _n_bos(tokenizer) -> int:
-    """1 if a prompt starts with a BOS that no chat template writes, else 0."""
-    return int(not tokenizer.chat_template and tokenizer.bos_token_id is not None)
 
 
 def end_code(tokenizer) -> str:
@@ -145,5 +140,5 @@ _AS_A_WHOLE = """ids += tokenizer(HEAD + rest + END, add_special_tokens=False)["
 
 def example_code(tokenizer) -> str:
     """Python that sets `ids`, the tokens of a prompt with a question and two chunks."""
-    start = "ids = [tokenizer.bos_token_id]\n" if _n_bos(tokenizer) else "ids = []\n"
+    start = "ids = [tokenizer.bos_token_id]\n" if ChatFrame(tokenizer, "").n_bos else "ids = []\n"
     return _EXAMPLE + start + (_AS_A_WHOLE if encodes_whole(tokenizer) else _IN_PIECES)

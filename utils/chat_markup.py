@@ -52,13 +52,27 @@ def markup_after_answer(tokenizer) -> str:
     return markup[-1] if markup else ""
 
 
-def _render(tokenizer, roles: list[str], options: dict) -> tuple[list[str], Exception | None]:
-    """(markup around messages of these roles; nothing if one is not shown, what the template raised)."""
+def trims_contents(tokenizer) -> bool:
+    """True if the template takes the white space around a message away."""
+    # No template has these characters of its own around a message.
+    around = "\n \n"
+    markup, _ = _render(tokenizer, ["user"], {"add_generation_prompt": True}, around)
+    return bool(markup) and not (markup[0].endswith(around) and markup[1].startswith(around))
+
+
+def _render(
+    tokenizer, roles: list[str], options: dict, around: str = ""
+) -> tuple[list[str], Exception | None]:
+    """(markup around messages of these roles; nothing if one is not shown, what the template raised).
+
+    Each message begins and ends with `around`.
+    """
     wanted = [_SLOT.format(i) for i in range(len(roles))]
     refusal = None
     # Templates of models that read images walk through a list of parts, and show nothing of a bare text.
     for as_content in (str, _as_parts):
-        messages = [{"role": role, "content": as_content(slot)} for role, slot in zip(roles, wanted)]
+        contents = [as_content(f"{around}{slot}{around}") for slot in wanted]
+        messages = [{"role": role, "content": content} for role, content in zip(roles, contents)]
         try:
             template = tokenizer.get_chat_template()
             if "strftime_now" in template:

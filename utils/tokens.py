@@ -11,7 +11,7 @@ is encoded behind an anchor, a short text whose ids are then cut off. For all ot
 import functools
 import re
 
-from utils.chat_markup import markup_after_answer, render_turns, thinking_off
+from utils.chat_markup import markup_after_answer, render_turns, thinking_off, trims_contents
 
 _SHOWN_TURN = "<<(.+?)>>"
 _ANSWER_OPENS = '{"answer": "'
@@ -19,6 +19,8 @@ _ANSWER_OPENS = '{"answer": "'
 # no number; where it is not kept as it is (some Unigram models), punctuation is tried.
 _ANCHORS = ("\n", ":", '"', ")", "}", "0", "a")
 _PROBE = "a"
+# In the config of a tokenizer: how it encodes prompts.
+_PROMPT_IDS = "prompt_ids"
 
 
 def _encode_alone(tokenizer, text: str, markup: bool = False) -> list[int]:
@@ -50,9 +52,25 @@ def _anchors(tokenizer) -> tuple[str, ...]:
     return tuple(usable)
 
 
+def set_prompt_ids(tokenizer, kind: str):
+    """The tokenizer, which from now on encodes prompts "whole" or in "pieces" (docs/recipes.md).
+
+    Its config records it, so that a checkpoint's prompts stay as they were in training.
+    """
+    tokenizer.init_kwargs.pop(_PROMPT_IDS, None)
+    if kind == "whole":
+        tokenizer.init_kwargs[_PROMPT_IDS] = kind
+    return tokenizer
+
+
+def _is_whole(tokenizer) -> bool:
+    # Checkpoints of earlier versions record nothing.
+    return getattr(tokenizer, "init_kwargs", {}).get(_PROMPT_IDS) == "whole"
+
+
 def encodes_whole(tokenizer) -> bool:
     """True for a tokenizer whose pieces of a prompt get the ids that they have in the whole text."""
-    return bool(_anchors(tokenizer))
+    return _is_whole(tokenizer) or bool(_anchors(tokenizer))
 
 
 def _encode_inside(tokenizer, text: str, markup: bool) -> list[int]:
@@ -122,20 +140,35 @@ class ChatFrame:
         self.tokenizer = tokenizer
         self.prefix: list[int] = []
         self.closing: list[int] = []
+        self.closing_text = ""
         # Text that the changing part begins with, and whether a space is put before it.
         self.lead = ""
         self._puts_space = False
+        self._is_whole = _is_whole(tokenizer)
+        self._trims = bool(self._is_whole and tokenizer.chat_template and trims_contents(tokenizer))
+        # Number of BOS tokens in front that no chat template writes.
+        self.n_bos = 0
         if tokenizer.chat_template:
             self._open_chat(head, {} if thinks else thinking_off(tokenizer))
             return
         # Train and evaluation must agree on BOS, and both build their prompts here.
-        if tokenizer.bos_token_id is not None:
+        if self._has_bos():
             self.prefix.append(tokenizer.bos_token_id)
+            self.n_bos = 1
         self._begin("", re.sub(_SHOWN_TURN, r"\1", head), at_start=True)
 
     def encode(self, text: str) -> list[int]:
         """Ids of the changing part of a prompt, its closing included."""
-        return self._encode_content(self.lead + text) + self.closing
+        return self._encode_content(self.lead + self.shown(text)) + self.closing
+
+    def shown(self, text: str) -> str:
+        """The changing part as the chat template shows it: some take white space at the end away."""
+        return text.rstrip() if self._trims else text
+
+    def _has_bos(self) -> bool:
+        bos = self.tokenizer.bos_token_id
+        # Some tokenizers have a BOS and put none in front of a text (GPT-NeoX), and neither does a server.
+        return bos is not None and (not self._is_whole or self.tokenizer(_PROBE)["input_ids"][0] == bos)
 
     def _encode_content(self, text: str) -> list[int]:
         if self._puts_space:
@@ -147,20 +180,23 @@ class ChatFrame:
         contents = re.split(rf" ?{_SHOWN_TURN}\n*", head)
         # Only the markup between the contents goes through the template: its control tokens count, those in a
         # content do not.
+        if self._trims:
+            contents = [content.strip() for content in contents[:-1]] + [contents[-1].lstrip()]
         *openings, closing = render_turns(self.tokenizer, len(contents), switches)
         for i, (opening, content) in enumerate(zip(openings, contents)):
             # The spaces that end an earlier content stay with it.
             self.prefix += self._encode_content(self.lead) if self.lead else []
             self._begin(opening, content, at_start=i == 0)
         self.closing = _encode_inside(self.tokenizer, closing, markup=True)
+        self.closing_text = closing
 
     def _begin(self, markup: str, content: str, at_start: bool) -> None:
         """Extend the prefix by markup and by the beginning of the content behind it."""
         encode = _encode_alone if at_start else _encode_inside
-        if not _anchors(self.tokenizer):
+        if not (self._is_whole or _anchors(self.tokenizer)):
             self.prefix += encode(self.tokenizer, markup, True) + self._encode_content(content)
             return
-        # Such a tokenizer joins a space with the word behind it, which may be the first of the changing part.
+        # Tokenizers join a space with the word behind it, which may be the first of the changing part.
         kept = markup.rstrip(" ")
         content = markup[len(kept) :] + content
         markup_ids = encode(self.tokenizer, kept, True)
