@@ -159,7 +159,8 @@ def say_once(line: str) -> None:
 def merge_for_speed(model):
     """The model with a float32 adapter folded into its base (exact to rounding) until it is disabled."""
     # Unmerged, the adapter's small products nearly halve the decoding speed. In half precision folding would
-    # round part of the adapter away, so the model stays as it is.
+    # round part of the adapter away (most of a small one), and the base would not come back to the bit when
+    # the adapter is disabled, so the model stays as it is.
     is_float32 = all(p.dtype == torch.float32 for p in model.parameters())
     if hasattr(model, "merge_adapter") and is_float32:
         model.merge_adapter()
@@ -168,6 +169,11 @@ def merge_for_speed(model):
 
 def speed_up_generation(model, attention: str = "auto"):
     """The model with the fastest kernels for passes without gradients."""
+    if has_cuda() and hasattr(model, "peft_config"):
+        # peft takes a second to import; runs without an adapter never need it.
+        from models.cuda_lora import fuse_adapters
+
+        fuse_adapters(model)
     # With any flag but "auto" the model keeps the attention that it was loaded with.
     return use_grouped_attention(model) if attention == "auto" else model
 

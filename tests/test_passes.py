@@ -22,7 +22,7 @@ from utils.completions import render_completion
 from utils.errors import StageError
 from utils.tokens import encode_completion
 
-# Each of these reads a result of the device. `multinomial` checks its input three times.
+# Each of these reads a result of the device. `multinomial` checks its input.
 READS = ("tolist", "item", "cpu", "numpy", "nonzero", "multinomial", "__bool__", "__int__", "__float__")
 
 # What a schema allows is found in main memory, and a forced token stays there.
