@@ -124,8 +124,8 @@ class Choice:
             # No warper here looks at the ids of the tokens so far.
             no_ids: Any = None
             weights = self.warpers(no_ids, logps).softmax(-1)
-            # `torch.multinomial` draws one token of one row in the same way, but waits for the device to check
-            # its input.
+            # `torch.multinomial` draws one token of one row in the same way, but waits for the device as
+            # it checks its input.
             chosen = (weights / torch.stack(noise)).argmax(-1)
         tokens = chosen if allowed is None else allowed[chosen]
         return tokens, logps.gather(1, chosen[:, None])[:, 0]

@@ -13,6 +13,7 @@ from transformers import DynamicCache
 from generation.batch_queue import BatchQueue
 from generation.batches import last_positions, pad_left, positions_behind, split_units
 from generation.cache import attention_window, prefix_cache, roomy_cache, takes_holes
+from generation.transfers import on_device
 from models.positions import check_text_length
 
 Found = TypeVar("Found")
@@ -112,7 +113,7 @@ def _read_batch(job: Job, units: list[list[int]]) -> tuple[list[int], torch.Tens
     mask = torch.ones(len(heads), job.n_common, dtype=torch.long, device=model.device)
     if any(heads):
         _, mask, _ = _read(model, past, mask, heads, job.pad_id, 1)
-    owners = torch.tensor(places, device=model.device)
+    owners = on_device(places, model.device)
     # An empty cache has no rows to copy.
     if past is not None and mask.shape[1] and len(owners) > len(heads):
         past.batch_select_indices(owners)
