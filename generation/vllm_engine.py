@@ -20,8 +20,9 @@ from generation.vllm_requests import Request, extend, sampling_params
 from models.base import base_for, check_loaded_base
 from models.choices import LoadOptions
 from models.directories import adapter_base
-from models.hardware import choose_dtype
+from models.hardware import choose_dtype, say_once
 from models.loading import resolve_model
+from models.positions import n_positions
 from utils.errors import DataError, StageError, UsageError
 from utils.jsonl import read_json_object
 from utils.tokens import encode_plain, end_id
@@ -53,9 +54,9 @@ class VllmModel:
         self.name = name
         self.config = _read_config(weights, options)
         self.eos_ids = _eos_ids(weights, self.config)
-        positions = getattr(self.config.get_text_config(), "max_position_embeddings", None)
-        # vLLM reserves memory for one prompt of this length, and some models say 131,072.
-        self.max_length = min(filter(None, (options.max_length, positions)), default=None)
+        # vLLM reserves memory for one prompt of this length, and some models have 131,072 positions.
+        limits = (options.max_length, n_positions(self.config))
+        self.max_length = min(filter(None, limits), default=None)
         arguments = {
             "model": weights,
             "tokenizer": resolved,
@@ -66,6 +67,7 @@ class VllmModel:
         }
         if base:
             arguments |= {"enable_lora": True, "max_lora_rank": _lora_rank(resolved)}
+        say_once("engine: vLLM sizes its batches itself; --batch-size changes nothing")
         vllm = import_vllm()
         with self._one_line("cannot start the model"):
             self._llm = vllm.LLM(**{key: value for key, value in arguments.items() if value is not None})
@@ -87,7 +89,9 @@ class VllmModel:
             self._adapter = adapter
 
     def close(self) -> None:
-        """Free the GPU: vLLM's process ends with its last reference."""
+        """End vLLM's process, which has the GPU's memory: the next model may need it at once."""
+        if self._llm is not None:
+            self._llm.llm_engine.engine_core.shutdown()
         self._llm = None
 
     def generate(

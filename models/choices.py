@@ -103,7 +103,7 @@ def check_engine(args: argparse.Namespace) -> None:
             )
     temperature = getattr(args, "temperature", None) or 0.0
     if temperature > _MAX_TEMPERATURE:
-        raise UsageError(f"--temperature {temperature:g}: vLLM takes at most {_MAX_TEMPERATURE:g}")
+        raise UsageError(f"--temperature {temperature:g}: vLLM takes at most {_MAX_TEMPERATURE:g}; lower it")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UsageError("--engine vllm runs in one process; start the script without accelerate launch")
     if not args.dry_run and importlib.util.find_spec("vllm") is None:

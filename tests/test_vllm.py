@@ -18,6 +18,8 @@ import torch
 
 import evaluate_sft_fast_robust
 import make_prefs
+import robustness
+from evaluation import reuse
 from generation import constrained, schema_pattern, schema_states, vllm_engine
 from generation.answering import predict, sft_and_base
 from generation.engine import GenerationSettings
@@ -26,7 +28,7 @@ from generation.schema_pattern import OPENING, completion_pattern
 from generation.schema_states import DONE, START, step
 from generation.vllm_engine import VllmModel
 from models.choices import LoadOptions, check_engine
-from models.loading import load_model
+from models.loading import load_model, load_tokenizer
 from preferences import cache
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
 from tests import vllm_names
@@ -68,13 +70,13 @@ def prompts(tokenizer, samples):
     return {sample["id"]: builder.build(sample) for sample in samples[:5]}
 
 
-def both_models(adapter_dir, options, prompts, settings, constrained=False) -> dict[str, dict]:
-    """Model -> id -> prediction row, of the adapter and of its base."""
+def both_models(checkpoint, options, prompts, settings, base_model=None) -> dict[str, dict]:
+    """Model -> id -> prediction row, of the checkpoint and of its base."""
     found: dict[str, dict] = {}
-    with sft_and_base(adapter_dir, None, options) as models:
+    with sft_and_base(checkpoint, base_model, options) as models:
         for name, use in (("sft", models.sft), ("base", models.base)):
             with use():
-                batches = predict(models.model, models.tokenizer, prompts, name, settings, constrained)
+                batches = predict(models.model, models.tokenizer, prompts, name, settings)
                 found[name] = {row["id"]: row for batch in batches for row in batch}
     return found
 
@@ -121,15 +123,22 @@ def test_the_adapter_and_its_base_are_one_engine_with_cached_prefixes(
         assert [prompt["prompt_token_ids"] for prompt in call["prompts"]] == [p.ids for p in prompts.values()]
 
 
-def test_a_full_model_needs_no_adapter(vllm, tiny_gemma_dir, tokenizer, prompts):
+def test_a_merged_checkpoint_and_its_base_take_turns(vllm, adapter_dir, tiny_gemma_dir, prompts, tmp_path):
     vllm.LLM.made.clear()
-    settings = GenerationSettings(batch_size=4, max_new_tokens=8)
-    with sft_and_base(str(tiny_gemma_dir), str(tiny_gemma_dir), OPTIONS) as models, models.sft():
-        rows = [row for batch in predict(models.model, tokenizer, prompts, "sft", settings) for row in batch]
-    model = load_model(str(tiny_gemma_dir), LoadOptions(bf16=False))
-    known = {row["id"]: row for batch in predict(model, tokenizer, prompts, "sft", settings) for row in batch}
-    assert [row["completion"] for row in rows] == [known[row["id"]]["completion"] for row in rows]
-    assert "enable_lora" not in vllm.LLM.made[0].arguments
+    merged = load_model(adapter_dir, LoadOptions(bf16=False)).merge_and_unload()
+    merged.save_pretrained(tmp_path)
+    load_tokenizer(adapter_dir).save_pretrained(tmp_path)
+    settings = GenerationSettings(batch_size=4, max_new_tokens=6)
+    found = []
+    for checkpoint, base in ((adapter_dir, None), (str(tmp_path), str(tiny_gemma_dir))):
+        found.append(both_models(checkpoint, OPTIONS, prompts, settings, base_model=base))
+    assert_same(*found)
+    _, sft, base_llm = vllm.LLM.made
+    assert (sft.arguments["model"], base_llm.arguments["model"]) == (str(tmp_path), str(tiny_gemma_dir))
+    assert "enable_lora" not in sft.arguments
+    # The first process ended before the second model was loaded, and both at the end.
+    assert base_llm.n_running_before == 0
+    assert not any(llm.llm_engine.engine_core.is_running for llm in vllm.LLM.made)
 
 
 class Scripted:
@@ -386,6 +395,19 @@ def test_an_evaluation_by_vllm_is_scored_like_ours(vllm, home, adapter_dir, caps
     assert [row["model"] for row in rows] == ["sft"] * 3 + ["base"] * 3
     with pytest.raises(UsageError, match="engine"):
         evaluate_sft_fast_robust.main(flags)
+
+
+def test_robustness_by_vllm_runs_every_level(vllm, home, adapter_dir):
+    flags = ["--model-path", adapter_dir, "--test-data", "data/processed/test.jsonl", "--suite", "order"]
+    robustness.main([*flags, "--limit", "2", "--max-new-tokens", "4", "--engine", "vllm"])
+    results = json.loads((home / "robustness.json").read_text())
+    assert results["run"]["settings"]["engine"] == "vllm"
+    assert len(results["suites"]["order"]["levels"]) > 1
+
+
+def test_results_from_before_the_flag_are_those_of_our_engine():
+    run = {"settings": {"seed": 1}, "inputs": {}}
+    assert reuse._deciding(run, ["seed", "engine"])["settings"] == {"seed": 1, "engine": "ours"}
 
 
 def test_candidates_of_vllm_have_their_own_cache(vllm, home, adapter_dir):

@@ -25,8 +25,11 @@ USED = {
     "CompletionOutput": "vllm/outputs.py",
     "RequestOutput.__init__": "vllm/outputs.py",
     "Logprob": "vllm/logprobs.py",
+    "EngineCoreClient.shutdown": "vllm/v1/engine/core_client.py",
 }
 _RANKS_PATH = "vllm/config/lora.py"
+# Attributes on the way to the process -> the file that sets them.
+ATTRIBUTES = {"llm_engine": "vllm/entrypoints/llm.py", "engine_core": "vllm/v1/engine/llm_engine.py"}
 
 
 def _names(tree: ast.Module, wanted: str) -> list[str]:
@@ -46,11 +49,14 @@ def _names(tree: ast.Module, wanted: str) -> list[str]:
 
 
 def read_names(source: Path) -> dict[str, list[str]]:
-    """The names in one unpacked version."""
-    return {
-        wanted: _names(ast.parse((source / path).read_text(encoding="utf-8")), wanted)
-        for wanted, path in USED.items()
-    }
+    """The names in one unpacked version. LookupError if an attribute is not set where it was."""
+    for name, path in ATTRIBUTES.items():
+        if f"self.{name} = " not in (source / path).read_text(encoding="utf-8"):
+            raise LookupError(name)
+    found = {}
+    for wanted, path in USED.items():
+        found[wanted] = _names(ast.parse((source / path).read_text(encoding="utf-8")), wanted)
+    return found
 
 
 def read_ranks(source: Path) -> list[int]:

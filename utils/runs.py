@@ -25,6 +25,7 @@ _PACKAGES = (
     "peft",
     "bitsandbytes",
     "accelerate",
+    "vllm",
     "datasets",
     "scikit-learn",
     "scipy",

@@ -5,6 +5,7 @@ time with transformers, without any of vLLM's speed.
 """
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import regex
@@ -45,6 +46,16 @@ class RequestOutput:
     finished: bool = True
 
 
+class EngineCore:
+    """The process that has the model."""
+
+    def __init__(self):
+        self.is_running = True
+
+    def shutdown(self) -> None:
+        self.is_running = False
+
+
 @dataclass
 class Row:
     """One completion in the making."""
@@ -65,6 +76,7 @@ class LLM:
             assert arguments.get("max_lora_rank", 16) in RANKS
         self.arguments = {"model": model, **arguments}
         self.calls: list[dict] = []
+        self.llm_engine = SimpleNamespace(engine_core=EngineCore())
         dtype = getattr(torch, arguments.get("dtype", "float32"))
         self.model = AutoModelForCausalLM.from_pretrained(
             model, dtype=dtype, attn_implementation="eager"
@@ -74,6 +86,7 @@ class LLM:
         self.special = set(self.tokenizer.all_special_ids) | set(self.tokenizer.added_tokens_decoder)
         self.masks: dict[tuple[str, str], torch.Tensor] = {}
         self.adapter: Any = None
+        self.n_running_before = sum(llm.llm_engine.engine_core.is_running for llm in LLM.made)
         LLM.made.append(self)
 
     def generate(self, prompts, sampling_params=None, **settings):
