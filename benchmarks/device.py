@@ -32,3 +32,8 @@ def forget_peak() -> None:
     # A container may forbid it: the peak is then that of everything before, too.
     with contextlib.suppress(OSError):
         _CLEAR_REFS.write_text("5")
+
+
+def device_name() -> str:
+    """The card, or the number of threads."""
+    return torch.cuda.get_device_name() if has_cuda() else f"{torch.get_num_threads()} threads"

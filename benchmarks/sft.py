@@ -5,20 +5,23 @@ within a round, ratios are computed within a round, and the table shows medians.
 so other first weights and, beyond 64 questions, another order; the loss is compared as the mean over rounds
 with its standard error. The comparison needs `pip install trl==1.16.0`; without it, only our own systems run.
 
+On a GPU as on a CPU: memory is that of the device, and gradient checkpointing, 4 and 8 bits are those of the
+YAML for both, each by its own means. The speed is that of the steps after the first, which warms up.
+
     python benchmarks/sft.py --data data/processed/train.jsonl
     python benchmarks/sft.py --data data/processed/train.jsonl --rows 48 --max-seq-length 512
     python benchmarks/sft.py --data data/processed/train.jsonl --set training.learning_rate=2e-4
+    python benchmarks/sft.py -c configs/sft_gemma2.yaml --data data/processed/train.jsonl --rows 128
 """
 
 import argparse
 import importlib.util
 import json
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,17 +29,25 @@ from typing import Any
 
 import torch
 from torch.utils.data import SequentialSampler
+from transformers import TrainerCallback
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import train_sft
+from benchmarks.device import clock, device_name
 from models import cpu_layers
-from models.loading import LoadOptions, load_model, load_tokenizer
+from models.choices import LoadOptions
+from models.distributed import Shards
+from models.hardware import has_cuda
+from models.loading import load_model, load_tokenizer
+from models.peak_memory import peak_memory_gb
 from prompt_schema import PromptBuilder, load_template
 from training.adapters import load_trainable
+from training.job import Rows, TrainingJob
 from training.rows import COMPLETION_TOKENS, encode_rows
-from training.sampler import RowOrder, TwinSampler
+from training.sampler import RowOrder, TwinSampler, rows_to_sort
 from training.sft_config import DEFAULTS
+from training.steps import steps_and_epochs
 from training.trainer import training_arguments
 from utils.config import input_path, load_config
 from utils.schema import read_samples
@@ -53,6 +64,9 @@ SAME_ARGUMENTS = (
     "lr_scheduler_type",
     "warmup_steps",
     "bf16",
+    "fp16",
+    "optim",
+    "max_grad_norm",
     "seed",
     "logging_steps",
 )
@@ -74,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--chunks", type=int, help=chunks_help)
     add("--rounds", type=int, default=3, help="repetitions; the table shows medians")
     systems_help = (
-        "of trl, trl_eager (its other attention: how far rounding alone moves the loss), "
+        "of trl, trl_eager (its other attention: how far rounding alone moves the loss), trl_liger, "
         "plain (none of our own layers, no shared prefix), ours; ratios are to the first"
     )
     add("--systems", default="trl,ours", help=systems_help)
@@ -98,7 +112,15 @@ class Bench:
 
     @property
     def n_steps(self) -> int:
-        return -(-len(self.rows) // self.config["training"]["per_device_train_batch_size"])
+        return steps_and_epochs(len(self.rows), self.config["training"], 1)[0]
+
+    @property
+    def rows_per_step(self) -> int:
+        training = self.config["training"]
+        return training["per_device_train_batch_size"] * training["gradient_accumulation_steps"]
+
+    def count_tokens(self, rows: list[dict]) -> int:
+        return sum(len(self.prefix) + len(row["suffix"]) + len(row["completion"]) for row in rows)
 
 
 def add_chunks(samples: list[dict], n_chunks: int) -> None:
@@ -112,66 +134,57 @@ def add_chunks(samples: list[dict], n_chunks: int) -> None:
         sample["evidence_chunks"] = (sample["evidence_chunks"] + others)[:n_chunks]
 
 
-def make_rows(config: dict, tokenizer, args: argparse.Namespace) -> tuple[list[dict], list[int]]:
-    """Rows in the order of an epoch, and the prefix that they share."""
-    samples = read_samples(input_path(args.data))
-    if args.chunks:
-        add_chunks(samples, args.chunks)
-    template = load_template("sft", "default")
-    builder = PromptBuilder(tokenizer, template, args.max_seq_length - COMPLETION_TOKENS)
-    rows, _ = encode_rows(samples, builder, train_sft.gold_ids, args.max_seq_length)
-    rows = rows[: args.rows]
+def make_bench(
+    config: dict, samples: list[dict], n_rows: int, max_seq_length: int, folder: Path
+) -> tuple[Bench, PromptBuilder]:
+    """The first rows of the samples in the order of an epoch, and the builder of their prompts."""
+    tokenizer = load_tokenizer(config["model_name"])
+    builder = PromptBuilder(tokenizer, load_template("sft", "default"), max_seq_length - COMPLETION_TOKENS)
+    rows, _ = encode_rows(samples, builder, train_sft.gold_ids, max_seq_length)
+    rows = rows[:n_rows]
+    training = config["training"]
+    batches = (training["per_device_train_batch_size"], training["gradient_accumulation_steps"])
     # Our own sampler orders the rows for every system, twins adjacent and short rows together.
     order = TwinSampler(
         units=[row["unit"] for row in rows],
         lengths=[len(row["suffix"]) for row in rows],
         answerable=[row["answerable"] for row in rows],
-        seed=config["training"]["seed"],
+        seed=training["seed"],
+        order=RowOrder(sort_within=rows_to_sort(*batches, 1)),
     )
-    return [rows[i] for i in order], builder.prefix
+    return Bench(config, tokenizer, [rows[i] for i in order], builder.prefix, folder), builder
 
 
-class InOrder:
-    """A trainer that takes the rows as they come."""
-
-    def _get_train_sampler(self, train_dataset=None):
-        return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
+def keep_order(trainer: Any) -> Any:
+    """A trainer that takes the rows as they come, and does nothing but train."""
+    trainer._get_train_sampler = lambda rows=None: SequentialSampler(trainer.train_dataset)
+    trainer.args.eval_strategy = "no"
+    trainer.args.save_strategy = "no"
+    return trainer
 
 
 def make_ours(bench: Bench, plain: bool):
-    from datasets import Dataset
-
-    class Ours(InOrder, train_sft.SFTTrainer):
-        pass
-
+    """The trainer of train_sft.py; `plain`: with none of our own layers and no shared prefix."""
     config = bench.config
     # `load_trainable` looks the kernels up here; sdpa, as named rather than "auto", keeps our attention away.
     if plain:
         cpu_layers.speed_up_layers = lambda model: None
         config = {**config, "attn_implementation": "sdpa"}
-    args = training_arguments(config, bench.folder, bench.n_steps)
-    # Only training is timed.
-    args.eval_strategy = "no"
-    args.save_strategy = "no"
-    return Ours(
-        model=load_trainable(config),
-        args=args,
-        train_dataset=Dataset.from_list(bench.rows),
-        data_collator=train_sft.make_collator(bench.tokenizer.pad_token_id),
-        processing_class=bench.tokenizer,
-        prefix=bench.prefix,
-        share_prefix=not plain,
-        order=RowOrder(),
-    )
+    # What only evaluations and checkpoints need is left out.
+    nothing: Any = None
+    job = TrainingJob(config, bench.folder, bench, "", nothing, {}, Shards())
+    files: Any = TrainerCallback()
+    rows = Rows(bench.rows, 1, bench.n_steps, [], Counter())
+    trainer = train_sft.make_trainer(job, rows, load_trainable(config), files)
+    trainer.share_prefix = trainer.share_prefix and not plain
+    return keep_order(trainer)
 
 
-def make_trl(bench: Bench, attention: str):
+def make_trl(bench: Bench, attention: str | None = None, liger: bool = False):
+    """TRL's trainer with the settings of the YAML; what the YAML does not name is TRL's default."""
     from datasets import Dataset
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
-
-    class Theirs(InOrder, SFTTrainer):
-        pass
 
     # TRL gets our token ids, so that templates and tokenization cannot differ.
     data = []
@@ -179,7 +192,8 @@ def make_trl(bench: Bench, attention: str):
         prompt = bench.prefix + row["suffix"]
         mask = [0] * len(prompt) + [1] * len(row["completion"])
         data.append({"input_ids": prompt + row["completion"], "completion_mask": mask})
-    ours = training_arguments(bench.config, bench.folder, bench.n_steps)
+    config = bench.config
+    ours = training_arguments(config, bench.folder, bench.n_steps)
     args = SFTConfig(
         output_dir=str(bench.folder),
         **{key: getattr(ours, key) for key in SAME_ARGUMENTS},
@@ -187,71 +201,99 @@ def make_trl(bench: Bench, attention: str):
         completion_only_loss=True,
         max_length=None,
         report_to="none",
-        gradient_checkpointing=False,
-        use_cpu=not torch.cuda.is_available(),
+        # How activations are recomputed is TRL's own choice, as are the bfloat16 adapters of 4-bit models.
+        gradient_checkpointing=bool(config["training"]["gradient_checkpointing"]),
+        use_liger_kernel=liger,
+        use_cpu=not has_cuda(),
         save_strategy="no",
         disable_tqdm=True,
     )
-    lora = bench.config["lora"]
+    lora = config["lora"]
     adapter = LoraConfig(
         r=lora["r"],
         lora_alpha=lora["alpha"],
         lora_dropout=lora["dropout"],
+        use_rslora=lora["use_rslora"],
         target_modules=lora["target_modules"],
         task_type="CAUSAL_LM",
     )
-    options = LoadOptions(bf16=bench.config["bf16"], attention=attention)
-    return Theirs(
-        model=load_model(bench.config["model_name"], options),
+    options = LoadOptions(
+        bf16=config["bf16"],
+        load_in_4bit=config["load_in_4bit"],
+        load_in_8bit=config["load_in_8bit"],
+        attention=attention or config["attn_implementation"],
+    )
+    trainer = SFTTrainer(
+        model=load_model(config["model_name"], options),
         args=args,
         train_dataset=Dataset.from_list(data),
         processing_class=bench.tokenizer,
         peft_config=adapter,
     )
+    return keep_order(trainer)
 
 
 SYSTEMS: dict[str, Callable] = {
-    "trl": lambda bench: make_trl(bench, attention="auto"),
+    "trl": make_trl,
     "trl_eager": lambda bench: make_trl(bench, attention="eager"),
+    "trl_liger": lambda bench: make_trl(bench, liger=True),
     "plain": lambda bench: make_ours(bench, plain=True),
     "ours": lambda bench: make_ours(bench, plain=False),
 }
 
 
-def run_one(args: argparse.Namespace) -> dict:
-    """Train once with one system. Returns tokens/s of the whole loop, peak memory in GB, and losses.
+class StepClock(TrainerCallback):
+    """When each optimizer step ended."""
 
-    The final loss is the mean over the last quarter of the steps.
+    def __init__(self):
+        self.ends: list[float] = []
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.ends.append(clock())
+
+
+def measure(trainer, bench: Bench) -> dict:
+    """Train one epoch. Returns tokens/s, peak memory in GB, and losses.
+
+    The speed is that of the steps after the first; the final loss is the mean over the last quarter of them.
     """
-    # One epoch, all losses logged, whatever the YAML says.
+    steps = StepClock()
+    trainer.add_callback(steps)
+    trainer.train()
+    losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
+    last_quarter = losses[-max(1, len(losses) // 4) :]
+    n_tokens = bench.count_tokens(bench.rows[bench.rows_per_step :])
+    return {
+        "tokens_per_s": n_tokens / (steps.ends[-1] - steps.ends[0]),
+        "peak_gb": peak_memory_gb(),
+        "first_loss": losses[0],
+        "final_loss": sum(last_quarter) / len(last_quarter),
+        "n_rows": len(bench.rows),
+        "tokens_per_row": bench.count_tokens(bench.rows) / len(bench.rows),
+    }
+
+
+def run_one(args: argparse.Namespace) -> dict:
+    """Train once with one system, in this process. Returns what `measure` does."""
+    # One epoch, all losses logged, no answers generated, whatever the YAML says.
     fixed = [
         f"training.seed={args.seed}",
         "training.logging_steps=1",
         "training.num_train_epochs=1",
         "training.max_steps=-1",
+        "data.max_generated_val_samples=0",
     ]
     config = load_config(args.config, DEFAULTS, [*args.set, *fixed])
-    tokenizer = load_tokenizer(config["model_name"])
-    rows, prefix = make_rows(config, tokenizer, args)
-    n_tokens = sum(len(prefix) + len(row["suffix"]) + len(row["completion"]) for row in rows)
+    samples = read_samples(input_path(args.data))
+    if args.chunks:
+        add_chunks(samples, args.chunks)
     with tempfile.TemporaryDirectory() as folder:
+        bench, _ = make_bench(config, samples, args.rows, args.max_seq_length, Path(folder))
+        if bench.n_steps < 2:
+            sys.exit(f"{len(bench.rows)} rows are one step, and the first only warms up; raise --rows")
         # Before the trainer builds the model: the first weights of the adapter are random.
-        torch.manual_seed(config["training"]["seed"])
-        trainer = SYSTEMS[args.one](Bench(config, tokenizer, rows, prefix, Path(folder)))
-        started = time.perf_counter()
-        trainer.train()
-        seconds = time.perf_counter() - started
-    losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
-    last_quarter = losses[-max(1, len(losses) // 4) :]
-    return {
-        "tokens_per_s": n_tokens / seconds,
-        # Linux counts in KiB.
-        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        "first_loss": losses[0],
-        "final_loss": sum(last_quarter) / len(last_quarter),
-        "n_rows": len(rows),
-        "tokens_per_row": n_tokens / len(rows),
-    }
+        torch.manual_seed(args.seed)
+        return measure(SYSTEMS[args.one](bench), bench)
 
 
 # --- rounds of all systems, and the table
@@ -325,7 +367,7 @@ def main(args: argparse.Namespace) -> None:
     base = found[systems[0]]
     print(
         f"{base[0]['n_rows']} rows of {base[0]['tokens_per_row']:.0f} tokens, "
-        f"{torch.get_num_threads()} threads, median of {args.rounds}\n"
+        f"{device_name()}, median of {args.rounds}\n"
     )
     columns = ["system", "tokens/s", "times the first", "peak GB", "share of the first"]
     columns += ["first loss", "final loss", "against the first"]

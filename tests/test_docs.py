@@ -268,6 +268,7 @@ OUTPUTS = {
 }
 # What every stage writes again at its end.
 OF_EVERY_STAGE = {"report.html"}
+OF_BENCHMARKS = {"gpu_check.json"}
 # Names that users choose; the examples agree on these.
 CHOSEN = {
     "eval_results.json",
@@ -351,7 +352,7 @@ def test_every_path_that_is_named_exists_or_is_an_output(texts):
     files = tracked_files()
     folders = {str(parent) for name in files for parent in Path(name).parents}
     file_names = {name.rsplit("/", 1)[-1] for name in files}
-    patterns = output_patterns() | OF_EVERY_STAGE | CHOSEN | FOREIGN
+    patterns = output_patterns() | OF_EVERY_STAGE | OF_BENCHMARKS | CHOSEN | FOREIGN
 
     def is_output(path: str) -> bool:
         # Stages write below a folder that the user chooses, so the last part decides.

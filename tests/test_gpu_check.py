@@ -1,0 +1,188 @@
+"""What runs on a GPU some day runs here at toy size: benchmarks/gpu_check.py and the training comparison."""
+
+import copy
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+from transformers import TrainingArguments
+
+import evaluate_sft_fast_robust
+import make_prefs
+import train_rm
+import train_sft
+from benchmarks import gpu_check, gpu_stages, sft
+from tests.test_train_sft import config_text
+from training.sft_config import DEFAULTS, check_config
+from utils.config import load_config
+from utils.jsonl import read_json, write_json
+from utils.schema import read_samples
+
+# Sections that are no stage commands: those have tests of their own.
+SECTIONS = "choices,attention,gradients,train_4bit,train_bf16,generate_eager,reward_features,precisions,bars"
+
+
+# It makes its own models, but costs as much as tests that are given one.
+@pytest.mark.usefixtures("make_model")
+def test_the_sections_run_on_a_cpu_at_toy_size(data_home, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    flags = ["--data", str(data_home / "data/processed/train.jsonl"), "--size", "tiny"]
+    args = gpu_check.build_parser().parse_args([*flags, "--only", SECTIONS, "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as end:
+        gpu_check.main(args)
+    found = read_json(tmp_path / "gpu_check.json")
+    assert end.value.code == 0, found
+    assert not [name for name in found if "skipped" in found[name]]
+    # Float32 eager is what all are compared with.
+    assert found["attention"]["eager torch.float32"] == "0.0e+00"
+    for before, after in (found["gradients"][flag] for flag in ("load_in_4bit", "load_in_8bit")):
+        assert before == pytest.approx(after, rel=1e-3) and before > 0
+    for name in ("train_4bit", "train_bf16"):
+        assert found[name]["tokens_per_s"] > 0 and found[name]["peak_gb"] > 0
+    answers = found["generate_eager"]
+    assert answers["drafts samples_per_s"] > 0
+    assert float(found["reward_features"]["largest gap"]) < 0.1
+    assert {"16 bits", "8 bits", "4 bits"} <= set(found["precisions"])
+    # Nothing of TRL's ran, so nothing is said about it; and no model is left behind.
+    assert found["bars"]["QLoRA at least 1.3 times TRL"] == {"found": None, "met": None}
+    assert [path.name for path in tmp_path.iterdir()] == ["gpu_check.json"]
+
+
+def test_a_section_that_fails_says_so_and_the_next_one_runs(tmp_path, monkeypatch):
+    def fail(check):
+        raise RuntimeError("CUDA error: no kernel image")
+
+    sections = {"make": (0, fail), "late": (10**6, fail), "last": (0, lambda check: {"found": 1})}
+    monkeypatch.setattr(gpu_check, "SECTIONS", sections)
+    args = gpu_check.build_parser().parse_args(["--data", "none.jsonl", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as end:
+        gpu_check.main(args)
+    assert end.value.code == 1
+    found = read_json(tmp_path / "gpu_check.json")
+    assert found["make"]["failed"] == "RuntimeError: CUDA error: no kernel image"
+    assert "1000000 wanted" in found["late"]["skipped"]
+    assert found["last"]["found"] == 1
+
+
+def result(**figures) -> dict:
+    return {"first_loss": 2.0, "tokens_per_s": 1000.0, "peak_gb": 10.0, **figures}
+
+
+def test_each_wanted_figure_is_met_missed_or_not_measured(tmp_path):
+    check = gpu_check.Check(SimpleNamespace(budget=1), tmp_path)
+    commands = {"train": {"exit": 0}, "judge": {"exit": 1, "says": "no"}}
+    check.results.update(
+        train_4bit=result(tokens_per_s=1400.0, first_loss=2.01),
+        train_trl_4bit=result(peak_gb=9.0),
+        plan={"train_4bit": {"planned_gb": 11.0, "measured_gb": 10.0}, "peak_gb": 1.0},
+        notebook={**commands, "fast": {"same": True}, "peak_gb": 1.0},
+    )
+    found = gpu_check.judge(check)
+    assert found["QLoRA at least 1.3 times TRL"] == {"found": 1.4, "met": True}
+    assert found["first loss within 1% of TRL's"]["met"]
+    assert not found["memory not above TRL's"]["met"]
+    assert found["plan within 20% of the peak"]["met"]
+    assert found["every stage command exits with 0"] == {"found": ["judge"], "met": False}
+    assert found["at least 1.5 times generate"] == {"found": None, "met": None}
+    assert found["packed, at least 1.6 times TRL"]["met"] is None
+
+
+PARSERS = {
+    "train_sft.py": train_sft,
+    "evaluate_sft_fast_robust.py": evaluate_sft_fast_robust,
+    "make_prefs.py": make_prefs,
+    "train_rm.py": train_rm,
+}
+
+
+@pytest.mark.parametrize("quantized", [True, False])
+def test_the_stages_accept_every_command_of_the_check(quantized):
+    commands = gpu_stages.notebook_commands("m", quantized) | gpu_stages.further_commands("m", quantized)
+    for script, *flags in commands.values():
+        args = PARSERS[script].build_parser().parse_args(flags)
+        if script == "train_sft.py":
+            check_config(load_config(args.config, DEFAULTS, args.set))
+    words = {word for command in commands.values() for word in command}
+    assert ("--use-4bit" in words) == ("load_in_4bit=true" in words) == quantized
+
+
+def test_fast_is_compared_by_its_completions_and_its_seconds(tmp_path):
+    for name, seconds, texts in (("plain", 4.0, ["a", "b"]), ("fast", 6.0, ["a", "c"])):
+        write_json(tmp_path / f"{name}.json", {"run": {"times": {"sft": {"seconds": seconds}}}})
+        lines = [json.dumps({"completion": text}) + "\n" for text in texts]
+        (tmp_path / f"{name}_predictions.jsonl").write_text("".join(lines))
+    found = gpu_stages.compare_fast(tmp_path)
+    assert found == {"seconds without": 4.0, "seconds with": 6.0, "same": False}
+
+
+# --- benchmarks/sft.py
+
+
+def bench_of(tiny_gemma_dir, data_home, folder, **changes) -> sft.Bench:
+    """Six rows in steps of two."""
+    config = copy.deepcopy(DEFAULTS) | {"model_name": str(tiny_gemma_dir), **changes}
+    config["training"] |= {"gradient_accumulation_steps": 2, "logging_steps": 1}
+    samples = read_samples(data_home / "data/processed/train.jsonl")
+    bench, _ = sft.make_bench(config, samples, 6, 1500, folder)
+    return bench
+
+
+class FakeTrainer:
+    """In place of TRL's: it takes what it is given."""
+
+    def __init__(self, **given):
+        self.given = given
+        self.args = given["args"]
+
+
+def test_trl_gets_the_checkpointing_and_the_bits_of_the_config(
+    tiny_gemma_dir, data_home, tmp_path, monkeypatch
+):
+    loaded = []
+    monkeypatch.setattr(sft, "load_model", lambda name, options: loaded.append(options))
+
+    def take_settings(**given):
+        # Whatever is not TRL's own is an argument of transformers.
+        own = ("completion_only_loss", "max_length")
+        known = {name: value for name, value in given.items() if name not in own}
+        return SimpleNamespace(**{**vars(TrainingArguments(**known)), **given})
+
+    fake = SimpleNamespace(SFTConfig=take_settings, SFTTrainer=FakeTrainer)
+    monkeypatch.setitem(sys.modules, "trl", fake)
+    for bits in ("load_in_4bit", "load_in_8bit"):
+        bench = bench_of(tiny_gemma_dir, data_home, tmp_path, **{bits: True, "attn_implementation": "sdpa"})
+        trainer = sft.SYSTEMS["trl"](bench)
+        assert trainer.args.gradient_checkpointing is True
+        assert trainer.args.gradient_accumulation_steps == 2
+        assert getattr(loaded[-1], bits) and loaded[-1].attention == "sdpa"
+        assert trainer.given["peft_config"].r == 16
+        bench.config["training"]["gradient_checkpointing"] = False
+        assert sft.SYSTEMS["trl_liger"](bench).args.gradient_checkpointing is False
+
+
+def test_ours_is_the_trainer_of_the_product_and_its_speed_is_of_the_steps_after_the_first(
+    tiny_gemma_dir, data_home, tmp_path, monkeypatch
+):
+    bench = bench_of(tiny_gemma_dir, data_home, tmp_path)
+    assert bench.n_steps == 3
+    ticks = iter([100.0, 104.0, 108.0])
+    monkeypatch.setattr(sft, "clock", lambda: next(ticks))
+    monkeypatch.setattr(sft, "peak_memory_gb", lambda: 7.5)
+    trainer = sft.SYSTEMS["ours"](bench)
+    assert isinstance(trainer, train_sft.SFTTrainer)
+    # As in a run: recomputed layers cannot use the cache of a shared prefix.
+    assert trainer.share_prefix is False
+    found = sft.measure(trainer, bench)
+    assert found["tokens_per_s"] == bench.count_tokens(bench.rows[2:]) / 8
+    # The memory of the device: that of the process would say nothing about a GPU.
+    assert found["peak_gb"] == 7.5
+    assert trainer.state.global_step == 3
+
+
+def test_one_step_is_too_few_to_time(tiny_gemma_dir, data_home, tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(config_text(tiny_gemma_dir))
+    flags = ["-c", str(path), "--data", str(data_home / "data/processed/train.jsonl"), "--rows", "2"]
+    with pytest.raises(SystemExit, match="2 rows are one step"):
+        sft.run_one(sft.build_parser().parse_args([*flags, "--one", "ours"]))
