@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models.base import base_for
-from models.choices import LoadOptions, add_model_flags, load_options
+from models.choices import LoadOptions, add_attention_flag, add_bit_flags, load_options
 from models.directories import check_adapter_dir
 from models.embedded import EMBEDDED
 from utils.arguments import port_number, positive_int, share, stage_parser
@@ -37,7 +37,8 @@ def build_parser() -> argparse.ArgumentParser:
     add = model.add_argument
     add("--model", help="checkpoint directory of train_sft.py")
     add("--base-model", help="where the checkpoint's base model is (default: where the checkpoint says)")
-    add_model_flags(model)
+    add_attention_flag(model)
+    add_bit_flags(model, "the model")
     add("--template", help="prompt template (default: the one in the checkpoint's run.json)")
     passages = "passages to show the model (default: as many as it was trained with)"
     add("--passages", type=positive_int, metavar="N", help=passages)

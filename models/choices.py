@@ -68,12 +68,13 @@ def add_model_flags(
 ) -> None:
     """The flags of every stage with generated answers: `--attn-impl`, `--use-4bit`, `--use-8bit`, `--engine`.
 
-    `default`: that of the bit flags; with None, `--engine` too can be told from one that was not given.
+    `default`: that of the bit flags; with None, a flag that was not given can be told.
     """
     add_attention_flag(parser)
     add_bit_flags(parser, models, default=default)
     engine = "what generates: ours, or vllm on a GPU, which sizes its batches itself (default: ours)"
-    parser.add_argument("--engine", choices=ENGINES, default=None if default is None else "ours", help=engine)
+    # None is ours: results of versions without the flag are still those of the same settings.
+    parser.add_argument("--engine", choices=ENGINES, help=engine)
 
 
 # What decided it: docs/gpu.md, "What --fast does".

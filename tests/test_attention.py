@@ -21,6 +21,7 @@ from tests.conftest import TINY, tiny_config
 from tests.flash_on_cpu import pretend_flash, use_flash
 from training.logits import logits_after_prefix
 from utils.errors import UsageError
+from utils.run_changes import changed_settings
 
 GEMMA = tiny_config("gemma2", 100)
 LLAMA = transformers.LlamaConfig(num_hidden_layers=1, head_dim=64)
@@ -212,13 +213,14 @@ def flags(script: str, *given):
         "evaluate_sft_fast_robust": ["--test-data", "t.jsonl", "--model-path", "m"],
         "robustness": ["--test-data", "t.jsonl", "--model-path", "m"],
         "make_prefs": [],
+        "ask": [],
         "train_rm": ["-c", "configs/rm.yaml"],
     }
     module = __import__(script)
     return module.build_parser().parse_args([*needed[script], *given])
 
 
-SCRIPTS = ["evaluate_sft_fast_robust", "robustness", "make_prefs", "train_rm"]
+SCRIPTS = ["evaluate_sft_fast_robust", "robustness", "make_prefs", "ask", "train_rm"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -228,13 +230,22 @@ def test_every_stage_that_runs_a_model_takes_an_attention(script):
         flags(script, "--attn-impl", "flash9")
 
 
-@pytest.mark.parametrize("script", SCRIPTS[:3])
+@pytest.mark.parametrize("script", SCRIPTS[:4])
 def test_four_and_eight_bits_exclude_each_other_before_torch(script):
     options = load_options(flags(script, "--use-4bit", "--attn-impl", "eager"))
     assert options == LoadOptions(load_in_4bit=True, attention="eager")
     assert load_options(flags(script)) == LoadOptions()
     with pytest.raises(UsageError, match="--use-8bit"):
         flags(script, "--use-4bit", "--use-8bit")
+
+
+@pytest.mark.parametrize("script", SCRIPTS[:2])
+def test_results_of_before_a_flag_are_those_of_its_default(script):
+    # The flags that came later; in a manifest of before they are missing.
+    new = vars(flags(script))
+    old = {name: value for name, value in new.items() if name not in ("engine", "use_4bit", "use_8bit")}
+    decided = [{name: run.get(name) for name in __import__(script).DECIDING} for run in (old, new)]
+    assert changed_settings({"settings": decided[0]}, {"settings": decided[1]}) == []
 
 
 def test_the_fast_flags_of_the_notebook_leave_drafts_and_shared_prefixes_on(monkeypatch):
