@@ -47,8 +47,16 @@ def config_of(**keys):
             {"gradient_checkpointing": {"every_n_layers": 2}, "load_in_4bit": True},
             "=true for every layer (load_in_4bit is",
         ),
+        ({"tokens_per_pass": 4096}, "(1) training.tokens_per_pass below 4096, or null with training.per_dev"),
         ({"load_in_4bit": True}, "(2) training.gradient_checkpointing and load_in_4bit are true already"),
-        ({"load_in_8bit": True}, "(2) load_in_4bit=true (training.gradient_checkpointing is true already)"),
+        (
+            {"load_in_8bit": True},
+            "(2) load_in_8bit=false and load_in_4bit=true (training.gradient_checkpoint",
+        ),
+        (
+            {"gradient_checkpointing": {"every_n_layers": 1}},
+            "(training.gradient_checkpointing is true already)",
+        ),
         ({"full_finetuning": True}, "(2) full_finetuning=false and load_in_4bit=true"),
         ({"max_seq_length": 1536}, "(3) training.max_seq_length below 1536"),
     ],

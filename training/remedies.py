@@ -9,6 +9,7 @@ from pathlib import Path
 
 from models.memory import describe_memory
 from training.checkpoints import numbered_checkpoints
+from training.memory_config import layers_per_checkpoint
 from training.trainer import CompletionTrainer
 from utils.errors import OutOfMemory, is_out_of_memory
 
@@ -18,6 +19,13 @@ def _fewer_rows(training: dict, in_validation: bool) -> str:
         n_rows = training["per_device_eval_batch_size"]
         key = "training.per_device_eval_batch_size"
         return f"{key}=1 (the same loss)" if n_rows > 1 else f"{key} is 1 already"
+    # Packed rows share a pass, whatever the batch size.
+    n_tokens = training["tokens_per_pass"]
+    if n_tokens:
+        return (
+            f"training.tokens_per_pass below {n_tokens}, or null with "
+            "training.per_device_train_batch_size=1 (the same loss)"
+        )
     n_rows = training["per_device_train_batch_size"]
     if n_rows == 1:
         return "training.per_device_train_batch_size is 1 already"
@@ -29,19 +37,20 @@ def _fewer_rows(training: dict, in_validation: bool) -> str:
 
 
 def _smaller_model(config: dict) -> str:
-    checkpointing = config["training"]["gradient_checkpointing"]
+    n_layers = layers_per_checkpoint(config["training"]["gradient_checkpointing"])
     wanted = []
     used_up = []
-    if checkpointing is True:
+    if n_layers == 1:
         used_up.append("training.gradient_checkpointing")
     else:
-        of_all = " for every layer" if checkpointing else ""
+        of_all = " for every layer" if n_layers else ""
         wanted.append(f"training.gradient_checkpointing=true{of_all}")
     if config["load_in_4bit"]:
         used_up.append("load_in_4bit")
     else:
-        start = "full_finetuning=false and " if config["full_finetuning"] else ""
-        wanted.append(f"{start}load_in_4bit=true")
+        # What excludes 4 bits has to be switched off with them.
+        off = [f"{key}=false and " for key in ("full_finetuning", "load_in_8bit") if config[key]]
+        wanted.append(f"{''.join(off)}load_in_4bit=true")
     if not wanted:
         return f"{' and '.join(used_up)} are true already"
     return " or ".join(wanted) + (f" ({used_up[0]} is true already)" if used_up else "")
