@@ -67,9 +67,10 @@ class VllmModel:
         }
         if base:
             arguments |= {"enable_lora": True, "max_lora_rank": _lora_rank(resolved)}
-        say_once("engine: vLLM sizes its batches itself; --batch-size changes nothing")
-        vllm = import_vllm()
+        say_once("engine: starting vLLM; it sizes its batches itself, so --batch-size changes nothing")
         with self._one_line("cannot start the model"):
+            # Without a GPU or its driver the import fails already.
+            vllm = import_vllm()
             self._llm = vllm.LLM(**{key: value for key, value in arguments.items() if value is not None})
         self._adapter = None
         if base:

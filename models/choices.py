@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from utils.arguments import bucket_list
 from utils.errors import StageError, UsageError
+from utils.runs import note
 
 # What --attn-impl takes; `choose_attention` in models/hardware.py says what each becomes.
 ATTENTION_FLAGS = ("auto", "eager", "sdpa", "flash2", "flash_attention_2", "flex")
@@ -107,8 +108,11 @@ def check_engine(args: argparse.Namespace) -> None:
         raise UsageError(f"--temperature {temperature:g}: vLLM takes at most {_MAX_TEMPERATURE:g}; lower it")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UsageError("--engine vllm runs in one process; start the script without accelerate launch")
-    if not args.dry_run and importlib.util.find_spec("vllm") is None:
-        raise StageError("--engine vllm needs the package vllm; run `pip install -r requirements-vllm.txt`")
+    if importlib.util.find_spec("vllm") is None:
+        missing = "--engine vllm needs the package vllm; run `pip install -r requirements-vllm.txt`"
+        if not args.dry_run:
+            raise StageError(missing)
+        note(missing)
 
 
 def load_options(

@@ -238,7 +238,7 @@ def test_constrained_answers_are_those_of_our_engine(vllm, letters, tmp_path, mo
 
     # A random model ends no answer before its longest, and the stand-in matches the pattern at every step.
     for module in (schema_pattern, schema_states, constrained):
-        monkeypatch.setattr(module, "MAX_ANSWER_CHARS", 20)
+        monkeypatch.setattr(module, "MAX_ANSWER_CHARS", 10)
     completion_pattern.cache_clear()
     torch.manual_seed(3)
     AutoModelForCausalLM.from_config(tiny_config("llama", len(letters))).save_pretrained(tmp_path)
@@ -357,11 +357,19 @@ def test_the_missing_package_is_named_with_its_command(script, stage, home, adap
     assert line.endswith("--engine vllm needs the package vllm; run `pip install -r requirements-vllm.txt`")
 
 
-def test_vllms_errors_are_one_line(vllm, adapter_dir, monkeypatch):
-    def fail(self, **arguments):
-        raise RuntimeError("Engine core initialization failed.\nSee root cause above.")
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
+def test_a_plan_names_the_missing_package_too(capsys):
+    check_engine(argparse.Namespace(engine="vllm", dry_run=True))
+    assert "needs the package vllm" in capsys.readouterr().err
 
-    monkeypatch.setattr(vllm.LLM, "__init__", fail)
+
+@pytest.mark.parametrize("place", ["LLM", "import_vllm"])
+def test_vllms_errors_are_one_line(place, vllm, adapter_dir, monkeypatch):
+    def fail(*args, **arguments):
+        kind = RuntimeError if place == "LLM" else ImportError
+        raise kind("Engine core initialization failed.\nSee root cause above.")
+
+    monkeypatch.setattr(vllm if place == "LLM" else vllm_engine, place, fail)
     with pytest.raises(StageError) as raised:
         VllmModel(adapter_dir, OPTIONS)
     assert "\n" not in str(raised.value)
