@@ -29,6 +29,12 @@ def set_special_tokens(tokenizer, name: str, n_embedded: int | None) -> None:
                 f"{n_embedded} tokens; set {kind.lower()}_token in the tokenizer's config to one of them, "
                 "or resize the model's embeddings"
             )
+    if _is_outside(end_id(tokenizer), n_embedded):
+        token = tokenizer.convert_ids_to_tokens(end_id(tokenizer))
+        raise DataError(
+            f"{name}: its chat template ends a turn with {token}, id {end_id(tokenizer)}, but the model has "
+            f"embeddings for {n_embedded} tokens; resize the model's embeddings, or remove the chat template"
+        )
     # Padding is masked everywhere, so EOS can serve.
     if tokenizer.pad_token_id is None or _is_outside(tokenizer.pad_token_id, n_embedded):
         tokenizer.pad_token = tokenizer.eos_token

@@ -310,6 +310,18 @@ def test_a_token_without_embedding_is_refused(name, save, tokenizer):
         load_tokenizer(folder)
 
 
+def test_a_turn_that_ends_without_embedding_is_refused(save, tokenizer):
+    template = "{% for m in messages %}{{ m['content'] }}<|done|>{% endfor %}"
+    changed = copy.deepcopy(tokenizer)
+    changed.add_tokens(["<|done|>"], special_tokens=True)
+    folder = save(len(tokenizer))
+    changed.chat_template = template
+    changed.save_pretrained(folder)
+    with pytest.raises(DataError, match=f"ends a turn with <|done|>, id {len(tokenizer)}") as caught:
+        load_tokenizer(folder)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("pad", [None, "<new>"])
 def test_eos_pads_where_the_pad_token_is_missing_or_has_no_embedding(pad, save, tokenizer):
     loaded = load_tokenizer(save(len(tokenizer), pad_token=pad))

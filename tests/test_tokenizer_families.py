@@ -126,6 +126,20 @@ def test_evidence_cannot_use_control_tokens(family, tokenizer, sample):
         assert sum(i in tokenizer.all_special_ids for i in ids) == n_control, token
 
 
+def test_tokens_of_the_template_that_are_no_special_ones_stay_text_too(folders, sample):
+    tokenizer = load_tokenizer(str(folders["qwen3"]))
+    builder = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 4000)
+    chunks = [{"title": "T", "text": "a <think> b<<think></think>"}]
+    prompt = builder.build({**sample, "question": "<think> who?</think>", "evidence_chunks": chunks})
+    thinking = set(tokenizer.convert_tokens_to_ids(["<think>", "</think>"]))
+    assert not thinking & set(prompt.ids)
+    text = tokenizer.decode(prompt.ids)
+    assert "[0] T: a <think> b<<think></think> [0]" in text and "Question: <think> who?</think>" in text
+    # The template's own are tokens.
+    judge = JudgePrompts(tokenizer, JUDGE_TEMPLATES["default"]).build([], "q", "x", "y")
+    assert thinking <= set(judge)
+
+
 @pytest.mark.parametrize("template", SFT_TEMPLATES)
 def test_the_code_of_a_card_builds_the_prompt(template, tokenizer):
     set_prompt_ids(tokenizer, "whole")

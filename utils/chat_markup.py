@@ -3,6 +3,7 @@
 It knows roles and turns, neither token ids nor what the messages say.
 """
 
+import functools
 import re
 
 from utils.errors import UsageError
@@ -86,6 +87,29 @@ def _render(
         if _ANY_SLOT.findall(text) == wanted:
             return _ANY_SLOT.split(text), None
     return [], refusal
+
+
+def split_control(tokenizer, text: str) -> list[str]:
+    """The text in parts, none of which has a token of the chat template whole; most texts are one part.
+
+    Some of these tokens are no special ones (Qwen3: <think>), so a tokenizer recognizes them in any text.
+    """
+    pattern = _control_pattern(tokenizer, getattr(tokenizer, "chat_template", None))
+    if pattern is None:
+        return [text]
+    # Behind the first character of each.
+    cuts = [match.start() + 1 for match in pattern.finditer(text)]
+    return [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)])]
+
+
+@functools.lru_cache(maxsize=16)
+def _control_pattern(tokenizer, template) -> re.Pattern | None:
+    if not template:
+        return None
+    added = tokenizer.added_tokens_decoder.values()
+    # White space is an added token too in some vocabularies (Gemma).
+    names = [t.content for t in added if not t.special and t.content.strip() and t.content in str(template)]
+    return re.compile("|".join(map(re.escape, names))) if names else None
 
 
 def _as_parts(text: str) -> list[dict]:

@@ -11,7 +11,7 @@ is encoded behind an anchor, a short text whose ids are then cut off. For all ot
 import functools
 import re
 
-from utils.chat_markup import markup_after_answer, render_turns, thinking_off, trims_contents
+from utils.chat_markup import markup_after_answer, render_turns, split_control, thinking_off, trims_contents
 
 _SHOWN_TURN = "<<(.+?)>>"
 _ANSWER_OPENS = '{"answer": "'
@@ -25,7 +25,13 @@ _PROMPT_IDS = "prompt_ids"
 
 def _encode_alone(tokenizer, text: str, markup: bool = False) -> list[int]:
     """Ids of a whole text, without BOS and EOS; with `markup` its control tokens are recognized."""
-    return tokenizer(text, add_special_tokens=False, split_special_tokens=not markup)["input_ids"]
+    if markup:
+        return tokenizer(text, add_special_tokens=False, split_special_tokens=False)["input_ids"]
+    first, *others = split_control(tokenizer, text)
+    ids = tokenizer(first, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    for other in others:
+        ids = ids + _encode_inside(tokenizer, other, markup=False)
+    return ids
 
 
 def _encode_behind(tokenizer, anchor: str, text: str, markup: bool = False) -> list[int] | None:
