@@ -5,7 +5,9 @@ from pathlib import Path
 
 from evaluation.model_runs import plan_models
 from evidence.reserved import count_unseen
-from models.estimate import count_tokens, estimate, planned_samples, warn_missing_model
+from models.choices import load_options
+from models.estimate import count_tokens, estimate, longest_prompt, planned_samples, warn_missing_model
+from models.planned_memory import generation_memory
 from utils.commands import stage_command
 from utils.config import home_path, input_path
 from utils.schema import pick_samples
@@ -25,7 +27,10 @@ def print_plan(args: argparse.Namespace) -> None:
         n_tokens = n_models * (count_tokens(samples) + len(samples) * PLANNED_TOKENS)
         print(f"would evaluate {n_models} models on {len(samples)} samples, about {n_tokens:,} tokens")
         if n_models:
-            print(estimate(args.base_model or args.model_path, n_tokens, 1, 16))
+            width = longest_prompt(samples) + PLANNED_TOKENS
+            options = load_options(args)
+            memory = generation_memory(args.model_path, options, args.batch_size, width, args.max_new_tokens)
+            print(estimate(args.base_model or args.model_path, n_tokens, 1, memory))
     report = f" and {home_path(args.report)}" if args.report else ""
     print(f"would write {home_path(args.output)}, its _predictions.jsonl and its _calibration.png{report}")
 

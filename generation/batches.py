@@ -6,9 +6,7 @@ This module knows lengths alone, neither models nor what the tokens mean.
 import torch
 
 from generation.transfers import on_device
-
-# Tokens that a batch may contain, padding and completions included, however many rows --batch-size allows.
-MAX_BATCH_TOKENS = 1 << 16
+from models.footprint import MAX_BATCH_TOKENS
 
 
 def plan_batches(

@@ -20,6 +20,8 @@ from generation.choice import Choice
 from generation.rows import Generated, Guide, Row, draft_next, settle
 from generation.sampling import Sampling
 from generation.transfers import LateLogps, on_device
+from models.footprint import LONGEST_DRAFT
+from models.memory import batch_tokens
 from utils.tokens import end_id
 
 
@@ -27,7 +29,7 @@ from utils.tokens import end_id
 class GenerationSettings:
     """How completions are generated. `batch_size` changes memory and speed, never a token."""
 
-    # Rows that run together; fewer where MAX_BATCH_TOKENS is reached first.
+    # Rows that run together; fewer where `batch_tokens` of models/memory.py is reached first.
     batch_size: int
     # Tokens after which a completion is cut.
     max_new_tokens: int
@@ -170,7 +172,9 @@ def generate(
     """
     job = _make_job(model, tokenizer, prefix, settings)
     lengths = [len(prefix) + len(suffix) + settings.max_new_tokens for suffix in suffixes]
-    queue = BatchQueue(share_prompts(suffixes, settings.batch_size), lengths, settings.batch_size)
+    units = share_prompts(suffixes, settings.batch_size)
+    max_tokens = batch_tokens(model, max(lengths, default=1), min(settings.max_new_tokens, LONGEST_DRAFT))
+    queue = BatchQueue(units, lengths, settings.batch_size, max_tokens)
 
     def complete(batch: list[list[int]]) -> list[tuple[int, Generated]]:
         indices = [i for unit in batch for i in unit]

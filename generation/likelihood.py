@@ -14,6 +14,7 @@ from generation.batch_queue import BatchQueue
 from generation.batches import last_positions, pad_left, positions_behind, split_units
 from generation.cache import attention_window, prefix_cache, roomy_cache, takes_holes
 from generation.transfers import on_device
+from models.memory import batch_tokens
 from models.positions import check_text_length
 
 Found = TypeVar("Found")
@@ -134,7 +135,8 @@ def _read_all(
     Rows of a group share a pass over their beginning. Out of memory halves this and all later batches.
     """
     lengths = [len(row) for row in job.rows]
-    queue = BatchQueue(_group_units(groups, batch_size), lengths, batch_size)
+    max_tokens = batch_tokens(job.model, max(lengths), max(job.n_last))
+    queue = BatchQueue(_group_units(groups, batch_size), lengths, batch_size, max_tokens)
     yield from queue.run(lambda units: measure(*_read_batch(job, units)))
 
 
@@ -179,6 +181,9 @@ def completion_features(
     Completions of one prompt (equal suffixes) share its reading. The hidden state is the input of the output
     layer.
     """
+    # A process of a launch may have no share of a few completions.
+    if not completions:
+        return
     seen: dict[str, torch.Tensor] = {}
     rows = [prefix + suffix + completion for suffix, completion in zip(suffixes, completions)]
     groups: list[Hashable] = [tuple(suffix) for suffix in suffixes]

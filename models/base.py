@@ -54,7 +54,7 @@ def local_dir(name: str) -> Path | None:
     return None
 
 
-def _cached_dir(name: str) -> Path | None:
+def cached_dir(name: str) -> Path | None:
     """The directory of a hub model in the hub's cache; None unless all its weights are there."""
     # A fifth of a second, which local models need not wait for.
     from huggingface_hub import try_to_load_from_cache
@@ -70,7 +70,7 @@ def _cached_dir(name: str) -> Path | None:
 
 def model_weights(name: str) -> str | None:
     """Hash of a model's weights; None where they are not on this machine. DataError for a missing path."""
-    directory = local_dir(name) or _cached_dir(name)
+    directory = local_dir(name) or cached_dir(name)
     return weights_hash(directory) if directory else None
 
 

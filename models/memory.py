@@ -1,10 +1,15 @@
-"""The memory of the device: what is free, and how it is given back. It does not know what fills it."""
+"""The memory of the device: what is free, how many tokens fit into it, and how it is given back."""
 
 import gc
 
 import torch
 
+from models.footprint import MAX_BATCH_TOKENS, Passes, row_bytes
 from models.hardware import device, has_cuda
+from models.shape import shape_of_config
+
+# The rest is for what the arithmetic leaves out, and for holes between tensors.
+_USED_SHARE = 0.8
 
 
 def free_memory() -> int | None:
@@ -14,6 +19,26 @@ def free_memory() -> int | None:
     n_free, _ = torch.cuda.mem_get_info(device())
     # What the allocator keeps of freed tensors serves new ones.
     return n_free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+
+
+def batch_tokens(model, width: int, n_logits: int) -> int:
+    """Tokens of a batch without gradients that fit into the free memory, of rows of at most `width` tokens.
+
+    At least one row, and at most MAX_BATCH_TOKENS, also on a CPU. `n_logits`: positions of a row whose logits
+    are read in one pass.
+    """
+    n_free = free_memory()
+    if n_free is None:
+        return MAX_BATCH_TOKENS
+    config = model.config.get_text_config()
+    shape = shape_of_config(config.to_dict())
+    if shape is None:
+        return MAX_BATCH_TOKENS
+    half = model.dtype != torch.float32
+    # The weights are loaded: how many bits they have does not matter here.
+    passes = Passes(shape, 16, half, config._attn_implementation, on_gpu=True)
+    n_rows = int(_USED_SHARE * n_free / row_bytes(passes, width, n_logits))
+    return min(MAX_BATCH_TOKENS, max(n_rows, 1) * width)
 
 
 def describe_memory() -> str:

@@ -2,7 +2,9 @@
 
 import argparse
 
-from models.estimate import count_tokens, estimate, planned_samples, warn_missing_model
+from models.choices import load_options
+from models.estimate import count_tokens, estimate, longest_prompt, planned_samples, warn_missing_model
+from models.planned_memory import generation_memory
 from perturbations.suites import build_suites, distinct_samples
 from utils.config import home_path, input_path
 from utils.runs import format_drops
@@ -10,6 +12,7 @@ from utils.schema import pick_samples
 
 # Tokens of a completion. The instructions are the shared prefix, which is read once per batch.
 PLANNED_TOKENS = 40
+PREFIX_TOKENS = 150
 
 
 def print_plan(args: argparse.Namespace, names: list[str]) -> None:
@@ -26,6 +29,10 @@ def print_plan(args: argparse.Namespace, names: list[str]) -> None:
         n_tokens = count_tokens(distinct) + len(distinct) * PLANNED_TOKENS
         about = f"about {n_tokens:,} tokens (instructions are computed once per batch)"
         print(f"would generate {len(distinct)} completions, {about}")
-        print(estimate(args.model_path, n_tokens, 1, 16))
+        # The shared prefix is in the cache of every row.
+        width = longest_prompt(distinct) + PREFIX_TOKENS + PLANNED_TOKENS
+        options = load_options(args)
+        memory = generation_memory(args.model_path, options, args.batch_size, width, args.max_new_tokens)
+        print(estimate(args.model_path, n_tokens, 1, memory))
     output = home_path(args.output)
     print(f"would write {output}, {output.with_suffix('.png').name} and {output.stem}_predictions.jsonl")

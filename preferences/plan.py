@@ -2,12 +2,25 @@
 
 import argparse
 
-from models.estimate import count_tokens, estimate, planned_samples, warn_missing_model
+from models.choices import LoadOptions
+from models.estimate import (
+    CHARS_PER_TOKEN,
+    count_tokens,
+    estimate,
+    longest_prompt,
+    planned_samples,
+    warn_missing_model,
+)
+from models.planned_memory import generation_memory
 from preferences.cache import GENERATION_DEFAULTS, MODELS
 from preferences.pairs import find_preferences
 from utils.config import home_path, input_path
 from utils.errors import DataError
 from utils.schema import pick_samples, read_preferences
+
+# Tokens of template and completion, roughly, and of a completion.
+_OTHER_TOKENS = 180
+_COMPLETION_TOKENS = 60
 
 
 def print_plan(args: argparse.Namespace) -> None:
@@ -20,12 +33,16 @@ def print_plan(args: argparse.Namespace) -> None:
         n_texts = len(MODELS) * (args.n_generations or GENERATION_DEFAULTS["n_generations"])
         seed = GENERATION_DEFAULTS["seed"] if args.seed is None else args.seed
         samples = pick_samples(samples, args.max_samples, seed)
-        # 180 tokens are for template and completion, roughly.
-        n_tokens = n_texts * (count_tokens(samples) + len(samples) * 180)
-        bits = 4 if args.use_4bit else 16
-        bits = 8 if args.use_8bit else bits
+        n_tokens = n_texts * (count_tokens(samples) + len(samples) * _OTHER_TOKENS)
         print(f"would generate {n_texts * len(samples)} candidates, about {n_tokens:,} tokens")
-        print(estimate(generator, n_tokens, 1, bits))
+        options = LoadOptions(
+            load_in_4bit=bool(args.use_4bit),
+            load_in_8bit=bool(args.use_8bit),
+            attention=args.attn_impl or "auto",
+        )
+        width = longest_prompt(samples) + _OTHER_TOKENS
+        memory = generation_memory(args.sft_model, options, args.batch_size, width, _COMPLETION_TOKENS)
+        print(estimate(generator, n_tokens, 1, memory))
     print(f"would write {home_path(args.prefs_dir)}/ (a few MB per thousand samples)")
 
 
@@ -39,8 +56,13 @@ def print_reward_plan(args: argparse.Namespace, config: dict) -> None:
         preferences = []
     if preferences:
         # The two completions of a pair share one prompt, at 4 characters per token.
-        n_tokens = sum(len(row["prompt"][0]["content"]) // 2 + 60 for row in preferences)
+        n_chars = [len(row["prompt"][0]["content"]) for row in preferences]
+        n_tokens = sum(n // 2 + _COMPLETION_TOKENS for n in n_chars)
         n_completions = 2 * len(preferences)
         print(f"would read {n_completions} completions, about {n_tokens:,} tokens; the head takes seconds")
-        print(estimate(config["base_model"], n_tokens, 1, 8 if config["load_in_8bit"] else 16))
+        name = config["base_model"]
+        options = LoadOptions(load_in_8bit=config["load_in_8bit"], attention=config["attn_implementation"])
+        width = int(max(n_chars) / CHARS_PER_TOKEN) + _COMPLETION_TOKENS
+        memory = generation_memory(name, options, config["eval_batch_size"], width, _COMPLETION_TOKENS)
+        print(estimate(name, n_tokens, 1, memory))
     print(f"would write {home_path(config['output_dir'])}/ (features: 4 bytes x hidden size per completion)")

@@ -11,7 +11,9 @@ from generation import batch_queue
 from generation.answering import predict
 from generation.engine import GenerationSettings
 from generation.likelihood import completion_features, mean_logp, next_token_logps
-from models import loading
+from models import loading, memory
+from models.footprint import Passes, row_bytes
+from models.shape import shape_of_config
 from prompt_schema import Prompt
 from training import adapters
 from utils.errors import OutOfMemory, StageError, is_out_of_memory
@@ -151,6 +153,27 @@ def test_a_model_that_does_not_fit_is_named(tiny_gemma_dir, tmp_path, monkeypatc
     # A merge computes in float32, so fewer bits are no remedy there.
     with pytest.raises(StageError, match="CUDA_VISIBLE_DEVICES= before the command"):
         adapters._load_adapter(tiny_gemma_dir, loading.LoadOptions(bf16=False))
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_batches_fit_the_free_memory(read, make_model, tokenizer, monkeypatch):
+    model = make_model("llama")
+    expected = read(model, tokenizer)
+    widest = max(map(len, PROMPTS)) + (5 if read is generated else 0)
+    passes = Passes(shape_of_config(model.config.to_dict()), 16, False, "eager", on_gpu=True)
+
+    def rows_at_once(n_free: float) -> int:
+        sizes = SmallMemory(model, 99).sizes
+        monkeypatch.setattr(memory, "free_memory", lambda: int(n_free))
+        found = read(model, tokenizer)
+        assert found.keys() == expected.keys()
+        return max(sizes)
+
+    # Room for two or three of the longest rows, of which a fifth stays free; without room, one row is tried.
+    room = row_bytes(passes, widest + len(PREFIX), 5) * 2.5 / 0.8
+    assert 1 < rows_at_once(room) <= 4
+    assert rows_at_once(1) == 1
+    assert rows_at_once(1e12) == 8
 
 
 def test_other_errors_are_no_matter_of_memory(make_model, tokenizer):

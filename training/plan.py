@@ -6,16 +6,18 @@ It loads neither tokenizer nor model, so token counts are estimates.
 from pathlib import Path
 
 from evidence.reserved import TEST_FILE
+from models.choices import LoadOptions
 from models.estimate import (
     CHARS_PER_TOKEN,
-    bits_per_weight,
     count_tokens,
     estimate,
+    longest_prompt,
     planned_samples,
     training_passes,
     warn_missing_model,
 )
-from models.loading import LoadOptions
+from models.footprint import Trained
+from models.planned_memory import planned_passes, training_memory
 from training.inputs import check_training_data
 from training.memory_config import layers_per_checkpoint
 from training.rows import training_rows
@@ -39,14 +41,60 @@ def plan_training(config: dict, samples: list[dict], n_template_chars: int, n_pr
     rows = f"would train on {n_rows} rows, about {n_tokens:,} tokens, {n_steps} steps"
 
     # Without gradient checkpointing, the shared prefix is computed once per batch.
+    n_shared = 0
     if not training["gradient_checkpointing"]:
-        n_shared = n_prefix_chars / CHARS_PER_TOKEN
+        n_shared = int(n_prefix_chars / CHARS_PER_TOKEN)
         n_tokens -= int(n_epochs * n_rows * n_shared * (1 - 1 / training["per_device_train_batch_size"]))
+    width = min(int(longest_prompt(samples) + n_per_row), training["max_seq_length"])
+    n_passes = training_passes(config["full_finetuning"], _checkpointed(training))
+    memory = _memory(config, width, n_shared)
+    return [rows, estimate(config["model_name"], n_tokens, n_passes, memory, config["bf16"])]
+
+
+def _checkpointed(training: dict) -> float:
+    """The share of layers that gradient checkpointing computes again."""
     n_layers = layers_per_checkpoint(training["gradient_checkpointing"])
-    n_passes = training_passes(config["full_finetuning"], 1 / n_layers if n_layers else 0)
-    options = LoadOptions(config["bf16"], config["load_in_4bit"], config["load_in_8bit"])
-    n_bits = bits_per_weight(options, config["full_finetuning"])
-    return [rows, estimate(config["model_name"], n_tokens, n_passes, n_bits, config["bf16"])]
+    return 1 / n_layers if n_layers else 0.0
+
+
+def _memory(config: dict, width: int, n_shared: int) -> str | None:
+    """The memory of training on rows of `width` tokens, of which batches share the first `n_shared`."""
+    training = config["training"]
+    lora = config["lora"]
+    full = config["full_finetuning"]
+    options = LoadOptions(
+        bf16=config["bf16"],
+        load_in_4bit=config["load_in_4bit"],
+        load_in_8bit=config["load_in_8bit"],
+        attention=config["attn_implementation"],
+    )
+    passes = planned_passes(config["model_name"], options, full)
+    if passes is None:
+        return None
+    targets = lora["target_modules"]
+    if not isinstance(targets, list):
+        targets = list(passes.shape.projections)
+    # Packed rows fill a pass, however many are in a batch.
+    n_packed = training.get("tokens_per_pass") or 0
+    trained = Trained(
+        n_rows=max(training["per_device_train_batch_size"], n_packed // width),
+        width=width,
+        n_shared=n_shared,
+        n_labels=_OTHER_TOKENS,
+        targets=[] if full else targets,
+        r=lora["r"],
+        dropout=lora["dropout"] > 0,
+        n_adapted=max(0, passes.shape.n_layers - lora["first_layer"]),
+        checkpointed=_checkpointed(training),
+        accumulates=training["gradient_accumulation_steps"] > 1,
+        optim_8bit="8bit" in str(training.get("optim", "")),
+    )
+    # `TrainingJob.answer` completes so many at once; on a GPU fewer, where the memory is short.
+    n_answered = 1 if passes.on_gpu else 4 * training["per_device_eval_batch_size"]
+    wanted = [config["data"][f"max_{name}_samples"] for name in ("generated_val", "calibration")]
+    if None not in wanted:
+        n_answered = min(n_answered, max(wanted))
+    return training_memory(passes, trained, n_answered)
 
 
 def print_plan(config: dict, template: str, allow_test: bool) -> None:
