@@ -31,7 +31,7 @@ class BatchQueue:
     """Batches that wait for the model, longest first: lists of units, which are lists of row indices.
 
     `lengths[i]` is the number of tokens that row i may fill. Rows of a unit share a beginning, which is read
-    once. No batch has more than `max_tokens` tokens, padding included, unless it is a single unit.
+    once. No batch has more than `max_tokens` tokens, padding included, unless it is a single row.
     """
 
     def __init__(
@@ -50,6 +50,11 @@ class BatchQueue:
         return max(self.lengths[i] for i in unit)
 
     def _plan(self, units: list[list[int]]) -> None:
+        # A unit alone may have too many tokens: rows apart read their beginning again, but fit.
+        parts = []
+        for unit in units:
+            parts += split_units([unit], max(1, self.max_tokens // self._length(unit)))
+        units = parts
         lengths = [self._length(unit) for unit in units]
         n_rows = [len(unit) for unit in units]
         self.waiting = []
