@@ -169,7 +169,7 @@ def test_batches_fit_the_free_memory(read, make_model, tokenizer, monkeypatch):
         assert found.keys() == expected.keys()
         return max(sizes)
 
-    # Room for two or three of the longest rows; without room one of them is tried, or as many tokens in short ones.
+    # Room for two or three of the longest rows; without room one is tried, or as many tokens in short ones.
     room = row_bytes(passes, widest + len(PREFIX), 5) * 2.5 / 0.8
     assert 1 < rows_at_once(room) <= 4
     assert rows_at_once(1) <= 3
