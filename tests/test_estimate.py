@@ -130,19 +130,24 @@ CASES = {
 }
 
 
+@pytest.fixture
+def known_tokens(tokenizer, samples, monkeypatch):
+    """Plans that know how long a token is: the tests' tokenizer has few words."""
+    texts = [chunk["text"] for sample in samples for chunk in sample["evidence_chunks"]]
+    n_chars = sum(map(len, texts)) / sum(len(tokenizer(text)["input_ids"]) for text in texts)
+    for module in (estimate, plan):
+        monkeypatch.setattr(module, "CHARS_PER_TOKEN", n_chars)
+
+
+@pytest.mark.usefixtures("known_tokens")
 @pytest.mark.parametrize("case", CASES)
-def test_a_run_takes_what_its_plan_says(case, stage, wide, home, tokenizer, samples, monkeypatch, capsys):
+def test_a_run_takes_what_its_plan_says(case, stage, wide, home, capsys):
     # Wide enough that the model counts beside the libraries, and no wider: the test has to end.
     config = write_config(home, wide, max_steps=2, eval_steps=2, save_steps=2)
     size = ["training.per_device_train_batch_size=4", "data.max_calibration_samples=2", "bf16=false"]
     flags = []
     for setting in [*size, *CASES[case]]:
         flags += ["--set", setting]
-    # How long a token is, is another matter: the tests' tokenizer knows few words.
-    texts = [chunk["text"] for sample in samples for chunk in sample["evidence_chunks"]]
-    n_chars = sum(map(len, texts)) / sum(len(tokenizer(text)["input_ids"]) for text in texts)
-    for module in (estimate, plan):
-        monkeypatch.setattr(module, "CHARS_PER_TOKEN", n_chars)
     train_sft.main(["-c", str(config), *flags, "--dry-run"])
     planned = capsys.readouterr().out
     said = float(re.search(r"about ([\d.]+) GB of memory", planned)[1])
