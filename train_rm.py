@@ -17,7 +17,7 @@ from typing import Any
 
 from models.choices import add_attention_flag
 from preferences.inputs import check_reward_inputs, find_head
-from preferences.reward_config import load_reward_config
+from preferences.reward_config import DEFAULTS, load_reward_config
 from utils.arguments import sample_limit, stage_parser
 from utils.commands import stage_command
 from utils.config import home_path, input_path, settings_flags
@@ -226,7 +226,7 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
         facts = {"n_pairs": sizes, "dropped": drops, "allow_test": args.allow_test, "warnings": warnings}
         facts["models"] = run_models(config["base_model"])
         run = describe_run(settings, hash_inputs([prefs_path]), config["seed"], **facts)
-        state = shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite))
+        state = shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite, DEFAULTS))
         if state == "complete":
             flags = [*settings_flags(args.set, args.limit), "--validate-only"]
             hint = f"next: {stage_command('train_rm.py', '-c', args.config, *flags)}"

@@ -273,7 +273,7 @@ def run_training(args: argparse.Namespace, card: SftCard, builder: PromptBuilder
     settings = {**config, "template_hash": template_hash(card.template)}
     facts = {"allow_test": args.allow_test, "warnings": warnings, "models": run_models(config["model_name"])}
     run = describe_run(settings, hash_inputs(list(paths.values())), config["training"]["seed"], **facts)
-    state = shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite))
+    state = shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite, DEFAULTS))
     if state == "complete":
         if shards.is_main:
             print(f"{output_dir} is complete with these settings; nothing to do")

@@ -36,12 +36,12 @@ def place(tmp_path, monkeypatch):
     return set_home
 
 
-def begin(settings: dict, models: dict | None = None) -> str:
+def begin(settings: dict, models: dict | None = None, defaults: dict | None = None) -> str:
     """`open_run_dir` for a run with these settings in the present home."""
     paths = [input_path(path) for path in settings["data"].values()]
     run = describe_run(settings, hash_inputs(paths), 1, models=models or {})
     output_dir = input_path(settings["output_dir"])
-    state = open_run_dir(output_dir, run, False)
+    state = open_run_dir(output_dir, run, False, defaults)
     (output_dir / "checkpoint-5").mkdir(exist_ok=True)
     return state
 
@@ -109,6 +109,16 @@ def test_a_run_without_output_leaves_nothing_to_resume(place):
     assert begin({**SETTINGS, "seed": 2}) == "new"
     with pytest.raises(UsageError, match="seed"):
         begin(SETTINGS)
+
+
+def test_a_setting_that_was_added_since_counts_with_its_default(place):
+    place("a")
+    begin({**SETTINGS, "training": {"lr": 1}})
+    defaults = {"optim": "adamw", "training": {"lr": 2, "max_norm": 1.0}, "data": {"val": None}}
+    newer = {**SETTINGS, "optim": "adamw", "training": {"lr": 1, "max_norm": 1.0}}
+    with pytest.raises(UsageError, match=r"training.max_norm \(was 1.0, now 0.5\)"):
+        begin({**newer, "training": {"lr": 1, "max_norm": 0.5}}, defaults=defaults)
+    assert begin(newer, defaults=defaults) == "resume"
 
 
 # --- other runs

@@ -67,14 +67,24 @@ def _changed_contents(block: str, old: dict[str, str], new: dict[str, str]) -> l
     return lines
 
 
-def _compared(run: dict) -> dict:
-    return {key: value for key, value in run.get("settings", {}).items() if key not in _NOT_COMPARED}
+def _compared(settings: dict) -> dict:
+    return {key: value for key, value in settings.items() if key not in _NOT_COMPARED}
 
 
-def changed_settings(old: dict, new: dict) -> list[str]:
+def _with_defaults(settings: dict, defaults: dict) -> dict:
+    """The settings with the defaults of the keys that they lack, in nested blocks too."""
+    filled = {**defaults, **settings}
+    for key, default in defaults.items():
+        if isinstance(default, dict) and isinstance(filled[key], dict):
+            filled[key] = _with_defaults(filled[key], default)
+    return filled
+
+
+def changed_settings(old: dict, new: dict, defaults: dict | None = None) -> list[str]:
     """`key (was ..., now ...)` for all that makes two runs different, given their manifests; [] if nothing.
 
-    Manifests of an earlier version record no models, and inputs under other paths; they can be resumed.
+    Manifests of an earlier version lack keys that were added since, whose `defaults` they were made with;
+    they record no models, and inputs under other paths. They can be resumed.
     """
     old_inputs = old.get("inputs", {})
     new_inputs = new.get("inputs", {})
@@ -82,7 +92,9 @@ def changed_settings(old: dict, new: dict) -> list[str]:
     new_models = new.get("models", {})
     old_hashes = {**old_inputs, **old_models}
     new_hashes = {**new_inputs, **new_models}
-    lines = _changed(_compared(old), _compared(new), old_hashes, new_hashes)
+    was = _compared(_with_defaults(old.get("settings", {}), defaults or {}))
+    now = _compared(new.get("settings", {}))
+    lines = _changed(was, now, old_hashes, new_hashes)
     lines += _changed_contents("inputs", old_inputs, new_inputs)
     if old_models:
         lines += _changed_contents("models", old_models, new_models)

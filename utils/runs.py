@@ -101,14 +101,15 @@ def describe_run(settings: dict, inputs: dict[str, str], seed: int | None, **fac
     }
 
 
-def open_run_dir(run_dir: Path, run: dict, overwrite: bool) -> str:
+def open_run_dir(run_dir: Path, run: dict, overwrite: bool, defaults: dict | None = None) -> str:
     """Claim a directory for a run. Returns "new", "resume" (unfinished) or "complete" (nothing to do).
 
     Two runs are the same when their settings and the contents of their inputs and models are, wherever these
-    are (`utils/run_changes.py`). A directory without any output is new. UsageError for a directory made with
-    other settings, unless `overwrite`, which clears it. `overwrite` also clears a complete run, which is kept
-    aside until the new one is complete (`utils/aside.py`), but an unfinished one with the same settings is
-    resumed either way. The manifest is written with status "running"; `close_run_dir` marks it complete.
+    are (`utils/run_changes.py`); settings that an earlier version did not have count with their `defaults`.
+    A directory without any output is new. UsageError for a directory made with other settings, unless
+    `overwrite`, which clears it. `overwrite` also clears a complete run, which is kept aside until the new
+    one is complete (`utils/aside.py`), but an unfinished one with the same settings is resumed either way.
+    The manifest is written with status "running"; `close_run_dir` marks it complete.
     """
     manifest = run_dir / "run.json"
     # Of a run that stopped before its first output nothing can be lost.
@@ -117,7 +118,7 @@ def open_run_dir(run_dir: Path, run: dict, overwrite: bool) -> str:
         return "new"
 
     old = read_json_object(manifest)
-    changed = changed_settings(old, run)
+    changed = changed_settings(old, run, defaults)
     is_complete = old.get("status") == "complete"
     # Resumed even with `overwrite`: its checkpoints were made with exactly these settings.
     if not changed and not is_complete:
