@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from training.sft_config import DEFAULTS
 from utils.jsonl import read_json, read_jsonl, write_jsonl
 from utils.schema import read_samples
 
@@ -71,10 +70,11 @@ def notebook_commands(model: str, quantized: bool) -> dict[str, list[str]]:
 
 def further_commands(model: str, quantized: bool) -> dict[str, list[str]]:
     """What the notebook does not run; they need its checkpoint."""
-    commands = {"constrained": _evaluate(model, "constrained.json", "--constrained")}
-    if "tokens_per_pass" in DEFAULTS["training"]:
-        packed = ("load_in_4bit=false", "training.tokens_per_pass=4096", "training.max_steps=2")
-        commands["train_packed"] = _train(model, "packed", *packed)
+    packed = ("load_in_4bit=false", "training.tokens_per_pass=4096", "training.max_steps=2")
+    commands = {
+        "constrained": _evaluate(model, "constrained.json", "--constrained"),
+        "train_packed": _train(model, "packed", *packed),
+    }
     if quantized:
         commands |= {
             "evaluate_4bit": _evaluate(model, "4bit.json", "--use-4bit"),

@@ -20,7 +20,9 @@ from utils.jsonl import read_json, write_json
 from utils.schema import read_samples
 
 # Sections that are no stage commands: those have tests of their own.
-SECTIONS = "choices,attention,gradients,train_4bit,train_bf16,generate_eager,reward_features,precisions,bars"
+SECTIONS = (
+    "choices,attention,gradients,train_4bit,train_4bit_packed,generate_eager,reward_features,precisions,bars"
+)
 
 
 # It makes its own models, but costs as much as tests that are given one.
@@ -38,8 +40,11 @@ def test_the_sections_run_on_a_cpu_at_toy_size(data_home, tmp_path):
     assert found["attention"]["eager torch.float32"] == "0.0e+00"
     for before, after in (found["gradients"][flag] for flag in ("load_in_4bit", "load_in_8bit")):
         assert before == pytest.approx(after, rel=1e-3) and before > 0
-    for name in ("train_4bit", "train_bf16"):
+    for name in ("train_4bit", "train_4bit_packed"):
         assert found[name]["tokens_per_s"] > 0 and found[name]["peak_gb"] > 0
+    # The same rows and first weights.
+    alone, packed = (found[name]["first_loss"] for name in ("train_4bit", "train_4bit_packed"))
+    assert packed == pytest.approx(alone, rel=1e-3)
     answers = found["generate_eager"]
     assert answers["drafts samples_per_s"] > 0
     assert float(found["reward_features"]["largest gap"]) < 0.1
