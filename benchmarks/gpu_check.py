@@ -287,7 +287,8 @@ def compare_plan(check: Check) -> dict:
         measured = check.results.get(name, {}).get("peak_gb")
         if measured is None:
             continue
-        planned = planned_memory(check.home, sft_config(check.model(), **changes))
+        # The peak of a GPU is that of its tensors.
+        planned = planned_memory(check.home, sft_config(check.model(), **changes), has_cuda())
         found[name] = {"planned_gb": planned, "measured_gb": measured}
     return found or {"skipped": "nothing was trained"}
 

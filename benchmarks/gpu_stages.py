@@ -131,7 +131,7 @@ def compare_fast(home: Path) -> dict:
     return {"seconds without": seconds[0], "seconds with": seconds[1], "same": texts[0] == texts[1]}
 
 
-def planned_memory(home: Path, config: dict) -> float | None:
+def planned_memory(home: Path, config: dict, without_libraries: bool) -> float | None:
     """The GB of memory that a dry run of train_sft.py names; None if it names none."""
     path = home / "plan.yaml"
     # JSON is YAML too.
@@ -146,4 +146,8 @@ def planned_memory(home: Path, config: dict) -> float | None:
         check=True,
     )
     named = re.search(r"([\d.]+) GB of memory", done.stdout)
-    return float(named.group(1)) if named else None
+    if named is None:
+        return None
+    libraries = re.search(r"libraries ([\d.]+)", done.stdout)
+    n_left_out = float(libraries.group(1)) if libraries and without_libraries else 0.0
+    return round(float(named.group(1)) - n_left_out, 1)
