@@ -26,6 +26,7 @@ from training.logits import keeps_rows_apart, row_after_row_logits
 from training.packing import at_least, join, plan_passes, plan_shared_passes, take
 from training.sampler import RowOrder
 from training.sft_config import DEFAULTS, check_config
+from training.steps import rows_per_pass
 from training.trainer import training_arguments
 from utils.errors import UsageError
 from utils.jsonl import read_json
@@ -162,6 +163,13 @@ def test_processes_agree_on_a_number_of_passes():
     assert at_least([[0, 1, 2, 3], [4]], 3) == [[4], [0, 2], [1, 3]]
     assert at_least([[0], [1]], 1) == [[0], [1]]
     assert sorted(at_least([[0, 1, 2]], 9)) == [[0], [1], [2]]
+
+
+def test_plans_count_the_rows_of_a_pass():
+    batches = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 8}
+    counts = {None: 2, 4096: 8, 100_000: 16, 100: 1}
+    for max_tokens, n_rows in counts.items():
+        assert rows_per_pass({**batches, "tokens_per_pass": max_tokens}, 500) == n_rows
 
 
 def test_joined_rows_are_those_of_the_collator():

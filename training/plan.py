@@ -21,7 +21,7 @@ from models.planned_memory import planned_passes, training_memory
 from training.inputs import check_training_data
 from training.memory_config import layers_per_checkpoint
 from training.rows import training_rows
-from training.steps import steps_and_epochs
+from training.steps import rows_per_pass, steps_and_epochs
 from utils.commands import free_results, stage_command
 from utils.config import home_path, input_path
 from utils.runs import note
@@ -40,11 +40,12 @@ def plan_training(config: dict, samples: list[dict], n_template_chars: int, n_pr
     n_tokens = int(n_epochs * (count_tokens(samples) + n_rows * n_per_row))
     rows = f"would train on {n_rows} rows, about {n_tokens:,} tokens, {n_steps} steps"
 
-    # Without gradient checkpointing, the shared prefix is computed once per batch.
+    # Without gradient checkpointing, the shared prefix is computed once per pass.
     n_shared = 0
     if not training["gradient_checkpointing"]:
         n_shared = int(n_prefix_chars / CHARS_PER_TOKEN)
-        n_tokens -= int(n_epochs * n_rows * n_shared * (1 - 1 / training["per_device_train_batch_size"]))
+        n_together = rows_per_pass(training, max(1, n_tokens / max(1, n_epochs * n_rows)))
+        n_tokens -= int(n_epochs * n_rows * n_shared * (1 - 1 / n_together))
     width = min(int(longest_prompt(samples) + n_per_row), training["max_seq_length"])
     n_passes = training_passes(config["full_finetuning"], _checkpointed(training))
     memory = _memory(config, width, n_shared)
@@ -74,10 +75,8 @@ def _memory(config: dict, width: int, n_shared: int) -> str | None:
     targets = lora["target_modules"]
     if not isinstance(targets, list):
         targets = list(passes.shape.projections)
-    # Packed rows fill a pass, however many are in a batch.
-    n_packed = training.get("tokens_per_pass") or 0
     trained = Trained(
-        n_rows=max(training["per_device_train_batch_size"], n_packed // width),
+        n_rows=rows_per_pass(training, width),
         width=width,
         n_shared=n_shared,
         n_labels=_OTHER_TOKENS,

@@ -1,4 +1,4 @@
-"""How many optimizer steps a run takes. It knows numbers of rows, not what trains."""
+"""How many optimizer steps a run takes, how many rows a pass. It knows numbers of rows, not what trains."""
 
 import math
 
@@ -13,3 +13,13 @@ def steps_and_epochs(n_rows: int, training: dict, n_processes: int) -> tuple[int
     if training["max_steps"] > 0:
         n_steps = training["max_steps"]
     return n_steps, n_steps / per_epoch
+
+
+def rows_per_pass(training: dict, width: float) -> int:
+    """Rows of `width` tokens that run together: a batch, or what `tokens_per_pass` takes of a step's rows."""
+    n_batch = training["per_device_train_batch_size"]
+    max_tokens = training["tokens_per_pass"]
+    if max_tokens is None:
+        return n_batch
+    n_fitting = int(max_tokens // width)
+    return max(1, min(n_fitting, n_batch * training["gradient_accumulation_steps"]))
