@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from training.inputs import check_export, check_inputs, check_training_data
-from training.sft_config import DEFAULTS, check_config
+from training.sft_config import DEFAULTS, OF_OLDER_RUNS, check_config
 from utils.arguments import stage_parser, whole_number
 from utils.commands import stage_command
 from utils.config import errors_of, home_path, input_path, load_config, settings_flags
@@ -273,7 +273,7 @@ def run_training(args: argparse.Namespace, card: SftCard, builder: PromptBuilder
     settings = {**config, "template_hash": template_hash(card.template)}
     facts = {"allow_test": args.allow_test, "warnings": warnings, "models": run_models(config["model_name"])}
     run = describe_run(settings, hash_inputs(list(paths.values())), config["training"]["seed"], **facts)
-    state = shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite, DEFAULTS))
+    state = shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite, OF_OLDER_RUNS))
     if state == "complete":
         if shards.is_main:
             print(f"{output_dir} is complete with these settings; nothing to do")

@@ -7,6 +7,7 @@ import yaml
 
 import train_sft
 from preferences.reward_config import DEFAULTS as RM_DEFAULTS
+from training.sft_config import OF_OLDER_RUNS
 from utils.config import home_path, input_path, load_config
 from utils.errors import UsageError
 
@@ -25,6 +26,11 @@ def test_the_demo_encodes_prompts_as_its_published_figures_did():
     for name in ("sft", "sft_real"):
         config = load_config(ROOT / f"configs/demo/{name}.yaml", train_sft.DEFAULTS, [])
         assert config["data"]["prompt_ids"] == "pieces"
+
+
+def test_a_run_of_before_the_key_had_its_prompts_in_pieces():
+    assert {**OF_OLDER_RUNS, "data": {**OF_OLDER_RUNS["data"], "prompt_ids": "whole"}} == train_sft.DEFAULTS
+    assert OF_OLDER_RUNS["data"]["prompt_ids"] == "pieces"
 
 
 @pytest.mark.parametrize("name", ["sft_gemma2.yaml", "demo/sft.yaml"])

@@ -7,8 +7,7 @@ import importlib.util
 
 from evidence.reserved import data_warnings
 from models.directories import check_model_name
-from training.sft_config import check_weights
-from utils.config import input_path
+from utils.config import input_path, nearest
 from utils.errors import DataError, UsageError
 from utils.schema import check_rows, read_samples
 from utils.templates import load_template
@@ -36,8 +35,16 @@ def check_training_data(config: dict, samples: dict[str, list[dict]], allow_test
     """
     paths = {split: input_path(config["data"][f"{split}_path"]) for split in ("train", "val")}
     warnings = data_warnings(paths, {"val": [], **samples}, allow_test)
-    check_weights(config["data"]["weights"], samples["train"])
+    _check_weights(config["data"]["weights"], samples["train"])
     return warnings
+
+
+def _check_weights(weights: dict, samples: list[dict]) -> None:
+    """UsageError for a weight that applies to no sample: most likely a mistyped source."""
+    known = {"answerable", "unanswerable", *(sample["source"] for sample in samples)}
+    for key in weights:
+        if key not in known:
+            raise UsageError(f"data.weights: no sample is of {key!r}{nearest(str(key), known)}")
 
 
 def check_export() -> None:

@@ -80,6 +80,9 @@ _VALUES = {
 }
 DEFAULTS = Defaults(_VALUES, SECOND_TYPES)
 
+# The values that a run had of keys that it is older than. Its prompts were encoded in pieces.
+OF_OLDER_RUNS = {**DEFAULTS, "data": {**DEFAULTS["data"], "prompt_ids": "pieces"}}
+
 # Values of `report_to`, and the package that each needs.
 TRACKERS = {"none": None, "tensorboard": "tensorboard", "trackio": "trackio", "wandb": "wandb"}
 # Keys of `training` that count something, from 1 on.
@@ -210,11 +213,3 @@ def _check_selection(config: dict) -> None:
             f"training.metric_for_best: {metric} needs generated answers; "
             "set data.max_generated_val_samples, for example to 64"
         )
-
-
-def check_weights(weights: dict, samples: list[dict]) -> None:
-    """UsageError for a weight that applies to no sample: most likely a mistyped source."""
-    known = {"answerable", "unanswerable", *(sample["source"] for sample in samples)}
-    for key in weights:
-        if key not in known:
-            raise UsageError(f"data.weights: no sample is of {key!r}{nearest(str(key), known)}")
