@@ -18,7 +18,14 @@ from pathlib import Path
 from evaluation.inputs import check_inputs, check_results
 from evaluation.selective import KINDS, choose_selection, read_calibration
 from models.base import base_of_flags
-from models.choices import FAST_NOTE, add_fast_flags, add_model_flags, check_engine, load_options
+from models.choices import (
+    FAST_NOTE,
+    add_fast_flags,
+    add_model_flags,
+    check_engine,
+    engine_settings,
+    load_options,
+)
 from models.directories import check_adapter_dir
 from utils.arguments import (
     positive_int,
@@ -145,11 +152,11 @@ from utils.schema import pick_samples, read_samples
 # Flags that decide the completions: predictions made with other values are not resumed.
 DECIDING_FLAGS = (
     *("compare_baseline", "baseline_fewshot", "baseline_closed_book", "baseline_gold_only", "constrained"),
-    *("max_new_tokens", "attn_impl", "engine", "limit", "temperature", "seed"),
+    *("max_new_tokens", "attn_impl", "limit", "temperature", "seed"),
 )
 # All settings that decide the results.
 SCORING = ("predictions", "confidence_threshold", "wanted_precision", "confidence_kind")
-DECIDING = (*DECIDING_FLAGS, *SCORING, *CHECKPOINT_SETTINGS)
+DECIDING = (*DECIDING_FLAGS, "engine", *SCORING, *CHECKPOINT_SETTINGS)
 
 # --- predictions
 
@@ -174,7 +181,7 @@ def run_model(model, tokenizer, name: str, prompts: dict, args: argparse.Namespa
 def checkpoint_settings(args: argparse.Namespace) -> dict:
     """Everything that decides the completions."""
     settings = prompt_settings(check_adapter_dir(args.model_path), args.template, base_model=args.base_model)
-    settings |= {flag: getattr(args, flag) for flag in DECIDING_FLAGS}
+    settings |= {flag: getattr(args, flag) for flag in DECIDING_FLAGS} | engine_settings(args.engine)
     settings["template_text"] = load_template("sft", settings["template"])
     settings["precision"] = weights_precision(load_options(args))
     settings["inputs"] = hash_inputs([input_path(args.test_data)])

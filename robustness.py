@@ -22,7 +22,7 @@ from pathlib import Path
 
 from evaluation.inputs import check_inputs
 from models.base import base_of_flags
-from models.choices import add_model_flags, check_engine, load_options
+from models.choices import add_model_flags, attention_settings, check_engine, engine_settings, load_options
 from models.directories import check_adapter_dir
 from perturbations.suites import SUITES, Suite, build_suites, distinct_samples, prompt_key
 from utils.arguments import positive_int, sample_limit, seed_number, stage_parser
@@ -249,11 +249,11 @@ def run_suites(args: argparse.Namespace, names: list[str], output: Path, shards:
     checkpoint = check_adapter_dir(args.model_path)
     settings = prompt_settings(checkpoint, args.template, args.max_prompt_tokens, args.base_model)
     settings["template_text"] = load_template("sft", settings["template"])
-    settings |= {name: getattr(args, name) for name in ("max_new_tokens", "attn_impl", "engine")}
-    settings["precision"] = weights_precision(load_options(args))
+    settings |= attention_settings(args.attn_impl) | engine_settings(args.engine)
+    settings |= {"max_new_tokens": args.max_new_tokens, "precision": weights_precision(load_options(args))}
     warnings = [text for text in [trained_on_warning(args.model_path, samples)] if text]
     note_in_first_process(warnings)
-    run = describe_results_run(args, {**settings, "suite": names})
+    run = describe_results_run(args, {**settings, "suite": names, "attn_impl": args.attn_impl})
     suites = build_suites(names, samples, everything, args.seed)
     distinct = distinct_samples(suites)
     if args.samples_dir and shards.is_main:

@@ -36,7 +36,8 @@ def describe_results_run(args: argparse.Namespace, settings: dict) -> dict:
 
 
 def _deciding(run: dict, names: Iterable[str]) -> dict:
-    settings = {name: run["settings"].get(name, UNNAMED_SETTINGS.get(name)) for name in names}
+    given = {name: value for name, value in run["settings"].items() if value is not None}
+    settings = {name: given.get(name, UNNAMED_SETTINGS.get(name)) for name in names}
     return {"settings": settings, "inputs": run["inputs"]}
 
 

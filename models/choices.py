@@ -15,7 +15,7 @@ from utils.runs import note
 ATTENTION_FLAGS = ("auto", "eager", "sdpa", "flash2", "flash_attention_2", "flex")
 # The names of transformers for the short flags.
 ATTENTION_NAMES = {"flash2": "flash_attention_2", "flex": "flex_attention"}
-# What generates completions. Settings of versions with one engine do not name it, and mean ours.
+# What generates completions. Settings that name none, as those of versions with one engine, mean ours.
 ENGINES = ("ours", "vllm")
 UNNAMED_SETTINGS = {"engine": "ours"}
 # Flags of our engine, and what vLLM does instead.

@@ -19,7 +19,6 @@ import torch
 import evaluate_sft_fast_robust
 import make_prefs
 import robustness
-from evaluation import reuse
 from generation import constrained, schema_pattern, schema_states, vllm_engine
 from generation.answering import predict, sft_and_base
 from generation.engine import GenerationSettings
@@ -413,9 +412,36 @@ def test_robustness_by_vllm_runs_every_level(vllm, home, adapter_dir):
     assert len(results["suites"]["order"]["levels"]) > 1
 
 
-def test_results_from_before_the_flag_are_those_of_our_engine():
-    run = {"settings": {"seed": 1}, "inputs": {}}
-    assert reuse._deciding(run, ["seed", "engine"])["settings"] == {"seed": 1, "engine": "ours"}
+@pytest.mark.parametrize("script", [evaluate_sft_fast_robust, robustness])
+def test_results_and_logs_from_before_the_flag_are_those_of_our_engine(
+    script, home, adapter_dir, monkeypatch, capsys
+):
+    keys = []
+    log = script.ShardLog
+    monkeypatch.setattr(
+        script, "ShardLog", lambda path, key, shards: keys.append(key) or log(path, key, shards)
+    )
+    flags = ["--model-path", adapter_dir, "--test-data", "data/processed/test.jsonl", "--output", "old.json"]
+    flags += [
+        "--limit",
+        "2",
+        "--max-new-tokens",
+        "4",
+        *(["--suite", "order"] if script is robustness else []),
+    ]
+    script.main(flags)
+    # What an interrupted run is resumed by names no engine, as before there was one.
+    assert "engine" not in keys[0]
+    assert ("attn_impl" in keys[0]) == (script is evaluate_sft_fast_robust)
+
+    results = json.loads((home / "old.json").read_text())
+    for name in ("engine", "use_4bit", "use_8bit"):
+        del results["run"]["settings"][name]
+    (home / "old.json").write_text(json.dumps(results))
+    capsys.readouterr()
+    for again in (flags, [*flags, "--engine", "ours"]):
+        script.main(again)
+        assert "is complete with these settings" in capsys.readouterr().out
 
 
 def test_candidates_of_vllm_have_their_own_cache(vllm, home, adapter_dir):
