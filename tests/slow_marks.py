@@ -1,6 +1,7 @@
 """Decides which tests `make test-fast` leaves out: those that need a model or start a process.
 
-The decision is read from each test's fixtures and code, so nothing has to be listed by hand.
+The decision is read from each test's fixtures and code, so that hardly any test has to be marked by hand:
+those that train in this process are.
 This module knows nothing about how long a test takes; `pytest --durations` does.
 """
 

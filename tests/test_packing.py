@@ -187,6 +187,7 @@ def test_joined_rows_are_those_of_the_collator():
 # --- the same step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind, attention",
     [
@@ -279,6 +280,7 @@ def test_flash_attention_gets_the_limits_of_the_rows(kind, monkeypatch):
         torch.testing.assert_close(logits[-len(of_row) :], of_row, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ["sdpa", "grouped"])
 @pytest.mark.parametrize("batch_size, max_tokens", [(1, 150), (2, 150), (4, 10_000), (4, 1)])
 def test_a_packed_step_is_the_step_of_its_batches(attention, batch_size, max_tokens, tmp_path):
@@ -293,6 +295,7 @@ def test_a_packed_step_is_the_step_of_its_batches(attention, batch_size, max_tok
         torch.testing.assert_close(packed[1], plain[1], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_passes_have_at_most_the_tokens_asked_for(tmp_path):
     rows = make_rows(64)
     model = make("gemma2")

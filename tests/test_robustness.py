@@ -2,9 +2,11 @@
 
 import json
 import random
+import types
 from collections import Counter
 
 import pytest
+from transformers import LlamaConfig
 
 import robustness
 from models.distributed import ShardLog, Shards
@@ -459,7 +461,9 @@ def test_an_interrupted_run_generates_only_what_is_missing(suites, tokenizer, tm
 
     monkeypatch.setattr(robustness, "predict", predict)
     monkeypatch.setattr(robustness, "load_tokenizer", lambda _: tokenizer)
-    monkeypatch.setattr(robustness, "load_generator", lambda *_: None)
+    # The prompts are built for the number of positions in the model's config.
+    model = types.SimpleNamespace(config=LlamaConfig())
+    monkeypatch.setattr(robustness, "load_generator", lambda *_: model)
     settings = {"model_dir": "m", "template_text": SFT_TEMPLATES["default"], "max_prompt_tokens": 900}
     args = robustness.build_parser().parse_args(["--model-path", "m", "--test-data", "t"])
     # The first run got as far as five rows.
