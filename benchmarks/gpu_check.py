@@ -1,8 +1,9 @@
 """GPU check: do the CUDA paths work, and how fast are they beside plain transformers and TRL?
 
 Needs no network: models have random weights. Writes OUT/gpu_check.json after every section, so that a run
-that is cut keeps what it has. A section that fails says why, and the next one runs; a section that no longer
-fits the budget is skipped and named. The last section compares with what is wanted of a GPU (docs/gpu.md).
+that is cut keeps what it has, each time with `bars`: the comparison with what is wanted of a GPU
+(docs/gpu.md). A section that fails says why, and the next one runs; a section that no longer fits the budget
+is skipped and named.
 `pip install trl==1.16.0` for the comparison of training.
 
     python benchmarks/gpu_check.py --data data/processed/train.jsonl --size 2b --budget 540 --out gpu
@@ -10,6 +11,7 @@ fits the budget is skipped and named. The last section compares with what is wan
 """
 
 import argparse
+import contextlib
 import copy
 import importlib.metadata
 import importlib.util
@@ -19,7 +21,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,6 +85,8 @@ class Check:
     work: Path
     started: float = field(default_factory=time.monotonic)
     results: dict[str, dict] = field(default_factory=dict)
+    # What the running section has found so far, which stays if the rest of it fails.
+    so_far: dict = field(default_factory=dict)
 
     def left(self) -> float:
         return self.args.budget - (time.monotonic() - self.started)
@@ -99,6 +103,11 @@ class Check:
 
     def is_large(self) -> bool:
         return self.args.size != "tiny"
+
+    @property
+    def n_rows(self) -> int:
+        """Rows that are trained on."""
+        return 40 if self.is_large() else 16
 
 
 def is_installed(name: str) -> bool:
@@ -209,9 +218,12 @@ def check_gradients(check: Check) -> dict:
 
 
 def run_notebook(check: Check) -> dict:
-    commands = notebook_commands(check.model("tiny"), is_installed("bitsandbytes"))
-    found: dict = run_commands(commands, check.home, check.args.stage_timeout, check.left)
-    return found | {"fast": compare_fast(check.home)}
+    # Every later stage needs the checkpoint of the first, which must not fail for its 4 bits alone.
+    quantized = is_installed("bitsandbytes") and "failed" not in check.results.get("gradients", {})
+    commands = notebook_commands(check.model("tiny"), quantized)
+    check.so_far.update(run_commands(commands, check.home, check.args.stage_timeout, check.left))
+    check.so_far["fast"] = compare_fast(check.home)
+    return check.so_far
 
 
 def run_further(check: Check) -> dict:
@@ -231,8 +243,7 @@ def train(check: Check, system: str, **changes) -> dict:
     if "liger" in system and not is_installed("liger_kernel"):
         return {"skipped": "liger_kernel is not installed"}
     config = sft_config(check.model(), **changes)
-    n_rows = 40 if check.is_large() else 16
-    bench, _ = make_bench(config, check.samples(), n_rows, 2048, check.work / "train")
+    bench, _ = make_bench(config, check.samples(), check.n_rows, 2048, check.work / "train")
     # The same first weights of the adapter for every system.
     torch.manual_seed(0)
     trainer = SYSTEMS[system](bench)
@@ -255,17 +266,17 @@ ROOMY = {
 
 
 def generation(
-    attention: str, batch_size: int, n_prompts: int, compile_it: bool = False
+    attention: str, batch_size: int, n_prompts: int, compiled: str | None = None
 ) -> Callable[[Check], dict]:
     n_tiny = 8
 
     def section(check: Check) -> dict:
-        if (attention == "flex" or compile_it) and not has_cuda():
+        if (attention == "flex" or compiled) and not has_cuda():
             return {"skipped": "needs a GPU"}
         n = n_prompts if check.is_large() else n_tiny
         settings = GenerationSettings(batch_size, NEW_TOKENS)
-        model = load(check.model(), check.samples()[:n], attention)
-        return compare_generation(*model, settings, check.left, compile_it)
+        loaded = load(check.model(), check.samples()[:n], attention)
+        return compare_generation(loaded, settings, check.left, check.so_far, compiled)
 
     return section
 
@@ -277,18 +288,21 @@ def reward_features(check: Check) -> dict:
 def precisions(check: Check) -> dict:
     if not is_installed("bitsandbytes"):
         return {"skipped": "bitsandbytes is not installed"}
-    return compare_precisions(check.model(), check.samples()[: 24 if check.is_large() else 4])
+    samples = check.samples()[: 24 if check.is_large() else 4]
+    return compare_precisions(check.model(), samples, check.so_far)
 
 
 def compare_plan(check: Check) -> dict:
-    """The memory that a dry run of training names, beside the measured peak."""
+    """The memory that a dry run of training on the same rows names, beside the measured peak."""
     found = {}
+    samples = check.samples()[: check.n_rows]
     for name, changes in (("train_4bit", QLORA), ("train_bf16", {})):
         measured = check.results.get(name, {}).get("peak_gb")
         if measured is None:
             continue
         # The peak of a GPU is that of its tensors.
-        planned = planned_memory(check.home, sft_config(check.model(), **changes), has_cuda())
+        config = sft_config(check.model(), **changes)
+        planned = planned_memory(check.home, config, samples, has_cuda())
         found[name] = {"planned_gb": planned, "measured_gb": measured}
     return found or {"skipped": "nothing was trained"}
 
@@ -350,7 +364,6 @@ SECTIONS: dict[str, tuple[int, Callable[[Check], dict]]] = {
     "environment": (0, show_environment),
     "make": (0, make_models),
     "choices": (5, show_choices),
-    "attention": (15, check_attention),
     "gradients": (20, check_gradients),
     "notebook": (60, run_notebook),
     "train_4bit": (25, training("ours", **QLORA)),
@@ -360,6 +373,8 @@ SECTIONS: dict[str, tuple[int, Callable[[Check], dict]]] = {
     "train_bf16": (20, training("ours")),
     "plan": (15, compare_plan),
     "further": (60, run_further),
+    # FlexAttention compiles here, which nothing takes unless it is asked for.
+    "attention": (40, check_attention),
     "reward_features": (20, reward_features),
     "precisions": (20, precisions),
     "train_bf16_batch4": (20, training("ours", **ROOMY)),
@@ -367,10 +382,23 @@ SECTIONS: dict[str, tuple[int, Callable[[Check], dict]]] = {
     "train_trl_4bit_liger": (25, training("trl_liger", **QLORA)),
     "generate_batch4": (20, generation("eager", 4, 16)),
     "generate_flex": (60, generation("flex", 16, 32)),
-    "generate_compiled": (120, generation("eager", 16, 32, compile_it=True)),
+    "generate_static": (60, generation("eager", 16, 32, compiled="static")),
+    "generate_compiled": (120, generation("eager", 16, 32, compiled="dynamic")),
     "train_4bit_flex": (60, training("ours", **QLORA, attn_implementation="flex")),
     "bars": (0, judge),
 }
+
+
+@contextlib.contextmanager
+def own_layers() -> Iterator[None]:
+    """Gives Gemma-2 the layers of transformers back: Liger replaces them for all models loaded later too."""
+    from transformers.models.gemma2 import modeling_gemma2
+
+    before = dict(vars(modeling_gemma2))
+    try:
+        yield
+    finally:
+        vars(modeling_gemma2).update(before)
 
 
 def run_section(check: Check, name: str) -> dict:
@@ -378,18 +406,30 @@ def run_section(check: Check, name: str) -> dict:
     n_seconds, section = SECTIONS[name]
     if check.left() < n_seconds:
         return {"skipped": f"{check.left():.0f} s left, {n_seconds} wanted"}
-    started = clock()
+    # No clock that waits for the GPU: after some faults every call to it fails, this one too.
+    started = time.perf_counter()
+    check.so_far.clear()
     try:
         torch.compiler.reset()
         forget_peak()
-        found = section(check)
+        with own_layers():
+            found = dict(section(check))
+        clock()
         found.setdefault("peak_gb", peak_memory_gb())
     # The other sections must run whatever this one met.
     except Exception as error:
         places = traceback.format_exc().strip().splitlines()[-6:]
-        found = {"failed": f"{type(error).__name__}: {str(error)[:600]}", "where": places}
-    found["seconds"] = round(clock() - started, 1)
+        found = {**check.so_far, "failed": f"{type(error).__name__}: {str(error)[:600]}", "where": places}
+    found["seconds"] = round(time.perf_counter() - started, 1)
     return found
+
+
+def write(check: Check) -> None:
+    """Everything so far, with the figures that are wanted: a run may end here."""
+    results = check.results | {"bars": judge(check)}
+    (check.args.out / "gpu_check.json").write_text(
+        json.dumps(results, indent=1, default=str), encoding="utf-8"
+    )
 
 
 def main(args: argparse.Namespace) -> None:
@@ -402,8 +442,7 @@ def main(args: argparse.Namespace) -> None:
         for name in SECTIONS:
             if name in wanted:
                 check.results[name] = run_section(check, name)
-                text = json.dumps(check.results, indent=1, default=str)
-                (args.out / "gpu_check.json").write_text(text, encoding="utf-8")
+                write(check)
                 print(f"{name}: {json.dumps(check.results[name], default=str)[:900]}", flush=True)
     failed = [name for name in check.results if "failed" in check.results[name]]
     print(f"wrote {args.out / 'gpu_check.json'}; sections that failed: {', '.join(failed) or 'none'}")

@@ -15,7 +15,6 @@ from generation.batches import pad_left
 from generation.engine import GenerationSettings, generate
 from generation.likelihood import completion_features
 from models.choices import LoadOptions
-from models.hardware import has_cuda
 from models.loading import load_model, load_tokenizer
 from models.peak_memory import peak_memory_gb
 from prompt_schema import PromptBuilder, load_template
@@ -97,26 +96,33 @@ def by_ours(model, tokenizer, prompts: list, settings: GenerationSettings, scrip
 
 
 def compare_generation(
-    model, tokenizer, prompts: list, settings: GenerationSettings, left: Callable[[], float], compile_it: bool
+    loaded: tuple[Any, Any, list],
+    settings: GenerationSettings,
+    left: Callable[[], float],
+    found: dict,
+    compiled: str | None,
 ) -> dict:
-    """Samples/s of `generate`, of our engine with and without drafts, and on a GPU of a compiled `generate`.
+    """Samples/s of `generate`, and of our engine with and without drafts, added to `found` one by one.
 
-    `compile_it`: torch compiles the model for any shape before all of them. Static shapes and compilation
-    are the rivals of drafts, so these figures decide what `--fast` should do.
+    `loaded`: what `load` returns.
+    `compiled`: "static" adds `generate` with a static cache, which transformers compiles; "dynamic" has torch
+    compile the model for any shape before all of them. Both are the rivals of drafts, so these figures
+    decide what `--fast` should do.
     """
-    batch_size = settings.batch_size
-    if compile_it:
+    model, tokenizer, prompts = loaded
+    if compiled == "dynamic":
         model.forward = torch.compile(model.forward, dynamic=True)
     tokens: dict[str, list[list[int]]] = {}
-    found: dict = {"prompt_tokens": sum(len(prompt.ids) for prompt in prompts) // len(prompts)}
+    found["prompt_tokens"] = sum(len(prompt.ids) for prompt in prompts) // len(prompts)
 
     def run(system: str) -> list[list[int]]:
         if system.startswith("generate"):
-            return by_generate(model, prompts, batch_size, "static" if "compiled" in system else None)
+            cache = "static" if "compiled" in system else None
+            return by_generate(model, prompts, settings.batch_size, cache)
         scripts = tokens["no drafts"] if system == "drafts" else [[] for _ in prompts]
         return by_ours(model, tokenizer, prompts, settings, scripts)
 
-    static = ["generate compiled"] if has_cuda() and not compile_it else []
+    static = ["generate compiled"] if compiled == "static" else []
     for system in ("generate", "no drafts", "drafts", *static):
         if left() < 15:
             found[system] = "no time left"
@@ -129,8 +135,7 @@ def compare_generation(
         found[f"{system} samples_per_s"] = round(len(prompts) / (clock() - warm), 3)
         found[f"{system} first run s"] = round(warm - started, 1)
         found[f"{system} peak_gb"] = peak_memory_gb()
-    for system in ("no drafts", "drafts"):
-        if {"generate", system} <= set(tokens):
+        if system in ("no drafts", "drafts") and "generate" in tokens:
             pairs = list(zip(tokens["generate"], tokens[system]))
             found[f"{system} same tokens"] = round(sum(a == b for a, b in pairs) / len(pairs), 3)
             # In half precision a near tie early on changes all that follows.
@@ -165,9 +170,8 @@ def compare_reward_features(name: str, samples: list[dict]) -> dict:
     return found | {"largest gap": f"{max(gaps):.1e}"}
 
 
-def compare_precisions(name: str, samples: list[dict]) -> dict:
-    """Samples/s and peak memory of our engine in half precision, 8 and 4 bits."""
-    found = {}
+def compare_precisions(name: str, samples: list[dict], found: dict) -> dict:
+    """Samples/s and peak memory of our engine in half precision, 8 and 4 bits, added to `found`."""
     settings = GenerationSettings(12, 24)
     for title, bits in (("16", {}), ("8", {"load_in_8bit": True}), ("4", {"load_in_4bit": True})):
         model, tokenizer, prompts = load(name, samples, **bits)

@@ -86,10 +86,15 @@ def further_commands(model: str, quantized: bool) -> dict[str, list[str]]:
     return commands
 
 
+def last_lines(text: str) -> list[str]:
+    """The end of what a command said: of a traceback, the error and the place it comes from."""
+    return [line[:300] for line in text.strip().splitlines()[-6:]] or ["no message"]
+
+
 def run_commands(
     commands: dict[str, list[str]], home: Path, timeout: float, left: Callable[[], float]
 ) -> dict[str, dict]:
-    """Each command's exit code and seconds and, where it failed, its last line."""
+    """Each command's exit code and seconds and, where it failed, its last lines."""
     found: dict[str, dict] = {}
     environment = {**os.environ, "FACTUALITY_HOME": str(home)}
     for name, command in commands.items():
@@ -112,8 +117,7 @@ def run_commands(
             continue
         found[name] = {"exit": done.returncode, "seconds": round(time.monotonic() - started, 1)}
         if done.returncode:
-            lines = done.stderr.strip().splitlines() or ["no message"]
-            found[name]["says"] = lines[-1][:300]
+            found[name]["says"] = last_lines(done.stderr)
     return found
 
 
@@ -131,20 +135,26 @@ def compare_fast(home: Path) -> dict:
     return {"seconds without": seconds[0], "seconds with": seconds[1], "same": texts[0] == texts[1]}
 
 
-def planned_memory(home: Path, config: dict, without_libraries: bool) -> float | None:
-    """The GB of memory that a dry run of train_sft.py names; None if it names none."""
+def planned_memory(home: Path, config: dict, samples: list[dict], without_libraries: bool) -> float | None:
+    """The GB of memory that a dry run of train_sft.py on these samples names; None if it names none.
+
+    RuntimeError with what it said, if it fails.
+    """
     path = home / "plan.yaml"
+    write_jsonl(home / "plan.jsonl", samples)
+    # As few answers as the script takes: what is measured beside the plan trains alone.
+    data = {"train_path": "plan.jsonl", "val_path": "plan.jsonl", "max_calibration_samples": 1}
     # JSON is YAML too.
-    data = {"train_path": f"{_DATA}/train.jsonl", "val_path": f"{_DATA}/val.jsonl"}
     path.write_text(json.dumps(config | {"data": config["data"] | data}), encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "train_sft.py", "-c", str(path), "--dry-run"],
+        [sys.executable, "train_sft.py", "-c", str(path), "--dry-run", "--allow-test"],
         cwd=ROOT,
         env={**os.environ, "FACTUALITY_HOME": str(home)},
         capture_output=True,
         text=True,
-        check=True,
     )
+    if done.returncode:
+        raise RuntimeError(" ".join(last_lines(done.stderr)))
     named = re.search(r"([\d.]+) GB of memory", done.stdout)
     if named is None:
         return None

@@ -54,6 +54,10 @@ def long_samples(path: Path, n_chunks: int = 8) -> list[dict]:
     """The first samples of a file, each with `n_chunks` chunks of evidence."""
     samples = copy.deepcopy(read_samples(path)[:_N_SAMPLES])
     add_chunks(samples, n_chunks)
+    for sample in samples:
+        # What was added supports nothing. With it a stage accepts the samples too.
+        supports = sample["support_spans"]
+        sample["hard_negatives"] = [k for k in range(n_chunks) if k not in supports]
     return samples
 
 

@@ -7,12 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 from transformers import TrainingArguments
+from transformers.models.gemma2 import modeling_gemma2
 
 import evaluate_sft_fast_robust
 import make_prefs
 import train_rm
 import train_sft
-from benchmarks import gpu_check, gpu_stages, sft
+from benchmarks import gpu_check, gpu_generation, gpu_stages, sft
+from generation.engine import GenerationSettings
 from tests.test_train_sft import config_text
 from training.sft_config import DEFAULTS, check_config
 from utils.config import load_config
@@ -21,7 +23,8 @@ from utils.schema import read_samples
 
 # Sections that are no stage commands: those have tests of their own.
 SECTIONS = (
-    "choices,attention,gradients,train_4bit,train_4bit_packed,generate_eager,reward_features,precisions,bars"
+    "choices,attention,gradients,train_4bit,train_4bit_packed,generate_eager,plan,reward_features,"
+    "precisions,bars"
 )
 
 
@@ -45,6 +48,8 @@ def test_the_sections_run_on_a_cpu_at_toy_size(data_home, tmp_path):
     # The same rows and first weights.
     alone, packed = (found[name]["first_loss"] for name in ("train_4bit", "train_4bit_packed"))
     assert packed == pytest.approx(alone, rel=1e-3)
+    # Of the rows that were trained on, which have more chunks than those of the stage commands.
+    assert found["plan"]["train_4bit"]["planned_gb"] > 0
     answers = found["generate_eager"]
     assert answers["drafts samples_per_s"] > 0
     assert float(found["reward_features"]["largest gap"]) < 0.1
@@ -56,8 +61,14 @@ def test_the_sections_run_on_a_cpu_at_toy_size(data_home, tmp_path):
 
 def test_a_section_that_fails_says_so_and_the_next_one_runs(tmp_path, monkeypatch):
     def fail(check):
+        check.so_far["half"] = 1
         raise RuntimeError("CUDA error: no kernel image")
 
+    def lose_the_gpu():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    # After such a fault every call that waits for the GPU fails.
+    monkeypatch.setattr(gpu_check, "clock", lose_the_gpu)
     sections = {"make": (0, fail), "late": (10**6, fail), "last": (0, lambda check: {"found": 1})}
     monkeypatch.setattr(gpu_check, "SECTIONS", sections)
     args = gpu_check.build_parser().parse_args(["--data", "none.jsonl", "--out", str(tmp_path)])
@@ -66,8 +77,56 @@ def test_a_section_that_fails_says_so_and_the_next_one_runs(tmp_path, monkeypatc
     assert end.value.code == 1
     found = read_json(tmp_path / "gpu_check.json")
     assert found["make"]["failed"] == "RuntimeError: CUDA error: no kernel image"
+    assert found["make"]["half"] == 1
     assert "1000000 wanted" in found["late"]["skipped"]
-    assert found["last"]["found"] == 1
+    assert "illegal memory access" in found["last"]["failed"] and "half" not in found["last"]
+    # They are written each time: the run may be cut before its end.
+    assert found["bars"]["every stage command exits with 0"] == {"found": None, "met": None}
+
+
+def test_layers_that_liger_replaces_are_transformers_own_in_the_next_section(tmp_path, monkeypatch):
+    own = modeling_gemma2.Gemma2MLP
+
+    def train_with_liger(check):
+        modeling_gemma2.Gemma2MLP = modeling_gemma2.Gemma2RMSNorm
+        raise RuntimeError("or not")
+
+    monkeypatch.setattr(gpu_check, "SECTIONS", {"make": (0, train_with_liger)})
+    check = gpu_check.Check(SimpleNamespace(budget=1000), tmp_path)
+    assert gpu_check.run_section(check, "make")["failed"]
+    assert modeling_gemma2.Gemma2MLP is own
+
+
+@pytest.mark.parametrize("gradients", [{"load_in_4bit": [1.0, 1.0]}, {"failed": "no library for this CUDA"}])
+def test_the_stages_run_without_bits_where_bits_fail(gradients, tmp_path, monkeypatch):
+    ran: dict = {}
+    monkeypatch.setattr(gpu_check, "is_installed", lambda name: True)
+    monkeypatch.setattr(gpu_check, "run_commands", lambda commands, *args: ran.update(commands) or {})
+    args = SimpleNamespace(budget=1000, stage_timeout=60)
+    check = gpu_check.Check(args, tmp_path, results={"gradients": gradients})
+    gpu_check.run_notebook(check)
+    assert ("load_in_4bit=true" in ran["train"]) == ("failed" not in gradients)
+
+
+def test_what_was_found_before_a_system_fails_is_kept(monkeypatch):
+    def fail(*args):
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(gpu_generation, "by_generate", lambda model, prompts, *args: [[1]] * len(prompts))
+    monkeypatch.setattr(gpu_generation, "by_ours", fail)
+    found: dict = {}
+    settings = GenerationSettings(2, 4)
+    prompts = [SimpleNamespace(ids=[1, 2])]
+    with pytest.raises(RuntimeError):
+        gpu_generation.compare_generation((None, None, prompts), settings, lambda: 100.0, found, None)
+    assert found["generate samples_per_s"] > 0
+
+
+def test_a_failed_command_says_where_its_error_comes_from():
+    trace = [f'  File "rows.py", line {n}' for n in range(40)]
+    found = gpu_stages.last_lines("\n".join([*trace, "torch.AcceleratorError: CUDA error", ""]))
+    assert found == [*trace[-5:], "torch.AcceleratorError: CUDA error"]
+    assert gpu_stages.last_lines("") == ["no message"]
 
 
 def result(**figures) -> dict:
