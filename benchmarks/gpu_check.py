@@ -55,6 +55,7 @@ from models.choices import ATTENTION_FLAGS
 from models.hardware import attention_faults, choose_attention, choose_dtype, device, has_cuda
 from models.peak_memory import peak_memory_gb
 from training.sft_config import DEFAULTS
+from utils.config import input_path
 
 _VERSIONS = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "trl")
 _OPTIONAL = ("bitsandbytes", "trl", "liger_kernel", "flash_attn", "kernels", "vllm")
@@ -436,6 +437,10 @@ def main(args: argparse.Namespace) -> None:
     wanted = {"make", *args.only.split(",")} if args.only else set(SECTIONS)
     if unknown := wanted - set(SECTIONS):
         sys.exit(f"--only {', '.join(unknown)}: choose from {', '.join(SECTIONS)}")
+    args.data = input_path(args.data)
+    # Each section would fail for it, and some of them load a model first.
+    if not args.data.is_file():
+        sys.exit(f"--data {args.data}: no such file; build_data.py writes one")
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         check = Check(args, Path(folder))

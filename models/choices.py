@@ -3,6 +3,7 @@ them at once.
 """
 
 import argparse
+import functools
 import importlib.util
 import os
 from dataclasses import dataclass
@@ -112,7 +113,13 @@ def check_engine(args: argparse.Namespace) -> None:
         missing = "--engine vllm needs the package vllm; run `pip install -r requirements-vllm.txt`"
         if not args.dry_run:
             raise StageError(missing)
-        note(missing)
+        _note_once(missing)
+
+
+@functools.cache
+def _note_once(text: str) -> None:
+    """A note about a flag: a script reads its flags twice, before and after its imports."""
+    note(text)
 
 
 def load_options(

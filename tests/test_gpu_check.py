@@ -71,7 +71,7 @@ def test_a_section_that_fails_says_so_and_the_next_one_runs(tmp_path, monkeypatc
     monkeypatch.setattr(gpu_check, "clock", lose_the_gpu)
     sections = {"make": (0, fail), "late": (10**6, fail), "last": (0, lambda check: {"found": 1})}
     monkeypatch.setattr(gpu_check, "SECTIONS", sections)
-    args = gpu_check.build_parser().parse_args(["--data", "none.jsonl", "--out", str(tmp_path)])
+    args = gpu_check.build_parser().parse_args(["--data", __file__, "--out", str(tmp_path)])
     with pytest.raises(SystemExit) as end:
         gpu_check.main(args)
     assert end.value.code == 1
@@ -127,6 +127,22 @@ def test_a_failed_command_says_where_its_error_comes_from():
     found = gpu_stages.last_lines("\n".join([*trace, "torch.AcceleratorError: CUDA error", ""]))
     assert found == [*trace[-5:], "torch.AcceleratorError: CUDA error"]
     assert gpu_stages.last_lines("") == ["no message"]
+
+
+def test_data_that_is_not_there_ends_the_check_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    args = gpu_check.build_parser().parse_args(["--data", "data/none.jsonl", "--out", str(tmp_path / "gpu")])
+    with pytest.raises(SystemExit, match="data/none.jsonl: no such file"):
+        gpu_check.main(args)
+    assert not (tmp_path / "gpu").exists()
+
+    # Relative paths start where the stages write.
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/none.jsonl").touch()
+    monkeypatch.setattr(gpu_check, "SECTIONS", {"make": (0, lambda check: {"data": str(check.args.data)})})
+    with pytest.raises(SystemExit):
+        gpu_check.main(args)
+    assert read_json(tmp_path / "gpu/gpu_check.json")["make"]["data"] == str(tmp_path / "data/none.jsonl")
 
 
 def result(**figures) -> dict:

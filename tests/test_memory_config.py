@@ -74,13 +74,20 @@ def test_a_key_of_a_second_type_can_be_overridden_in_part_and_as_a_whole(tmp_pat
         ("lora.use_rslora=1", "expected bool"),
         ("lora.target_modules=q_proj", r"write \[q_proj\] or all-linear"),
         ("lora.target_modules=all_linear", "or all-linear"),
-        ("lora.target_modules=[]", "or all-linear"),
+        ("lora.target_modules=[]", r"or all-linear without a list, found \[\]$"),
+        ("lora.target_modules=[all-linear]", r"all-linear without a list, found \['all-linear'\]$"),
+        ("lora.target_modules=''", "found ''$"),
     ],
 )
 def test_a_value_that_cannot_work_is_one_line(override, message, tmp_path):
     with pytest.raises(UsageError, match=message) as caught:
         read(tmp_path, "{}", override)
     assert "\n" not in str(caught.value)
+
+
+def test_four_and_eight_bits_exclude_each_other(tmp_path):
+    with pytest.raises(UsageError, match="load_in_4bit and load_in_8bit are both true"):
+        read(tmp_path, "load_in_4bit: true", "load_in_8bit=true")
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ OPTIMIZERS = (*_TORCH_OPTIMIZERS, *_BITSANDBYTES_OPTIMIZERS)
 def check_memory(config: dict) -> None:
     """UsageError for a value of one of these keys that cannot work here."""
     training = config["training"]
+    if config["load_in_4bit"] and config["load_in_8bit"]:
+        raise UsageError("load_in_4bit and load_in_8bit are both true; set one of them to false")
     _check_launch(config)
     layers_per_checkpoint(training["gradient_checkpointing"])
     _check_optimizer(training)
@@ -94,8 +96,12 @@ def check_target_modules(value: list | str) -> None:
     if value == ALL_LINEAR:
         return
     is_list = isinstance(value, list) and value
-    if is_list and all(isinstance(name, str) and name for name in value):
+    # In a list, all-linear would be the name of a layer.
+    if is_list and all(isinstance(name, str) and name and name != ALL_LINEAR for name in value):
         return
     # A single name in place of a list is most likely.
-    hint = f"; write [{value}] or {ALL_LINEAR}" if isinstance(value, str) else f", or {ALL_LINEAR}"
-    raise UsageError(f"lora.target_modules: expected a list of names of layers, found {value!r:.60}{hint}")
+    hint = f"; write [{value}] or {ALL_LINEAR}" if isinstance(value, str) and value else ""
+    raise UsageError(
+        f"lora.target_modules: expected a list of names of layers, or {ALL_LINEAR} without a list, "
+        f"found {value!r:.60}{hint}"
+    )
