@@ -455,7 +455,7 @@ def test_an_interrupted_run_generates_only_what_is_missing(suites, tokenizer, tm
     def predict(model, tokenizer, prompts, name, settings):
         asked.append(list(prompts))
         yield [
-            {"id": key, "model": "sft", "completion": REFUSE, "shown": prompt.shown}
+            {"id": key, "model": "sft", "completion": REFUSE, "shown": prompt.shown, "n_tokens": 9}
             for key, prompt in prompts.items()
         ]
 
