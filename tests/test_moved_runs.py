@@ -13,6 +13,7 @@ import train_sft
 from evaluation.predictions import log_key, prompt_settings
 from models.base import model_key
 from preferences.features import features_path
+from preferences.reward_config import DEFAULTS
 from tests.test_sft_runs import overrides, write_config
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_json, read_jsonl, write_jsonl
@@ -104,7 +105,7 @@ def test_a_base_that_moved_is_named_with_the_flag(moved_home, other_base):
 
 def test_another_model_in_the_place_of_the_base_is_noticed(moved_home, other_base, capsys):
     keys = prompt_settings(str(moved_home / CHECKPOINT), None, base_model="models/base")
-    config = {"base_model": "models/base", "max_seq_length": 64, "load_in_8bit": False, "output_dir": "rm"}
+    config = {**DEFAULTS, "base_model": "models/base", "output_dir": "rm"}
     features = features_path([], config, "template")
     shutil.rmtree(moved_home / "models/base")
     shutil.copytree(other_base, moved_home / "models/base")
