@@ -130,9 +130,12 @@ def is_sample_builder(words: list[str]) -> bool:
 
 
 def is_speed_benchmark(words: list[str]) -> bool:
-    """True for a benchmark that repeats its measurement: it has --rounds."""
+    """True for a benchmark that repeats its measurement, or has minutes for it: --rounds or --budget."""
     script = Path(words[1]) if len(words) > 1 else Path()
-    return script.parent.name == "benchmarks" and '"--rounds"' in (ROOT / script).read_text(encoding="utf-8")
+    if script.parent.name != "benchmarks":
+        return False
+    text = (ROOT / script).read_text(encoding="utf-8")
+    return '"--rounds"' in text or '"--budget"' in text
 
 
 def small_text(command: Command) -> str:

@@ -127,6 +127,8 @@ def test_the_rules_tell_commands_apart():
     assert how("python ask.py --model checkpoints/sft/own/checkpoint-best --evidence docs") == "parse"
     assert how("python build_data.py --data-dir data") == "plan"
     assert how("python build_data.py --check FILE") == "parse"
+    assert how("python benchmarks/sft.py --data t") == "parse"
+    assert how("python benchmarks/gpu_check.py --data t --out gpu") == "parse"
     assert how("accelerate launch train_sft.py -c configs/sft_gemma2.yaml") == "parse"
 
 
