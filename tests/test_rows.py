@@ -13,7 +13,7 @@ from datasets import Dataset
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
 from train_sft import gold_ids
 from training.rows import cap_sources, encode_epochs, encode_rows, pick_balanced
-from training.sampler import RowOrder, TwinSampler
+from training.sampler import RowOrder, TwinSampler, rows_to_sort
 from training.trainer import CompletionTrainer
 from utils.errors import DataError
 
@@ -160,6 +160,14 @@ def spread_of_steps(rows: list[dict], n_per_step: int) -> tuple[float, float]:
         means = [statistics.mean(values[start : start + n_per_step]) for start in starts]
         spreads.append(statistics.pstdev(means) / statistics.pstdev(values))
     return spreads[0], spreads[1]
+
+
+def test_a_step_has_the_same_rows_on_any_number_of_processes():
+    # A single batch is as in the demo: runs of 64 questions.
+    assert rows_to_sort(4, 1, 1) is None
+    assert rows_to_sort(4, 1, 2) == rows_to_sort(4, 2, 1) == 8
+    assert rows_to_sort(4, 2, 4) == rows_to_sort(4, 8, 1) == 32
+    assert rows_to_sort(1, 16, 2) == rows_to_sort(1, 32, 1)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,9 @@ def rows_to_sort(batch_size: int, n_accumulated: int, n_processes: int) -> int |
     # A batch of one row is never padded.
     if batch_size == 1:
         return 1
-    return batch_size * n_accumulated * n_processes if n_accumulated > 1 else None
+    # Those of other processes and those that are accumulated alike: a launch learns what one process does.
+    n_batches = n_accumulated * n_processes
+    return batch_size * n_batches if n_batches > 1 else None
 
 
 class TwinSampler(torch.utils.data.Sampler):
