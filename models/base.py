@@ -59,7 +59,11 @@ def cached_dir(name: str) -> Path | None:
     # A fifth of a second, which local models need not wait for.
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(name, "config.json")
+    try:
+        found = try_to_load_from_cache(name, "config.json")
+    except ValueError:
+        # No name that the hub could have: the path of a checkpoint that is not there yet, for example.
+        return None
     if not isinstance(found, str):
         return None
     directory = Path(found).parent

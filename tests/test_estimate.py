@@ -176,5 +176,8 @@ def test_shapes_come_from_files_names_and_sizes(tiny_gemma_dir, make_model):
     assert guessed.n_parameters == pytest.approx(13e9, rel=0.01)
     assert 30 < guessed.n_layers < 60
     assert find_shape("someone/new") is None
+    # Plans are asked for before the checkpoint is there.
+    assert find_shape("checkpoints/sft/mine/checkpoint-best") is None
+    assert find_shape("no..name") is None
     assert generation_memory("someone/new", LoadOptions(), 8, 500, 30) is None
     assert planned_passes("someone/new", LoadOptions()) is None
