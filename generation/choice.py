@@ -40,6 +40,13 @@ class Place:
             self.generator.set_state(self.state)
 
 
+def token_logps(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities (n,) of tokens from the logits that predict them, (n, vocab), in float32."""
+    # Less the normalizer: the log-probabilities of the other tokens of the vocabulary are not written out.
+    logits = logits.float()
+    return logits.gather(1, ids[:, None])[:, 0] - logits.logsumexp(-1)
+
+
 class Choice:
     """Picks tokens from the logits of one pass, (n_rows, n_positions, vocab)."""
 
@@ -142,8 +149,7 @@ class Choice:
         chosen = on_device(tokens, self.logits.device)
         start = 0
         for part in self._split(places, self.logits.shape[-1]):
-            logits = self.logits[self._index(part)].float()  # (n_places, vocab)
-            of_part = chosen[start : start + len(part)]
-            found.append(logits.gather(1, of_part[:, None])[:, 0] - logits.logsumexp(-1))
+            logits = self.logits[self._index(part)]  # (n_places, vocab)
+            found.append(token_logps(logits, chosen[start : start + len(part)]))
             start += len(part)
         return torch.cat(found)

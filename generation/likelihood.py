@@ -13,6 +13,7 @@ from transformers import DynamicCache
 from generation.batch_queue import BatchQueue
 from generation.batches import last_positions, pad_left, positions_behind, split_units
 from generation.cache import attention_window, prefix_cache, roomy_cache, takes_holes
+from generation.choice import token_logps
 from generation.transfers import on_device
 from models.memory import batch_tokens
 from models.positions import check_text_length
@@ -161,10 +162,7 @@ def next_token_logps(
 
 def mean_logp(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     """Mean log-probability of tokens (n,) from the logits that predict them, (n, vocab). A float32 scalar."""
-    # Less the normalizer: the log-probabilities of the other tokens of the vocabulary are not written out.
-    logits = logits.float()
-    chosen = logits.gather(1, ids[:, None])[:, 0]
-    return (chosen - logits.logsumexp(-1)).mean()
+    return token_logps(logits, ids).mean()
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.directories import is_path
 from models.embedded import EMBEDDED
 from models.shape import find_shape, parameters_in_name
 from utils.config import input_path
@@ -84,9 +85,7 @@ def warn_missing_model(name: str) -> None:
     """Print where a model that is not a directory here will come from, or that it does not exist."""
     if name == EMBEDDED or input_path(name).exists():
         return
-    # A hub id is an owner and a name; anything longer, or with a leading dot or slash, is a path.
-    is_path = name.startswith((".", "/")) or name.count("/") > 1
-    if is_path:
+    if is_path(name):
         print(f"warning: {name} does not exist yet")
     else:
         print(f"note: {name} will be loaded from the hub or its cache")

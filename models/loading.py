@@ -20,7 +20,7 @@ from transformers.utils import logging as hf_logging
 
 from models.base import base_for, check_loaded_base
 from models.choices import LoadOptions
-from models.directories import adapter_base, missing_checkpoint
+from models.directories import adapter_base, is_path, missing_checkpoint
 from models.embedded import EMBEDDED, embedded_dir
 from models.hardware import choose_attention, choose_dtype, device, has_cuda, say_once
 from models.memory import describe_memory
@@ -49,8 +49,8 @@ def resolve_model(name: str) -> str:
     local = input_path(name)
     if local.exists():
         return str(local)
-    # A hub id is an owner and a name; anything else would be looked for on the hub in vain.
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+    # It would be looked for on the hub in vain.
+    if is_path(name):
         raise DataError(missing_checkpoint(local))
     return name
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from models.choices import LoadOptions
+from models.choices import LoadOptions, load_options
 from models.estimate import (
     CHARS_PER_TOKEN,
     count_tokens,
@@ -35,12 +35,8 @@ def print_plan(args: argparse.Namespace) -> None:
         samples = pick_samples(samples, args.max_samples, seed)
         n_tokens = n_texts * (count_tokens(samples) + len(samples) * _OTHER_TOKENS)
         print(f"would generate {n_texts * len(samples)} candidates, about {n_tokens:,} tokens")
-        options = LoadOptions(
-            load_in_4bit=bool(args.use_4bit),
-            load_in_8bit=bool(args.use_8bit),
-            attention=args.attn_impl or "auto",
-        )
         width = longest_prompt(samples) + _OTHER_TOKENS
+        options = load_options(args)
         memory = generation_memory(args.sft_model, options, args.batch_size, width, _COMPLETION_TOKENS)
         print(estimate(generator, n_tokens, 1, memory))
     print(f"would write {home_path(args.prefs_dir)}/ (a few MB per thousand samples)")

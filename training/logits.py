@@ -64,7 +64,7 @@ def whole_row_logits(model, prefix: list[int], ids: torch.Tensor, mask: torch.Te
     n_rows = len(ids)
     start = torch.tensor([prefix], device=ids.device).expand(n_rows, -1)
     ids = torch.cat([start, ids], dim=1)  # (n_rows, n_prefix + n_columns)
-    # The padding stays between prefix and row, so that all three functions see the same sequence.
+    # The padding stays between prefix and row, so that the functions above see the same sequence.
     mask = torch.cat([mask.new_ones(n_rows, len(prefix)), mask], dim=1)
     if mask.shape[1] > attention_window(model):
         # A sliding window counts padding as positions: in front of the row it hides nothing.

@@ -5,7 +5,8 @@ utils/chat_markup.py renders the turns.
 
 Prompts and completions are encoded in pieces. Some tokenizers (Llama-2, Mistral, TinyLlama, Phi-3) put a
 space before every text, so a piece encoded alone differs from the same piece inside a text. For these a piece
-is encoded behind an anchor, a short text whose ids are then cut off. For all others nothing changes.
+is encoded behind an anchor, a short text whose ids are then cut off. Where prompts get the ids of the whole
+text (`set_prompt_ids`), a space in front of the changing part is encoded with it, for every tokenizer.
 """
 
 import functools
