@@ -1,7 +1,8 @@
 """Data: FEVER, HotpotQA, NQ-Open, PopQA -> samples with verified support, hard negatives, unanswerable twins.
 
 Reads the files named in the sources config (urls are downloaded into data/raw/).
-Writes data/processed/{train,val,test}.jsonl, audit.json, README.md, run.json and data/source_hashes.json.
+Writes data/processed/{train,val,test}.jsonl, audit.json, README.md, run.json and data/source_hashes.json;
+with --made also data/processed/train_made.jsonl.
 
     python build_data.py --data-dir data --seed 42 --accept-new-hash
     python build_data.py --sample --data-dir demo/data --seed 42
@@ -14,6 +15,7 @@ import functools
 import time
 from pathlib import Path
 
+from evidence.made import MADE_FILE, make_rows, read_kinds
 from evidence.splits import expected_splits, parse_shares, split_supports
 from utils.arguments import chunk_count, positive_int, seed_number, share, stage_parser, whole_number
 from utils.commands import command_after_build
@@ -49,12 +51,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--against", nargs="+", metavar="FILE", help=against)
 
     add = parser.add_argument_group("limits").add_argument
-    add(
-        "--max-per-source",
-        type=whole_number,
-        default=2500,
-        help="most rows per source, before twins; 0 = all",
-    )
+    most_help = "most rows per source, before twins; 0 = all"
+    add("--max-per-source", type=whole_number, default=2500, help=most_help)
     quick = "most rows per source in place of --max-per-source, for a quick look (0: all)"
     add("--limit", type=whole_number, metavar="N", help=quick)
     add("--max-chunks", type=chunk_count, default=6, help="most evidence chunks per sample (at least 2)")
@@ -66,6 +64,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     strict_help = "fail, and write no samples, when a shortcut probe is above its limit (docs/data.md)"
     add("--strict-shortcuts", action="store_true", help=strict_help)
+    made_help = "also make rows from the training samples (train_made.jsonl): contrast"
+    add("--made", type=read_kinds, metavar="KINDS", help=made_help)
     add("--skip-bad", action="store_true", help="count and skip malformed source rows instead of stopping")
 
     add = parser.add_argument_group("run").add_argument
@@ -126,7 +126,7 @@ from sources.files import SourceFiles, config_pins, files_by_name, locate_files
 from sources.pages import attach_evidence, name_pages, read_page_pool
 from sources.pins import check_pins, read_pins, write_pins
 from sources.plan import print_plan
-from utils.jsonl import raise_bad
+from utils.jsonl import raise_bad, write_jsonl
 from utils.locks import output_lock
 from utils.replacing import close_replacement, open_replacement
 from utils.runs import describe_run, format_drops, format_seconds, note
@@ -249,6 +249,9 @@ def run_build(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
     # Other training data drops other samples, so it is one of the inputs.
     hashes = pins | {portable_path(path): digest for path, digest in against.items()}
     settings = {key: value for key, value in vars(args).items() if key not in NO_SETTINGS}
+    if not args.made:
+        # A build without made rows is the same build as before there were any.
+        del settings["made"]
     run = describe_run({**settings, "config": config}, hashes, args.seed)
     processed = data_dir / "processed"
     state, written_dir = open_replacement(processed, run, args.overwrite)
@@ -277,7 +280,10 @@ def run_build(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
     # Before the samples are checked: where a split is empty, the dropped rows are why.
     for line in examples(drops):
         note(line)
-    write_build(written_dir, splits, figures, card, args)
+    made = make_rows(args.made, splits, args.seed)
+    write_build(written_dir, splits, figures | made.audit(), card, args)
+    if args.made:
+        write_jsonl(written_dir / MADE_FILE, made.rows)
     if accept_new:
         write_pins(pins_path, pins)
     close_replacement(written_dir, processed, run, n_samples=figures["n_samples"])
@@ -285,7 +291,7 @@ def run_build(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
     counts = ", ".join(f"{split} {n:,}" for split, n in figures["n_samples"].items())
     elapsed = format_seconds(time.monotonic() - started)
     wrote = f"wrote {counts} samples to {processed} ({format_drops(flat_drops(drops))}) in {elapsed}"
-    print("; ".join([wrote, *left_out, *too_few, *missed]))
+    print("; ".join([wrote, *left_out, *too_few, *missed, *made.summary()]))
     note(next_steps(processed, against) if is_evaluation else f"next: {command_after_build(processed)}")
     refresh_report()
 

@@ -232,6 +232,7 @@ OUTPUTS = {
     "build_data": [
         "data/raw/*",
         "data/processed/{train,val,test}.jsonl",
+        "data/processed/train_made.jsonl",
         "audit.json",
         "README.md",
         "run.json",

@@ -1,0 +1,105 @@
+"""Rows that a build makes beside its samples (`--made`): which kinds there are, and what every one must keep.
+
+They are made from finished samples of the train split alone and go into a file of their own, so that the
+samples stay as they are. Nothing here knows how a row of a kind is made.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from evidence.contrast import contrast_rows
+from evidence.made_row import Making, unit
+from utils.errors import DataError, UsageError
+from utils.runs import format_drops
+from utils.text import padded_words
+
+MADE_FILE = "train_made.jsonl"
+
+# The samples of the train split and the seed of the build -> rows, and the origins that gave none by reason.
+Maker = Callable[[list[dict], int], Making]
+
+MAKERS: dict[str, Maker] = {"contrast": contrast_rows}
+
+
+@dataclass
+class Made:
+    """The rows of all kinds asked for, and their counts; both empty without a kind.
+
+    `figures`: "rows" -> kind -> rows, and for each maker the reasons -> how many origins gave no row.
+    """
+
+    rows: list[dict] = field(default_factory=list)
+    figures: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def audit(self) -> dict:
+        """What audit.json says about made rows; nothing where none were asked for."""
+        return {"made": self.figures} if self.figures else {}
+
+    def summary(self) -> list[str]:
+        """For the last line of a build: rows by kind, and by reason the origins that gave none."""
+        if not self.figures:
+            return []
+        counts = ", ".join(f"{kind} {n:,}" for kind, n in self.figures["rows"].items())
+        parts = [f"made {len(self.rows):,} rows ({counts})" if counts else "made 0 rows"]
+        for kind, reasons in self.figures.items():
+            if kind != "rows":
+                parts.append(f"{kind}: {format_drops(reasons)}")
+        return parts
+
+
+def read_kinds(text: str) -> list[str]:
+    """The kinds that `--made` names, in the order of MAKERS; UsageError for an unknown one."""
+    asked = [name.strip() for name in text.split(",")]
+    for name in asked:
+        if name not in MAKERS:
+            raise UsageError(f"--made {text}: unknown kind {name!r}; known: {','.join(MAKERS)}")
+    return [name for name in MAKERS if name in asked]
+
+
+def make_rows(kinds: list[str] | None, splits: dict[str, list[dict]], seed: int) -> Made:
+    """The made rows of `kinds`; their counts by kind, and by reason those that could not be made.
+
+    A row that asks in the same words as a sample of any split or as a row of another unit is left out and
+    counted: val and test stay unseen, and nothing is trained on twice. DataError without a train split, and
+    for a row that breaks a rule of samples.
+    """
+    if not kinds:
+        return Made()
+    if not splits.get("train"):
+        raise DataError("--made: the build has no samples in the train split; build without --made")
+
+    # Question -> the unit that asks it: an original and its twin ask the same, and so may rows made of them.
+    unit_of: dict[str, str] = {}
+    for samples in splits.values():
+        for sample in samples:
+            unit_of[padded_words(sample["question"])] = unit(sample)
+    made = Made(figures={"rows": {}})
+    for kind in kinds:
+        making = MAKERS[kind](splits["train"], seed)
+        skipped = Counter(making.skipped)
+        for row in making.rows:
+            own = row["metadata"]["unit"]
+            if unit_of.setdefault(padded_words(row["question"]), own) == own:
+                made.rows.append(row)
+            else:
+                skipped["asked elsewhere"] += 1
+        made.figures[kind] = dict(skipped)
+    made.figures["rows"] = dict(Counter(row["metadata"]["made"] for row in made.rows))
+    _check_rules(made.rows)
+    return made
+
+
+def _check_rules(rows: list[dict]) -> None:
+    """DataError for a made row that breaks a rule of samples, or for an id that repeats."""
+    # Not at the top: it imports numpy, and the flags are read with this module.
+    from evidence.audit import sample_rule_broken
+
+    ids = set()
+    for row in rows:
+        problem = sample_rule_broken(row)
+        if row["id"] in ids:
+            problem = "duplicate id"
+        if problem:
+            raise DataError(f"made row {row['id']}: {problem}; report this as a bug")
+        ids.add(row["id"])

@@ -1,0 +1,44 @@
+"""One made row in sample layout, from the sample that it was made of (its origin).
+
+It knows nothing about the kinds of rows that are made.
+"""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+# Facts about the origin's question, which the row does not ask.
+_OF_ORIGIN = ("difficulty", "gold_aliases", "twin_of", "type")
+
+
+@dataclass
+class Making:
+    """What one maker made: its rows, and by reason how many origins gave none."""
+
+    rows: list[dict] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+def unit(sample: dict) -> str:
+    """The id under which rows belong into one batch: the sample's own, or that of its original for a twin."""
+    return sample["metadata"].get("twin_of") or sample["id"]
+
+
+def made_row(origin: dict, kind: str, changes: dict, number: int = 1) -> dict:
+    """The origin with `changes` of its fields, on the same evidence; `metadata` of the changes is added.
+
+    `kind`: such as "contrast: number". `number`: for an origin with several rows of a kind, from 1 on.
+    """
+    known = {key: value for key, value in origin["metadata"].items() if key not in _OF_ORIGIN}
+    metadata = {
+        **known,
+        "support_rule": "made",
+        **changes.get("metadata", {}),
+        "made": kind,
+        "made_from": origin["id"],
+        "unit": unit(origin),
+    }
+    suffix = re.sub(r"\W+", "-", kind)
+    if number > 1:
+        suffix += f"-{number}"
+    return {**origin, **changes, "id": f"{origin['id']}#{suffix}", "metadata": metadata}
