@@ -1,21 +1,23 @@
 """Claims with one thing changed, so that the same evidence gives the other verdict (`--made contrast`).
 
 A model sees a claim and its edit with the same evidence, so that only what differs between them can tell the
-verdicts apart (contrast sets: Gardner et al., 2020; counterfactual edits: Kaushik et al., 2020). The edits
-are in contrast_edits.py; this module chooses among them.
+verdicts apart (contrast sets: Gardner et al., 2020; counterfactual edits: Kaushik et al., 2020). What may be
+changed is in contrast_edits.py; this module chooses one edit per claim.
 """
 
 import random
 from collections import Counter
 
-from evidence.contrast_edits import Edit, edits_of
+from evidence.contrast_case import Edit, case_of
+from evidence.contrast_edits import KINDS, edits_of
+from evidence.contrast_makers import makers_of_claims
 from evidence.made_row import Making, made_row
 from evidence.queries import CLAIM_QUESTION, claim_of
 from utils.schema import verdict_class
-from utils.text import LABEL_ALIASES
+from utils.text import LABEL_ALIASES, padded_words
 
-_NO_EDIT = "no edit with a sure verdict"
-_NOT_BALANCED = "more edits of its verdict than of the other"
+_NO_EDIT = "no new edit with a sure verdict"
+_NOT_BALANCED = "no edit of the other verdict to balance it"
 
 
 def _edit_row(origin: dict, edit: Edit) -> dict:
@@ -30,35 +32,50 @@ def _edit_row(origin: dict, edit: Edit) -> dict:
     return made_row(origin, f"contrast: {edit.kind}", changes)
 
 
-def _balanced(rows: list[dict], rng: random.Random) -> list[dict]:
-    """As many supported as refuted rows of each kind: else the kind of an edit would tell its verdict."""
-    by_kind: dict[str, dict[str, list[dict]]] = {}
-    for row in rows:
-        verdicts = by_kind.setdefault(row["metadata"]["made"], {verdict: [] for verdict in LABEL_ALIASES})
-        verdicts[row["answer"]].append(row)
-    kept = set()
-    for verdicts in by_kind.values():
-        n_kept = min(map(len, verdicts.values()))
-        for of_verdict in verdicts.values():
-            rng.shuffle(of_verdict)
-            kept |= {row["id"] for row in of_verdict[:n_kept]}
-    return [row for row in rows if row["id"] in kept]
+def _balanced(edits: dict[str, dict[str, Edit]], rng: random.Random) -> dict[str, Edit]:
+    """Origin -> its edit, so that of each kind as many are supported as refuted.
+
+    Otherwise the kind of an edit would tell its verdict: without reading, "not" would be a no. An origin that
+    one kind does not need is left to the next. `edits`: origin -> kind -> edit.
+    """
+    chosen: dict[str, Edit] = {}
+    for kind in KINDS:
+        by_verdict: dict[str, dict[str, str]] = {verdict: {} for verdict in LABEL_ALIASES}
+        for origin, of_origin in edits.items():
+            if origin not in chosen and kind in of_origin:
+                edit = of_origin[kind]
+                # Two claims may have one edit: what is wrong in them is the same thing.
+                by_verdict[edit.verdict].setdefault(edit.claim.lower(), origin)
+        n_chosen = min(map(len, by_verdict.values()))
+        for origins in by_verdict.values():
+            for origin in rng.sample(sorted(origins.values()), n_chosen):
+                chosen[origin] = edits[origin][kind]
+    return chosen
 
 
 def contrast_rows(train: list[dict], seed: int) -> Making:
     """One edit per answerable claim that has one, with the other verdict; both verdicts equally often."""
     skipped: Counter[str] = Counter()
-    rows = []
+    claims: dict[str, tuple[dict, str]] = {}
     for sample in train:
         claim = claim_of(sample)
-        if not claim or not sample["answerable"] or verdict_class(sample["answer"]) is None:
-            continue
-        rng = random.Random(f"{seed}:contrast:{sample['id']}")
-        edits = edits_of(sample, rng)
-        if edits:
-            rows.append(_edit_row(sample, edits[0]))
-        else:
-            skipped[_NO_EDIT] += 1
-    kept = _balanced(rows, random.Random(f"{seed}:contrast"))
-    skipped[_NOT_BALANCED] = len(rows) - len(kept)
-    return Making(kept, skipped)
+        if claim and sample["answerable"] and verdict_class(sample["answer"]):
+            claims[sample["id"]] = (sample, claim)
+
+    pool = makers_of_claims([claim for _, claim in claims.values()])
+    # Claims that are there already; many edits of one claim of a pair are the other.
+    known = {padded_words(claim_of(sample) or "") for sample in train}
+    edits: dict[str, dict[str, Edit]] = {}
+    for origin, (sample, claim) in claims.items():
+        # A generator per claim: an edit does not depend on which other claims there are.
+        rng = random.Random(f"{seed}:contrast:{origin}")
+        found = edits_of(case_of(sample, claim, pool), rng)
+        edits[origin] = {kind: edit for kind, edit in found.items() if padded_words(edit.claim) not in known}
+        skipped[_NO_EDIT] += not edits[origin]
+
+    chosen = _balanced(edits, random.Random(f"{seed}:contrast"))
+    skipped[_NOT_BALANCED] = len(claims) - skipped[_NO_EDIT] - len(chosen)
+    rows = [_edit_row(claims[origin][0], edit) for origin, edit in chosen.items()]
+    rng = random.Random(f"{seed}:contrast:order")
+    rng.shuffle(rows)
+    return Making(rows, skipped)

@@ -1,14 +1,11 @@
 """Rows made of training samples: what every kind keeps, and that a build without them is as it was."""
 
 import json
-import random
 
 import pytest
 
 from evidence import made
 from evidence.check import file_faults
-from evidence.contrast import contrast_rows
-from evidence.contrast_edits import edits_of
 from evidence.made import make_rows, read_kinds
 from evidence.made_row import Making, made_row
 from evidence.queries import CLAIM_QUESTION
@@ -149,37 +146,3 @@ def test_the_flag_adds_a_file_and_changes_no_sample(stage, data_home, splits, tm
     expected = make_rows(["contrast"], splits, seed=42)
     assert rows == expected.rows
     assert read_json(folder / "audit.json")["made"] == expected.figures
-
-
-# --- edits of claims
-
-
-def edit(claim, verdict, text):
-    """The first edit of a claim as (claim, verdict), None without one."""
-    edits = edits_of(claim_sample(claim, verdict, text), random.Random(1))
-    return (edits[0].claim, edits[0].verdict) if edits else None
-
-
-def test_a_year_is_replaced_by_another_of_the_evidence_or_by_the_right_one():
-    text = "Marie Curie was born in 1867 and moved to Paris in 1891."
-    assert edit("Marie Curie was born in 1867.", "supported", text) == (
-        "Marie Curie was born in 1891.",
-        "refuted",
-    )
-    text = "Marie Curie was born in 1867."
-    assert edit("Marie Curie was born in 1870.", "refuted", text) == (
-        "Marie Curie was born in 1867.",
-        "supported",
-    )
-
-
-def test_both_verdicts_are_equally_frequent():
-    train = []
-    for number in range(6):
-        year = 1860 + number
-        text = f"Marie Curie was born in {year}."
-        train.append(claim_sample(f"Marie Curie was born in {year}.", "supported", text, number))
-    train.append(claim_sample("Marie Curie was born in 1900.", "refuted", "Marie Curie was born in 1867.", 9))
-    making = contrast_rows(train, seed=3)
-    assert sorted(row["answer"] for row in making.rows) == ["refuted", "supported"]
-    assert making.skipped["more edits of its verdict than of the other"] == 5
