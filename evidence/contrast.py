@@ -12,11 +12,14 @@ from evidence.contrast_case import Edit, case_of
 from evidence.contrast_edits import KINDS, edits_of
 from evidence.contrast_makers import makers_of_claims
 from evidence.made_row import Making, made_row
+from evidence.paraphrase import stems
 from evidence.queries import CLAIM_QUESTION, claim_of
 from utils.schema import verdict_class
-from utils.text import LABEL_ALIASES, padded_words
+from utils.text import LABEL_ALIASES, chunk_text, padded_words
 
 _NO_EDIT = "no new edit with a sure verdict"
+_NO_TWIN = "no twin of its claim"
+_DECIDED = "a chunk has the new value"
 _NOT_BALANCED = "no edit of the other verdict to balance it"
 
 
@@ -53,8 +56,8 @@ def _balanced(edits: dict[str, dict[str, Edit]], rng: random.Random) -> dict[str
     return chosen
 
 
-def contrast_rows(train: list[dict], seed: int) -> Making:
-    """One edit per answerable claim that has one, with the other verdict; both verdicts equally often."""
+def _chosen_edits(train: list[dict], seed: int) -> tuple[dict[str, Edit], Counter[str]]:
+    """Origin -> its edit, and by reason how many answerable claims have none."""
     skipped: Counter[str] = Counter()
     claims: dict[str, tuple[dict, str]] = {}
     for sample in train:
@@ -75,7 +78,45 @@ def contrast_rows(train: list[dict], seed: int) -> Making:
 
     chosen = _balanced(edits, random.Random(f"{seed}:contrast"))
     skipped[_NOT_BALANCED] = len(claims) - skipped[_NO_EDIT] - len(chosen)
-    rows = [_edit_row(claims[origin][0], edit) for origin, edit in chosen.items()]
-    rng = random.Random(f"{seed}:contrast:order")
-    rng.shuffle(rows)
+    return chosen, skipped
+
+
+def contrast_rows(train: list[dict], seed: int) -> Making:
+    """One edit per answerable claim that has one, with the other verdict; both verdicts equally often."""
+    chosen, skipped = _chosen_edits(train, seed)
+    # In the order of the samples.
+    rows = [_edit_row(sample, chosen[sample["id"]]) for sample in train if sample["id"] in chosen]
     return Making(rows, skipped)
+
+
+def contrast_twin_rows(train: list[dict], seed: int) -> Making:
+    """The edits of `contrast_rows` on the evidence of their claims' twins, to be refused.
+
+    Without them, a claim that looks like an edit would always have an answer. A twin's chunks were chosen so
+    that they do not decide the claim; an edit with another value is checked against each of them too.
+    """
+    chosen, _ = _chosen_edits(train, seed)
+    rows = []
+    skipped: Counter[str] = Counter()
+    twins = [sample for sample in train if sample["metadata"].get("twin_of") in chosen]
+    skipped[_NO_TWIN] = len(chosen) - len(twins)
+    for twin in twins:
+        edit = chosen[twin["metadata"]["twin_of"]]
+        changes = {
+            "question": CLAIM_QUESTION.format(claim=edit.claim),
+            "metadata": {"claim": edit.claim, "gold_aliases": list(LABEL_ALIASES[edit.verdict])},
+        }
+        if _is_decided(twin, claim_of(twin) or "", edit.claim):
+            skipped[_DECIDED] += 1
+        else:
+            rows.append(made_row(twin, "contrast: twin", changes))
+    return Making(rows, skipped)
+
+
+def _is_decided(twin: dict, claim: str, edited: str) -> bool:
+    """Whether a chunk may decide the edit although it does not decide the claim.
+
+    What decides a claim decides its denial, so only the words matter that the edit has and the claim lacks.
+    """
+    new = stems(edited) - stems(claim) - {"not"}
+    return any(new & stems(chunk_text(chunk)) for chunk in twin["evidence_chunks"])

@@ -18,7 +18,7 @@ _BY = re.compile(
     rf"(?P<value>{NAME})(?: only)?\.?$"
 )
 # As in "Robert Lorenz directed Trouble with the Curve".
-_ACTIVE = re.compile(rf"^(?P<value>{NAME}) (?P<made>directed|wrote|produced|created|designed) (?P<work>.+)$")
+_ACTIVE = re.compile(rf"^(?P<value>{NAME}) (?P<made>directed|wrote|produced|created|designed) .+$")
 _PARTICIPLE = {"wrote": "written"}
 
 

@@ -34,7 +34,7 @@ _LEXICAL = re.compile(rf"^ (?P<verb>{_VERB})(?= |\.)")
 # With these words, denying the predicate says something else, or says it badly.
 _UNCLEAR = re.compile(
     r"\b(?:some|any|all|every|both|always|ever|still|also|least|yet|either|neither|too|known as|called|"
-    r"several|only|just|but)\b|^ is born\b|\bun(?!i|d|til)[a-z]+\b|\ban [bcdfgj-np-tv-z]|\ba [aeio]|"
+    r"several|only|just|but|nothing)\b|^ is born\b|\bun(?!i|d|til)[a-z]+\b|\ban [bcdfgj-np-tv-z]|\ba [aeio]|"
     r"\bday \d|\bmonth of the\b"
 )
 

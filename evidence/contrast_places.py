@@ -62,6 +62,11 @@ def countries_said(case: Case) -> frozenset[str]:
     return frozenset().union(*(stems(_COUNTRY_OF[adjective]) for adjective in _said_adjectives(case)))
 
 
+def _adjective_of(country: str) -> str:
+    """The adjective of a country as claims write it: "United States", "USA"."""
+    return _NATIONALITIES.get(country) or _NATIONALITIES.get(f"the {country}", "American")
+
+
 def nationality(case: Case, rng: random.Random) -> list[Edit]:
     """Another nationality or country in a supported claim, that of the evidence in a refuted one."""
     match = _IS_ADJECTIVE.search(case.claim) or _FROM_COUNTRY.search(case.claim)
@@ -70,7 +75,7 @@ def nationality(case: Case, rng: random.Random) -> list[Edit]:
     value = match["value"]
     said = _said_adjectives(case)
     is_country = match.re is _FROM_COUNTRY
-    own = _NATIONALITIES.get(value, _NATIONALITIES.get(f"the {value}", "American")) if is_country else value
+    own = _adjective_of(value) if is_country else value
     if case.verdict == "supported":
         near = set(_NEAR) if own in _NEAR else set()
         others = [other for other in _COMMON if other not in said | near | {own}]
@@ -116,7 +121,6 @@ _CITIES = (
 _IS_IN = re.compile(
     rf"\b(?:is|was|lies|resides)\b[^.;()]*?\b(?:in|of) (?P<the>the )?(?:[a-z]+ (?:of )?)?(?P<value>{NAME})"
 )
-_DIRECTIONS = re.compile(r"^(?:northern|southern|eastern|western|central) ")
 
 
 def _place_said(case: Case, relation: str) -> str | None:
@@ -135,21 +139,26 @@ def _place_said(case: Case, relation: str) -> str | None:
     return places.pop().rstrip(" .,") if len(places) == 1 else None
 
 
+def _places_like(value: str) -> tuple[str, ...]:
+    """Places of the type of another: continents, cities with their state, and else countries."""
+    if value in _CONTINENTS:
+        return _CONTINENTS
+    return _CITIES if ", " in value else _FAR
+
+
 def place(case: Case, rng: random.Random) -> list[Edit]:
     """Another place in a supported claim, that of the evidence in a refuted one."""
     match = _PLACE_RELATION.search(case.claim)
     if match is None or in_title(case, match.span("value")) or _NO_PLACE.search(match["value"]):
         return []
     value = match["value"].rstrip(".")
-    span = (match.start("value"), match.start("value") + len(value))
-    the = re.search(r"the $", case.claim[: span[0]])
-    if the:
-        span = (the.start(), span[1])
+    start = match.start("value")
+    # "the" goes with "United States".
+    span = (start - len("the ") * case.claim[:start].endswith(" the "), start + len(value))
     if case.verdict == "supported":
         if not stems(value) <= case.said:
             return []
-        pool = _CONTINENTS if value in _CONTINENTS else _CITIES if ", " in value else _FAR
-        others = [other for other in pool if not stems(other) & case.said]
+        others = [other for other in _places_like(value) if not stems(other) & case.said]
         return [Edit("entity", replaced(case.claim, span, rng.choice(others)), "refuted")] if others else []
     right = _place_said(case, match["relation"])
     if right is None or stems(right) <= stems(case.claim) or stems(value) & case.said:

@@ -53,7 +53,7 @@ _IS_KIND = re.compile(rf"\b(?:is|was) an? (?:[\w'-]+ ){{0,4}}?(?P<value>{_KIND})
 # "There is a film called X" is true of any kind, and "a type of river" says little.
 _NO_KIND = re.compile(r"^(?:There|After|In|On) |\b(?:type|kind|form) of\b")
 # A whole predicate of few words, whatever it is: "X is a car."
-_IS_THING = re.compile(r"\b(?:is|was) (?P<value>an? (?:[a-z-]+ ){0,2}?[a-z-]+)\.?$")
+_IS_THING = re.compile(r"\b(?:is|was) an? (?P<value>(?:[a-z-]+ ){0,2}?[a-z-]+)\.?$")
 
 _OPPOSITE_PAIRS = """
     public=private northern=southern eastern=western before=after male=female increased=decreased
@@ -68,13 +68,13 @@ _OPPOSITE = alternatives(_OPPOSITES)
 
 
 def _kinds_said(case: Case) -> set[int]:
-    return {
-        _GROUP_OF[match[1]]
-        for match in re.finditer(rf"\b({_KIND})s?\b", f"{case.text} {' '.join(case.titles)}")
-    }
+    """Numbers of the groups of which the support names a kind."""
+    text = f"{case.text} {' '.join(case.titles)}"
+    return {_GROUP_OF[match[1]] for match in re.finditer(rf"\b({_KIND})s?\b", text)}
 
 
 def _wrong_kind(case: Case, rng: random.Random) -> list[Edit]:
+    """A supported claim with another kind of thing."""
     match = _IS_KIND.search(case.claim)
     thing = _IS_THING.search(case.claim)
     said = _kinds_said(case)
@@ -86,7 +86,7 @@ def _wrong_kind(case: Case, rng: random.Random) -> list[Edit]:
     elif thing and not match and not in_title(case, thing.span("value")):
         # Of a person, a place or an idea: a thing that is nowhere near.
         match = thing
-        others = [f"a {kind}" for kind in _FAR if not stems(kind) & case.said]
+        others = [kind for kind in _FAR if not stems(kind) & case.said]
     else:
         return []
     if not others:
@@ -106,11 +106,7 @@ def kind_of_thing(case: Case, rng: random.Random) -> list[Edit]:
     last = stem(match["value"].split()[-1])
     if last in case.said or case.unsaid(without=match["value"]):
         return []
-    article = "an" if re.match(r"[aeiou](?!ni)", stated["value"]) else "a"
-    new = f"{article} {stated['value']}"
-    return [
-        Edit("word", case.claim[: match.start("value")] + new + case.claim[match.end("value") :], "supported")
-    ]
+    return [Edit("word", replaced(case.claim, match.span("value"), stated["value"]), "supported")]
 
 
 def opposite(case: Case) -> list[Edit]:
@@ -159,6 +155,24 @@ def _n_equal(one: list[str], other: list[str]) -> int:
     return n
 
 
+def _in_place_of(words: list[re.Match], i: int, text: str) -> list[str]:
+    """The words of a text that have the same words around them as word `i` of the claim's `words`."""
+    left = _context(words, i, -1, 4)
+    right = _context(words, i, 1, 3)
+    others = _words(text)
+    found = []
+    for j in range(1, len(others)):
+        n_left = _n_equal(left, _context(others, j, -1, 4))
+        n_right = _n_equal(right, _context(others, j, 1, 3))
+        is_last = j + 1 == len(others)
+        ends = is_last or others[j + 1][0] in STOP_WORDS or text[others[j].end()] in ",.;"
+        # Between two content words, or behind two of them where the claim and the phrase end.
+        is_between = n_left >= 1 and n_right >= 1
+        if is_between or (n_left >= 2 and i == len(words) - 1 and ends):
+            found.append(others[j][0])
+    return found
+
+
 def word_of_evidence(case: Case) -> list[Edit]:
     """A refuted claim whose only unsaid word is replaced by the one that the evidence has in its place."""
     if re.search(r"\b(?:not|only|solely|never|exclusively|\w+n't)\b", case.claim) or len(case.unsaid()) != 1:
@@ -168,25 +182,14 @@ def word_of_evidence(case: Case) -> list[Edit]:
     places = [i for i, word in enumerate(words) if stem(word[0].lower()) == unsaid]
     if len(places) != 1 or places[0] == 0:
         return []
-    i = places[0]
-    left = _context(words, i, -1, 4)
-    right = _context(words, i, 1, 3)
+    wrong = words[places[0]][0]
     found = set()
     for text in case.texts:
-        others = _words(text)
-        for j in range(1, len(others)):
-            token = others[j][0]
-            is_lower = token[0].islower() == words[i][0][0].islower()
-            if not is_lower or token.lower() in STOP_WORDS or stem(token.lower()) in stems(case.claim):
-                continue
-            n_left = _n_equal(left, _context(others, j, -1, 4))
-            n_right = _n_equal(right, _context(others, j, 1, 3))
-            # Between two content words, or behind two of them where the claim and the phrase end.
-            is_between = n_left >= 1 and n_right >= 1
-            ends = j + 1 == len(others) or others[j + 1][0] in STOP_WORDS or text[others[j].end()] in ",.;"
-            if is_between or (n_left >= 2 and i == len(words) - 1 and ends):
+        for token in _in_place_of(words, places[0], text):
+            is_new = token.lower() not in STOP_WORDS and stem(token.lower()) not in stems(case.claim)
+            # A name stands for a name.
+            if is_new and token[0].islower() == wrong[0].islower():
                 found.add(token)
     if len(found) != 1:
         return []
-    new = found.pop()
-    return [Edit("word", replaced(case.claim, words[i].span(), new), "supported")]
+    return [Edit("word", replaced(case.claim, words[places[0]].span(), found.pop()), "supported")]

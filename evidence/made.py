@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from evidence.contrast import contrast_rows
+from evidence.contrast import contrast_rows, contrast_twin_rows
 from evidence.made_row import Making, unit
 from utils.errors import DataError, UsageError
 from utils.runs import format_drops
@@ -19,7 +19,7 @@ MADE_FILE = "train_made.jsonl"
 # The samples of the train split and the seed of the build -> rows, and the origins that gave none by reason.
 Maker = Callable[[list[dict], int], Making]
 
-MAKERS: dict[str, Maker] = {"contrast": contrast_rows}
+MAKERS: dict[str, Maker] = {"contrast": contrast_rows, "contrast_twins": contrast_twin_rows}
 
 
 @dataclass

@@ -7,12 +7,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from evidence.contrast import contrast_rows
+from evidence.contrast import contrast_rows, contrast_twin_rows
 from evidence.contrast_case import Case, replaced
 from evidence.contrast_edits import KINDS, edits_of
 from evidence.paraphrase import denies
 from evidence.surface_model import QuestionModel, is_positive
-from tests.test_made import claim_sample
+from tests.test_made import claim_sample, twin_of
+from utils.rules import sample_problem
 
 GROUND = "Ada Ground (born 4 May 1931 in Oslo, Norway) is a Norwegian pianist."
 FILM = "Low Tide is a 1999 American drama film written and directed by Ann Lee, starring Bo Dahl and Cy Orr."
@@ -144,6 +145,7 @@ def test_a_claim_whose_label_is_doubtful_has_no_edit():
         ("Low Tide is only a car.", None),
         ("Low Tide was always banned.", None),
         ("Low Tide never won a prize.", None),
+        ("Low Tide has nothing to do with it.", None),
         ("In 1990, Low Tide won a prize.", None),
     ],
 )
@@ -193,6 +195,29 @@ def test_an_edit_that_is_a_claim_already_is_not_made():
     making = contrast_rows([claims(2)[0], pair[0]], seed=3)
     asked = {row["metadata"]["claim"] for row in making.rows}
     assert not asked & {"Tide 0 is not an American film.", "Tide 0 is an American film."}
+
+
+def test_an_edit_on_the_evidence_of_its_claims_twin_is_refused():
+    samples = claims(8)
+    twins = [twin_of(sample) for sample in samples]
+    for twin in twins:
+        twin["evidence_chunks"] = [{"title": "Otto Hahn", "text": "He was a chemist."}] * 2
+    edits = contrast_rows(samples + twins, seed=3).rows
+    making = contrast_twin_rows(samples + twins, seed=3)
+    assert [row["question"] for row in making.rows] == [row["question"] for row in edits]
+    for row, edit in zip(making.rows, edits):
+        assert sample_problem(row) is None and not row["answerable"]
+        assert row["metadata"]["unit"] == edit["metadata"]["unit"]
+        assert row["id"] == f"{edit['metadata']['made_from']}:unanswerable#contrast-twin"
+
+    # A chunk with what the edit says in place of the claim's words may decide it.
+    assert edits[0]["metadata"]["made"] == "contrast: entity"
+    nationality = edits[0]["question"].split()[-2]
+    twins[0]["evidence_chunks"] = [{"title": "Otto Hahn", "text": f"He was {nationality}."}] * 2
+    fewer = contrast_twin_rows(samples + twins, seed=3)
+    assert fewer.skipped["a chunk has the new value"] == 1
+    no_twins = contrast_twin_rows(samples, seed=3)
+    assert no_twins.rows == [] and no_twins.skipped["no twin of its claim"] == len(edits)
 
 
 def test_the_claim_alone_tells_the_verdict_no_better_with_the_edits():
