@@ -38,9 +38,9 @@ _MAX_YEARS = 12
 _NEAR = 50
 
 
-def _birth_and_death(text: str) -> dict[str, re.Match]:
+def _birth_and_death(text: str) -> dict[str, dict[str, str]]:
     """The dates of birth and death as the first sentence of a biography has them in brackets."""
-    found = {}
+    found: dict[str, str] = {}
     born = re.search(rf"\bborn\b[^;()]{{0,60}}?({DATE.pattern}|{YEAR.pattern})", text)
     lived = re.search(r"\(([^()]*?\d{4})\s*[-–]\s*([^()]*?\d{4})\)", text)
     if lived:

@@ -55,7 +55,7 @@ def maker(case: Case, rng: random.Random) -> list[Edit]:
             return []
         starring = re.search(rf"\b(?:starring|stars) (?P<value>{NAME}(?:, {NAME})*)", case.text)
         cast = starring["value"].split(", ") if starring else []
-        named = set().union(*(stems(name) for names in makers for name in names))
+        named = stems(" ".join(sum(makers, [])))
         others = [name.rstrip(".") for name in cast if " " in name and not stems(name) & named]
         others = others or case.others(roles[0], case.claim)
         return [Edit("entity", replaced(case.claim, span, rng.choice(others)), "refuted")] if others else []

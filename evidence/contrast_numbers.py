@@ -27,8 +27,8 @@ def _numbers(case: Case) -> list[re.Match]:
         is_year = YEAR.fullmatch(match[0])
         before = case.claim[: match.start()]
         # "Billboard 200", "the movie 42": part of a name.
-        is_name = re.search(r"(?:[A-Z]\w*|movie|film|song|album) $", before)
-        is_name = is_name and match[0][0].isdigit()
+        is_named = re.search(r"(?:[A-Z]\w*|movie|film|song|album) $", before)
+        is_name = is_named is not None and match[0][0].isdigit()
         # "first flew": when, not which.
         is_when = match[0] in _ORDINALS and not re.search(
             r"(?:\bthe|\b[Hh]is|\b[Hh]er|\b[Ii]ts|'s) $", before
