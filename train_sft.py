@@ -14,11 +14,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from training.inputs import check_export, check_inputs, check_training_data
+from training.inputs import check_export, check_inputs
 from training.sft_config import DEFAULTS, OF_OLDER_RUNS, check_config
 from utils.arguments import stage_parser, whole_number
 from utils.commands import stage_command
-from utils.config import errors_of, home_path, input_path, load_config, settings_flags
+from utils.config import errors_of, home_path, load_config, settings_flags
 from utils.errors import StageError
 from utils.hub import check_hub_access, check_repo_id
 from utils.outputs import check_folder_output
@@ -94,9 +94,10 @@ from training.export import Export, describe_parity, export_gguf
 from training.job import Rows, TrainingJob, encode, run_to_the_end, write_train_ids
 from training.plan import evaluate_command, print_plan
 from training.publish import publish
-from training.rows import COMPLETION_TOKENS, training_rows
+from training.rows import COMPLETION_TOKENS
 from training.run_report import run_files, write_report
 from training.sampler import RowOrder
+from training.selection import read_run_samples
 from training.trainer import CompletionTrainer, training_arguments
 from utils.completions import gold_completion
 from utils.runs import (
@@ -108,7 +109,6 @@ from utils.runs import (
     note,
     open_run_dir,
 )
-from utils.schema import read_samples
 from utils.tokens import encode_completion, end_id, set_prompt_ids
 
 # --- what is learned: the labels
@@ -265,14 +265,12 @@ def run_training(args: argparse.Namespace, card: SftCard, builder: PromptBuilder
     config = card.config
     started = time.monotonic()
     output_dir = home_path(config["output_dir"])
-    paths = {split: input_path(config["data"][f"{split}_path"]) for split in ("train", "val")}
-    samples = {split: read_samples(path) for split, path in paths.items()}
-    samples["train"] = training_rows(samples["train"], config)
-    warnings = check_training_data(config, samples, args.allow_test)
-    note_in_first_process(warnings)
+    data = read_run_samples(config, args.allow_test)
+    note_in_first_process([*data.warnings, *data.notes])
     settings = {**config, "template_hash": template_hash(card.template)}
-    facts = {"allow_test": args.allow_test, "warnings": warnings, "models": run_models(config["model_name"])}
-    run = describe_run(settings, hash_inputs(list(paths.values())), config["training"]["seed"], **facts)
+    models = run_models(config["model_name"])
+    facts = {"allow_test": args.allow_test, "warnings": data.warnings, "models": models}
+    run = describe_run(settings, hash_inputs(data.paths), config["training"]["seed"], **facts)
     state = shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite, OF_OLDER_RUNS))
     if state == "complete":
         if shards.is_main:
@@ -281,7 +279,7 @@ def run_training(args: argparse.Namespace, card: SftCard, builder: PromptBuilder
         return
 
     checkpoint = newest_checkpoint(output_dir, state == "resume" or args.resume, must_exist=args.resume)
-    job = TrainingJob(config, output_dir, builder, settings["template_hash"], card, samples, shards)
+    job = TrainingJob(config, output_dir, builder, settings["template_hash"], card, data.samples, shards)
     results, drops = train(job, checkpoint, resume_command(args))
     if shards.is_main:
         close_run_dir(output_dir, run, **results)

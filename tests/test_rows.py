@@ -1,6 +1,5 @@
-"""Which samples become training rows, how they are encoded, and in which order they come."""
+"""How samples become training rows, and in which order they come."""
 
-import copy
 import json
 import random
 import statistics
@@ -12,48 +11,10 @@ from datasets import Dataset
 
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
 from train_sft import gold_ids
-from training.rows import cap_sources, encode_epochs, encode_rows, pick_balanced
+from training.rows import encode_epochs, encode_rows
 from training.sampler import RowOrder, TwinSampler, rows_to_sort
 from training.trainer import CompletionTrainer
 from utils.errors import DataError
-
-# --- which samples
-
-
-def test_a_balanced_draw_prefers_originals_of_its_twins(sample, unanswerable):
-    rows = [copy.deepcopy(sample) | {"id": f"popqa:{i}"} for i in range(30)]
-    for i in range(10):
-        twin = {"id": f"popqa:{i}:unanswerable", "metadata": {"twin_of": f"popqa:{i}"}}
-        rows.append(copy.deepcopy(unanswerable) | twin)
-    drawn = pick_balanced(rows, 12, 0.5, seed=1)
-    twins = {row["metadata"]["twin_of"] for row in drawn if not row["answerable"]}
-    assert len(drawn) == 12
-    assert len(twins) == 6
-    assert {row["id"] for row in drawn if row["answerable"]} == twins
-    # Ten unanswerable rows cannot be half of more than twenty.
-    assert len(pick_balanced(rows, None, 0.5, seed=1)) == 20
-
-
-def test_a_large_source_is_capped_and_twins_stay_together(sample):
-    def make(source: str, i: int) -> list[dict]:
-        original = {**sample, "id": f"{source}:{i}", "source": source}
-        return [original, {**original, "id": f"{source}:{i}t", "metadata": {"twin_of": original["id"]}}]
-
-    samples = []
-    for i in range(10):
-        samples += make("fever", i)
-    for i in range(2):
-        samples += make("popqa", i)
-    kept = cap_sources(samples, 8, seed=1)
-    sources = [row["source"] for row in kept]
-    assert sources.count("fever") == 8
-    # Fewer than the cap: all of them.
-    assert sources.count("popqa") == 4
-    # In file order.
-    assert [row["id"] for row in kept] == [row["id"] for row in samples if row in kept]
-    originals = {row["metadata"]["twin_of"] for row in kept if "twin_of" in row["metadata"]}
-    assert originals <= {row["id"] for row in kept}
-
 
 # --- encoded rows
 

@@ -4,9 +4,11 @@ They run before the model libraries are imported, so a wrong file is named at on
 """
 
 import importlib.util
+from pathlib import Path
 
-from evidence.reserved import data_warnings
+from evidence.reserved import data_warnings, refuse_test_data
 from models.directories import check_model_name
+from training.data_config import made_files
 from utils.config import input_path, nearest
 from utils.errors import DataError, UsageError
 from utils.schema import check_rows, read_samples
@@ -18,9 +20,14 @@ def check_inputs(config: dict, merges: bool = False) -> None:
 
     A merge reads no training data.
     """
-    for key in ("val_path",) if merges else ("train_path", "val_path"):
+    data = config["data"]
+    files = [("val_path", data["val_path"])]
+    if not merges:
+        files = [("train_path", data["train_path"]), *files]
+        files += [("made_path", name) for name in made_files(data)]
+    for key, name in files:
         try:
-            check_rows(input_path(config["data"][key]), read_samples)
+            check_rows(input_path(name), read_samples)
         except DataError as error:
             # Unlike a flag, a key is not in the command that the user sees.
             raise DataError(f"data.{key}: {error}") from error
@@ -29,17 +36,19 @@ def check_inputs(config: dict, merges: bool = False) -> None:
 
 
 def check_training_data(config: dict, samples: dict[str, list[dict]], allow_test: bool) -> list[str]:
-    """Warnings on the samples of a run, by split. UsageError for test data, or weights that none of them has.
-
-    A plan may lack the val samples.
-    """
+    """Warnings on the samples of a run, by split; a plan may lack those of val. UsageError for test data."""
     paths = {split: input_path(config["data"][f"{split}_path"]) for split in ("train", "val")}
-    warnings = data_warnings(paths, {"val": [], **samples}, allow_test)
-    _check_weights(config["data"]["weights"], samples["train"])
-    return warnings
+    return data_warnings(paths, {"val": [], **samples}, allow_test)
 
 
-def _check_weights(weights: dict, samples: list[dict]) -> None:
+def check_made_rows(config: dict, path: Path, rows: list[dict], allow_test: bool) -> list[str]:
+    """Warnings on further training rows. UsageError for rows of a test split, beside them or train_path."""
+    near = input_path(config["data"]["train_path"])
+    warning = refuse_test_data(path, rows, allow_test, near=near)
+    return [warning] if warning else []
+
+
+def check_weights(weights: dict, samples: list[dict]) -> None:
     """UsageError for a weight that applies to no sample: most likely a mistyped source."""
     known = {"answerable", "unanswerable", *(sample["source"] for sample in samples)}
     for key in weights:

@@ -18,9 +18,8 @@ from models.estimate import (
 )
 from models.footprint import Trained
 from models.planned_memory import planned_passes, training_memory
-from training.inputs import check_training_data
 from training.memory_config import layers_per_checkpoint
-from training.rows import training_rows
+from training.selection import read_run_samples
 from training.steps import rows_per_pass, steps_and_epochs
 from utils.commands import free_results, stage_command
 from utils.config import home_path, input_path
@@ -102,16 +101,12 @@ def print_plan(config: dict, template: str, allow_test: bool) -> None:
     Data that the run would refuse or warn about is refused or warned about here.
     """
     warn_missing_model(config["model_name"])
-    samples: dict[str, list[dict]] = {}
-    for split in ("train", "val"):
-        found = planned_samples(input_path(config["data"][f"{split}_path"]))
-        samples |= {} if found is None else {split: found}
-    if "train" in samples:
-        samples["train"] = training_rows(samples["train"], config)
-        for warning in check_training_data(config, samples, allow_test):
-            note(warning)
+    run = read_run_samples(config, allow_test, planned_samples)
+    for text in [*run.warnings, *run.notes]:
+        note(text)
+    if "train" in run.samples:
         prefix, _ = split_template(template)
-        print("\n".join(plan_training(config, samples["train"], len(template), len(prefix))))
+        print("\n".join(plan_training(config, run.samples["train"], len(template), len(prefix))))
     kind = "adapters of a few to a few hundred MB"
     if config["full_finetuning"]:
         kind = "whole models of 4 bytes per parameter, and 8 more for the optimizer"

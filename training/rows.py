@@ -1,7 +1,7 @@
-"""Samples -> training rows of token ids: which samples are used, and how they are encoded.
+"""Samples -> training rows of token ids, once per epoch.
 
 What a row's completion says is the stage's decision and arrives as a function; the prompt builder is handed
-in too.
+in too. training/selection.py decides which samples become rows.
 """
 
 import random
@@ -10,62 +10,10 @@ from collections.abc import Callable
 
 from utils.errors import DataError
 from utils.progress import track
-from utils.schema import pick_samples
+from utils.schema import unit_of
 
 # Tokens kept free for the completion; 120 characters of answer and the JSON around them take fewer.
 COMPLETION_TOKENS = 96
-
-
-# --- which samples
-
-
-def training_rows(samples: list[dict], config: dict) -> list[dict]:
-    """The samples that the YAML's `data` block selects, by source, answerability and number."""
-    data = config["data"]
-    seed = config["training"]["seed"]
-    if data["max_per_source"]:
-        samples = cap_sources(samples, data["max_per_source"], seed)
-    if data["unanswerable_fraction"]:
-        return pick_balanced(samples, data["max_samples"], data["unanswerable_fraction"], seed)
-    return pick_samples(samples, data["max_samples"], seed)
-
-
-def cap_sources(samples: list[dict], n_wanted: int, seed: int) -> list[dict]:
-    """At most `n_wanted` samples of each source, in file order."""
-    by_source: dict[str, list[dict]] = {}
-    for sample in samples:
-        by_source.setdefault(sample["source"], []).append(sample)
-    # Each source on its own: a pick over all samples would keep the share of the largest one.
-    kept: set[str] = set()
-    for of_source in by_source.values():
-        kept |= {sample["id"] for sample in pick_samples(of_source, n_wanted, seed)}
-    return [sample for sample in samples if sample["id"] in kept]
-
-
-def pick_balanced(
-    samples: list[dict], n_wanted: int | None, unanswerable_fraction: float, seed: int
-) -> list[dict]:
-    """At most `n_wanted` samples in file order, this share of them unanswerable.
-
-    Originals of the sampled twins come before other answerable samples, so that the contrast stays in the
-    data.
-    """
-    rng = random.Random(seed)
-    unanswerable = [sample for sample in samples if not sample["answerable"]]
-    answerable = [sample for sample in samples if sample["answerable"]]
-    rng.shuffle(unanswerable)
-    rng.shuffle(answerable)
-    # The share is kept rather than the number: too few unanswerable samples make the whole set smaller.
-    n_wanted = min(n_wanted or len(samples), len(samples), int(len(unanswerable) / unanswerable_fraction))
-    chosen = unanswerable[: round(n_wanted * unanswerable_fraction)]
-    originals = {sample["metadata"].get("twin_of") for sample in chosen}
-    answerable.sort(key=lambda sample: sample["id"] not in originals)
-    chosen += answerable[: n_wanted - len(chosen)]
-    kept = {sample["id"] for sample in chosen}
-    return [sample for sample in samples if sample["id"] in kept]
-
-
-# --- samples as token ids
 
 
 def row_weight(sample: dict, weights: dict[str, float]) -> float:
@@ -85,7 +33,7 @@ def encode_rows(
 
     `builder.build(sample)` gives the prompt; its prefix is the same for all rows, so a row has the suffix
     alone. `complete(tokenizer, sample, prompt)` gives the token ids that are trained on. Rows with the same
-    `unit` are a question with and without its support. DataError if no row is left.
+    `unit` belong together: see `unit_of`. DataError if no row is left.
     """
     rows = []
     drops: Counter = Counter()
@@ -105,7 +53,7 @@ def encode_rows(
                 "id": sample["id"],
                 "suffix": prompt.suffix,
                 "completion": completion,
-                "unit": sample["metadata"].get("twin_of") or sample["id"],
+                "unit": unit_of(sample),
                 "answerable": sample["answerable"],
                 "weight": row_weight(sample, weights or {}),
             }

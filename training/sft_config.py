@@ -7,9 +7,10 @@ import importlib.util
 import math
 
 from models.choices import ATTENTION_FLAGS
+from training.data_config import check_data
 from training.memory_config import SECOND_TYPES, check_memory, check_target_modules
 from utils.config import nearest
-from utils.config_values import Defaults
+from utils.config_values import Defaults, check_count
 from utils.errors import UsageError
 from utils.metrics import SELECTION_METRICS
 
@@ -63,6 +64,8 @@ _VALUES = {
     },
     "data": {
         "train_path": "data/processed/train.jsonl",
+        "made_path": None,
+        "made_share": 1.0,
         "val_path": "data/processed/val.jsonl",
         "template": "default",
         "max_samples": None,
@@ -97,8 +100,6 @@ _COUNTS = (
     "save_total_limit",
 )
 _COUNTS_OR_NULL = ("early_stopping_patience", "tokens_per_pass")
-# Counts of `data` that 0 switches off. For other counts, 0 could be read as none or as all.
-_MAY_BE_ZERO = ("data.max_generated_val_samples",)
 
 # Keys with a range, and its limits. Where 0 makes no sense, the smallest number that does.
 _RANGES = {
@@ -118,35 +119,20 @@ SCHEDULERS = (
 )
 
 
-def _is_number(value) -> bool:
-    # A bool is an int in Python, and `yes` in YAML is a bool.
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_count(value, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
 def check_config(config: dict) -> None:
     """UsageError for values of the right type that make no sense, alone or together."""
     _check_counts(config)
     _check_ranges(config)
     _check_training(config)
     check_memory(config)
-    _check_data(config["data"])
+    check_data(config)
     _check_selection(config)
 
 
 def _check_counts(config: dict) -> None:
     training = config["training"]
-    data = config["data"]
-    counts = {f"data.{key}": data[key] for key in data if key.startswith("max_")}
-    counts |= {f"training.{key}": training[key] for key in (*_COUNTS, *_COUNTS_OR_NULL)}
-    # null and 0 pass the check of types, and ended in tracebacks far from the YAML.
-    for name, value in counts.items():
-        least = 0 if name in _MAY_BE_ZERO else 1
-        if value is not None and not _is_count(value, least):
-            raise UsageError(f"{name}: expected a whole number from {least} on, or null, found {value!r}")
+    for key in (*_COUNTS, *_COUNTS_OR_NULL):
+        check_count(f"training.{key}", training[key])
 
 
 def _check_ranges(config: dict) -> None:
@@ -187,19 +173,6 @@ def _check_training(config: dict) -> None:
         raise UsageError(
             f"training.report_to: {package} is not installed; `pip install {package}`, or set report_to: none"
         )
-
-
-def _check_data(data: dict) -> None:
-    for key, known in {"twin_pairs": ("adjacent", "shuffled"), "prompt_ids": ("whole", "pieces")}.items():
-        if data[key] not in known:
-            raise UsageError(f"data.{key}: expected {' or '.join(known)}, found {data[key]!r}")
-    for key in ("unanswerable_fraction", "answerable_first"):
-        if data[key] is not None and not (_is_number(data[key]) and 0 <= data[key] < 1):
-            raise UsageError(f"data.{key}: expected a share from 0 to below 1, found {data[key]!r}")
-    # A weight of 0 is allowed: its rows still count in the denominator of the loss.
-    for key, value in data["weights"].items():
-        if not _is_number(value) or value < 0:
-            raise UsageError(f"data.weights.{key}: expected a number from 0 on, found {value!r}")
 
 
 def _check_selection(config: dict) -> None:

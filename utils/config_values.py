@@ -66,3 +66,17 @@ def coerce(where: str, value: Any, default: Any, second: type | None = None) -> 
         raise UsageError(
             f"{where}: expected {kind.__name__}, found {value!r:.60}; {_WRITTEN[kind]}"
         ) from None
+
+
+def is_number(value: Any) -> bool:
+    """True for an int or a float."""
+    # A bool is an int in Python, and `yes` in YAML is a bool.
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def check_count(name: str, value: Any, least: int = 1) -> None:
+    """UsageError unless the value is null or a whole number from `least` on."""
+    # null and 0 pass the check of types, and ended in tracebacks far from the YAML.
+    is_count = isinstance(value, int) and is_number(value) and value >= least
+    if value is not None and not is_count:
+        raise UsageError(f"{name}: expected a whole number from {least} on, or null, found {value!r}")

@@ -126,7 +126,7 @@ def _answer_problem(row: dict) -> str | None:
 
 def _metadata_problem(metadata: dict) -> str | None:
     """The first rule about the metadata fields that other code reads as text."""
-    for name in ("claim", "twin_of"):
+    for name in ("claim", "twin_of", "made_from", "unit"):
         value = metadata.get(name)
         if value is not None and not isinstance(value, str):
             return f"metadata.{name} must be str, found {value!r:.60}"

@@ -100,6 +100,15 @@ def check_rows(path: Path, read: Callable[[Path], list]) -> None:
         read(path)
 
 
+def unit_of(sample: dict) -> str:
+    """What names the samples that belong together: a question, its twin, and the rows made of both.
+
+    `metadata.unit` of a made row, `metadata.twin_of` of a twin, else the sample's own id.
+    """
+    metadata = sample["metadata"]
+    return metadata.get("unit") or metadata.get("twin_of") or sample["id"]
+
+
 def pick_samples(samples: list[dict], n_wanted: int | None, seed: int) -> list[dict]:
     """At most `n_wanted` samples in file order, sampled with `seed`. A twin is drawn with its original.
 
@@ -109,8 +118,7 @@ def pick_samples(samples: list[dict], n_wanted: int | None, seed: int) -> list[d
         return list(samples)
     by_question: dict[str, list[int]] = {}
     for i, sample in enumerate(samples):
-        original = sample["metadata"].get("twin_of") or sample["id"]
-        by_question.setdefault(original, []).append(i)
+        by_question.setdefault(unit_of(sample), []).append(i)
 
     pairs = list(by_question.values())
     random.Random(seed).shuffle(pairs)
