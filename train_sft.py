@@ -96,8 +96,8 @@ from training.plan import evaluate_command, print_plan
 from training.publish import publish
 from training.rows import COMPLETION_TOKENS
 from training.run_report import run_files, write_report
-from training.sampler import RowOrder
 from training.selection import read_run_samples
+from training.shared_evidence import group_columns
 from training.trainer import CompletionTrainer, training_arguments
 from utils.completions import gold_completion
 from utils.runs import (
@@ -120,11 +120,14 @@ def gold_ids(tokenizer, sample: dict, prompt: Prompt) -> list[int]:
     return [*encode_completion(tokenizer, text), end_id(tokenizer)]
 
 
-def make_collator(pad_id: int) -> Callable[[list[dict]], dict[str, torch.Tensor]]:
+def make_collator(
+    pad_id: int, n_prefix: int | None = None
+) -> Callable[[list[dict]], dict[str, torch.Tensor]]:
     """A function from rows to a batch, in which only completion tokens have labels.
 
     "input_ids" and "attention_mask" (batch, seq_len), left-padded; "labels" (batch, n_labels), for the last
-    `n_labels` positions, -100 before a completion; "weights" (batch,).
+    `n_labels` positions, -100 before a completion; "weights" (batch,). With `n_prefix`, the length
+    of the prefix, also the columns of `group_columns`, by which rows share their evidence.
     """
 
     def collate(rows: list[dict]) -> dict[str, torch.Tensor]:
@@ -132,12 +135,15 @@ def make_collator(pad_id: int) -> Callable[[list[dict]], dict[str, torch.Tensor]
         # One label more than the longest completion has tokens: the position before predicts its first one.
         n_labels = max(len(row["completion"]) for row in rows) + 1
         labels = [[-100] * (n_labels - len(row["completion"])) + row["completion"] for row in rows]
-        return {
+        batch = {
             "input_ids": input_ids,
             "attention_mask": mask,
             "labels": torch.tensor(labels),
             "weights": torch.tensor([row["weight"] for row in rows]),
         }
+        # All of a completion stays behind: its labels need its positions.
+        suffixes = [row["suffix"] for row in rows]
+        return batch | ({} if n_prefix is None else group_columns(suffixes, n_prefix))
 
     return collate
 
@@ -173,7 +179,6 @@ class SFTTrainer(CompletionTrainer):
 
 
 def make_trainer(job: TrainingJob, rows: Rows, model, files: RunFiles) -> SFTTrainer:
-    data = job.config["data"]
     tokenizer = job.builder.tokenizer
     # Gradient checkpointing cannot use a KV cache, and DDP allows only one forward pass per step.
     share_prefix = not job.config["training"]["gradient_checkpointing"] and job.shards.n_processes == 1
@@ -182,12 +187,12 @@ def make_trainer(job: TrainingJob, rows: Rows, model, files: RunFiles) -> SFTTra
         args=training_arguments(job.config, job.output_dir, rows.n_steps),
         train_dataset=Dataset.from_list(rows.blocks),
         eval_dataset=Dataset.from_list(rows.val),
-        data_collator=make_collator(tokenizer.pad_token_id),
+        data_collator=make_collator(tokenizer.pad_token_id, job.grouped_behind),
         processing_class=tokenizer,
         callbacks=[files],
         prefix=job.builder.prefix,
         share_prefix=share_prefix,
-        order=RowOrder(data["twin_pairs"] == "adjacent", data["answerable_first"], rows.n_blocks),
+        order=rows.order(job.config["data"]),
         measure_answers=job.answer_meter(),
     )
 

@@ -11,7 +11,7 @@ from datasets import Dataset
 
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
 from train_sft import gold_ids
-from training.rows import encode_epochs, encode_rows
+from training.rows import Versions, encode_epochs, encode_rows
 from training.sampler import RowOrder, TwinSampler, rows_to_sort
 from training.trainer import CompletionTrainer
 from utils.errors import DataError
@@ -29,7 +29,8 @@ def test_rows_without_a_supervised_token_are_refused(tokenizer, samples):
 def test_later_epochs_show_the_chunks_in_a_new_order_and_cite_them_there(tokenizer, samples):
     builder = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 1400)
     chosen = samples[:8]
-    rows, drops = encode_epochs(chosen, 3, 5, lambda block: encode_rows(block, builder, gold_ids, 1500))
+    three = Versions(n_orders=3)
+    rows, drops = encode_epochs(chosen, three, 5, lambda block: encode_rows(block, builder, gold_ids, 1500))
     assert [row["id"] for row in rows] == 3 * [sample["id"] for sample in chosen]
     assert not drops
     # Of 24 prompts, most differ from those of other epochs; three chunks have six orders, so some repeat.
@@ -44,7 +45,7 @@ def test_later_epochs_show_the_chunks_in_a_new_order_and_cite_them_there(tokeniz
         kept, _ = encode_rows(block[: 8 - n_dropped], builder, gold_ids, 1500)
         return kept, Counter({"support cut": n_dropped} if n_dropped else {})
 
-    fewer, drops = encode_epochs(chosen, 3, 5, encode_fewer)
+    fewer, drops = encode_epochs(chosen, three, 5, encode_fewer)
     assert len(fewer) == 3 * 6
     assert drops == {"does not fit in the chunk order of a later epoch": 2}
 

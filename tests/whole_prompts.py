@@ -1,4 +1,4 @@
-"""The five prompts of the `sample` fixture, written out.
+"""The six prompts of the `sample` fixture, written out.
 
 A template is read by people here, and a change of one character shows in a diff.
 """
@@ -20,6 +20,20 @@ SFT_DEFAULT = (
     '{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [], "confidence": 0.0}\n'
     "\n"
     "Question: Where was Marie Curie born?\n"
+    "\n"
+    "Evidence:\n" + EVIDENCE + "\n"
+    "Question: Where was Marie Curie born?\n"
+    "Answer:"
+)
+
+SFT_EVIDENCE_FIRST = (
+    "Answer the question from the numbered evidence alone. Reply with one JSON object and nothing "
+    "else:\n"
+    '{"answer": "a few words copied from the evidence", "citations": [numbers of the evidence used], '
+    '"confidence": 0.0 to 1.0}\n'
+    'For a claim the answer is "supported" or "refuted", for a yes/no question "yes" or "no". If the '
+    "evidence does not hold the answer, reply\n"
+    '{"answer": "[INSUFFICIENT_EVIDENCE]", "citations": [], "confidence": 0.0}\n'
     "\n"
     "Evidence:\n" + EVIDENCE + "\n"
     "Question: Where was Marie Curie born?\n"
@@ -127,6 +141,7 @@ WHOLE_PROMPTS = {
     ("sft", "default"): SFT_DEFAULT,
     ("sft", "structured"): SFT_STRUCTURED,
     ("sft", "fewshot"): SFT_FEWSHOT,
+    ("sft", "evidence_first"): SFT_EVIDENCE_FIRST,
     ("judge", "default"): JUDGE_DEFAULT,
     ("judge", "simple"): JUDGE_SIMPLE,
 }

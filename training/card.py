@@ -23,6 +23,9 @@ from utils.cards import (
 from utils.hub_names import dataset_ids, hub_model_id, model_licence, reference
 from utils.tokens import end_id
 
+# In the manifest of a checkpoint whose weights are a mean: the steps that they are the mean of.
+AVERAGED = "averaged_steps"
+
 _CARD = """{header}
 # {title}
 
@@ -107,6 +110,12 @@ def kind_of(directory: Path) -> str:
     return "adapter" if (directory / "adapter_config.json").is_file() else "model"
 
 
+def _described_step(facts: dict) -> str:
+    if AVERAGED in facts:
+        return f"mean of the weights at steps {', '.join(map(str, facts[AVERAGED]))}"
+    return str(facts.get("step", "not stated"))
+
+
 def count_sources(samples: list[dict]) -> dict[str, dict]:
     """Source -> number of samples and licence, as the samples give it."""
     counts = Counter(sample["source"] for sample in samples)
@@ -161,7 +170,7 @@ class SftCard:
             code=self._code(kind, place, hub_base),
             base=_described_base(base, hub_base),
             method=_method(self.config),
-            step=facts.get("step", "not stated"),
+            step=_described_step(facts),
             learning_rate=training["learning_rate"],
             schedule=training["lr_scheduler_type"],
             template=f"{facts.get('template')} ({facts.get('template_hash')})",

@@ -13,6 +13,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from models.distributed import Shards, note_in_first_process
+from training.card import AVERAGED
 from training.sft_config import LOSS
 from training.stopping import StopSignals
 from utils.errors import DataError
@@ -54,6 +55,7 @@ class RunFiles(TrainerCallback):
         self.measured: dict[str, float | None] = {}
         self.stops = StopSignals(self._note)
         self.is_stopped = False  # by a signal
+        self.n_averaged = 0  # save points whose weights the end of the run needs
         self.shards = Shards()
 
     def _note(self, text: str) -> None:
@@ -138,7 +140,7 @@ class RunFiles(TrainerCallback):
         if value is not None and self.is_better(value):
             self.best = value
             self.save_model("checkpoint-best", state.global_step)
-        if self._is_out_of_patience(state.log_history):
+        if AVERAGED not in self.facts and self._is_out_of_patience(state.log_history):
             control.should_training_stop = True
         return control
 
@@ -148,7 +150,9 @@ class RunFiles(TrainerCallback):
         if not state.is_world_process_zero:
             return
         self.complete(self.output_dir / f"checkpoint-{state.global_step}", state.global_step)
-        for old in numbered_checkpoints(self.output_dir)[: -self.max_checkpoints]:
+        whole = numbered_checkpoints(self.output_dir)
+        kept = save_points(whole, args.save_steps, state.max_steps, self.n_averaged)
+        for old in set(whole[: -self.max_checkpoints]).difference(kept):
             # The manifest first: a cut while deleting leaves no directory that looks complete.
             (old / "run.json").unlink()
             shutil.rmtree(old)
@@ -184,14 +188,22 @@ def is_whole(directory: Path) -> bool:
     return all(path.is_file() and path.stat().st_size == size for path, size in paths.items())
 
 
-def _step_of(directory: Path) -> str:
-    return directory.name.removeprefix("checkpoint-")
+def step_of(directory: Path) -> int:
+    """The step of a numbered checkpoint; -1 for another one."""
+    number = directory.name.removeprefix("checkpoint-")
+    return int(number) if number.isdigit() else -1
 
 
 def numbered_checkpoints(output_dir: Path) -> list[Path]:
     """Complete `checkpoint-<step>` directories, oldest first; torn ones are ignored."""
-    numbered = [path for path in output_dir.glob("checkpoint-*") if _step_of(path).isdigit()]
-    return sorted(filter(is_whole, numbered), key=lambda path: int(_step_of(path)))
+    numbered = [path for path in output_dir.glob("checkpoint-*") if step_of(path) >= 0]
+    return sorted(filter(is_whole, numbered), key=step_of)
+
+
+def save_points(checkpoints: list[Path], save_steps: float, last_step: int, n_wanted: int) -> list[Path]:
+    """The last `n_wanted` checkpoints at planned steps; where a run was stopped does not count."""
+    planned = [path for path in checkpoints if step_of(path) % save_steps == 0 or step_of(path) == last_step]
+    return planned[-n_wanted:] if n_wanted else []
 
 
 def newest_checkpoint(output_dir: Path, wanted: bool, must_exist: bool) -> str | None:

@@ -19,7 +19,7 @@ def check_data(config: dict) -> None:
     for key, known in {"twin_pairs": ("adjacent", "shuffled"), "prompt_ids": ("whole", "pieces")}.items():
         if data[key] not in known:
             raise UsageError(f"data.{key}: expected {' or '.join(known)}, found {data[key]!r}")
-    for key in ("unanswerable_fraction", "answerable_first"):
+    for key in ("unanswerable_fraction", "answerable_first", "short_evidence_first"):
         if data[key] is not None and not (is_number(data[key]) and 0 <= data[key] < 1):
             raise UsageError(f"data.{key}: expected a share from 0 to below 1, found {data[key]!r}")
     # A weight of 0 is allowed: its rows still count in the denominator of the loss.
@@ -27,6 +27,8 @@ def check_data(config: dict) -> None:
         if not is_number(value) or value < 0:
             raise UsageError(f"data.weights.{key}: expected a number from 0 on, found {value!r}")
     _check_made(data)
+    if data["share_evidence"]:
+        _check_sharing(config)
 
 
 def made_files(data: dict) -> list[str]:
@@ -51,3 +53,16 @@ def _check_made(data: dict) -> None:
             f"data.made_share: expected a share above 0, up to 1, found {data['made_share']}; "
             "for none, set data.made_path to null"
         )
+
+
+def _check_sharing(config: dict) -> None:
+    """UsageError for keys with which rows of one evidence could not share its computation."""
+    needed = {
+        # Recomputed layers cannot read the keys and values of a prefix.
+        "training.gradient_checkpointing": (config["training"]["gradient_checkpointing"], False, "false"),
+        "training.tokens_per_pass": (config["training"]["tokens_per_pass"], None, "null"),
+        "data.twin_pairs": (config["data"]["twin_pairs"], "adjacent", "adjacent"),
+    }
+    for name, (found, wanted, written) in needed.items():
+        if found != wanted:
+            raise UsageError(f"data.share_evidence needs {name}: {written}, found {found!r}")

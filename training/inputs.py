@@ -32,7 +32,13 @@ def check_inputs(config: dict, merges: bool = False) -> None:
             # Unlike a flag, a key is not in the command that the user sees.
             raise DataError(f"data.{key}: {error}") from error
     check_model_name(config["model_name"])
-    load_template("sft", config["data"]["template"])
+    template = load_template("sft", data["template"])
+    # Behind different questions, equal evidence is read differently.
+    if data["share_evidence"] and "{question}" in template[: template.index("{evidence}")]:
+        raise UsageError(
+            f"data.share_evidence: template {data['template']} has the question before the evidence; "
+            "set data.template to evidence_first, or to one of your own"
+        )
 
 
 def check_training_data(config: dict, samples: dict[str, list[dict]], allow_test: bool) -> list[str]:

@@ -4,6 +4,7 @@ Every training stage uses it. It knows neither the loss nor the labels: they com
 rows.
 """
 
+import contextlib
 import functools
 import math
 from collections import Counter
@@ -13,12 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from models.distributed import Shards
+from training.averaging import end_with_average
 from training.card import SftCard
 from training.checkpoints import RunFiles
+from training.evidence_versions import gather_evidence
 from training.progress import StepProgress
 from training.remedies import memory_errors
-from training.rows import COMPLETION_TOKENS, encode_epochs, encode_rows
-from training.steps import steps_and_epochs
+from training.rows import COMPLETION_TOKENS, Versions, encode_epochs, encode_rows
+from training.sampler import RowOrder
+from training.steps import opening_rows, steps_and_epochs
+from training.stopping import NoFurtherStep, NothingLeft
 from training.trainer import CompletionTrainer
 from training.validation import answer_samples, selection_metrics
 from utils.jsonl import write_text
@@ -40,6 +45,11 @@ class TrainingJob:
     # "train" and "val".
     samples: dict[str, list[dict]]
     shards: Shards
+
+    @property
+    def grouped_behind(self) -> int | None:
+        """The length of the prefix, if rows of a batch also share their evidence; else None."""
+        return len(self.builder.prefix) if self.config["data"]["share_evidence"] else None
 
     def pick_val(self, n_wanted: int | None) -> list[dict]:
         """At most `n_wanted` val samples, the same at every call; all for None."""
@@ -65,7 +75,11 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class Rows:
-    """Encoded samples. `blocks` has the training rows once per epoch, each time with reordered chunks."""
+    """Encoded samples. `blocks` has the training rows once per epoch, each time with reordered chunks.
+
+    Behind them come the rows with short evidence of the first `n_short` epochs; `short_rows` says how many of
+    each epoch are used.
+    """
 
     blocks: list[dict]
     n_blocks: int
@@ -74,11 +88,20 @@ class Rows:
     val: list[dict]
     # Dropped training samples by reason.
     drops: Counter
+    n_short: int = 0
+    short_rows: tuple[int, ...] = ()
 
     @property
     def train(self) -> list[dict]:
         """The rows of one epoch."""
-        return self.blocks[: len(self.blocks) // self.n_blocks]
+        return self.blocks[: len(self.blocks) // (self.n_blocks + self.n_short)]
+
+    def order(self, data: dict) -> RowOrder:
+        """How the epochs order them, by the YAML's `data` block."""
+        adjacent = data["twin_pairs"] == "adjacent"
+        return RowOrder(
+            adjacent, data["answerable_first"], self.n_blocks, self.n_short, short_rows=self.short_rows
+        )
 
 
 def encode(job: TrainingJob, complete: Callable[..., list[int]]) -> Rows:
@@ -93,16 +116,23 @@ def encode(job: TrainingJob, complete: Callable[..., list[int]]) -> Rows:
         max_seq_length=training["max_seq_length"],
         weights=data["weights"],
     )
+    shares_evidence = data["share_evidence"]
+    samples = gather_evidence(job.samples["train"]) if shares_evidence else job.samples["train"]
     # One block per epoch begun, so that no order of chunks comes twice.
     n_blocks = 1
     if data["reshuffle_chunks"]:
-        _, n_epochs = steps_and_epochs(len(job.samples["train"]), training, n_processes)
+        _, n_epochs = steps_and_epochs(len(samples), training, n_processes)
         n_blocks = math.ceil(n_epochs)
-    blocks, drops = encode_epochs(job.samples["train"], n_blocks, training["seed"], encode_samples)
+    share = data["short_evidence_first"]
+    n_short = min(n_blocks, len(opening_rows(share, len(samples), training, n_processes)))
+    versions = Versions(n_blocks, n_short, shares_evidence)
+    blocks, drops = encode_epochs(samples, versions, training["seed"], encode_samples)
     # Counted again: dropped rows can make the run shorter.
-    n_steps, _ = steps_and_epochs(len(blocks) // n_blocks, training, n_processes)
+    n_rows = len(blocks) // (n_blocks + n_short)
+    n_steps, _ = steps_and_epochs(n_rows, training, n_processes)
+    short_rows = opening_rows(share, n_rows, training, n_processes) if n_short else ()
     val, val_drops = encode_samples(job.pick_val(data["max_val_samples"]))
-    rows = Rows(blocks, n_blocks, n_steps, val, drops)
+    rows = Rows(blocks, n_blocks, n_steps, val, drops, n_short, short_rows)
     if job.shards.is_main:
         note(describe_rows(rows, len(job.builder.prefix), n_processes))
         note(f"{len(val)} val rows ({format_drops(val_drops)})")
@@ -115,10 +145,11 @@ def describe_rows(rows: Rows, n_prefix: int, n_processes: int) -> str:
     n_prompt = sum(n_prefix + len(row["suffix"]) for row in rows.train)
     n_refusals = sum(not row["answerable"] for row in rows.train)
     processes = "1 process" if n_processes == 1 else f"{n_processes} processes"
+    short = f"; {sum(rows.short_rows)} rows first with short evidence" if rows.n_short else ""
     return (
         f"{len(rows.train)} rows ({n_refusals} refusals), "
         f"{n_supervised:,} supervised and {n_prompt:,} prompt tokens ({n_prefix} of each row shared), "
-        f"{rows.n_steps} steps on {processes} ({format_drops(rows.drops)})"
+        f"{rows.n_steps} steps on {processes} ({format_drops(rows.drops)}){short}"
     )
 
 
@@ -139,10 +170,16 @@ def run_to_the_end(
     files.trainer = trainer
     steps = StepProgress(files.output_dir)
     trainer.add_callback(steps)
-    with memory_errors(trainer, job.config, job.output_dir), files.stops, steps:
-        result = trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.add_callback(NoFurtherStep())
+    seconds = 0.0
+    stops = contextlib.suppress(NothingLeft)
+    with memory_errors(trainer, job.config, job.output_dir), files.stops, steps, stops:
+        seconds = trainer.train(resume_from_checkpoint=checkpoint).metrics["train_runtime"]
     n_steps = trainer.state.global_step
     if files.is_stopped:
         raise KeyboardInterrupt(f"stopped at step {n_steps}; resume with: {resume_command}")
+    if files.n_averaged:
+        with memory_errors(trainer, job.config, job.output_dir):
+            end_with_average(trainer, files)
     files.save_model("checkpoint-final", n_steps)
-    return result.metrics["train_runtime"]
+    return seconds

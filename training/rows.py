@@ -7,7 +7,9 @@ in too. training/selection.py decides which samples become rows.
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
+from training.evidence_versions import short_sizes, shorten, shuffle_chunks
 from utils.errors import DataError
 from utils.progress import track
 from utils.schema import unit_of
@@ -65,38 +67,37 @@ def encode_rows(
     return rows, drops
 
 
-def shuffle_chunks(sample: dict, rng: random.Random) -> dict:
-    """The sample with its evidence chunks in a new order, every chunk id in it renumbered."""
-    order = list(range(len(sample["evidence_chunks"])))
-    rng.shuffle(order)
-    place = {old: new for new, old in enumerate(order)}
+@dataclass(frozen=True)
+class Versions:
+    """Which versions of the evidence are encoded: in how many orders, and in how many of them also short.
 
-    def renumbered(ids: list[int]) -> list[int]:
-        return sorted(place[i] for i in ids)
+    `shares_evidence`: samples of one unit with the same evidence get the same orders.
+    """
 
-    return {
-        **sample,
-        "evidence_chunks": [sample["evidence_chunks"][old] for old in order],
-        "support_sets": [renumbered(support_set) for support_set in sample["support_sets"]],
-        "support_spans": renumbered(sample["support_spans"]),
-        "hard_negatives": renumbered(sample["hard_negatives"]),
-    }
+    n_orders: int = 1
+    n_short: int = 0
+    shares_evidence: bool = False
 
 
 def encode_epochs(
-    samples: list[dict], n_epochs: int, seed: int, encode: Callable
+    samples: list[dict], versions: Versions, seed: int, encode: Callable
 ) -> tuple[list[dict], Counter]:
-    """The rows of every epoch, block after block; from the second on, each sample's chunks are reordered.
+    """The rows of every epoch, block after block, then those of the first epochs with short evidence.
 
-    A sample dropped in one order (its support cut) is dropped in all, so that every block has the same
-    samples; it is counted once.
+    From the second block on, each sample's chunks are reordered. A sample dropped in one version (its support
+    cut) is dropped in all, so that every block has the same samples; it is counted once.
     """
     # One generator for all epochs, so that each has another order.
     rng = random.Random(seed)
     rows, drops = encode(samples)
     blocks = [{row["id"]: row for row in rows}]
-    for _ in range(n_epochs - 1):
-        later, _ = encode([shuffle_chunks(sample, rng) for sample in samples])
+    orders = [samples]
+    for _ in range(versions.n_orders - 1):
+        orders.append(shuffle_chunks(samples, rng, versions.shares_evidence))
+    sizes = short_sizes(samples, seed) if versions.n_short else {}
+    short = [[shorten(sample, sizes) for sample in order] for order in orders[: versions.n_short]]
+    for version in [*orders[1:], *short]:
+        later, _ = encode(version)
         blocks.append({row["id"]: row for row in later})
 
     in_all = set(blocks[0]).intersection(*blocks[1:])

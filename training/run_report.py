@@ -13,7 +13,7 @@ from models.base import model_weights
 from models.choices import LoadOptions
 from models.hardware import merge_for_speed, weights_precision
 from models.loading import model_revision
-from training.card import count_sources, kind_of, local_place
+from training.card import AVERAGED, count_sources, kind_of, local_place
 from training.checkpoints import CARD, RunFiles, is_whole
 from training.job import Rows, TrainingJob
 from training.sft_config import LOSS
@@ -59,7 +59,7 @@ def run_files(job: TrainingJob, rows: Rows, model) -> RunFiles:
         place = local_place(job.config["model_name"], directory)
         return job.card.text(facts, kind_of(directory), place)
 
-    return RunFiles(
+    files = RunFiles(
         job.output_dir,
         training["save_total_limit"],
         facts,
@@ -67,6 +67,8 @@ def run_files(job: TrainingJob, rows: Rows, model) -> RunFiles:
         training["early_stopping_patience"],
         card,
     )
+    files.n_averaged = training["average_last"]
+    return files
 
 
 def write_report(
@@ -108,7 +110,12 @@ def write_report(
 def write_last_cards(job: TrainingJob, files: RunFiles, last_step: int, measured: dict) -> None:
     """Cards and manifests of the last step's checkpoints, with what its answers measured, and of the run."""
     for directory in sorted(job.output_dir.glob("checkpoint-*")):
-        if is_whole(directory) and read_json(directory / "run.json")["step"] == last_step:
+        if not is_whole(directory):
+            continue
+        facts = read_json(directory / "run.json")
+        # Where weights were averaged, those of the last step itself gave no answers.
+        has_last_weights = facts.get(AVERAGED) == files.facts.get(AVERAGED)
+        if facts["step"] == last_step and has_last_weights:
             files.complete(directory, last_step, **measured)
     best = job.output_dir / "checkpoint-best"
     # A loss that never was a number leaves no best checkpoint.

@@ -12,6 +12,7 @@ from training.memory_config import SECOND_TYPES, check_memory, check_target_modu
 from utils.config import nearest
 from utils.config_values import Defaults, check_count
 from utils.errors import UsageError
+from utils.launch import trains_sharded
 from utils.metrics import SELECTION_METRICS
 
 # The mean loss on val, one of the metrics that can choose the best checkpoint.
@@ -59,6 +60,7 @@ _VALUES = {
         "tokens_per_pass": None,
         "metric_for_best": "eval_loss",
         "early_stopping_patience": None,
+        "average_last": 0,
         "report_to": "none",
         "seed": 42,
     },
@@ -77,7 +79,9 @@ _VALUES = {
         "prompt_ids": "whole",
         "unanswerable_fraction": None,
         "answerable_first": 0.0,
+        "short_evidence_first": 0.0,
         "reshuffle_chunks": True,
+        "share_evidence": False,
         "weights": {},
     },
 }
@@ -164,6 +168,7 @@ def _check_training(config: dict) -> None:
             "full_finetuning trains the weights themselves, which 4-bit or 8-bit loading freezes; "
             "set one of them to false"
         )
+    _check_averaging(training["average_last"])
     tracker = training["report_to"]
     if tracker not in TRACKERS:
         raise UsageError(f"training.report_to: expected one of {', '.join(TRACKERS)}, found {tracker!r}")
@@ -172,6 +177,17 @@ def _check_training(config: dict) -> None:
     if package and importlib.util.find_spec(package) is None:
         raise UsageError(
             f"training.report_to: {package} is not installed; `pip install {package}`, or set report_to: none"
+        )
+
+
+def _check_averaging(n_points: int) -> None:
+    if n_points < 0 or n_points == 1:
+        raise UsageError(
+            f"training.average_last: expected 0, or a number of save points from 2 on, found {n_points}"
+        )
+    if n_points and trains_sharded():
+        raise UsageError(
+            "training.average_last: not with FSDP, whose processes have parts of the weights; set it to 0"
         )
 
 

@@ -1,7 +1,21 @@
-"""SIGINT and SIGTERM as a request: finish the step, save, stop. A second signal stops at once."""
+"""Reasons to stop a run: SIGINT and SIGTERM as a request to save first, and nothing left to train."""
 
 import signal
 from collections.abc import Callable
+
+from transformers import TrainerCallback
+
+
+class NothingLeft(Exception):
+    """The checkpoint to resume from is that of the last step."""
+
+
+class NoFurtherStep(TrainerCallback):
+    """Raises NothingLeft where Trainer, resumed from the last step, would train one more."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.global_step >= state.max_steps:
+            raise NothingLeft
 
 
 class StopSignals:

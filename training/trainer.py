@@ -4,7 +4,6 @@
 It knows nothing about what a completion says.
 """
 
-import dataclasses
 import math
 import warnings
 from collections.abc import Callable
@@ -22,7 +21,8 @@ from training.logits import logits_after_prefix
 from training.memory_config import layers_per_checkpoint
 from training.pace import Pace, PacedTrainer
 from training.packed_steps import PackedStepTrainer, StepArguments
-from training.sampler import RowOrder, TwinSampler, rows_to_sort
+from training.sampler import RowOrder, make_sampler
+from training.shared_evidence import grouped_logits
 from utils.runs import note
 
 # Keys of the YAML's `training` block that TrainingArguments has under the same name.
@@ -133,13 +133,16 @@ class CompletionTrainer(PackedStepTrainer, PacedTrainer):
         """Logits at the positions of the labels: (batch, n_labels, vocab). Those at k predict label k + 1.
 
         inputs: "input_ids" and "attention_mask" (batch, seq_len), rows left-padded and without the prefix;
-        "labels" (batch, n_labels), for the last `n_labels` columns of the rows; only their number is read.
+        "labels" (batch, n_labels), for the last `n_labels` columns of the rows; only their number is read;
+        optionally the columns of `group_columns`, for rows that share more than the prefix.
         Any model with this tokenizer will do: a reference, or the trained model with its adapter off.
         """
         # Only training passes are packed, so that evaluations have the same loss with any setting.
         pack = self.tokens_per_pass is not None and model.training
         logits_of = logits_after_prefix(model, self.share_prefix, pack)
         n_labels = inputs["labels"].shape[1]
+        if self.share_prefix and "group" in inputs:
+            return grouped_logits(logits_of, model, self.prefix, inputs, n_labels)
         return logits_of(model, self.prefix, inputs["input_ids"], inputs["attention_mask"], n_labels)
 
     def row_lengths(self, rows) -> list[int]:
@@ -149,19 +152,7 @@ class CompletionTrainer(PackedStepTrainer, PacedTrainer):
 
     def _get_train_sampler(self, train_dataset=None):
         rows = self.train_dataset if train_dataset is None else train_dataset
-        # Every block has the same rows; the sampler adds the offset of the epoch's block.
-        rows = rows.select(range(len(rows) // self.order.n_blocks))
-        args = self.args
-        sort_within = rows_to_sort(
-            args.per_device_train_batch_size, args.gradient_accumulation_steps, args.world_size
-        )
-        self.sampler = TwinSampler(
-            list(rows["unit"] if self.order.twins_adjacent else rows["id"]),
-            self.row_lengths(rows),
-            list(rows["answerable"]),
-            args.seed,
-            dataclasses.replace(self.order, sort_within=sort_within),
-        )
+        self.sampler = make_sampler(rows, self.row_lengths, self.args, self.order)
         return self.sampler
 
     def _save(self, output_dir=None, state_dict=None):

@@ -1,0 +1,85 @@
+"""Rows with the same evidence in one pass: what they begin with is read once, as the prefix of a template is.
+
+It knows token ids and columns, not what they say. Losses and gradients are those of rows read one by one.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+
+def _n_common(first: list[int], second: list[int]) -> int:
+    """How many tokens two rows have in common at their beginning; one of each is left over at least."""
+    n_most = min(len(first), len(second)) - 1
+    for i in range(n_most):
+        if first[i] != second[i]:
+            return i
+    return n_most
+
+
+def plan_groups(rows: list[list[int]], n_prefix: int) -> list[tuple[int, int]]:
+    """(number of rows, tokens that all of them begin with) of each group of neighbors that share a pass.
+
+    A pass reads the prefix of `n_prefix` tokens, then the common beginning once, then the rest of each row,
+    padded to the longest. The groups are those that read the fewest tokens in all.
+    """
+    # best[end]: tokens of the cheapest groups of the first `end` rows, the last of these groups, its tokens.
+    best: list[tuple[int, int, int]] = [(0, 0, 0)]
+    for end in range(1, len(rows) + 1):
+        choices = []
+        longest = 0
+        n_shared = len(rows[end - 1]) - 1
+        for start in range(end - 1, -1, -1):
+            longest = max(longest, len(rows[start]))
+            if start < end - 1:
+                n_shared = min(n_shared, _n_common(rows[start], rows[start + 1]))
+            n_rows = end - start
+            # A row alone shares nothing.
+            n_common = n_shared if n_rows > 1 else 0
+            n_tokens = n_prefix + n_common + n_rows * (longest - n_common)
+            choices.append((best[start][0] + n_tokens, n_rows, n_common))
+        best.append(min(choices))
+    groups = []
+    end = len(rows)
+    while end:
+        _, n_rows, n_common = best[end]
+        groups.append((n_rows, n_common))
+        end -= n_rows
+    return groups[::-1]
+
+
+def group_columns(rows: list[list[int]], n_prefix: int) -> dict[str, torch.Tensor]:
+    """What `grouped_logits` reads: for each row the number of its group, and that of its shared tokens."""
+    groups = []
+    shared = []
+    for number, (n_rows, n_shared) in enumerate(plan_groups(rows, n_prefix)):
+        groups += [number] * n_rows
+        shared += [n_shared] * n_rows
+    return {"group": torch.tensor(groups), "n_shared": torch.tensor(shared)}
+
+
+def grouped_logits(
+    logits_of: Callable, model, prefix: list[int], inputs: dict[str, torch.Tensor], n_labels: int
+) -> torch.Tensor:
+    """`logits_of` (training/logits.py) for one group of rows after another: (batch, n_labels, vocab).
+
+    inputs: "input_ids" and "attention_mask" (batch, seq_len), left-padded and without the prefix, and the
+    columns of `group_columns`, (batch,) each. The groups are neighbors.
+    """
+    parts = []
+    for number in range(int(inputs["group"][-1]) + 1):
+        rows = inputs["group"] == number
+        ids = inputs["input_ids"][rows]  # (n_rows, seq_len)
+        mask = inputs["attention_mask"][rows]
+        n_shared = int(inputs["n_shared"][rows][0])
+        # Where each row begins in its columns, and where the part begins that it does not share.
+        starts = ids.shape[1] - mask.sum(1)  # (n_rows,)
+        first = int(starts[0])
+        shared = ids[0, first : first + n_shared].tolist()
+        columns = torch.arange(ids.shape[1], device=ids.device)
+        mask = mask * (columns >= (starts + n_shared)[:, None])
+        # Labels of another group may begin before this group's rows do.
+        n_columns = max(int(mask.sum(1).max()), n_labels)
+        logits = logits_of(model, prefix + shared, ids[:, -n_columns:], mask[:, -n_columns:], n_labels)
+        parts.append(logits)
+    return torch.cat(parts)
