@@ -19,7 +19,7 @@ from pathlib import Path
 from models.base import base_for
 from models.choices import LoadOptions, add_attention_flag, add_bit_flags, load_options
 from models.directories import check_adapter_dir
-from models.embedded import EMBEDDED
+from models.embedded_models import EMBEDDED_MODELS
 from utils.arguments import port_number, positive_int, share, stage_parser
 from utils.errors import UsageError
 from utils.runs import note
@@ -67,7 +67,7 @@ def read_arguments(argv: list[str] | None) -> argparse.Namespace:
         raise UsageError("--port is the port of the page; add --web")
     if not args.evidence and not args.web:
         raise UsageError("name the documents to answer from with --evidence, for example --evidence notes/")
-    if args.model in (None, "", EMBEDDED):
+    if args.model in (None, "", *EMBEDDED_MODELS):
         example = "checkpoints/sft/demo/checkpoint-best (make demo trains one)"
         raise UsageError(f"--model needs a checkpoint of train_sft.py, such as {example}")
     if "-" in (args.evidence or []) and not args.question and not args.dry_run and not args.web:

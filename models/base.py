@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.directories import adapter_base, check_adapter_dir, is_path
-from models.embedded import EMBEDDED, embedded_dir
+from models.embedded import embedded_dir
+from models.embedded_models import EMBEDDED_MODELS
 from models.fingerprint import files_hash, weights_hash
 from utils.config import input_path, portable_path
 from utils.errors import DataError, UsageError
@@ -44,8 +45,8 @@ def local_dir(name: str) -> Path | None:
 
     DataError for a path without a model's directory.
     """
-    if name == EMBEDDED:
-        return embedded_dir()
+    if name in EMBEDDED_MODELS:
+        return embedded_dir(name)
     path = input_path(name)
     if path.is_dir():
         return path

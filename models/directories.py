@@ -7,7 +7,7 @@ import difflib
 import re
 from pathlib import Path
 
-from models.embedded import EMBEDDED
+from models.embedded_models import EMBEDDED_MODELS
 from models.folders import check_model_folder
 from utils.config import input_path
 from utils.errors import DataError
@@ -48,7 +48,7 @@ def adapter_base(name: str) -> str | None:
 def check_adapter_dir(name: str) -> str:
     """The directory of a model to evaluate, PEFT checkpoint or full model. DataError if it is neither."""
     path = input_path(name)
-    if name == EMBEDDED:
+    if name in EMBEDDED_MODELS:
         raise DataError(
             f"{name}: is a base model (--base-model); a checkpoint of train_sft.py is needed here, such as "
             "checkpoints/sft/demo/checkpoint-best (make demo trains one)"
@@ -65,15 +65,15 @@ def is_path(name: str) -> bool:
 
 
 def check_model_name(name: str) -> None:
-    """DataError for a model that is no hub id, no folder of a model or checkpoint, and not `embedded`."""
+    """DataError for a model that is no hub id, no folder of a model or checkpoint, and no embedded model."""
     path = input_path(name)
-    if name == EMBEDDED:
+    if name in EMBEDDED_MODELS:
         return
     if path.exists() or path.is_symlink():
         check_model_folder(path)
     elif is_path(name):
         raise DataError(missing_checkpoint(path))
-    elif difflib.get_close_matches(name.lower(), [EMBEDDED], cutoff=0.8):
-        raise DataError(f"{name}: no such model; did you mean {EMBEDDED}?")
+    elif close := difflib.get_close_matches(name.lower(), EMBEDDED_MODELS, n=1, cutoff=0.8):
+        raise DataError(f"{name}: no such model; did you mean {close[0]}?")
     elif not re.fullmatch(_HUB_ID, name):
         raise DataError(f"{name!r}: neither a folder nor a hub id, such as google/gemma-2-9b")

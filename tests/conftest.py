@@ -200,13 +200,14 @@ def tiny_gemma_dir(make_model, tokenizer, tmp_path_factory):
 def embedded_dir(tmp_path_factory):
     """The embedded model, converted once for all tests."""
     from models.embedded import embedded_dir
+    from models.embedded_models import EMBEDDED
 
     # monkeypatch serves one test; a session fixture restores the variable itself.
     home = tmp_path_factory.mktemp("embedded")
     before = os.environ.get("FACTUALITY_HOME")
     os.environ["FACTUALITY_HOME"] = str(home)
     try:
-        return embedded_dir()
+        return embedded_dir(EMBEDDED)
     finally:
         os.environ.pop("FACTUALITY_HOME")
         if before is not None:

@@ -12,13 +12,14 @@ import pytest
 from huggingface_hub import DatasetCard, ModelCard
 
 import train_sft
+from models.embedded_models import EMBEDDED_MODELS
 from prompt_schema import PromptBuilder, load_template
 from tests.test_sft_runs import write_config
 from tests.tokenizer_kinds import ACROSS_WORDS, KINDS
 from training.card import SftCard, local_place
 from training.checkpoints import is_whole
 from utils.cards import prompt_code
-from utils.hub_names import EMBEDDED_ID, dataset_ids, hub_model_id, licence_ids, model_licence, reference
+from utils.hub_names import EMBEDDED_IDS, dataset_ids, hub_model_id, licence_ids, model_licence, reference
 from utils.jsonl import read_json
 from utils.text import REFUSAL
 
@@ -147,7 +148,10 @@ def test_how_a_card_names_a_model(tmp_path):
 
 def test_names_of_the_hub(tmp_path, monkeypatch):
     monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
-    assert hub_model_id("embedded") == EMBEDDED_ID
+    assert EMBEDDED_IDS.keys() == EMBEDDED_MODELS.keys()
+    assert hub_model_id("embedded") == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert model_licence(hub_model_id("embedded")).id == "apache-2.0"
+    assert model_licence(hub_model_id("embedded-gemma")).id == "gemma"
     assert hub_model_id("google/gemma-2-9b") == "google/gemma-2-9b"
     cached = "hub/models--google--gemma-2-9b/snapshots/33c193028431c2fde6c6e51f29e6f17b60cbfac6"
     assert hub_model_id(str(tmp_path / cached)) == "google/gemma-2-9b"

@@ -1,10 +1,6 @@
 """Loading and choices of the device: precision, attention, placement, merging, sizes, the embedded model."""
 
 import importlib.util
-import json
-import multiprocessing
-import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +8,7 @@ import torch
 from models import hardware, loading
 from models.estimate import count_parameters
 from models.hardware import choose_attention, choose_dtype, merge_for_speed
-from models.loading import LoadOptions, load_model, quantization
+from models.loading import LoadOptions, quantization
 from tests.conftest import tiny_config
 from utils.errors import UsageError
 from utils.launch import trains_sharded
@@ -102,41 +98,3 @@ def test_a_merged_adapter_answers_alike_and_comes_out_again(make_model):
 )
 def test_the_plan_reads_sizes_from_names(name, expected):
     assert count_parameters(name) == expected
-
-
-def _convert(home):
-    # Runs in a separate process, so nothing needs to be restored.
-    os.environ["FACTUALITY_HOME"] = home
-    from models import embedded
-
-    def fake_convert(gguf, target):
-        target.mkdir(parents=True)
-        (target / "config.json").write_text("{}")
-        with open(Path(home) / "conversions", "a") as handle:
-            handle.write("x")
-
-    embedded._convert = fake_convert
-    embedded._gguf_path = lambda: Path(__file__)
-    embedded.embedded_dir()
-
-
-@needs_embedded
-def test_two_processes_convert_the_embedded_model_once(tmp_path, monkeypatch):
-    # Forked, because `_convert` replaces functions of a module that is imported already.
-    fork = multiprocessing.get_context("fork")
-    workers = [fork.Process(target=_convert, args=(str(tmp_path),)) for _ in range(3)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert (tmp_path / "conversions").read_text() == "x"
-    assert json.loads((tmp_path / "checkpoints/embedded/run.json").read_text())["status"] == "complete"
-
-
-@needs_embedded
-def test_the_embedded_model_is_the_real_one(embedded_dir):
-    config = json.loads((embedded_dir / "config.json").read_text())
-    assert config["model_type"] == "llama"
-    assert config["hidden_size"] == 576
-    assert config["tie_word_embeddings"] is True
-    assert load_model(str(embedded_dir)).num_parameters() == 134_515_008

@@ -20,7 +20,7 @@ from utils.cards import (
     metric_rows,
     prompt_code,
 )
-from utils.hub_names import dataset_ids, hub_model_id, model_licence, reference
+from utils.hub_names import EMBEDDED_IDS, dataset_ids, hub_model_id, model_licence, reference
 from utils.tokens import end_id
 
 # In the manifest of a checkpoint whose weights are a mean: the steps that they are the mean of.
@@ -199,7 +199,7 @@ class SftCard:
 
 
 def _described_base(base: str, hub_base: str | None) -> str:
-    if base == "embedded":
+    if base in EMBEDDED_IDS:
         return f"{hub_base}, unpacked from 4-bit weights: on the original weights figures differ slightly"
     return hub_base or f"{Path(base).name}, a local model"
 

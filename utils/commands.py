@@ -12,6 +12,7 @@ from pathlib import Path
 
 from utils.config import home_path, portable_path
 from utils.errors import DataError
+from utils.hub_names import EMBEDDED_IDS
 from utils.jsonl import read_json_object
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,10 +89,12 @@ def free_results(preferred: str, name: str) -> str:
 def reward_command(base_model: str, prefs_path: Path) -> str:
     """The command that trains a reward model on these preferences, with the base of their candidates."""
     prefs = ("--prefs", portable_path(prefs_path))
-    if base_model == "embedded":
-        return stage_command("train_rm.py", "-c", "configs/demo/rm.yaml", *prefs)
     base = ("--set", f"base_model={base_model}")
-    return stage_command("train_rm.py", "-c", "configs/rm.yaml", *base, *prefs)
+    if base_model not in EMBEDDED_IDS:
+        return stage_command("train_rm.py", "-c", "configs/rm.yaml", *base, *prefs)
+    # The config of small models names the first of them.
+    base = () if base_model == "embedded" else base
+    return stage_command("train_rm.py", "-c", "configs/demo/rm.yaml", *base, *prefs)
 
 
 def stage_command(script: str, *arguments: object, launch: bool = False) -> str:

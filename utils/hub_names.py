@@ -10,8 +10,11 @@ from pathlib import Path
 
 from utils.config import input_path
 
-# The model `embedded` is unpacked from a 4-bit file of these weights.
-EMBEDDED_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+# The embedded models are unpacked from 4-bit files of these weights.
+EMBEDDED_IDS = {
+    "embedded": "HuggingFaceTB/SmolLM2-135M-Instruct",
+    "embedded-gemma": "google/gemma-3-270m",
+}
 # The hub's cache: models--owner--name/snapshots/<commit>.
 _CACHED = re.compile(r"models--([^/]+)--([^/]+)/snapshots/")
 
@@ -57,9 +60,9 @@ _LICENCE_IDS = {
 
 
 def hub_model_id(name: str) -> str | None:
-    """The hub's id of a model name: an id, `embedded` or a folder of the hub's cache; else None."""
-    if name == "embedded":
-        return EMBEDDED_ID
+    """The hub's id of a model name: an id, an embedded model or a folder of the hub's cache; else None."""
+    if name in EMBEDDED_IDS:
+        return EMBEDDED_IDS[name]
     if cached := _CACHED.search(str(input_path(name)) + "/"):
         return f"{cached[1]}/{cached[2]}"
     is_id = re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith(".")
