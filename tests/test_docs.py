@@ -289,7 +289,7 @@ FOREIGN = {"config.json", "adapter_config.json", "*.safetensors", "wiki-pages/wi
 # Flags of other programs.
 FOREIGN_FLAGS = {
     *("--help", "--durations"),
-    *("--constraint", "--quiet", "--requirement", "--no-deps", "--index-url"),
+    *("--constraint", "--quiet", "--requirement", "--no-deps", "--force-reinstall", "--index-url"),
     *("--cpu", "--num_processes", "--multi_gpu", "--config_file"),
     *("--cached", "--others", "--exclude-standard"),
 }
