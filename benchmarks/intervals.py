@@ -13,10 +13,11 @@ import numpy as np
 
 from evaluation.baselines import baseline_predictions
 from evaluation.columns import format_table
+from evaluation.confidence import confidence_intervals
 from evaluation.results import score_all, score_rows
 from utils.completions import render_completion
 from utils.config import input_path
-from utils.intervals import confidence_intervals, draw_counts, paired_deltas, with_intervals
+from utils.intervals import draw_counts, paired_deltas, with_intervals
 from utils.schema import read_samples
 from utils.scoring import is_right_answer
 from utils.startup import run_main

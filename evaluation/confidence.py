@@ -1,17 +1,23 @@
 """Confidence of one model's answers against whether they are right: summary numbers and points of the curves.
 
-The formulas are in `utils/calibration.py`; this module picks the answers that they are computed on.
+The formulas are in `utils/calibration.py`; this module picks the answers that they are computed on, and
+draws their intervals.
 """
 
+import numpy as np
+
 from utils.calibration import (
+    N_BINS,
     apply_isotonic,
     aurc,
+    aurc_of_blocks,
+    bin_of,
     brier,
     expected_calibration_error,
     reliability,
     risk_coverage,
 )
-from utils.intervals import confidence_intervals
+from utils.intervals import MIN_GROUPS, draw_counts, group_index, percentile_interval
 from utils.scoring import is_right_answer
 
 
@@ -51,6 +57,48 @@ def confidence_metrics(
         "n_confidence_missing": len(answers) - len(confidences),
         # A constant has a good ECE when it equals the accuracy, and tells nothing about single answers.
         "confidence_is_constant": len(set(confidences)) == 1,
+    }
+
+
+def confidence_intervals(
+    confidences: list[float | None], right: list[bool], groups: list[str], seed: int
+) -> dict[str, list[float] | None]:
+    """`ci95` of ECE, Brier score and AURC over the samples whose confidence is not None (the answers).
+
+    Each is None for under 20 groups or without answers. Definitions: `utils/calibration.py`.
+    """
+    index, n_groups = group_index(groups)
+    used = np.array([confidence is not None for confidence in confidences])
+    if n_groups < MIN_GROUPS or not used.any():
+        return dict.fromkeys(("ece", "brier", "aurc"))
+    confidence = np.array([c for c in confidences if c is not None])
+    correct = np.asarray(right, dtype=float)[used]
+    index = index[used]
+
+    def resampled(columns: np.ndarray, n_columns: int, values: np.ndarray) -> np.ndarray:
+        """Sums of `values` per column in every resample: (n_resamples, n_columns)."""
+        cell = index * n_columns + columns
+        sums = np.bincount(cell, weights=values, minlength=n_groups * n_columns)
+        sums = sums.reshape(n_groups, n_columns).astype(np.float32)
+        return (draw_counts(n_groups, seed) @ sums).astype(float)
+
+    one = np.zeros(len(confidence), dtype=int)
+    ones = np.ones(len(confidence))
+    n_answers = resampled(one, 1, ones)[:, 0]
+    # A resample may draw no answer at all; its 0 / 0 is NaN, which the interval leaves out.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # |accuracy - confidence| * size of a bin is |sum of (correct - confidence)| in it.
+        ece = np.abs(resampled(bin_of(confidence), N_BINS, correct - confidence)).sum(1) / n_answers
+        squared_error = resampled(one, 1, (confidence - correct) ** 2)[:, 0] / n_answers
+
+    # One column per distinct confidence, highest first.
+    levels, level = np.unique(-confidence, return_inverse=True)
+    n_levels = len(levels)
+    area = aurc_of_blocks(resampled(level, n_levels, ones), resampled(level, n_levels, 1 - correct))
+    return {
+        "ece": percentile_interval(ece),
+        "brier": percentile_interval(squared_error),
+        "aurc": percentile_interval(area),
     }
 
 

@@ -7,10 +7,11 @@ It knows completions and gold, nothing about prompts or models. The numbers are 
 from typing import NamedTuple
 
 from evaluation.confidence import confidence_curves, confidence_metrics, intervals_of_confidence
+from evaluation.macro import intervals_over_sources, mean_over_sources
 from evaluation.selective import Selection
-from evaluation.slices import mean_over_sources, slice_results
+from evaluation.slices import paired_with_sft, slice_results
 from utils.completions import map_citations, parse_completion
-from utils.intervals import as_numbers, group_sums, paired_deltas, total, with_intervals
+from utils.intervals import Drawn, as_numbers, draw_rates, group_sums, intervals_of, total
 from utils.metrics import rates_from_sums
 from utils.progress import track
 from utils.scoring import is_right_answer, score_sample
@@ -23,7 +24,10 @@ WITHOUT_MODEL = (
     *("overlap_rule", "title_overlap", "surface_model", "claim_only"),
 )
 # What the results file has beside its models: no model may be called that.
-RESULT_KEYS = ("deltas", "deltas_to", "baselines", "by_source", "slices", "curves", "selective", "run")
+RESULT_KEYS = (
+    *("deltas", "deltas_to", "deltas_by_source", "baselines"),
+    *("by_source", "slices", "curves", "selective", "run"),
+)
 
 
 class ScoredModel(NamedTuple):
@@ -32,6 +36,8 @@ class ScoredModel(NamedTuple):
     metrics: dict
     terms: list[dict[str, float]]
     parsed: list
+    # Resampled once for the model's own intervals and for the differences to all others.
+    drawn: Drawn
 
 
 # --- one model
@@ -98,12 +104,13 @@ def score_model(
     strict, _ = score_rows(rows, samples, own, strict=True)
     probabilities = _probabilities({row["id"]: row for row in rows}, samples)
 
-    metrics = with_intervals(terms, groups, seed)
+    drawn = draw_rates(terms, groups, seed)
+    metrics = intervals_of(drawn)
     metrics |= confidence_metrics(parsed, samples, probabilities, isotonic)
     metrics["n"] = len(samples)
     metrics["ci95"] |= intervals_of_confidence(parsed, samples, probabilities, isotonic, seed)
     metrics["strict"] = as_numbers(rates_from_sums(total(group_sums(strict, groups))))
-    return ScoredModel(metrics, terms, parsed)
+    return ScoredModel(metrics, terms, parsed, drawn)
 
 
 # --- all models
@@ -117,14 +124,6 @@ def by_model(predictions: list[dict]) -> dict[str, list[dict]]:
     return rows
 
 
-def _deltas(scored: dict[str, ScoredModel], samples: list[dict], seed: int) -> dict[str, dict]:
-    """Model name -> paired differences of the SFT model to it."""
-    groups = [sample["group"] for sample in samples]
-    first = scored["sft"].terms
-    others = [name for name in scored if name != "sft"]
-    return {name: paired_deltas(first, scored[name].terms, groups, seed) for name in others}
-
-
 def score_all(
     predictions: list[dict],
     samples: list[dict],
@@ -135,7 +134,8 @@ def score_all(
     """(results object without its `run`, model name -> parsed completions in the order of `samples`).
 
     Keys of the results: sft, base (metrics), deltas (sft minus base), deltas_to (sft minus each other model),
-    baselines, by_source, slices, curves; without a block for a model that is missing.
+    deltas_by_source (the same in each source), baselines, by_source, slices, curves; without a block for a
+    model that is missing.
     `isotonic`: the checkpoint's fit.
     """
     scored = {}
@@ -144,17 +144,20 @@ def score_all(
         own_fit = isotonic if name == "sft" else None
         scored[name] = score_model(name, rows, samples, seed, selection, own_fit)
 
-    parts = slice_results({name: model.terms for name, model in scored.items()}, samples, seed)
+    macro_intervals = {name: intervals_over_sources(scored[name].terms, samples, seed) for name in scored}
+    terms_of = {name: model.terms for name, model in scored.items()}
+    parts, leads = slice_results(terms_of, samples, seed)
     of_sources = parts.pop("source")
     for name, model in scored.items():
-        model.metrics["macro"] = mean_over_sources(of_sources, name)
+        model.metrics["macro"] = mean_over_sources(of_sources, name) | {"ci95": macro_intervals[name]}
 
     results: dict = {name: scored[name].metrics for name in MAIN_MODELS if name in scored}
     if "sft" in scored:
-        to_others = _deltas(scored, samples, seed)
+        to_others = paired_with_sft({name: model.drawn for name, model in scored.items()})
         if "base" in to_others:
             results["deltas"] = to_others["base"]
         results["deltas_to"] = to_others
+        results["deltas_by_source"] = leads
     results["baselines"] = {name: model.metrics for name, model in scored.items() if name not in MAIN_MODELS}
 
     results["by_source"] = of_sources

@@ -1,16 +1,21 @@
-"""Subsets of the test set with separate metrics: source, answerability, difficulty, hops, chunks, popularity.
+"""Subsets of the test set with separate metrics: source, answerability, verdict, difficulty, hops and more.
 
 It knows samples and their scored terms, no completions. A new slice is one more line in `slice_names`.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from utils.intervals import with_intervals
-from utils.metrics import HEADLINE
+from utils.intervals import Drawn, draw_rates, intervals_of, paired
+from utils.metrics import DELTA_METRICS, HEADLINE, PAIRED
 from utils.progress import track
+from utils.schema import verdict_class
 
 # Only the metrics that a table shows: intervals of all of them took most of the time (docs/log.md).
 SLICE_METRICS = ("em", "f1", *HEADLINE)
+# Leads by source, for the same reason.
+SOURCE_DELTAS = ("em_answerable", *DELTA_METRICS)
 
 
 def _hop_names(samples: list[dict]) -> list[str | None]:
@@ -45,11 +50,24 @@ def _popularity_names(samples: list[dict]) -> list[str | None]:
     return [None if value is None else names[np.searchsorted(edges, value, side="left")] for value in values]
 
 
+def _verdict_names(samples: list[dict]) -> list[str | None]:
+    """Source and right verdict (yes counts as supported, no as refuted); None where no verdict is right.
+
+    By source, because a model that says `supported` everywhere does so in one source and not in another.
+    """
+    names: list[str | None] = []
+    for sample in samples:
+        verdict = verdict_class(sample["answer"])
+        names.append(f"{sample['source']} {verdict}" if verdict else None)
+    return names
+
+
 def slice_names(samples: list[dict]) -> dict[str, list[str | None]]:
     """Dimension -> name of each sample's part, None for a sample in none of them."""
     return {
         "source": [sample["source"] for sample in samples],
         "answerability": ["answerable" if sample["answerable"] else "unanswerable" for sample in samples],
+        "verdict": _verdict_names(samples),
         "difficulty": [sample["metadata"].get("difficulty") for sample in samples],
         "hops": _hop_names(samples),
         "chunks": [str(len(sample["evidence_chunks"])) for sample in samples],
@@ -79,36 +97,46 @@ def slices(samples: list[dict]) -> dict[str, dict[str, list[int]]]:
 # --- the metrics of slices
 
 
-def slice_metrics(terms: list[dict], indices: list[int], groups: list[str], seed: int) -> dict:
-    """EM, F1 and the headline metrics of the samples at `indices`, with intervals."""
-    own_terms = [terms[i] for i in indices]
-    own_groups = [groups[i] for i in indices]
-    found = with_intervals(own_terms, own_groups, seed, SLICE_METRICS)
+def slice_metrics(drawn: Drawn, n: int) -> dict:
+    """EM, F1 and the headline metrics of a part with `n` samples, with intervals."""
+    found = intervals_of(drawn, SLICE_METRICS)
     del found["ci95_skipped"]
-    return {"n": len(indices), **found}
+    return {"n": n, **found}
 
 
-def slice_results(terms_of: dict[str, list[dict]], samples: list[dict], seed: int) -> dict[str, dict]:
-    """Dimension -> part -> model name -> metrics. `terms_of`: model name -> terms, one per sample."""
+def _draws(
+    terms_of: dict[str, list[dict]], indices: list[int], groups: list[str], seed: int
+) -> dict[str, Drawn]:
+    """Model name -> its rates on the samples at `indices`."""
+    own_groups = [groups[i] for i in indices]
+    return {
+        name: draw_rates([terms[i] for i in indices], own_groups, seed) for name, terms in terms_of.items()
+    }
+
+
+def slice_results(
+    terms_of: dict[str, list[dict]], samples: list[dict], seed: int
+) -> tuple[dict[str, dict], dict[str, dict]]:
+    """(dimension -> part -> model name -> metrics, source -> model name -> the SFT model's lead over it).
+
+    `terms_of`: model name -> terms, one per sample. Leads are paired differences on the source's samples.
+    """
     groups = [sample["group"] for sample in samples]
     found: dict[str, dict] = {}
+    leads: dict[str, dict] = {}
     for dimension, parts in track(slices(samples).items(), "scoring slices", "dimension"):
         found[dimension] = {}
         for part, indices in parts.items():
-            found[dimension][part] = {
-                name: slice_metrics(terms, indices, groups, seed) for name, terms in terms_of.items()
-            }
-    return found
+            draws = _draws(terms_of, indices, groups, seed)
+            found[dimension][part] = {name: slice_metrics(draws[name], len(indices)) for name in draws}
+            if dimension == "source":
+                leads[part] = paired_with_sft(draws, SOURCE_DELTAS)
+    return found, leads
 
 
-def mean_over_sources(of_sources: dict[str, dict], name: str) -> dict[str, float | None]:
-    """Unweighted means over the sources that have a metric (None where none has), so that each counts once.
-
-    `of_sources`: source -> model name -> metrics.
-    """
-    means: dict[str, float | None] = {}
-    for key in SLICE_METRICS:
-        values = [found[name][key] for found in of_sources.values()]
-        known = [value for value in values if value is not None]
-        means[key] = sum(known) / len(known) if known else None
-    return means
+def paired_with_sft(draws: dict[str, Drawn], names: Sequence[str] = PAIRED) -> dict[str, dict]:
+    """Model name -> paired differences of the SFT model to it; empty without an SFT model."""
+    if "sft" not in draws:
+        return {}
+    first = draws["sft"]
+    return {name: paired(first, drawn, names) for name, drawn in draws.items() if name != "sft"}

@@ -4,6 +4,7 @@ Nothing is computed here; what a metric means is in docs/metrics.md.
 """
 
 from evaluation.columns import format_interval, format_number, format_table, metric_table
+from evaluation.leads import lead_table
 from evaluation.results import MAIN_MODELS, WITHOUT_MODEL
 from utils.metrics import DELTA_METRICS, HEADLINE, LOWER_IS_BETTER
 
@@ -39,13 +40,20 @@ def _n_samples(results: dict) -> int:
 
 
 def interval_table(results: dict, name: str) -> str:
-    """The headline metrics of one model with their intervals."""
+    """The headline metrics of one model and their means over sources, with their intervals."""
     metrics = results[name]
+    macro = metrics.get("macro", {}) if len(results["by_source"]) > 1 else {}
     # Every metric has its interval in the file; these are the ones that a reader compares.
     rows = []
     for key in (*HEADLINE, "trust_score", "ece", "brier", "aurc"):
-        rows.append([key, format_number(metrics[key]), format_interval(metrics["ci95"][key]) or "-"])
-    return format_table([name, "value", "95% interval"], rows)
+        row = [key, format_number(metrics[key]), format_interval(metrics["ci95"][key]) or "-"]
+        if macro:
+            # Files of before have means without intervals.
+            interval = macro.get("ci95", {}).get(key)
+            row += [format_number(macro.get(key)), format_interval(interval) or "-"]
+        rows.append(row)
+    header = [name, "value", "95% interval"]
+    return format_table([*header, "mean of sources", "95% interval"] if macro else header, rows)
 
 
 # One stands among the values and the other among the differences.
@@ -141,6 +149,7 @@ def results_text(results: dict) -> str:
     strongest = strongest_baseline(results)
     if strongest and "deltas_to" in results:
         blocks.append(delta_table(results, strongest))
+    blocks.append(lead_table(results))
     if "selective" in results:
         blocks.append(selective_line(results["selective"]))
 

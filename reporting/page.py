@@ -60,6 +60,7 @@ def _evaluation_section(evaluation: Evaluation) -> dict:
         "headline": tables.headline(results),
         "macro": tables.macro(results),
         "differences": tables.difference_tables(results),
+        "leads": tables.leads(results),
         "slices": tables.slices(results, own[0]),
         "confidence": tables.confidence(results),
         "confidence_charts": [placed(chart) for chart in confidence if chart.lines],

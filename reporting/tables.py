@@ -4,6 +4,7 @@ Nothing is escaped here: the templates do that.
 """
 
 from evaluation.columns import format_interval, format_number
+from evaluation.leads import DECIDES, lead_rows
 from evaluation.tables import all_models, strongest_baseline, verdict
 from utils.metrics import DELTA_METRICS, HEADLINE, LOWER_IS_BETTER
 
@@ -107,6 +108,15 @@ def difference_tables(results: dict) -> list[dict]:
             }
         )
     return sorted(tables, key=lambda table: table["folded"])
+
+
+def leads(results: dict) -> dict | None:
+    """The lead in net score over every other model, a column per source; None with one source."""
+    header, rows = lead_rows(results)
+    if not rows:
+        return None
+    shown = [(other, False, cells) for other, cells in rows]
+    return {"title": f"{DECIDES} lead over", "header": header, "rows": shown}
 
 
 # --- metrics

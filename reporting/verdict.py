@@ -7,12 +7,10 @@ computed by `utils/intervals.py`; here they are only put into words.
 import textwrap
 
 from evaluation.columns import TERMINAL_COLUMNS
+from evaluation.leads import DECIDES
 from evaluation.tables import all_models, strongest_baseline, verdict
 from utils.metrics import DELTA_METRICS
 
-# The metric that decides: it counts right answers, refusals and wrong answers at once, so that neither
-# refusing everything nor answering everything wins.
-DECIDES = "net_score"
 NET_SCORE = (
     "net score: +1 for a right answer or refusal, 0 for refusing an answerable question, "
     "-1 for anything wrong"

@@ -9,11 +9,12 @@ import pytest
 import evaluate_sft_fast_robust as evaluation
 from evaluation.baselines import build_prompts, lexical, tune_lexical
 from evaluation.differing import differing_settings
+from evaluation.macro import mean_over_sources
 from evaluation.plan import prefs_command
 from evaluation.predictions import describe_rows
 from evaluation.results import RESULT_KEYS, WITHOUT_MODEL, score_rows
 from evaluation.selective import threshold_for_precision
-from evaluation.slices import SLICE_METRICS, mean_over_sources, slices
+from evaluation.slices import SLICE_METRICS, slices
 from evaluation.spans import best_span
 from evaluation.tables import delta_rows
 from prompt_schema import SFT_TEMPLATES, PromptBuilder

@@ -8,17 +8,11 @@ from scipy import stats
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
+from evaluation.confidence import confidence_intervals
 from utils.calibration import apply_isotonic, aurc, brier, expected_calibration_error, fit_isotonic
 from utils.completions import parse_completion, render_completion
 from utils.correctness import exact_match, token_overlap
-from utils.intervals import (
-    confidence_intervals,
-    draw_counts,
-    group_sums,
-    mean_with_interval,
-    resample,
-    with_intervals,
-)
+from utils.intervals import draw_counts, group_sums, mean_with_interval, resample, with_intervals
 from utils.metrics import rates_from_sums
 from utils.scoring import citation_scores, f1_of, score_sample
 

@@ -1,15 +1,15 @@
-"""95% intervals by a bootstrap over groups, for rates of summed terms and for figures about confidence.
+"""95% intervals by a bootstrap over groups, for rates of summed terms and their paired differences.
 
 Samples of one group share evidence, so their outcomes are not independent: a resample draws whole groups.
-This module knows nothing about completions; it sees terms (`utils/scoring.py`), confidences and group names.
+This module knows nothing about completions; it sees terms (`utils/scoring.py`) and group names.
 """
 
 import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from utils.calibration import N_BINS, aurc_of_blocks, bin_of
 from utils.metrics import LOWER_IS_BETTER, PAIRED, rates_from_sums
 
 N_RESAMPLES = 5000
@@ -103,55 +103,73 @@ def as_numbers(rates: dict[str, np.ndarray]) -> dict[str, float | None]:
     return {name: None if np.isnan(value) else float(value) for name, value in rates.items()}
 
 
-def with_intervals(
-    rows: list[dict[str, float]], groups: list[str], seed: int, names: Sequence[str] | None = None
-) -> dict:
-    """The rates of scored samples, all or those in `names`, with `ci95` and `ci95_skipped`.
+class Drawn(NamedTuple):
+    """The rates of one model on some samples.
+
+    `rates`: name -> scalar; `resampled`: name -> (n_resamples,), or None under 20 groups.
+    """
+
+    rates: dict[str, np.ndarray]
+    resampled: dict[str, np.ndarray] | None
+
+
+def draw_rates(rows: list[dict[str, float]], groups: list[str], seed: int) -> Drawn:
+    """The rates of scored samples and of their resamples: intervals and differences are made of these."""
+    sums = group_sums(rows, groups)
+    return Drawn(rates_from_sums(total(sums)), resample(sums, seed))
+
+
+def intervals_of(drawn: Drawn, names: Sequence[str] | None = None) -> dict:
+    """The rates, all or those in `names`, with `ci95` and `ci95_skipped`.
 
     `ci95_skipped` counts, per metric, the resamples that lacked a class the metric needs.
     """
-    sums = group_sums(rows, groups)
-    metrics = as_numbers(rates_from_sums(total(sums)))
+    metrics = as_numbers(drawn.rates)
     metrics = {name: metrics[name] for name in names or metrics}
-    drawn = resample(sums, seed)
-    if drawn is None:
+    resampled = drawn.resampled
+    if resampled is None:
         return {**metrics, "ci95": dict.fromkeys(metrics), "ci95_skipped": {}}
 
-    skipped = {name: int(np.isnan(drawn[name]).sum()) for name in metrics}
+    skipped = {name: int(np.isnan(resampled[name]).sum()) for name in metrics}
     return {
         **metrics,
-        "ci95": {name: percentile_interval(drawn[name]) for name in metrics},
+        "ci95": {name: percentile_interval(resampled[name]) for name in metrics},
         "ci95_skipped": {name: n for name, n in skipped.items() if n},
     }
 
 
-def paired_deltas(rows: list[dict], other_rows: list[dict], groups: list[str], seed: int) -> dict:
-    """First minus second model on the same samples. Positive: the first is better.
+def with_intervals(
+    rows: list[dict[str, float]], groups: list[str], seed: int, names: Sequence[str] | None = None
+) -> dict:
+    """`intervals_of` scored samples."""
+    return intervals_of(draw_rates(rows, groups, seed), names)
+
+
+def paired(first: Drawn, second: Drawn, names: Sequence[str] = PAIRED) -> dict:
+    """First minus second model, drawn from the same samples with one seed. Positive: the first is better.
 
     With paired `ci95`, and `smallest_detectable`: the true difference that a test set of this size and spread
     would show in four of five draws.
     """
-    sums = group_sums(rows, groups)
-    other = group_sums(other_rows, groups)
-    first = rates_from_sums(total(sums))
-    second = rates_from_sums(total(other))
-    drawn = resample(sums, seed)
-    other_drawn = resample(other, seed)
-
     deltas = {}
     intervals: dict[str, list[float] | None] = {}
     smallest: dict[str, float | None] = {}
-    for name in PAIRED:
+    for name in names:
         sign = -1 if name in LOWER_IS_BETTER else 1
         # Adding zero turns -0.0 into 0.0.
-        deltas[name] = sign * (first[name] - second[name]) + 0.0
+        deltas[name] = sign * (first.rates[name] - second.rates[name]) + 0.0
         intervals[name] = None
         smallest[name] = None
-        if drawn and other_drawn:
-            resampled = sign * (drawn[name] - other_drawn[name])
-            intervals[name] = percentile_interval(resampled)
-            smallest[name] = smallest_detectable(resampled)
+        if first.resampled and second.resampled:
+            differences = sign * (first.resampled[name] - second.resampled[name])
+            intervals[name] = percentile_interval(differences)
+            smallest[name] = smallest_detectable(differences)
     return {**as_numbers(deltas), "ci95": intervals, "smallest_detectable": smallest}
+
+
+def paired_deltas(rows: list[dict], other_rows: list[dict], groups: list[str], seed: int) -> dict:
+    """`paired` of two models' scored samples, which are the same samples in one order."""
+    return paired(draw_rates(rows, groups, seed), draw_rates(other_rows, groups, seed))
 
 
 def mean_with_interval(
@@ -171,45 +189,3 @@ def mean_with_interval(
     # Groups differ in size, so a resample's mean has its own denominator.
     drawn = (draw_counts(n_groups, seed) @ columns).astype(float)
     return mean, percentile_interval(drawn[:, 0] / drawn[:, 1])
-
-
-def confidence_intervals(
-    confidences: list[float | None], right: list[bool], groups: list[str], seed: int
-) -> dict[str, list[float] | None]:
-    """`ci95` of ECE, Brier score and AURC over the samples whose confidence is not None (the answers).
-
-    Each is None for under 20 groups or without answers. Definitions: `utils/calibration.py`.
-    """
-    index, n_groups = group_index(groups)
-    used = np.array([confidence is not None for confidence in confidences])
-    if n_groups < MIN_GROUPS or not used.any():
-        return dict.fromkeys(("ece", "brier", "aurc"))
-    confidence = np.array([c for c in confidences if c is not None])
-    correct = np.asarray(right, dtype=float)[used]
-    index = index[used]
-
-    def resampled(columns: np.ndarray, n_columns: int, values: np.ndarray) -> np.ndarray:
-        """Sums of `values` per column in every resample: (n_resamples, n_columns)."""
-        cell = index * n_columns + columns
-        sums = np.bincount(cell, weights=values, minlength=n_groups * n_columns)
-        sums = sums.reshape(n_groups, n_columns).astype(np.float32)
-        return (draw_counts(n_groups, seed) @ sums).astype(float)
-
-    one = np.zeros(len(confidence), dtype=int)
-    ones = np.ones(len(confidence))
-    n_answers = resampled(one, 1, ones)[:, 0]
-    # A resample may draw no answer at all; its 0 / 0 is NaN, which the interval leaves out.
-    with np.errstate(invalid="ignore", divide="ignore"):
-        # |accuracy - confidence| * size of a bin is |sum of (correct - confidence)| in it.
-        ece = np.abs(resampled(bin_of(confidence), N_BINS, correct - confidence)).sum(1) / n_answers
-        brier = resampled(one, 1, (confidence - correct) ** 2)[:, 0] / n_answers
-
-    # One column per distinct confidence, highest first.
-    levels, level = np.unique(-confidence, return_inverse=True)
-    n_levels = len(levels)
-    aurc = aurc_of_blocks(resampled(level, n_levels, ones), resampled(level, n_levels, 1 - correct))
-    return {
-        "ece": percentile_interval(ece),
-        "brier": percentile_interval(brier),
-        "aurc": percentile_interval(aurc),
-    }
