@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import prompt_schema
-from prompt_schema import load_template, save_prompts
+from prompt_schema import PromptBuilder, load_template, save_prompts
 from tests.whole_prompts import WHOLE_PROMPTS
 from utils.errors import UsageError
 from utils.templates import JUDGE_TEMPLATES, SFT_TEMPLATES, TEMPLATES, fill_template
@@ -44,6 +44,14 @@ def test_each_prompt_whole(kind, name, sample):
 def test_the_shipped_templates_are_the_ones_that_models_were_trained_with(kind, name, expected):
     # A checkpoint's run.json records this hash; a changed byte makes every earlier run another experiment.
     assert prompt_schema.template_hash(TEMPLATES[kind][name]) == expected
+
+
+def test_the_examples_are_read_once_for_all_samples(tokenizer, sample):
+    # Examples behind the first slot would be part of every sample's own prompt, and cost as much as evidence.
+    builders = {name: PromptBuilder(tokenizer, SFT_TEMPLATES[name], 4000) for name in ("default", "fewshot")}
+    prompts = {name: builder.build(sample) for name, builder in builders.items()}
+    assert prompts["fewshot"].suffix == prompts["default"].suffix
+    assert "The Glass Orchard" in tokenizer.decode(prompts["fewshot"].prefix)
 
 
 def test_every_shipped_file_is_a_known_template():
