@@ -17,7 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models.base import base_for
-from models.choices import LoadOptions, add_attention_flag, add_bit_flags, load_options
+from models.choices import (
+    LoadOptions,
+    add_attention_flag,
+    add_bit_flags,
+    add_decisions_flag,
+    load_options,
+)
 from models.directories import check_adapter_dir
 from models.embedded_models import EMBEDDED_MODELS
 from utils.arguments import port_number, positive_int, share, stage_parser
@@ -39,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--base-model", help="where the checkpoint's base model is (default: where the checkpoint says)")
     add_attention_flag(model)
     add_bit_flags(model, "the model")
+    add_decisions_flag(model)
     add("--template", help="prompt template (default: the one in the checkpoint's run.json)")
     passages = "passages to show the model (default: as many as it was trained with)"
     add("--passages", type=positive_int, metavar="N", help=passages)
@@ -136,7 +143,9 @@ def main(argv: list[str] | None) -> None:
     args = read_arguments(argv)
     check_encoding(args.encoding)
     documents = read_documents(args.evidence or [], encoding=args.encoding)
-    settings = ask_settings(Path(args.model), args.template, args.passages, args.min_confidence)
+    settings = ask_settings(
+        Path(args.model), args.template, args.passages, args.min_confidence, args.decisions
+    )
     if args.dry_run:
         print_plan(documents, settings)
         return

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from evaluation.inputs import check_inputs, check_results
-from evaluation.selective import KINDS, choose_selection, read_calibration
+from evaluation.selective import KINDS, choose_selection
 from models.base import base_of_flags
 from models.choices import (
     FAST_NOTE,
@@ -36,6 +36,7 @@ from utils.arguments import (
     temperature,
 )
 from utils.config import home_path, input_path
+from utils.decisions import decision_settings, decisions_of, read_calibration
 from utils.errors import UsageError
 from utils.outputs import check_file_output
 from utils.startup import before_imports, run_main
@@ -135,6 +136,7 @@ from evaluation.results import measure_selection, score_all
 from evaluation.reuse import CHECKPOINT_SETTINGS, describe_results_run, finished_results
 from evidence.reserved import trained_on_warning
 from generation.answering import predict, sft_and_base
+from generation.decisions import decision_biases
 from generation.engine import GenerationSettings
 from generation.sampling import Sampling
 from generation.throughput import Throughput
@@ -161,7 +163,7 @@ DECIDING = (*DECIDING_FLAGS, "engine", *SCORING, *CHECKPOINT_SETTINGS)
 # --- predictions
 
 
-def run_model(model, tokenizer, name: str, prompts: dict, args: argparse.Namespace, log: ShardLog) -> dict:
+def run_model(models, name: str, prompts: dict, args: argparse.Namespace, log: ShardLog, biases) -> dict:
     """Generate a completion per prompt (sample id -> prompt) into the log. Returns time and throughput."""
     generation = GenerationSettings(
         batch_size=args.batch_size,
@@ -169,10 +171,11 @@ def run_model(model, tokenizer, name: str, prompts: dict, args: argparse.Namespa
         sampling=Sampling(temperature=args.temperature, seed=args.seed),
         # A seed per row: a row does not depend on its batch, nor on what an earlier run finished.
         seeds=[int(sha256_value([args.seed, name, sample_id])[:8], 16) for sample_id in prompts],
+        biases=biases,
     )
     constrained = name.endswith("_constrained")
     speed = Throughput(prompts, log.shards.n_processes)
-    for rows in predict(model, tokenizer, prompts, name, generation, constrained):
+    for rows in predict(models.model, models.tokenizer, prompts, name, generation, constrained):
         log.add(rows)
         speed.add(rows)
     return speed.facts()
@@ -182,6 +185,7 @@ def checkpoint_settings(args: argparse.Namespace) -> dict:
     """Everything that decides the completions."""
     settings = prompt_settings(check_adapter_dir(args.model_path), args.template, base_model=args.base_model)
     settings |= {flag: getattr(args, flag) for flag in DECIDING_FLAGS} | engine_settings(args.engine)
+    settings |= decision_settings(args.decisions, args.model_path)
     settings["template_text"] = load_template("sft", settings["template"])
     settings["precision"] = weights_precision(load_options(args))
     settings["inputs"] = hash_inputs([input_path(args.test_data)])
@@ -212,7 +216,8 @@ def generate_predictions(
                 builder = PromptBuilder(models.tokenizer, template, max_tokens)
                 built = build_prompts(builder, todo, run.view)
                 prompts = {sample["id"]: prompt for sample, prompt in zip(todo, built)}
-                times[name] = run_model(models.model, models.tokenizer, name, prompts, args, log)
+                biases = decision_biases(models.tokenizer, decisions_of(settings, name), todo)
+                times[name] = run_model(models, name, prompts, args, log, biases)
             if is_base(name):
                 times["base_revision"] = models.base_revision
 
@@ -242,7 +247,7 @@ def evaluate(args: argparse.Namespace, output: Path, shards: Shards) -> None:
     """Generate or read the predictions, score them and write the results."""
     started = time.monotonic()
     samples = pick_samples(read_samples(input_path(args.test_data)), args.limit, args.seed)
-    calibration = read_calibration(args.model_path)
+    calibration = read_calibration(args.model_path, args.decisions)
     # Whatever can fail should fail before anything is generated.
     selection, selective = choose_selection(
         args.confidence_threshold, args.wanted_precision, args.confidence_kind, calibration

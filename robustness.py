@@ -27,6 +27,7 @@ from models.directories import check_adapter_dir
 from perturbations.suites import SUITES, Suite, build_suites, distinct_samples, prompt_key
 from utils.arguments import positive_int, sample_limit, seed_number, stage_parser
 from utils.config import home_path, input_path, nearest
+from utils.decisions import decision_settings, decisions_of
 from utils.errors import UsageError
 from utils.outputs import check_file_output
 from utils.startup import before_imports, run_main
@@ -52,12 +53,8 @@ def build_parser() -> argparse.ArgumentParser:
     prompt_tokens = "longer prompts lose chunks (default: the limit in the checkpoint's run.json)"
     add("--max-prompt-tokens", type=positive_int, help=prompt_tokens)
     add("--max-new-tokens", type=positive_int, default=64, help="tokens after which a completion is cut")
-    add(
-        "--batch-size",
-        type=positive_int,
-        default=8,
-        help="rows generated at once: changes memory, not results",
-    )
+    batch = "rows generated at once: changes memory, not results"
+    add("--batch-size", type=positive_int, default=8, help=batch)
 
     add = parser.add_argument_group("run").add_argument
     add("--suite", default=",".join(SUITES), help=f"suites, separated by commas (default: all {len(SUITES)})")
@@ -94,6 +91,7 @@ from evaluation.results import score_rows
 from evaluation.reuse import CHECKPOINT_SETTINGS, describe_results_run, finished_results
 from evidence.reserved import trained_on_warning
 from generation.answering import load_generator, predict
+from generation.decisions import decision_biases
 from generation.engine import GenerationSettings
 from generation.throughput import Throughput
 from models.distributed import ShardLog, Shards, hold_output, note_in_first_process
@@ -134,7 +132,8 @@ def generate_missing(
     model = load_generator(checkpoint, load_options(args, args.base_model, max_length=sum(limits)))
     builder = PromptBuilder(tokenizer, settings["template_text"], prompt_limit(model, *limits))
     prompts = {key: builder.build(todo[key]) for key in track(todo, "reading prompts", "prompt")}
-    generation = GenerationSettings(args.batch_size, args.max_new_tokens)
+    biases = decision_biases(tokenizer, decisions_of(settings), todo.values())
+    generation = GenerationSettings(args.batch_size, args.max_new_tokens, biases=biases)
     speed = Throughput(prompts, log.shards.n_processes)
     for rows in predict(model, tokenizer, prompts, "sft", generation):
         log.add(rows)
@@ -250,6 +249,7 @@ def run_suites(args: argparse.Namespace, names: list[str], output: Path, shards:
     settings = prompt_settings(checkpoint, args.template, args.max_prompt_tokens, args.base_model)
     settings["template_text"] = load_template("sft", settings["template"])
     settings |= attention_settings(args.attn_impl) | engine_settings(args.engine)
+    settings |= decision_settings(args.decisions, args.model_path)
     settings |= {"max_new_tokens": args.max_new_tokens, "precision": weights_precision(load_options(args))}
     warnings = [text for text in [trained_on_warning(args.model_path, samples)] if text]
     note_in_first_process(warnings)

@@ -36,6 +36,8 @@ def build_parser() -> argparse.ArgumentParser:
     files.add_argument("--merge", metavar="DIR", help=merge_help)
     export_help = "write checkpoint-best as checkpoint-best.gguf (Llama architecture); train nothing"
     files.add_argument("--export", choices=["gguf"], help=export_help)
+    calibrate_help = "fit refusals and verdicts of checkpoint-best to val, for --decisions; train nothing"
+    files.add_argument("--calibrate", action="store_true", help=calibrate_help)
     push_help = "upload checkpoint-best with its card to this id of the model hub, also of a finished run"
     files.add_argument("--push-to-hub", type=check_repo_id, metavar="OWNER/NAME", help=push_help)
     public_help = "with --push-to-hub: anybody may see the repository (default: only you)"
@@ -67,7 +69,7 @@ def read_settings(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
         check_config(config)
     if not args.dry_run:
         check_folder_output(home_path(args.merge or config["output_dir"]))
-        check_inputs(config, merges=bool(args.merge or args.export))
+        check_inputs(config, merges=bool(args.merge or args.export or args.calibrate))
         if args.export:
             check_export()
     return args, config
@@ -90,7 +92,8 @@ from reporting.pipeline import refresh_report
 from training.adapters import load_trainable
 from training.card import SftCard
 from training.checkpoints import RunFiles, newest_checkpoint
-from training.export import Export, describe_parity, export_gguf
+from training.export import Export
+from training.finished import use_finished_run
 from training.job import Rows, TrainingJob, encode, run_to_the_end, write_train_ids
 from training.plan import evaluate_command, print_plan
 from training.publish import publish
@@ -210,21 +213,6 @@ def train(job: TrainingJob, checkpoint: str | None, resume_command: str) -> tupl
     return write_report(job, rows, trainer, files, seconds), rows.drops
 
 
-# --- export and upload
-
-
-def export(args: argparse.Namespace, job: Export) -> None:
-    """`--merge` and `--export`: checkpoint-best as one model, whose answers were compared with its own."""
-    if args.export:
-        path = home_path(job.config["output_dir"]) / "checkpoint-best.gguf"
-        print(f"wrote {path} ({describe_parity(export_gguf(job, path))})")
-    if not args.merge:
-        return
-    target = home_path(args.merge)
-    print(f"wrote {target} ({describe_parity(job.merge(target))})")
-    note(f"next: {evaluate_command(job.config, args.merge, 'eval_merged.json')}")
-
-
 # --- the run
 
 
@@ -259,8 +247,8 @@ def main(argv: list[str] | None) -> None:
             check_hub_access(args.push_to_hub)
         card = SftCard(config, template, tokenizer)
         build = functools.partial(PromptBuilder, template=template, max_tokens=max_length - COMPLETION_TOKENS)
-        if args.merge or args.export:
-            export(args, Export(config, card, build))
+        if args.merge or args.export or args.calibrate:
+            use_finished_run(args, Export(config, card, build))
         else:
             run_training(args, card, build(tokenizer), shards)
 

@@ -14,6 +14,7 @@ from asking.passages import Passage, PassageIndex
 from asking.reply import Reply
 from generation.answering import answer_probability, load_generator
 from generation.constrained import Schema, SchemaGuide
+from generation.decisions import decision_biases
 from generation.drafting import Drafter
 from generation.engine import GenerationSettings, generate
 from models.choices import LoadOptions
@@ -75,7 +76,7 @@ class Asker:
         # In the order of the text: what a passage refers back to comes before it.
         passages = sorted(ranked, key=index.place)
         prompt = self._build_prompt(asked, passages)
-        completion, probability = self._complete(prompt)
+        completion, probability = self._complete(prompt, asked)
         settings = self.settings
         if min_confidence is not None:
             settings = replace(settings, min_confidence=min_confidence)
@@ -95,11 +96,13 @@ class Asker:
                 f"the question is too long for this checkpoint's {self._max_tokens} tokens; shorten it"
             ) from None
 
-    def _complete(self, prompt) -> tuple[str, float]:
+    def _complete(self, prompt, question: str) -> tuple[str, float]:
         """(completion, probability of its answer): greedy, and always within the output schema."""
         examples = (render_completion(REFUSAL, [], 0.0), render_completion("supported", [0], 0.9))
         drafter = Drafter([encode_completion(self._tokenizer, text) for text in examples])
-        settings = GenerationSettings(batch_size=1, max_new_tokens=_MAX_NEW_TOKENS)
+        asked = [{"question": question, "metadata": {}}]
+        biases = decision_biases(self._tokenizer, self.settings.decisions, asked)
+        settings = GenerationSettings(batch_size=1, max_new_tokens=_MAX_NEW_TOKENS, biases=biases)
 
         def guide(_: int) -> SchemaGuide:
             return SchemaGuide(self._schema, drafter, len(prompt.shown))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from evidence.chunk_sizes import DEFAULT_SIZES, ChunkSizes, sizes_in, sizes_of_build
 from utils.config import input_path
+from utils.decisions import Decisions, read_calibration, read_decisions
 from utils.jsonl import read_json_object
 from utils.runs import note
 from utils.templates import load_template
@@ -26,6 +27,8 @@ class AskSettings:
     calibration: dict
     # Answers of lower confidence (0-1) are refused.
     min_confidence: float = 0.0
+    # Biases on refusing and on verdicts; None: the checkpoint decides by itself.
+    decisions: Decisions | None = None
 
 
 def _read_if_there(path: Path) -> dict:
@@ -68,6 +71,7 @@ def ask_settings(
     template: str | None = None,
     n_passages: int | None = None,
     min_confidence: float = 0.0,
+    decisions: str | None = None,
     say: Callable[[str], None] = note,
 ) -> AskSettings:
     """The settings of a checkpoint directory, with what is given in place of its own.
@@ -76,7 +80,7 @@ def ask_settings(
     """
     facts = _read_if_there(model_dir / "run.json")
     sizes = _sizes(model_dir, facts, say)
-    calibration = _read_if_there(model_dir.parent / "calibration.json")
+    calibration = read_calibration(str(model_dir), decisions)
     if not _has_fit(calibration):
         calibration = {}
         say(f"{model_dir.parent}: no fit in calibration.json; confidences are the model's own probability")
@@ -86,4 +90,5 @@ def ask_settings(
         max_prompt_tokens=facts.get("max_prompt_tokens", 4096),
         calibration=calibration,
         min_confidence=min_confidence,
+        decisions=read_decisions(str(model_dir)) if decisions == "fitted" else None,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from models.choices import UNNAMED_SETTINGS
 from utils.config import input_path
+from utils.decisions import calibration_path
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_json_object, sha256_value
 from utils.run_changes import changed_settings, refuse_changed
@@ -17,7 +18,7 @@ from utils.runs import describe_run, hash_inputs
 # Of a checkpoint: what its prompts and completions depend on, beside the flags.
 CHECKPOINT_SETTINGS = (
     *("template", "template_hash", "max_prompt_tokens", "max_new_tokens"),
-    *("model_key", "base_key", "precision"),
+    *("model_key", "base_key", "precision", "decisions", "biases"),
 )
 
 
@@ -28,7 +29,7 @@ def describe_results_run(args: argparse.Namespace, settings: dict) -> dict:
         files.append(input_path(args.predictions))
     # The fit that `read_calibration` finds. A hub model has none, and a missing file no hash.
     if args.model_path:
-        files.append(input_path(args.model_path).parent / "calibration.json")
+        files.append(calibration_path(args.model_path))
     shown = {name: value for name, value in settings.items() if name != "template_text"}
     if "template_text" in settings:
         shown["template_hash"] = sha256_value(settings["template_text"])

@@ -5,9 +5,7 @@ import dataclasses
 import numpy as np
 
 from utils.calibration import apply_isotonic
-from utils.config import input_path
 from utils.errors import DataError, UsageError
-from utils.jsonl import read_json
 from utils.text import REFUSAL
 
 KINDS = ("stated", "calibrated")
@@ -68,14 +66,6 @@ def best_precision(confidences: list[float], right: list[bool]) -> float:
     confidence = np.asarray(confidences, dtype=float)
     correct = np.asarray(right, dtype=float)
     return max(float(correct[confidence >= threshold].mean()) for threshold in np.unique(confidence))
-
-
-def read_calibration(model_path: str | None) -> dict:
-    """calibration.json of the training run that the checkpoint belongs to; empty without one."""
-    if not model_path:
-        return {}
-    path = input_path(model_path).parent / "calibration.json"
-    return read_json(path) if path.is_file() else {}
 
 
 def choose_selection(

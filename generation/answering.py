@@ -151,8 +151,8 @@ def _complete_by_vllm(
     return model.generate(tokenizer, [prompt.ids for prompt in built], settings, n_chunks)
 
 
-def _complete(
-    model, tokenizer, built: list, settings: GenerationSettings, constrained: bool
+def complete(
+    model, tokenizer, built: list, settings: GenerationSettings, constrained: bool = False
 ) -> Iterator[list[tuple[int, Generated]]]:
     """Batches of (index into the prompts, completion) by the engine of this project."""
     drafter = Drafter([encode_completion(tokenizer, text) for text in _EXAMPLES])
@@ -168,6 +168,19 @@ def _complete(
         for _, generated in batch:
             drafter.learn(generated.ids)
         yield batch
+
+
+def prediction_row(tokenizer, prompt_id: Hashable, name: str, prompt, generated: Generated) -> dict:
+    """The row of one completion, as `predict` describes it."""
+    return {
+        "id": prompt_id,
+        "model": name,
+        "completion": decode(tokenizer, generated.ids).strip(),
+        "shown": prompt.shown,
+        "probability": answer_probability(tokenizer, generated),
+        "logp": sum(generated.logps),
+        "n_tokens": len(generated.ids),
+    }
 
 
 def predict(
@@ -190,19 +203,8 @@ def predict(
     ids = list(prompts)
     built = list(prompts.values())
 
-    def as_row(i: int, generated: Generated) -> dict:
-        return {
-            "id": ids[i],
-            "model": name,
-            "completion": decode(tokenizer, generated.ids).strip(),
-            "shown": built[i].shown,
-            "probability": answer_probability(tokenizer, generated),
-            "logp": sum(generated.logps),
-            "n_tokens": len(generated.ids),
-        }
-
-    complete = _complete_by_vllm if isinstance(model, VllmModel) else _complete
+    generate_all = _complete_by_vllm if isinstance(model, VllmModel) else complete
     with progress(len(built), f"generating: {name}", "sample") as bar:
-        for batch in complete(model, tokenizer, built, settings, constrained):
-            yield [as_row(i, generated) for i, generated in batch]
+        for batch in generate_all(model, tokenizer, built, settings, constrained):
+            yield [prediction_row(tokenizer, ids[i], name, built[i], generated) for i, generated in batch]
             bar.update(len(batch))

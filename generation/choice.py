@@ -1,6 +1,7 @@
 """Which token comes next at many places of one pass: greedy or sampled, from all tokens or the allowed ones.
 
-All rows choose together, in a few operations and one transfer. Nothing here knows how far a row will get.
+All rows choose together, in a few operations and one transfer. Nothing here knows how far a row will get, or
+what a bias is for.
 """
 
 import functools
@@ -17,6 +18,19 @@ from generation.transfers import check_logps, fetch, is_remote, on_device
 _MAX_LOGITS = 1 << 24
 
 
+@dataclass(frozen=True)
+class Bias:
+    """Numbers added to the logits of some tokens, where a completion so far is exactly `after`.
+
+    They change what is chosen, and no reported log-probability. -inf bans a token; +inf, for greedy rows
+    alone, forces it.
+    """
+
+    after: tuple[int, ...]
+    # (token id, number) pairs.
+    added: tuple[tuple[int, float], ...]
+
+
 @dataclass
 class Place:
     """A position of one row where a token is chosen."""
@@ -27,6 +41,7 @@ class Place:
     allowed: torch.Tensor | None
     # The random stream of the row (None: greedy), and its state before the draw of this place.
     generator: torch.Generator | None
+    bias: Bias | None = None
     state: torch.Tensor | None = None
 
     @property
@@ -45,6 +60,14 @@ def token_logps(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     # Less the normalizer: the log-probabilities of the other tokens of the vocabulary are not written out.
     logits = logits.float()
     return logits.gather(1, ids[:, None])[:, 0] - logits.logsumexp(-1)
+
+
+def _add(bias: Bias, logps: torch.Tensor, allowed: torch.Tensor | None) -> torch.Tensor:
+    """Log-probabilities (n_places, n_choices) plus the bias; `allowed` has the tokens of the choices."""
+    choices = torch.arange(logps.shape[1], device=logps.device) if allowed is None else allowed
+    for token, number in bias.added:
+        logps = logps + torch.where(choices == token, number, 0.0)
+    return logps
 
 
 class Choice:
@@ -70,15 +93,15 @@ class Choice:
         """
         picks: list = [None] * len(places)
         # Rows in the same state of a schema share the tensor of what may come.
-        groups: dict[int, list[int]] = {}
+        groups: dict[tuple[int, Bias | None], list[int]] = {}
         noise: dict[int, torch.Tensor] = {}
         for i, place in enumerate(places):
             if place.allowed is not None and place.is_forced:
                 picks[i] = (int(place.allowed[0]), 0.0)
-            elif self.is_greedy and place.allowed is None:
+            elif self._is_late(place) and place.bias is None:
                 picks[i] = (self._best[place.row][place.position], None)
             else:
-                groups.setdefault(id(place.allowed), []).append(i)
+                groups.setdefault((id(place.allowed), place.bias), []).append(i)
                 if not self.is_greedy:
                     noise[i] = self._draw(place)
 
@@ -94,8 +117,12 @@ class Choice:
             logps = next(numbers)
             check_logps(logps)
             for i, token, logp in zip(part, tokens, logps):
-                picks[i] = (int(token), logp)
+                picks[i] = (int(token), None if self._is_late(places[i]) else logp)
         return picks
+
+    def _is_late(self, place: Place) -> bool:
+        """True where `logps` computes the log-probability, with those of all other such places."""
+        return self.is_greedy and place.allowed is None
 
     def _width(self, place: Place) -> int:
         """The number of tokens to choose from."""
@@ -116,21 +143,22 @@ class Choice:
     def _pick_together(
         self, places: list[Place], noise: list[torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens and log-probabilities, (n_places,) each; the same tokens are allowed at all places."""
+        """Tokens and log-probabilities, (n_places,) each; all places allow the same tokens, with one bias."""
         logits = self.logits[self._index(places)]  # (n_places, vocab)
         allowed = places[0].allowed
         if allowed is not None:
             # A guide may keep its ids in main memory.
             allowed = allowed.to(logits.device)
             logits = logits[:, allowed]  # (n_places, n_allowed)
-        # The reported log-probability is the model's own, before temperature, top-p and top-k.
+        # The reported log-probability is the model's own, before bias, temperature, top-p and top-k.
         logps = logits.float().log_softmax(-1)
+        scores = logps if places[0].bias is None else _add(places[0].bias, logps, allowed)
         if self.is_greedy:
-            chosen = logps.argmax(-1)
+            chosen = scores.argmax(-1)
         else:
             # No warper here looks at the ids of the tokens so far.
             no_ids: Any = None
-            weights = self.warpers(no_ids, logps).softmax(-1)
+            weights = self.warpers(no_ids, scores).softmax(-1)
             # `torch.multinomial` draws one token of one row in the same way, but waits for the device as
             # it checks its input.
             chosen = (weights / torch.stack(noise)).argmax(-1)

@@ -16,7 +16,7 @@ from transformers import DynamicCache
 from generation.batch_queue import BatchQueue
 from generation.batches import hide_last, last_positions, pad_left, positions_behind, share_prompts
 from generation.cache import attention_window, prefix_cache, roomy_cache, takes_holes
-from generation.choice import Choice
+from generation.choice import Bias, Choice
 from generation.rows import Generated, Guide, Row, draft_next, settle
 from generation.sampling import Sampling
 from generation.transfers import LateLogps, on_device
@@ -36,6 +36,8 @@ class GenerationSettings:
     sampling: Sampling = Sampling()
     # One seed per row; empty: the seed of the sampling plus the row's index.
     seeds: Sequence[int] = ()
+    # One bias per row, or None for a row without; empty: none at all.
+    biases: Sequence[Bias | None] = ()
 
 
 @dataclass(frozen=True)
@@ -151,10 +153,11 @@ def _make_job(model, tokenizer, prefix: list[int], settings: GenerationSettings)
 
 def _new_row(i: int, guide: Guide, job: Job) -> Row:
     sampling = job.settings.sampling
+    bias = job.settings.biases[i] if job.settings.biases else None
     if sampling.temperature == 0:
-        return Row(guide)
+        return Row(guide, bias=bias)
     seed = job.settings.seeds[i] if job.settings.seeds else sampling.seed + i
-    return Row(guide, torch.Generator(job.model.device).manual_seed(seed))
+    return Row(guide, torch.Generator(job.model.device).manual_seed(seed), bias)
 
 
 def generate(

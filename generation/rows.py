@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from generation.choice import Choice, Place
+from generation.choice import Bias, Choice, Place
 from generation.transfers import LateLogps
 
 
@@ -46,8 +46,13 @@ class Row:
     guide: Guide
     # A random stream per row, so that its tokens do not depend on the batch. None: greedy.
     generator: torch.Generator | None = None
+    bias: Bias | None = None
     done: Generated = field(default_factory=Generated)
     draft: list[int] = field(default_factory=list)
+
+    def bias_after(self, ids: list[int]) -> Bias | None:
+        """The bias on the token after `ids`, which may be a look ahead."""
+        return self.bias if self.bias is not None and tuple(ids) == self.bias.after else None
 
 
 class _Walk:
@@ -68,11 +73,14 @@ class _Walk:
         coming = self.row.draft[self.n_right :] if looks_ahead else []
         found = []
         for n in range(len(coming) + 1):
-            allowed = self.row.guide.allowed(ids + coming[:n])
+            so_far = ids + coming[:n]
+            allowed = self.row.guide.allowed(so_far)
             # Nothing may come after a draft that the guide refuses, or that is complete.
             if n and allowed is not None and not len(allowed):
                 break
-            found.append(Place(self.number, self.first + self.n_right + n, allowed, self.row.generator))
+            position = self.first + self.n_right + n
+            bias = self.row.bias_after(so_far)
+            found.append(Place(self.number, position, allowed, self.row.generator, bias))
         return found
 
     def take(self, token: int, max_new_tokens: int, eos_ids: set[int]) -> None:

@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 
 from utils.arguments import bucket_list
+from utils.decisions import DECISIONS
 from utils.errors import StageError, UsageError
 from utils.runs import note
 
@@ -16,14 +17,16 @@ from utils.runs import note
 ATTENTION_FLAGS = ("auto", "eager", "sdpa", "flash2", "flash_attention_2", "flex")
 # The names of transformers for the short flags.
 ATTENTION_NAMES = {"flash2": "flash_attention_2", "flex": "flex_attention"}
-# What generates completions. Settings that name none, as those of versions with one engine, mean ours.
+# What generates completions.
 ENGINES = ("ours", "vllm")
-UNNAMED_SETTINGS = {"engine": "ours"}
+# What settings mean that do not name these flags, as those of versions without them.
+UNNAMED_SETTINGS = {"engine": "ours", "decisions": "plain"}
 # Flags of our engine, and what vLLM does instead.
 _OURS_ALONE = {
     "use_4bit": "it loads weights in 16 bits",
     "use_8bit": "it loads weights in 16 bits",
     "attn_impl": "it chooses its own attention",
+    "decisions": "it adds no biases at one position",
 }
 # The limit of vLLM 0.33; earlier versions have none.
 _MAX_TEMPERATURE = 2.0
@@ -65,10 +68,16 @@ def add_bit_flags(
         either.add_argument(f"{prefix}-{bits}bit", action="store_true", default=default, help=text)
 
 
+def add_decisions_flag(parser: argparse._ActionsContainer) -> None:
+    """`--decisions`; None is plain, as for `--engine`."""
+    text = "when the checkpoint refuses and which verdict it gives: as it is, or with fitted biases"
+    parser.add_argument("--decisions", choices=DECISIONS, help=f"{text} (default: plain)")
+
+
 def add_model_flags(
     parser: argparse._ActionsContainer, models: str = "the model", default: bool | None = False
 ) -> None:
-    """The flags of every stage with generated answers: `--attn-impl`, `--use-4bit`, `--use-8bit`, `--engine`.
+    """The flags of every stage with generated answers: how models are loaded, `--engine` and `--decisions`.
 
     `default`: that of the bit flags; with None, a flag that was not given can be told.
     """
@@ -77,6 +86,7 @@ def add_model_flags(
     engine = "what generates: ours, or vllm on a GPU, which sizes its batches itself (default: ours)"
     # None is ours: results of versions without the flag are still those of the same settings.
     parser.add_argument("--engine", choices=ENGINES, help=engine)
+    add_decisions_flag(parser)
 
 
 # What decided it: docs/gpu.md, "What --fast does".
@@ -99,7 +109,7 @@ def check_engine(args: argparse.Namespace) -> None:
     if args.engine != "vllm":
         return
     for name, instead in _OURS_ALONE.items():
-        if getattr(args, name, None) not in (None, False, "auto"):
+        if getattr(args, name, None) not in (None, False, "auto", "plain"):
             flag = "--" + name.replace("_", "-")
             raise UsageError(
                 f"--engine vllm takes no {flag}: {instead}; leave {flag} out, or use --engine ours"

@@ -13,6 +13,7 @@ from typing import Any
 
 from evidence.reserved import refuse_test_data, train_ids
 from generation.answering import SftAndBase, predict
+from generation.decisions import decision_biases
 from generation.engine import GenerationSettings
 from generation.sampling import Sampling
 from generation.throughput import Throughput
@@ -23,6 +24,7 @@ from models.distributed import ShardLog, Shards, note_in_first_process
 from models.hardware import choose_dtype
 from preferences.cache import GENERATION_DEFAULTS, MODELS, cache_key
 from utils.config import input_path, portable_path
+from utils.decisions import decision_settings, decisions_of
 from utils.errors import DataError, UsageError
 from utils.input_files import unreadable_reason
 from utils.jsonl import read_json, sha256_file, sha256_value
@@ -72,6 +74,7 @@ def generation_settings(flags: dict, load_template: Callable[[str], str]) -> dic
         "precision": str(choose_dtype()),
         **attention_settings(flags.get("attn_impl")),
         **engine_settings(flags.get("engine")),
+        **decision_settings(flags.get("decisions"), checkpoint),
     }
 
 
@@ -127,11 +130,13 @@ def generate_candidates(generator: Generator, samples: list[dict], settings: dic
     for sample, n in todo:
         digest = sha256_value([settings["seed"], generator.name, sample["id"], n])
         seeds.append(int(digest[:8], 16))
+    decisions = decisions_of(settings, generator.name)
     generation = GenerationSettings(
         batch_size=generator.batch_size,
         max_new_tokens=settings["max_new_tokens"],
         sampling=Sampling(settings["temperature"], settings["top_p"], settings["top_k"]),
         seeds=seeds,
+        biases=decision_biases(generator.tokenizer, decisions, [sample for sample, _ in todo]),
     )
     speed = Throughput(prompts, log.shards.n_processes)
     for batch in predict(generator.model, generator.tokenizer, prompts, generator.name, generation):

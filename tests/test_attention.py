@@ -260,10 +260,11 @@ def test_the_fast_flags_of_the_notebook_leave_drafts_and_shared_prefixes_on(monk
 
     monkeypatch.setattr(evaluation, "predict", predict)
     log = types.SimpleNamespace(shards=types.SimpleNamespace(n_processes=1))
+    models = types.SimpleNamespace(model=None, tokenizer=None)
     fast = ["--fast", "--buckets", "2048,3072,4096,5120,6144,7168,7936"]
     for given in ([], fast):
         args = flags("evaluate_sft_fast_robust", *given)
-        evaluation.run_model(None, None, "sft", {"a": None}, args, log)
+        evaluation.run_model(models, "sft", {"a": None}, args, log, [])
     assert asked[0] == asked[1]
 
 

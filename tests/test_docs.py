@@ -276,6 +276,7 @@ CHOSEN = {
     "eval_merged.json",
     "rescored.json",
     "eval_memory.json",
+    "eval_fitted.json",
     "eval_own.json",
     "eval.html",
     "completions.jsonl",

@@ -1,0 +1,69 @@
+"""The first token of an answer, where a model decides: refuse, `supported` or `refuted`, or any other word.
+
+`encode_completion` ends the opening of a completion with a token of its own, so that the refusal and all
+answers compete at one position. This module turns decisions about them into biases of tokens; it knows
+neither where the numbers come from nor what a right decision is.
+"""
+
+import functools
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from evidence.queries import claim_of
+from generation.choice import Bias
+from generation.schema_pattern import OPENING
+from utils.decisions import Decisions
+from utils.errors import StageError
+from utils.text import REFUSAL
+from utils.tokens import encode_plain
+
+
+class FirstTokens(NamedTuple):
+    """The ids of a completion's opening, and those that the decided answers begin with behind it."""
+
+    opening: tuple[int, ...]
+    refusal: int
+    refuted: int
+
+
+@functools.lru_cache(maxsize=16)
+def first_tokens(tokenizer) -> FirstTokens:
+    """The tokens of decisions. StageError for a tokenizer whose answers begin alike."""
+    opening = tuple(encode_plain(tokenizer, OPENING))
+    first = [encode_plain(tokenizer, text)[0] for text in (REFUSAL, "refuted", "supported")]
+    if len(set(first)) < len(first):
+        raise StageError(
+            "the tokenizer begins a refusal and the two verdicts with the same token, so decisions cannot be "
+            "fitted for it; leave out --calibrate"
+        )
+    return FirstTokens(opening, first[0], first[1])
+
+
+def decision_bias(tokenizer, refuse: float, refuted: float) -> Bias | None:
+    """A bias on the first token of an answer; None where both numbers are 0."""
+    tokens = first_tokens(tokenizer)
+    added = [(tokens.refusal, refuse), (tokens.refuted, refuted)]
+    nonzero = tuple((token, number) for token, number in added if number)
+    return Bias(tokens.opening, nonzero) if nonzero else None
+
+
+def decision_biases(tokenizer, decisions: Decisions | None, samples: Iterable[dict]) -> list[Bias | None]:
+    """One bias per sample, for `GenerationSettings.biases`; none at all for plain decisions (None)."""
+    if decisions is None:
+        return []
+    of_claims = decision_bias(tokenizer, decisions.refuse_claim, decisions.refuted)
+    of_questions = decision_bias(tokenizer, decisions.refuse_question, 0.0)
+    return [of_claims if claim_of(sample) else of_questions for sample in samples]
+
+
+def forcing_bias(tokenizer, branch: str, is_claim: bool) -> Bias | None:
+    """The bias that forces one of BRANCHES upon a greedy row.
+
+    About a claim, "answer" is everything but refusing and `refuted`; else everything but refusing.
+    """
+    if branch == "refuse":
+        return decision_bias(tokenizer, math.inf, 0.0)
+    if branch == "refuted":
+        return decision_bias(tokenizer, 0.0, math.inf)
+    return decision_bias(tokenizer, -math.inf, -math.inf if is_claim else 0.0)

@@ -1,0 +1,133 @@
+"""`--calibrate`: the decisions of a finished run, fitted to val samples and added to its calibration.json.
+
+Each val sample is completed once per decision that the model could make about it. This module knows what is
+generated and written: `evaluation/decisions.py` fits, `generation/decisions.py` knows the tokens.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from evaluation.decisions import OBJECTIVE, Branch, Decided, decide, fit_decisions
+from evaluation.results import score_rows
+from evidence.queries import claim_of
+from generation.answering import complete, load_generator, prediction_row
+from generation.decisions import first_tokens, forcing_bias
+from generation.engine import GenerationSettings
+from generation.rows import Generated
+from models.choices import LoadOptions
+from models.hardware import weights_precision
+from models.loading import load_tokenizer
+from training.export import Export
+from training.rows import COMPLETION_TOKENS
+from training.validation import calibration
+from utils.config import input_path
+from utils.decisions import BRANCHES, calibration_path
+from utils.errors import DataError
+from utils.jsonl import read_json_object, write_json
+from utils.progress import progress
+from utils.schema import pick_samples, read_samples
+
+
+def branches_of(sample: dict) -> Sequence[str]:
+    """The decisions that a sample offers."""
+    return BRANCHES if claim_of(sample) else BRANCHES[:2]
+
+
+def complete_branches(
+    model, tokenizer, samples: list[dict], prompts: list, batch_size: int
+) -> list[list[Generated]]:
+    """Greedy completions of each sample, one per decision; they share the reading of its prompt."""
+    places = [(i, branch) for i, sample in enumerate(samples) for branch in branches_of(sample)]
+    biases = [forcing_bias(tokenizer, branch, bool(claim_of(samples[i]))) for i, branch in places]
+    settings = GenerationSettings(batch_size, COMPLETION_TOKENS, biases=biases)
+    done: dict[int, Generated] = {}
+    with progress(len(places), "generating: decisions", "completion") as bar:
+        for batch in complete(model, tokenizer, [prompts[i] for i, _ in places], settings):
+            done |= dict(batch)
+            bar.update(len(batch))
+    # The places of a sample follow each other.
+    of_places = iter(done[k] for k in range(len(places)))
+    return [list(itertools.islice(of_places, len(branches_of(sample)))) for sample in samples]
+
+
+def decided_sample(tokenizer, sample: dict, completions: list[Generated], rows: list[dict]) -> Decided | None:
+    """What is known of a sample's decisions from its completions and their rows.
+
+    None where one does not open as in training: no token of it is the decision that a bias is added to.
+    """
+    opening = first_tokens(tokenizer).opening
+    n = len(opening)
+    branches = []
+    for completion, row in zip(completions, rows):
+        if len(completion.ids) <= n or tuple(completion.ids[:n]) != opening:
+            return None
+        [terms], _ = score_rows([row], [sample])
+        branches.append(Branch(completion.ids[n], completion.logps[n], terms))
+    return Decided(sample["group"], bool(claim_of(sample)), branches)
+
+
+def fit_to_answers(model, builder, samples: list[dict], batch_size: int) -> dict:
+    """The block "decisions" of calibration.json, but its precision. DataError where nothing is decided."""
+    tokenizer = builder.tokenizer
+    prompts = [builder.build(sample) for sample in samples]
+    completions = complete_branches(model, tokenizer, samples, prompts, batch_size)
+    kept: list[dict] = []
+    rows: list[list[dict]] = []
+    decided: list[Decided] = []
+    for sample, prompt, of_sample in zip(samples, prompts, completions):
+        of_branches = [prediction_row(tokenizer, sample["id"], "sft", prompt, one) for one in of_sample]
+        if found := decided_sample(tokenizer, sample, of_sample, of_branches):
+            kept.append(sample)
+            rows.append(of_branches)
+            decided.append(found)
+    if not decided:
+        raise DataError(
+            f"none of {len(samples)} val completions opens as in training, so the model decides nothing that "
+            "could be fitted; train it first, or longer"
+        )
+    biases, metrics = fit_decisions(decided)
+    chosen = [of_branches[k] for of_branches, k in zip(rows, decide(decided, biases))]
+    return {
+        "biases": asdict(biases),
+        "n_samples": len(decided),
+        "n_claims": sum(sample.is_claim for sample in decided),
+        "n_left_out": len(samples) - len(decided),
+        "val": metrics,
+        # In place of the fit of the plain answers, with --decisions fitted.
+        "calibration": calibration(chosen, kept),
+    }
+
+
+def describe_fit(fitted: dict) -> str:
+    """Biases and val metrics on one line; those in parentheses are cross-validated."""
+    biases = ", ".join(f"{name} {value:+.2f}" for name, value in fitted["biases"].items())
+    if not any(fitted["biases"].values()):
+        biases = "no biases, as those of other groups do not help"
+    parts = []
+    for name in OBJECTIVE:
+        plain, found, honest = (fitted["val"][key][name] for key in ("plain", "fitted", "cross_validated"))
+        if plain is not None:
+            parts.append(f"{name} {plain:.3f} -> {found:.3f} ({honest:.3f})")
+    left_out = f", {fitted['n_left_out']} left out" if fitted["n_left_out"] else ""
+    return f"{biases}; on {fitted['n_samples']} val samples{left_out}: {', '.join(parts)}"
+
+
+def calibrate(job: Export) -> str:
+    """Fit the decisions of checkpoint-best and add them to calibration.json. Returns what to say about it."""
+    checkpoint = str(job.checkpoint)
+    path = calibration_path(checkpoint)
+    if not path.is_file():
+        raise DataError(f"{path}: missing; let the training with this config run to its end first")
+    config = job.config
+    bits = {name: config[name] for name in ("bf16", "load_in_4bit", "load_in_8bit", "trust_remote_code")}
+    options = LoadOptions(**bits, base_model=config["model_name"])
+    val = read_samples(input_path(config["data"]["val_path"]))
+    samples = pick_samples(val, config["data"]["max_calibration_samples"], config["training"]["seed"])
+    builder = job.build(load_tokenizer(checkpoint, config["trust_remote_code"]))
+    model = load_generator(checkpoint, options)
+    batch_size = 4 * config["training"]["per_device_eval_batch_size"]
+    fitted = fit_to_answers(model, builder, samples, batch_size)
+    fitted["precision"] = weights_precision(options)
+    write_json(path, {**read_json_object(path), "decisions": fitted})
+    return f"{path}: {describe_fit(fitted)}"

@@ -1,0 +1,81 @@
+"""The content of calibration.json, and in it the biases on the first token of an answer.
+
+`evaluation/decisions.py` fits the biases to val answers, `generation/decisions.py` applies them. This module
+knows neither models nor tokens.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from utils.config import input_path
+from utils.errors import DataError
+from utils.jsonl import read_json_object
+
+# What --decisions takes; settings that name none mean plain.
+DECISIONS = ("plain", "fitted")
+# What a model can decide about a sample; the last one, as a decision of its own, about claims alone.
+BRANCHES = ("refuse", "answer", "refuted")
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Numbers that are added to logits at the first token of an answer; 0 leaves the choice to the model.
+
+    The first two are added to the refusal token, for claims and for other questions, the third to `refuted`,
+    for claims.
+    """
+
+    refuse_claim: float = 0.0
+    refuse_question: float = 0.0
+    refuted: float = 0.0
+
+
+def calibration_path(model_path: str) -> Path:
+    """Where the run that a checkpoint belongs to writes its fits; a hub model has none there."""
+    return input_path(model_path).parent / "calibration.json"
+
+
+def read_calibration(model_path: str | None, decisions: str | None = None) -> dict:
+    """calibration.json of the training run that the checkpoint belongs to; empty without one.
+
+    `decisions`: the value of --decisions. With "fitted", the fit of confidences and the val answers are those
+    under the biases; DataError if none were fitted.
+    """
+    path = calibration_path(model_path) if model_path else None
+    calibration = read_json_object(path) if path and path.is_file() else {}
+    if decisions != "fitted":
+        return calibration
+    return {**calibration, **_fitted_block(calibration, path)["calibration"]}
+
+
+def _fitted_block(calibration: dict, path: Path | None) -> dict:
+    """The block that --calibrate writes. DataError, with the command, if it is missing."""
+    if "decisions" not in calibration:
+        raise DataError(
+            f"{path or 'no --model-path'}: no decisions were fitted for a checkpoint; "
+            "run `python train_sft.py -c CONFIG --calibrate`, or leave out --decisions"
+        )
+    return calibration["decisions"]
+
+
+def read_decisions(model_path: str) -> Decisions:
+    """The biases fitted for a checkpoint. DataError if none were."""
+    fitted = _fitted_block(read_calibration(model_path), calibration_path(model_path))
+    return Decisions(**fitted["biases"])
+
+
+def decision_settings(decisions: str | None, model_path: str) -> dict:
+    """The part of a cache's settings that --decisions decides; none for plain, as before there was a flag."""
+    if decisions != "fitted":
+        return {}
+    return {"decisions": decisions, "biases": asdict(read_decisions(model_path))}
+
+
+def decisions_of(settings: dict, name: str = "sft") -> Decisions | None:
+    """The biases that `decision_settings` put into settings; None for plain, and for runs of the base model.
+
+    The base model's names begin with "base". The biases were fitted to the checkpoint, not to it.
+    """
+    if "biases" not in settings or name.startswith("base"):
+        return None
+    return Decisions(**settings["biases"])
