@@ -11,8 +11,7 @@ import itertools
 from collections.abc import Iterator
 
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache
-from transformers.cache_utils import DynamicLayer
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
 GROUPED = "grouped"
@@ -20,7 +19,7 @@ GROUPED = "grouped"
 # keep the scores in the processor's cache.
 _BLOCK = 64
 # Architectures that the tests compare, and whose attention needs nothing else (attention sinks, for example).
-_KNOWN = ("llama", "qwen2", "gemma2")
+_KNOWN = ("llama", "qwen2", "gemma2", "gemma3_text")
 
 
 def _weigh(query, keys, mask, scaling, softcap=None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -178,10 +177,12 @@ AttentionMaskInterface.register(GROUPED, eager_mask)
 def use_grouped_attention(model):
     """The model with its `sdpa` or `eager` attention replaced by that of this module, where it fits.
 
-    It fits models on a CPU, of a known architecture, without dropout in the attention.
+    It fits models on a CPU, of a known architecture, causal, without dropout in the attention.
     """
     config = model.config
-    replaces = config._attn_implementation in ("sdpa", "eager") and config.model_type in _KNOWN
+    # An embedding model may have the architecture of a causal one.
+    is_known = config.model_type in _KNOWN and not getattr(config, "use_bidirectional_attention", False)
+    replaces = config._attn_implementation in ("sdpa", "eager") and is_known
     has_dropout = bool(getattr(config, "attention_dropout", 0.0))
     if model.device.type == "cpu" and replaces and not has_dropout:
         model.set_attn_implementation(GROUPED)
@@ -189,17 +190,19 @@ def use_grouped_attention(model):
 
 
 def takes_packed(model) -> bool:
-    """True when `pack_rows` fits the model: this module's attention, no soft cap, no sliding window."""
+    """True when `pack_rows` fits the model: this module's attention, and no soft cap.
+
+    A layer with a sliding window takes packed rows that fit into the window with their prefix.
+    """
     config = model.config.get_text_config()
-    # The cache shows the kinds of layers: those with a sliding window have another class.
-    all_plain = all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
     soft_capped = bool(getattr(config, "attn_logit_softcapping", None))
-    return config._attn_implementation == GROUPED and all_plain and not soft_capped
+    return config._attn_implementation == GROUPED and not soft_capped
 
 
 def pack_rows(prefix: list[int], input_ids: torch.Tensor, mask: torch.Tensor) -> dict:
     """Arguments of a forward pass that reads [prefix][row][row]... as one sequence, the prefix once.
 
+    No sliding window may be narrower than prefix and row together: the mask hides only what is behind.
     `input_ids` and `mask` (n_rows, n_queries) are left-padded rows without the prefix. The hidden state of
     row i at its position k is at n_prefix + i * n_queries + k of the sequence.
     """

@@ -11,11 +11,12 @@ from typing import cast
 import torch
 from peft.tuners.lora import Linear as LoraLayer
 from torch import nn
+from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
-# Only norms with this formula: Gemma-2's, for example, multiplies by 1 + w.
-_NORMS = (LlamaRMSNorm, Qwen2RMSNorm)
+# Only norms with the formula of `_FrozenNorm` or `_FrozenGemmaNorm`.
+_NORMS = (LlamaRMSNorm, Qwen2RMSNorm, Gemma3RMSNorm)
 
 
 class _LoraProduct(torch.autograd.Function):
@@ -53,6 +54,13 @@ class _LoraProduct(torch.autograd.Function):
         return grad_x, None, grad_a, grad_b, None
 
 
+def _inverse_rms(x: torch.Tensor, eps: float) -> torch.Tensor:
+    """1 / sqrt(mean(x^2) + eps): (..., 1), float32."""
+    # The sum of squares in float32 without a float32 copy of x.
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    return (norm.square() / x.shape[-1] + eps).rsqrt()
+
+
 class _FrozenNorm(torch.autograd.Function):
     """y = w x / sqrt(mean(x^2) + eps) with w frozen (RMSNorm; Zhang and Sennrich, 2019).
 
@@ -62,9 +70,7 @@ class _FrozenNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, weight, eps):
-        # The sum of squares in float32 without a float32 copy of x.
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-        scale = (norm.square() / x.shape[-1] + eps).rsqrt()  # (..., 1), float32
+        scale = _inverse_rms(x, eps)
         ctx.save_for_backward(x, weight, scale)
         return torch.mul(x, scale, out=torch.empty_like(x)).mul_(weight)
 
@@ -77,10 +83,33 @@ class _FrozenNorm(torch.autograd.Function):
         return grad.addcmul_(x, along_x.to(x.dtype)).mul_(scale.to(x.dtype)), None, None
 
 
+class _FrozenGemmaNorm(torch.autograd.Function):
+    """y = (1 + w) x / sqrt(mean(x^2) + eps) with w frozen, in float32 up to one rounding of the result.
+
+    So does transformers: 1 + w in bfloat16 would lose most of a small w.
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        weight = 1.0 + weight.float()
+        scale = _inverse_rms(x, eps)
+        ctx.save_for_backward(x, weight, scale)
+        return torch.mul(x * scale, weight, out=torch.empty_like(x))
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight, scale = ctx.saved_tensors
+        grad = grad * weight
+        along_x = (grad * x).sum(-1, keepdim=True) * scale.square() / -x.shape[-1]
+        return torch.mul(grad.addcmul_(x, along_x), scale, out=torch.empty_like(x)), None, None
+
+
 def _norm_forward(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     # Evaluation, and passes of mixed types, keep the layer's own forward pass to the bit.
     if not (layer.training and x.requires_grad) or layer.weight.dtype != x.dtype:
         return type(layer).forward(layer, x)
+    if isinstance(layer, Gemma3RMSNorm):
+        return cast(torch.Tensor, _FrozenGemmaNorm.apply(x, layer.weight, layer.eps))
     return cast(torch.Tensor, _FrozenNorm.apply(x, layer.weight, layer.variance_epsilon))
 
 

@@ -7,7 +7,8 @@ full fine-tuning it is the weight itself, and autocast keeps a copy of the matri
 gradients do not accumulate over batches, they take the place of activations, and the larger of both counts.
 
 Per token and layer, with passes of b bytes, autograd keeps:
-- a float32 copy of the input of each norm (2 norms, in Gemma-2 4), 4 h bytes each;
+- a float32 copy of the input of each norm (2 norms, in Gemma-2 and 3 4), 4 h bytes each, and in Gemma-3 of
+  queries and keys, which have norms too;
 - the input of each matrix that trains or has an adapter: PEFT converts it to float32 and autocast back, so
   in half precision each adapter has a copy of its own; dropout adds its mask;
 - queries, keys and values as attention reads them, b (3 q), and gate, up and their product, b (3 m);
@@ -42,7 +43,7 @@ MAX_BATCH_TOKENS = 1 << 16
 # Drafts, whose logits are read in one pass, are rarely longer than a completion.
 LONGEST_DRAFT = 64
 # Architectures for which the CPU's own layers exist.
-_OWN_LAYERS = ("llama", "qwen2")
+_OWN_LAYERS = ("llama", "qwen2", "gemma3_text")
 
 
 @dataclass(frozen=True)
@@ -162,19 +163,25 @@ def _score_bytes(passes: Passes, width: int) -> float:
     return shape.n_heads * width * per_score
 
 
+def _normed_width(shape: Shape) -> int:
+    """Width of what all norms of a layer read."""
+    if shape.model_type == "gemma3_text":
+        return 4 * shape.hidden + shape.query + shape.key
+    return (4 if shape.soft_capped else 2) * shape.hidden
+
+
 def layer_bytes(passes: Passes, trained: Trained) -> float:
     """Bytes per token that autograd keeps of a layer that is not checkpointed."""
     shape = passes.shape
     b = passes.bytes_per_value
     is_own = not passes.on_gpu and passes.bits >= 16 and shape.model_type in _OWN_LAYERS
     own_layers = is_own and bool(trained.targets) and not trained.dropout
-    n_norms = 4 if shape.soft_capped else 2
     norm = b if own_layers else 4
     if not trained.targets:
         # The weights of norms train too, for which the normalized input is kept.
         norm *= 2
     attention = 2 * shape.query + 2 * shape.key if passes.attention == "grouped" else 3 * shape.query
-    kept = n_norms * shape.hidden * norm + b * (attention + 3 * shape.intermediate)
+    kept = _normed_width(shape) * norm + b * (attention + 3 * shape.intermediate)
     return kept + _input_bytes(passes, trained, own_layers) + _score_bytes(passes, trained.width)
 
 

@@ -20,7 +20,7 @@ from utils.config import input_path
 def _attention(flag: str, shape: Shape, on_gpu: bool) -> str:
     """The attention of a flag, as far as it decides the memory: where FlashAttention is unknown, without."""
     if flag == "auto":
-        if not on_gpu and shape.model_type in ("llama", "qwen2", "gemma2"):
+        if not on_gpu and shape.model_type in ("llama", "qwen2", "gemma2", "gemma3_text"):
             return "grouped"
         return "eager" if shape.soft_capped else "sdpa"
     wanted = ATTENTION_NAMES.get(flag, flag)

@@ -142,7 +142,7 @@ TINY = {
 
 def tiny_config(kind: str, vocab_size: int):
     """The real architecture class at toy size; Gemma-2 keeps soft-capping and sliding windows."""
-    from transformers import Gemma2Config, LlamaConfig, Qwen2Config
+    from transformers import Gemma2Config, Gemma3TextConfig, LlamaConfig, Qwen2Config
 
     # The ids of `specials` in train_tokenizer, in their order.
     tokens = {"vocab_size": vocab_size, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
@@ -154,6 +154,8 @@ def tiny_config(kind: str, vocab_size: int):
             "query_pre_attn_scalar": 8,
         }
         return Gemma2Config(**TINY, **tokens, **soft_caps, head_dim=8)
+    if kind == "gemma3_text":
+        return Gemma3TextConfig(**TINY, **tokens, sliding_window=512, query_pre_attn_scalar=8, head_dim=8)
     return {"llama": LlamaConfig, "qwen2": Qwen2Config}[kind](**TINY, **tokens)
 
 

@@ -21,6 +21,9 @@ def lora_model(make_model, kind, **options):
         # B starts as zeros, which would hide the part of A in loss and gradients.
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
+        # All 1, in Gemma all 0, they would hide what is done with them.
+        if "norm" in name:
+            parameter.data.add_(torch.randn_like(parameter), alpha=0.3)
     return model.train()
 
 
@@ -31,13 +34,13 @@ def loss_and_gradients(model):
     return loss.item(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
-# Qwen2 has biases; Gemma-2 has norms with another formula, which stay as they are.
-@pytest.mark.parametrize("kind", ["llama", "qwen2", "gemma2"])
-def test_loss_and_gradients_are_those_of_peft(make_model, kind):
+# Qwen2 has biases, Gemma-3 six norms per layer, which multiply by 1 + w. Gemma-2's stay as they are.
+@pytest.mark.parametrize("kind, n_norms", [("llama", 2), ("qwen2", 2), ("gemma2", 0), ("gemma3_text", 6)])
+def test_loss_and_gradients_are_those_of_peft(make_model, kind, n_norms):
     model = lora_model(make_model, kind)
     fast = copy.deepcopy(model)
     n_layers = model.config.num_hidden_layers
-    n_changed = [7 * n_layers] if kind == "gemma2" else [2 * n_layers + 1, 7 * n_layers]
+    n_changed = [n_norms * n_layers + 1] * (n_norms > 0) + [7 * n_layers]
     assert sorted(speed_up_layers(fast).values()) == n_changed
     loss, gradients = loss_and_gradients(model)
     fast_loss, fast_gradients = loss_and_gradients(fast)
@@ -64,10 +67,11 @@ def test_evaluation_and_a_disabled_adapter_take_pefts_own_path(make_model):
         assert torch.equal(model(ids).logits, base)
 
 
-def test_a_norm_in_bfloat16_is_about_as_exact_as_that_of_transformers(make_model):
+@pytest.mark.parametrize("kind, lowest", [("llama", 0.5), ("gemma3_text", -0.5)])
+def test_a_norm_in_bfloat16_is_about_as_exact_as_that_of_transformers(make_model, kind, lowest):
     torch.manual_seed(0)
-    norm = make_model("llama").model.norm.requires_grad_(False).bfloat16()
-    norm.weight.uniform_(0.5, 2)
+    norm = make_model(kind).model.norm.requires_grad_(False).bfloat16()
+    norm.weight.uniform_(lowest, lowest + 1.5)
     found = {}
     x = torch.randn(5, 7, len(norm.weight)).bfloat16()
     grad = torch.randn(5, 7, len(norm.weight)).bfloat16()

@@ -30,9 +30,10 @@ WIDTHS = {
 def make(kind: str, n_layers: int, attention: str, full: bool, half: bool, dropout: float):
     """A model as `load_trainable` makes it on a GPU, without the layers that are for CPUs."""
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig
+    from transformers import AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, LlamaConfig
 
-    config = {"llama": LlamaConfig, "gemma2": Gemma2Config}[kind](**WIDTHS, num_hidden_layers=n_layers)
+    configs = {"llama": LlamaConfig, "gemma2": Gemma2Config, "gemma3_text": Gemma3TextConfig}
+    config = configs[kind](**WIDTHS, num_hidden_layers=n_layers)
     model = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
     if full:
         return model
@@ -64,7 +65,10 @@ def kept_bytes(model, n_tokens: int, half: bool) -> int:
 
 @pytest.mark.parametrize("half", [True, False], ids=["bf16", "float32"])
 @pytest.mark.parametrize("trains", ["lora", "lora dropout", "full"])
-@pytest.mark.parametrize("kind, attention", [("llama", "sdpa"), ("llama", "eager"), ("gemma2", "eager")])
+@pytest.mark.parametrize(
+    "kind, attention",
+    [("llama", "sdpa"), ("llama", "eager"), ("gemma2", "eager"), ("gemma3_text", "sdpa")],
+)
 def test_a_layer_keeps_what_the_arithmetic_says(kind, attention, trains, half):
     n_tokens = 96
     full = trains == "full"

@@ -20,7 +20,7 @@ from prompt_schema import SFT_TEMPLATES, PromptBuilder
 from utils.completions import parse_completion
 from utils.errors import UsageError
 
-KINDS = ["llama", "qwen2", "gemma2"]
+KINDS = ["llama", "qwen2", "gemma2", "gemma3_text"]
 
 
 class Scripted:

@@ -197,6 +197,7 @@ def test_joined_rows_are_those_of_the_collator():
         ("gemma2", "eager"),
         ("gemma2", "grouped"),
         ("gemma3_text", "sdpa"),
+        ("gemma3_text", "grouped"),
         ("mistral", "sdpa"),
         ("phi3", "eager"),
         ("gpt_neox", "sdpa"),

@@ -25,14 +25,18 @@ def logits_after_prefix(model, share_prefix: bool, pack: bool = False) -> Callab
     if not share_prefix:
         return each_with_prefix
     # Packed, each layer runs once per batch; with a cache it runs twice, for the prefix and for the rows.
-    if takes_packed(model):
-        return packed_logits
-    return functools.partial(cached_prefix_logits, each_with_prefix=each_with_prefix)
+    shared = packed_logits if takes_packed(model) else cached_prefix_logits
+    return functools.partial(shared, each_with_prefix=each_with_prefix)
 
 
-def packed_logits(model, prefix: list[int], ids: torch.Tensor, mask: torch.Tensor, n_labels: int):
+def packed_logits(
+    model, prefix: list[int], ids: torch.Tensor, mask: torch.Tensor, n_labels: int, each_with_prefix: Callable
+):
     """One pass over [prefix][row][row]... as one sequence: the prefix runs once. Needs our CPU attention."""
     n_rows, n_columns = ids.shape
+    # A sliding window that is wide enough for the longest row hides nothing of it.
+    if len(prefix) + n_columns > attention_window(model):
+        return each_with_prefix(model, prefix, ids, mask, n_labels)
     first_columns = len(prefix) + n_columns * torch.arange(n_rows)[:, None]  # (n_rows, 1)
     kept = first_columns + torch.arange(n_columns - n_labels, n_columns)  # (n_rows, n_labels)
     # Row i starts behind the prefix and i padded rows of the same width.
