@@ -190,10 +190,7 @@ def use_grouped_attention(model):
 
 
 def takes_packed(model) -> bool:
-    """True when `pack_rows` fits the model: this module's attention, and no soft cap.
-
-    A layer with a sliding window takes packed rows that fit into the window with their prefix.
-    """
+    """True when `pack_rows` fits the model, the length of its window aside: this attention, no soft cap."""
     config = model.config.get_text_config()
     soft_capped = bool(getattr(config, "attn_logit_softcapping", None))
     return config._attn_implementation == GROUPED and not soft_capped
