@@ -124,13 +124,13 @@ def gold_ids(tokenizer, sample: dict, prompt: Prompt) -> list[int]:
 
 
 def make_collator(
-    pad_id: int, n_prefix: int | None = None
+    pad_id: int, group_cost: int | None = None
 ) -> Callable[[list[dict]], dict[str, torch.Tensor]]:
     """A function from rows to a batch, in which only completion tokens have labels.
 
     "input_ids" and "attention_mask" (batch, seq_len), left-padded; "labels" (batch, n_labels), for the last
-    `n_labels` positions, -100 before a completion; "weights" (batch,). With `n_prefix`, the length
-    of the prefix, also the columns of `group_columns`, by which rows share their evidence.
+    `n_labels` positions, -100 before a completion; "weights" (batch,). With `group_cost` (in tokens)
+    also the columns of `group_columns`, by which rows share their evidence.
     """
 
     def collate(rows: list[dict]) -> dict[str, torch.Tensor]:
@@ -146,7 +146,7 @@ def make_collator(
         }
         # All of a completion stays behind: its labels need its positions.
         suffixes = [row["suffix"] for row in rows]
-        return batch | ({} if n_prefix is None else group_columns(suffixes, n_prefix))
+        return batch | ({} if group_cost is None else group_columns(suffixes, group_cost))
 
     return collate
 
@@ -190,7 +190,7 @@ def make_trainer(job: TrainingJob, rows: Rows, model, files: RunFiles) -> SFTTra
         args=training_arguments(job.config, job.output_dir, rows.n_steps),
         train_dataset=Dataset.from_list(rows.blocks),
         eval_dataset=Dataset.from_list(rows.val),
-        data_collator=make_collator(tokenizer.pad_token_id, job.grouped_behind),
+        data_collator=make_collator(tokenizer.pad_token_id, job.group_cost(model)),
         processing_class=tokenizer,
         callbacks=[files],
         prefix=job.builder.prefix,

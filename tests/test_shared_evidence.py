@@ -14,7 +14,7 @@ from train_sft import gold_ids, make_collator
 from training.evidence_versions import evidence_of, gather_evidence, shuffle_chunks
 from training.rows import encode_rows
 from training.sft_config import DEFAULTS, check_config
-from training.shared_evidence import group_columns, plan_groups
+from training.shared_evidence import group_columns, group_cost, plan_groups
 from utils.errors import UsageError
 from utils.jsonl import read_json, read_jsonl, write_jsonl
 
@@ -149,6 +149,30 @@ def test_loss_and_gradient_are_those_of_rows_read_one_by_one(
     assert torch.allclose(gradient, expected_gradient, rtol=1e-3, atol=1e-6)
 
 
+def test_one_pass_reads_the_prefix_each_evidence_and_each_question_once(
+    make_model, tokenizer, questions, builder
+):
+    rows, _ = encode_rows(questions, builder, gold_ids, 1500)
+    model = use_grouped_attention(make_model("llama"))
+    prefix = builder.prefix
+    # Another group costs nothing here, whatever the length of the prefix.
+    cost = group_cost(model, prefix)
+    assert (cost, group_cost(make_model("llama"), prefix)) == (0, len(prefix))
+    batch = make_collator(0, cost)(rows)
+    read = []
+    forward = model.forward
+    model.forward = lambda **inputs: read.append(inputs["input_ids"]) or forward(**inputs)
+    bare_trainer(prefix, True).row_losses(model, batch)
+    n_expected = len(prefix)
+    start = 0
+    for n_rows, n_shared in plan_groups([row["suffix"] for row in rows], cost):
+        of_group = rows[start : start + n_rows]
+        n_expected += n_shared
+        n_expected += sum(len(row["suffix"]) - n_shared + len(row["completion"]) for row in of_group)
+        start += n_rows
+    assert [ids.shape for ids in read] == [(1, n_expected)]
+
+
 # --- runs
 
 
@@ -178,7 +202,7 @@ def test_a_run_learns_the_same_with_shared_evidence_and_resumes(tiny_gemma_dir, 
 
     # The same rows in the same order, read one by one.
     with monkeypatch.context() as patched:
-        patched.setattr("training.job.TrainingJob.grouped_behind", None)
+        patched.setattr("training.job.TrainingJob.group_cost", lambda job, model: None)
         train(config, *values, "output_dir=alone")
     alone = read_json(home / "alone" / HISTORY)
     losses = [[log["loss"] for log in history["train_losses"]] for history in (shared, alone)]

@@ -22,6 +22,7 @@ from training.progress import StepProgress
 from training.remedies import memory_errors
 from training.rows import COMPLETION_TOKENS, Versions, encode_epochs, encode_rows
 from training.sampler import RowOrder
+from training.shared_evidence import group_cost
 from training.steps import opening_rows, steps_and_epochs
 from training.stopping import NoFurtherStep, NothingLeft
 from training.trainer import CompletionTrainer
@@ -46,10 +47,9 @@ class TrainingJob:
     samples: dict[str, list[dict]]
     shards: Shards
 
-    @property
-    def grouped_behind(self) -> int | None:
-        """The length of the prefix, if rows of a batch also share their evidence; else None."""
-        return len(self.builder.prefix) if self.config["data"]["share_evidence"] else None
+    def group_cost(self, model) -> int | None:
+        """Tokens that one more group of rows with the same evidence costs a batch; None: none is shared."""
+        return group_cost(model, self.builder.prefix) if self.config["data"]["share_evidence"] else None
 
     def pick_val(self, n_wanted: int | None) -> list[dict]:
         """At most `n_wanted` val samples, the same at every call; all for None."""

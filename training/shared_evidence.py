@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import torch
 
+from training.logits import logits_after_prefix, packed_logits
+
 
 def _n_common(first: list[int], second: list[int]) -> int:
     """How many tokens two rows have in common at their beginning; one of each is left over at least."""
@@ -17,10 +19,15 @@ def _n_common(first: list[int], second: list[int]) -> int:
     return n_most
 
 
+def group_cost(model, prefix: list[int]) -> int:
+    """Tokens that one more group of a batch costs: none in a common pass, else those of the prefix."""
+    return 0 if logits_after_prefix(model, share_prefix=True) is packed_logits else len(prefix)
+
+
 def plan_groups(rows: list[list[int]], n_prefix: int) -> list[tuple[int, int]]:
     """(number of rows, tokens that all of them begin with) of each group of neighbors that share a pass.
 
-    A pass reads the prefix of `n_prefix` tokens, then the common beginning once, then the rest of each row,
+    A group reads `n_prefix` tokens (`group_cost`), then the common beginning once, then the rest of each row,
     padded to the longest. The groups are those that read the fewest tokens in all.
     """
     # best[end]: tokens of the cheapest groups of the first `end` rows, the last of these groups, its tokens.
@@ -61,11 +68,16 @@ def group_columns(rows: list[list[int]], n_prefix: int) -> dict[str, torch.Tenso
 def grouped_logits(
     logits_of: Callable, model, prefix: list[int], inputs: dict[str, torch.Tensor], n_labels: int
 ) -> torch.Tensor:
-    """`logits_of` (training/logits.py) for one group of rows after another: (batch, n_labels, vocab).
+    """Logits at the last `n_labels` positions of each row: (batch, n_labels, vocab).
 
     inputs: "input_ids" and "attention_mask" (batch, seq_len), left-padded and without the prefix, and the
-    columns of `group_columns`, (batch,) each. The groups are neighbors.
+    columns of `group_columns`, (batch,) each. The groups are neighbors. Our CPU attention takes all of them
+    in one pass; other models take one group after another, by `logits_of` (training/logits.py).
     """
+    if not inputs["n_shared"].any():
+        return logits_of(model, prefix, inputs["input_ids"], inputs["attention_mask"], n_labels)
+    if logits_of is packed_logits:
+        return _tree_logits(model, prefix, inputs, n_labels)
     parts = []
     for number in range(int(inputs["group"][-1]) + 1):
         rows = inputs["group"] == number
@@ -83,3 +95,47 @@ def grouped_logits(
         logits = logits_of(model, prefix + shared, ids[:, -n_columns:], mask[:, -n_columns:], n_labels)
         parts.append(logits)
     return torch.cat(parts)
+
+
+def _tree_logits(model, prefix: list[int], inputs: dict[str, torch.Tensor], n_labels: int) -> torch.Tensor:
+    """`grouped_logits` in one pass over [prefix][shared][row][row]...[shared][row]..., without padding.
+
+    A token sees what comes before it in its own row, in what its group shares, and in the prefix.
+    """
+    ids = list(prefix)
+    positions = list(range(len(prefix)))
+    # Of each token, its group and its row; -1 where it belongs to all of them.
+    groups = [-1] * len(prefix)
+    rows = [-1] * len(prefix)
+    ends = []
+
+    def add(tokens: list[int], start: int, group: int, row: int) -> None:
+        ids.extend(tokens)
+        positions.extend(range(start, start + len(tokens)))
+        groups.extend([group] * len(tokens))
+        rows.extend([row] * len(tokens))
+
+    columns = zip(inputs["group"].tolist(), inputs["n_shared"].tolist())
+    for row, (group, n_shared) in enumerate(columns):
+        tokens = inputs["input_ids"][row][inputs["attention_mask"][row].bool()].tolist()
+        if n_shared and group != groups[-1]:
+            add(tokens[:n_shared], len(prefix), group, -1)
+        add(tokens[n_shared:], len(prefix) + n_shared, group, row)
+        ends.append(len(ids))
+
+    def sees(owner: list[int]) -> torch.Tensor:
+        of = torch.tensor(owner)
+        return (of[None] == -1) | (of[None] == of[:, None])  # (n_tokens that see, n_tokens seen)
+
+    seen = (sees(groups) & sees(rows)).tril()
+    mask = torch.zeros(seen.shape).masked_fill_(~seen, torch.finfo(torch.float32).min)
+    # A row shorter than `n_labels` has no labels before its first token.
+    kept = torch.tensor(ends)[:, None] - n_labels + torch.arange(n_labels)  # (n_rows, n_labels)
+    logits = model(
+        input_ids=torch.tensor(ids)[None],
+        position_ids=torch.tensor(positions)[None],
+        attention_mask=mask[None, None],
+        use_cache=False,
+        logits_to_keep=kept.clamp(min=0).flatten(),
+    ).logits
+    return logits.view(len(ends), n_labels, -1)
