@@ -283,7 +283,6 @@ CHOSEN = {
     "my/handbook.jsonl",
     "notes.txt",
     "checkpoints/sft/model",
-    "train_made.jsonl",
 }
 # Files that transformers and PEFT write, and a member of FEVER's zip.
 FOREIGN = {"config.json", "adapter_config.json", "*.safetensors", "wiki-pages/wiki-001.jsonl"}

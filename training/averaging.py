@@ -7,6 +7,7 @@ checkpoints and weights, not what was learned.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel, set_peft_model_state_dict
@@ -40,14 +41,16 @@ def mean_weights(checkpoints: list[Path]) -> dict[str, torch.Tensor]:
 
 def load_weights(model, weights: dict[str, torch.Tensor]) -> None:
     """Give the weights of a checkpoint to the model that wrote it. StageError for a name that it lacks."""
+    loaded: Any
     if isinstance(model, PeftModel):
-        unknown = set_peft_model_state_dict(model, weights).unexpected_keys
+        loaded = set_peft_model_state_dict(model, weights)
     else:
         # A tied output layer is not in the files.
-        unknown = model.load_state_dict(weights, strict=False).unexpected_keys
-    if unknown:
+        loaded = model.load_state_dict(weights, strict=False)
+    if loaded.unexpected_keys:
+        name = loaded.unexpected_keys[0]
         raise StageError(
-            f"training.average_last: the model has no weights named {unknown[0]}, as checkpoints have, "
+            f"training.average_last: the model has no weights named {name}, as checkpoints have, "
             "so they cannot be averaged; set it to 0"
         )
 

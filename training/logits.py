@@ -29,6 +29,11 @@ def logits_after_prefix(model, share_prefix: bool, pack: bool = False) -> Callab
     return functools.partial(shared, each_with_prefix=each_with_prefix)
 
 
+def is_packed(logits_of: Callable) -> bool:
+    """True for a function of `logits_after_prefix` that reads all rows of a batch as one sequence."""
+    return getattr(logits_of, "func", logits_of) is packed_logits
+
+
 def packed_logits(
     model, prefix: list[int], ids: torch.Tensor, mask: torch.Tensor, n_labels: int, each_with_prefix: Callable
 ):

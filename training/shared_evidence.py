@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import torch
 
-from training.logits import logits_after_prefix, packed_logits
+from generation.cache import attention_window
+from training.logits import is_packed, logits_after_prefix
 
 
 def _n_common(first: list[int], second: list[int]) -> int:
@@ -21,7 +22,7 @@ def _n_common(first: list[int], second: list[int]) -> int:
 
 def group_cost(model, prefix: list[int]) -> int:
     """Tokens that one more group of a batch costs: none in a common pass, else those of the prefix."""
-    return 0 if logits_after_prefix(model, share_prefix=True) is packed_logits else len(prefix)
+    return 0 if is_packed(logits_after_prefix(model, share_prefix=True)) else len(prefix)
 
 
 def plan_groups(rows: list[list[int]], n_prefix: int) -> list[tuple[int, int]]:
@@ -76,7 +77,9 @@ def grouped_logits(
     """
     if not inputs["n_shared"].any():
         return logits_of(model, prefix, inputs["input_ids"], inputs["attention_mask"], n_labels)
-    if logits_of is packed_logits:
+    # A sliding window that is wide enough for the longest row hides nothing of it.
+    fits_window = len(prefix) + inputs["input_ids"].shape[1] <= attention_window(model)
+    if is_packed(logits_of) and fits_window:
         return _tree_logits(model, prefix, inputs, n_labels)
     parts = []
     for number in range(int(inputs["group"][-1]) + 1):
