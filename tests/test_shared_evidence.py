@@ -114,7 +114,7 @@ def loss_and_gradient(model, collate, prefix: list[int], rows: list[dict]) -> tu
     return loss.item(), torch.cat(grads)
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen2", "gemma2"])
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "gemma2", "gemma3_text"])
 @pytest.mark.parametrize("attention", ["grouped", "eager"])
 def test_loss_and_gradient_are_those_of_rows_read_one_by_one(
     kind, attention, make_model, tokenizer, questions, builder
