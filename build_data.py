@@ -64,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     strict_help = "fail, and write no samples, when a shortcut probe is above its limit (docs/data.md)"
     add("--strict-shortcuts", action="store_true", help=strict_help)
-    made_help = "also make rows from the training samples (train_made.jsonl): contrast,contrast_twins"
+    made_help = "also make rows from training samples: contrast,contrast_twins,questions (docs/data.md)"
     add("--made", type=read_kinds, metavar="KINDS", help=made_help)
     add("--skip-bad", action="store_true", help="count and skip malformed source rows instead of stopping")
 

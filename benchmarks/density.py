@@ -121,7 +121,7 @@ def max_lines(path: Path) -> int | None:
     """The length limit of a file: scripts and package modules have one."""
     if path.parent == ROOT:
         return MAX_SCRIPT_LINES
-    if path.parent.name in PACKAGES:
+    if path.relative_to(ROOT).parts[0] in PACKAGES:
         return MAX_MODULE_LINES
     return None
 

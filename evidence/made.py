@@ -19,7 +19,19 @@ MADE_FILE = "train_made.jsonl"
 # The samples of the train split and the seed of the build -> rows, and the origins that gave none by reason.
 Maker = Callable[[list[dict], int], Making]
 
-MAKERS: dict[str, Maker] = {"contrast": contrast_rows, "contrast_twins": contrast_twin_rows}
+
+def _question_rows(samples: list[dict], seed: int) -> Making:
+    # Not at the top: its patterns take a while to compile, and the flags are read with this module.
+    from evidence.questions.rows import question_rows
+
+    return question_rows(samples, seed)
+
+
+MAKERS: dict[str, Maker] = {
+    "contrast": contrast_rows,
+    "contrast_twins": contrast_twin_rows,
+    "questions": _question_rows,
+}
 
 
 @dataclass

@@ -8,12 +8,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 # Facts about the origin's question, which the row does not ask.
-_OF_ORIGIN = ("difficulty", "gold_aliases", "twin_of", "type")
+_OF_ORIGIN = ("claim", "difficulty", "gold_aliases", "twin_of", "type")
 
 
 @dataclass
 class Making:
-    """What one maker made: its rows, and by reason how many origins gave none."""
+    """What one maker made: its rows, and by reason how much it left out (origins, edits or questions)."""
 
     rows: list[dict] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)

@@ -33,7 +33,7 @@ PACKS_ROWS = {"training/logits.py"}
 
 
 def modules_of(packages) -> list[Path]:
-    return sorted(path for package in packages for path in (ROOT / package).glob("*.py"))
+    return sorted(path for package in packages for path in (ROOT / package).rglob("*.py"))
 
 
 def short_name(path: Path) -> str:
@@ -63,7 +63,7 @@ def test_every_package_has_a_step():
 
 @pytest.mark.parametrize("path", modules_of(PACKAGES), ids=short_name)
 def test_a_package_imports_only_lower_steps(path):
-    own = path.parent.name
+    own = path.relative_to(ROOT).parts[0]
     lower = {package for package in PACKAGES if STEP_OF[package] < STEP_OF[own]}
     assert tops(path) & (PACKAGES | SCRIPTS) <= lower | {own}
 
@@ -125,7 +125,8 @@ TRIES = 3
 
 def import_all(package: str) -> tuple[float, set[str]]:
     """CPU seconds to import every module of a package in a new process, and the top modules then loaded."""
-    names = [f"{package}.{path.stem}" for path in modules_of([package]) if path.stem != "__init__"]
+    paths = [path for path in modules_of([package]) if path.stem != "__init__"]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
     code = f"""
 import sys, time
 import {", ".join(names)}
