@@ -18,6 +18,7 @@ from models.cpu_attention import takes_packed, use_grouped_attention
 from models.cpu_layers import speed_up_layers
 from tests.conftest import TINY
 from training.logits import logits_after_prefix
+from training.shared_evidence import group_columns, grouped_logits
 
 TOKENS = {"vocab_size": 200, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
 LAYERS = {"layer_types": ["sliding_attention", "full_attention"]}
@@ -94,6 +95,25 @@ def test_a_training_step_has_the_loss_and_gradient_of_peft_and_eager(window, rea
     torch.testing.assert_close(fast_gradient, gradient, rtol=1e-4, atol=1e-6)
     # Where the window is as long as the longest row, the prefix is read once; else with every row.
     assert (widths == [len(PREFIX) + 3 * 70]) == reads_prefix_once
+
+
+@pytest.mark.parametrize("window, n_passes", [(FITS, 1), (FITS - 1, 2)])
+def test_rows_that_share_evidence_are_read_in_one_pass_where_the_window_is_wide_enough(window, n_passes):
+    long, short, alone = rows((70, 12, 41))
+    # Two questions on one evidence, which is most of both, and a row of its own.
+    grouped = [long, long[:60] + short[:8], alone]
+    ids, mask = pad_left(grouped, 0, "cpu")
+    model = use_grouped_attention(make(window))
+    passes = []
+    model.register_forward_pre_hook(lambda module, inputs: passes.append(1))
+    inputs = {"input_ids": ids, "attention_mask": mask} | group_columns(grouped, 0)
+    assert inputs["n_shared"].tolist() == [60, 60, 0]
+    with torch.no_grad():
+        found = grouped_logits(logits_after_prefix(model, True), model, PREFIX, inputs, 4)
+        n_read = len(passes)
+        expected = row_by_row(make(window), PREFIX, ids, mask, 4)
+    assert n_read == n_passes
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("window", [1 << 10, NARROW])

@@ -89,12 +89,10 @@ def free_results(preferred: str, name: str) -> str:
 def reward_command(base_model: str, prefs_path: Path) -> str:
     """The command that trains a reward model on these preferences, with the base of their candidates."""
     prefs = ("--prefs", portable_path(prefs_path))
-    base = ("--set", f"base_model={base_model}")
-    if base_model not in EMBEDDED_IDS:
-        return stage_command("train_rm.py", "-c", "configs/rm.yaml", *base, *prefs)
-    # The config of small models names the first of them.
-    base = () if base_model == "embedded" else base
-    return stage_command("train_rm.py", "-c", "configs/demo/rm.yaml", *base, *prefs)
+    config = "configs/demo/rm.yaml" if base_model in EMBEDDED_IDS else "configs/rm.yaml"
+    # The config of the small models names the first of them.
+    base = [] if base_model == "embedded" else ["--set", f"base_model={base_model}"]
+    return stage_command("train_rm.py", "-c", config, *base, *prefs)
 
 
 def stage_command(script: str, *arguments: object, launch: bool = False) -> str:
