@@ -378,7 +378,7 @@ def test_every_path_that_is_named_exists_or_is_an_output(texts):
         for base in ("", "data/", "data/sample/", "data/sample/raw/"):
             if base + path in folders or any(fnmatch.fnmatch(name, base + path) for name in files):
                 return True
-        is_data = path in ("demo", "data/processed", "data/raw", "data/external", "data/external/processed")
+        is_data = path in ("demo", "data/processed", "data/raw", "data/external")
         return path in file_names or is_data or is_output(path)
 
     top_folders = {name.split("/")[0] for name in files if "/" in name} | OUTPUT_FOLDERS
