@@ -189,6 +189,8 @@ def rule_for(command: Command) -> tuple[str, str]:
         return "parse" if is_trained_here else "plan", f"needs {away[0]}"
     if is_training(words):
         return "plan", "trains for minutes"
+    if value_of(words, "--decisions") == "fitted":
+        return "parse", "needs a checkpoint with fitted decisions; --calibrate is planned alone"
     if "--merge" in words:
         return "plan", "compares the answers of two models for minutes"
     if generates(words):
