@@ -9,6 +9,7 @@ import math
 from evidence.drops import SURPLUS_EASY, SURPLUS_UNANSWERABLE, Drops
 from evidence.paraphrase import denies, is_named, stems, unstated
 from evidence.queries import claim_of, query_of
+from utils.schema import unit_of
 from utils.text import chunk_text
 
 # A sample and its twin, None without one.
@@ -27,8 +28,7 @@ _MIN_EASY = 20
 
 def order_key(seed: int, sample: dict) -> tuple[str, str]:
     """Sort key of a random order in which a twin follows its original."""
-    original = sample["metadata"].get("twin_of") or sample["id"]
-    return hashlib.sha1(f"{seed}:{original}".encode()).hexdigest(), sample["id"]
+    return hashlib.sha1(f"{seed}:{unit_of(sample)}".encode()).hexdigest(), sample["id"]
 
 
 def _is_easy(sample: dict) -> bool:

@@ -9,8 +9,9 @@ import re
 from evidence.contrast_case import Case, Edit, alternatives, in_title
 from evidence.paraphrase import stems
 from evidence.relations import is_said
+from utils.answer_spelling import MONTHS
 
-_MONTHS = ("January February March April May June July August September October November December").split()
+_MONTHS = [month.capitalize() for month in MONTHS]
 _MONTH = alternatives(_MONTHS)
 YEAR = re.compile(r"\b(?:1[0-9]|20)\d\d\b(?!'?s)")
 # "July 24th, 1783", "24 July 1783", "April of 1961", "March 22", "March".

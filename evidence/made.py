@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from evidence.contrast import contrast_rows, contrast_twin_rows
-from evidence.made_row import Making, unit
+from evidence.made_row import Making
 from utils.errors import DataError, UsageError
 from utils.runs import format_drops
+from utils.schema import unit_of
 from utils.text import padded_words
 
 MADE_FILE = "train_made.jsonl"
@@ -82,17 +83,17 @@ def make_rows(kinds: list[str] | None, splits: dict[str, list[dict]], seed: int)
         raise DataError("--made: the build has no samples in the train split; build without --made")
 
     # Question -> the unit that asks it: an original and its twin ask the same, and so may rows made of them.
-    unit_of: dict[str, str] = {}
+    asked_by: dict[str, str] = {}
     for samples in splits.values():
         for sample in samples:
-            unit_of[padded_words(sample["question"])] = unit(sample)
+            asked_by[padded_words(sample["question"])] = unit_of(sample)
     made = Made(figures={"rows": {}})
     for kind in kinds:
         making = MAKERS[kind](splits["train"], seed)
         skipped = Counter(making.skipped)
         for row in making.rows:
             own = row["metadata"]["unit"]
-            if unit_of.setdefault(padded_words(row["question"]), own) == own:
+            if asked_by.setdefault(padded_words(row["question"]), own) == own:
                 made.rows.append(row)
             else:
                 skipped["asked elsewhere"] += 1

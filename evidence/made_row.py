@@ -7,6 +7,8 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
+from utils.schema import unit_of
+
 # Facts about the origin's question, which the row does not ask.
 _OF_ORIGIN = ("claim", "difficulty", "gold_aliases", "twin_of", "type")
 
@@ -17,11 +19,6 @@ class Making:
 
     rows: list[dict] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
-
-
-def unit(sample: dict) -> str:
-    """The id under which rows belong into one batch: the sample's own, or that of its original for a twin."""
-    return sample["metadata"].get("twin_of") or sample["id"]
 
 
 def made_row(origin: dict, kind: str, changes: dict, number: int = 1) -> dict:
@@ -36,7 +33,7 @@ def made_row(origin: dict, kind: str, changes: dict, number: int = 1) -> dict:
         **changes.get("metadata", {}),
         "made": kind,
         "made_from": origin["id"],
-        "unit": unit(origin),
+        "unit": unit_of(origin),
     }
     suffix = re.sub(r"\W+", "-", kind)
     if number > 1:

@@ -3,8 +3,9 @@
 It knows what a key may be, not what is in the files.
 """
 
-from utils.config_values import check_count, is_number
+from utils.config_values import check_count
 from utils.errors import UsageError
+from utils.json_values import is_number
 
 # Counts that 0 switches off. For other counts, 0 could be read as none or as all.
 _MAY_BE_ZERO = ("max_generated_val_samples",)

@@ -6,6 +6,7 @@ It converts one value and knows no keys.
 from typing import Any
 
 from utils.errors import UsageError
+from utils.json_values import is_integer
 
 
 class Defaults(dict):
@@ -68,15 +69,9 @@ def coerce(where: str, value: Any, default: Any, second: type | None = None) -> 
         ) from None
 
 
-def is_number(value: Any) -> bool:
-    """True for an int or a float."""
-    # A bool is an int in Python, and `yes` in YAML is a bool.
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 def check_count(name: str, value: Any, least: int = 1) -> None:
     """UsageError unless the value is null or a whole number from `least` on."""
     # null and 0 pass the check of types, and ended in tracebacks far from the YAML.
-    is_count = isinstance(value, int) and is_number(value) and value >= least
-    if value is not None and not is_count:
+    # A bool is an int in Python, and `yes` in YAML is a bool.
+    if value is not None and not (is_integer(value) and value >= least):
         raise UsageError(f"{name}: expected a whole number from {least} on, or null, found {value!r}")

@@ -98,11 +98,8 @@ def unclear_reason(fact: Fact, question: str) -> str | None:
         return "long answer"
     asked = padded_words(question)
     is_circular = any(needle.strip() and needle in asked for needle in needles_of(fact))
-    return (
-        "answer in the question"
-        if is_circular or padded_words(answer) in padded_words(fact.subject) and not fact.is_title
-        else None
-    )
+    is_of_subject = padded_words(answer) in padded_words(fact.subject) and not fact.is_title
+    return "answer in the question" if is_circular or is_of_subject else None
 
 
 def support_of(fact: Fact, question: str, chunks: list[ShownChunk], own: int) -> list[int] | str:

@@ -8,10 +8,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from evidence.made_row import Making, made_row, unit
+from evidence.made_row import Making, made_row
 from evidence.questions.checks import SAID_ANYHOW, is_unanswered, support_of, unclear_reason
 from evidence.questions.fact import Fact
 from evidence.questions.index import FactIndex
+from utils.schema import unit_of
 from utils.text import REFUSAL, padded_words
 
 # Most rows per sample that its evidence answers, and that it does not answer.
@@ -65,13 +66,13 @@ class _Asker:
         self.index = FactIndex(samples)
         self.skipped: Counter[str] = Counter()
         self.n_unanswered: Counter[int] = Counter()
-        self._unit_of = {padded_words(sample["question"]): unit(sample) for sample in samples}
+        self._unit_of = {padded_words(sample["question"]): unit_of(sample) for sample in samples}
         # Unit -> fact -> how the unit asks for it: an original and its twin ask in the same words.
         self._asked: dict[str, dict[Fact, str]] = defaultdict(dict)
 
     def _wording(self, fact: Fact, sample: dict) -> str | None:
         """A question in the style of the sample's source; None where other units ask all of them."""
-        own = unit(sample)
+        own = unit_of(sample)
         if fact in self._asked[own]:
             return self._asked[own][fact]
         wordings = list(fact.questions[self.rng.choice(_STYLES.get(sample["source"], _ANY_STYLE))])
@@ -83,7 +84,7 @@ class _Asker:
         return None
 
     def _row(self, i: int, fact: Fact, question: str, support: list[int]) -> _Row:
-        own = unit(self.samples[i])
+        own = unit_of(self.samples[i])
         self._unit_of.setdefault(padded_words(question), own)
         self._asked[own][fact] = question
         return _Row(i, fact, question, support)
@@ -132,7 +133,7 @@ class _Asker:
         First those that its twin is asked for, then others of the pages that it shows.
         """
         stated = {fact for chunk in self.index.shown[i] for fact in chunk.facts}
-        of_unit = [fact for fact in self._asked[unit(self.samples[i])] if fact not in stated]
+        of_unit = [fact for fact in self._asked[unit_of(self.samples[i])] if fact not in stated]
         others = self.index.same_page(i)
         self.rng.shuffle(others)
         others.sort(key=lambda fact: fact.kind == "gap")

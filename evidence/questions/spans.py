@@ -6,7 +6,9 @@ question.
 
 import re
 
-MONTH = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
+from utils.answer_spelling import MONTHS
+
+MONTH = f"(?:{'|'.join(month.capitalize() for month in MONTHS)})"
 YEAR = r"(?:1[0-9]|20)\d\d"
 # "3 May 1970", "May 3, 1970", "May 1970", "1970".
 DATE = rf"(?:(?:\d{{1,2}} {MONTH}|{MONTH} \d{{1,2}},|{MONTH}),? )?{YEAR}"
