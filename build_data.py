@@ -64,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     strict_help = "fail, and write no samples, when a shortcut probe is above its limit (docs/data.md)"
     add("--strict-shortcuts", action="store_true", help=strict_help)
-    made_help = "also make rows from training samples: contrast,contrast_twins,questions (docs/data.md)"
+    made_help = "further rows for training: contrast,contrast_twins,questions,easy_claims (docs/data.md)"
     add("--made", type=read_kinds, metavar="KINDS", help=made_help)
     add("--skip-bad", action="store_true", help="count and skip malformed source rows instead of stopping")
 
@@ -78,12 +78,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--split", default="0.8,0.1,0.1", help="shares of train, val and test; they add up to 1")
     share_help = "share of unanswerable samples per source and split (0-0.9)"
     add("--unanswerable-fraction", type=share, default=0.33, help=share_help)
-    add(
-        "--workers",
-        type=positive_int,
-        default=1,
-        help="processes that assemble samples; the output stays the same",
-    )
+    workers_help = "processes that assemble samples; the output stays the same"
+    add("--workers", type=positive_int, default=1, help=workers_help)
     add("--overwrite", action="store_true", help="replace processed data that has different settings")
     add("--dry-run", action="store_true", help="print the plan and write nothing")
     return parser
@@ -107,7 +103,7 @@ if __name__ == "__main__":
 
 from evidence.assembly import AssemblySettings, assemble
 from evidence.audit import audit, flat_drops
-from evidence.balance import choose_samples
+from evidence.balance import choose_samples, left_out
 from evidence.card import dataset_card
 from evidence.check import check_file
 from evidence.chunks import PagePool
@@ -169,10 +165,10 @@ def read_evidence(
 
 def build(
     args: argparse.Namespace, config: dict, files: dict[str, SourceFiles]
-) -> tuple[dict[str, list[dict]], Drops, list[str]]:
-    """All samples by split, the dropped rows by source and reason, and a line per source with too few rows.
+) -> tuple[dict[str, list[dict]], list[dict], Drops, list[str]]:
+    """Samples by split, those left out of train, drops by source, and a line per source with too few rows.
 
-    A split that no row may go to is left out: train, where all rows are official dev or test rows.
+    A split that no row may go to is missing: train, where all rows are official dev or test rows.
     """
     drops: Drops = {name: DroppedRows() for name in files}
     records, pool = read_evidence(args, config, files, drops)
@@ -199,7 +195,8 @@ def build(
     chosen = {}
     for split, pairs in built.items():
         chosen[split] = choose_samples(pairs, fraction, args.seed, drops)
-    return chosen, drops, too_few
+    surplus = left_out(built.get("train", []), chosen.get("train", []))
+    return chosen, surplus, drops, too_few
 
 
 def build_external(
@@ -263,11 +260,12 @@ def run_build(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
         note(f"next: {command_after_build(processed)}")
         return
 
+    surplus: list[dict] = []
     too_few: list[str] = []
     if is_evaluation:
         splits, drops = build_external(args, config, files, against)
     else:
-        splits, drops, too_few = build(args, config, files)
+        splits, surplus, drops, too_few = build(args, config, files)
     reasons = {name: dict(counts) for name, counts in drops.items()}
     figures = audit(splits, reasons)
     figures["dropped_rows"] = first_dropped(drops)
@@ -280,7 +278,7 @@ def run_build(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
     # Before the samples are checked: where a split is empty, the dropped rows are why.
     for line in examples(drops):
         note(line)
-    made = make_rows(args.made, splits, args.seed)
+    made = make_rows(args.made, splits, args.seed, surplus)
     write_build(written_dir, splits, figures | made.audit(), card, args)
     if args.made:
         write_jsonl(written_dir / MADE_FILE, made.rows)

@@ -129,3 +129,10 @@ def choose_samples(built: list[Pair], fraction: float, seed: int, drops: Drops) 
             drops[source].drop(SURPLUS_UNANSWERABLE, sample["id"], sample["question"])
         chosen += answerable + own[:n_own] + twins[: n_wanted - n_own]
     return sorted(chosen, key=lambda sample: order_key(seed, sample))
+
+
+def left_out(pairs: list[Pair], chosen: list[dict]) -> list[dict]:
+    """The samples of these pairs, twins too, that `choose_samples` has not chosen."""
+    ids = {sample["id"] for sample in chosen}
+    built = [sample for pair in pairs for sample in pair if sample]
+    return [sample for sample in built if sample["id"] not in ids]

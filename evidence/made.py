@@ -1,7 +1,7 @@
 """Rows that a build makes beside its samples (`--made`): which kinds there are, and what every one must keep.
 
-They are made from finished samples of the train split alone and go into a file of their own, so that the
-samples stay as they are. Nothing here knows how a row of a kind is made.
+They are made from finished samples of the train split alone, or were built for it and left out, and go into a
+file of their own, so that the samples stay as they are. Nothing here knows how a row of a kind is made.
 """
 
 from collections import Counter
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from evidence.contrast import contrast_rows, contrast_twin_rows
+from evidence.easy_claims import easy_claim_rows
 from evidence.made_row import Making
 from utils.errors import DataError, UsageError
 from utils.runs import format_drops
@@ -17,7 +18,8 @@ from utils.text import padded_words
 
 MADE_FILE = "train_made.jsonl"
 
-# The samples of the train split and the seed of the build -> rows, and the origins that gave none by reason.
+# Samples and the seed of the build -> rows, and the origins that gave none by reason. The samples are those
+# of the train split or, for a kind of OF_LEFT_OUT, those that were built for it and left out.
 Maker = Callable[[list[dict], int], Making]
 
 
@@ -32,7 +34,9 @@ MAKERS: dict[str, Maker] = {
     "contrast": contrast_rows,
     "contrast_twins": contrast_twin_rows,
     "questions": _question_rows,
+    "easy_claims": easy_claim_rows,
 }
+OF_LEFT_OUT = ("easy_claims",)
 
 
 @dataclass
@@ -70,8 +74,12 @@ def read_kinds(text: str) -> list[str]:
     return [name for name in MAKERS if name in asked]
 
 
-def make_rows(kinds: list[str] | None, splits: dict[str, list[dict]], seed: int) -> Made:
+def make_rows(
+    kinds: list[str] | None, splits: dict[str, list[dict]], seed: int, left_out: list[dict] | None = None
+) -> Made:
     """The made rows of `kinds`; their counts by kind, and by reason those that could not be made.
+
+    `left_out`: samples that were built for the train split and not chosen (`evidence.balance.left_out`).
 
     A row that asks in the same words as a sample of any split or as a row of another unit is left out and
     counted: val and test stay unseen, and nothing is trained on twice. DataError without a train split, and
@@ -89,7 +97,7 @@ def make_rows(kinds: list[str] | None, splits: dict[str, list[dict]], seed: int)
             asked_by[padded_words(sample["question"])] = unit_of(sample)
     made = Made(figures={"rows": {}})
     for kind in kinds:
-        making = MAKERS[kind](splits["train"], seed)
+        making = MAKERS[kind]((left_out or []) if kind in OF_LEFT_OUT else splits["train"], seed)
         skipped = Counter(making.skipped)
         for row in making.rows:
             own = row["metadata"]["unit"]

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from evidence import made
+from evidence.balance import left_out
 from evidence.check import file_faults
 from evidence.made import make_rows, read_kinds
 from evidence.made_row import Making, made_row
@@ -123,6 +124,41 @@ def test_a_made_row_that_breaks_a_rule_stops_the_build(monkeypatch):
     monkeypatch.setitem(made.MAKERS, "contrast", lambda samples, seed: Making([bad]))
     with pytest.raises(DataError, match="fever:1#contrast-test: answer_aliases must start"):
         make_rows(["contrast"], {"train": train}, seed=1)
+
+
+def test_easy_claims_are_what_the_train_split_left_out_with_their_twins(tmp_path):
+    kept, easy, alone = (
+        claim_sample(f"She was born in {year}.", "supported", f"She was born in {year}.", number=year)
+        for year in (1867, 1868, 1869)
+    )
+    pairs = [(kept, twin_of(kept)), (easy, twin_of(easy)), (alone, None)]
+    surplus = left_out(pairs, [kept])
+    assert [sample["id"] for sample in surplus] == [
+        "fever:1867:unanswerable",
+        "fever:1868",
+        "fever:1868:unanswerable",
+        "fever:1869",
+    ]
+    found = make_rows(["easy_claims"], {"train": [kept]}, seed=1, left_out=surplus)
+    # The twin of a claim that was kept is not one of an easy claim.
+    assert [row["id"] for row in found.rows] == ["fever:1868", "fever:1868:unanswerable", "fever:1869"]
+    assert [row["metadata"]["unit"] for row in found.rows] == ["fever:1868", "fever:1868", "fever:1869"]
+    assert found.figures == {
+        "rows": {"easy claim": 2, "easy claim: twin": 1},
+        "easy_claims": {"surplus unanswerable rows": 1},
+    }
+    # A run on any part of the train split keeps them: none is made of one of its samples.
+    assert not any("made_from" in row["metadata"] for row in found.rows)
+    write_jsonl(tmp_path / "train_made.jsonl", found.rows)
+    assert file_faults(tmp_path / "train_made.jsonl") == (3, [])
+
+
+def test_easy_claims_that_a_test_split_asks_are_left_out():
+    easy = claim_sample("She was born in 1867.", "supported", "She was born in 1867.")
+    asked = claim_sample("She was born in 1867.", "supported", "She was born in 1867.", number=2)
+    kept = claim_sample("She was born in 1869.", "supported", "She was born in 1869.", number=3)
+    found = make_rows(["easy_claims"], {"train": [kept], "test": [asked]}, seed=1, left_out=[easy])
+    assert not found.rows
 
 
 def test_unknown_kinds_and_builds_without_train_are_named():
