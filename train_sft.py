@@ -101,6 +101,7 @@ from training.rows import COMPLETION_TOKENS
 from training.run_report import run_files, write_report
 from training.selection import read_run_samples
 from training.shared_evidence import group_columns
+from training.skeleton import thin_labels
 from training.trainer import CompletionTrainer, training_arguments
 from utils.completions import gold_completion
 from utils.runs import (
@@ -117,6 +118,11 @@ from utils.tokens import encode_completion, end_id, set_prompt_ids
 # --- what is learned: the labels
 
 
+def n_unlabeled(labels: list[int]) -> int:
+    """The number of tokens before the first label."""
+    return next((i for i, label in enumerate(labels) if label != -100), len(labels))
+
+
 def gold_ids(tokenizer, sample: dict, prompt: Prompt) -> list[int]:
     """Token ids of the gold completion and its end; it cites chunks by the numbers that the prompt shows."""
     text = gold_completion(sample, prompt.shown)
@@ -126,7 +132,7 @@ def gold_ids(tokenizer, sample: dict, prompt: Prompt) -> list[int]:
 def make_collator(
     pad_id: int, group_cost: int | None = None
 ) -> Callable[[list[dict]], dict[str, torch.Tensor]]:
-    """A function from rows to a batch, in which only completion tokens have labels.
+    """A function from rows to a batch, in which only completion tokens have labels: those of the rows.
 
     "input_ids" and "attention_mask" (batch, seq_len), left-padded; "labels" (batch, n_labels), for the last
     `n_labels` positions, -100 before a completion; "weights" (batch,). With `group_cost` (in tokens)
@@ -135,9 +141,10 @@ def make_collator(
 
     def collate(rows: list[dict]) -> dict[str, torch.Tensor]:
         input_ids, mask = pad_left([row["suffix"] + row["completion"] for row in rows], pad_id, "cpu")
-        # One label more than the longest completion has tokens: the position before predicts its first one.
-        n_labels = max(len(row["completion"]) for row in rows) + 1
-        labels = [[-100] * (n_labels - len(row["completion"])) + row["completion"] for row in rows]
+        learned = [row["labels"][n_unlabeled(row["labels"]) :] for row in rows]
+        # One more than the longest: the position before predicts the first label.
+        n_labels = max(map(len, learned)) + 1
+        labels = [[-100] * (n_labels - len(own)) + own for own in learned]
         batch = {
             "input_ids": input_ids,
             "attention_mask": mask,
@@ -165,16 +172,16 @@ class SFTTrainer(CompletionTrainer):
         Each token is predicted from the position before it; labels of -100 are ignored. `weights` w scale the
         loss alone: `compute_loss` divides the sum of all rows by the plain count of their tokens.
         """
-        logits = self.completion_logits(model, inputs)  # (batch, n_labels, vocab)
         labels = inputs["labels"]  # (batch, n_labels)
-        if (labels[:, 1:] == -100).all():
-            raise StageError("a batch has no supervised token; raise training.max_seq_length")
         # Position k predicts label k + 1; the last position predicts nothing.
         targets = nn.functional.pad(labels[:, 1:], (0, 1), value=-100)  # (batch, n_labels)
-        nll = nn.functional.cross_entropy(
-            logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-100, reduction="none"
-        )  # (batch * n_labels,)
-        losses = nll.view(labels.shape).sum(1) * inputs["weights"]  # (batch,)
+        wanted = targets != -100
+        if not wanted.any():
+            raise StageError("a batch has no supervised token; raise training.max_seq_length")
+        logits = self.completion_logits(model, inputs, wanted)  # (n_targets, vocab)
+        nll = nn.functional.cross_entropy(logits.float(), targets[wanted], reduction="none")  # (n_targets,)
+        row = wanted.nonzero()[:, 0]  # (n_targets,), the row of each target
+        losses = nll.new_zeros(len(labels)).index_add(0, row, nll) * inputs["weights"]  # (batch,)
         return losses, (labels != -100).sum(1)
 
 
@@ -203,8 +210,12 @@ def make_trainer(job: TrainingJob, rows: Rows, model, files: RunFiles) -> SFTTra
 def train(job: TrainingJob, checkpoint: str | None, resume_command: str) -> tuple[dict, Counter]:
     """Fine-tune, save and calibrate. Returns the facts of the run, and its dropped samples by reason."""
     rows = encode(job, gold_ids)
+    training = job.config["training"]
+    n_taken = thin_labels(rows.blocks, training["skeleton_share"], training["seed"])
+    if n_taken:
+        note_in_first_process([f"{n_taken:,} tokens of the JSON around the answers have no label"])
     # Before the model is built: the first weights of its adapter are random.
-    set_seed(job.config["training"]["seed"])
+    set_seed(training["seed"])
     model = load_trainable(job.config)
     files = run_files(job, rows, model)
     trainer = make_trainer(job, rows, model, files)

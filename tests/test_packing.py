@@ -83,7 +83,9 @@ def make_rows(n_rows: int) -> list[dict]:
             "answerable": i % 3 != 2,
             "weight": 1.0 if i % 4 else 1.5,
         }
-        rows.append(row)
+        # Every fifth token of a completion may have no label (training/skeleton.py).
+        labels = [-100 if (i + k) % 5 == 0 else token for k, token in enumerate(row["completion"])]
+        rows.append({**row, "labels": labels})
     return rows
 
 

@@ -1,7 +1,8 @@
 """Logits of completions behind a common prefix, computed in four ways that agree up to rounding.
 
 Each function takes rows, `ids` and `mask` (n_rows, n_columns), that are left-padded and come without their
-common prefix. It returns the logits at the last `n_labels` positions of every row: (n_rows, n_labels, vocab).
+common prefix. It returns the logits at the last `n_labels` positions of every row: (n_rows, n_labels, vocab)
+or, with `wanted` (n_rows, n_labels), of the positions that it marks, row after row: (n_wanted, vocab).
 Logits of other positions are never computed, which made a training step 1.45 times faster. The functions know
 nothing about losses.
 """
@@ -34,31 +35,52 @@ def is_packed(logits_of: Callable) -> bool:
     return getattr(logits_of, "func", logits_of) is packed_logits
 
 
+def kept_logits(model, kept: torch.Tensor, wanted: torch.Tensor | None, **inputs) -> torch.Tensor:
+    """Logits of a pass over one sequence at its positions `kept` (n_rows, n_labels), or the wanted of these.
+
+    (n_rows, n_labels, vocab) or (n_wanted, vocab); `inputs` are those of the model.
+    """
+    if wanted is not None:
+        return model(**inputs, logits_to_keep=kept[wanted]).logits[0]
+    return model(**inputs, logits_to_keep=kept.flatten()).logits.view(*kept.shape, -1)
+
+
 def packed_logits(
-    model, prefix: list[int], ids: torch.Tensor, mask: torch.Tensor, n_labels: int, each_with_prefix: Callable
+    model,
+    prefix: list[int],
+    ids: torch.Tensor,
+    mask: torch.Tensor,
+    n_labels: int,
+    each_with_prefix: Callable,
+    wanted: torch.Tensor | None = None,
 ):
     """One pass over [prefix][row][row]... as one sequence: the prefix runs once. Needs our CPU attention."""
     n_rows, n_columns = ids.shape
     # A sliding window that is wide enough for the longest row hides nothing of it.
     if len(prefix) + n_columns > attention_window(model):
-        return each_with_prefix(model, prefix, ids, mask, n_labels)
+        return each_with_prefix(model, prefix, ids, mask, n_labels, wanted=wanted)
     first_columns = len(prefix) + n_columns * torch.arange(n_rows)[:, None]  # (n_rows, 1)
     kept = first_columns + torch.arange(n_columns - n_labels, n_columns)  # (n_rows, n_labels)
     # Row i starts behind the prefix and i padded rows of the same width.
-    logits = model(**pack_rows(prefix, ids, mask), logits_to_keep=kept.flatten()).logits
-    return logits.view(n_rows, n_labels, -1)
+    return kept_logits(model, kept, wanted, **pack_rows(prefix, ids, mask))
 
 
 def cached_prefix_logits(
-    model, prefix: list[int], ids: torch.Tensor, mask: torch.Tensor, n_labels: int, each_with_prefix: Callable
+    model,
+    prefix: list[int],
+    ids: torch.Tensor,
+    mask: torch.Tensor,
+    n_labels: int,
+    each_with_prefix: Callable,
+    wanted: torch.Tensor | None = None,
 ):
     """The prefix runs once, with gradient, and its keys and values serve every row of the batch."""
     n_rows, n_columns = ids.shape
     if len(prefix) + n_columns > attention_window(model):
-        return each_with_prefix(model, prefix, ids, mask, n_labels)
+        return each_with_prefix(model, prefix, ids, mask, n_labels, wanted=wanted)
     # The prefix comes before the padding, as the sequence [prefix][pad][row]: one cache then fits every row.
     mask = torch.cat([mask.new_ones(n_rows, len(prefix)), mask], dim=1)  # (n_rows, n_prefix + n_columns)
-    return model(
+    logits = model(
         input_ids=ids,
         attention_mask=mask,
         position_ids=positions_behind(mask, n_columns),
@@ -66,9 +88,17 @@ def cached_prefix_logits(
         use_cache=True,
         logits_to_keep=last_positions(ids, n_labels),
     ).logits
+    return logits if wanted is None else logits[wanted]
 
 
-def whole_row_logits(model, prefix: list[int], ids: torch.Tensor, mask: torch.Tensor, n_labels: int):
+def whole_row_logits(
+    model,
+    prefix: list[int],
+    ids: torch.Tensor,
+    mask: torch.Tensor,
+    n_labels: int,
+    wanted: torch.Tensor | None = None,
+):
     """Every row runs with its own copy of the prefix, in one forward pass and without a cache."""
     n_rows = len(ids)
     start = torch.tensor([prefix], device=ids.device).expand(n_rows, -1)
@@ -80,16 +110,24 @@ def whole_row_logits(model, prefix: list[int], ids: torch.Tensor, mask: torch.Te
         order = mask.argsort(dim=1, stable=True)
         ids = ids.gather(1, order)
         mask = mask.gather(1, order)
-    return model(
+    logits = model(
         input_ids=ids,
         attention_mask=mask,
         position_ids=positions_behind(mask, mask.shape[1]),
         use_cache=False,
         logits_to_keep=last_positions(ids, n_labels),
     ).logits
+    return logits if wanted is None else logits[wanted]
 
 
-def row_after_row_logits(model, prefix: list[int], ids: torch.Tensor, mask: torch.Tensor, n_labels: int):
+def row_after_row_logits(
+    model,
+    prefix: list[int],
+    ids: torch.Tensor,
+    mask: torch.Tensor,
+    n_labels: int,
+    wanted: torch.Tensor | None = None,
+):
     """Whole rows, one behind another in one sequence without padding; positions restart with each row.
 
     transformers reads the rows' limits from these positions, and shows a row its own tokens alone.
@@ -102,14 +140,15 @@ def row_after_row_logits(model, prefix: list[int], ids: torch.Tensor, mask: torc
     ends = mask.sum(1).cumsum(0)  # (n_rows,), in the sequence
     # A row shorter than `n_labels` would begin before the sequence; it has no labels there.
     kept = ends[:, None] - n_labels + torch.arange(n_labels, device=ids.device)  # (n_rows, n_labels)
-    logits = model(
+    return kept_logits(
+        model,
+        kept.clamp(min=0),
+        wanted,
         input_ids=ids[is_token][None],
         position_ids=positions_behind(mask, mask.shape[1])[is_token][None],
         use_cache=False,
-        logits_to_keep=kept.clamp(min=0).flatten(),
         **_limits(model, ends),
-    ).logits
-    return logits.view(n_rows, n_labels, -1)
+    )
 
 
 def _limits(model, ends: torch.Tensor) -> dict:

@@ -68,8 +68,9 @@ def take(batch: dict[str, torch.Tensor], rows: list[int]) -> dict[str, torch.Ten
     """These rows of a batch, without the columns that are padding in each of them."""
     taken = {key: tensor[rows] for key, tensor in batch.items()}
     n_columns = int(taken["attention_mask"].sum(1).max())
-    # One label before the completions stays, as in the collator: its position predicts their first token.
-    n_labels = int((taken["labels"] != -100).sum(1).max()) + 1
+    # One column before the first label stays, as in the collator: its position predicts this label.
+    has_label = (taken["labels"] != -100).any(0)  # (n_labels,)
+    n_labels = len(has_label) - int(has_label.int().argmax()) + 1
     for key, n_kept in (("input_ids", n_columns), ("attention_mask", n_columns), ("labels", n_labels)):
         taken[key] = taken[key][:, -n_kept:]
     return taken

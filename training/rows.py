@@ -31,11 +31,11 @@ def encode_rows(
     max_seq_length: int,
     weights: dict[str, float] | None = None,
 ) -> tuple[list[dict], Counter]:
-    """Rows {"id", "suffix", "completion", "unit", "answerable", "weight"}, and dropped samples by reason.
+    """Rows {"id", "suffix", "completion", "labels", "unit", "answerable", "weight"}; drops by reason.
 
     `builder.build(sample)` gives the prompt; its prefix is the same for all rows, so a row has the suffix
-    alone. `complete(tokenizer, sample, prompt)` gives the token ids that are trained on. Rows with the same
-    `unit` belong together: see `unit_of`. DataError if no row is left.
+    alone. `complete(tokenizer, sample, prompt)` gives the token ids that are trained on; the labels are the
+    same. Rows with the same `unit` belong together: see `unit_of`. DataError if no row is left.
     """
     rows = []
     drops: Counter = Counter()
@@ -55,6 +55,7 @@ def encode_rows(
                 "id": sample["id"],
                 "suffix": prompt.suffix,
                 "completion": completion,
+                "labels": completion,
                 "unit": unit_of(sample),
                 "answerable": sample["answerable"],
                 "weight": row_weight(sample, weights or {}),

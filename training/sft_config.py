@@ -61,6 +61,7 @@ _VALUES = {
         "metric_for_best": "eval_loss",
         "early_stopping_patience": None,
         "average_last": 0,
+        "skeleton_share": 1.0,
         "report_to": "none",
         "seed": 42,
     },
@@ -115,6 +116,7 @@ _RANGES = {
     "training.weight_decay": (0, math.inf),
     "training.seed": (0, 2**32 - 1),
     "training.max_steps": (-1, math.inf),
+    "training.skeleton_share": (0, 1),
 }
 # Of transformers' schedules, those that need no settings of their own.
 SCHEDULERS = (

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 
 from generation.cache import attention_window
-from training.logits import is_packed, logits_after_prefix
+from training.logits import is_packed, kept_logits, logits_after_prefix
 
 
 def _n_common(first: list[int], second: list[int]) -> int:
@@ -67,20 +67,26 @@ def group_columns(rows: list[list[int]], n_prefix: int) -> dict[str, torch.Tenso
 
 
 def grouped_logits(
-    logits_of: Callable, model, prefix: list[int], inputs: dict[str, torch.Tensor], n_labels: int
+    logits_of: Callable,
+    model,
+    prefix: list[int],
+    inputs: dict[str, torch.Tensor],
+    n_labels: int,
+    wanted: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Logits at the last `n_labels` positions of each row: (batch, n_labels, vocab).
+    """Logits at the last `n_labels` positions of each row, or the `wanted` of these: see training/logits.py.
 
     inputs: "input_ids" and "attention_mask" (batch, seq_len), left-padded and without the prefix, and the
     columns of `group_columns`, (batch,) each. The groups are neighbors. Our CPU attention takes all of them
     in one pass; other models take one group after another, by `logits_of` (training/logits.py).
     """
     if not inputs["n_shared"].any():
-        return logits_of(model, prefix, inputs["input_ids"], inputs["attention_mask"], n_labels)
+        ids = inputs["input_ids"]
+        return logits_of(model, prefix, ids, inputs["attention_mask"], n_labels, wanted=wanted)
     # A sliding window that is wide enough for the longest row hides nothing of it.
     fits_window = len(prefix) + inputs["input_ids"].shape[1] <= attention_window(model)
     if is_packed(logits_of) and fits_window:
-        return _tree_logits(model, prefix, inputs, n_labels)
+        return _tree_logits(model, prefix, inputs, n_labels, wanted)
     parts = []
     for number in range(int(inputs["group"][-1]) + 1):
         rows = inputs["group"] == number
@@ -95,12 +101,19 @@ def grouped_logits(
         mask = mask * (columns >= (starts + n_shared)[:, None])
         # Labels of another group may begin before this group's rows do.
         n_columns = max(int(mask.sum(1).max()), n_labels)
-        logits = logits_of(model, prefix + shared, ids[:, -n_columns:], mask[:, -n_columns:], n_labels)
-        parts.append(logits)
+        own = None if wanted is None else wanted[rows]
+        ids = ids[:, -n_columns:]
+        parts.append(logits_of(model, prefix + shared, ids, mask[:, -n_columns:], n_labels, wanted=own))
     return torch.cat(parts)
 
 
-def _tree_logits(model, prefix: list[int], inputs: dict[str, torch.Tensor], n_labels: int) -> torch.Tensor:
+def _tree_logits(
+    model,
+    prefix: list[int],
+    inputs: dict[str, torch.Tensor],
+    n_labels: int,
+    wanted: torch.Tensor | None,
+) -> torch.Tensor:
     """`grouped_logits` in one pass over [prefix][shared][row][row]...[shared][row]..., without padding.
 
     A token sees what comes before it in its own row, in what its group shares, and in the prefix.
@@ -134,11 +147,12 @@ def _tree_logits(model, prefix: list[int], inputs: dict[str, torch.Tensor], n_la
     mask = torch.zeros(seen.shape).masked_fill_(~seen, torch.finfo(torch.float32).min)
     # A row shorter than `n_labels` has no labels before its first token.
     kept = torch.tensor(ends)[:, None] - n_labels + torch.arange(n_labels)  # (n_rows, n_labels)
-    logits = model(
+    return kept_logits(
+        model,
+        kept.clamp(min=0),
+        wanted,
         input_ids=torch.tensor(ids)[None],
         position_ids=torch.tensor(positions)[None],
         attention_mask=mask[None, None],
         use_cache=False,
-        logits_to_keep=kept.clamp(min=0).flatten(),
-    ).logits
-    return logits.view(len(ends), n_labels, -1)
+    )

@@ -129,8 +129,10 @@ class CompletionTrainer(PackedStepTrainer, PacedTrainer):
         # Trainer then counts the labels of an optimizer step and hands the number to `compute_loss`.
         self.model_accepts_loss_kwargs = True
 
-    def completion_logits(self, model, inputs: dict) -> torch.Tensor:
+    def completion_logits(self, model, inputs: dict, wanted: torch.Tensor | None = None) -> torch.Tensor:
         """Logits at the positions of the labels: (batch, n_labels, vocab). Those at k predict label k + 1.
+
+        With `wanted` (batch, n_labels) only those of the positions that it marks: (n_wanted, vocab).
 
         inputs: "input_ids" and "attention_mask" (batch, seq_len), rows left-padded and without the prefix;
         "labels" (batch, n_labels), for the last `n_labels` columns of the rows; only their number is read;
@@ -142,8 +144,9 @@ class CompletionTrainer(PackedStepTrainer, PacedTrainer):
         logits_of = logits_after_prefix(model, self.share_prefix, pack)
         n_labels = inputs["labels"].shape[1]
         if self.share_prefix and "group" in inputs:
-            return grouped_logits(logits_of, model, self.prefix, inputs, n_labels)
-        return logits_of(model, self.prefix, inputs["input_ids"], inputs["attention_mask"], n_labels)
+            return grouped_logits(logits_of, model, self.prefix, inputs, n_labels, wanted)
+        ids = inputs["input_ids"]
+        return logits_of(model, self.prefix, ids, inputs["attention_mask"], n_labels, wanted=wanted)
 
     def row_lengths(self, rows) -> list[int]:
         """Tokens of each row without the prefix, for batches that pad little."""

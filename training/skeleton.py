@@ -1,0 +1,56 @@
+"""Labels of tokens that all completions have, learned from some of the rows only.
+
+Half of a completion's tokens and more are those of its JSON, which a model knows after a few steps. Logits
+are computed where labels are (training/logits.py), and for a small model with a large vocabulary they are a
+good part of a step. This module knows token ids, not what they say.
+"""
+
+import random
+from collections import Counter
+
+# A token may be told by this many tokens before it; the beginning of a completion counts as tokens too.
+_N_BEFORE = (2, 3, 4)
+# What is always followed by the same token, but seldomer than this, may be a rare answer.
+_MIN_TIMES = 50
+
+
+def _contexts(completion: list[int]) -> list[list[tuple]]:
+    """Of each token, what comes before it, shortest first."""
+    longest = _N_BEFORE[-1]
+    opened = [None] * longest + completion
+    places = range(longest, len(opened))
+    return [[tuple(opened[i - n : i]) for n in _N_BEFORE] for i in places]
+
+
+def skeleton_of(completions: list[list[int]]) -> list[list[bool]]:
+    """Of each token of each completion, whether it follows what comes before it wherever that comes."""
+    followers: dict[tuple, Counter] = {}
+    for completion in completions:
+        for contexts, token in zip(_contexts(completion), completion):
+            for context in contexts:
+                followers.setdefault(context, Counter())[token] += 1
+    told = {
+        context for context, tokens in followers.items() if len(tokens) == 1 and tokens.total() >= _MIN_TIMES
+    }
+    return [
+        [any(context in told for context in contexts) for contexts in _contexts(completion)]
+        for completion in completions
+    ]
+
+
+def thin_labels(rows: list[dict], share: float, seed: int) -> int:
+    """Give rows a column "labels": the ids of their completion, -100 for its skeleton in all but a share.
+
+    Which rows keep the labels of the skeleton is drawn by `seed`. Returns the number of labels taken away.
+    """
+    rng = random.Random(seed)
+    n_taken = 0
+    skeletons = skeleton_of([row["completion"] for row in rows])
+    for row, is_told in zip(rows, skeletons):
+        labels = row["completion"]
+        # A row without a label would teach nothing.
+        if rng.random() >= share and not all(is_told):
+            labels = [-100 if told else token for told, token in zip(is_told, row["completion"])]
+        row["labels"] = labels
+        n_taken += sum(label == -100 for label in labels)
+    return n_taken
