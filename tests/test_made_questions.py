@@ -264,7 +264,7 @@ def sample_of(number, chunks, source="nq_open"):
         "support_spans": [0],
         "hard_negatives": list(range(1, len(chunks))),
         "group": f"{source}:{number}",
-        "metadata": {"licence": "CC BY-SA 3.0", "claim": "Rome is a city."},
+        "metadata": {"licence": "CC BY-SA 3.0", "difficulty": "easy"},
     }
 
 
@@ -277,8 +277,19 @@ def test_rows_ask_of_the_evidence_of_their_origin():
     assert birth["evidence_chunks"] == sample["evidence_chunks"]
     assert birth["question"] == birth["question"].lower()
     assert birth["metadata"]["made"] == "question: template"
-    # The row asks about no claim, whatever its origin does.
-    assert "claim" not in birth["metadata"]
+    # What is said of the origin's question is not said of the row's.
+    assert "difficulty" not in birth["metadata"]
+
+
+def test_only_sources_whose_questions_rest_on_one_chunk_are_asked_more():
+    chunks = [("Rome", "It is old."), ("Cyril Orr", ACTOR)]
+    asking = sample_of(1, chunks)
+    two_hops = {**sample_of(2, chunks, source="hotpotqa"), "support_sets": [[0, 1]], "support_spans": [0, 1]}
+    claim = sample_of(3, chunks, source="fever")
+    claim["metadata"]["claim"] = "Rome is a city."
+    rows = question_rows([asking, two_hops, claim], seed=1).rows
+    assert rows
+    assert {row["source"] for row in rows} == {"nq_open"}
 
 
 def test_no_more_rows_than_asked_for_and_no_words_of_another_unit():

@@ -1,6 +1,8 @@
 """Rows that ask about the evidence of a training sample, as it is; about a third of them go unanswered.
 
-All rows of a sample share what is computed for its evidence.
+All rows of a sample share what is computed for its evidence. They rest on one chunk each, so they are made
+for sources whose questions do, and not for claims: with questions on the evidence of all sources, a model
+learned verdicts and the citing of two chunks later (docs/log.md, 2026-11-28).
 """
 
 import random
@@ -9,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from evidence.made_row import Making, made_row
+from evidence.queries import claim_of
 from evidence.questions.checks import SAID_ANYHOW, is_unanswered, support_of, unclear_reason
 from evidence.questions.fact import Fact
 from evidence.questions.index import FactIndex
@@ -26,8 +29,8 @@ _EASY_UNANSWERABLE = 0.15
 _MAX_GAPS = 0.08
 # A relation of more facts than this is asked for last.
 _MANY = 100
-# How questions are worded, by source; any style for claims, since nobody asks about them otherwise.
-_STYLES = {"nq_open": ("web",), "popqa": ("plain",), "hotpotqa": ("long",)}
+# How questions are worded, by source.
+_STYLES = {"nq_open": ("web",), "popqa": ("plain",)}
 _ANY_STYLE = ("web", "web", "plain", "long")
 
 
@@ -57,12 +60,26 @@ class _Row:
         }
 
 
+def _asking_sources(samples: list[dict]) -> set[str]:
+    """The sources whose answerable samples are questions and, most of them, rest on one chunk."""
+    n_all: Counter[str] = Counter()
+    n_fitting: Counter[str] = Counter()
+    for sample in samples:
+        if sample["answerable"]:
+            n_all[sample["source"]] += 1
+            n_fitting[sample["source"]] += len(sample["support_sets"][0]) == 1 and not claim_of(sample)
+    return {source for source, n in n_all.items() if n_fitting[source] > n / 2}
+
+
 class _Asker:
     """Words questions, so that no two units ask the same, and looks which of them an evidence answers."""
 
     def __init__(self, samples: list[dict], rng: random.Random):
         self.rng = rng
         self.samples = samples
+        sources = _asking_sources(samples)
+        # The numbers of the samples whose evidence is asked about; all of them are searched for answers.
+        self.origins = [i for i, sample in enumerate(samples) if sample["source"] in sources]
         self.index = FactIndex(samples)
         self.skipped: Counter[str] = Counter()
         self.n_unanswered: Counter[int] = Counter()
@@ -143,7 +160,7 @@ class _Asker:
 def _answered_rows(asker: _Asker) -> list[_Row]:
     rows: list[_Row] = []
     gaps: list[_Row] = []
-    for i in range(len(asker.samples)):
+    for i in asker.origins:
         for row in asker.answered(i):
             (gaps if row.fact.kind == "gap" else rows).append(row)
     n_gaps = min(len(gaps), round(_MAX_GAPS * len(rows)))
@@ -169,7 +186,7 @@ def _quota(answered: list[_Row]) -> Counter[str]:
 def _unanswered_rows(asker: _Asker, answered: list[_Row]) -> list[_Row]:
     """The wanted share of unanswerable rows of each relation, those nearest to their evidence first."""
     quota = _quota(answered)
-    order = list(range(len(asker.samples)))
+    order = list(asker.origins)
     rows: list[_Row] = []
     ways = (
         asker.absent,
