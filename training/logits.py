@@ -7,8 +7,8 @@ Logits of other positions are never computed, which made a training step 1.45 ti
 nothing about losses.
 """
 
-import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -27,12 +27,33 @@ def logits_after_prefix(model, share_prefix: bool, pack: bool = False) -> Callab
         return each_with_prefix
     # Packed, each layer runs once per batch; with a cache it runs twice, for the prefix and for the rows.
     shared = packed_logits if takes_packed(model) else cached_prefix_logits
-    return functools.partial(shared, each_with_prefix=each_with_prefix)
+    return _WithinWindow(shared, each_with_prefix)
+
+
+@dataclass(frozen=True)
+class _WithinWindow:
+    """`shared` for batches that a sliding window hides nothing of, `each_with_prefix` for longer rows."""
+
+    shared: Callable
+    each_with_prefix: Callable
+
+    def __call__(
+        self,
+        model,
+        prefix: list[int],
+        ids: torch.Tensor,
+        mask: torch.Tensor,
+        n_labels: int,
+        wanted: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        fits = len(prefix) + ids.shape[1] <= attention_window(model)
+        logits_of = self.shared if fits else self.each_with_prefix
+        return logits_of(model, prefix, ids, mask, n_labels, wanted)
 
 
 def is_packed(logits_of: Callable) -> bool:
     """True for a function of `logits_after_prefix` that reads all rows of a batch as one sequence."""
-    return getattr(logits_of, "func", logits_of) is packed_logits
+    return getattr(logits_of, "shared", None) is packed_logits
 
 
 def kept_logits(model, kept: torch.Tensor, wanted: torch.Tensor | None, **inputs) -> torch.Tensor:
@@ -51,14 +72,10 @@ def packed_logits(
     ids: torch.Tensor,
     mask: torch.Tensor,
     n_labels: int,
-    each_with_prefix: Callable,
     wanted: torch.Tensor | None = None,
 ):
     """One pass over [prefix][row][row]... as one sequence: the prefix runs once. Needs our CPU attention."""
     n_rows, n_columns = ids.shape
-    # A sliding window that is wide enough for the longest row hides nothing of it.
-    if len(prefix) + n_columns > attention_window(model):
-        return each_with_prefix(model, prefix, ids, mask, n_labels, wanted=wanted)
     first_columns = len(prefix) + n_columns * torch.arange(n_rows)[:, None]  # (n_rows, 1)
     kept = first_columns + torch.arange(n_columns - n_labels, n_columns)  # (n_rows, n_labels)
     # Row i starts behind the prefix and i padded rows of the same width.
@@ -71,13 +88,10 @@ def cached_prefix_logits(
     ids: torch.Tensor,
     mask: torch.Tensor,
     n_labels: int,
-    each_with_prefix: Callable,
     wanted: torch.Tensor | None = None,
 ):
     """The prefix runs once, with gradient, and its keys and values serve every row of the batch."""
     n_rows, n_columns = ids.shape
-    if len(prefix) + n_columns > attention_window(model):
-        return each_with_prefix(model, prefix, ids, mask, n_labels, wanted=wanted)
     # The prefix comes before the padding, as the sequence [prefix][pad][row]: one cache then fits every row.
     mask = torch.cat([mask.new_ones(n_rows, len(prefix)), mask], dim=1)  # (n_rows, n_prefix + n_columns)
     logits = model(

@@ -18,8 +18,10 @@ def _contexts(completion: list[int]) -> list[list[tuple]]:
     """Of each token, what comes before it, shortest first."""
     longest = _N_BEFORE[-1]
     opened = [None] * longest + completion
-    places = range(longest, len(opened))
-    return [[tuple(opened[i - n : i]) for n in _N_BEFORE] for i in places]
+    contexts = []
+    for i in range(longest, len(opened)):
+        contexts.append([tuple(opened[i - n : i]) for n in _N_BEFORE])
+    return contexts
 
 
 def skeleton_of(completions: list[list[int]]) -> list[list[bool]]:
@@ -29,13 +31,15 @@ def skeleton_of(completions: list[list[int]]) -> list[list[bool]]:
         for contexts, token in zip(_contexts(completion), completion):
             for context in contexts:
                 followers.setdefault(context, Counter())[token] += 1
-    told = {
-        context for context, tokens in followers.items() if len(tokens) == 1 and tokens.total() >= _MIN_TIMES
-    }
-    return [
-        [any(context in told for context in contexts) for contexts in _contexts(completion)]
-        for completion in completions
-    ]
+    told = set()
+    for context, tokens in followers.items():
+        if len(tokens) == 1 and tokens.total() >= _MIN_TIMES:
+            told.add(context)
+
+    def is_told(contexts: list[tuple]) -> bool:
+        return not told.isdisjoint(contexts)
+
+    return [list(map(is_told, _contexts(completion))) for completion in completions]
 
 
 def thin_labels(rows: list[dict], share: float, seed: int) -> int:
