@@ -43,10 +43,13 @@ def skeleton_of(completions: list[list[int]]) -> list[list[bool]]:
 
 
 def thin_labels(rows: list[dict], share: float, seed: int) -> int:
-    """Give rows a column "labels": the ids of their completion, -100 for its skeleton in all but a share.
+    """Set the labels of rows to the ids of their completion, -100 for its skeleton in all but a share.
 
     Which rows keep the labels of the skeleton is drawn by `seed`. Returns the number of labels taken away.
     """
+    # Rows come with all labels, and looking for the skeleton reads all of them.
+    if share == 1:
+        return 0
     rng = random.Random(seed)
     n_taken = 0
     skeletons = skeleton_of([row["completion"] for row in rows])
