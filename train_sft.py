@@ -86,6 +86,7 @@ from transformers import set_seed
 from generation.batches import pad_left
 from models.base import run_models
 from models.distributed import Shards, hold_output, note_in_first_process
+from models.hardware import token_losses
 from models.loading import load_tokenizer
 from prompt_schema import Prompt, PromptBuilder, load_template, template_hash
 from reporting.pipeline import refresh_report
@@ -178,8 +179,8 @@ class SFTTrainer(CompletionTrainer):
         wanted = targets != -100
         if not wanted.any():
             raise StageError("a batch has no supervised token; raise training.max_seq_length")
-        logits = self.completion_logits(model, inputs, wanted)  # (n_targets, vocab)
-        nll = nn.functional.cross_entropy(logits.float(), targets[wanted], reduction="none")  # (n_targets,)
+        logits_of = functools.partial(self.completion_logits, model, inputs, wanted)
+        nll = token_losses(model, logits_of, targets[wanted])  # (n_targets,)
         row = wanted.nonzero()[:, 0]  # (n_targets,), the row of each target
         losses = nll.new_zeros(len(labels)).index_add(0, row, nll) * inputs["weights"]  # (batch,)
         return losses, (labels != -100).sum(1)

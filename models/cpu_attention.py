@@ -9,6 +9,7 @@ models/hardware.py.
 import functools
 import itertools
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -17,7 +18,9 @@ from transformers.masking_utils import eager_mask
 GROUPED = "grouped"
 # Query positions per block: large enough for fast matmuls, small enough to skip most of the future and to
 # keep the scores in the processor's cache.
-_BLOCK = 64
+_BLOCK = 128
+# Parts of a tree (`tree_blocks`) skip most of what their queries do not see without being cut.
+_TREE_BLOCK = 256
 # Architectures that the tests compare, and whose attention needs nothing else (attention sinks, for example).
 _KNOWN = ("llama", "qwen2", "gemma2", "gemma3_text")
 
@@ -40,14 +43,55 @@ def _weigh(query, keys, mask, scaling, softcap=None) -> tuple[torch.Tensor, torc
     return stacked, scores.softmax(-1)
 
 
-def _blocks(n_queries: int, n_keys: int) -> Iterator[tuple[int, int, int]]:
-    """(first query, last query + 1, number of keys that its last query sees) of each block of queries."""
+class Block(NamedTuple):
+    """Neighboring queries `start` to `end`, and the keys that their last one may see: (start, end) each."""
+
+    start: int
+    end: int
+    seen: list[tuple[int, int]]
+
+
+def _causal_blocks(n_queries: int, n_keys: int) -> Iterator[Block]:
     for start in range(0, n_queries, _BLOCK):
         end = min(start + _BLOCK, n_queries)
-        yield start, end, n_keys - n_queries + end
+        yield Block(start, end, [(0, n_keys - n_queries + end)])
 
 
-def _mix(query, key, value, mask, scaling, softcap=None):
+def tree_blocks(owners: list[tuple[int, int]]) -> list[Block]:
+    """The blocks of a sequence of parts that see each other as the nodes of a tree do: those above them.
+
+    `owners`: of each token its group and its row, -1 for what belongs to all groups or all rows of its group.
+    """
+    blocks: list[Block] = []
+    # Of each part so far, its owner and where it is.
+    parts: list[tuple[tuple[int, int], tuple[int, int]]] = []
+    end = 0
+    for owner, tokens in itertools.groupby(owners):
+        group, row = owner
+        start = end
+        end += len(list(tokens))
+        above = [place for of, place in parts if of in ((-1, -1), (group, -1))]
+        for first in range(start, end, _TREE_BLOCK):
+            last = min(first + _TREE_BLOCK, end)
+            blocks.append(Block(first, last, [*above, (start, last)]))
+        parts.append((owner, (start, end)))
+    return blocks
+
+
+def _take(x: torch.Tensor, places: list[tuple[int, int]], dim: int) -> torch.Tensor:
+    """The places of a dimension, one behind another."""
+    taken = [x.narrow(dim, start, end - start) for start, end in places]
+    return taken[0] if len(taken) == 1 else torch.cat(taken, dim)
+
+
+def _add(total: torch.Tensor, places: list[tuple[int, int]], taken: torch.Tensor) -> None:
+    """What belongs to the places of `total` (n_batch, n_keys, dim) is added there: `_take` turned around."""
+    lengths = [end - start for start, end in places]
+    for (start, end), part in zip(places, taken.split(lengths, 1)):
+        total[:, start:end] += part
+
+
+def _mix(query, key, value, mask, scaling, softcap=None, blocks=None):
     """softmax(query key^T * scaling + mask) value, block after block; shapes as in `grouped_attention`."""
     n_rows, n_heads, n_queries, _ = query.shape
     _, n_key_heads, n_keys, _ = key.shape
@@ -55,11 +99,11 @@ def _mix(query, key, value, mask, scaling, softcap=None):
     keys = key.flatten(0, 1).transpose(1, 2)
     values = value.flatten(0, 1)
     output = query.new_empty(n_rows, n_queries, n_heads, value.shape[3])
-    for start, end, n_seen in _blocks(n_queries, n_keys):
+    for start, end, seen in blocks or _causal_blocks(n_queries, n_keys):
         block = query[:, :, :, start:end]
-        block_mask = mask[:, :, start:end, :n_seen]
-        _, weights = _weigh(block, keys[:, :, :n_seen], block_mask, scaling, softcap)
-        mixed = torch.bmm(weights, values[:, :n_seen])  # (n_batch, n_stacked, dim)
+        block_mask = _take(mask[:, :, start:end], seen, 3)
+        _, weights = _weigh(block, _take(keys, seen, 2), block_mask, scaling, softcap)
+        mixed = torch.bmm(weights, _take(values, seen, 1))  # (n_batch, n_stacked, dim)
         output[:, start:end] = mixed.view(n_rows, n_heads, end - start, -1).transpose(1, 2)
     return output
 
@@ -72,12 +116,13 @@ class _TrainedAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, query, key, value, mask, scaling):
+    def forward(ctx, query, key, value, mask, scaling, blocks=None):
         ctx.save_for_backward(query, key, value, mask)
         ctx.scaling = scaling
+        ctx.blocks = blocks
         # Autocast would compute the softmax in float32 and write it out as such.
         with torch.autocast("cpu", enabled=False):
-            return _mix(query, key, value, mask, scaling)
+            return _mix(query, key, value, mask, scaling, blocks=blocks)
 
     @staticmethod
     def backward(ctx, grad):
@@ -90,23 +135,23 @@ class _TrainedAttention(torch.autograd.Function):
         grad_keys = torch.zeros(keys.shape)
         grad_values = torch.zeros(values.shape)
         with torch.autocast("cpu", enabled=False):
-            for start, end, n_seen in _blocks(query.shape[2], key.shape[2]):
+            for start, end, seen in ctx.blocks or _causal_blocks(query.shape[2], key.shape[2]):
                 block = stacks[:, :, :, start:end]
-                seen = keys[:, :n_seen]
-                seen_values = values[:, :n_seen]
-                block_mask = mask[:, :, start:end, :n_seen]
-                scaled, weights = _weigh(block, seen.transpose(1, 2), block_mask, ctx.scaling)
+                seen_keys = _take(keys, seen, 1)
+                seen_values = _take(values, seen, 1)
+                block_mask = _take(mask[:, :, start:end], seen, 3)
+                scaled, weights = _weigh(block, seen_keys.transpose(1, 2), block_mask, ctx.scaling)
                 grad_block = grad[:, start:end].transpose(1, 2)
                 grad_block = grad_block.reshape(*scaled.shape[:2], -1)  # (n_batch, n_stacked, dim)
                 grad_weights = torch.bmm(grad_block, seen_values.transpose(1, 2))
                 grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
-                grad_stacks[:, :, :, start:end] = torch.bmm(grad_scores, seen).view(block.shape)
-                grad_keys[:, :n_seen] += torch.bmm(grad_scores.transpose(1, 2), scaled)
-                grad_values[:, :n_seen] += torch.bmm(weights.transpose(1, 2), grad_block)
+                grad_stacks[:, :, :, start:end] = torch.bmm(grad_scores, seen_keys).view(block.shape)
+                _add(grad_keys, seen, torch.bmm(grad_scores.transpose(1, 2), scaled))
+                _add(grad_values, seen, torch.bmm(weights.transpose(1, 2), grad_block))
         grad_query = grad_stacks.mul_(ctx.scaling).view(query.shape)
         grad_key = grad_keys.to(key.dtype).view(key.shape)
         grad_value = grad_values.to(value.dtype).view(value.shape)
-        return grad_query, grad_key, grad_value, None, None
+        return grad_query, grad_key, grad_value, None, None, None
 
 
 def _behind_prefix(query, key, value, mask, scaling, n_prefix):
@@ -151,7 +196,8 @@ def grouped_attention(module, query, key, value, attention_mask, scaling, **opti
     (batch or 1, 1, n_queries, n_keys) is added to the scores and causal: the last query sees all keys, the
     one before it all but the last. Options: `softcap` bounds the scores (Gemma-2); with `n_prefix` the one
     row is a prefix and packed rows, and the mask belongs to these rows (`pack_rows`); with `cu_seq_lens_q`
-    it is rows one behind another, which begin and end there. Returns (batch, n_queries, n_heads, dim) and no
+    it is rows one behind another, which begin and end there; with `blocks` (`tree_blocks`) scores that these
+    leave out are not computed. Returns (batch, n_queries, n_heads, dim) and no
     weights.
     """
     limits = options.pop("cu_seq_lens_q", None)
@@ -160,14 +206,15 @@ def grouped_attention(module, query, key, value, attention_mask, scaling, **opti
         return _row_after_row(attend, (query, key, value), attention_mask, limits.tolist()), None
     softcap = options.get("softcap")
     n_prefix = options.get("n_prefix", 0)
+    blocks = options.get("blocks")
     if n_prefix or (softcap is None and torch.is_grad_enabled() and query.requires_grad):
         # Under autocast, float32 weights give values in bfloat16, but rotary embeddings in float32.
         query = query.to(value.dtype)
         key = key.to(value.dtype)
         if n_prefix:
             return _behind_prefix(query, key, value, attention_mask, scaling, n_prefix), None
-        return _TrainedAttention.apply(query, key, value, attention_mask, scaling), None
-    return _mix(query, key, value, attention_mask, scaling, softcap), None
+        return _TrainedAttention.apply(query, key, value, attention_mask, scaling, blocks), None
+    return _mix(query, key, value, attention_mask, scaling, softcap, blocks), None
 
 
 AttentionInterface.register(GROUPED, grouped_attention)

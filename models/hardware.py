@@ -1,16 +1,18 @@
 """Every choice that the device makes: precision, attention, merged adapters, kernels.
 
-Two doors hide the kernels: `speed_up_generation` and `speed_up_training`. No package but `models` imports the
-module of a kernel, so a new device needs a file here, named for it, and a line in a door. This module does
-not know how models are found or loaded.
+Three doors hide the kernels: `speed_up_generation`, `speed_up_training` and `token_losses`. No package but
+`models` imports the module of a kernel, so a new device needs a file here, named for it, and a line in a
+door. This module does not know how models are found or loaded.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from models.choices import ATTENTION_FLAGS, ATTENTION_NAMES, LoadOptions
 from models.cpu_attention import use_grouped_attention
+from models.cpu_head import frozen_head, head_losses
 from models.flash_attention import gpu_fault, kernel_fault, largest_head
 from utils.errors import UsageError
 from utils.launch import is_first_process
@@ -198,3 +200,13 @@ def speed_up_training(model, attention: str = "auto", liger: str | bool = "auto"
 
     speed_up_layers(model)
     return use_grouped_attention(model) if attention == "auto" else model
+
+
+def token_losses(model, logits_of: Callable[[], torch.Tensor], targets: torch.Tensor) -> torch.Tensor:
+    """-log p of each target: (n,), float32, from the fastest kernel for the model's head.
+
+    `logits_of` runs the model and returns its logits (n, vocab) at the positions before `targets` (n,).
+    """
+    if head := frozen_head(model):
+        return head_losses(head, logits_of, targets)
+    return torch.nn.functional.cross_entropy(logits_of().float(), targets, reduction="none")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 
 from generation.cache import attention_window
+from models.cpu_attention import tree_blocks
 from training.logits import is_packed, kept_logits, logits_after_prefix
 
 
@@ -154,5 +155,6 @@ def _tree_logits(
         input_ids=torch.tensor(ids)[None],
         position_ids=torch.tensor(positions)[None],
         attention_mask=mask[None, None],
+        blocks=tree_blocks(list(zip(groups, rows))),
         use_cache=False,
     )
