@@ -8,19 +8,15 @@ models/hardware.py.
 
 import functools
 import itertools
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
+from models.cpu_blocks import Block, add, causal_blocks, take
+
 GROUPED = "grouped"
-# Query positions per block: large enough for fast matmuls, small enough to skip most of the future and to
-# keep the scores in the processor's cache.
-_BLOCK = 128
-# Parts of a tree (`tree_blocks`) skip most of what their queries do not see without being cut.
-_TREE_BLOCK = 256
 # Architectures that the tests compare, and whose attention needs nothing else (attention sinks, for example).
 _KNOWN = ("llama", "qwen2", "gemma2", "gemma3_text")
 
@@ -43,55 +39,15 @@ def _weigh(query, keys, mask, scaling, softcap=None) -> tuple[torch.Tensor, torc
     return stacked, scores.softmax(-1)
 
 
-class Block(NamedTuple):
-    """Neighboring queries `start` to `end`, and the keys that their last one may see: (start, end) each."""
+class Scores(NamedTuple):
+    """How scores are made: their factor, the bound of Gemma-2, and the blocks of queries (None: causal)."""
 
-    start: int
-    end: int
-    seen: list[tuple[int, int]]
-
-
-def _causal_blocks(n_queries: int, n_keys: int) -> Iterator[Block]:
-    for start in range(0, n_queries, _BLOCK):
-        end = min(start + _BLOCK, n_queries)
-        yield Block(start, end, [(0, n_keys - n_queries + end)])
+    scaling: float
+    softcap: float | None = None
+    blocks: list[Block] | None = None
 
 
-def tree_blocks(owners: list[tuple[int, int]]) -> list[Block]:
-    """The blocks of a sequence of parts that see each other as the nodes of a tree do: those above them.
-
-    `owners`: of each token its group and its row, -1 for what belongs to all groups or all rows of its group.
-    """
-    blocks: list[Block] = []
-    # Of each part so far, its owner and where it is.
-    parts: list[tuple[tuple[int, int], tuple[int, int]]] = []
-    end = 0
-    for owner, tokens in itertools.groupby(owners):
-        group, row = owner
-        start = end
-        end += len(list(tokens))
-        above = [place for of, place in parts if of in ((-1, -1), (group, -1))]
-        for first in range(start, end, _TREE_BLOCK):
-            last = min(first + _TREE_BLOCK, end)
-            blocks.append(Block(first, last, [*above, (start, last)]))
-        parts.append((owner, (start, end)))
-    return blocks
-
-
-def _take(x: torch.Tensor, places: list[tuple[int, int]], dim: int) -> torch.Tensor:
-    """The places of a dimension, one behind another."""
-    taken = [x.narrow(dim, start, end - start) for start, end in places]
-    return taken[0] if len(taken) == 1 else torch.cat(taken, dim)
-
-
-def _add(total: torch.Tensor, places: list[tuple[int, int]], taken: torch.Tensor) -> None:
-    """What belongs to the places of `total` (n_batch, n_keys, dim) is added there: `_take` turned around."""
-    lengths = [end - start for start, end in places]
-    for (start, end), part in zip(places, taken.split(lengths, 1)):
-        total[:, start:end] += part
-
-
-def _mix(query, key, value, mask, scaling, softcap=None, blocks=None):
+def _mix(query, key, value, mask, how: Scores):
     """softmax(query key^T * scaling + mask) value, block after block; shapes as in `grouped_attention`."""
     n_rows, n_heads, n_queries, _ = query.shape
     _, n_key_heads, n_keys, _ = key.shape
@@ -99,11 +55,11 @@ def _mix(query, key, value, mask, scaling, softcap=None, blocks=None):
     keys = key.flatten(0, 1).transpose(1, 2)
     values = value.flatten(0, 1)
     output = query.new_empty(n_rows, n_queries, n_heads, value.shape[3])
-    for start, end, seen in blocks or _causal_blocks(n_queries, n_keys):
+    for start, end, seen in how.blocks or causal_blocks(n_queries, n_keys):
         block = query[:, :, :, start:end]
-        block_mask = _take(mask[:, :, start:end], seen, 3)
-        _, weights = _weigh(block, _take(keys, seen, 2), block_mask, scaling, softcap)
-        mixed = torch.bmm(weights, _take(values, seen, 1))  # (n_batch, n_stacked, dim)
+        block_mask = take(mask[:, :, start:end], seen, 3)
+        _, weights = _weigh(block, take(keys, seen, 2), block_mask, how.scaling, how.softcap)
+        mixed = torch.bmm(weights, take(values, seen, 1))  # (n_batch, n_stacked, dim)
         output[:, start:end] = mixed.view(n_rows, n_heads, end - start, -1).transpose(1, 2)
     return output
 
@@ -116,13 +72,12 @@ class _TrainedAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, query, key, value, mask, scaling, blocks=None):
+    def forward(ctx, query, key, value, mask, how):
         ctx.save_for_backward(query, key, value, mask)
-        ctx.scaling = scaling
-        ctx.blocks = blocks
+        ctx.how = how
         # Autocast would compute the softmax in float32 and write it out as such.
         with torch.autocast("cpu", enabled=False):
-            return _mix(query, key, value, mask, scaling, blocks=blocks)
+            return _mix(query, key, value, mask, how)
 
     @staticmethod
     def backward(ctx, grad):
@@ -135,26 +90,26 @@ class _TrainedAttention(torch.autograd.Function):
         grad_keys = torch.zeros(keys.shape)
         grad_values = torch.zeros(values.shape)
         with torch.autocast("cpu", enabled=False):
-            for start, end, seen in ctx.blocks or _causal_blocks(query.shape[2], key.shape[2]):
+            for start, end, seen in ctx.how.blocks or causal_blocks(query.shape[2], key.shape[2]):
                 block = stacks[:, :, :, start:end]
-                seen_keys = _take(keys, seen, 1)
-                seen_values = _take(values, seen, 1)
-                block_mask = _take(mask[:, :, start:end], seen, 3)
-                scaled, weights = _weigh(block, seen_keys.transpose(1, 2), block_mask, ctx.scaling)
+                seen_keys = take(keys, seen, 1)
+                seen_values = take(values, seen, 1)
+                block_mask = take(mask[:, :, start:end], seen, 3)
+                scaled, weights = _weigh(block, seen_keys.transpose(1, 2), block_mask, ctx.how.scaling)
                 grad_block = grad[:, start:end].transpose(1, 2)
                 grad_block = grad_block.reshape(*scaled.shape[:2], -1)  # (n_batch, n_stacked, dim)
                 grad_weights = torch.bmm(grad_block, seen_values.transpose(1, 2))
                 grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
                 grad_stacks[:, :, :, start:end] = torch.bmm(grad_scores, seen_keys).view(block.shape)
-                _add(grad_keys, seen, torch.bmm(grad_scores.transpose(1, 2), scaled))
-                _add(grad_values, seen, torch.bmm(weights.transpose(1, 2), grad_block))
-        grad_query = grad_stacks.mul_(ctx.scaling).view(query.shape)
+                add(grad_keys, seen, torch.bmm(grad_scores.transpose(1, 2), scaled))
+                add(grad_values, seen, torch.bmm(weights.transpose(1, 2), grad_block))
+        grad_query = grad_stacks.mul_(ctx.how.scaling).view(query.shape)
         grad_key = grad_keys.to(key.dtype).view(key.shape)
         grad_value = grad_values.to(value.dtype).view(value.shape)
-        return grad_query, grad_key, grad_value, None, None, None
+        return grad_query, grad_key, grad_value, None, None
 
 
-def _behind_prefix(query, key, value, mask, scaling, n_prefix):
+def _behind_prefix(query, key, value, mask, how, n_prefix):
     """Attention of a packed sequence (`pack_rows`): the prefix sees itself, a row sees prefix and itself."""
     n_rows, _, n_queries, _ = mask.shape
     future = torch.full((n_prefix, n_prefix), torch.finfo(mask.dtype).min, dtype=mask.dtype).triu(1)
@@ -169,9 +124,9 @@ def _behind_prefix(query, key, value, mask, scaling, n_prefix):
     def behind(x):
         return torch.cat([of_prefix(x).expand(n_rows, -1, -1, -1), of_rows(x)], 2)
 
-    mixed_rows = _TrainedAttention.apply(of_rows(query), behind(key), behind(value), mask, scaling)
+    mixed_rows = _TrainedAttention.apply(of_rows(query), behind(key), behind(value), mask, how)
     mixed_prefix = _TrainedAttention.apply(
-        of_prefix(query), of_prefix(key), of_prefix(value), future[None, None], scaling
+        of_prefix(query), of_prefix(key), of_prefix(value), future[None, None], how
     )
     mixed_rows = mixed_rows.reshape(1, n_rows * n_queries, *mixed_rows.shape[2:])
     return torch.cat([mixed_prefix, mixed_rows], 1)
@@ -196,25 +151,23 @@ def grouped_attention(module, query, key, value, attention_mask, scaling, **opti
     (batch or 1, 1, n_queries, n_keys) is added to the scores and causal: the last query sees all keys, the
     one before it all but the last. Options: `softcap` bounds the scores (Gemma-2); with `n_prefix` the one
     row is a prefix and packed rows, and the mask belongs to these rows (`pack_rows`); with `cu_seq_lens_q`
-    it is rows one behind another, which begin and end there; with `blocks` (`tree_blocks`) scores that these
-    leave out are not computed. Returns (batch, n_queries, n_heads, dim) and no
-    weights.
+    it is rows one behind another, which begin and end there; with `blocks` (models/cpu_blocks.py)
+    only their scores are computed. Returns (batch, n_queries, n_heads, dim) and no weights.
     """
     limits = options.pop("cu_seq_lens_q", None)
     if limits is not None:
         attend = functools.partial(grouped_attention, module, scaling=scaling, **options)
         return _row_after_row(attend, (query, key, value), attention_mask, limits.tolist()), None
-    softcap = options.get("softcap")
+    how = Scores(scaling, options.get("softcap"), options.get("blocks"))
     n_prefix = options.get("n_prefix", 0)
-    blocks = options.get("blocks")
-    if n_prefix or (softcap is None and torch.is_grad_enabled() and query.requires_grad):
+    if n_prefix or (how.softcap is None and torch.is_grad_enabled() and query.requires_grad):
         # Under autocast, float32 weights give values in bfloat16, but rotary embeddings in float32.
         query = query.to(value.dtype)
         key = key.to(value.dtype)
         if n_prefix:
-            return _behind_prefix(query, key, value, attention_mask, scaling, n_prefix), None
-        return _TrainedAttention.apply(query, key, value, attention_mask, scaling, blocks), None
-    return _mix(query, key, value, attention_mask, scaling, softcap, blocks), None
+            return _behind_prefix(query, key, value, attention_mask, how, n_prefix), None
+        return _TrainedAttention.apply(query, key, value, attention_mask, how), None
+    return _mix(query, key, value, attention_mask, how), None
 
 
 AttentionInterface.register(GROUPED, grouped_attention)

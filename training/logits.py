@@ -15,6 +15,7 @@ import torch
 from generation.batches import last_positions, positions_behind
 from generation.cache import attention_window, expand_cache, prefix_cache
 from models.cpu_attention import GROUPED, pack_rows, takes_packed
+from models.cpu_blocks import tree_blocks
 
 
 def logits_after_prefix(model, share_prefix: bool, pack: bool = False) -> Callable:
@@ -64,6 +65,13 @@ def kept_logits(model, kept: torch.Tensor, wanted: torch.Tensor | None, **inputs
     if wanted is not None:
         return model(**inputs, logits_to_keep=kept[wanted]).logits[0]
     return model(**inputs, logits_to_keep=kept.flatten()).logits.view(*kept.shape, -1)
+
+
+def tree_logits(
+    model, kept: torch.Tensor, wanted: torch.Tensor | None, owners: list[tuple[int, int]], **inputs
+) -> torch.Tensor:
+    """`kept_logits` of a sequence that is a tree of parts: its `owners` are those of `tree_blocks`."""
+    return kept_logits(model, kept, wanted, blocks=tree_blocks(owners), **inputs)
 
 
 def packed_logits(

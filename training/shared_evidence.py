@@ -8,8 +8,7 @@ from collections.abc import Callable
 import torch
 
 from generation.cache import attention_window
-from models.cpu_attention import tree_blocks
-from training.logits import is_packed, kept_logits, logits_after_prefix
+from training.logits import is_packed, logits_after_prefix, tree_logits
 
 
 def _n_common(first: list[int], second: list[int]) -> int:
@@ -148,13 +147,13 @@ def _tree_logits(
     mask = torch.zeros(seen.shape).masked_fill_(~seen, torch.finfo(torch.float32).min)
     # A row shorter than `n_labels` has no labels before its first token.
     kept = torch.tensor(ends)[:, None] - n_labels + torch.arange(n_labels)  # (n_rows, n_labels)
-    return kept_logits(
+    return tree_logits(
         model,
         kept.clamp(min=0),
         wanted,
+        list(zip(groups, rows)),
         input_ids=torch.tensor(ids)[None],
         position_ids=torch.tensor(positions)[None],
         attention_mask=mask[None, None],
-        blocks=tree_blocks(list(zip(groups, rows))),
         use_cache=False,
     )
