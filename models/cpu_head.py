@@ -79,14 +79,15 @@ def frozen_head(model) -> nn.Linear | None:
 @contextmanager
 def _passed_over(head: nn.Linear) -> Iterator[None]:
     """The head returns what it is given."""
-    before = vars(head).get("forward")
-    head.forward = lambda hidden: hidden
+    own = vars(head)
+    before = own.get("forward")
+    own["forward"] = lambda hidden: hidden
     try:
         yield
     finally:
-        del head.forward
+        del own["forward"]
         if before is not None:
-            head.forward = before
+            own["forward"] = before
 
 
 def head_losses(
