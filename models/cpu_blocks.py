@@ -25,6 +25,7 @@ class Block(NamedTuple):
 
 
 def causal_blocks(n_queries: int, n_keys: int) -> Iterator[Block]:
+    """The blocks of the last `n_queries` positions of a sequence of `n_keys`."""
     for start in range(0, n_queries, _BLOCK):
         end = min(start + _BLOCK, n_queries)
         yield Block(start, end, [(0, n_keys - n_queries + end)])
