@@ -1,7 +1,7 @@
 """Decides which tests `make test-fast` leaves out: those that need a model or start a process.
 
 The decision is read from each test's fixtures and code, so that hardly any test has to be marked by hand:
-those that train in this process are.
+those that train in this process are, and those that build data from thousands of real records.
 This module knows nothing about how long a test takes; `pytest --durations` does.
 """
 

@@ -278,6 +278,8 @@ def test_the_evaluation_takes_them_as_any_test_file(build, tmp_path):
     assert set(results["by_source"]) == {"clapnq", "fever_symmetric", "fool_me_twice"}
 
 
+# 11 to 16 s of processor time.
+@pytest.mark.slow
 @pytest.mark.skipif(
     not (REAL / "other").is_dir(), reason="no real records: set FACTUALITY_REAL_DATA to their folder"
 )

@@ -17,6 +17,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+# 13 to 16 s of processor time.
+@pytest.mark.slow
 def test_real_records_of_all_four_sources_build_with_all_rules_green(tmp_path, monkeypatch):
     monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
     # The sources config names its files by this variable.
