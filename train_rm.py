@@ -75,7 +75,7 @@ def read_settings(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
 
 
 if __name__ == "__main__":
-    before_imports(lambda: read_settings(None))
+    before_imports(lambda: read_settings(None), trains=True)
 
 import numpy as np
 import torch

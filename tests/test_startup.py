@@ -10,6 +10,7 @@ import pytest
 
 import train_sft
 from tests.conftest import ROOT
+from utils.allocator import jemalloc_environment
 from utils.arguments import (
     bucket_list,
     chunk_count,
@@ -202,3 +203,41 @@ def test_a_bug_keeps_its_traceback(tmp_path):
     )
     assert done.returncode == 1
     assert "ZeroDivisionError" in done.stderr and "Traceback" in done.stderr
+
+
+# --- malloc
+
+
+def test_a_preloaded_library_is_the_users_choice():
+    assert jemalloc_environment({"A": "1"}, None) is None
+    assert jemalloc_environment({"LD_PRELOAD": ""}, "libjemalloc.so.2") is None
+    found = jemalloc_environment({"A": "1", "MALLOC_CONF": "mine"}, "libjemalloc.so.2")
+    assert found == {"A": "1", "MALLOC_CONF": "mine", "LD_PRELOAD": "libjemalloc.so.2"}
+    assert "oversize_threshold:0" in jemalloc_environment({}, "libjemalloc.so.2")["MALLOC_CONF"]
+
+
+BEGINS_AGAIN = """
+import ctypes.util, os, sys
+sys.path.insert(0, {root!r})
+from utils.startup import before_imports
+# Stands for jemalloc: a library that every Linux has.
+ctypes.util.find_library = lambda name: "libm.so.6"
+before_imports(lambda: print("checked"), trains=True)
+print(os.getpid(), os.environ.get("LD_PRELOAD"), sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD is for Linux")
+def test_a_training_begins_again_with_jemalloc_and_keeps_process_and_arguments(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(BEGINS_AGAIN.format(root=str(ROOT)), encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    command = [sys.executable, str(script), "--x", "a b"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        lines = process.stdout.read().splitlines()
+    assert lines == ["checked", f"{process.pid} libm.so.6 ['--x', 'a b']"]
+
+    # What runs a script inside its own process, as a notebook's kernel does, is not started again.
+    inside = f"import runpy, sys; sys.argv = ['x', '1']; runpy.run_path({str(script)!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", inside], env=environment, capture_output=True, text=True)
+    assert done.stdout.splitlines()[1].endswith("None ['1']")

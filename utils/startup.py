@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from utils.allocator import restart_with_jemalloc
 from utils.errors import StageError, is_out_of_memory
 from utils.launch import is_first_process
 
@@ -136,12 +137,16 @@ def _quiet_libraries() -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
-def before_imports(check: Callable[[], object]) -> None:
+def before_imports(check: Callable[[], object], trains: bool = False) -> None:
     """Run a script's checks of its command line. A mistake, or --help, ends the process here.
 
+    A script that `trains` begins again with a better malloc, where there is one (utils/allocator.py).
     Also decides how the process ends from here on: SIGTERM takes the path of Ctrl-C, and an expected error is
     one line even during the imports that follow.
     """
+    # Before anything is said, which would be said twice.
+    if trains:
+        restart_with_jemalloc()
     # `kill` and a job scheduler's time limit send SIGTERM.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     tell_errors_in_one_line()
