@@ -120,7 +120,7 @@ if __name__ == "__main__":
 
 from evaluation.baselines import baseline_predictions, build_prompts, read_tuning
 from evaluation.comparison import compare_runs
-from evaluation.model_runs import is_base, plan_models
+from evaluation.model_runs import is_base, longest_row, plan_models
 from evaluation.plan import prefs_command, print_plan
 from evaluation.plots import plot_calibration
 from evaluation.predictions import (
@@ -202,18 +202,18 @@ def generate_predictions(
     """
     runs = plan_models(args, settings["template"])
     times: dict = {}
-    checkpoint = str(input_path(settings["model_dir"]))
-    options = load_options(args, max_length=settings["max_prompt_tokens"] + args.max_new_tokens)
-    with sft_and_base(checkpoint, args.base_model, options) as models:
+    limit = settings["max_prompt_tokens"]
+    options = load_options(args, max_length=longest_row(args, limit))
+    with sft_and_base(str(input_path(settings["model_dir"])), args.base_model, options) as models:
         log = ShardLog(log_path, log_key(settings), shards)
         for name, run in runs.items():
             # Split before what is done is removed: each process always has the same share of the samples.
             done = {row["id"] for row in log.rows() if row["model"] == name}
             todo = [sample for sample in shards.mine(samples) if sample["id"] not in done]
-            template = load_template("sft", run.template)
             with models.base() if is_base(name) else models.sft():
-                max_tokens = models.prompt_limit(settings["max_prompt_tokens"], args.max_new_tokens)
-                builder = PromptBuilder(models.tokenizer, template, max_tokens)
+                own = PromptBuilder(models.tokenizer, settings["template_text"], limit)
+                builder = own.beside(load_template("sft", run.template))
+                builder.max_tokens = models.prompt_limit(builder.max_tokens, args.max_new_tokens)
                 built = build_prompts(builder, todo, run.view)
                 prompts = {sample["id"]: prompt for sample, prompt in zip(todo, built)}
                 biases = decision_biases(models.tokenizer, decisions_of(settings, name), todo)

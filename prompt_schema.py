@@ -175,6 +175,12 @@ class PromptBuilder:
         self._frame = ChatFrame(tokenizer, head)
         self.prefix = self._frame.prefix
 
+    def beside(self, template: str) -> "PromptBuilder":
+        """Prompts of another template, with as much room for evidence: a longer prefix takes none of it."""
+        other = PromptBuilder(self.tokenizer, template, self.max_tokens)
+        other.max_tokens += max(0, len(other.prefix) - len(self.prefix))
+        return other
+
     def _suffix(self, question: str, chunks: list[dict]) -> list[int]:
         text = fill_template(self._rest, evidence=render_evidence(chunks), question=question)
         return self._frame.encode(text)

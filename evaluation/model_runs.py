@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from evaluation.baselines import EVIDENCE_VIEWS
 
+# What the examples of the few-shot prompt may take beside a checkpoint's own prompt: about 350 tokens.
+_EXAMPLE_TOKENS = 1024
+
 
 class ModelRun(NamedTuple):
     """The prompt template of a model's run, and its view of the evidence (None: all chunks)."""
@@ -36,3 +39,8 @@ def plan_models(args: argparse.Namespace, template: str) -> dict[str, ModelRun]:
 def is_base(name: str) -> bool:
     """True for the runs of the base model."""
     return name.startswith("base")
+
+
+def longest_row(args: argparse.Namespace, max_prompt_tokens: int) -> int:
+    """The most tokens of prompt and completion in any run: examples come on top of the checkpoint's limit."""
+    return max_prompt_tokens + args.max_new_tokens + (_EXAMPLE_TOKENS if args.baseline_fewshot else 0)

@@ -54,6 +54,17 @@ def test_the_examples_are_read_once_for_all_samples(tokenizer, sample):
     assert "The Glass Orchard" in tokenizer.decode(prompts["fewshot"].prefix)
 
 
+def test_examples_take_no_room_from_the_evidence(tokenizer, sample):
+    own = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 4000)
+    # As short as a prompt can be that shows the evidence whole.
+    own.max_tokens = len(own.build(sample).ids)
+    fewshot = own.beside(SFT_TEMPLATES["fewshot"])
+    assert len(fewshot.prefix) > len(own.prefix)
+    assert fewshot.build(sample).suffix == own.build(sample).suffix
+    # The other way round no room is lost either.
+    assert fewshot.beside(SFT_TEMPLATES["default"]).max_tokens == fewshot.max_tokens
+
+
 def test_every_shipped_file_is_a_known_template():
     names = {path.name for path in (ROOT / "prompts").glob("*.txt")}
     assert names == {f"{kind}_{name}.txt" for kind, name in WHOLE_PROMPTS}
