@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from evaluation.baselines import EVIDENCE_VIEWS
 
-# What the examples of the few-shot prompt may take beside a checkpoint's own prompt: about 350 tokens.
+# What the few-shot examples may take beside a checkpoint's own prompt; with embedded-gemma it is 316.
 _EXAMPLE_TOKENS = 1024
 
 

@@ -35,5 +35,4 @@ def restart_with_jemalloc() -> None:
         return
     environment = jemalloc_environment(dict(os.environ), ctypes.util.find_library("jemalloc"))
     if environment is not None:
-        sys.stdout.flush()
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
