@@ -12,10 +12,9 @@ from typing import cast
 import torch
 from torch import nn
 
-# Tokens of the vocabulary per block: 194 labels then have 3 MB of logits in bfloat16.
-_BLOCK = 8192
-# Architectures whose logits are the product of the last hidden state and the head, and nothing else.
-_KNOWN = ("llama", "qwen2", "gemma3_text")
+# The logits of these model types are the product of the last hidden state and the head, and nothing else.
+# With this block, 194 labels have 3 MB of logits in bfloat16.
+from models.shape import OWN_ON_CPU, VOCAB_BLOCK
 
 
 class _FrozenHeadLoss(torch.autograd.Function):
@@ -28,8 +27,8 @@ class _FrozenHeadLoss(torch.autograd.Function):
     def forward(ctx, hidden, weight, targets):
         n_rows = len(hidden)
         # Made once: fresh memory for each block would cost more than its product.
-        product = hidden.new_empty(n_rows, _BLOCK)
-        wide = torch.empty(n_rows, _BLOCK)
+        product = hidden.new_empty(n_rows, VOCAB_BLOCK)
+        wide = torch.empty(n_rows, VOCAB_BLOCK)
 
         def logits_of(part: torch.Tensor) -> torch.Tensor:
             n = len(part)
@@ -38,8 +37,8 @@ class _FrozenHeadLoss(torch.autograd.Function):
 
         total = torch.full((n_rows,), -torch.inf)
         told = torch.empty(n_rows)
-        for start in range(0, len(weight), _BLOCK):
-            part = weight[start : start + _BLOCK]
+        for start in range(0, len(weight), VOCAB_BLOCK):
+            part = weight[start : start + VOCAB_BLOCK]
             logits = logits_of(part)  # (n_rows, n_block)
             inside = (targets >= start) & (targets < start + len(part))
             told[inside] = logits[inside, targets[inside] - start]
@@ -48,8 +47,8 @@ class _FrozenHeadLoss(torch.autograd.Function):
             total = torch.logaddexp(total, of_part)
         if ctx.needs_input_grad[0]:
             grad = -weight[targets].float()  # (n_rows, dim)
-            for start in range(0, len(weight), _BLOCK):
-                part = weight[start : start + _BLOCK]
+            for start in range(0, len(weight), VOCAB_BLOCK):
+                part = weight[start : start + VOCAB_BLOCK]
                 p = logits_of(part).sub_(total[:, None]).exp_()
                 grad += product[:, : len(part)].copy_(p) @ part
             ctx.save_for_backward(grad.to(hidden.dtype))
@@ -68,7 +67,12 @@ def frozen_head(model) -> nn.Linear | None:
     config = inner.config.get_text_config()
     is_capped = bool(getattr(config, "final_logit_softcapping", None))
     head = inner.get_output_embeddings()
-    if config.model_type not in _KNOWN or is_capped or type(head) is not nn.Linear or head.bias is not None:
+    if (
+        config.model_type not in OWN_ON_CPU
+        or is_capped
+        or type(head) is not nn.Linear
+        or head.bias is not None
+    ):
         return None
     weight = head.weight
     # FSDP leaves a part of it, or what is no parameter.

@@ -1,19 +1,14 @@
 """The memory of a run that is planned, for `--dry-run`: how its passes will run here, and what they take.
 
-The arithmetic is in models/footprint.py. Nothing here loads a model.
+The arithmetic is in models/footprint.py and models/training_footprint.py. Nothing here loads a model.
 """
 
+import os
+
 from models.choices import ATTENTION_NAMES, LoadOptions
-from models.footprint import (
-    LONGEST_DRAFT,
-    MAX_BATCH_TOKENS,
-    Passes,
-    Trained,
-    row_bytes,
-    trained_bytes,
-    training_bytes,
-)
+from models.footprint import LONGEST_DRAFT, MAX_BATCH_TOKENS, Passes, row_bytes
 from models.shape import Shape, find_shape
+from models.training_footprint import Trained, trained_bytes, training_bytes
 from utils.config import input_path
 
 
@@ -43,7 +38,9 @@ def planned_passes(name: str, options: LoadOptions, full_finetuning: bool = Fals
     bits = 16 if half and not full_finetuning else 32
     if options.load_in_4bit or options.load_in_8bit:
         bits = 4 if options.load_in_4bit else 8
-    return Passes(shape, bits, half, _attention(options.attention, shape, has_cuda()), has_cuda())
+    attention = _attention(options.attention, shape, has_cuda())
+    jemalloc = "jemalloc" in os.environ.get("LD_PRELOAD", "")
+    return Passes(shape, bits, half, attention, has_cuda(), jemalloc)
 
 
 def _describe_memory(parts: dict[str, float]) -> str:

@@ -15,6 +15,11 @@ from models.embedded_models import EMBEDDED, EMBEDDED_GEMMA
 from utils.config import input_path
 from utils.jsonl import read_json
 
+# Model types whose layers and head have code of their own on CPUs, and the tokens of the vocabulary that this
+# head takes at a time.
+OWN_ON_CPU = ("llama", "qwen2", "gemma3_text")
+VOCAB_BLOCK = 8192
+
 
 @dataclass(frozen=True)
 class Shape:

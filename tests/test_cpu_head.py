@@ -35,7 +35,7 @@ def losses_and_gradient(losses, model):
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "gemma3_text"])
 @pytest.mark.parametrize("block", [7, 8192])
 def test_losses_and_gradients_are_those_of_the_logits(kind, block, make_model, monkeypatch):
-    monkeypatch.setattr(cpu_head, "_BLOCK", block)
+    monkeypatch.setattr(cpu_head, "VOCAB_BLOCK", block)
     model = frozen(make_model, kind)
     assert frozen_head(model) is model.get_output_embeddings()
     found, gradient = losses_and_gradient(token_losses(model, lambda: logits_of(model), TARGETS), model)

@@ -1,6 +1,7 @@
 """The memory of plans: against arithmetic by hand, what autograd keeps, and whole processes."""
 
 import re
+from ctypes.util import find_library
 
 import pytest
 import torch
@@ -9,9 +10,10 @@ from torch.autograd.graph import saved_tensors_hooks
 import train_sft
 from models import estimate
 from models.choices import LoadOptions
-from models.footprint import Passes, Trained, layer_bytes, row_bytes, trained_bytes, training_bytes
+from models.footprint import Passes, row_bytes
 from models.planned_memory import generation_memory, planned_passes, training_memory
 from models.shape import find_shape, shape_of_config
+from models.training_footprint import Trained, layer_bytes, trained_bytes, training_bytes
 from tests.test_sft_runs import write_config
 from training import plan
 from training.sft_config import LORA_TARGETS
@@ -143,8 +145,20 @@ def known_tokens(tokenizer, samples, monkeypatch):
         monkeypatch.setattr(module, "CHARS_PER_TOKEN", n_chars)
 
 
-@pytest.mark.usefixtures("known_tokens")
-@pytest.mark.parametrize("case", CASES)
+@pytest.fixture
+def malloc(request, monkeypatch):
+    """Plans and runs with this library preloaded; an empty name keeps a training from choosing one."""
+    if request.param is None:
+        pytest.skip("this machine has no jemalloc")
+    monkeypatch.setenv("LD_PRELOAD", request.param)
+
+
+@pytest.mark.usefixtures("known_tokens", "malloc")
+@pytest.mark.parametrize(
+    "case, malloc",
+    [*((case, "") for case in CASES), ("float32", find_library("jemalloc"))],
+    indirect=["malloc"],
+)
 def test_a_run_takes_what_its_plan_says(case, stage, wide, home, capsys):
     # Wide enough that the model counts beside the libraries, and no wider: the test has to end.
     config = write_config(home, wide, max_steps=2, eval_steps=2, save_steps=2)

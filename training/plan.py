@@ -16,8 +16,8 @@ from models.estimate import (
     training_passes,
     warn_missing_model,
 )
-from models.footprint import Trained
 from models.planned_memory import planned_passes, training_memory
+from models.training_footprint import Trained
 from training.memory_config import layers_per_checkpoint
 from training.selection import read_run_samples
 from training.steps import rows_per_pass, steps_and_epochs
