@@ -19,6 +19,9 @@ from utils.jsonl import read_json
 # head takes at a time: with 8,192 tokens, 194 labels have 3 MB of logits in bfloat16.
 OWN_ON_CPU = ("llama", "qwen2", "gemma3_text")
 VOCAB_BLOCK = 8192
+# Model types that our attention on CPUs is for: tests compare them, and theirs needs nothing else (attention
+# sinks, for example).
+GROUPED_ON_CPU = (*OWN_ON_CPU, "gemma2")
 
 
 @dataclass(frozen=True)
