@@ -13,13 +13,12 @@ and prefs/preference_stats_<gensig>-<judgesig>.json.
 import argparse
 import functools
 import time
-from collections import Counter
 from pathlib import Path
 
 from models.choices import add_bit_flags, add_model_flags, check_engine, load_options
 from models.directories import check_adapter_dir
 from preferences.inputs import check_inputs
-from preferences.judges import JUDGES, Judge, default_judge, judge_candidates, judge_key, judge_settings
+from preferences.judges import JUDGES, default_judge, judge_candidates, judge_key, judge_settings
 from preferences.label_share import MIN_LABEL_SHARE
 from utils.arguments import (
     positive_int,
@@ -54,12 +53,20 @@ def build_parser() -> argparse.ArgumentParser:
     add("--max-samples", "--limit", type=sample_limit, metavar="N", help=samples)
     unseen = "skip samples named in the checkpoint's train_ids.txt"
     add("--unseen-only", action="store_true", default=None, help=unseen)
+    models = "whose candidates are taken (default: sft, and both where sft has one candidate per sample)"
+    add("--models", choices=("sft", "base", "sft,base"), help=models)
     add("--n-generations", type=positive_int, help="candidates per model and sample (default: 2)")
     add("--max-new-tokens", type=positive_int, help="most tokens per candidate (default: 128)")
     longest = "most tokens per prompt; evidence is cut to fit (default: 2048)"
     add("--max-input-tokens", type=positive_int, help=longest)
     margin = "keep a pair when its scores differ by at least this (0-1; default: 0.1)"
     add("--min-margin", type=share, default=0.1, help=margin)
+    hard = "add up to N made rejections per sample, each worse in one known way (without a number: 2)"
+    add("--hard-rejections", type=positive_int, nargs="?", const=2, default=0, metavar="N", help=hard)
+    form = "keep pairs in which form alone (length, citations, confidence, refusal) tells nothing"
+    add("--match-form", action="store_true", help=form)
+    unparsable = "largest share of pairs over an unparsable completion (default: 0.1; 1 with the base's)"
+    add("--max-unparsable", type=share, help=unparsable)
 
     add = parser.add_argument_group("run").add_argument
     phase = "generate candidates, judge cached ones, or both (default: all)"
@@ -115,7 +122,6 @@ from models.distributed import Shards, hold_output
 from models.loading import load_tokenizer
 from preferences.cache import (
     MODELS,
-    Job,
     cache_key,
     cached_rows,
     claim_cache,
@@ -134,8 +140,9 @@ from preferences.candidates import (
     n_candidates,
 )
 from preferences.model_judge import JudgeModel
+from preferences.pairing import Pairing, collect_pairs
 from preferences.plan import print_plan
-from preferences.rows import JudgedSample, format_tallies, preference_row, preference_stats, rich_fields
+from preferences.rows import JudgedSample, format_tallies, preference_stats
 from prompt_schema import JudgePrompts, PromptBuilder, fill_template, load_template, render_evidence
 from reporting.pipeline import refresh_report
 from utils.jsonl import sha256_value, write_json, write_jsonl
@@ -177,6 +184,9 @@ def generate_phase(
 
 # --- phase 2: judgements and pairs
 
+# Flags that change which pairs are written and how, but no judgement.
+PAIRING = ("min_margin", "output_mode", "hard_rejections", "match_form", "max_unparsable")
+
 
 def open_judge(args: argparse.Namespace) -> JudgeModel:
     """Load the model of --judge-model with its prompts."""
@@ -204,33 +214,6 @@ def choose_pairs(scores: list[float], min_margin: float) -> tuple[list[tuple[int
     return pairs, "all scores equal" if all_equal else "margin below --min-margin"
 
 
-def collect_pairs(
-    args: argparse.Namespace, jobs: list[Job], judgements: dict[str, dict], judge: Judge, template: str
-) -> tuple[list[dict], dict[str, int]]:
-    """The preference rows of all samples, and the samples without a pair by reason."""
-    rows = []
-    drops: Counter = Counter()
-    for sample, candidates in jobs:
-        # Both models, in every repetition, wrote the same text.
-        if len(candidates) < 2:
-            drops["same text"] += 1
-            continue
-        judgement = judgements[sample["id"]]
-        scores, decided_by = judge.decide(judgement)
-        judged = JudgedSample(sample, candidates, judgement, scores, decided_by)
-        pairs, reason = choose_pairs(scores, args.min_margin)
-        if reason:
-            drops[reason] += 1
-        evidence = render_evidence(judged.chunks)
-        prompt = fill_template(template, evidence=evidence, question=sample["question"])
-        for chosen, rejected in pairs:
-            row = preference_row(judged, chosen, rejected, prompt)
-            if args.output_mode == "rich":
-                row |= rich_fields(judged, chosen, rejected)
-            rows.append(row)
-    return rows, drops
-
-
 def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_facts: dict) -> None:
     """Judge the candidates of a cache, and write the preferences and their statistics."""
     kind = args.judge or default_judge(args.judge_model)
@@ -239,8 +222,10 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     data_path = input_path(args.data_path)
     generation = read_cached_settings(cache, data_path)
     settings = judge_settings(kind, vars(args), functools.partial(load_template, "judge"))
-    # These do not change a judgement, but they change which pairs are written and how.
-    pairing = {"min_margin": args.min_margin, "output_mode": args.output_mode}
+    pairing = {name: getattr(args, name) for name in PAIRING}
+    if args.max_unparsable is None:
+        # Of an untrained base model, hardly anything can be parsed.
+        pairing["max_unparsable"] = 1.0 if "base" in generation.get("models", "sft,base") else 0.1
     judgesig = sha256_value(judge_key(settings) | pairing)[:8]
     jobs, n_repeated = read_candidates(cache, read_samples(data_path))
     log_path = cache / f"judgements_{judgesig}.jsonl"
@@ -249,7 +234,14 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     judgements = judge_candidates(jobs, judge, functools.partial(open_judge, args), log_path, shards)
     if not shards.is_main:
         return
-    rows, drops = collect_pairs(args, jobs, judgements, judge, generation["template_text"])
+
+    def prompt_of(judged: JudgedSample) -> str:
+        slots = {"evidence": render_evidence(judged.chunks), "question": judged.sample["question"]}
+        return fill_template(generation["template_text"], **slots)
+
+    choose = functools.partial(choose_pairs, min_margin=args.min_margin)
+    settings_of_pairs = Pairing(**pairing, seed=generation["seed"])
+    rows, drops, left_out = collect_pairs(jobs, judgements, judge, settings_of_pairs, choose, prompt_of)
     if not rows:
         raise DataError(
             f"no pair has a margin of at least {args.min_margin} (samples {format_drops(drops)}); "
@@ -258,11 +250,12 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     stats = preference_stats(rows, list(judgements.values()), len(jobs), drops)
     # "created" decides which of several preferences files is the newest.
     stats |= {"settings": {**settings, **pairing, "cache": cache.name}, "created": time.time(), **test_facts}
+    stats["left_out"] = left_out
     target = folder / f"preferences_{cache.name}-{judgesig}.jsonl"
     write_jsonl(target, rows)
     report = folder / f"preference_stats_{cache.name}-{judgesig}.json"
     write_json(report, stats)
-    print(format_tallies(jobs, list(judgements.values()), n_repeated, len(rows)))
+    print(format_tallies(jobs, list(judgements.values()), n_repeated, rows, left_out))
     print(f"wrote {len(rows):,} preferences to {target} (samples {format_drops(drops)}) and {report.name}")
     note(f"next: {reward_command(generation['base_model'], target)}")
 

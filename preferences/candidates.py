@@ -55,6 +55,7 @@ def generation_settings(flags: dict, load_template: Callable[[str], str]) -> dic
     settings = {}
     for name, default in GENERATION_DEFAULTS.items():
         settings[name] = default if flags[name] is None else flags[name]
+    settings["models"] = settings["models"] or ("sft" if n_candidates(settings) > 1 else "sft,base")
     # A checkpoint answers best in the format that it was trained on.
     settings["template"] = settings["template"] or trained.get("template", "default")
     base = base_for(checkpoint, flags["base_model"])
@@ -165,12 +166,14 @@ class CacheJob:
 
 
 def fill_cache(models: SftAndBase, builder: Callable[..., Any], job: CacheJob) -> dict[str, dict]:
-    """Write the candidates of both models; `builder(tokenizer, max_tokens=n)` makes a model's prompts.
+    """Write the candidates of the models that the settings name.
 
-    Returns time and throughput by model.
+    `builder(tokenizer, max_tokens=n)` makes a model's prompts. Returns time and throughput by model.
     """
     times = {}
     for name, use in zip(MODELS, (models.sft, models.base)):
+        if name not in job.settings["models"].split(","):
+            continue
         # The base model is loaded in any case: its revision goes into the manifest.
         if name == "sft" and (job.cache / f"gens_{name}.jsonl").is_file():
             continue
