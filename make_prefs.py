@@ -139,8 +139,10 @@ from preferences.candidates import (
     generation_settings,
     n_candidates,
 )
+from preferences.judge_report import judge_report
 from preferences.model_judge import JudgeModel
 from preferences.pairing import Pairing, collect_pairs
+from preferences.pairs import style_check
 from preferences.plan import print_plan
 from preferences.rows import JudgedSample, format_tallies, preference_stats
 from prompt_schema import JudgePrompts, PromptBuilder, fill_template, load_template, render_evidence
@@ -227,7 +229,7 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
         # Of an untrained base model, hardly anything can be parsed.
         pairing["max_unparsable"] = 1.0 if "base" in generation.get("models", "sft,base") else 0.1
     judgesig = sha256_value(judge_key(settings) | pairing)[:8]
-    jobs, n_repeated = read_candidates(cache, read_samples(data_path))
+    jobs, repeated = read_candidates(cache, read_samples(data_path))
     log_path = cache / f"judgements_{judgesig}.jsonl"
     if args.overwrite and shards.is_main:
         log_path.unlink(missing_ok=True)
@@ -250,12 +252,13 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     stats = preference_stats(rows, list(judgements.values()), len(jobs), drops)
     # "created" decides which of several preferences files is the newest.
     stats |= {"settings": {**settings, **pairing, "cache": cache.name}, "created": time.time(), **test_facts}
-    stats["left_out"] = left_out
+    stats |= {"left_out": left_out, "style_only": style_check(rows, generation["seed"])}
+    stats["judge"] = judge_report(jobs, judgements, generation["seed"])
     target = folder / f"preferences_{cache.name}-{judgesig}.jsonl"
     write_jsonl(target, rows)
     report = folder / f"preference_stats_{cache.name}-{judgesig}.json"
     write_json(report, stats)
-    print(format_tallies(jobs, list(judgements.values()), n_repeated, rows, left_out))
+    print(format_tallies(jobs, list(judgements.values()), repeated, rows, left_out))
     print(f"wrote {len(rows):,} preferences to {target} (samples {format_drops(drops)}) and {report.name}")
     note(f"next: {reward_command(generation['base_model'], target)}")
 

@@ -172,28 +172,33 @@ def cached_rows(cache: Path, name: str) -> list[dict]:
 def read_candidates(cache: Path, samples: list[dict]) -> tuple[list[Job], dict[str, int]]:
     """The samples with candidates in the cache, each with candidates that differ in meaning, SFT first.
 
-    Also returns the numbers of candidates that are left out: with the text, or with the answer and citations
-    of another.
+    Also returns the numbers of candidates that are left out by reason.
     """
     by_id: dict[str, list[dict]] = {}
     meanings: dict[str, list] = {}
-    n_repeated = {"text": 0, "answer and citations": 0}
+    left_out = {
+        "empty": 0,
+        "with the text of another": 0,
+        "with the answer and citations of another": 0,
+    }
     for name in MODELS:
         for row in cached_rows(cache, name):
             known = by_id.setdefault(row["id"], [])
             said = meaning(parse_completion(row["completion"], len(row["shown"])))
             # Candidates that say the same cannot be a pair, and would count twice in a candidate's mean over
             # its opponents.
-            if any(row["completion"] == other["completion"] for other in known):
-                n_repeated["text"] += 1
+            if not row["completion"].strip():
+                left_out["empty"] += 1
+            elif any(row["completion"] == other["completion"] for other in known):
+                left_out["with the text of another"] += 1
             elif said is not None and said in meanings.setdefault(row["id"], []):
-                n_repeated["answer and citations"] += 1
+                left_out["with the answer and citations of another"] += 1
             else:
                 known.append(row)
                 meanings.setdefault(row["id"], []).append(said)
     jobs = []
     for sample in samples:
-        if sample["id"] in by_id:
+        if by_id.get(sample["id"]):
             candidates = sorted(by_id[sample["id"]], key=lambda row: (row["model"] != "sft", row["n"]))
             jobs.append((sample, candidates))
-    return jobs, n_repeated
+    return jobs, left_out

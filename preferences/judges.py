@@ -7,7 +7,8 @@ about pairs, margins or prompts.
 
 A judgement row is {"id", "checks": {name: 0 or 1} per candidate, "verifier": a score per candidate, "llm": a
 score per candidate or null, "agree": comparisons with the same winner in both orders, "n_compared"}, and
-of a model "label_share", the mean probability of its two labels.
+of a model "label_share", the mean probability of its two labels, and "comparisons", [i, j, probability that
+i is better as answer A, that j is as answer A] per two candidates.
 """
 
 import dataclasses
@@ -60,6 +61,7 @@ def judge_by_model(jobs: list[Job], judge_model: JudgeModel | None) -> list[dict
         row["llm"] = win_scores(len(row["checks"]), comparisons.p_wins)
         row["agree"] = comparisons.n_agree
         row["n_compared"] = len(comparisons.p_wins)
+        row["comparisons"] = comparisons.in_both_orders
         row["label_share"] = sum(comparisons.label_shares) / len(comparisons.label_shares)
     return rows
 
@@ -108,6 +110,8 @@ def judge_settings(kind: str, flags: dict, load_template: Callable[[str], str]) 
         "judge": kind,
         "checks": VERIFIER_VERSION,
         "model": None,
+        # What the model reads of a candidate.
+        "shows": None,
         "use_8bit": False,
         "use_4bit": False,
         "template": None,
@@ -117,6 +121,7 @@ def judge_settings(kind: str, flags: dict, load_template: Callable[[str], str]) 
         return settings
     return settings | {
         "model": portable_path(flags["judge_model"]),
+        "shows": "answer and cited passages",
         "model_key": model_key(flags["judge_model"]),
         "use_8bit": flags["judge_use_8bit"],
         "use_4bit": flags["judge_use_4bit"],

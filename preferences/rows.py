@@ -84,18 +84,18 @@ def rich_fields(judged: JudgedSample, chosen: int, rejected: int) -> dict:
 
 
 def format_tallies(
-    jobs: list[Job], judgements: list[dict], n_repeated: dict[str, int], rows: list[dict], left_out: dict
+    jobs: list[Job], judgements: list[dict], repeated: dict[str, int], rows: list[dict], left_out: dict
 ) -> str:
     """Lines about the judge's model, the candidates, and the pairs of each best candidate with the others.
 
-    `n_repeated` candidates were left out by reason, `rows` are the result, and `left_out` counts the pairs
-    that fitted the margin and are not in it.
+    `repeated` counts the candidates that were left out by reason, `rows` are the result, and `left_out`
+    counts the pairs that fitted the margin and are not in it.
     """
     n_distinct = sum(len(candidates) for _, candidates in jobs)
     n_made = sum("made" in row for row in rows)
     n_own = len(rows) - n_made
-    repeated = "".join(f", {n:,} with the {what} of another" for what, n in n_repeated.items())
-    candidates_line = f"candidates: {n_distinct + sum(n_repeated.values()):,} read{repeated}"
+    reasons = "".join(f", {n:,} {why}" for why, n in repeated.items() if n)
+    candidates_line = f"candidates: {n_distinct + sum(repeated.values()):,} read{reasons}"
     kinds = ", ".join(f"{name} {n}" for name, n in Counter(row["kind"] for row in rows).most_common())
     reasons = "".join(f", {n:,} {why}" for why, n in left_out.items() if n)
     pairs_line = f"pairs: {n_own:,} of candidates, {n_made:,} made{reasons}; {kinds}"

@@ -182,7 +182,7 @@ def test_equal_texts_are_one_candidate_and_every_loss_is_counted(sample, tmp_pat
     assert len(jobs) == 1
     rows = [{"kind": "other answer"}, {"kind": "other citations", "made": "no citation"}]
     assert format_tallies(jobs, [], n_repeated, rows, {"not matched in form": 3, "x": 0}).splitlines() == [
-        "candidates: 4 read, 2 with the text of another, 0 with the answer and citations of another",
+        "candidates: 4 read, 2 with the text of another",
         "pairs: 1 of candidates, 1 made, 3 not matched in form; other answer 1, other citations 1",
     ]
 

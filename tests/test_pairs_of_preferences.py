@@ -11,9 +11,11 @@ from sklearn.metrics import roc_auc_score
 
 from make_prefs import choose_pairs
 from preferences.contrasts import CONTRASTS, contrasts, other_answers
+from preferences.judge_report import judge_report
 from preferences.judges import JUDGES
 from preferences.kinds import KINDS, form, match_forms, meaning, pair_kind
 from preferences.pairing import Pairing, collect_pairs
+from preferences.pairs import style_check
 from preferences.verifier import verify
 from utils.completions import gold_completion, parse_completion, render_completion
 from utils.text import REFUSAL
@@ -163,3 +165,39 @@ def test_unparsable_sides_are_at_most_a_share(sample):
     assert kinds == {"other answer": 10, "over unparsable": 2}
     assert left_out == {"over --max-unparsable": 8}
     assert len(collect(jobs, PLAIN)[0]) == 20
+
+
+def test_style_alone_is_measured_on_held_out_groups(sample):
+    rows = []
+    for i in range(40):
+        chosen = answer("Warsaw", 0)
+        rejected = answer("Warsaw, which is the capital of Poland and lies on a river", 0)
+        row = {"group": f"g{i}", "evidence_chunks": sample["evidence_chunks"]}
+        sides = (chosen, rejected) if i % 4 else (rejected, chosen)
+        rows.append(row | dict(zip(("chosen", "rejected"), ([{"content": text}] for text in sides))))
+    assert style_check(rows, 42)["accuracy"] == pytest.approx(0.75)
+    assert style_check(rows[:10], 42) is None
+
+
+def test_the_report_on_a_judge_counts_agreement_and_biases(sample):
+    jobs = []
+    judgements = {}
+    for i in range(30):
+        own = {**sample, "id": f"popqa:{i}", "group": f"g{i}"}
+        # The right answer is the shorter one, and the judge prefers the label A a little.
+        jobs.append(job(own, answer("Warsaw", 0), answer("Paris in France", 0)))
+        [row] = JUDGES["verifier"].judge(jobs[-1:], None)
+        is_right = i % 5 > 0
+        row["comparisons"] = [[0, 1, 0.9, 0.3] if is_right else [0, 1, 0.4, 0.8]]
+        judgements[own["id"]] = row
+    report = judge_report(jobs, judgements, 42)
+    assert report["verifier_agreement"]["mean"] == pytest.approx(0.8)
+    # The verifier always names the first one, so chance agreement is undefined.
+    assert report["verifier_agreement"]["kappa"] is None
+    assert report["by_kind"].keys() == {"other answer"}
+    assert report["p_label_a"]["mean"] == pytest.approx(0.6)
+    assert report["longer_wins"]["mean"] == pytest.approx(0.2)
+    assert report["longer_wins_verifier"]["mean"] == 0.0
+    low, high = report["longer_wins"]["ci95"]
+    assert low < 0.2 < high
+    assert judge_report(jobs, {}, 42) is None

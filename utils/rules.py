@@ -168,12 +168,23 @@ def _messages_problem(name: str, messages: list) -> str | None:
     return None
 
 
+def _reply_problem(name: str, messages: list[dict]) -> str | None:
+    """Why the messages of a side are no reply: one text behind the prompt is scored and trained on."""
+    roles = ", ".join(message["role"] for message in messages)
+    if roles != "assistant":
+        return f"{name} must be one message of the assistant, and what comes before in prompt; found {roles}"
+    return None if messages[0]["content"].strip() else f"{name}[0].content is empty"
+
+
 def preference_problem(row: dict) -> str | None:
     """The first rule of the preference row that `row` breaks, with the value found; None for a valid row."""
     if problem := _type_problem(row, _PREFERENCE_TYPES):
         return problem
     for field in ("prompt", "chosen", "rejected"):
         if problem := _messages_problem(field, row[field]):
+            return problem
+    for side in ("chosen", "rejected"):
+        if problem := _reply_problem(side, row[side]):
             return problem
     # A pair of equal texts has a margin of 0 whatever the model does: it cannot teach anything.
     if row["chosen"] == row["rejected"]:
