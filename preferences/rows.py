@@ -96,7 +96,8 @@ def format_tallies(
     n_own = len(rows) - n_made
     reasons = "".join(f", {n:,} {why}" for why, n in repeated.items() if n)
     candidates_line = f"candidates: {n_distinct + sum(repeated.values()):,} read{reasons}"
-    kinds = ", ".join(f"{name} {n}" for name, n in Counter(row["kind"] for row in rows).most_common())
+    n_of_kind = Counter(row["kind"] for row in rows)
+    kinds = ", ".join(f"{name} {n}" for name, n in n_of_kind.most_common())
     reasons = "".join(f", {n:,} {why}" for why, n in left_out.items() if n)
     pairs_line = f"pairs: {n_own:,} of candidates, {n_made:,} made{reasons}; {kinds}"
     return "\n".join(filter(None, (describe_judge(judgements), candidates_line, pairs_line)))
