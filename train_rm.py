@@ -17,7 +17,7 @@ from typing import Any
 
 from models.choices import add_attention_flag
 from preferences.inputs import check_reward_inputs, find_head
-from preferences.reward_config import DEFAULTS, load_reward_config
+from preferences.reward_config import DEFAULTS, FEATURE_KEYS, load_reward_config
 from utils.arguments import sample_limit, stage_parser
 from utils.commands import stage_command
 from utils.config import home_path, input_path, settings_flags
@@ -89,7 +89,7 @@ from preferences.card import write_reward_cards
 from preferences.cuts import note_cut
 from preferences.features import PromptSource, as_completions, distinct_pairs, load_features
 from preferences.head_base import base_of_head, check_head_base
-from preferences.head_training import HeadTraining
+from preferences.head_training import HeadTraining, PairFacts, pair_facts
 from preferences.pairs import check_preferences, find_preferences, split_groups
 from preferences.plan import print_reward_plan
 from preferences.publish import publish_head
@@ -119,27 +119,40 @@ from utils.schema import read_completion_rows, read_preferences
 # --- the loss and its training
 
 
-def bradley_terry_loss(chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
-    """-log sigmoid(s_chosen - s_rejected), mean over pairs (Bradley and Terry, 1952). Both (n_pairs,)."""
-    return -logsigmoid(chosen - rejected).mean()
+def bradley_terry_loss(
+    chosen: torch.Tensor,
+    rejected: torch.Tensor,
+    margins: torch.Tensor,
+    weights: torch.Tensor,
+    centering: float,
+) -> torch.Tensor:
+    """w (-log sigmoid(s_chosen - s_rejected - m) + c (s_chosen + s_rejected)^2), mean over pairs.
+
+    All are (n_pairs,) but c. Bradley and Terry, 1952; the margin m is that of Touvron et al., 2023 (Llama 2),
+    and the second term, which keeps scores around 0, that of Eisenstein et al., 2023.
+    """
+    losses = -logsigmoid(chosen - rejected - margins) + centering * (chosen + rejected) ** 2
+    return (weights * losses).mean()
 
 
 def train(
     config: dict,
     features: torch.Tensor,
     penalty_sums: np.ndarray,
+    pairs: PairFacts,
     split: dict[str, list[int]],
     output_dir: Path,
 ) -> dict:
-    """Fit a head on features (2 n_pairs, hidden) and save best/, final/ and checkpoint-N/ in `output_dir`.
+    """Fit a head on features (2 n_pairs, n_features); save best/, final/, checkpoint-N/ in `output_dir`.
 
     `penalty_sums` (2 n_pairs,) count in the val metrics, never in the loss. Returns the training history.
     """
     torch.manual_seed(config["seed"])
-    training = HeadTraining(config, features, penalty_sums, split, output_dir, bradley_terry_loss)
+    pair_loss = functools.partial(bradley_terry_loss, centering=config["centering"])
+    training = HeadTraining(config, features, penalty_sums, pairs, split, output_dir, pair_loss)
     train_rows = training.train_rows
     optimizer = torch.optim.AdamW(
-        training.head.linear.parameters(), lr=config["learning_rate"], weight_decay=config["weight_decay"]
+        training.head.parameters(), lr=config["learning_rate"], weight_decay=config["weight_decay"]
     )
     # The last step of an epoch may have fewer pairs, but it counts.
     per_step = config["batch_size"] * config["gradient_accumulation_steps"]
@@ -192,6 +205,7 @@ def score_file(args: argparse.Namespace, config: dict, target: Path, shards: Sha
     head, saved = load_head(folder)
     # A head fits only features made as those that it was trained on, whatever the YAML says today.
     made_with = {key: saved[key] for key in ("template", "max_seq_length")}
+    made_with |= {key: saved.get(key, DEFAULTS[key]) for key in FEATURE_KEYS}
     made_with["base_model"] = base_of_head(folder, saved, config["base_model"])
     config = {**config, **made_with}
     found = load_features(rows, config, prompt_source(config["template"]), shards)
@@ -242,7 +256,8 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
     note_cut(found)
     if not args.validate_only:
         sums = penalty_totals(penalty_table(rows, found["n_tokens"]), weights_of(config))
-        history = train(config, found["features"], sums, split, output_dir)
+        pairs = pair_facts(preferences, config)
+        history = train(config, found["features"], sums, pairs, split, output_dir)
         write_history(output_dir, history, sizes)
     groups = [row["group"] for row in preferences]
     figures = validate(checkpoint, rows, found, split, groups, config["seed"])

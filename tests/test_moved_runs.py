@@ -12,7 +12,7 @@ import train_rm
 import train_sft
 from evaluation.predictions import log_key, prompt_settings
 from models.base import model_key
-from preferences.features import features_path
+from preferences.features import features_folder
 from preferences.reward_config import DEFAULTS
 from tests.test_sft_runs import overrides, write_config
 from utils.errors import DataError, UsageError
@@ -106,7 +106,7 @@ def test_a_base_that_moved_is_named_with_the_flag(moved_home, other_base):
 def test_another_model_in_the_place_of_the_base_is_noticed(moved_home, other_base, capsys):
     keys = prompt_settings(str(moved_home / CHECKPOINT), None, base_model="models/base")
     config = {**DEFAULTS, "base_model": "models/base", "output_dir": "rm"}
-    features = features_path([], config, "template")
+    features = features_folder(config, "template")
     shutil.rmtree(moved_home / "models/base")
     shutil.copytree(other_base, moved_home / "models/base")
     for run in (evaluate, perturb, prefer):
@@ -114,7 +114,7 @@ def test_another_model_in_the_place_of_the_base_is_noticed(moved_home, other_bas
             run()
     with pytest.raises(UsageError, match=r"made with other settings: .*models.models/base \(was"):
         train_sft.main(["-c", str(moved_home / "c.yaml"), *overrides("model_name=models/base")])
-    assert features_path([], config, "template") != features
+    assert features_folder(config, "template") != features
     assert log_key({**keys, "base_key": model_key("models/base")}) != log_key(keys)
 
 
@@ -160,7 +160,7 @@ def test_candidates_judgements_and_rewards_go_on_in_a_moved_home(moved_home, mon
         "val_fraction: 0.3, test_fraction: 0.3}"
     )
     train_rm.main(["-c", str(rm)])
-    features = sorted(path.name for path in (home / "rm/features").glob("*.safetensors"))
+    features = sorted(path.name for path in (home / "rm/features").rglob("*.safetensors"))
 
     shutil.move(home, home.with_name("moved"))
     home = home.with_name("moved")
@@ -176,7 +176,7 @@ def test_candidates_judgements_and_rewards_go_on_in_a_moved_home(moved_home, mon
     train_rm.main(["-c", str(home / "rm.yaml")])
     assert "nothing to do" in capsys.readouterr().out
     train_rm.main(["-c", str(home / "rm.yaml"), "--validate-only"])
-    assert sorted(path.name for path in (home / "rm/features").glob("*.safetensors")) == features
+    assert sorted(path.name for path in (home / "rm/features").rglob("*.safetensors")) == features
 
 
 def gold_candidates(home, cache) -> None:
