@@ -77,7 +77,6 @@ def read_settings(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
 if __name__ == "__main__":
     before_imports(lambda: read_settings(None), trains=True)
 
-import numpy as np
 import torch
 from torch.nn.functional import logsigmoid
 from transformers import get_cosine_schedule_with_warmup
@@ -138,18 +137,17 @@ def bradley_terry_loss(
 def train(
     config: dict,
     features: torch.Tensor,
-    penalty_sums: np.ndarray,
     pairs: PairFacts,
     split: dict[str, list[int]],
     output_dir: Path,
 ) -> dict:
     """Fit a head on features (2 n_pairs, n_features); save best/, final/, checkpoint-N/ in `output_dir`.
 
-    `penalty_sums` (2 n_pairs,) count in the val metrics, never in the loss. Returns the training history.
+    Penalties count in the val metrics, never in the loss. Returns the training history.
     """
     torch.manual_seed(config["seed"])
     pair_loss = functools.partial(bradley_terry_loss, centering=config["centering"])
-    training = HeadTraining(config, features, penalty_sums, pairs, split, output_dir, pair_loss)
+    training = HeadTraining(config, features, pairs, split, output_dir, pair_loss)
     train_rows = training.train_rows
     optimizer = torch.optim.AdamW(
         training.head.parameters(), lr=config["learning_rate"], weight_decay=config["weight_decay"]
@@ -248,19 +246,22 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
             if args.push_to_hub and shards.is_main:
                 publish_head(output_dir, preferences, *prompting(config), args.push_to_hub, args.public)
             return
+    prompts = prompt_source(config["template"])
+    read = functools.partial(load_features, config=config, prompts=prompts, shards=shards)
     rows = as_completions(preferences)
-    found = load_features(rows, config, prompt_source(config["template"]), shards)
+    found = read(rows)
+    if shards.is_main:
+        note_cut(found)
+    if not args.validate_only and shards.is_main:
+        sums = penalty_totals(penalty_table(rows, found["n_tokens"]), weights_of(config))
+        pairs = pair_facts(preferences, sums, config)
+        history = train(config, found["features"], pairs, split, output_dir)
+        write_history(output_dir, history, sizes)
     # Several processes share the reading; the head trains in seconds, so one process does it.
+    shards.wait()
+    figures = validate(checkpoint, preferences, split, read, config["seed"])
     if not shards.is_main:
         return
-    note_cut(found)
-    if not args.validate_only:
-        sums = penalty_totals(penalty_table(rows, found["n_tokens"]), weights_of(config))
-        pairs = pair_facts(preferences, config)
-        history = train(config, found["features"], sums, pairs, split, output_dir)
-        write_history(output_dir, history, sizes)
-    groups = [row["group"] for row in preferences]
-    figures = validate(checkpoint, rows, found, split, groups, config["seed"])
     write_json(output_dir / "validation.json", figures)
     print_validation(figures)
     if not args.validate_only:

@@ -24,6 +24,14 @@ class Reading(NamedTuple):
     logps: torch.Tensor
 
 
+class Texts(NamedTuple):
+    """Completions behind prompts, as token ids: all prompts begin with `prefix`, each ends in its suffix."""
+
+    prefix: list[int]
+    suffixes: list[list[int]]
+    completions: list[list[int]]
+
+
 class _HiddenStates:
     """Within it, the states of the last `width` positions of each pass at some depths of a model.
 
@@ -66,24 +74,19 @@ class _HiddenStates:
 
 @torch.inference_mode()
 def read_completions(
-    model,
-    prefix: list[int],
-    suffixes: list[list[int]],
-    completions: list[list[int]],
-    pad_id: int,
-    batch_size: int,
-    depths: Sequence[float] = (1.0,),
+    model, texts: Texts, pad_id: int, batch_size: int, depths: Sequence[float] = (1.0,)
 ) -> Iterator[list[tuple[int, Reading]]]:
     """Batches of (index, how the model reads that completion).
 
     Completions of one prompt (equal suffixes) share its reading. `depths`: shares of the layers, 1.0 for the
     input of the output layer.
     """
+    completions = texts.completions
     # A process of a launch may have no share of a few completions.
     if not completions:
         return
-    rows = [prefix + suffix + completion for suffix, completion in zip(suffixes, completions)]
-    groups: list[Hashable] = [tuple(suffix) for suffix in suffixes]
+    rows = [texts.prefix + suffix + completion for suffix, completion in zip(texts.suffixes, completions)]
+    groups: list[Hashable] = [tuple(suffix) for suffix in texts.suffixes]
     # The position before a completion's first token predicts it.
     n_last = [len(completion) + 1 for completion in completions]
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from generation.answering import load_generator
-from generation.readings import Reading, read_completions
+from generation.readings import Reading, Texts, read_completions
 from models.choices import LoadOptions
 from models.loading import load_tokenizer
 from preferences.cuts import COMPLETION_TOKENS, encode_completions
@@ -80,9 +80,7 @@ class CompletionReader:
         found: dict[int, Reading] = {}
         batches = read_completions(
             self.model,
-            self.builder.prefix,
-            [prompt.suffix for prompt in prompts],
-            completions,
+            Texts(self.builder.prefix, [prompt.suffix for prompt in prompts], completions),
             self.tokenizer.pad_token_id,
             self.config["eval_batch_size"],
             depths,

@@ -24,6 +24,7 @@ CONTRASTS = (
     "unsupported answer",
     "refused",
     "padded",
+    "copied chunk",
     "over-confident",
     "answered",
 )
@@ -111,10 +112,12 @@ def contrasts(sample: dict, shown: list[int], rng: random.Random, elsewhere: str
         made["unsupported answer"] = render_completion(elsewhere, gold.citations, confidence)
     for name, citations in _cited_otherwise(gold.citations, sample, shown).items():
         made[name] = render_completion(answer, citations, confidence)
-    if not is_label_answer(answer):
+    if not is_label_answer(answer) and gold.citations:
+        padded = f"The answer is {answer}, as passage {gold.citations[0]} says"
+        made["padded"] = render_completion(padded[:MAX_ANSWER_CHARS], gold.citations, confidence)
         text = sample["evidence_chunks"][shown[gold.citations[0]]]["text"]
         if len(text) > 2 * len(answer):
-            made["padded"] = render_completion(text[:MAX_ANSWER_CHARS], gold.citations, confidence)
+            made["copied chunk"] = render_completion(text[:MAX_ANSWER_CHARS], gold.citations, confidence)
     if confidence < 1:
         made["over-confident"] = render_completion(answer, gold.citations, 1.0)
     return made

@@ -17,14 +17,18 @@ from preferences.reward import RewardHead, head_config, rewards, save_head, scor
 
 @dataclass(frozen=True)
 class PairFacts:
-    """What the loss and the metrics know of each pair: its margin and weight (n_pairs,), and its kind."""
+    """What the loss and the metrics know of each pair: its margin and weight (n_pairs,), and its kind.
+
+    `penalty_sums` (2 n_pairs,) are the weighted penalties of its completions, which alternate.
+    """
 
     margins: torch.Tensor
     weights: torch.Tensor
     kinds: list[str]
+    penalty_sums: np.ndarray
 
 
-def pair_facts(preferences: list[dict], config: dict) -> PairFacts:
+def pair_facts(preferences: list[dict], penalty_sums: np.ndarray, config: dict) -> PairFacts:
     """The facts of preference rows; pairs of older files and of other programs have no kind.
 
     `pair_weights` "group": all groups weigh alike, however many pairs they have; then "kind": so do all
@@ -40,7 +44,7 @@ def pair_facts(preferences: list[dict], config: dict) -> PairFacts:
         weights /= [sums[of_row] for of_row in names[name]]
     margins = config["margin_scale"] * np.array([row["margin"] for row in preferences])
     as_floats = [torch.tensor(values, dtype=torch.float32) for values in (margins, weights / weights.mean())]
-    return PairFacts(*as_floats, kinds)
+    return PairFacts(*as_floats, kinds, penalty_sums)
 
 
 def macro_metrics(chosen: np.ndarray, rejected: np.ndarray, kinds: list[str]) -> dict[str, float]:
@@ -59,7 +63,6 @@ class HeadTraining:
         self,
         config: dict,
         features: torch.Tensor,
-        penalty_sums: np.ndarray,
         pairs: PairFacts,
         split: dict,
         output_dir: Path,
@@ -69,7 +72,6 @@ class HeadTraining:
         # Completions alternate. Both (n_pairs, hidden).
         self.chosen = features[0::2]
         self.rejected = features[1::2]
-        self.penalty_sums = penalty_sums
         self.pairs = pairs
         self.train_rows = torch.tensor(split["train"])
         self.val_rows = split["val"]
@@ -112,8 +114,8 @@ class HeadTraining:
             loss = float(self.loss(self.val_rows))
         scale = score_scale(self.head, self.pooled)
         rows = self.val_rows
-        chosen = rewards(self.head, self.chosen[rows], self.penalty_sums[0::2][rows], scale)
-        rejected = rewards(self.head, self.rejected[rows], self.penalty_sums[1::2][rows], scale)
+        chosen = rewards(self.head, self.chosen[rows], self.pairs.penalty_sums[0::2][rows], scale)
+        rejected = rewards(self.head, self.rejected[rows], self.pairs.penalty_sums[1::2][rows], scale)
         kinds = [self.pairs.kinds[i] for i in rows]
         macro = {f"macro_{name}": value for name, value in macro_metrics(chosen, rejected, kinds).items()}
         metrics = {"step": step, "epoch": round(epoch, 3), "loss": loss}

@@ -13,7 +13,7 @@ from generation.cache import attention_window
 from generation.drafting import Drafter, FreeGuide
 from generation.engine import GenerationSettings, generate
 from generation.likelihood import next_token_logps
-from generation.readings import read_completions
+from generation.readings import Texts, read_completions
 from models.hardware import choose_attention
 from models.loading import LoadOptions, load_model, load_tokenizer
 from tests.conftest import TINY
@@ -165,7 +165,8 @@ def test_reading_a_row_does_not_depend_on_its_neighbors(kind, configs):
     for batch in next_token_logps(model, rows, 0, 3, [0, 0, 1]):
         found |= dict(batch)
     read = {}
-    for batch in read_completions(model, start[:20], [row[20:] for row in rows], [[70, 1]] * 3, 0, 3):
+    texts = Texts(start[:20], [row[20:] for row in rows], [[70, 1]] * 3)
+    for batch in read_completions(model, texts, 0, 3):
         read |= dict(batch)
     for i, row in enumerate(rows):
         with torch.no_grad():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from generation.likelihood import next_token_logps
-from generation.readings import read_completions
+from generation.readings import Texts, read_completions
 
 KINDS = ["llama", "qwen2", "gemma2"]
 # Two groups with long common beginnings and one prompt alone; all five share two tokens.
@@ -64,7 +64,7 @@ def test_a_reading_has_hidden_states_and_log_probabilities_of_all_tokens(kind, b
     suffixes = [[20, 21], [20, 21], [22, 23, 24, 25], [22, 23, 24, 25], [26]]
     completions = [[30, 31, 32, 1], [33, 1], [30, 1], [30, 34, 35, 36, 1], [1]]
     found = {}
-    for batch in read_completions(model, prefix, suffixes, completions, 0, batch_size):
+    for batch in read_completions(model, Texts(prefix, suffixes, completions), 0, batch_size):
         found |= dict(batch)
     for i, (suffix, completion) in enumerate(zip(suffixes, completions)):
         with torch.no_grad():

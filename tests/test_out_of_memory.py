@@ -12,7 +12,7 @@ from generation.answering import predict
 from generation.choice import token_logps
 from generation.engine import GenerationSettings
 from generation.likelihood import next_token_logps
-from generation.readings import read_completions
+from generation.readings import Texts, read_completions
 from models import loading, memory
 from models.footprint import Passes, row_bytes
 from models.shape import shape_of_config
@@ -43,7 +43,7 @@ def judged(model, tokenizer) -> dict:
 
 def features(model, tokenizer) -> dict:
     found = {}
-    for batch in read_completions(model, PREFIX, PROMPTS, COMPLETIONS, 0, 8):
+    for batch in read_completions(model, Texts(PREFIX, PROMPTS, COMPLETIONS), 0, 8):
         found |= {i: [*read.hidden.flatten().tolist(), *read.logps.tolist()] for i, read in batch}
     return found
 

@@ -68,12 +68,12 @@ def test_groups_and_kinds_weigh_alike():
     rows = []
     for group, kind in (("a", "x"), ("a", "x"), ("b", "x"), ("c", "y")):
         rows.append({"group": group, "kind": kind, "margin": 0.5})
-    facts = pair_facts(rows, {**DEFAULTS, "margin_scale": 0.5})
+    facts = pair_facts(rows, np.zeros(8), {**DEFAULTS, "margin_scale": 0.5})
     # Groups first: 1/2, 1/2, 1, 1; then kinds: both sum to 1; then the mean is 1.
     assert facts.weights.tolist() == pytest.approx([0.5, 0.5, 1.0, 2.0])
     assert facts.margins.tolist() == [0.25] * 4 and facts.kinds == ["x", "x", "x", "y"]
     del rows[0]["kind"]
-    assert pair_facts(rows[:1], {**DEFAULTS, "pair_weights": []}).weights.tolist() == [1.0]
+    assert pair_facts(rows[:1], np.zeros(2), {**DEFAULTS, "pair_weights": []}).weights.tolist() == [1.0]
 
 
 def test_a_rare_kind_counts_as_much_as_a_frequent_one():
@@ -109,10 +109,10 @@ def test_a_head_learns_a_linear_preference_and_its_file_is_byte_identical(width,
     # Chosen and rejected alternate, as in the rows of a preferences file.
     features = torch.stack([first, second], 1).reshape(800, 16)
     config = {**DEFAULTS, "learning_rate": 0.05, "num_epochs": 10, "batch_size": 16, "head_width": width}
-    pairs = pair_facts([{"group": f"g{i}", "margin": 0.0} for i in range(400)], config)
+    pairs = pair_facts([{"group": f"g{i}", "margin": 0.0} for i in range(400)], np.zeros(800), config)
     split = {"train": list(range(240)), "val": list(range(240, 320)), "test": list(range(320, 400))}
     for name in ("a", "b"):
-        history = train_rm.train(config, features, np.zeros(800), pairs, split, tmp_path / name)
+        history = train_rm.train(config, features, pairs, split, tmp_path / name)
     head, saved = load_head(tmp_path / "a/best")
     scores = rewards(head, features, np.zeros(800), saved["score_scale"])
     assert pair_metrics(scores[0::2][320:], scores[1::2][320:])["accuracy"] > (0.75 if width else 0.85)
@@ -209,7 +209,7 @@ def test_a_run_counts_the_completions_it_cuts_and_the_pairs_it_leaves_out(
     sample, tiny_gemma_dir, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
-    rows = [preference(i, sample, "nothing " * (i % 3)) for i in range(10)]
+    rows = [preference(i, sample, "nothing " * (1 + i % 3)) for i in range(10)]
     # This one is cut; of the two rows behind --limit nothing is read.
     rows[4]["rejected"][0]["content"] = "nothing " * 400
     rows += [preference(i, sample, "nothing " * 400) for i in (10, 11)]

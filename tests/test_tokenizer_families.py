@@ -8,7 +8,7 @@ import torch
 
 from generation.answering import predict
 from generation.engine import GenerationSettings
-from generation.readings import read_completions
+from generation.readings import Texts, read_completions
 from models.loading import load_model, load_tokenizer
 from models.special_tokens import save_end
 from preferences.cuts import encode_completions
@@ -205,7 +205,8 @@ def test_a_reward_reads_the_completion_to_its_end(family, tokenizer, folders, sa
     completions, _ = encode_completions(tokenizer, [{"completion": text}])
     # What was trained is what is scored.
     assert completions == [gold_ids(tokenizer, sample, prompt)]
-    batches = read_completions(model, prompt.prefix, [prompt.suffix], completions, tokenizer.pad_token_id, 2)
+    texts = Texts(prompt.prefix, [prompt.suffix], completions)
+    batches = read_completions(model, texts, tokenizer.pad_token_id, 2)
     ((found,),) = batches
     whole = torch.tensor([prompt.ids + completions[0]])
     with torch.no_grad():
