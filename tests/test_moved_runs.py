@@ -68,7 +68,7 @@ def perturb(*flags: str) -> None:
 
 def prefer(*flags: str) -> None:
     fixed = f"--sft-model {CHECKPOINT} --data-path data/processed/train.jsonl --max-samples 6"
-    make_prefs.main([*fixed.split(), "--max-new-tokens", "4", *flags])
+    make_prefs.main([*fixed.split(), "--models", "sft,base", "--max-new-tokens", "4", *flags])
 
 
 # --- the base model
@@ -167,7 +167,7 @@ def test_candidates_judgements_and_rewards_go_on_in_a_moved_home(moved_home, mon
     monkeypatch.setenv("FACTUALITY_HOME", str(home))
     capsys.readouterr()
     absolute = ["--sft-model", str(home / CHECKPOINT), "--base-model", str(home / "models/base")]
-    fixed = "--data-path data/processed/train.jsonl --max-samples 6 --max-new-tokens 4 --phase"
+    fixed = "--data-path data/processed/train.jsonl --models sft,base --max-samples 6 --max-new-tokens 4 --phase"
     make_prefs.main([*absolute, *fixed.split(), "generate"])
     assert "are complete; nothing to generate" in capsys.readouterr().out
     # Judging finds the cache by what its models are, and needs none of them.
