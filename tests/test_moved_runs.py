@@ -167,7 +167,8 @@ def test_candidates_judgements_and_rewards_go_on_in_a_moved_home(moved_home, mon
     monkeypatch.setenv("FACTUALITY_HOME", str(home))
     capsys.readouterr()
     absolute = ["--sft-model", str(home / CHECKPOINT), "--base-model", str(home / "models/base")]
-    fixed = "--data-path data/processed/train.jsonl --models sft,base --max-samples 6 --max-new-tokens 4 --phase"
+    data = "--data-path data/processed/train.jsonl --max-samples 6"
+    fixed = f"{data} --models sft,base --max-new-tokens 4 --phase"
     make_prefs.main([*absolute, *fixed.split(), "generate"])
     assert "are complete; nothing to generate" in capsys.readouterr().out
     # Judging finds the cache by what its models are, and needs none of them.
