@@ -13,13 +13,14 @@ import torch
 from evaluation.columns import format_interval, format_number, format_table
 from evaluation.figures import reward_charts
 from evaluation.plots import plot_charts
+from models.base import trained_on
 from preferences.cuts import COMPLETION_TOKENS, count_cut
 from preferences.features import as_completions
 from preferences.pair_report import by_part, macro_leads, margin_correlation, preference_calibration, wins
 from preferences.pairs import baseline_scores, interval, pair_metrics
 from preferences.reward import PENALTIES, load_head, penalty_table, penalty_totals, rewards
 from preferences.reward_controls import probe_report, probe_rows, with_shuffled_evidence
-from utils.config import portable_path
+from utils.config import input_path, portable_path
 from utils.jsonl import write_json
 
 
@@ -69,6 +70,9 @@ def validate(
         "head_only": scored.head,
         **baseline_scores(rows, found, scored.penalty_sums, split),
     }
+    if trained_on(input_path(load_head(checkpoint)[1]["base_model"])):
+        # The answers' own model: what best-of-n by its log-probability of the whole completion would choose.
+        scores["sft_logprob"] = (found["mean_logp"] * (found["n_tokens"] + 1)).numpy()
     sides = {name: (values[0::2][test], values[1::2][test]) for name, values in scores.items()}
     shuffled = as_completions(with_shuffled_evidence(preferences, test))
     of_shuffled = _score(checkpoint, shuffled, read(shuffled)).reward
