@@ -17,7 +17,7 @@ from typing import Any
 
 from models.choices import add_attention_flag
 from preferences.inputs import check_reward_inputs, find_head
-from preferences.reward_config import DEFAULTS, FEATURE_KEYS, load_reward_config
+from preferences.reward_config import DEFAULTS, load_reward_config, reading_of
 from utils.arguments import sample_limit, stage_parser
 from utils.commands import stage_command
 from utils.config import home_path, input_path, settings_flags
@@ -202,10 +202,8 @@ def score_file(args: argparse.Namespace, config: dict, target: Path, shards: Sha
     folder = find_head(args.checkpoint, home_path(config["output_dir"]))
     head, saved = load_head(folder)
     # A head fits only features made as those that it was trained on, whatever the YAML says today.
-    made_with = {key: saved[key] for key in ("template", "max_seq_length")}
-    made_with |= {key: saved.get(key, DEFAULTS[key]) for key in FEATURE_KEYS}
-    made_with["base_model"] = base_of_head(folder, saved, config["base_model"])
-    config = {**config, **made_with}
+    config = config | reading_of(saved)
+    config["base_model"] = base_of_head(folder, saved, config["base_model"])
     found = load_features(rows, config, prompt_source(config["template"]), shards)
     if not shards.is_main:
         return
@@ -232,6 +230,7 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
         # A missing head is an error now, not after the minutes that the features may take.
         _, saved = load_head(checkpoint)
         check_head_base(checkpoint, saved, config["base_model"])
+        config = config | reading_of(saved)
     else:
         checkpoint = output_dir / "best"
         settings = config | {"limit": args.limit}

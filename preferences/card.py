@@ -9,6 +9,7 @@ from typing import Any
 
 from models.loading import resolve_model
 from preferences.reward import PENALTIES
+from preferences.reward_config import DEFAULTS, FEATURE_KEYS
 from utils.cards import (
     Header,
     Measured,
@@ -66,6 +67,10 @@ The base model's terms also apply to what is made with it: {licence}.
 - A high score is no proof that an answer is right.
 """
 
+_OF_THE_PROJECT = """# Its features are states of several layers or tokens, or probabilities of parts of the
+# reply with and without its evidence, as config.json says; the project reads them:
+# python train_rm.py -c CONFIG --score FILE"""
+
 _SCORING = """
 reply = '{"answer": "1931", "citations": [1], "confidence": 0.9}'
 # As in training, the opening quote of the answer ends a token, and the end of the completion is read too.
@@ -106,13 +111,19 @@ def reward_card(facts: dict, tokenizer: Any, template: str, model: str, base: st
     return _CARD.format(
         header=card_header(header),
         title=title,
-        code=_code(tokenizer, template, model, base, hub_base),
+        code=_code(tokenizer, template, model, base, hub_base) if _is_plain(facts) else _OF_THE_PROJECT,
         penalties="\n".join(f"| {name} | {weights[name]} |" for name in PENALTIES),
         metrics=metric_rows(measured),
         data=licence_rows(facts["sources"]),
         decided_by=", ".join(facts["decided_by"]) or "not stated",
         licence=header.licence.text,
     )
+
+
+def _is_plain(saved: dict) -> bool:
+    """Whether a head is one product with the last hidden state, which a few lines of code can show."""
+    is_default = all(saved.get(key, DEFAULTS[key]) == DEFAULTS[key] for key in FEATURE_KEYS)
+    return is_default and not saved.get("head_width")
 
 
 def _code(tokenizer: Any, template: str, model: str, base: str, hub_base: str | None) -> str:

@@ -86,7 +86,7 @@ def head_config(config: dict, scale: dict[str, float], metrics: dict) -> dict:
         "base_weights": model_weights(config["base_model"]),
         "template": config["template"],
         "max_seq_length": config["max_seq_length"],
-        **{name: config[name] for name in FEATURE_KEYS},
+        **{name: config[name] for name in (*FEATURE_KEYS, "head_width")},
         "penalty_weights": weights_of(config),
         "score_scale": scale,
         "metrics": metrics,

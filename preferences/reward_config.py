@@ -54,6 +54,12 @@ _COUNTS = (
 )
 
 
+def reading_of(saved: dict) -> dict:
+    """The keys of a config that decide what a head with this config.json reads."""
+    names = {key: saved[key] for key in ("template", "max_seq_length")}
+    return names | {key: saved.get(key, DEFAULTS[key]) for key in FEATURE_KEYS}
+
+
 def _check_values(config: dict) -> None:
     """UsageError for values of the right type that make no sense."""
     for name in _COUNTS:
