@@ -6,6 +6,7 @@ alone, and behind no evidence: support makes a grounded answer likelier. The tem
 builder are handed in. This module knows nothing about rewards.
 """
 
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -109,11 +110,19 @@ def _read_missing(
     with progress(len(rows), "reading completions", "completion") as bar:
         for start in range(0, len(groups), _PROMPTS_PER_FILE):
             portion = groups[start : start + _PROMPTS_PER_FILE]
-            mine = [row for group in shards.mine(portion) for row in group]
-            read = shards.gather(list(zip(map(row_key, mine), reader.read(mine))))
-            order = {row_key(row): i for i, row in enumerate(row for group in portion for row in group)}
-            read.sort(key=lambda item: order[item[0]])
+            mine = list(itertools.chain.from_iterable(shards.mine(portion)))
+            read = dict(shards.gather(list(zip(map(row_key, mine), reader.read(mine)))))
+            # In the order of the portion, whatever process read them.
+            keys = [row_key(row) for row in itertools.chain.from_iterable(portion)]
             if shards.is_main:
-                tensors = {name: torch.stack([found[name] for _, found in read]) for name in read[0][1]}
-                store.add([key for key, _ in read], tensors)
+                store.add(keys, _stacked([read[key] for key in keys]))
             bar.update(len(read))
+
+
+def _stacked(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """One tensor per name, whose first dimension is the row."""
+    found: dict[str, list[torch.Tensor]] = {}
+    for row in rows:
+        for name, tensor in row.items():
+            found.setdefault(name, []).append(tensor)
+    return {name: torch.stack(tensors) for name, tensors in found.items()}

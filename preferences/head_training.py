@@ -49,11 +49,12 @@ def pair_facts(preferences: list[dict], penalty_sums: np.ndarray, config: dict) 
 
 def macro_metrics(chosen: np.ndarray, rejected: np.ndarray, kinds: list[str]) -> dict[str, float]:
     """The means over kinds of `pair_metrics`, so that a rare kind counts as much as a frequent one."""
-    of_kinds = []
-    for kind in sorted(set(kinds)):
+    names = sorted(set(kinds))
+    sums: Counter[str] = Counter()
+    for kind in names:
         places = [i for i, of_pair in enumerate(kinds) if of_pair == kind]
-        of_kinds.append(pair_metrics(chosen[places], rejected[places]))
-    return {name: float(np.mean([one[name] for one in of_kinds])) for name in of_kinds[0]}
+        sums.update(pair_metrics(chosen[places], rejected[places]))
+    return {name: total / len(names) for name, total in sums.items()}
 
 
 class HeadTraining:

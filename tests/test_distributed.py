@@ -80,12 +80,7 @@ def test_two_processes_write_what_one_writes(home, stage, tiny_gemma_dir):
     ]
     prefs = [
         "make_prefs.py",
-        "--models",
-        "sft,base",
-        "--sft-model",
-        model,
-        "--base-model",
-        model,
+        *("--models", "sft,base", "--sft-model", model, "--base-model", model),
         "--data-path",
         "data/processed/train.jsonl",
         "--max-samples",
