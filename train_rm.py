@@ -253,8 +253,8 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
         note_cut(found)
     if not args.validate_only and shards.is_main:
         sums = penalty_totals(penalty_table(rows, found["n_tokens"]), weights_of(config))
-        pairs = pair_facts(preferences, sums, config)
-        history = train(config, found["features"], pairs, split, output_dir)
+        facts_of_pairs = pair_facts(preferences, sums, config)
+        history = train(config, found["features"], facts_of_pairs, split, output_dir)
         write_history(output_dir, history, sizes)
     # Several processes share the reading; the head trains in seconds, so one process does it.
     shards.wait()

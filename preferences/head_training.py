@@ -38,13 +38,17 @@ def pair_facts(preferences: list[dict], penalty_sums: np.ndarray, config: dict) 
     weights = np.ones(len(preferences))
     names = {"group": [row["group"] for row in preferences], "kind": kinds}
     for name in config["pair_weights"]:
-        sums: Counter[str] = Counter()
+        sums: dict[str, float] = {}
         for of_row, weight in zip(names[name], weights):
-            sums[of_row] += weight
+            sums[of_row] = sums.get(of_row, 0.0) + weight
         weights /= [sums[of_row] for of_row in names[name]]
     margins = config["margin_scale"] * np.array([row["margin"] for row in preferences])
-    as_floats = [torch.tensor(values, dtype=torch.float32) for values in (margins, weights / weights.mean())]
-    return PairFacts(*as_floats, kinds, penalty_sums)
+    return PairFacts(
+        torch.tensor(margins, dtype=torch.float32),
+        torch.tensor(weights / weights.mean(), dtype=torch.float32),
+        kinds,
+        penalty_sums,
+    )
 
 
 def macro_metrics(chosen: np.ndarray, rejected: np.ndarray, kinds: list[str]) -> dict[str, float]:

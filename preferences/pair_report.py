@@ -60,9 +60,9 @@ def macro_leads(
         for name, of_score in sums.items():
             flat = of_score.reshape(n_groups, -1).astype(np.float32)
             drawn[name] = _macro((counts @ flat).reshape(len(counts), -1, 2).astype(float))
-    found = {}
+    found: dict[str, dict] = {}
     for name, of_score in sums.items():
-        row = {"macro_accuracy": float(_macro(of_score.sum(0)))}
+        row: dict = {"macro_accuracy": float(_macro(of_score.sum(0)))}
         row["ci95"] = percentile_interval(drawn[name]) if drawn else None
         if name != first:
             row["lead"] = float(_macro(sums[first].sum(0)) - _macro(of_score.sum(0)))

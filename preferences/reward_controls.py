@@ -87,7 +87,7 @@ def probe_report(rows: list[dict], scores: dict[str, np.ndarray], seed: int) -> 
 
     `scores[name]` is (n_rows,), of `probe_rows`. {"reward": {"padded": {"n", "below", "ci95"}, ...}, ...}
     """
-    report = {}
+    report: dict[str, dict] = {}
     for name, values in scores.items():
         below: dict[str, list[bool]] = defaultdict(list)
         groups: dict[str, list[str]] = defaultdict(list)
