@@ -15,10 +15,9 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
 from models.cpu_blocks import Block, add, causal_blocks, take
+from models.shape import GROUPED_ON_CPU
 
 GROUPED = "grouped"
-# Architectures that the tests compare, and whose attention needs nothing else (attention sinks, for example).
-_KNOWN = ("llama", "qwen2", "gemma2", "gemma3_text")
 
 
 def _weigh(query, keys, mask, scaling, softcap=None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -181,7 +180,8 @@ def use_grouped_attention(model):
     """
     config = model.config
     # An embedding model may have the architecture of a causal one.
-    is_known = config.model_type in _KNOWN and not getattr(config, "use_bidirectional_attention", False)
+    is_causal = not getattr(config, "use_bidirectional_attention", False)
+    is_known = config.model_type in GROUPED_ON_CPU and is_causal
     replaces = config._attn_implementation in ("sdpa", "eager") and is_known
     has_dropout = bool(getattr(config, "attention_dropout", 0.0))
     if model.device.type == "cpu" and replaces and not has_dropout:

@@ -3,19 +3,18 @@
 The arithmetic is in models/footprint.py and models/training_footprint.py. Nothing here loads a model.
 """
 
-import os
-
 from models.choices import ATTENTION_NAMES, LoadOptions
 from models.footprint import LONGEST_DRAFT, MAX_BATCH_TOKENS, Passes, row_bytes
-from models.shape import Shape, find_shape
+from models.shape import GROUPED_ON_CPU, Shape, find_shape
 from models.training_footprint import Trained, trained_bytes, training_bytes
+from utils.allocator import has_jemalloc
 from utils.config import input_path
 
 
 def _attention(flag: str, shape: Shape, on_gpu: bool) -> str:
     """The attention of a flag, as far as it decides the memory: where FlashAttention is unknown, without."""
     if flag == "auto":
-        if not on_gpu and shape.model_type in ("llama", "qwen2", "gemma2", "gemma3_text"):
+        if not on_gpu and shape.model_type in GROUPED_ON_CPU:
             return "grouped"
         return "eager" if shape.soft_capped else "sdpa"
     wanted = ATTENTION_NAMES.get(flag, flag)
@@ -39,8 +38,7 @@ def planned_passes(name: str, options: LoadOptions, full_finetuning: bool = Fals
     if options.load_in_4bit or options.load_in_8bit:
         bits = 4 if options.load_in_4bit else 8
     attention = _attention(options.attention, shape, has_cuda())
-    jemalloc = "jemalloc" in os.environ.get("LD_PRELOAD", "")
-    return Passes(shape, bits, half, attention, has_cuda(), jemalloc)
+    return Passes(shape, bits, half, attention, has_cuda(), has_jemalloc())
 
 
 def _describe_memory(parts: dict[str, float]) -> str:

@@ -24,6 +24,11 @@ def jemalloc_environment(environ: dict[str, str], library: str | None) -> dict[s
     return {"MALLOC_CONF": _SETTINGS, **environ, "LD_PRELOAD": library}
 
 
+def has_jemalloc() -> bool:
+    """Whether this process began with jemalloc."""
+    return "jemalloc" in os.environ.get("LD_PRELOAD", "")
+
+
 def restart_with_jemalloc() -> None:
     """Start this process again, with its id and its arguments, where Linux has jemalloc and it is not loaded.
 
