@@ -15,6 +15,7 @@ import functools
 import time
 from pathlib import Path
 
+from models.base import cached_revision
 from models.choices import add_bit_flags, add_model_flags, check_engine, load_options
 from models.directories import check_adapter_dir
 from preferences.inputs import check_inputs
@@ -158,7 +159,8 @@ def generate_phase(
     args: argparse.Namespace, settings: dict, cache: Path, shards: Shards, test_facts: dict
 ) -> None:
     """Fill the cache of these settings."""
-    if shards.decide(lambda: claim_cache(cache, args.overwrite)):
+    revision = cached_revision(settings["base_model"])
+    if shards.decide(lambda: claim_cache(cache, args.overwrite, revision)):
         return
     wanted = settings["n_generations"]
     if n_candidates(settings) < wanted and shards.is_main:
@@ -166,7 +168,7 @@ def generate_phase(
     data_path = input_path(args.data_path)
     samples = draw_samples(settings, data_path)
     # "created" decides which of several fitting caches is the newest.
-    facts = {**test_facts, "created": time.time(), "n_samples": len(samples)}
+    facts = {**test_facts, "created": time.time(), "n_samples": len(samples), "base_revision": revision}
     run = describe_run(settings, hash_inputs([data_path]), settings["seed"], **facts)
     checkpoint = check_adapter_dir(settings["sft_model"])
     options = load_options(args, max_length=settings["max_input_tokens"] + settings["max_new_tokens"])
