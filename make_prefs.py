@@ -2,12 +2,13 @@
 
 Reads samples and, for --phase generate, the models. Writes prefs/cache/<gensig>/ (manifest.json,
 gens_sft.jsonl, gens_base.jsonl, judgements_<judgesig>.jsonl), prefs/preferences_<gensig>-<judgesig>.jsonl
-and prefs/preference_stats_<gensig>-<judgesig>.json.
+and prefs/preference_stats_<gensig>-<judgesig>.json. --import writes preferences of the pairs of other tools.
 
     python make_prefs.py --phase all --sft-model checkpoints/sft/demo/checkpoint-best --base-model embedded \\
         --data-path data/processed/train.jsonl --max-samples 60 --n-generations 2 --temperature 0.8
     python make_prefs.py --phase judge --judge-model Qwen/Qwen2.5-3B-Instruct \\
         --data-path data/processed/train.jsonl --min-margin 0.12
+    python make_prefs.py --import pairs.jsonl
 """
 
 import argparse
@@ -16,20 +17,12 @@ import time
 from pathlib import Path
 
 from models.base import cached_revision
-from models.choices import add_bit_flags, add_model_flags, check_engine, load_options
+from models.choices import check_engine, load_options
 from models.directories import check_adapter_dir
-from preferences.inputs import check_inputs
+from preferences.flags import add_exchange_flags, add_generator_flags
+from preferences.inputs import check_exchange, check_inputs
 from preferences.judges import JUDGES, default_judge, judge_candidates, judge_key, judge_settings
-from preferences.label_share import MIN_LABEL_SHARE
-from utils.arguments import (
-    positive_int,
-    sample_limit,
-    seed_number,
-    share,
-    stage_parser,
-    temperature,
-    whole_number,
-)
+from utils.arguments import positive_int, sample_limit, seed_number, share, stage_parser
 from utils.commands import reward_command
 from utils.config import home_path, input_path
 from utils.errors import DataError, UsageError
@@ -47,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--cache-sig", help="cache to judge (default: the newest with the given flags)")
     rich = "rich adds parsed completions and gold fields to each row (default: lite)"
     add("--output-mode", choices=("lite", "rich"), default="lite", help=rich)
+    add_exchange_flags(parser.add_argument_group("pairs of other tools"))
     add_generator_flags(parser.add_argument_group("model"))
 
     add = parser.add_argument_group("limits").add_argument
@@ -80,28 +74,11 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_generator_flags(model: argparse._ArgumentGroup) -> None:
-    add = model.add_argument
-    add("--sft-model", help="checkpoint directory of train_sft.py")
-    add("--base-model", help="hub id, directory or embedded (default: the checkpoint's base)")
-    add("--template", help="prompt template of the candidates (default: the checkpoint's)")
-    add("--temperature", type=temperature, help="0: one candidate per model (default: 0.7)")
-    top_p = "sample from the smallest set of tokens with this probability (default: 1.0)"
-    add("--top-p", type=share, help=top_p)
-    add("--top-k", type=whole_number, help="sample from this many tokens; 0: from all (default: 0)")
-    judge = "who scores (default: llm if --judge-model is given, else verifier, which checks against gold)"
-    add("--judge", choices=tuple(JUDGES), help=judge)
-    add("--judge-model", help="model that compares candidates, for --judge llm and hybrid")
-    add("--judge-template", default="default", help="default or simple (default: default)")
-    add("--min-label-share", type=share, default=MIN_LABEL_SHARE, help="least probability of A and B (0-1)")
-    # The generators' flags are part of a cache's settings, so None marks one that was not given.
-    add_model_flags(model, "the generators", default=None)
-    add_bit_flags(model, "the judge", "--judge-use")
-
-
 def read_arguments(argv: list[str] | None) -> argparse.Namespace:
     """The flags. UsageError for those that need another one, DataError for a wrong --sft-model."""
     args = build_parser().parse_args(argv)
+    if check_exchange(args):
+        return args
     judge = args.judge or default_judge(args.judge_model)
     if args.phase != "generate" and JUDGES[judge].needs_model and not args.judge_model:
         raise UsageError(f"--judge {judge} needs --judge-model")
@@ -140,6 +117,7 @@ from preferences.candidates import (
     generation_settings,
     n_candidates,
 )
+from preferences.exchange import exchange_pairs
 from preferences.judge_report import judge_report
 from preferences.model_judge import JudgeModel
 from preferences.pairing import Pairing, collect_pairs
@@ -270,6 +248,9 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
 
 def main(argv: list[str] | None) -> None:
     args = read_arguments(argv)
+    if args.import_file or args.export:
+        exchange_pairs(args)
+        return
     if args.dry_run:
         print_plan(args)
         return
