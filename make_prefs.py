@@ -124,6 +124,7 @@ from preferences.pairing import Pairing, collect_pairs
 from preferences.pairs import style_check
 from preferences.plan import print_plan
 from preferences.rows import JudgedSample, format_tallies, preference_stats
+from preferences.stats import write_statistics
 from prompt_schema import JudgePrompts, PromptBuilder, fill_template, load_template, render_evidence
 from reporting.pipeline import refresh_report
 from utils.jsonl import sha256_value, write_json, write_jsonl
@@ -237,7 +238,7 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     target = folder / f"preferences_{cache.name}-{judgesig}.jsonl"
     write_jsonl(target, rows)
     report = folder / f"preference_stats_{cache.name}-{judgesig}.json"
-    write_json(report, stats)
+    write_statistics(report, stats, rows)
     print(format_tallies(jobs, list(judgements.values()), repeated, rows, left_out))
     print(f"wrote {len(rows):,} preferences to {target} (samples {format_drops(drops)}) and {report.name}")
     note(f"next: {reward_command(generation['base_model'], target)}")

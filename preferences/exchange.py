@@ -11,9 +11,10 @@ from pathlib import Path
 from preferences.forms import FORMS, imported_row
 from preferences.pairs import find_preferences, style_check
 from preferences.rows import preference_stats
+from preferences.stats import write_statistics
 from utils.config import home_path, input_path, portable_path
 from utils.errors import DataError
-from utils.jsonl import read_jsonl, sha256_file, write_json, write_jsonl
+from utils.jsonl import read_jsonl, sha256_file, write_jsonl
 from utils.rules import IMPORTED
 from utils.runs import format_drops
 from utils.schema import read_preferences
@@ -63,7 +64,7 @@ def _import_pairs(args: argparse.Namespace, path: Path) -> None:
     # "created" decides which of several preferences files is the newest.
     stats |= {"settings": settings, "created": time.time(), "style_only": style_check(rows, args.seed or 42)}
     write_jsonl(target, rows)
-    write_json(target.with_name(f"preference_stats_{name}.json"), stats)
+    write_statistics(target.with_name(f"preference_stats_{name}.json"), stats, rows)
     print(f"wrote {counts}")
 
 
