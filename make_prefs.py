@@ -1,8 +1,9 @@
 """Preferences: candidates of the SFT and the base model, judged, kept as chosen/rejected pairs with a margin.
 
 Reads samples and, for --phase generate, the models. Writes prefs/cache/<gensig>/ (manifest.json,
-gens_sft.jsonl, gens_base.jsonl, judgements_<judgesig>.jsonl), prefs/preferences_<gensig>-<judgesig>.jsonl
-and prefs/preference_stats_<gensig>-<judgesig>.json. --import writes preferences of the pairs of other tools.
+gens_sft.jsonl, gens_base.jsonl, judgements_<judgesig>.jsonl), prefs/preferences_<gensig>-<judgesig>.jsonl,
+prefs/preference_stats_<gensig>-<judgesig>.json and its picture, preference_stats_<gensig>-<judgesig>.png.
+--import and --export exchange pairs with other tools.
 
     python make_prefs.py --phase all --sft-model checkpoints/sft/demo/checkpoint-best --base-model embedded \\
         --data-path data/processed/train.jsonl --max-samples 60 --n-generations 2 --temperature 0.8

@@ -51,18 +51,23 @@ def _prompt(row: dict, before: list[dict]) -> list[dict]:
     return prompt
 
 
+def _score(row: dict, name: str) -> float:
+    score: Any = row.get(name)
+    is_number = isinstance(score, (int, float)) and not isinstance(score, bool)
+    if not is_number or not 0 <= score <= _MAX_SCORE:
+        raise DataError(f"{name} must be a number of 0-{_MAX_SCORE}, found {score!r:.60}")
+    return score
+
+
 def _scores(row: dict) -> tuple[float, float]:
     """The scores of both sides, 0-1. Without scores the chosen side has 1 and the rejected one 0."""
-    scores = [row.get("score_chosen"), row.get("score_rejected")]
-    if scores == [None, None]:
+    if row.get("score_chosen") is None and row.get("score_rejected") is None:
         return 1.0, 0.0
-    for name, score in zip(("score_chosen", "score_rejected"), scores):
-        is_number = isinstance(score, (int, float)) and not isinstance(score, bool)
-        if not is_number or not 0 <= score <= _MAX_SCORE:
-            raise DataError(f"{name} must be a number of 0-{_MAX_SCORE}, found {score!r:.60}")
-    if scores[0] <= scores[1]:
-        raise DataError(f"score_chosen {scores[0]} is not above score_rejected {scores[1]}")
-    return round(scores[0] / _MAX_SCORE, 6), round(scores[1] / _MAX_SCORE, 6)
+    chosen = _score(row, "score_chosen")
+    rejected = _score(row, "score_rejected")
+    if chosen <= rejected:
+        raise DataError(f"score_chosen {chosen} is not above score_rejected {rejected}")
+    return round(chosen / _MAX_SCORE, 6), round(rejected / _MAX_SCORE, 6)
 
 
 def _name(row: dict, source: str, number: int) -> str:
