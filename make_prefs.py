@@ -1,13 +1,15 @@
 """Preferences: candidates of the SFT and the base model, judged, kept as chosen/rejected pairs with a margin.
 
 Reads samples and, for --phase generate, the models. Writes prefs/cache/<gensig>/ (manifest.json,
-gens_sft.jsonl, gens_base.jsonl, judgements_<judgesig>.jsonl), prefs/preferences_<gensig>-<judgesig>.jsonl
-and prefs/preference_stats_<gensig>-<judgesig>.json.
+gens_sft.jsonl, gens_base.jsonl, judgements_<judgesig>.jsonl), prefs/preferences_<gensig>-<judgesig>.jsonl,
+prefs/preference_stats_<gensig>-<judgesig>.json and its picture, preference_stats_<gensig>-<judgesig>.png.
+--import and --export exchange pairs with other tools.
 
     python make_prefs.py --phase all --sft-model checkpoints/sft/demo/checkpoint-best --base-model embedded \\
         --data-path data/processed/train.jsonl --max-samples 60 --n-generations 2 --temperature 0.8
     python make_prefs.py --phase judge --judge-model Qwen/Qwen2.5-3B-Instruct \\
         --data-path data/processed/train.jsonl --min-margin 0.12
+    python make_prefs.py --import pairs.jsonl
 """
 
 import argparse
@@ -15,20 +17,13 @@ import functools
 import time
 from pathlib import Path
 
-from models.choices import add_bit_flags, add_model_flags, check_engine, load_options
+from models.base import cached_revision
+from models.choices import check_engine, load_options
 from models.directories import check_adapter_dir
-from preferences.inputs import check_inputs
+from preferences.flags import add_exchange_flags, add_generator_flags
+from preferences.inputs import check_exchange, check_inputs
 from preferences.judges import JUDGES, default_judge, judge_candidates, judge_key, judge_settings
-from preferences.label_share import MIN_LABEL_SHARE
-from utils.arguments import (
-    positive_int,
-    sample_limit,
-    seed_number,
-    share,
-    stage_parser,
-    temperature,
-    whole_number,
-)
+from utils.arguments import positive_int, sample_limit, seed_number, share, stage_parser
 from utils.commands import reward_command
 from utils.config import home_path, input_path
 from utils.errors import DataError, UsageError
@@ -46,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--cache-sig", help="cache to judge (default: the newest with the given flags)")
     rich = "rich adds parsed completions and gold fields to each row (default: lite)"
     add("--output-mode", choices=("lite", "rich"), default="lite", help=rich)
+    add_exchange_flags(parser.add_argument_group("pairs of other tools"))
     add_generator_flags(parser.add_argument_group("model"))
 
     add = parser.add_argument_group("limits").add_argument
@@ -79,28 +75,11 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_generator_flags(model: argparse._ArgumentGroup) -> None:
-    add = model.add_argument
-    add("--sft-model", help="checkpoint directory of train_sft.py")
-    add("--base-model", help="hub id, directory or embedded (default: the checkpoint's base)")
-    add("--template", help="prompt template of the candidates (default: the checkpoint's)")
-    add("--temperature", type=temperature, help="0: one candidate per model (default: 0.7)")
-    top_p = "sample from the smallest set of tokens with this probability (default: 1.0)"
-    add("--top-p", type=share, help=top_p)
-    add("--top-k", type=whole_number, help="sample from this many tokens; 0: from all (default: 0)")
-    judge = "who scores (default: llm if --judge-model is given, else verifier, which checks against gold)"
-    add("--judge", choices=tuple(JUDGES), help=judge)
-    add("--judge-model", help="model that compares candidates, for --judge llm and hybrid")
-    add("--judge-template", default="default", help="default or simple (default: default)")
-    add("--min-label-share", type=share, default=MIN_LABEL_SHARE, help="least probability of A and B (0-1)")
-    # The generators' flags are part of a cache's settings, so None marks one that was not given.
-    add_model_flags(model, "the generators", default=None)
-    add_bit_flags(model, "the judge", "--judge-use")
-
-
 def read_arguments(argv: list[str] | None) -> argparse.Namespace:
     """The flags. UsageError for those that need another one, DataError for a wrong --sft-model."""
     args = build_parser().parse_args(argv)
+    if check_exchange(args):
+        return args
     judge = args.judge or default_judge(args.judge_model)
     if args.phase != "generate" and JUDGES[judge].needs_model and not args.judge_model:
         raise UsageError(f"--judge {judge} needs --judge-model")
@@ -139,12 +118,14 @@ from preferences.candidates import (
     generation_settings,
     n_candidates,
 )
+from preferences.exchange import exchange_pairs
 from preferences.judge_report import judge_report
 from preferences.model_judge import JudgeModel
 from preferences.pairing import Pairing, collect_pairs
 from preferences.pairs import style_check
 from preferences.plan import print_plan
 from preferences.rows import JudgedSample, format_tallies, preference_stats
+from preferences.stats import write_statistics
 from prompt_schema import JudgePrompts, PromptBuilder, fill_template, load_template, render_evidence
 from reporting.pipeline import refresh_report
 from utils.jsonl import sha256_value, write_json, write_jsonl
@@ -158,7 +139,8 @@ def generate_phase(
     args: argparse.Namespace, settings: dict, cache: Path, shards: Shards, test_facts: dict
 ) -> None:
     """Fill the cache of these settings."""
-    if shards.decide(lambda: claim_cache(cache, args.overwrite)):
+    revision = cached_revision(settings["base_model"])
+    if shards.decide(lambda: claim_cache(cache, args.overwrite, revision)):
         return
     wanted = settings["n_generations"]
     if n_candidates(settings) < wanted and shards.is_main:
@@ -166,7 +148,7 @@ def generate_phase(
     data_path = input_path(args.data_path)
     samples = draw_samples(settings, data_path)
     # "created" decides which of several fitting caches is the newest.
-    facts = {**test_facts, "created": time.time(), "n_samples": len(samples)}
+    facts = {**test_facts, "created": time.time(), "n_samples": len(samples), "base_revision": revision}
     run = describe_run(settings, hash_inputs([data_path]), settings["seed"], **facts)
     checkpoint = check_adapter_dir(settings["sft_model"])
     options = load_options(args, max_length=settings["max_input_tokens"] + settings["max_new_tokens"])
@@ -257,7 +239,7 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     target = folder / f"preferences_{cache.name}-{judgesig}.jsonl"
     write_jsonl(target, rows)
     report = folder / f"preference_stats_{cache.name}-{judgesig}.json"
-    write_json(report, stats)
+    write_statistics(report, stats, rows)
     print(format_tallies(jobs, list(judgements.values()), repeated, rows, left_out))
     print(f"wrote {len(rows):,} preferences to {target} (samples {format_drops(drops)}) and {report.name}")
     note(f"next: {reward_command(generation['base_model'], target)}")
@@ -268,6 +250,9 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
 
 def main(argv: list[str] | None) -> None:
     args = read_arguments(argv)
+    if args.import_file or args.export:
+        exchange_pairs(args)
+        return
     if args.dry_run:
         print_plan(args)
         return

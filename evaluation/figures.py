@@ -17,13 +17,17 @@ CHANCE_LOSS = (0.6931, "chance")
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart. `bars`: a [low, high] per point, or None. `joined`: a line joins the points."""
+    """One line of a chart. `bars`: a [low, high] per point, or None. `joined`: a line joins the points.
+
+    `stems`: points are counts, drawn as bars from 0. The report's SVG, which has none, draws points.
+    """
 
     name: str
     color: str
     points: list[tuple[float, float]]
     bars: list[list[float] | None] = field(default_factory=list)
     joined: bool = True
+    stems: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from preferences.kinds import meaning
 from utils.aside import drop_aside, set_aside
 from utils.completions import parse_completion
 from utils.config import portable_path
-from utils.errors import DataError
+from utils.errors import DataError, UsageError
 from utils.jsonl import read_appended, read_json, sha256_file, write_json
 from utils.runs import note
 
@@ -63,10 +63,21 @@ _MAX_CACHES = 5
 CACHE_MANIFESTS = "[!.]*/manifest.json"
 
 
-def claim_cache(cache: Path, overwrite: bool) -> bool:
-    """Prepare a cache directory for generation. True, and said, when it is complete already."""
+def claim_cache(cache: Path, overwrite: bool, revision: str | None = None) -> bool:
+    """Prepare a cache directory for generation. True, and said, when it is complete already.
+
+    `revision`: the commit of a base model from the hub, which its key, a name, does not tell. UsageError,
+    unless `overwrite`, where the cache is of another one.
+    """
     manifest = cache / "manifest.json"
-    is_complete = manifest.is_file() and read_json(manifest)["status"] == "complete"
+    found = read_json(manifest) if manifest.is_file() else {}
+    is_complete = found.get("status") == "complete"
+    known = found.get("base_revision")
+    if revision and known and known != revision and not overwrite:
+        raise UsageError(
+            f"{cache}: its candidates are of commit {known:.12} of the base model, and the copy on this "
+            f"machine is of {revision:.12}; add --overwrite to generate them again"
+        )
     if overwrite and cache.exists():
         # Judgements go too: they are about the texts that are generated again.
         set_aside(cache, is_complete)

@@ -17,7 +17,7 @@ from generation.decisions import decision_biases
 from generation.engine import GenerationSettings
 from generation.sampling import Sampling
 from generation.throughput import Throughput
-from models.base import base_for, model_key
+from models.base import added_ends, base_for, model_key
 from models.choices import attention_settings, engine_settings
 from models.directories import check_adapter_dir
 from models.distributed import ShardLog, Shards, note_in_first_process
@@ -76,7 +76,20 @@ def generation_settings(flags: dict, load_template: Callable[[str], str]) -> dic
         **attention_settings(flags.get("attn_impl")),
         **engine_settings(flags.get("engine")),
         **decision_settings(flags.get("decisions"), checkpoint),
+        **_rare_settings(settings, checkpoint, base),
     }
+
+
+def _rare_settings(settings: dict, checkpoint: str, base: str) -> dict:
+    """What changes the texts of some models, or with some flags, alone: other caches keep their names."""
+    found: dict[str, Any] = {}
+    for name, ends in (("sft_ends", added_ends(checkpoint, base)), ("base_ends", added_ends(base))):
+        if ends:
+            found[name] = ends
+    if settings["unseen_only"]:
+        # They decide which samples are drawn.
+        found["train_ids"] = sha256_value(sorted(train_ids(checkpoint)))
+    return found
 
 
 def check_data(args: argparse.Namespace) -> dict:

@@ -10,9 +10,11 @@ from models.base import base_for
 from models.directories import check_adapter_dir, check_model_name
 from models.folders import header_problem
 from utils.config import home_path, input_path, nearest
-from utils.errors import DataError
+from utils.errors import DataError, UsageError
 from utils.input_files import home_hint
 from utils.jsonl import read_json_object
+from utils.outputs import check_folder_output
+from utils.recognition import check_kind
 from utils.schema import check_rows, read_completion_rows, read_preferences, read_samples
 from utils.templates import load_template
 
@@ -38,6 +40,19 @@ def check_inputs(args: argparse.Namespace) -> None:
             check_model_name(args.base_model)
         # Last: to compare two models may take seconds.
         base_for(checkpoint, args.base_model)
+
+
+def check_exchange(args: argparse.Namespace) -> bool:
+    """Whether make_prefs.py is to import or export alone. DataError or UsageError for what does not fit."""
+    if args.skip_bad and not args.import_file:
+        raise UsageError("--skip-bad is about the rows of --import; name a file with --import")
+    if args.prefs and not args.export:
+        raise UsageError("--prefs names the file of --export; say the form with --export")
+    if args.import_file:
+        check_kind(input_path(args.import_file), "pairs")
+        if not args.dry_run:
+            check_folder_output(home_path(args.prefs_dir))
+    return bool(args.import_file or args.export)
 
 
 def _check_cache(folder: Path, signature: str) -> None:

@@ -13,10 +13,11 @@ from sklearn.model_selection import GroupKFold
 
 from evidence.reserved import refuse_test_data
 from preferences.inputs import preference_files
+from preferences.pair_report import wins
 from utils.completions import parse_completion
 from utils.config import home_path, input_path
 from utils.errors import DataError
-from utils.intervals import MIN_GROUPS
+from utils.intervals import MIN_GROUPS, mean_with_interval
 from utils.jsonl import read_json_object
 from utils.runs import note
 
@@ -136,7 +137,7 @@ def style_features(rows: list[dict]) -> np.ndarray:
 
 
 def style_check(rows: list[dict], seed: int) -> dict | None:
-    """`pair_metrics` of a rule that sees style alone, on preference rows; None under 20 groups.
+    """`pair_metrics` of a rule that sees style alone, and `accuracy_ci95`; None under 20 groups.
 
     Logistic regression on the differences of `style_features`, fitted to four fifths of the groups and scored
     on the last, five times. At chance, both are 0.5.
@@ -156,7 +157,11 @@ def style_check(rows: list[dict], seed: int) -> dict | None:
         weights = _style_weights(style, train)
         for i in held:
             scores[2 * i : 2 * i + 2] = style[2 * i : 2 * i + 2] @ weights
-    return pair_metrics(scores[0::2], scores[1::2])
+    chosen = scores[0::2]
+    rejected = scores[1::2]
+    # That of ROC-AUC would take longer than all the rest of a run on few samples.
+    _, ci95 = mean_with_interval([float(won) for won in wins(chosen, rejected)], groups, seed)
+    return {**pair_metrics(chosen, rejected), "accuracy_ci95": ci95}
 
 
 def _style_weights(style: np.ndarray, train: np.ndarray | list[int]) -> np.ndarray:

@@ -257,6 +257,7 @@ OUTPUTS = {
         "judgements_<judgesig>.jsonl",
         "prefs/preferences_<gensig>-<judgesig>.jsonl",
         "prefs/preference_stats_<gensig>-<judgesig>.json",
+        "prefs/preference_stats_<gensig>-<judgesig>.png",
     ],
     "train_rm": [
         "reward_head.safetensors",
@@ -282,12 +283,16 @@ CHOSEN = {
     "eval_own.json",
     "eval.html",
     "completions.jsonl",
+    "pairs.jsonl",
     "my/handbook.jsonl",
     "notes.txt",
     "checkpoints/sft/model",
 }
 # Files that transformers and PEFT write, and a member of FEVER's zip.
-FOREIGN = {"config.json", "adapter_config.json", "*.safetensors", "wiki-pages/wiki-001.jsonl"}
+FOREIGN = {
+    *("config.json", "generation_config.json", "adapter_config.json"),
+    *("*.safetensors", "wiki-pages/wiki-001.jsonl"),
+}
 # Flags of other programs.
 FOREIGN_FLAGS = {
     *("--help", "--durations"),
