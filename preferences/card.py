@@ -153,12 +153,11 @@ def card_facts(saved: dict, figures: dict | None, preferences: list[dict]) -> di
 
 
 def write_reward_cards(
-    output_dir: Path, figures: dict, preferences: list[dict], tokenizer: Any, template: str
+    folders: list[Path], figures: dict, preferences: list[dict], tokenizer: Any, template: str
 ) -> None:
-    """The cards of best/ and final/; `figures` are those of the best head."""
-    for name in ("best", "final"):
-        folder = output_dir / name
+    """The cards of heads; `figures` are those of the first."""
+    for folder in folders:
         saved = read_json(folder / "config.json")
-        facts = card_facts(saved, figures if name == "best" else None, preferences)
+        facts = card_facts(saved, figures if folder == folders[0] else None, preferences)
         base = reference(saved["base_model"], Path(resolve_model(saved["base_model"])), folder)
         write_text(folder / "README.md", reward_card(facts, tokenizer, template, ".", base))

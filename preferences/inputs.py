@@ -10,7 +10,7 @@ from models.base import base_for
 from models.directories import check_adapter_dir, check_model_name
 from models.folders import header_problem
 from utils.config import home_path, input_path, nearest
-from utils.errors import DataError
+from utils.errors import DataError, UsageError
 from utils.input_files import home_hint
 from utils.jsonl import read_json_object
 from utils.schema import check_rows, read_completion_rows, read_preferences, read_samples
@@ -102,6 +102,8 @@ def _check_head(folder: Path) -> None:
 
 def check_reward_inputs(args: argparse.Namespace, config: dict) -> None:
     """DataError or UsageError for the first input of train_rm.py that is not what its flag or key needs."""
+    if args.score and args.tune_penalties:
+        raise UsageError("--tune-penalties: weights are chosen on pairs; leave --score out, then score")
     if args.score:
         check_rows(input_path(args.score), read_completion_rows)
     else:

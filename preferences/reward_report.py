@@ -18,6 +18,7 @@ from preferences.cuts import COMPLETION_TOKENS, count_cut
 from preferences.features import as_completions
 from preferences.pair_report import by_part, macro_leads, margin_correlation, preference_calibration, wins
 from preferences.pairs import baseline_scores, interval, pair_metrics
+from preferences.penalty_tuning import describe_tuning
 from preferences.reward import PENALTIES, load_head, penalty_table, penalty_totals, rewards
 from preferences.reward_controls import probe_report, probe_rows, with_shuffled_evidence
 from utils.config import input_path, portable_path
@@ -70,7 +71,13 @@ def validate(
         "head_only": scored.head,
         **baseline_scores(rows, found, scored.penalty_sums, split),
     }
-    if trained_on(input_path(load_head(checkpoint)[1]["base_model"])):
+    _, saved = load_head(checkpoint)
+    tuning = saved.get("penalty_tuning")
+    if tuning:
+        # The weights were chosen on val. What they are worth on test is the lead over those of the YAML.
+        given_sums = penalty_totals(scored.penalties, tuning["given"])
+        scores["yaml_weights"] = scored.reward + scored.penalty_sums - given_sums
+    if trained_on(input_path(saved["base_model"])):
         # The answers' own model: what best-of-n by its log-probability of the whole completion would choose.
         scores["sft_logprob"] = (found["mean_logp"] * (found["n_tokens"] + 1)).numpy()
     sides = {name: (values[0::2][test], values[1::2][test]) for name, values in scores.items()}
@@ -84,6 +91,9 @@ def validate(
         **_pair_figures(pairs, sides, seed),
         "probes": _probe_figures(checkpoint, preferences, test, read, seed),
         "mean_penalties": _mean_penalties(scored.penalties, test),
+        "penalty_weights": saved["penalty_weights"],
+        # None unless --tune-penalties chose these weights.
+        "penalty_tuning": tuning,
         "n_cut_completions": count_cut(found),
         "n_cut_prompts": count_cut(found, "is_prompt_cut"),
         "max_completion_tokens": COMPLETION_TOKENS - 1,
@@ -164,3 +174,5 @@ def print_validation(figures: dict) -> None:
             f"{name} {format_number(row['below'])}" for name, row in figures["probes"]["reward"].items()
         ]
         print(f"probes below the clean completion: {', '.join(shares)}")
+    if tuning := figures["penalty_tuning"]:
+        print(describe_tuning(tuning))
