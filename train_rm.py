@@ -2,7 +2,7 @@
 
 Reads a preferences file of make_prefs.py (default: the newest). Writes output_dir/{best,final}/
 (reward_head.safetensors, config.json), features/ (a cache), training_history.json, validation.json,
-curves.png and run.json. --score writes FILE_scores.jsonl beside FILE.
+curves.png, calibration.png and run.json. --score writes FILE_scores.jsonl beside FILE.
 
     python train_rm.py -c configs/rm.yaml
     python train_rm.py -c configs/rm.yaml --validate-only --checkpoint best
@@ -42,6 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
     checkpoint = "head for --validate-only and --score: best, final or a directory (default: best)"
     add("--checkpoint", default="best", help=checkpoint)
 
+    export = "write the head with its base model to DIR, for AutoModelForSequenceClassification"
+    add("--export-hf", metavar="DIR", help=export)
     push = "upload best/ with its card to this id of the model hub, also of a finished run"
     add("--push-to-hub", type=check_repo_id, metavar="OWNER/NAME", help=push)
     public = "with --push-to-hub: anybody may see the repository (default: only you)"
@@ -92,14 +94,13 @@ from preferences.head_training import HeadTraining, PairFacts, pair_facts
 from preferences.pairs import check_preferences, find_preferences, split_groups
 from preferences.penalty_tuning import record_tuning, tune_heads
 from preferences.plan import print_reward_plan
-from preferences.publish import publish_head
+from preferences.publish import export_head, publish_head
 from preferences.reward import load_head, penalty_table, penalty_totals, weights_of
-from preferences.reward_report import print_validation, validate, write_history
+from preferences.reward_report import print_validation, validate, write_history, write_validation
 from preferences.reward_run import open_training
 from preferences.scoring import score_file
 from prompt_schema import PromptBuilder, load_template, template_hash
 from reporting.pipeline import refresh_report
-from utils.jsonl import write_json
 from utils.progress import track
 from utils.runs import close_run_dir, format_drops, format_seconds, note
 from utils.schema import read_preferences
@@ -211,7 +212,7 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
         run = open_training(args, config, prefs_path, facts, shards)
         heads = [output_dir / "best", output_dir / "final"]
         if run is None:
-            publish(args, config, preferences, shards)
+            hand_out(args, config, heads[0], preferences, shards)
             return
     prompts = prompt_source(config["template"])
     read = functools.partial(load_features, config=config, prompts=prompts, shards=shards)
@@ -232,7 +233,7 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
     figures = validate(heads[0], preferences, split, read, config["seed"])
     if not shards.is_main:
         return
-    write_json(output_dir / "validation.json", figures)
+    write_validation(output_dir, figures)
     print_validation(figures)
     if run or tunings:
         write_reward_cards(heads, figures, preferences, *prompting(config))
@@ -243,12 +244,20 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
     counts = f"{pairs} pairs, {format_drops(drops)}"
     print(f"wrote {output_dir} ({counts}) in {format_seconds(time.monotonic() - started)}")
     refresh_report()
-    publish(args, config, preferences, shards)
+    hand_out(args, config, heads[0], preferences, shards)
 
 
-def publish(args: argparse.Namespace, config: dict, preferences: list[dict], shards: Shards) -> None:
-    """`--push-to-hub`, if it was given: the best head of a finished run."""
-    if args.push_to_hub and shards.is_main:
+def hand_out(
+    args: argparse.Namespace, config: dict, checkpoint: Path, preferences: list[dict], shards: Shards
+) -> None:
+    """`--export-hf` and `--push-to-hub`, if they were given, of a finished run."""
+    if not shards.is_main:
+        return
+    if args.export_hf:
+        prompts = prompt_source(config["template"])
+        template = load_template("sft", config["template"])
+        export_head(checkpoint, home_path(args.export_hf), preferences, config, prompts, template)
+    if args.push_to_hub:
         output_dir = home_path(config["output_dir"])
         publish_head(output_dir, preferences, *prompting(config), args.push_to_hub, args.public)
 

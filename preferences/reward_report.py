@@ -11,12 +11,19 @@ import numpy as np
 import torch
 
 from evaluation.columns import format_interval, format_number, format_table
-from evaluation.figures import reward_charts
+from evaluation.figures import preference_charts, reward_charts
 from evaluation.plots import plot_charts
 from models.base import trained_on
 from preferences.cuts import COMPLETION_TOKENS, count_cut
 from preferences.features import as_completions
-from preferences.pair_report import by_part, macro_leads, margin_correlation, preference_calibration, wins
+from preferences.pair_report import (
+    by_part,
+    macro_leads,
+    margin_correlation,
+    preference_calibration,
+    preference_reliability,
+    wins,
+)
 from preferences.pairs import baseline_scores, interval, pair_metrics
 from preferences.penalty_tuning import describe_tuning
 from preferences.reward import PENALTIES, load_head, penalty_table, penalty_totals, rewards
@@ -29,6 +36,12 @@ def write_history(output_dir: Path, history: dict, n_pairs: dict[str, int]) -> N
     """training_history.json and its curves. `n_pairs`: pairs per split."""
     write_json(output_dir / "training_history.json", history)
     plot_charts(output_dir / "curves.png", reward_charts(history, n_pairs))
+
+
+def write_validation(output_dir: Path, figures: dict) -> None:
+    """validation.json, and calibration.png: how often P(chosen preferred) is right."""
+    write_json(output_dir / "validation.json", figures)
+    plot_charts(output_dir / "calibration.png", preference_charts(figures))
 
 
 # Reads completion rows: their features, as `load_features` returns them.
@@ -112,12 +125,14 @@ def _pair_figures(pairs: list[dict], sides: dict[str, tuple[np.ndarray, np.ndarr
         figures[name] = pair_metrics(chosen, rejected) | {"ci95": intervals}
         won[name] = wins(chosen, rejected)
     margins = np.array([row["margin"] for row in pairs])
+    reliability = preference_reliability(*sides["head_only"])
     return {
         "test": figures,
         "over_kinds": macro_leads(won, "reward", kinds, groups, seed),
         "by_kind": {name: by_part(values, kinds, groups, seed) for name, values in won.items()},
         "by_source": {name: by_part(values, sources, groups, seed) for name, values in won.items()},
-        "calibration_error": preference_calibration(*sides["head_only"]),
+        "calibration_error": preference_calibration(reliability),
+        "reliability": reliability,
         "margin_correlation": margin_correlation(margins, *sides["reward"]),
     }
 
