@@ -63,8 +63,11 @@ class CompletionReader:
         self.config = config
 
     @classmethod
-    def load(cls, config: dict, prompts: PromptSource) -> "CompletionReader":
-        """The model of `base_model`, a checkpoint of train_sft.py included, with its prompts."""
+    def load(cls, config: dict, prompts: PromptSource, model: Any = None) -> "CompletionReader":
+        """The model of `base_model`, a checkpoint of train_sft.py included, with its prompts.
+
+        `model`: that model where it is loaded already, maybe in another precision.
+        """
         name = config["base_model"]
         trusted = config["trust_remote_code"]
         tokenizer = load_tokenizer(name, trusted, config["max_seq_length"])
@@ -74,7 +77,7 @@ class CompletionReader:
             attention=config["attn_implementation"],
             trust_remote_code=trusted,
         )
-        return cls(load_generator(name, options), tokenizer, builder, config)
+        return cls(model or load_generator(name, options), tokenizer, builder, config)
 
     def _readings(self, prompts: list, completions: list[list[int]], depths: list[float]) -> list[Reading]:
         found: dict[int, Reading] = {}

@@ -71,20 +71,27 @@ def macro_leads(
     return found
 
 
-def preference_calibration(chosen: np.ndarray, rejected: np.ndarray) -> float:
-    """Expected calibration error of P(chosen preferred) = sigmoid(s_chosen - s_rejected), ten bins.
+def preference_reliability(chosen: np.ndarray, rejected: np.ndarray) -> list[dict]:
+    """P(chosen preferred) = sigmoid(s_chosen - s_rejected) beside how often it is right, in ten bins.
 
-    Which side is called chosen is no event, so a pair's confidence is that in its higher score, and it is
-    right where that one is chosen (Guo et al., 2017, for the error).
+    Which side is called chosen is no event, so a pair's confidence is that in its higher score, from 0.5 on,
+    and it is right where that one is chosen. A bin with pairs is {"n", "confidence", "accuracy"}, both means.
     """
     confidence = 1 / (1 + np.exp(-np.abs(chosen - rejected)))
     right = wins(chosen, rejected)
     places = np.minimum(((confidence - 0.5) * 2 * _N_BINS).astype(int), _N_BINS - 1)
-    error = 0.0
+    bins = []
     for place in np.unique(places):
         inside = places == place
-        error += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
-    return float(error)
+        row = {"n": int(inside.sum()), "confidence": float(confidence[inside].mean())}
+        bins.append(row | {"accuracy": float(right[inside].mean())})
+    return bins
+
+
+def preference_calibration(bins: list[dict]) -> float:
+    """Expected calibration error of `preference_reliability` (Guo et al., 2017): mean gap, pairs alike."""
+    gaps = sum(row["n"] * abs(row["accuracy"] - row["confidence"]) for row in bins)
+    return gaps / sum(row["n"] for row in bins)
 
 
 def margin_correlation(margins: np.ndarray, chosen: np.ndarray, rejected: np.ndarray) -> float | None:

@@ -11,13 +11,21 @@ import numpy as np
 import torch
 
 from evaluation.columns import format_interval, format_number, format_table
-from evaluation.figures import reward_charts
+from evaluation.figures import preference_charts, reward_charts
 from evaluation.plots import plot_charts
 from models.base import trained_on
 from preferences.cuts import COMPLETION_TOKENS, count_cut
 from preferences.features import as_completions
-from preferences.pair_report import by_part, macro_leads, margin_correlation, preference_calibration, wins
+from preferences.pair_report import (
+    by_part,
+    macro_leads,
+    margin_correlation,
+    preference_calibration,
+    preference_reliability,
+    wins,
+)
 from preferences.pairs import baseline_scores, interval, pair_metrics
+from preferences.penalty_tuning import describe_tuning
 from preferences.reward import PENALTIES, load_head, penalty_table, penalty_totals, rewards
 from preferences.reward_controls import probe_report, probe_rows, with_shuffled_evidence
 from utils.config import input_path, portable_path
@@ -28,6 +36,12 @@ def write_history(output_dir: Path, history: dict, n_pairs: dict[str, int]) -> N
     """training_history.json and its curves. `n_pairs`: pairs per split."""
     write_json(output_dir / "training_history.json", history)
     plot_charts(output_dir / "curves.png", reward_charts(history, n_pairs))
+
+
+def write_validation(output_dir: Path, figures: dict) -> None:
+    """validation.json, and calibration.png: how often P(chosen preferred) is right."""
+    write_json(output_dir / "validation.json", figures)
+    plot_charts(output_dir / "calibration.png", preference_charts(figures))
 
 
 # Reads completion rows: their features, as `load_features` returns them.
@@ -70,7 +84,13 @@ def validate(
         "head_only": scored.head,
         **baseline_scores(rows, found, scored.penalty_sums, split),
     }
-    if trained_on(input_path(load_head(checkpoint)[1]["base_model"])):
+    _, saved = load_head(checkpoint)
+    tuning = saved.get("penalty_tuning")
+    if tuning:
+        # The weights were chosen on val. What they are worth on test is the lead over those of the YAML.
+        given_sums = penalty_totals(scored.penalties, tuning["given"])
+        scores["yaml_weights"] = scored.reward + scored.penalty_sums - given_sums
+    if trained_on(input_path(saved["base_model"])):
         # The answers' own model: what best-of-n by its log-probability of the whole completion would choose.
         scores["sft_logprob"] = (found["mean_logp"] * (found["n_tokens"] + 1)).numpy()
     sides = {name: (values[0::2][test], values[1::2][test]) for name, values in scores.items()}
@@ -84,6 +104,9 @@ def validate(
         **_pair_figures(pairs, sides, seed),
         "probes": _probe_figures(checkpoint, preferences, test, read, seed),
         "mean_penalties": _mean_penalties(scored.penalties, test),
+        "penalty_weights": saved["penalty_weights"],
+        # None unless --tune-penalties chose these weights.
+        "penalty_tuning": tuning,
         "n_cut_completions": count_cut(found),
         "n_cut_prompts": count_cut(found, "is_prompt_cut"),
         "max_completion_tokens": COMPLETION_TOKENS - 1,
@@ -102,12 +125,14 @@ def _pair_figures(pairs: list[dict], sides: dict[str, tuple[np.ndarray, np.ndarr
         figures[name] = pair_metrics(chosen, rejected) | {"ci95": intervals}
         won[name] = wins(chosen, rejected)
     margins = np.array([row["margin"] for row in pairs])
+    reliability = preference_reliability(*sides["head_only"])
     return {
         "test": figures,
         "over_kinds": macro_leads(won, "reward", kinds, groups, seed),
         "by_kind": {name: by_part(values, kinds, groups, seed) for name, values in won.items()},
         "by_source": {name: by_part(values, sources, groups, seed) for name, values in won.items()},
-        "calibration_error": preference_calibration(*sides["head_only"]),
+        "calibration_error": preference_calibration(reliability),
+        "reliability": reliability,
         "margin_correlation": margin_correlation(margins, *sides["reward"]),
     }
 
@@ -164,3 +189,5 @@ def print_validation(figures: dict) -> None:
             f"{name} {format_number(row['below'])}" for name, row in figures["probes"]["reward"].items()
         ]
         print(f"probes below the clean completion: {', '.join(shares)}")
+    if tuning := figures["penalty_tuning"]:
+        print(describe_tuning(tuning))

@@ -264,6 +264,7 @@ OUTPUTS = {
         "training_history.json",
         "validation.json",
         "curves.png",
+        "calibration.png",
         "run.json",
         "FILE_scores.jsonl",
     ],

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from preferences.pair_report import by_part, macro_leads, margin_correlation, preference_calibration, wins
+from preferences.pair_report import (
+    by_part,
+    macro_leads,
+    margin_correlation,
+    preference_calibration,
+    preference_reliability,
+    wins,
+)
 
 
 def test_kinds_weigh_alike_and_leads_are_paired():
@@ -31,8 +38,19 @@ def test_a_sure_score_that_is_often_wrong_is_badly_calibrated():
     sure = np.full(100, 20.0)
     chosen = np.where(np.arange(100) < 60, sure, 0.0)
     rejected = np.where(np.arange(100) < 60, 0.0, sure)
-    assert preference_calibration(chosen, rejected) == pytest.approx(0.4, abs=1e-6)
-    assert preference_calibration(sure, np.zeros(100)) == pytest.approx(0.0, abs=1e-6)
+    bins = preference_reliability(chosen, rejected)
+    assert bins == [{"n": 100, "confidence": pytest.approx(1.0), "accuracy": 0.6}]
+    assert preference_calibration(bins) == pytest.approx(0.4, abs=1e-6)
+    always_right = preference_reliability(sure, np.zeros(100))
+    assert preference_calibration(always_right) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_bins_are_of_the_higher_score():
+    # Differences 0 (a tie), 1 and -1: sigmoid(1) = 0.731, once right and once wrong.
+    bins = preference_reliability(np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0]))
+    assert [row["n"] for row in bins] == [1, 2]
+    assert [row["accuracy"] for row in bins] == [0.5, 0.5]
+    assert [row["confidence"] for row in bins] == pytest.approx([0.5, 0.7311], abs=1e-4)
 
 
 def test_margins_and_differences_are_compared_by_rank():
