@@ -185,8 +185,7 @@ def fill_cache(models: SftAndBase, builder: Callable[..., Any], job: CacheJob) -
         if name not in job.settings["models"].split(","):
             continue
         path = job.cache / f"gens_{name}.jsonl"
-        is_there = path.is_file()
-        job.shards.wait()
+        is_there = job.shards.share(path.is_file())
         if is_there and job.shards.is_main:
             drop_partials(path)
         if is_there and name == "sft":

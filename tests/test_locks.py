@@ -117,6 +117,7 @@ def test_temporary_files_of_killed_runs_are_gone_with_the_next_run(tmp_path):
     run = tmp_path / "run"
     (run / "best/deep").mkdir(parents=True)
     places = [run / ".a.json.{}.tmp", run / "best/.b.{}.tmp", tmp_path / ".run.{}.tmp"]
+    places.append(tmp_path / "..run.lock.json.{}.tmp")
     for place in places:
         for process in (NO_PROCESS, os.getppid(), "name"):
             Path(str(place).format(process)).touch()
@@ -126,7 +127,7 @@ def test_temporary_files_of_killed_runs_are_gone_with_the_next_run(tmp_path):
     with output_lock(run):
         left = [path.name for path in tmp_path.rglob(f"*{NO_PROCESS}.tmp")]
         assert left == [kept.name]
-    assert len(list(tmp_path.rglob("*.tmp"))) == 7
+    assert len(list(tmp_path.rglob("*.tmp"))) == 9
 
 
 def test_a_failed_run_leaves_no_folders(tmp_path):

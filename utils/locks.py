@@ -43,18 +43,13 @@ def _system_lock(path: Path) -> BaseFileLock:
 
 
 def drop_temporaries(output: Path) -> None:
-    """Delete the temporary files of `utils/atomic.py` that killed processes left at an output and in it.
-
-    For whoever has the lock of the output.
-    """
-    found = [
-        *output.parent.glob(f".{glob.escape(output.name)}.*.tmp"),
-        *output.glob(".*.tmp"),
-        *output.glob("*/.*.tmp"),
-    ]
-    for path in found:
+    """Delete the temporary files of `utils/atomic.py` that killed processes left at an output and in it."""
+    name = glob.escape(output.name)
+    # The second are those of the lock's record, whose own name begins with a dot.
+    beside = [*output.parent.glob(f".{name}.*.tmp"), *output.parent.glob(f"..{name}.lock.json.*.tmp")]
+    for path in [*beside, *output.glob(".*.tmp"), *output.glob("*/.*.tmp")]:
         process = path.name.split(".")[-2]
-        # Another stage may be writing into a subfolder.
+        # Of a living one, another stage may be writing into a subfolder.
         if process.isdigit() and not is_alive(int(process)):
             path.unlink(missing_ok=True)
 
