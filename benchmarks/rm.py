@@ -171,6 +171,7 @@ def load_scorer(bench: Bench, tokenizer, dtype: torch.dtype):
 def make_trainer(bench: Bench, model, tokenizer, rows: list[list[int]], folder: str):
     """TRL's trainer over the token ids."""
     from datasets import Dataset
+    from transformers import PrinterCallback
     from trl import RewardConfig, RewardTrainer
 
     config = bench.config
@@ -194,9 +195,12 @@ def make_trainer(bench: Bench, model, tokenizer, rows: list[list[int]], folder: 
         save_strategy="no",
         disable_tqdm=True,
     )
-    return RewardTrainer(
+    trainer = RewardTrainer(
         model=model, args=args, train_dataset=Dataset.from_list(pairs), processing_class=tokenizer
     )
+    # It prints losses to stdout, which is for the table.
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def scores_of(model, rows: list[list[int]], pad_id: int, n_at_once: int) -> np.ndarray:

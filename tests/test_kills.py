@@ -39,8 +39,8 @@ CONFIG = {
     **{"eval_batch_size": 4, "max_seq_length": 900, "val_fraction": 0.25, "test_fraction": 0.25},
     **{"eval_steps": 3, "save_steps": 4, "logprob_features": True},
 }
-# Facts of a run and not of its results: when, how long, how fast, and with which path to the home.
-RUN_FACTS = {"created", "started", "finished", "times", "command"}
+# Facts of a run and not of its results: when, how long, how fast, with which path to the home and which code.
+RUN_FACTS = {"created", "started", "finished", "times", "command", "git_commit"}
 
 
 class KillServer:
