@@ -129,6 +129,7 @@ from preferences.stats import write_statistics
 from prompt_schema import JudgePrompts, PromptBuilder, fill_template, load_template, render_evidence
 from reporting.pipeline import refresh_report
 from utils.jsonl import sha256_value, write_json, write_jsonl
+from utils.locks import drop_temporaries
 from utils.runs import describe_run, format_drops, format_seconds, hash_inputs, note
 from utils.schema import read_samples
 
@@ -240,6 +241,9 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     write_jsonl(target, rows)
     report = folder / f"preference_stats_{cache.name}-{judgesig}.json"
     write_statistics(report, stats, rows)
+    # They are outside the cache, whose lock this process has.
+    for path in (target, report):
+        drop_temporaries(path)
     print(format_tallies(jobs, list(judgements.values()), repeated, rows, left_out))
     print(f"wrote {len(rows):,} preferences to {target} (samples {format_drops(drops)}) and {report.name}")
     note(f"next: {reward_command(generation['base_model'], target)}")

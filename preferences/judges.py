@@ -18,7 +18,7 @@ from pathlib import Path
 
 from models.base import model_key
 from models.choices import attention_settings
-from models.distributed import ShardLog, Shards
+from models.distributed import ShardLog, Shards, drop_partials
 from preferences.cache import Job
 from preferences.label_share import check_judge
 from preferences.model_judge import JudgeModel, compare_candidates, win_scores
@@ -146,6 +146,8 @@ def judge_candidates(
     when there is something left to judge. StageError for a model that does not answer with the labels.
     """
     if shards.share(path.is_file()):
+        if shards.is_main:
+            drop_partials(path)
         return {row["id"]: row for row in read_appended(path)}
     log = ShardLog(path, {"judgements": path.stem}, shards)
     done = {row["id"] for row in log.rows()}
