@@ -18,28 +18,12 @@ from models.choices import load_options
 from models.distributed import ShardLog, Shards
 from preferences.candidates import Generator, generate_candidates
 from preferences.completion_reader import PromptSource
-from preferences.features import load_features
-from preferences.head_base import base_of_head
 from preferences.inputs import check_head_dir
-from preferences.reward import load_head, score_rows
-from preferences.reward_config import DEFAULTS, reading_of
+from preferences.reward_config import DEFAULTS
+from preferences.scoring import score_completions
 from utils.config import home_path, input_path
-from utils.jsonl import read_json, read_jsonl, sha256_file, sha256_value, write_jsonl
+from utils.jsonl import read_jsonl, sha256_file, sha256_value, write_jsonl
 from utils.templates import load_template
-
-
-def score_completions(
-    rows: list[dict], folder: Path, config: dict, prompts: PromptSource, shards: Shards
-) -> list[dict]:
-    """The reward, head score and penalties of completion rows, by the head in `folder`; see `score_rows`.
-
-    `config`: that of train_rm.py, of which what is read is replaced by the head's own.
-    """
-    head, saved = load_head(folder)
-    # A head fits only features made as those that it was trained on, whatever the YAML says today.
-    config = config | reading_of(saved)
-    config["base_model"] = base_of_head(folder, saved, config["base_model"])
-    return score_rows(rows, load_features(rows, config, prompts, shards), head, saved)
 
 
 def head_settings(folder: str | None) -> dict[str, str]:
@@ -106,13 +90,15 @@ def best_of(
     candidates = {row["id"]: [row] for row in greedy if row["model"] == "sft"}
     for row in drawn:
         candidates[row["id"]].append({name: value for name, value in row.items() if name != "n"})
-    head = input_path(args.reward_model)
-    template = load_template("sft", read_json(head / "config.json")["template"])
-    source = PromptSource(sha256_value(template), functools.partial(prompt_builder, template=template))
+
+    def prompts_of(name: str) -> PromptSource:
+        template = load_template("sft", name)
+        return PromptSource(sha256_value(template), functools.partial(prompt_builder, template=template))
+
     reading = {"base_model": args.model_path, "output_dir": str(folder), "eval_batch_size": args.batch_size}
     config = DEFAULTS | reading | {"attn_implementation": args.attn_impl or "auto"}
     rows = _completion_rows(candidates, samples)
-    scored = score_completions(rows, head, config, source, shards)
+    scored = score_completions(rows, input_path(args.reward_model), config, prompts_of, shards)
     rewards: dict[str, list[float]] = {}
     for row in scored:
         rewards.setdefault(row["id"], []).append(row["reward"])

@@ -1,4 +1,4 @@
-"""`--score` of train_rm.py: the rewards of completions in a file, as a saved head gives them.
+"""The rewards of completions, as a saved head gives them: for `--score` of train_rm.py, and for best of N.
 
 How prompts are built is handed in. This module knows nothing about pairs or training.
 """
@@ -17,6 +17,28 @@ from utils.jsonl import write_jsonl
 from utils.schema import read_completion_rows
 
 
+def score_completions(
+    rows: list[dict],
+    folder: Path,
+    config: dict,
+    prompts_of: Callable[[str], PromptSource],
+    shards: Shards,
+) -> list[dict]:
+    """The reward, head score and penalties of each completion row; see `score_rows`.
+
+    `folder` has the head, `prompts_of(name)` gives the prompts of a template. `config` is that of
+    train_rm.py.
+    """
+    head, saved = load_head(folder)
+    # A head fits only features made as those that it was trained on, whatever the YAML says today.
+    config = config | reading_of(saved)
+    config["base_model"] = base_of_head(folder, saved, config["base_model"])
+    found = load_features(rows, config, prompts_of(config["template"]), shards)
+    if shards.is_main:
+        note_cut(found)
+    return score_rows(rows, found, head, saved)
+
+
 def score_file(
     path: Path,
     target: Path,
@@ -25,18 +47,10 @@ def score_file(
     prompts_of: Callable[[str], PromptSource],
     shards: Shards,
 ) -> None:
-    """Write the reward, head score and penalties of each row of `path` to `target`.
-
-    `folder` has the head, `prompts_of(name)` gives the prompts of a template. DataError for a wrong row.
-    """
+    """Write `score_completions` of the rows of `path` to `target`. DataError for a wrong row."""
     rows = read_completion_rows(path)
-    head, saved = load_head(folder)
-    # A head fits only features made as those that it was trained on, whatever the YAML says today.
-    config = config | reading_of(saved)
-    config["base_model"] = base_of_head(folder, saved, config["base_model"])
-    found = load_features(rows, config, prompts_of(config["template"]), shards)
+    scored = score_completions(rows, folder, config, prompts_of, shards)
     if not shards.is_main:
         return
-    note_cut(found)
-    write_jsonl(target, score_rows(rows, found, head, saved))
+    write_jsonl(target, scored)
     print(f"wrote {len(rows)} rewards to {target}")
