@@ -85,10 +85,8 @@ def generation_settings(flags: dict, load_template: Callable[[str], str]) -> dic
 
 def _rare_settings(settings: dict, checkpoint: str, base: str) -> dict:
     """What changes the texts of some models, or with some flags, alone: other caches keep their names."""
-    found: dict[str, Any] = {}
-    for name, ends in (("sft_ends", added_ends(checkpoint, base)), ("base_ends", added_ends(base))):
-        if ends:
-            found[name] = ends
+    ends = {"sft_ends": added_ends(checkpoint, base), "base_ends": added_ends(base)}
+    found: dict[str, Any] = {name: value for name, value in ends.items() if value}
     if settings["unseen_only"]:
         # They decide which samples are drawn.
         found["train_ids"] = sha256_value(sorted(train_ids(checkpoint)))
