@@ -78,6 +78,8 @@ def as_classifier(model: Any, head: RewardHead, scale: dict[str, float], pad_id:
     config.id2label = {0: "reward"}
     config.label2id = {"reward": 0}
     config.pad_token_id = pad_id
+    # The part that reads text has a config of its own where the model reads images too.
+    config.get_text_config().pad_token_id = pad_id
     config.score_offset = offset
     return classifier
 
