@@ -53,8 +53,10 @@ def set_own_pad(tokenizer: Any, model: Any) -> None:
         tokenizer.add_special_tokens({"pad_token": _PAD})
     n_embedded = model.get_input_embeddings().num_embeddings
     if tokenizer.pad_token_id >= n_embedded:
-        # Padding is masked, so its embedding need not resemble the others.
         model.resize_token_embeddings(tokenizer.pad_token_id + 1, mean_resizing=False)
+        # Padding is masked, so its embedding need not resemble the others. Zeros fit every type of weights.
+        with torch.no_grad():
+            model.get_input_embeddings().weight[n_embedded:] = 0
 
 
 def as_classifier(model: Any, head: RewardHead, scale: dict[str, float], pad_id: int) -> Any:
@@ -78,6 +80,8 @@ def as_classifier(model: Any, head: RewardHead, scale: dict[str, float], pad_id:
     config.id2label = {0: "reward"}
     config.label2id = {"reward": 0}
     config.pad_token_id = pad_id
+    # The part that reads text has a config of its own where the model reads images too.
+    config.get_text_config().pad_token_id = pad_id
     config.score_offset = offset
     return classifier
 

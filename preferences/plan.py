@@ -63,3 +63,5 @@ def print_reward_plan(args: argparse.Namespace, config: dict) -> None:
         memory = generation_memory(name, options, config["eval_batch_size"], width, _COMPLETION_TOKENS)
         print(estimate(name, n_tokens, 1, memory))
     print(f"would write {home_path(config['output_dir'])}/ (features: 4 bytes x hidden size per completion)")
+    if args.export_hf:
+        print(f"would write {home_path(args.export_hf)}/ (the base model, at most 4 bytes per weight)")

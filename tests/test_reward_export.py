@@ -10,6 +10,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 import train_rm
@@ -111,6 +112,16 @@ def test_the_export_gives_the_scores_of_the_head(exported, monkeypatch):
     [(_, scored)] = read_jsonl(exported / "rows_scores.jsonl")
     assert float(done.stdout) == pytest.approx(scored["head_score"], abs=1e-3)
     assert abs(scored["head_score"]) > 0.01
+
+
+def test_weights_that_came_in_bfloat16_are_stored_in_it(exported):
+    weights = load_file(exported / "model/model.safetensors")
+    base = exported / "tiny/model.safetensors"
+    # An adapter is merged in float32.
+    is_half = base.is_file() and load_file(base)["model.norm.weight"].dtype == torch.bfloat16
+    assert weights["score.weight"].dtype == torch.float32
+    of_layers = {tensor.dtype for name, tensor in weights.items() if name != "score.weight"}
+    assert of_layers == {torch.bfloat16 if is_half else torch.float32}
 
 
 def test_padding_on_either_side_changes_no_score(exported):
