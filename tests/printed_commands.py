@@ -103,13 +103,20 @@ def is_training(words: list[str]) -> bool:
     return "train_sft.py" in words and "--merge" not in words
 
 
+def demo_commands(target: str) -> list[str]:
+    """The commands of `make demo` or `make demo-gemma`, with the target's variables filled in."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    variables = dict(re.findall(rf"^(?:{target}: )?(\w+) := (.*)$", makefile, re.MULTILINE))
+    commands = []
+    for line in re.findall(r"^\t\$\(DEMO\) (.*)$", makefile, re.MULTILINE):
+        filled = re.sub(r"\$\((\w+)\)", lambda name: variables[name[1]], line)
+        commands.append(f"python {filled}")
+    return commands
+
+
 def is_in_demo(words: list[str]) -> bool:
     """True for a command of `make demo`, which has run it at full size."""
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    checkpoint = re.search(r"^CHECKPOINT := (.*)$", makefile, re.MULTILINE)
-    assert checkpoint is not None
-    recipe = makefile.replace("$(CHECKPOINT)", checkpoint[1])
-    return f"$(DEMO) {shlex.join(words[1:])}\n" in recipe
+    return f"python {shlex.join(words[1:])}" in demo_commands("demo")
 
 
 def generates(words: list[str]) -> bool:

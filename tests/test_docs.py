@@ -40,6 +40,7 @@ from tests.documents import (
     tracked_files,
     words_of_code,
 )
+from tests.printed_commands import demo_commands
 from tests.test_layers import STEP_OF
 
 SCRIPTS = {
@@ -167,8 +168,7 @@ def documented() -> list[str]:
     """Every command of a stage that a page, the Makefile, the notebook or a script's docstring shows."""
     pages = [name for name in tracked_files() if name.endswith(".md") and name != "docs/log.md"]
     texts = [(ROOT / name).read_text() for name in pages]
-    makefile = (ROOT / "Makefile").read_text()
-    texts.append(makefile.replace("$(DEMO) ", "python ").replace("$(CHECKPOINT)", "checkpoint"))
+    texts += [*demo_commands("demo"), *demo_commands("demo-gemma")]
     texts.append(notebook_code())
     # CONTRIBUTING.md shows how to run a judge that is not written yet.
     texts = [text.replace("--judge <name>", "--judge verifier") for text in texts]

@@ -37,6 +37,7 @@ def test_each_prompt_whole(kind, name, sample):
         ("sft", "structured", "ef1f09b5f2c2"),
         ("sft", "fewshot", "0a50bc045888"),
         ("sft", "evidence_first", "f756150df996"),
+        ("sft", "brief", "44fed0e0b8ce"),
         ("judge", "default", "fb483a6ad0f6"),
         ("judge", "simple", "dfbba47d1f8e"),
     ],
@@ -104,7 +105,7 @@ def test_saved_templates_are_read_back_and_missing_ones_named(tmp_path, monkeypa
 def test_an_edited_template_is_kept_unless_overwritten(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
     prompt_schema.main(["save"])
-    assert "wrote 8 files" in capsys.readouterr().out
+    assert "wrote 9 files" in capsys.readouterr().out
     path = tmp_path / "prompts/judge_simple.txt"
     path.write_text("mine")
     with pytest.raises(

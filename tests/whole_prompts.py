@@ -40,6 +40,17 @@ SFT_EVIDENCE_FIRST = (
     "Answer:"
 )
 
+SFT_BRIEF = (
+    'Answer from the numbered evidence alone, as JSON: {"answer": "words of the evidence", '
+    '"citations": [numbers], "confidence": 0.0 to 1.0}\n'
+    'A claim is "supported" or "refuted". Without enough evidence the answer is '
+    '"[INSUFFICIENT_EVIDENCE]", citations [].\n'
+    "\n"
+    "Evidence:\n" + EVIDENCE + "\n"
+    "Question: Where was Marie Curie born?\n"
+    "Answer:"
+)
+
 SFT_STRUCTURED = (
     "## Task\n"
     "Answer the question from the numbered evidence alone.\n"
@@ -142,6 +153,7 @@ WHOLE_PROMPTS = {
     ("sft", "structured"): SFT_STRUCTURED,
     ("sft", "fewshot"): SFT_FEWSHOT,
     ("sft", "evidence_first"): SFT_EVIDENCE_FIRST,
+    ("sft", "brief"): SFT_BRIEF,
     ("judge", "default"): JUDGE_DEFAULT,
     ("judge", "simple"): JUDGE_SIMPLE,
 }

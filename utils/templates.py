@@ -24,10 +24,11 @@ def read_template(path: Path) -> str:
 # In most SFT templates the question comes before the evidence and again after it. Each chunk is then read
 # with the question in mind, which a causal model cannot do otherwise ("query-aware contextualization", Liu et
 # al., 2023). In sft_evidence_first.txt it comes once, at the end: prompts with the same evidence begin alike,
-# so that it can be read once for all of them (training/shared_evidence.py). <<...>> in sft_fewshot.txt is the
-# assistant's turn of a chat model, and plain text for a base model. In one user turn a small model repeats an
-# example instead of following it (docs/log.md).
-SFT_NAMES = ("default", "structured", "fewshot", "evidence_first")
+# so that it can be read once for all of them (training/shared_evidence.py). sft_brief.txt is that in half as
+# many words, for models that learn the task anyway. <<...>> in sft_fewshot.txt is the assistant's turn of a
+# chat model, and plain text for a base model. In one user turn a small model repeats an example instead of
+# following it (docs/log.md).
+SFT_NAMES = ("default", "structured", "fewshot", "evidence_first", "brief")
 JUDGE_NAMES = ("default", "simple")
 SFT_TEMPLATES = {name: read_template(SHIPPED_DIR / f"sft_{name}.txt") for name in SFT_NAMES}
 JUDGE_TEMPLATES = {name: read_template(SHIPPED_DIR / f"judge_{name}.txt") for name in JUDGE_NAMES}
