@@ -248,7 +248,11 @@ OUTPUTS = {
         "calibration.json",
         "train_ids.txt",
     ],
-    "evaluate_sft_fast_robust": ["<stem>_predictions.jsonl", "<stem>_calibration.png"],
+    "evaluate_sft_fast_robust": [
+        "<stem>_predictions.jsonl",
+        "<stem>_candidates.jsonl",
+        "<stem>_calibration.png",
+    ],
     "robustness": ["robustness.json", "<stem>.png", "<stem>_predictions.jsonl"],
     "make_prefs": [
         "manifest.json",
@@ -277,6 +281,7 @@ CHOSEN = {
     "eval_results.json",
     "eval_merged.json",
     "rescored.json",
+    "eval_best.json",
     "eval_memory.json",
     "eval_fitted.json",
     "eval_external.json",
