@@ -1,7 +1,8 @@
 """Evaluation: SFT checkpoint (and base model) -> predictions -> metrics with 95% intervals, beside baselines.
 
 Reads a sample file and a checkpoint of train_sft.py, or with --predictions a file of completions.
-Writes the results JSON, <stem>_predictions.jsonl and <stem>_calibration.png beside it; --report adds a page.
+Writes the results JSON, <stem>_predictions.jsonl and <stem>_calibration.png beside it; --report adds a page,
+--best-of <stem>_candidates.jsonl.
 
     python evaluate_sft_fast_robust.py --model-path checkpoints/sft/demo/checkpoint-best \\
         --base-model embedded --test-data data/processed/test.jsonl --compare-baseline \\
