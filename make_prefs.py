@@ -242,7 +242,7 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     report = folder / f"preference_stats_{cache.name}-{judgesig}.json"
     write_statistics(report, stats, rows)
     # They are outside the cache, whose lock this process has.
-    for path in (target, report):
+    for path in (target, report, report.with_suffix(".png")):
         drop_temporaries(path)
     print(format_tallies(jobs, list(judgements.values()), repeated, rows, left_out))
     print(f"wrote {len(rows):,} preferences to {target} (samples {format_drops(drops)}) and {report.name}")
