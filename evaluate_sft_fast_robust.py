@@ -1,7 +1,8 @@
 """Evaluation: SFT checkpoint (and base model) -> predictions -> metrics with 95% intervals, beside baselines.
 
 Reads a sample file and a checkpoint of train_sft.py, or with --predictions a file of completions.
-Writes the results JSON, <stem>_predictions.jsonl and <stem>_calibration.png beside it; --report adds a page.
+Writes the results JSON, <stem>_predictions.jsonl and <stem>_calibration.png beside it; --report adds a page,
+--best-of <stem>_candidates.jsonl.
 
     python evaluate_sft_fast_robust.py --model-path checkpoints/sft/demo/checkpoint-best \\
         --base-model embedded --test-data data/processed/test.jsonl --compare-baseline \\
@@ -16,6 +17,7 @@ import time
 from pathlib import Path
 
 from evaluation.inputs import check_inputs, check_results
+from evaluation.model_runs import add_run_flags, check_flags
 from evaluation.selective import KINDS, choose_selection
 from models.base import base_of_flags
 from models.choices import (
@@ -27,14 +29,7 @@ from models.choices import (
     load_options,
 )
 from models.directories import check_adapter_dir
-from utils.arguments import (
-    positive_int,
-    sample_limit,
-    seed_number,
-    share,
-    stage_parser,
-    temperature,
-)
+from utils.arguments import positive_int, sample_limit, seed_number, share, stage_parser, temperature
 from utils.config import home_path, input_path
 from utils.decisions import decision_settings, decisions_of, read_calibration
 from utils.errors import UsageError
@@ -56,13 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--model-path", help="checkpoint directory of train_sft.py, or a full model")
     add("--base-model", help="model the checkpoint was trained from: hub id, directory or embedded")
     add("--template", help="prompt template (default: the one in the checkpoint's run.json)")
-    add("--compare-baseline", action="store_true", help="also evaluate the base model on the same prompts")
-    add("--baseline-fewshot", action="store_true", help="also evaluate the base model with few-shot prompts")
-    closed_book = "also evaluate the checkpoint without evidence: what it answers from memory"
-    add("--baseline-closed-book", action="store_true", help=closed_book)
-    gold_only = "also evaluate with the support chunks only; the gap is what distractors cost"
-    add("--baseline-gold-only", action="store_true", help=gold_only)
-    add("--constrained", action="store_true", help="also evaluate each model constrained to the schema")
+    add_run_flags(model)
     add_model_flags(model)
     add_fast_flags(model)
 
@@ -79,7 +68,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--confidence-kind", default="stated", choices=KINDS, help=kind)
 
     add = parser.add_argument_group("run").add_argument
-    add("--temperature", type=temperature, default=0.0, help="0 is greedy; above, sampled with --seed")
+    add(
+        "--temperature",
+        type=temperature,
+        help="0 is greedy (default); with --best-of that of its samples (1)",
+    )
     add("--seed", type=seed_number, default=42, help="decides --limit's samples, sampling and the bootstrap")
     add("--overwrite", action="store_true", help="replace results that are there, also of other settings")
     add("--dry-run", action="store_true", help="print the plan and write nothing")
@@ -92,12 +85,7 @@ def read_arguments(argv: list[str] | None) -> argparse.Namespace:
     if args.compare:
         check_results(args.compare)
         return args
-    if not args.test_data:
-        raise UsageError("name the samples with --test-data, for example data/processed/test.jsonl")
-    if not args.predictions and not args.model_path:
-        raise UsageError("name a checkpoint with --model-path, or completions with --predictions")
-    if args.confidence_threshold is not None and args.wanted_precision is not None:
-        raise UsageError("--confidence-threshold and --wanted-precision both set a threshold; give one")
+    check_flags(args)
     needs_base = (args.compare_baseline or args.baseline_fewshot) and not args.base_model
     no_base = UsageError("--compare-baseline and --baseline-fewshot need --base-model: the model names none")
     # A missing model names no base either; what is wrong with the flags comes before what is missing.
@@ -119,6 +107,7 @@ if __name__ == "__main__":
     before_imports(lambda: read_arguments(None))
 
 from evaluation.baselines import baseline_predictions, build_prompts, read_tuning
+from evaluation.best_of import best_of_report
 from evaluation.comparison import compare_runs
 from evaluation.model_runs import is_base, longest_row, plan_models
 from evaluation.plan import prefs_command, print_plan
@@ -142,6 +131,7 @@ from generation.sampling import Sampling
 from generation.throughput import Throughput
 from models.distributed import ShardLog, Shards, hold_output, note_in_first_process
 from models.hardware import weights_precision
+from preferences.rewarded import best_of, head_settings
 from prompt_schema import PromptBuilder, load_template
 from reporting.answered import answered_samples
 from reporting.pipeline import refresh_report
@@ -154,7 +144,7 @@ from utils.schema import pick_samples, read_samples
 # Flags that decide the completions: predictions made with other values are not resumed.
 DECIDING_FLAGS = (
     *("compare_baseline", "baseline_fewshot", "baseline_closed_book", "baseline_gold_only", "constrained"),
-    *("max_new_tokens", "attn_impl", "limit", "temperature", "seed"),
+    *("max_new_tokens", "attn_impl", "limit", "temperature", "seed", "best_of"),
 )
 # All settings that decide the results.
 SCORING = ("predictions", "confidence_threshold", "wanted_precision", "confidence_kind")
@@ -168,7 +158,8 @@ def run_model(models, name: str, prompts: dict, args: argparse.Namespace, log: S
     generation = GenerationSettings(
         batch_size=args.batch_size,
         max_new_tokens=args.max_new_tokens,
-        sampling=Sampling(temperature=args.temperature, seed=args.seed),
+        # The best of N is taken of samples; beside them stands the greedy completion.
+        sampling=Sampling(temperature=0.0 if args.best_of else args.temperature, seed=args.seed),
         # A seed per row: a row does not depend on its batch, nor on what an earlier run finished.
         seeds=[int(sha256_value([args.seed, name, sample_id])[:8], 16) for sample_id in prompts],
         biases=biases,
@@ -189,7 +180,7 @@ def checkpoint_settings(args: argparse.Namespace) -> dict:
     settings["template_text"] = load_template("sft", settings["template"])
     settings["precision"] = weights_precision(load_options(args))
     settings["inputs"] = hash_inputs([input_path(args.test_data)])
-    return settings
+    return settings | head_settings(args.reward_model)
 
 
 def generate_predictions(
@@ -272,6 +263,8 @@ def evaluate(args: argparse.Namespace, output: Path, shards: Shards) -> None:
         predictions = read_predictions(input_path(args.predictions), samples)
     else:
         predictions, times = generate_predictions(args, samples, predictions_path(output), settings, shards)
+    if args.best_of:
+        predictions += best_of(args, samples, predictions, settings, PromptBuilder, shards)
     # Every process has all rows now; the first alone scores and writes.
     if not shards.is_main:
         return
@@ -280,6 +273,8 @@ def evaluate(args: argparse.Namespace, output: Path, shards: Shards) -> None:
     results, parsed = score_all(rows, samples, args.seed, selection, calibration.get("isotonic"))
     if selection:
         results["selective"] = selective | {"test": measure_selection(predictions, samples, selection)}
+    if args.best_of:
+        results["best_of"] = best_of_report(predictions, samples, args)
     if not args.predictions:
         write_jsonl(predictions_path(output), describe_rows(predictions, parsed, samples))
     # The SFT model's prompts alone: a closed-book prompt shows no support on purpose.

@@ -1,35 +1,29 @@
 """Preferences: candidates of the SFT and the base model, judged, kept as chosen/rejected pairs with a margin.
 
 Reads samples and, for --phase generate, the models. Writes prefs/cache/<gensig>/ (manifest.json,
-gens_sft.jsonl, gens_base.jsonl, judgements_<judgesig>.jsonl), prefs/preferences_<gensig>-<judgesig>.jsonl
-and prefs/preference_stats_<gensig>-<judgesig>.json.
+gens_sft.jsonl, gens_base.jsonl, judgements_<judgesig>.jsonl), prefs/preferences_<gensig>-<judgesig>.jsonl,
+prefs/preference_stats_<gensig>-<judgesig>.json and its picture, preference_stats_<gensig>-<judgesig>.png.
+--import and --export exchange pairs with other tools.
 
     python make_prefs.py --phase all --sft-model checkpoints/sft/demo/checkpoint-best --base-model embedded \\
         --data-path data/processed/train.jsonl --max-samples 60 --n-generations 2 --temperature 0.8
     python make_prefs.py --phase judge --judge-model Qwen/Qwen2.5-3B-Instruct \\
         --data-path data/processed/train.jsonl --min-margin 0.12
+    python make_prefs.py --import pairs.jsonl
 """
 
 import argparse
 import functools
 import time
-from collections import Counter
 from pathlib import Path
 
-from models.choices import add_bit_flags, add_model_flags, check_engine, load_options
+from models.base import cached_revision
+from models.choices import check_engine, load_options
 from models.directories import check_adapter_dir
-from preferences.inputs import check_inputs
-from preferences.judges import JUDGES, Judge, default_judge, judge_candidates, judge_key, judge_settings
-from preferences.label_share import MIN_LABEL_SHARE
-from utils.arguments import (
-    positive_int,
-    sample_limit,
-    seed_number,
-    share,
-    stage_parser,
-    temperature,
-    whole_number,
-)
+from preferences.flags import add_exchange_flags, add_generator_flags
+from preferences.inputs import check_exchange, check_inputs
+from preferences.judges import JUDGES, default_judge, judge_candidates, judge_key, judge_settings
+from utils.arguments import positive_int, sample_limit, seed_number, share, stage_parser
 from utils.commands import reward_command
 from utils.config import home_path, input_path
 from utils.errors import DataError, UsageError
@@ -47,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--cache-sig", help="cache to judge (default: the newest with the given flags)")
     rich = "rich adds parsed completions and gold fields to each row (default: lite)"
     add("--output-mode", choices=("lite", "rich"), default="lite", help=rich)
+    add_exchange_flags(parser.add_argument_group("pairs of other tools"))
     add_generator_flags(parser.add_argument_group("model"))
 
     add = parser.add_argument_group("limits").add_argument
@@ -54,12 +49,20 @@ def build_parser() -> argparse.ArgumentParser:
     add("--max-samples", "--limit", type=sample_limit, metavar="N", help=samples)
     unseen = "skip samples named in the checkpoint's train_ids.txt"
     add("--unseen-only", action="store_true", default=None, help=unseen)
+    models = "whose candidates are taken (default: sft, and both where sft has one candidate per sample)"
+    add("--models", choices=("sft", "base", "sft,base"), help=models)
     add("--n-generations", type=positive_int, help="candidates per model and sample (default: 2)")
     add("--max-new-tokens", type=positive_int, help="most tokens per candidate (default: 128)")
     longest = "most tokens per prompt; evidence is cut to fit (default: 2048)"
     add("--max-input-tokens", type=positive_int, help=longest)
     margin = "keep a pair when its scores differ by at least this (0-1; default: 0.1)"
     add("--min-margin", type=share, default=0.1, help=margin)
+    hard = "add up to N made rejections per sample, each worse in one known way (without a number: 2)"
+    add("--hard-rejections", type=positive_int, nargs="?", const=2, default=0, metavar="N", help=hard)
+    form = "keep pairs in which form alone (length, citations, confidence, refusal) tells nothing"
+    add("--match-form", action="store_true", help=form)
+    unparsable = "largest share of pairs over an unparsable completion (default: 0.1; 1 with the base's)"
+    add("--max-unparsable", type=share, help=unparsable)
 
     add = parser.add_argument_group("run").add_argument
     phase = "generate candidates, judge cached ones, or both (default: all)"
@@ -72,28 +75,11 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_generator_flags(model: argparse._ArgumentGroup) -> None:
-    add = model.add_argument
-    add("--sft-model", help="checkpoint directory of train_sft.py")
-    add("--base-model", help="hub id, directory or embedded (default: the checkpoint's base)")
-    add("--template", help="prompt template of the candidates (default: the checkpoint's)")
-    add("--temperature", type=temperature, help="0: one candidate per model (default: 0.7)")
-    top_p = "sample from the smallest set of tokens with this probability (default: 1.0)"
-    add("--top-p", type=share, help=top_p)
-    add("--top-k", type=whole_number, help="sample from this many tokens; 0: from all (default: 0)")
-    judge = "who scores (default: llm if --judge-model is given, else verifier, which checks against gold)"
-    add("--judge", choices=tuple(JUDGES), help=judge)
-    add("--judge-model", help="model that compares candidates, for --judge llm and hybrid")
-    add("--judge-template", default="default", help="default or simple (default: default)")
-    add("--min-label-share", type=share, default=MIN_LABEL_SHARE, help="least probability of A and B (0-1)")
-    # The generators' flags are part of a cache's settings, so None marks one that was not given.
-    add_model_flags(model, "the generators", default=None)
-    add_bit_flags(model, "the judge", "--judge-use")
-
-
 def read_arguments(argv: list[str] | None) -> argparse.Namespace:
     """The flags. UsageError for those that need another one, DataError for a wrong --sft-model."""
     args = build_parser().parse_args(argv)
+    if check_exchange(args):
+        return args
     judge = args.judge or default_judge(args.judge_model)
     if args.phase != "generate" and JUDGES[judge].needs_model and not args.judge_model:
         raise UsageError(f"--judge {judge} needs --judge-model")
@@ -115,7 +101,6 @@ from models.distributed import Shards, hold_output
 from models.loading import load_tokenizer
 from preferences.cache import (
     MODELS,
-    Job,
     cache_key,
     cached_rows,
     claim_cache,
@@ -133,12 +118,18 @@ from preferences.candidates import (
     generation_settings,
     n_candidates,
 )
+from preferences.exchange import exchange_pairs
+from preferences.judge_report import judge_report
 from preferences.model_judge import JudgeModel
+from preferences.pairing import Pairing, collect_pairs
+from preferences.pairs import style_check
 from preferences.plan import print_plan
-from preferences.rows import JudgedSample, format_tallies, preference_row, preference_stats, rich_fields
+from preferences.rows import JudgedSample, format_tallies, preference_stats
+from preferences.stats import write_statistics
 from prompt_schema import JudgePrompts, PromptBuilder, fill_template, load_template, render_evidence
 from reporting.pipeline import refresh_report
 from utils.jsonl import sha256_value, write_json, write_jsonl
+from utils.locks import drop_temporaries
 from utils.runs import describe_run, format_drops, format_seconds, hash_inputs, note
 from utils.schema import read_samples
 
@@ -149,7 +140,8 @@ def generate_phase(
     args: argparse.Namespace, settings: dict, cache: Path, shards: Shards, test_facts: dict
 ) -> None:
     """Fill the cache of these settings."""
-    if shards.decide(lambda: claim_cache(cache, args.overwrite)):
+    revision = cached_revision(settings["base_model"])
+    if shards.decide(lambda: claim_cache(cache, args.overwrite, revision)):
         return
     wanted = settings["n_generations"]
     if n_candidates(settings) < wanted and shards.is_main:
@@ -157,7 +149,7 @@ def generate_phase(
     data_path = input_path(args.data_path)
     samples = draw_samples(settings, data_path)
     # "created" decides which of several fitting caches is the newest.
-    facts = {**test_facts, "created": time.time(), "n_samples": len(samples)}
+    facts = {**test_facts, "created": time.time(), "n_samples": len(samples), "base_revision": revision}
     run = describe_run(settings, hash_inputs([data_path]), settings["seed"], **facts)
     checkpoint = check_adapter_dir(settings["sft_model"])
     options = load_options(args, max_length=settings["max_input_tokens"] + settings["max_new_tokens"])
@@ -176,6 +168,9 @@ def generate_phase(
 
 
 # --- phase 2: judgements and pairs
+
+# Flags that change which pairs are written and how, but no judgement.
+PAIRING = ("min_margin", "output_mode", "hard_rejections", "match_form", "max_unparsable")
 
 
 def open_judge(args: argparse.Namespace) -> JudgeModel:
@@ -204,33 +199,6 @@ def choose_pairs(scores: list[float], min_margin: float) -> tuple[list[tuple[int
     return pairs, "all scores equal" if all_equal else "margin below --min-margin"
 
 
-def collect_pairs(
-    args: argparse.Namespace, jobs: list[Job], judgements: dict[str, dict], judge: Judge, template: str
-) -> tuple[list[dict], dict[str, int]]:
-    """The preference rows of all samples, and the samples without a pair by reason."""
-    rows = []
-    drops: Counter = Counter()
-    for sample, candidates in jobs:
-        # Both models, in every repetition, wrote the same text.
-        if len(candidates) < 2:
-            drops["same text"] += 1
-            continue
-        judgement = judgements[sample["id"]]
-        scores, decided_by = judge.decide(judgement)
-        judged = JudgedSample(sample, candidates, judgement, scores, decided_by)
-        pairs, reason = choose_pairs(scores, args.min_margin)
-        if reason:
-            drops[reason] += 1
-        evidence = render_evidence(judged.chunks)
-        prompt = fill_template(template, evidence=evidence, question=sample["question"])
-        for chosen, rejected in pairs:
-            row = preference_row(judged, chosen, rejected, prompt)
-            if args.output_mode == "rich":
-                row |= rich_fields(judged, chosen, rejected)
-            rows.append(row)
-    return rows, drops
-
-
 def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_facts: dict) -> None:
     """Judge the candidates of a cache, and write the preferences and their statistics."""
     kind = args.judge or default_judge(args.judge_model)
@@ -239,17 +207,26 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     data_path = input_path(args.data_path)
     generation = read_cached_settings(cache, data_path)
     settings = judge_settings(kind, vars(args), functools.partial(load_template, "judge"))
-    # These do not change a judgement, but they change which pairs are written and how.
-    pairing = {"min_margin": args.min_margin, "output_mode": args.output_mode}
+    pairing = {name: getattr(args, name) for name in PAIRING}
+    if args.max_unparsable is None:
+        # Of an untrained base model, hardly anything can be parsed.
+        pairing["max_unparsable"] = 1.0 if "base" in generation.get("models", "sft,base") else 0.1
     judgesig = sha256_value(judge_key(settings) | pairing)[:8]
-    jobs, n_repeated = read_candidates(cache, read_samples(data_path))
+    jobs, repeated = read_candidates(cache, read_samples(data_path))
     log_path = cache / f"judgements_{judgesig}.jsonl"
     if args.overwrite and shards.is_main:
         log_path.unlink(missing_ok=True)
     judgements = judge_candidates(jobs, judge, functools.partial(open_judge, args), log_path, shards)
     if not shards.is_main:
         return
-    rows, drops = collect_pairs(args, jobs, judgements, judge, generation["template_text"])
+
+    def prompt_of(judged: JudgedSample) -> str:
+        slots = {"evidence": render_evidence(judged.chunks), "question": judged.sample["question"]}
+        return fill_template(generation["template_text"], **slots)
+
+    choose = functools.partial(choose_pairs, min_margin=args.min_margin)
+    settings_of_pairs = Pairing(**pairing, seed=generation["seed"])
+    rows, drops, left_out = collect_pairs(jobs, judgements, judge, settings_of_pairs, choose, prompt_of)
     if not rows:
         raise DataError(
             f"no pair has a margin of at least {args.min_margin} (samples {format_drops(drops)}); "
@@ -258,11 +235,16 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     stats = preference_stats(rows, list(judgements.values()), len(jobs), drops)
     # "created" decides which of several preferences files is the newest.
     stats |= {"settings": {**settings, **pairing, "cache": cache.name}, "created": time.time(), **test_facts}
+    stats |= {"left_out": left_out, "style_only": style_check(rows, generation["seed"])}
+    stats["judge"] = judge_report(jobs, judgements, generation["seed"])
     target = folder / f"preferences_{cache.name}-{judgesig}.jsonl"
     write_jsonl(target, rows)
     report = folder / f"preference_stats_{cache.name}-{judgesig}.json"
-    write_json(report, stats)
-    print(format_tallies(jobs, list(judgements.values()), n_repeated, len(rows)))
+    write_statistics(report, stats, rows)
+    # They are outside the cache, whose lock this process has.
+    for path in (target, report, report.with_suffix(".png")):
+        drop_temporaries(path)
+    print(format_tallies(jobs, list(judgements.values()), repeated, rows, left_out))
     print(f"wrote {len(rows):,} preferences to {target} (samples {format_drops(drops)}) and {report.name}")
     note(f"next: {reward_command(generation['base_model'], target)}")
 
@@ -272,6 +254,9 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
 
 def main(argv: list[str] | None) -> None:
     args = read_arguments(argv)
+    if args.import_file or args.export:
+        exchange_pairs(args)
+        return
     if args.dry_run:
         print_plan(args)
         return

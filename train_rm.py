@@ -2,7 +2,7 @@
 
 Reads a preferences file of make_prefs.py (default: the newest). Writes output_dir/{best,final}/
 (reward_head.safetensors, config.json), features/ (a cache), training_history.json, validation.json,
-curves.png and run.json. --score writes FILE_scores.jsonl beside FILE.
+curves.png, calibration.png and run.json. --score writes FILE_scores.jsonl beside FILE.
 
     python train_rm.py -c configs/rm.yaml
     python train_rm.py -c configs/rm.yaml --validate-only --checkpoint best
@@ -17,10 +17,9 @@ from typing import Any
 
 from models.choices import add_attention_flag
 from preferences.inputs import check_reward_inputs, find_head
-from preferences.reward_config import DEFAULTS, load_reward_config
+from preferences.reward_config import load_reward_config, reading_of
 from utils.arguments import sample_limit, stage_parser
-from utils.commands import stage_command
-from utils.config import home_path, input_path, settings_flags
+from utils.config import home_path, input_path
 from utils.hub import check_hub_access, check_repo_id
 from utils.outputs import check_folder_output
 from utils.startup import before_imports, run_main
@@ -43,6 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
     checkpoint = "head for --validate-only and --score: best, final or a directory (default: best)"
     add("--checkpoint", default="best", help=checkpoint)
 
+    export = "write the head with its base model to DIR, for AutoModelForSequenceClassification"
+    add("--export-hf", metavar="DIR", help=export)
     push = "upload best/ with its card to this id of the model hub, also of a finished run"
     add("--push-to-hub", type=check_repo_id, metavar="OWNER/NAME", help=push)
     public = "with --push-to-hub: anybody may see the repository (default: only you)"
@@ -55,6 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("run").add_argument
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="override a YAML key (repeatable)")
     add("--validate-only", action="store_true", help="write validation.json of a trained head")
+    tune = "choose the penalty weights that rank the val pairs best; with --validate-only of a trained head"
+    add("--tune-penalties", action="store_true", help=tune)
     overwrite = "delete a finished run, or one with different settings, and start over"
     add("--overwrite", action="store_true", help=overwrite)
     add("--dry-run", action="store_true", help="print the plan and write nothing")
@@ -77,69 +80,67 @@ def read_settings(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
 if __name__ == "__main__":
     before_imports(lambda: read_settings(None), trains=True)
 
-import numpy as np
 import torch
 from torch.nn.functional import logsigmoid
 from transformers import get_cosine_schedule_with_warmup
 
-from models.base import run_models
 from models.distributed import Shards, hold_output, note_in_first_process
 from models.loading import load_tokenizer
 from preferences.card import write_reward_cards
 from preferences.cuts import note_cut
 from preferences.features import PromptSource, as_completions, distinct_pairs, load_features
-from preferences.head_base import base_of_head, check_head_base
-from preferences.head_training import HeadTraining
+from preferences.head_base import check_head_base
+from preferences.head_training import HeadTraining, PairFacts, pair_facts
 from preferences.pairs import check_preferences, find_preferences, split_groups
+from preferences.penalty_tuning import record_tuning, tune_heads
 from preferences.plan import print_reward_plan
-from preferences.publish import publish_head
-from preferences.reward import (
-    load_head,
-    penalty_table,
-    penalty_totals,
-    score_rows,
-    weights_of,
-)
-from preferences.reward_report import print_validation, validate, write_history
+from preferences.publish import export_head, publish_head
+from preferences.reward import load_head, penalty_table, penalty_totals, weights_of
+from preferences.reward_report import print_validation, validate, write_history, write_validation
+from preferences.reward_run import open_training
+from preferences.scoring import score_file
 from prompt_schema import PromptBuilder, load_template, template_hash
 from reporting.pipeline import refresh_report
-from utils.jsonl import write_json, write_jsonl
 from utils.progress import track
-from utils.runs import (
-    close_run_dir,
-    describe_run,
-    format_drops,
-    format_seconds,
-    hash_inputs,
-    note,
-    open_run_dir,
-)
-from utils.schema import read_completion_rows, read_preferences
+from utils.runs import close_run_dir, format_drops, format_seconds, note
+from utils.schema import read_preferences
 
 # --- the loss and its training
 
 
-def bradley_terry_loss(chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
-    """-log sigmoid(s_chosen - s_rejected), mean over pairs (Bradley and Terry, 1952). Both (n_pairs,)."""
-    return -logsigmoid(chosen - rejected).mean()
+def bradley_terry_loss(
+    chosen: torch.Tensor,
+    rejected: torch.Tensor,
+    margins: torch.Tensor,
+    weights: torch.Tensor,
+    centering: float,
+) -> torch.Tensor:
+    """w (-log sigmoid(s_chosen - s_rejected - m) + c (s_chosen + s_rejected)^2), mean over pairs.
+
+    All are (n_pairs,) but c. Bradley and Terry, 1952; the margin m is that of Touvron et al., 2023 (Llama 2),
+    and the second term, which keeps scores around 0, that of Eisenstein et al., 2023.
+    """
+    losses = -logsigmoid(chosen - rejected - margins) + centering * (chosen + rejected) ** 2
+    return (weights * losses).mean()
 
 
 def train(
     config: dict,
     features: torch.Tensor,
-    penalty_sums: np.ndarray,
+    pairs: PairFacts,
     split: dict[str, list[int]],
     output_dir: Path,
 ) -> dict:
-    """Fit a head on features (2 n_pairs, hidden) and save best/, final/ and checkpoint-N/ in `output_dir`.
+    """Fit a head on features (2 n_pairs, n_features); save best/, final/, checkpoint-N/ in `output_dir`.
 
-    `penalty_sums` (2 n_pairs,) count in the val metrics, never in the loss. Returns the training history.
+    Penalties count in the val metrics, never in the loss. Returns the training history.
     """
     torch.manual_seed(config["seed"])
-    training = HeadTraining(config, features, penalty_sums, split, output_dir, bradley_terry_loss)
+    pair_loss = functools.partial(bradley_terry_loss, centering=config["centering"])
+    training = HeadTraining(config, features, pairs, split, output_dir, pair_loss)
     train_rows = training.train_rows
     optimizer = torch.optim.AdamW(
-        training.head.linear.parameters(), lr=config["learning_rate"], weight_decay=config["weight_decay"]
+        training.head.parameters(), lr=config["learning_rate"], weight_decay=config["weight_decay"]
     )
     # The last step of an epoch may have fewer pairs, but it counts.
     per_step = config["batch_size"] * config["gradient_accumulation_steps"]
@@ -185,23 +186,6 @@ def prompting(config: dict) -> tuple[Any, str]:
     return tokenizer, load_template("sft", config["template"])
 
 
-def score_file(args: argparse.Namespace, config: dict, target: Path, shards: Shards) -> None:
-    """`--score`: the reward, head score and penalties of each row of a file."""
-    rows = read_completion_rows(input_path(args.score))
-    folder = find_head(args.checkpoint, home_path(config["output_dir"]))
-    head, saved = load_head(folder)
-    # A head fits only features made as those that it was trained on, whatever the YAML says today.
-    made_with = {key: saved[key] for key in ("template", "max_seq_length")}
-    made_with["base_model"] = base_of_head(folder, saved, config["base_model"])
-    config = {**config, **made_with}
-    found = load_features(rows, config, prompt_source(config["template"]), shards)
-    if not shards.is_main:
-        return
-    note_cut(found)
-    write_jsonl(target, score_rows(rows, found, head, saved))
-    print(f"wrote {len(rows)} rewards to {target}")
-
-
 def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
     """Train a head, unless --validate-only, and validate it."""
     started = time.monotonic()
@@ -215,47 +199,66 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
     drops |= {"over --limit": len(all_preferences[args.limit :]) if args.limit else 0}
     split = split_groups(preferences, config)
     sizes = {side: len(pairs) for side, pairs in split.items()}
+    run = None
     if args.validate_only:
         checkpoint = find_head(args.checkpoint, output_dir)
         # A missing head is an error now, not after the minutes that the features may take.
         _, saved = load_head(checkpoint)
         check_head_base(checkpoint, saved, config["base_model"])
+        config = config | reading_of(saved)
+        heads = [checkpoint]
     else:
-        checkpoint = output_dir / "best"
-        settings = config | {"limit": args.limit}
         facts = {"n_pairs": sizes, "dropped": drops, "allow_test": args.allow_test, "warnings": warnings}
-        facts["models"] = run_models(config["base_model"])
-        run = describe_run(settings, hash_inputs([prefs_path]), config["seed"], **facts)
-        state = shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite, DEFAULTS))
-        if state == "complete":
-            flags = [*settings_flags(args.set, args.limit), "--validate-only"]
-            hint = f"next: {stage_command('train_rm.py', '-c', args.config, *flags)}"
-            shards.say(f"{output_dir} is complete with these settings; nothing to do", hint)
-            if args.push_to_hub and shards.is_main:
-                publish_head(output_dir, preferences, *prompting(config), args.push_to_hub, args.public)
+        run = open_training(args, config, prefs_path, facts, shards)
+        heads = [output_dir / "best", output_dir / "final"]
+        if run is None:
+            hand_out(args, config, heads[0], preferences, shards)
             return
+    prompts = prompt_source(config["template"])
+    read = functools.partial(load_features, config=config, prompts=prompts, shards=shards)
     rows = as_completions(preferences)
-    found = load_features(rows, config, prompt_source(config["template"]), shards)
+    found = read(rows)
+    if shards.is_main:
+        note_cut(found)
+    if run and shards.is_main:
+        sums = penalty_totals(penalty_table(rows, found["n_tokens"]), weights_of(config))
+        facts_of_pairs = pair_facts(preferences, sums, config)
+        history = train(config, found["features"], facts_of_pairs, split, output_dir)
+        write_history(output_dir, history, sizes)
+    tunings = {}
+    if args.tune_penalties and shards.is_main:
+        tunings = tune_heads(heads, preferences, split["val"], found, weights_of(config))
     # Several processes share the reading; the head trains in seconds, so one process does it.
+    shards.wait()
+    figures = validate(heads[0], preferences, split, read, config["seed"])
     if not shards.is_main:
         return
-    note_cut(found)
-    if not args.validate_only:
-        sums = penalty_totals(penalty_table(rows, found["n_tokens"]), weights_of(config))
-        history = train(config, found["features"], sums, split, output_dir)
-        write_history(output_dir, history, sizes)
-    groups = [row["group"] for row in preferences]
-    figures = validate(checkpoint, rows, found, split, groups, config["seed"])
-    write_json(output_dir / "validation.json", figures)
+    write_validation(output_dir, figures)
     print_validation(figures)
-    if not args.validate_only:
-        write_reward_cards(output_dir, figures, preferences, *prompting(config))
+    if run or tunings:
+        write_reward_cards(heads, figures, preferences, *prompting(config))
+    if run:
         close_run_dir(output_dir, run)
+    record_tuning(heads[0].parent, tunings)
     pairs = ", ".join(f"{side} {n}" for side, n in sizes.items())
     counts = f"{pairs} pairs, {format_drops(drops)}"
     print(f"wrote {output_dir} ({counts}) in {format_seconds(time.monotonic() - started)}")
     refresh_report()
+    hand_out(args, config, heads[0], preferences, shards)
+
+
+def hand_out(
+    args: argparse.Namespace, config: dict, checkpoint: Path, preferences: list[dict], shards: Shards
+) -> None:
+    """`--export-hf` and `--push-to-hub`, if they were given, of a finished run."""
+    if not shards.is_main:
+        return
+    if args.export_hf:
+        prompts = prompt_source(config["template"])
+        template = load_template("sft", config["template"])
+        export_head(checkpoint, home_path(args.export_hf), preferences, config, prompts, template)
     if args.push_to_hub:
+        output_dir = home_path(config["output_dir"])
         publish_head(output_dir, preferences, *prompting(config), args.push_to_hub, args.public)
 
 
@@ -273,7 +276,8 @@ def main(argv: list[str] | None) -> None:
         if args.push_to_hub:
             check_hub_access(args.push_to_hub)
         if args.score:
-            score_file(args, config, output, shards)
+            head = find_head(args.checkpoint, home_path(config["output_dir"]))
+            score_file(path, output, head, config, prompt_source, shards)
         else:
             run_stage(args, config, shards)
 

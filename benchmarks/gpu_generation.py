@@ -13,7 +13,7 @@ import torch
 from benchmarks.device import clock, forget_peak
 from generation.batches import pad_left
 from generation.engine import GenerationSettings, generate
-from generation.likelihood import completion_features
+from generation.readings import Texts, read_completions
 from models.choices import LoadOptions
 from models.loading import load_model, load_tokenizer
 from models.peak_memory import peak_memory_gb
@@ -156,8 +156,8 @@ def compare_reward_features(name: str, samples: list[dict]) -> dict:
         forget_peak()
         started = clock()
         given = [completion for _, completion in rows]
-        for batch in completion_features(model, prompts[0].prefix, suffixes, given, 0, 32):
-            features |= {i: hidden for i, hidden, _ in batch}
+        for batch in read_completions(model, Texts(prompts[0].prefix, suffixes, given), 0, 32):
+            features |= {i: read.hidden[0, -1] for i, read in batch}
         found = {"rows_per_s": round(len(rows) / (clock() - started), 2), "peak_gb": peak_memory_gb()}
     gaps = []
     started = clock()

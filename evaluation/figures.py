@@ -17,13 +17,17 @@ CHANCE_LOSS = (0.6931, "chance")
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart. `bars`: a [low, high] per point, or None. `joined`: a line joins the points."""
+    """One line of a chart. `bars`: a [low, high] per point, or None. `joined`: a line joins the points.
+
+    `stems`: points are counts, drawn as bars from 0. The report's SVG, which has none, draws points.
+    """
 
     name: str
     color: str
     points: list[tuple[float, float]]
     bars: list[list[float] | None] = field(default_factory=list)
     joined: bool = True
+    stems: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,15 +99,18 @@ def sft_charts(history: dict, n_rows: int | None = None) -> list[Chart]:
 def reward_charts(history: dict, n_pairs: dict[str, int]) -> list[Chart]:
     """Bradley-Terry loss, and the metrics on the val pairs beside chance. `n_pairs`: pairs per split."""
     rows = history["eval_metrics"]
-    # The checkpoint with the best ROC-AUC is kept, of equals the one with the lower loss.
-    scored = [row for row in rows if row.get("roc_auc") is not None and row.get("loss") is not None]
-    kept = max(scored, key=lambda row: (row["roc_auc"], -row["loss"]), default=None)
+    # The checkpoint with the best ROC-AUC is kept, of equals the one with the lower loss. Kinds of pairs
+    # weigh alike in it, but not in histories of earlier versions.
+    kind = "macro_roc_auc" if all("macro_roc_auc" in row for row in rows) else "roc_auc"
+    scored = [row for row in rows if row.get(kind) is not None and row.get("loss") is not None]
+    kept = max(scored, key=lambda row: (row[kind], -row["loss"]), default=None)
     best = (kept["step"], f"best ROC-AUC, step {kept['step']:g}") if kept else None
     train: list[tuple[float, float]] = []
     for step, loss in enumerate(history["train_losses"], 1):
         train += [(step, loss)] if loss is not None else []
     losses = _lines({"train": train, "val": _points(rows, "loss")})
-    metrics = _lines({name: _points(rows, name) for name in ("roc_auc", "accuracy")})
+    names = {"roc_auc": "roc_auc", "accuracy": "accuracy", "macro_roc_auc": "roc_auc, kinds alike"}
+    metrics = _lines({label: _points(rows, name) for name, label in names.items()})
     charts = []
     if losses:
         note = f"{n_pairs['train']:,} training pairs" if n_pairs.get("train") else ""
@@ -117,6 +124,22 @@ def reward_charts(history: dict, n_pairs: dict[str, int]) -> list[Chart]:
             Chart(title, metrics, "step", y_range=whole, guide=CHANCE_OF_PAIRS, best=best, note=note)
         )
     return charts
+
+
+def preference_charts(validation: dict) -> list[Chart]:
+    """P(chosen preferred) beside how often it is right; `validation` is a validation.json.
+
+    None for one of an earlier version, which has no bins.
+    """
+    if not validation.get("reliability"):
+        return []
+    points = [(row["confidence"], row["accuracy"]) for row in validation["reliability"]]
+    lines = _lines({"head, test pairs": points})
+    axes = ("P(higher score is chosen), from 0.5 on", "share of pairs where it is")
+    whole: dict = {"x_range": (0.0, 1.0), "y_range": (0.0, 1.0)}
+    title = "Reward model: calibration of P(chosen preferred)"
+    note = f"{validation['n_test_pairs']:,} test pairs"
+    return [Chart(title, lines, *axes, diagonal="ideal", note=note, **whole)]
 
 
 # --- confidence

@@ -7,6 +7,8 @@ import argparse
 from typing import NamedTuple
 
 from evaluation.baselines import EVIDENCE_VIEWS
+from utils.arguments import several
+from utils.errors import UsageError
 
 # What the few-shot examples may take beside a checkpoint's own prompt; with embedded-gemma it is 316.
 _EXAMPLE_TOKENS = 1024
@@ -17,6 +19,39 @@ class ModelRun(NamedTuple):
 
     template: str
     view: str | None = None
+
+
+def add_run_flags(group: argparse._ArgumentGroup) -> None:
+    """The flags that add runs to that of the checkpoint."""
+    add = group.add_argument
+    add("--compare-baseline", action="store_true", help="also evaluate the base model on the same prompts")
+    add("--baseline-fewshot", action="store_true", help="also evaluate the base model with few-shot prompts")
+    closed_book = "also evaluate the checkpoint without evidence: what it answers from memory"
+    add("--baseline-closed-book", action="store_true", help=closed_book)
+    gold_only = "also evaluate with the support chunks only; the gap is what distractors cost"
+    add("--baseline-gold-only", action="store_true", help=gold_only)
+    add("--constrained", action="store_true", help="also evaluate each model constrained to the schema")
+    best = "also take the best of N completions, the greedy one and N-1 samples, by --reward-model"
+    add("--best-of", type=several, metavar="N", help=best)
+    add("--reward-model", metavar="DIR", help="head of train_rm.py, such as checkpoints/rm/best")
+
+
+def check_flags(args: argparse.Namespace) -> None:
+    """UsageError for flags that contradict or lack each other. Sets the temperature that was not given."""
+    if not args.test_data:
+        raise UsageError("name the samples with --test-data, for example data/processed/test.jsonl")
+    if not args.predictions and not args.model_path:
+        raise UsageError("name a checkpoint with --model-path, or completions with --predictions")
+    if args.confidence_threshold is not None and args.wanted_precision is not None:
+        raise UsageError("--confidence-threshold and --wanted-precision both set a threshold; give one")
+    if bool(args.best_of) != bool(args.reward_model):
+        raise UsageError("--best-of N and --reward-model DIR need each other; give both or none")
+    if args.best_of and args.predictions:
+        raise UsageError("--best-of N samples from a model; give --model-path instead of --predictions")
+    if args.best_of and args.temperature == 0:
+        raise UsageError("--best-of N samples; give a --temperature above 0 (default: 1)")
+    if args.temperature is None:
+        args.temperature = 1.0 if args.best_of else 0.0
 
 
 def plan_models(args: argparse.Namespace, template: str) -> dict[str, ModelRun]:

@@ -29,6 +29,8 @@ COLOR_OF = {
     "refused_of_turned": "green",
     "attack_success_rate": "orange",
     "follows_memory": "orange",
+    "chosen": "blue",
+    "rejected": "vermilion",
     "roc_auc": "blue",
     "accuracy": "green",
 }

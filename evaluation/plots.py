@@ -31,6 +31,10 @@ def _draw_line(axis, line: Line, i: int) -> None:
     style: dict = {"color": COLORS[line.color], "label": line.name, "linewidth": 1.3, "markersize": 4}
     if len(line.points) <= _MAX_MARKED_POINTS:
         style["marker"] = MARKERS[i % len(MARKERS)]
+    if line.stems:
+        # Counts: the axis says of what.
+        axis.vlines(x, 0, y, color=style["color"], linewidth=9)
+        return
     if not line.joined:
         style["linestyle"] = "none"
     if not any(line.bars):
@@ -54,7 +58,9 @@ def _draw_guides(axis, chart: Chart) -> None:
 
 
 def _is_turned(chart: Chart) -> bool:
-    return max(map(len, chart.x_names), default=0) > _MAX_FLAT_LABEL
+    # Names that are broken into lines already fit.
+    whole = [name for name in chart.x_names if "\n" not in name]
+    return max(map(len, whole), default=0) > _MAX_FLAT_LABEL
 
 
 def _draw_axes(axis, chart: Chart) -> None:
@@ -83,6 +89,8 @@ def draw(axis, chart: Chart) -> None:
     _draw_guides(axis, chart)
     for i, line in enumerate(chart.lines):
         _draw_line(axis, line, i)
+    if not axis.get_legend_handles_labels()[0]:
+        return
     # Below the panel, where it covers no curve, and below the names of levels.
     place = {"loc": "upper left", "bbox_to_anchor": (0, -0.42 if _is_turned(chart) else -0.2), "ncol": 2}
     axis.legend(frameon=False, fontsize=8, title=words or None, title_fontsize=8, **place)

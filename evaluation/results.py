@@ -26,7 +26,7 @@ WITHOUT_MODEL = (
 # What the results file has beside its models: no model may be called that.
 RESULT_KEYS = (
     *("deltas", "deltas_to", "deltas_by_source", "baselines"),
-    *("by_source", "slices", "curves", "selective", "run"),
+    *("by_source", "slices", "curves", "selective", "best_of", "run"),
 )
 
 

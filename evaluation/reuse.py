@@ -18,7 +18,7 @@ from utils.runs import describe_run, hash_inputs
 # Of a checkpoint: what its prompts and completions depend on, beside the flags.
 CHECKPOINT_SETTINGS = (
     *("template", "template_hash", "max_prompt_tokens", "max_new_tokens"),
-    *("model_key", "base_key", "precision", "decisions", "biases"),
+    *("model_key", "base_key", "precision", "decisions", "biases", "reward_key"),
 )
 
 

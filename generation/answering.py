@@ -204,7 +204,14 @@ def predict(
     built = list(prompts.values())
 
     generate_all = _complete_by_vllm if isinstance(model, VllmModel) else complete
+    size = settings.portion or len(built)
     with progress(len(built), f"generating: {name}", "sample") as bar:
-        for batch in generate_all(model, tokenizer, built, settings, constrained):
-            yield [prediction_row(tokenizer, ids[i], name, built[i], generated) for i, generated in batch]
-            bar.update(len(batch))
+        for start in range(0, len(built), size):
+            part = slice(start, start + size)
+            own = dataclasses.replace(settings, seeds=settings.seeds[part], biases=settings.biases[part])
+            for batch in generate_all(model, tokenizer, built[part], own, constrained):
+                rows = []
+                for i, generated in batch:
+                    rows.append(prediction_row(tokenizer, ids[start + i], name, built[start + i], generated))
+                yield rows
+                bar.update(len(batch))

@@ -38,6 +38,9 @@ class GenerationSettings:
     seeds: Sequence[int] = ()
     # One bias per row, or None for a row without; empty: none at all.
     biases: Sequence[Bias | None] = ()
+    # Rows of `predict` that are generated as if there were no others, in their order; 0: all together. A run
+    # that is killed and repeats the portions that it lacks has the last digits of an undisturbed one.
+    portion: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Reading a model without decoding: probabilities of the next token, and features of given completions.
+"""Reading a model without decoding: passes over given texts, and the probabilities of their next token.
 
 Beginnings that texts share are read once. Nothing here knows what the texts are used for.
 """
@@ -13,7 +13,6 @@ from transformers import DynamicCache
 from generation.batch_queue import BatchQueue
 from generation.batches import last_positions, pad_left, positions_behind, split_units
 from generation.cache import attention_window, prefix_cache, roomy_cache, takes_holes
-from generation.choice import token_logps
 from generation.transfers import on_device
 from models.memory import batch_tokens
 from models.positions import check_text_length
@@ -81,7 +80,7 @@ def _read(
     return ids, mask, logits
 
 
-def _make_job(model, rows: list[list[int]], n_last: list[int], pad_id: int) -> Job:
+def make_job(model, rows: list[list[int]], n_last: list[int], pad_id: int) -> Job:
     check_text_length(model, max(map(len, rows)))
     # A sliding window counts padding as positions: rows that it could move past are read whole, without a
     # cache.
@@ -125,7 +124,7 @@ def _read_batch(job: Job, units: list[list[int]]) -> tuple[list[int], torch.Tens
 
 
 @torch.inference_mode()
-def _read_all(
+def read_all(
     job: Job,
     groups: list[Hashable],
     batch_size: int,
@@ -156,56 +155,5 @@ def next_token_logps(
         logps = logits[:, -1].float().log_softmax(-1)
         return list(zip(indices, logps.cpu()))
 
-    job = _make_job(model, prompts, [1] * len(prompts), pad_id)
-    yield from _read_all(job, groups, batch_size, measure)
-
-
-def mean_logp(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """Mean log-probability of tokens (n,) from the logits that predict them, (n, vocab). A float32 scalar."""
-    return token_logps(logits, ids).mean()
-
-
-@torch.inference_mode()
-def completion_features(
-    model,
-    prefix: list[int],
-    suffixes: list[list[int]],
-    completions: list[list[int]],
-    pad_id: int,
-    batch_size: int,
-) -> Iterator[list[tuple[int, torch.Tensor, float]]]:
-    """Batches of (index, hidden state of the last token (hidden,), mean log-probability of the completion).
-
-    Completions of one prompt (equal suffixes) share its reading. The hidden state is the input of the output
-    layer.
-    """
-    # A process of a launch may have no share of a few completions.
-    if not completions:
-        return
-    seen: dict[str, torch.Tensor] = {}
-    rows = [prefix + suffix + completion for suffix, completion in zip(suffixes, completions)]
-    groups: list[Hashable] = [tuple(suffix) for suffix in suffixes]
-
-    def keep_hidden(module, inputs) -> None:
-        # A copy of the last position alone: all of them would stay in memory during the next pass.
-        seen["hidden"] = inputs[0][:, -1:].clone()
-
-    def measure(indices, ids, logits) -> list[tuple[int, torch.Tensor, float]]:
-        # Left padding: the last position of every row is the last completion token.
-        hidden = seen["hidden"][:, -1].float().cpu()
-        means = []
-        for place, i in enumerate(indices):
-            # One row after another: in float32, those of a whole batch can be larger than the model.
-            n = len(completions[i])
-            means.append(mean_logp(logits[place, -n - 1 : -1], ids[place, -n:]))
-        return list(zip(indices, hidden, torch.stack(means).tolist()))
-
-    # Hidden states in front of the output layer, without keeping those of every layer.
-    hook = model.get_output_embeddings().register_forward_pre_hook(keep_hidden)
-    try:
-        # The position before a completion's first token predicts it.
-        n_last = [len(completion) + 1 for completion in completions]
-        job = _make_job(model, rows, n_last, pad_id)
-        yield from _read_all(job, groups, batch_size, measure)
-    finally:
-        hook.remove()
+    job = make_job(model, prompts, [1] * len(prompts), pad_id)
+    yield from read_all(job, groups, batch_size, measure)

@@ -11,7 +11,7 @@ from pathlib import Path
 from models.directories import adapter_base, check_adapter_dir, is_path
 from models.embedded import embedded_dir
 from models.embedded_models import EMBEDDED_MODELS
-from models.fingerprint import files_hash, weights_hash
+from models.fingerprint import files_hash, other_ends, weights_hash
 from utils.config import input_path, portable_path
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_json_object, sha256_value
@@ -91,6 +91,21 @@ def model_key(name: str, base_model: str | None = None) -> str:
     if adapter_base(str(directory)) is None:
         return key
     return sha256_value([key, model_key(base_for(str(directory), base_model) or "")])
+
+
+def added_ends(name: str, base_model: str | None = None) -> list[int]:
+    """`other_ends` of a local model, which for an adapter are those of its base; empty for a hub model."""
+    directory = local_dir(name)
+    if directory is not None and adapter_base(str(directory)) is not None:
+        base = base_for(str(directory), base_model)
+        directory = local_dir(base) if base else None
+    return other_ends(directory) if directory else []
+
+
+def cached_revision(name: str) -> str | None:
+    """The commit of a hub model's copy on this machine; None for a local model, and without a copy."""
+    directory = None if local_dir(name) else cached_dir(name)
+    return directory.name if directory else None
 
 
 def run_models(*names: str) -> dict[str, str]:

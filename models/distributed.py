@@ -107,10 +107,22 @@ def hold_output(output: Path) -> Iterator[Shards]:
         yield shards
 
 
+def _partial(path: Path, rank: int | str) -> Path:
+    return path.with_name(f".{path.stem}.partial-{rank}.jsonl")
+
+
+def drop_partials(path: Path) -> None:
+    """Delete the hidden files of a log whose rows are all in `path`: a kill may leave them behind."""
+    for partial in path.parent.glob(_partial(path, "*").name):
+        partial.unlink()
+
+
 class ShardLog:
     """Rows that reach the disk batch by batch, in one hidden file per process; `finish` merges them.
 
-    A rerun with the same settings, on any number of processes, resumes after the last complete row.
+    A rerun with the same settings, on any number of processes, resumes after the last complete batch. A
+    batch is one line, so that a kill leaves all of its rows or none: what is missing is then whole batches,
+    and they are made as they would have been.
     """
 
     def __init__(self, path: Path, settings: dict, shards: Shards):
@@ -118,29 +130,26 @@ class ShardLog:
         self.shards = shards
         # The first row of each file: rows made with other settings are never mixed with these.
         self.signature = {"settings": sha256_value(settings)}
-        self.own = self._partial(shards.rank)
+        self.own = _partial(path, shards.rank)
         if read_appended(self.own)[:1] != [self.signature]:
             self.own.unlink(missing_ok=True)
             append_jsonl(self.own, [self.signature])
         shards.wait()
 
-    def _partial(self, rank: int | str) -> Path:
-        return self.path.with_name(f".{self.path.stem}.partial-{rank}.jsonl")
-
-    def _partials(self) -> list[Path]:
-        return list(self.path.parent.glob(self._partial("*").name))
-
     def rows(self) -> list[dict]:
         """The rows of all processes so far, those of an interrupted run with the same settings included."""
         rows = []
-        for path in sorted(self._partials()):
+        for path in sorted(self.path.parent.glob(_partial(self.path, "*").name)):
             found = read_appended(path)
-            if found[:1] == [self.signature]:
-                rows += found[1:]
+            if found[:1] != [self.signature]:
+                continue
+            for line in found[1:]:
+                # Earlier versions wrote one row per line.
+                rows += line.get("batch", [line])
         return rows
 
     def add(self, rows: list[dict]) -> None:
-        append_jsonl(self.own, rows)
+        append_jsonl(self.own, [{"batch": rows}])
 
     def finish(self, order: Callable[[dict], tuple]) -> list[dict]:
         """All rows sorted by `order`, once the first process has written them to `path`."""
@@ -150,7 +159,6 @@ class ShardLog:
         self.shards.wait()
         if self.shards.is_main:
             write_jsonl(self.path, rows)
-            for path in self._partials():
-                path.unlink()
+            drop_partials(self.path)
         self.shards.wait()
         return rows

@@ -24,7 +24,8 @@ _PART_BYTES = 64 << 10
 _DECIDING_FILES = (
     *("adapter_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model"),
     *("special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"),
-    "chat_template.jinja",
+    *("spiece.model", "sentencepiece.bpe.model", "tekken.json", "tiktoken.model"),
+    *("chat_template.jinja", "chat_template.json", "additional_chat_templates/*.jinja"),
 )
 # Keys of a config.json that change when a model is saved again, and say nothing about it.
 _UNSTEADY_KEYS = ("_name_or_path", "transformers_version", "torch_dtype", "dtype")
@@ -106,7 +107,23 @@ def files_hash(directory: Path) -> str:
     found: dict[str, Any] = {"weights": weights_hash(directory)}
     if (directory / "config.json").is_file():
         found["config.json"] = _config_hash(directory / "config.json")
-    for name in _DECIDING_FILES:
-        if (directory / name).is_file():
-            found[name] = sha256_file(directory / name)
+    for pattern in _DECIDING_FILES:
+        for path in sorted(directory.glob(pattern)):
+            found[str(path.relative_to(directory))] = sha256_file(path)
     return sha256_value(found)
+
+
+def _ends_in(path: Path) -> list[int]:
+    """The token ids that a config file names as ends of a text, sorted; empty without file or key."""
+    ends = read_json_object(path).get("eos_token_id") if path.is_file() else None
+    named = ends if isinstance(ends, list) else [ends]
+    return sorted(token for token in named if isinstance(token, int))
+
+
+def other_ends(directory: Path) -> list[int]:
+    """Tokens at which a model stops that its generation_config.json names, and its config.json does not.
+
+    They are no part of `files_hash`: they change what is generated, and nothing that is read.
+    """
+    known = _ends_in(directory / "config.json")
+    return [token for token in _ends_in(directory / "generation_config.json") if token not in known]

@@ -12,9 +12,11 @@ from typing import Any
 
 from models.base import model_key
 from models.choices import UNNAMED_SETTINGS
+from preferences.kinds import meaning
 from utils.aside import drop_aside, set_aside
+from utils.completions import parse_completion
 from utils.config import portable_path
-from utils.errors import DataError
+from utils.errors import DataError, UsageError
 from utils.jsonl import read_appended, read_json, sha256_file, write_json
 from utils.runs import note
 
@@ -22,6 +24,8 @@ from utils.runs import note
 # the judge phase compares a cache only with the flags that were given.
 GENERATION_DEFAULTS: dict[str, Any] = {
     "max_samples": None,
+    # None: the SFT model, and the base where temperature or number leave one candidate.
+    "models": None,
     "n_generations": 2,
     "max_new_tokens": 128,
     "max_input_tokens": 2048,
@@ -37,6 +41,9 @@ GENERATION_DEFAULTS: dict[str, Any] = {
 
 # The place of a model in the settings -> the key of what it is, which caches of an earlier version lack.
 MODEL_KEYS = {"sft_model": "sft_key", "base_model": "base_key"}
+
+# What caches mean that do not name these settings, as those of versions without them.
+_UNNAMED = {**UNNAMED_SETTINGS, "models": "sft,base"}
 
 # A sample with its candidates, all generated from the same prompt.
 Job = tuple[dict, list[dict]]
@@ -56,10 +63,21 @@ _MAX_CACHES = 5
 CACHE_MANIFESTS = "[!.]*/manifest.json"
 
 
-def claim_cache(cache: Path, overwrite: bool) -> bool:
-    """Prepare a cache directory for generation. True, and said, when it is complete already."""
+def claim_cache(cache: Path, overwrite: bool, revision: str | None = None) -> bool:
+    """Prepare a cache directory for generation. True, and said, when it is complete already.
+
+    `revision`: the commit of a base model from the hub, which its key, a name, does not tell. UsageError,
+    unless `overwrite`, where the cache is of another one.
+    """
     manifest = cache / "manifest.json"
-    is_complete = manifest.is_file() and read_json(manifest)["status"] == "complete"
+    found = read_json(manifest) if manifest.is_file() else {}
+    is_complete = found.get("status") == "complete"
+    known = found.get("base_revision")
+    if revision and known and known != revision and not overwrite:
+        raise UsageError(
+            f"{cache}: its candidates are of commit {known:.12} of the base model, and the copy on this "
+            f"machine is of {revision:.12}; add --overwrite to generate them again"
+        )
     if overwrite and cache.exists():
         # Judgements go too: they are about the texts that are generated again.
         set_aside(cache, is_complete)
@@ -103,7 +121,7 @@ def _differences(settings: dict, wanted: dict) -> list[str]:
         # The key says more than the place, where both sides have it.
         is_told_by_key = key in wanted and key in settings
         is_unknown_key = name in MODEL_KEYS.values() and name not in settings
-        found = settings.get(name, UNNAMED_SETTINGS.get(name))
+        found = settings.get(name, _UNNAMED.get(name))
         if found != value and not is_told_by_key and not is_unknown_key:
             differing.append(f"{name} {found!r:.40}")
     return differing
@@ -157,28 +175,41 @@ def read_cached_settings(cache: Path, data_path: Path) -> dict:
 
 
 def cached_rows(cache: Path, name: str) -> list[dict]:
-    """The candidate rows of one model, "sft" or "base"."""
-    return read_appended(cache / f"gens_{name}.jsonl")
+    """The candidate rows of one model, "sft" or "base"; none of a model that was not asked for."""
+    path = cache / f"gens_{name}.jsonl"
+    return read_appended(path) if path.is_file() else []
 
 
-def read_candidates(cache: Path, samples: list[dict]) -> tuple[list[Job], int]:
-    """The samples with candidates in the cache, each with its candidates of distinct texts, SFT first.
+def read_candidates(cache: Path, samples: list[dict]) -> tuple[list[Job], dict[str, int]]:
+    """The samples with candidates in the cache, each with candidates that differ in meaning, SFT first.
 
-    Also returns the number of candidates that are left out because another has the same text.
+    Also returns the numbers of candidates that are left out by reason.
     """
     by_id: dict[str, list[dict]] = {}
-    n_repeated = 0
+    meanings: dict[str, list] = {}
+    left_out = {
+        "empty": 0,
+        "with the text of another": 0,
+        "with the answer and citations of another": 0,
+    }
     for name in MODELS:
         for row in cached_rows(cache, name):
             known = by_id.setdefault(row["id"], [])
-            # Equal texts cannot be a pair, and would count twice in a candidate's mean over its opponents.
-            if any(row["completion"] == other["completion"] for other in known):
-                n_repeated += 1
+            said = meaning(parse_completion(row["completion"], len(row["shown"])))
+            # Candidates that say the same cannot be a pair, and would count twice in a candidate's mean over
+            # its opponents.
+            if not row["completion"].strip():
+                left_out["empty"] += 1
+            elif any(row["completion"] == other["completion"] for other in known):
+                left_out["with the text of another"] += 1
+            elif said is not None and said in meanings.setdefault(row["id"], []):
+                left_out["with the answer and citations of another"] += 1
             else:
                 known.append(row)
+                meanings.setdefault(row["id"], []).append(said)
     jobs = []
     for sample in samples:
-        if sample["id"] in by_id:
+        if by_id.get(sample["id"]):
             candidates = sorted(by_id[sample["id"]], key=lambda row: (row["model"] != "sft", row["n"]))
             jobs.append((sample, candidates))
-    return jobs, n_repeated
+    return jobs, left_out

@@ -17,10 +17,10 @@ from generation.decisions import decision_biases
 from generation.engine import GenerationSettings
 from generation.sampling import Sampling
 from generation.throughput import Throughput
-from models.base import base_for, model_key
+from models.base import added_ends, base_for, model_key
 from models.choices import attention_settings, engine_settings
 from models.directories import check_adapter_dir
-from models.distributed import ShardLog, Shards, note_in_first_process
+from models.distributed import ShardLog, Shards, drop_partials, note_in_first_process
 from models.hardware import choose_dtype
 from preferences.cache import GENERATION_DEFAULTS, MODELS, cache_key
 from utils.config import input_path, portable_path
@@ -30,6 +30,9 @@ from utils.input_files import unreadable_reason
 from utils.jsonl import read_json, sha256_file, sha256_value
 from utils.progress import track
 from utils.schema import pick_samples, read_samples
+
+# Samples whose candidates are generated and written together: an interrupted run loses at most these.
+SAMPLES_PER_PORTION = 64
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ def generation_settings(flags: dict, load_template: Callable[[str], str]) -> dic
     settings = {}
     for name, default in GENERATION_DEFAULTS.items():
         settings[name] = default if flags[name] is None else flags[name]
+    settings["models"] = settings["models"] or ("sft" if n_candidates(settings) > 1 else "sft,base")
     # A checkpoint answers best in the format that it was trained on.
     settings["template"] = settings["template"] or trained.get("template", "default")
     base = base_for(checkpoint, flags["base_model"])
@@ -75,7 +79,18 @@ def generation_settings(flags: dict, load_template: Callable[[str], str]) -> dic
         **attention_settings(flags.get("attn_impl")),
         **engine_settings(flags.get("engine")),
         **decision_settings(flags.get("decisions"), checkpoint),
+        **_rare_settings(settings, checkpoint, base),
     }
+
+
+def _rare_settings(settings: dict, checkpoint: str, base: str) -> dict:
+    """What changes the texts of some models, or with some flags, alone: other caches keep their names."""
+    ends = {"sft_ends": added_ends(checkpoint, base), "base_ends": added_ends(base)}
+    found: dict[str, Any] = {name: value for name, value in ends.items() if value}
+    if settings["unseen_only"]:
+        # They decide which samples are drawn.
+        found["train_ids"] = sha256_value(sorted(train_ids(checkpoint)))
+    return found
 
 
 def check_data(args: argparse.Namespace) -> dict:
@@ -117,7 +132,8 @@ def generate_candidates(generator: Generator, samples: list[dict], settings: dic
     """Write this process's share of one model's candidates, without those that are in the log already.
 
     Rows are those of `predict` plus "n", the number of the candidate. Candidates of one sample share one
-    pass over its prompt. Returns time and throughput.
+    pass over its prompt. Portions depend on nothing before them, so a run that was killed ends with the rows
+    of an undisturbed one. Returns time and throughput.
     """
     done = {(row["id"], row["n"]) for row in log.rows()}
     wanted = itertools.product(log.shards.mine(samples), range(n_candidates(settings)))
@@ -131,21 +147,27 @@ def generate_candidates(generator: Generator, samples: list[dict], settings: dic
         digest = sha256_value([settings["seed"], generator.name, sample["id"], n])
         seeds.append(int(digest[:8], 16))
     decisions = decisions_of(settings, generator.name)
+    portion = SAMPLES_PER_PORTION * n_candidates(settings)
     generation = GenerationSettings(
         batch_size=generator.batch_size,
         max_new_tokens=settings["max_new_tokens"],
         sampling=Sampling(settings["temperature"], settings["top_p"], settings["top_k"]),
         seeds=seeds,
         biases=decision_biases(generator.tokenizer, decisions, [sample for sample, _ in todo]),
+        portion=portion,
     )
     speed = Throughput(prompts, log.shards.n_processes)
+    rows: list[dict] = []
     for batch in predict(generator.model, generator.tokenizer, prompts, generator.name, generation):
-        rows = []
         for row in batch:
             sample_id, n = row["id"]
             rows.append({**row, "id": sample_id, "n": n})
-        log.add(rows)
         speed.add(batch)
+        if len(rows) == portion:
+            log.add(rows)
+            rows = []
+    # The last portion may be smaller.
+    log.add(rows)
     facts = speed.facts()
     # Batches are sorted by length and processes take turns; the file has the order of the samples.
     place = {sample["id"]: i for i, sample in enumerate(samples)}
@@ -165,17 +187,24 @@ class CacheJob:
 
 
 def fill_cache(models: SftAndBase, builder: Callable[..., Any], job: CacheJob) -> dict[str, dict]:
-    """Write the candidates of both models; `builder(tokenizer, max_tokens=n)` makes a model's prompts.
+    """Write the candidates of the models that the settings name.
 
-    Returns time and throughput by model.
+    `builder(tokenizer, max_tokens=n)` makes a model's prompts. Returns time and throughput by model.
     """
     times = {}
     for name, use in zip(MODELS, (models.sft, models.base)):
-        # The base model is loaded in any case: its revision goes into the manifest.
-        if name == "sft" and (job.cache / f"gens_{name}.jsonl").is_file():
+        if name not in job.settings["models"].split(","):
             continue
+        path = job.cache / f"gens_{name}.jsonl"
+        is_there = job.shards.share(path.is_file())
+        if is_there and job.shards.is_main:
+            drop_partials(path)
+        if is_there and name == "sft":
+            continue
+        # The base model is loaded in any case: its revision goes into the manifest.
         with use():
-            times[name] = _fill_from(models, name, builder, job)
+            if not is_there:
+                times[name] = _fill_from(models, name, builder, job)
     return times
 
 

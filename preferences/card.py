@@ -9,6 +9,7 @@ from typing import Any
 
 from models.loading import resolve_model
 from preferences.reward import PENALTIES
+from preferences.reward_config import DEFAULTS, FEATURE_KEYS
 from utils.cards import (
     Header,
     Measured,
@@ -66,17 +67,27 @@ The base model's terms also apply to what is made with it: {licence}.
 - A high score is no proof that an answer is right.
 """
 
-_SCORING = """
+_OF_THE_PROJECT = """# Its features are states of several layers or tokens, or probabilities of parts of the
+# reply with and without its evidence, as config.json says; the project reads them:
+# python train_rm.py -c CONFIG --score FILE"""
+
+_REPLY = """
 reply = '{"answer": "1931", "citations": [1], "confidence": 0.9}'
 # As in training, the opening quote of the answer ends a token, and the end of the completion is read too.
 for part in (reply[:12], reply[12:]):
     ids += tokenizer(part, add_special_tokens=False)["input_ids"]
 ids.append({end})
-hidden = model(torch.tensor([ids]), output_hidden_states=True).hidden_states[-1][0, -1].float()
+"""
+
+_SCORING = """hidden = model(torch.tensor([ids]), output_hidden_states=True).hidden_states[-1][0, -1].float()
 head = load_file(f"{MODEL}/reward_head.safetensors")
 scale = json.load(open(f"{MODEL}/config.json"))["score_scale"]
 score = (hidden - head["mean"]) / head["std"] @ head["linear.weight"][0]
 print((score.item() - scale["mean"]) / scale["std"])"""
+
+_CLASSIFYING = """# The output layers of transformers have no bias. The offset is one: it changes no ranking.
+score = model(torch.tensor([ids])).logits[0, 0] + model.config.score_offset
+print(score.item())"""
 
 
 def pair_sources(preferences: list[dict]) -> dict[str, dict]:
@@ -86,8 +97,8 @@ def pair_sources(preferences: list[dict]) -> dict[str, dict]:
     return {source: {"n": counts[source], "licence": licences[source]} for source in sorted(counts)}
 
 
-def reward_card(facts: dict, tokenizer: Any, template: str, model: str, base: str) -> str:
-    """README.md of a head. `facts`: its config.json; `model`, `base`: how code names both."""
+def reward_card(facts: dict, code: str, library: str) -> str:
+    """README.md of a head. `facts`: `card_facts` of it; `code` scores a reply with this library."""
     hub_base = hub_model_id(facts["base_model"])
     shown_base = hub_base or Path(facts["base_model"]).name
     measured = [Measured(split, n, metrics) for split, n, metrics in facts["measured"]]
@@ -95,7 +106,7 @@ def reward_card(facts: dict, tokenizer: Any, template: str, model: str, base: st
     header = Header(
         title=title,
         licence=model_licence(hub_base),
-        library="safetensors",
+        library=library,
         pipeline="text-classification",
         base=hub_base,
         tags=["reward-model", "grounded-question-answering", "citations"],
@@ -106,7 +117,7 @@ def reward_card(facts: dict, tokenizer: Any, template: str, model: str, base: st
     return _CARD.format(
         header=card_header(header),
         title=title,
-        code=_code(tokenizer, template, model, base, hub_base),
+        code=code,
         penalties="\n".join(f"| {name} | {weights[name]} |" for name in PENALTIES),
         metrics=metric_rows(measured),
         data=licence_rows(facts["sources"]),
@@ -115,7 +126,32 @@ def reward_card(facts: dict, tokenizer: Any, template: str, model: str, base: st
     )
 
 
-def _code(tokenizer: Any, template: str, model: str, base: str, hub_base: str | None) -> str:
+def _is_plain(saved: dict) -> bool:
+    """Whether a head is one product with the last hidden state, which a few lines of code can show."""
+    is_default = all(saved.get(key, DEFAULTS[key]) == DEFAULTS[key] for key in FEATURE_KEYS)
+    return is_default and not saved.get("head_width")
+
+
+def head_card(facts: dict, tokenizer: Any, template: str, model: str, base: str) -> str:
+    """The card of a head without its base model; `model`, `base`: how code names both."""
+    code = _OF_THE_PROJECT
+    if _is_plain(facts):
+        code = _head_code(tokenizer, template, model, base, hub_model_id(facts["base_model"]))
+    return reward_card(facts, code, "safetensors")
+
+
+def classifier_card(facts: dict, tokenizer: Any, template: str) -> str:
+    """The card of a head that was exported with its base model, as one sequence classifier."""
+    lines = ["import torch", "from transformers import AutoModelForSequenceClassification, AutoTokenizer"]
+    lines += ["", 'MODEL = "."', prompt_code(tokenizer, template), ""]
+    lines += ["tokenizer = AutoTokenizer.from_pretrained(MODEL)"]
+    lines += ["model = AutoModelForSequenceClassification.from_pretrained(MODEL)"]
+    scoring = (_REPLY + _CLASSIFYING).replace("{end}", end_code(tokenizer))
+    code = "\n".join(lines) + "\n" + example_code(tokenizer) + scoring
+    return reward_card(facts, code, "transformers")
+
+
+def _head_code(tokenizer: Any, template: str, model: str, base: str, hub_base: str | None) -> str:
     is_on_hub = base == hub_base
     place = f'snapshot_download("{model}")' if is_on_hub else f'"{model}"'
     note = f"  # on the hub: {hub_base}" if hub_base and not is_on_hub else ""
@@ -126,7 +162,7 @@ def _code(tokenizer: Any, template: str, model: str, base: str, hub_base: str | 
     lines += ["", f"MODEL = {place}", f'BASE = "{base}"{note}', prompt_code(tokenizer, template), ""]
     lines += ["tokenizer = AutoTokenizer.from_pretrained(BASE)"]
     lines += ["model = AutoModelForCausalLM.from_pretrained(BASE)"]
-    scoring = _SCORING.replace("{end}", end_code(tokenizer))
+    scoring = (_REPLY + _SCORING).replace("{end}", end_code(tokenizer))
     return "\n".join(lines) + "\n" + example_code(tokenizer) + scoring
 
 
@@ -142,12 +178,11 @@ def card_facts(saved: dict, figures: dict | None, preferences: list[dict]) -> di
 
 
 def write_reward_cards(
-    output_dir: Path, figures: dict, preferences: list[dict], tokenizer: Any, template: str
+    folders: list[Path], figures: dict, preferences: list[dict], tokenizer: Any, template: str
 ) -> None:
-    """The cards of best/ and final/; `figures` are those of the best head."""
-    for name in ("best", "final"):
-        folder = output_dir / name
+    """The cards of heads; `figures` are those of the first."""
+    for folder in folders:
         saved = read_json(folder / "config.json")
-        facts = card_facts(saved, figures if name == "best" else None, preferences)
+        facts = card_facts(saved, figures if folder == folders[0] else None, preferences)
         base = reference(saved["base_model"], Path(resolve_model(saved["base_model"])), folder)
-        write_text(folder / "README.md", reward_card(facts, tokenizer, template, ".", base))
+        write_text(folder / "README.md", head_card(facts, tokenizer, template, ".", base))

@@ -1,38 +1,32 @@
-"""Features of completions: the frozen base model's last hidden state, computed once and cached.
+"""Features of completions: what a frozen model's states and probabilities say of them, read once and kept.
 
-The base model is never trained, so its features never change and a head trains on them in seconds. The
-template's hash and the prompt builder are handed in. This module knows nothing about rewards.
+The model is never trained, so its features never change and a head trains on them in seconds. A completion
+is read behind its whole prompt; with `logprob_features`, its answer also behind the chunks that it cites
+alone, and behind no evidence: support makes a grounded answer likelier. The template's hash and the prompt
+builder are handed in. This module knows nothing about rewards.
 """
 
+import itertools
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
 
-from generation.likelihood import completion_features
 from models.base import model_key
-from models.choices import LoadOptions, attention_settings
+from models.choices import attention_settings
 from models.distributed import Shards
-from models.hardware import choose_dtype, speed_up_generation
-from models.loading import load_model, load_tokenizer
-from preferences.cuts import COMPLETION_TOKENS, drop_equal_pairs, encode_completions
-from utils.atomic import atomic_write
+from models.hardware import choose_dtype
+from models.loading import load_tokenizer
+from preferences.completion_reader import CompletionReader, PromptSource
+from preferences.cuts import drop_equal_pairs
+from preferences.feature_store import FeatureStore, row_key
 from utils.config import home_path
 from utils.jsonl import sha256_value
 from utils.locks import cache_lock
-from utils.progress import progress, track
+from utils.progress import progress
 
-
-@dataclass(frozen=True)
-class PromptSource:
-    """One template: its hash, and `builder(tokenizer, max_tokens=...)`, which has `prefix` and `build`."""
-
-    template_hash: str
-    builder: Callable[..., Any]
+# Prompts whose completions are in one file of features: an interrupted run loses at most these.
+_PROMPTS_PER_FILE = 64
 
 
 def as_completions(preferences: list[dict]) -> list[dict]:
@@ -60,83 +54,75 @@ def distinct_pairs(preferences: list[dict], config: dict) -> tuple[list[dict], C
     return drop_equal_pairs(preferences, tokenizer)
 
 
-def features_path(rows: list[dict], config: dict, template_hash: str) -> Path:
-    """The cache file of these rows: its name is a hash of all that changes their features."""
-    settings = {name: config[name] for name in ("max_seq_length", "load_in_8bit")}
+def _signature(config: dict, template_hash: str) -> str:
+    """A hash of all that changes the features of a completion."""
+    names = ("max_seq_length", "load_in_8bit", "feature_layers", "pooling", "logprob_features")
+    settings = {name: config[name] for name in names}
     settings["template"] = template_hash
     # What the model is, not where: its folder may move, and another model may take its place.
     settings["base_key"] = model_key(config["base_model"])
     settings["precision"] = str(choose_dtype())
     settings |= attention_settings(config["attn_implementation"])
-    keys = [[row["question"], row["evidence_chunks"], row["completion"]] for row in rows]
-    name = sha256_value([settings, keys])[:16]
-    return home_path(config["output_dir"]) / "features" / f"{name}.safetensors"
+    return sha256_value(settings)[:16]
+
+
+def features_folder(config: dict, template_hash: str) -> Path:
+    """The folder of `FeatureStore` with the features of these settings."""
+    return home_path(config["output_dir"]) / "features" / _signature(config, template_hash)
 
 
 def load_features(
     rows: list[dict], config: dict, prompts: PromptSource, shards: Shards
 ) -> dict[str, torch.Tensor]:
-    """The features of n completion rows, from the cache or from one pass of the frozen base model.
+    """The features of n completion rows, from the disk or from passes of the frozen model.
 
-    Returns "features" (n, hidden); "mean_logp" (n,), the mean log-probability per token; "n_tokens" (n,),
+    Returns "features" (n, n_features); "mean_logp" (n,), the mean log-probability per token; "n_tokens" (n,),
     without the end-of-text token; "is_cut" (n,), of the completion; "is_prompt_cut" (n,), of its evidence.
     """
-    path = features_path(rows, config, prompts.template_hash)
-    if shards.share(path.is_file()):
-        return load_file(path)
-    with shards.hold(cache_lock(path)):
-        # Another run may have read the same completions while this one waited.
-        if shards.share(path.is_file()):
-            return load_file(path)
-        return _read_completions(path, rows, config, prompts, shards)
+    folder = features_folder(config, prompts.template_hash)
+    keys = [row_key(row) for row in rows]
+    with shards.hold(cache_lock(folder)):
+        missing = shards.share(_missing(FeatureStore(folder), keys))
+        if missing:
+            _read_missing(folder, [rows[i] for i in missing], config, prompts, shards)
+        # Only now: the first process has written them all.
+        shards.wait()
+        return FeatureStore(folder).read(keys)
 
 
-def _read_completions(
-    path: Path, rows: list[dict], config: dict, prompts: PromptSource, shards: Shards
-) -> dict[str, torch.Tensor]:
-    """One pass of the frozen base model over the completions, which the first process writes to `path`."""
-    tokenizer = load_tokenizer(config["base_model"], config["trust_remote_code"], config["max_seq_length"])
-    builder = prompts.builder(tokenizer, max_tokens=config["max_seq_length"] - COMPLETION_TOKENS)
-    built = [builder.build(row) for row in track(rows, "reading prompts", "completion")]
-    suffixes = [prompt.suffix for prompt in built]
-    completions, is_cut = encode_completions(tokenizer, rows)
-    options = LoadOptions(
-        load_in_8bit=config["load_in_8bit"],
-        attention=config["attn_implementation"],
-        trust_remote_code=config["trust_remote_code"],
-    )
-    model = speed_up_generation(load_model(config["base_model"], options), options.attention)
+def _missing(store: FeatureStore, keys: list[str]) -> list[int]:
+    """The first places of the completions that are not stored."""
+    first = {key: i for i, key in reversed(list(enumerate(keys))) if key not in store}
+    return sorted(first.values())
 
-    # Completions of one prompt (chosen and rejected) stay in one process, where they share one pass over it.
-    of_prompt: dict[tuple, list[int]] = {}
-    for i, suffix in enumerate(suffixes):
-        of_prompt.setdefault(tuple(suffix), []).append(i)
-    mine = [i for group in shards.mine(list(of_prompt.values())) for i in group]
-    batches = completion_features(
-        model,
-        builder.prefix,
-        [suffixes[i] for i in mine],
-        [completions[i] for i in mine],
-        tokenizer.pad_token_id,
-        config["eval_batch_size"],
-    )
-    read = []
-    with progress(len(mine), "reading completions", "completion") as bar:
-        for batch in batches:
-            read += [(mine[place], hidden, mean_logp) for place, hidden, mean_logp in batch]
-            bar.update(len(batch))
-    # Batches are sorted by length, and each process has its share of the prompts.
-    read = sorted(shards.gather(read), key=lambda item: item[0])
-    found = {
-        "features": torch.stack([hidden for _, hidden, _ in read]),
-        "mean_logp": torch.tensor([mean_logp for *_, mean_logp in read]),
-        "n_tokens": torch.tensor([len(ids) - 1 for ids in completions], dtype=torch.float32),
-        "is_cut": torch.tensor(is_cut),
-        "is_prompt_cut": torch.tensor(
-            [prompt.chunks != row["evidence_chunks"] for prompt, row in zip(built, rows)]
-        ),
-    }
-    if shards.is_main:
-        with atomic_write(path, "wb") as handle:
-            handle.write(save(found))
-    return found
+
+def _read_missing(
+    folder: Path, rows: list[dict], config: dict, prompts: PromptSource, shards: Shards
+) -> None:
+    """Read the completions in fixed portions, each of which the first process writes as one file."""
+    reader = CompletionReader.load(config, prompts)
+    # Completions of one prompt (chosen and rejected) share one pass over it.
+    of_prompt: dict[str, list[dict]] = {}
+    for row in rows:
+        of_prompt.setdefault(sha256_value([row["question"], row["evidence_chunks"]]), []).append(row)
+    groups = list(of_prompt.values())
+    store = FeatureStore(folder)
+    with progress(len(rows), "reading completions", "completion") as bar:
+        for start in range(0, len(groups), _PROMPTS_PER_FILE):
+            portion = groups[start : start + _PROMPTS_PER_FILE]
+            mine = list(itertools.chain.from_iterable(shards.mine(portion)))
+            read = dict(shards.gather(list(zip(map(row_key, mine), reader.read(mine)))))
+            # In the order of the portion, whatever process read them.
+            keys = [row_key(row) for row in itertools.chain.from_iterable(portion)]
+            if shards.is_main:
+                store.add(keys, _stacked([read[key] for key in keys]))
+            bar.update(len(read))
+
+
+def _stacked(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """One tensor per name, whose first dimension is the row."""
+    found: dict[str, list[torch.Tensor]] = {}
+    for row in rows:
+        for name, tensor in row.items():
+            found.setdefault(name, []).append(tensor)
+    return {name: torch.stack(tensors) for name, tensors in found.items()}

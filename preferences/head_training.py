@@ -3,7 +3,9 @@
 The loss is handed in. This module knows nothing about penalties but their sums.
 """
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,29 +15,75 @@ from preferences.pairs import pair_metrics
 from preferences.reward import RewardHead, head_config, rewards, save_head, score_scale
 
 
+@dataclass(frozen=True)
+class PairFacts:
+    """What the loss and the metrics know of each pair: its margin and weight (n_pairs,), and its kind.
+
+    `penalty_sums` (2 n_pairs,) are the weighted penalties of its completions, which alternate.
+    """
+
+    margins: torch.Tensor
+    weights: torch.Tensor
+    kinds: list[str]
+    penalty_sums: np.ndarray
+
+
+def pair_facts(preferences: list[dict], penalty_sums: np.ndarray, config: dict) -> PairFacts:
+    """The facts of preference rows; pairs of older files and of other programs have no kind.
+
+    `pair_weights` "group": all groups weigh alike, however many pairs they have; then "kind": so do all
+    kinds. The mean weight is 1.
+    """
+    kinds = [row.get("kind", "pair") for row in preferences]
+    weights = np.ones(len(preferences))
+    names = {"group": [row["group"] for row in preferences], "kind": kinds}
+    for name in config["pair_weights"]:
+        sums: dict[str, float] = {}
+        for of_row, weight in zip(names[name], weights):
+            sums[of_row] = sums.get(of_row, 0.0) + weight
+        weights /= [sums[of_row] for of_row in names[name]]
+    margins = config["margin_scale"] * np.array([row["margin"] for row in preferences])
+    return PairFacts(
+        torch.tensor(margins, dtype=torch.float32),
+        torch.tensor(weights / weights.mean(), dtype=torch.float32),
+        kinds,
+        penalty_sums,
+    )
+
+
+def macro_metrics(chosen: np.ndarray, rejected: np.ndarray, kinds: list[str]) -> dict[str, float]:
+    """The means over kinds of `pair_metrics`, so that a rare kind counts as much as a frequent one."""
+    names = sorted(set(kinds))
+    sums: Counter[str] = Counter()
+    for kind in names:
+        places = [i for i, of_pair in enumerate(kinds) if of_pair == kind]
+        sums.update(pair_metrics(chosen[places], rejected[places]))
+    return {name: total / len(names) for name, total in sums.items()}
+
+
 class HeadTraining:
-    """`pair_loss` of (scores of chosen, scores of rejected) is the mean loss of pairs, a scalar."""
+    """`pair_loss` of (scores of chosen, of rejected, margins, weights) is the loss of pairs, a scalar."""
 
     def __init__(
         self,
         config: dict,
         features: torch.Tensor,
-        penalty_sums: np.ndarray,
+        pairs: PairFacts,
         split: dict,
         output_dir: Path,
-        pair_loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        pair_loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
     ):
         self.config = config
         # Completions alternate. Both (n_pairs, hidden).
         self.chosen = features[0::2]
         self.rejected = features[1::2]
-        self.penalty_sums = penalty_sums
+        self.pairs = pairs
         self.train_rows = torch.tensor(split["train"])
         self.val_rows = split["val"]
         self.output_dir = output_dir
         self.pair_loss = pair_loss
         self.pooled = torch.cat([self.chosen[self.train_rows], self.rejected[self.train_rows]])
-        self.head = RewardHead(features.shape[1])
+        self.head = RewardHead(features.shape[1], config["head_width"])
         self.head.mean = self.pooled.mean(0)
         # A feature that never varies would divide by zero.
         self.head.std = self.pooled.std(0).clamp(min=1e-6)
@@ -47,14 +95,15 @@ class HeadTraining:
     def loss(self, rows: torch.Tensor | list[int]) -> torch.Tensor:
         """Mean loss of these pairs, a scalar."""
         # Penalties stay out of it: they have no weights to train.
-        return self.pair_loss(self.head(self.chosen[rows]), self.head(self.rejected[rows]))
+        scores = (self.head(self.chosen[rows]), self.head(self.rejected[rows]))
+        return self.pair_loss(*scores, self.pairs.margins[rows], self.pairs.weights[rows])
 
     def record(self, loss: float, learning_rate: float) -> None:
         """Keep what a step did, before the next one changes the gradient."""
-        gradient = self.head.linear.weight.grad
+        gradients = [weight.grad.norm() for weight in self.head.parameters() if weight.grad is not None]
         self.history["train_losses"].append(loss)
         self.history["learning_rates"].append(learning_rate)
-        self.history["grad_norms"].append(float(gradient.norm()) if gradient is not None else None)
+        self.history["grad_norms"].append(float(torch.stack(gradients).norm()) if gradients else None)
 
     def save(self, name: str, metrics: dict) -> None:
         """Save the head with the scale of its scores as it is now."""
@@ -62,15 +111,21 @@ class HeadTraining:
         save_head(self.output_dir / name, self.head, head_config(self.config, scale, metrics))
 
     def evaluate(self, step: int, epoch: float) -> None:
-        """Measure the head on the val pairs; the best by ROC-AUC, then by loss, is saved as best/."""
+        """Measure the head on the val pairs; the best is saved as best/.
+
+        By ROC-AUC, kinds of pairs weighing alike, then by loss.
+        """
         with torch.no_grad():
             loss = float(self.loss(self.val_rows))
         scale = score_scale(self.head, self.pooled)
         rows = self.val_rows
-        chosen = rewards(self.head, self.chosen[rows], self.penalty_sums[0::2][rows], scale)
-        rejected = rewards(self.head, self.rejected[rows], self.penalty_sums[1::2][rows], scale)
-        metrics = {"step": step, "epoch": round(epoch, 3), "loss": loss, **pair_metrics(chosen, rejected)}
+        chosen = rewards(self.head, self.chosen[rows], self.pairs.penalty_sums[0::2][rows], scale)
+        rejected = rewards(self.head, self.rejected[rows], self.pairs.penalty_sums[1::2][rows], scale)
+        kinds = [self.pairs.kinds[i] for i in rows]
+        macro = {f"macro_{name}": value for name, value in macro_metrics(chosen, rejected, kinds).items()}
+        metrics = {"step": step, "epoch": round(epoch, 3), "loss": loss}
+        metrics |= pair_metrics(chosen, rejected) | macro
         self.history["eval_metrics"].append(metrics)
-        if (metrics["roc_auc"], -loss) > self.best:
-            self.best = (metrics["roc_auc"], -loss)
+        if (metrics["macro_roc_auc"], -loss) > self.best:
+            self.best = (metrics["macro_roc_auc"], -loss)
             self.save("best", metrics)

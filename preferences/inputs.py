@@ -4,15 +4,18 @@ They run before the model libraries are imported, so a wrong file is named at on
 """
 
 import argparse
+import json
 from pathlib import Path
 
 from models.base import base_for
 from models.directories import check_adapter_dir, check_model_name
 from models.folders import header_problem
 from utils.config import home_path, input_path, nearest
-from utils.errors import DataError
+from utils.errors import DataError, UsageError
 from utils.input_files import home_hint
 from utils.jsonl import read_json_object
+from utils.outputs import check_folder_output
+from utils.recognition import check_kind
 from utils.schema import check_rows, read_completion_rows, read_preferences, read_samples
 from utils.templates import load_template
 
@@ -38,6 +41,19 @@ def check_inputs(args: argparse.Namespace) -> None:
             check_model_name(args.base_model)
         # Last: to compare two models may take seconds.
         base_for(checkpoint, args.base_model)
+
+
+def check_exchange(args: argparse.Namespace) -> bool:
+    """Whether make_prefs.py is to import or export alone. DataError or UsageError for what does not fit."""
+    if args.skip_bad and not args.import_file:
+        raise UsageError("--skip-bad is about the rows of --import; name a file with --import")
+    if args.prefs and not args.export:
+        raise UsageError("--prefs names the file of --export; say the form with --export")
+    if args.import_file:
+        check_kind(input_path(args.import_file), "pairs")
+        if not args.dry_run:
+            check_folder_output(home_path(args.prefs_dir))
+    return bool(args.import_file or args.export)
 
 
 def _check_cache(folder: Path, signature: str) -> None:
@@ -100,8 +116,39 @@ def _check_head(folder: Path) -> None:
         raise DataError(f"{folder / 'config.json'}: lacks {names}; train the reward model again")
 
 
+# What a head reads if it is one product with the last state of a completion.
+_EXPORTABLE = {"head_width": 0, "feature_layers": [1.0], "pooling": ["last"], "logprob_features": False}
+
+
+def check_exportable(settings: dict) -> None:
+    """UsageError for a head that is no sequence classifier, by its config.json or the YAML that makes it."""
+    for key, wanted in {**_EXPORTABLE, "load_in_8bit": False}.items():
+        found = settings.get(key, wanted)
+        if found != wanted:
+            raise UsageError(
+                f"--export-hf: {key} is {json.dumps(found)}, but a sequence classifier of transformers "
+                f"multiplies the last token's state of the last layer; train a head with "
+                f"{key}: {json.dumps(wanted)}"
+            )
+
+
+def _check_export(args: argparse.Namespace, config: dict) -> None:
+    target = home_path(args.export_hf)
+    check_folder_output(target)
+    if target.exists() and any(target.iterdir()):
+        raise UsageError(f"--export-hf {target}: the directory is not empty; name a new one")
+    check_exportable(config)
+    if args.validate_only:
+        folder = find_head(args.checkpoint, home_path(config["output_dir"]))
+        check_exportable(read_json_object(folder / "config.json"))
+
+
 def check_reward_inputs(args: argparse.Namespace, config: dict) -> None:
     """DataError or UsageError for the first input of train_rm.py that is not what its flag or key needs."""
+    if args.score and args.tune_penalties:
+        raise UsageError("--tune-penalties: weights are chosen on pairs; leave --score out, then score")
+    if args.score and args.export_hf:
+        raise UsageError("--export-hf: scores nothing; leave --score out")
     if args.score:
         check_rows(input_path(args.score), read_completion_rows)
     else:
@@ -111,3 +158,5 @@ def check_reward_inputs(args: argparse.Namespace, config: dict) -> None:
         _check_head(find_head(args.checkpoint, home_path(config["output_dir"])))
     check_model_name(config["base_model"])
     load_template("sft", config["template"])
+    if args.export_hf:
+        _check_export(args, config)

@@ -7,7 +7,8 @@ about pairs, margins or prompts.
 
 A judgement row is {"id", "checks": {name: 0 or 1} per candidate, "verifier": a score per candidate, "llm": a
 score per candidate or null, "agree": comparisons with the same winner in both orders, "n_compared"}, and
-of a model "label_share", the mean probability of its two labels.
+of a model "label_share", the mean probability of its two labels, and "comparisons", [i, j, probability that
+i is better as answer A, that j is as answer A] per two candidates.
 """
 
 import dataclasses
@@ -17,77 +18,31 @@ from pathlib import Path
 
 from models.base import model_key
 from models.choices import attention_settings
-from models.distributed import ShardLog, Shards
+from models.distributed import ShardLog, Shards, drop_partials
 from preferences.cache import Job
 from preferences.label_share import check_judge
 from preferences.model_judge import JudgeModel, compare_candidates, win_scores
-from utils.completions import map_citations, parse_completion
+from preferences.verifier import VERIFIER_VERSION, verify
 from utils.config import portable_path
-from utils.correctness import is_correct
 from utils.jsonl import read_appended
 from utils.progress import progress
 
 # Samples judged between two writes: an interrupted run loses at most this many.
 JOBS_PER_WRITE = 64
 
-# Counted up when a check decides otherwise than before, so that no judgement of an older rule is read again.
-CHECKS_VERSION = 2
-CHECKS = ("format", "refusal", "answer", "support", "precision")
-
-
-# --- checks against gold
-
-
-def verifier_checks(parsed, is_valid: bool, sample: dict) -> dict[str, int]:
-    """The named 0/1 checks of one parsed candidate against the sample's gold; without an answer all are 0."""
-    if parsed.answer is None:
-        return dict.fromkeys(CHECKS, 0)
-    answerable = sample["answerable"]
-    cited = set(parsed.citations)
-    if parsed.is_refusal:
-        right = not answerable
-        supported = not answerable
-        precise = not cited
-    else:
-        right = answerable and is_correct(parsed.answer, sample["answer_aliases"])
-        supported = any(set(support_set) <= cited for support_set in sample["support_sets"])
-        precise = bool(cited) and cited <= set(sample["support_spans"])
-    checks = {
-        "format": is_valid,
-        "refusal": parsed.is_refusal == (not answerable),
-        "answer": right,
-        "support": supported,
-        "precision": precise,
-    }
-    return {name: int(passed) for name, passed in checks.items()}
-
-
-def verifier_score(checks: dict[str, int]) -> float:
-    """Mean of the checks, 0..1."""
-    return sum(checks.values()) / len(checks)
-
-
-def check_candidate(candidate: dict, sample: dict) -> dict[str, int]:
-    """The verifier's checks of one candidate row."""
-    parsed = parse_completion(candidate["completion"], len(candidate["shown"]))
-    # A candidate cites chunks by their number in the prompt, gold by their number in the sample. They differ
-    # where the prompt was cut, so citations are translated; whether they exist is decided before that.
-    return verifier_checks(map_citations(parsed, candidate["shown"]), parsed.is_valid, sample)
-
-
 # --- judgement rows
 
 
 def judge_by_checks(jobs: list[Job], judge_model: JudgeModel | None) -> list[dict]:
-    """Judgement rows from the checks alone."""
+    """Judgement rows from the verifier alone."""
     rows = []
     for sample, candidates in jobs:
-        checks = [check_candidate(candidate, sample) for candidate in candidates]
+        checks, scores = zip(*(verify(candidate, sample) for candidate in candidates))
         rows.append(
             {
                 "id": sample["id"],
-                "checks": checks,
-                "verifier": [verifier_score(c) for c in checks],
+                "checks": list(checks),
+                "verifier": list(scores),
                 "llm": None,
                 "agree": 0,
                 "n_compared": 0,
@@ -97,7 +52,7 @@ def judge_by_checks(jobs: list[Job], judge_model: JudgeModel | None) -> list[dic
 
 
 def judge_by_model(jobs: list[Job], judge_model: JudgeModel | None) -> list[dict]:
-    """Judgement rows from the checks and from a model that compares every two candidates in both orders."""
+    """Judgement rows from the verifier and from a model that compares every two candidates in both orders."""
     if judge_model is None:
         raise ValueError("this judge needs a model")
     # The checks cost nothing beside the model, and the preference row shows both.
@@ -106,6 +61,7 @@ def judge_by_model(jobs: list[Job], judge_model: JudgeModel | None) -> list[dict
         row["llm"] = win_scores(len(row["checks"]), comparisons.p_wins)
         row["agree"] = comparisons.n_agree
         row["n_compared"] = len(comparisons.p_wins)
+        row["comparisons"] = comparisons.in_both_orders
         row["label_share"] = sum(comparisons.label_shares) / len(comparisons.label_shares)
     return rows
 
@@ -152,8 +108,10 @@ def judge_settings(kind: str, flags: dict, load_template: Callable[[str], str]) 
     """Everything that changes the judgements, and the place of the judge's model."""
     settings = {
         "judge": kind,
-        "checks": CHECKS_VERSION,
+        "checks": VERIFIER_VERSION,
         "model": None,
+        # What the model reads of a candidate.
+        "shows": None,
         "use_8bit": False,
         "use_4bit": False,
         "template": None,
@@ -163,6 +121,7 @@ def judge_settings(kind: str, flags: dict, load_template: Callable[[str], str]) 
         return settings
     return settings | {
         "model": portable_path(flags["judge_model"]),
+        "shows": "answer and cited passages",
         "model_key": model_key(flags["judge_model"]),
         "use_8bit": flags["judge_use_8bit"],
         "use_4bit": flags["judge_use_4bit"],
@@ -187,6 +146,8 @@ def judge_candidates(
     when there is something left to judge. StageError for a model that does not answer with the labels.
     """
     if shards.share(path.is_file()):
+        if shards.is_main:
+            drop_partials(path)
         return {row["id"]: row for row in read_appended(path)}
     log = ShardLog(path, {"judgements": path.stem}, shards)
     done = {row["id"] for row in log.rows()}

@@ -14,7 +14,9 @@ from typing import Any
 
 from preferences.cache import Job
 from preferences.label_share import MIN_LABEL_SHARE
+from utils.completions import parse_completion
 from utils.errors import StageError
+from utils.text import REFUSAL
 from utils.tokens import encode_plain
 
 
@@ -46,6 +48,8 @@ class Comparisons:
 
     p_wins: dict[tuple[int, int], float] = field(default_factory=dict)
     n_agree: int = 0
+    # (i, j, probability that i is better where it is answer A, that j is where it is answer A).
+    in_both_orders: list[tuple[int, int, float, float]] = field(default_factory=list)
     label_shares: list[float] = field(default_factory=list)
 
 
@@ -109,6 +113,25 @@ def win_scores(n_candidates: int, p_wins: dict[tuple[int, int], float]) -> list[
     return scores
 
 
+def shown_to_judge(candidate: dict, chunks: list[dict]) -> str:
+    """A candidate as the judge sees it: its answer and the passages that it cites, no JSON, no confidence.
+
+    So all candidates look alike, whoever wrote them. One that cannot be parsed is shown as it is.
+    """
+    parsed = parse_completion(candidate["completion"], len(chunks))
+    if parsed.answer is None:
+        return candidate["completion"]
+    if parsed.is_refusal:
+        return REFUSAL
+    passages = []
+    for number in parsed.citations:
+        if 0 <= number < len(chunks):
+            passages.append(f"[{number}] {chunks[number]['title']}: {chunks[number]['text']}")
+        else:
+            passages.append(f"[{number}], which is not there")
+    return f"{parsed.answer}\nIt cites {' '.join(passages) or 'nothing'}"
+
+
 def compare_candidates(judge: JudgeModel, jobs: list[Job]) -> list[Comparisons]:
     """The comparisons of each (sample, candidates): every two candidates, in both orders."""
     prompts = []
@@ -119,7 +142,7 @@ def compare_candidates(judge: JudgeModel, jobs: list[Job]) -> list[Comparisons]:
     for number, (sample, candidates) in enumerate(jobs):
         # The judge sees the evidence that the candidates saw. They share one prompt, so any one tells.
         chunks = [sample["evidence_chunks"][i] for i in candidates[0]["shown"]]
-        texts = [candidate["completion"] for candidate in candidates]
+        texts = [shown_to_judge(candidate, chunks) for candidate in candidates]
         for i, j in itertools.combinations(range(len(texts)), 2):
             prompts.append(judge.build(chunks, sample["question"], texts[i], texts[j]))
             prompts.append(judge.build(chunks, sample["question"], texts[j], texts[i]))
@@ -139,5 +162,6 @@ def compare_candidates(judge: JudgeModel, jobs: list[Job]) -> list[Comparisons]:
         other_as_a = p_a[2 * k + 1]
         found[number].label_shares += on_labels[2 * k : 2 * k + 2]
         found[number].p_wins[i, j] = order_averaged(as_a, other_as_a)
+        found[number].in_both_orders.append((i, j, as_a, other_as_a))
         found[number].n_agree += orders_agree(as_a, other_as_a)
     return found

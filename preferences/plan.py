@@ -12,7 +12,7 @@ from models.estimate import (
     warn_missing_model,
 )
 from models.planned_memory import generation_memory
-from preferences.cache import GENERATION_DEFAULTS, MODELS
+from preferences.cache import GENERATION_DEFAULTS
 from preferences.pairs import find_preferences
 from utils.config import home_path, input_path
 from utils.errors import DataError
@@ -30,7 +30,8 @@ def print_plan(args: argparse.Namespace) -> None:
     samples = planned_samples(input_path(args.data_path))
     generator = args.base_model or args.sft_model
     if samples is not None and args.phase != "judge" and generator:
-        n_texts = len(MODELS) * (args.n_generations or GENERATION_DEFAULTS["n_generations"])
+        n_each = args.n_generations or GENERATION_DEFAULTS["n_generations"]
+        n_texts = n_each * len((args.models or "sft").split(","))
         seed = GENERATION_DEFAULTS["seed"] if args.seed is None else args.seed
         samples = pick_samples(samples, args.max_samples, seed)
         n_tokens = n_texts * (count_tokens(samples) + len(samples) * _OTHER_TOKENS)
@@ -62,3 +63,5 @@ def print_reward_plan(args: argparse.Namespace, config: dict) -> None:
         memory = generation_memory(name, options, config["eval_batch_size"], width, _COMPLETION_TOKENS)
         print(estimate(name, n_tokens, 1, memory))
     print(f"would write {home_path(config['output_dir'])}/ (features: 4 bytes x hidden size per completion)")
+    if args.export_hf:
+        print(f"would write {home_path(args.export_hf)}/ (the base model, at most 4 bytes per weight)")

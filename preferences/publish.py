@@ -1,14 +1,25 @@
-"""A trained reward head to the model hub: best/ with a card that names the hub's ids alone."""
+"""A trained reward head leaves the project: to the model hub, or as a model of transformers.
+
+On the hub, best/ has a card that names the hub's ids alone. An export has the base model too.
+"""
 
 import json
 from pathlib import Path
 from typing import Any
 
-from preferences.card import card_facts, reward_card
+from models.loading import load_tokenizer
+from preferences.card import card_facts, classifier_card, head_card
+from preferences.completion_reader import PromptSource
+from preferences.export import export_classifier
+from preferences.features import as_completions
 from preferences.inputs import check_head_dir
+from utils.config import input_path
 from utils.hub import push_folder
 from utils.hub_names import hub_model_id
 from utils.jsonl import read_json
+
+# Pairs whose completions an exported model scores before it gets its name.
+_N_COMPARED = 4
 
 
 def publish_head(
@@ -22,8 +33,28 @@ def publish_head(
     facts = card_facts(saved, read_json(validation) if validation.is_file() else None, preferences)
     base = hub_model_id(saved["base_model"]) or Path(saved["base_model"]).name
     texts = {
-        "README.md": reward_card(facts, tokenizer, template, repo_id, base),
+        "README.md": head_card(facts, tokenizer, template, repo_id, base),
         "config.json": json.dumps({**saved, "base_model": base}, indent=2, ensure_ascii=False),
     }
     url = push_folder(repo_id, folder, texts, public)
     print(f"uploaded best to {url} ({'public' if public else 'private'})")
+
+
+def export_head(
+    folder: Path, target: Path, preferences: list[dict], config: dict, prompts: PromptSource, template: str
+) -> None:
+    """`--export-hf`: write the head in `folder` with its base model to `target`, and print what was compared.
+
+    The errors are those of `export_classifier`.
+    """
+    saved = read_json(folder / "config.json")
+    validation = folder.parent / "validation.json"
+    figures = read_json(validation) if validation.is_file() else None
+    # The figures on test are those of the head that was validated last.
+    is_validated = figures is not None and input_path(figures["checkpoint"]) == folder
+    facts = card_facts(saved, figures if is_validated else None, preferences)
+    tokenizer = load_tokenizer(config["base_model"], config["trust_remote_code"])
+    card = classifier_card(facts, tokenizer, template)
+    rows = as_completions(preferences[:_N_COMPARED])
+    gap = export_classifier(folder, target, rows, config, prompts, card)
+    print(f"wrote {target}, a sequence classifier: {len(rows)} scores differ by at most {gap:.1g}")

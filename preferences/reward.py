@@ -1,4 +1,4 @@
-"""The reward: a linear head on frozen features, minus five penalties that keep it from being gamed.
+"""The reward: a head on frozen features, minus five penalties that keep it from being gamed.
 
     reward = (head score - mean) / std - sum of weight x penalty
 
@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save
 from torch import nn
+from torch.nn.functional import gelu
 
 from models.base import model_weights
 from preferences.inputs import check_head_dir
+from preferences.reward_config import FEATURE_KEYS
 from utils.atomic import atomic_write
 from utils.completions import parse_completion
 from utils.config import portable_path
@@ -36,23 +38,25 @@ _MONTHS = {
 
 
 class RewardHead(nn.Module):
-    """score = w . (features - mean) / std, one number per completion."""
+    """score = w . x, or w . gelu(V x) with a hidden layer; x = (features - mean) / std, of one completion."""
 
     # Of the training features. Buffers, not parameters: saved with the weights, never trained.
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, hidden_size: int):
+    def __init__(self, n_features: int, width: int = 0):
         super().__init__()
-        self.linear = nn.Linear(hidden_size, 1, bias=False)
+        self.hidden = nn.Linear(n_features, width, bias=False) if width else None
+        self.linear = nn.Linear(width or n_features, 1, bias=False)
         # From zero, the first loss is log 2 and no direction is preferred before the data speaks.
         nn.init.zeros_(self.linear.weight)
-        self.register_buffer("mean", torch.zeros(hidden_size))
-        self.register_buffer("std", torch.ones(hidden_size))
+        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("std", torch.ones(n_features))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(n, hidden) -> (n,)."""
-        return self.linear((features - self.mean) / self.std)[:, 0]
+        """(n, n_features) -> (n,)."""
+        x = (features - self.mean) / self.std
+        return self.linear(x if self.hidden is None else gelu(self.hidden(x)))[:, 0]
 
 
 def save_head(folder: Path, head: RewardHead, config: dict) -> None:
@@ -68,7 +72,8 @@ def load_head(folder: Path) -> tuple[RewardHead, dict]:
     """The head in eval mode, and its config.json. DataError when `folder` does not contain a reward model."""
     check_head_dir(folder)
     state = load_file(folder / "reward_head.safetensors")
-    head = RewardHead(state["linear.weight"].shape[1])
+    width = state["hidden.weight"].shape[0] if "hidden.weight" in state else 0
+    head = RewardHead(len(state["mean"]), width)
     head.load_state_dict(state)
     return head.eval(), read_json(folder / "config.json")
 
@@ -81,6 +86,7 @@ def head_config(config: dict, scale: dict[str, float], metrics: dict) -> dict:
         "base_weights": model_weights(config["base_model"]),
         "template": config["template"],
         "max_seq_length": config["max_seq_length"],
+        **{name: config[name] for name in (*FEATURE_KEYS, "head_width")},
         "penalty_weights": weights_of(config),
         "score_scale": scale,
         "metrics": metrics,

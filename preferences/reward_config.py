@@ -4,6 +4,10 @@ from models.choices import ATTENTION_FLAGS
 from utils.config import errors_of, load_config, nearest
 from utils.errors import UsageError
 
+POOLINGS = ("last", "mean", "answer")
+# What is kept of a reading; heads of older versions name none of these, and mean the defaults.
+FEATURE_KEYS = ("feature_layers", "pooling", "logprob_features")
+
 DEFAULTS = {
     "base_model": "google/gemma-2-9b",
     "output_dir": "checkpoints/rm",
@@ -28,6 +32,17 @@ DEFAULTS = {
     # Shares of the pairs, by group: val chooses the checkpoint, test has the reported metrics.
     "val_fraction": 0.15,
     "test_fraction": 0.15,
+    # What is kept of a reading: states at these shares of the layers (1 is the last), pooled in these ways,
+    # and log-probabilities of its parts with and without their evidence.
+    "feature_layers": [1.0],
+    "pooling": ["last"],
+    "logprob_features": False,
+    # Of the loss: the share of a pair's margin that its scores must differ by, the weight of the squared sum
+    # of its scores, what weighs alike. Then the width of a hidden layer of the head; 0 is a linear head.
+    "margin_scale": 1.0,
+    "centering": 0.01,
+    "pair_weights": ["group", "kind"],
+    "head_width": 0,
     "template": "default",
     "attn_implementation": "auto",
     "trust_remote_code": False,
@@ -39,6 +54,12 @@ _COUNTS = (
 )
 
 
+def reading_of(saved: dict) -> dict:
+    """The keys of a config that decide what a head with this config.json reads."""
+    names = {key: saved[key] for key in ("template", "max_seq_length")}
+    return names | {key: saved.get(key, DEFAULTS[key]) for key in FEATURE_KEYS}
+
+
 def _check_values(config: dict) -> None:
     """UsageError for values of the right type that make no sense."""
     for name in _COUNTS:
@@ -47,7 +68,13 @@ def _check_values(config: dict) -> None:
     # NaN fails every comparison.
     if not config["learning_rate"] > 0:
         raise UsageError(f"learning_rate: expected a number above 0, found {config['learning_rate']}")
-    for name in ("weight_decay", *(key for key in DEFAULTS if key.endswith("_penalty_weight"))):
+    for name in (
+        "weight_decay",
+        "margin_scale",
+        "centering",
+        "head_width",
+        *(key for key in DEFAULTS if key.endswith("_penalty_weight")),
+    ):
         if not config[name] >= 0:
             raise UsageError(f"{name}: expected a number from 0 on, found {config[name]}")
     if not 0 <= config["warmup_ratio"] <= 1:
@@ -55,6 +82,14 @@ def _check_values(config: dict) -> None:
     if config["attn_implementation"] not in ATTENTION_FLAGS:
         value = config["attn_implementation"]
         raise UsageError(f"attn_implementation: unknown {value!r}{nearest(value, ATTENTION_FLAGS)}")
+    depths = config["feature_layers"]
+    if not depths or not all(isinstance(depth, (int, float)) and 0 < depth <= 1 for depth in depths):
+        raise UsageError(f"feature_layers: expected shares of the layers above 0, up to 1, found {depths}")
+    unknown = [name for name in config["pooling"] if name not in POOLINGS]
+    if unknown or not config["pooling"]:
+        raise UsageError(f"pooling: expected some of {', '.join(POOLINGS)}, found {config['pooling']}")
+    if unknown := [name for name in config["pair_weights"] if name not in ("group", "kind")]:
+        raise UsageError(f"pair_weights: expected some of group, kind, found {unknown[0]!r}")
     fractions = [config["val_fraction"], config["test_fraction"]]
     # Train gets what is left, and none of the three may be empty.
     if not (min(fractions) > 0 and sum(fractions) < 1):

@@ -3,18 +3,32 @@
 This module knows nothing about how a head is trained.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from evaluation.columns import format_number, format_table
-from evaluation.figures import reward_charts
+from evaluation.columns import format_interval, format_number, format_table
+from evaluation.figures import preference_charts, reward_charts
 from evaluation.plots import plot_charts
+from models.base import trained_on
 from preferences.cuts import COMPLETION_TOKENS, count_cut
+from preferences.features import as_completions
+from preferences.pair_report import (
+    by_part,
+    macro_leads,
+    margin_correlation,
+    preference_calibration,
+    preference_reliability,
+    wins,
+)
 from preferences.pairs import baseline_scores, interval, pair_metrics
+from preferences.penalty_tuning import describe_tuning
 from preferences.reward import PENALTIES, load_head, penalty_table, penalty_totals, rewards
-from utils.config import portable_path
+from preferences.reward_controls import probe_report, probe_rows, with_shuffled_evidence
+from utils.config import input_path, portable_path
 from utils.jsonl import write_json
 
 
@@ -24,55 +38,126 @@ def write_history(output_dir: Path, history: dict, n_pairs: dict[str, int]) -> N
     plot_charts(output_dir / "curves.png", reward_charts(history, n_pairs))
 
 
-def validate(
-    checkpoint: Path,
-    rows: list[dict],
-    found: dict[str, torch.Tensor],
-    split: dict[str, list[int]],
-    groups: list[str],
-    seed: int,
-) -> dict:
-    """validation.json: the test metrics of one head and of its baselines.
+def write_validation(output_dir: Path, figures: dict) -> None:
+    """validation.json, and calibration.png: how often P(chosen preferred) is right."""
+    write_json(output_dir / "validation.json", figures)
+    plot_charts(output_dir / "calibration.png", preference_charts(figures))
 
-    `rows` and `found` are the completions of all pairs and their features, `groups` has one name per pair.
-    """
+
+# Reads completion rows: their features, as `load_features` returns them.
+Reader = Callable[[list[dict]], dict[str, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of n completions: reward, the head's alone and weighted penalties, (n,) each; the penalties."""
+
+    reward: np.ndarray
+    head: np.ndarray
+    penalty_sums: np.ndarray
+    penalties: list[dict[str, float]]
+
+
+def _score(checkpoint: Path, rows: list[dict], found: dict[str, torch.Tensor]) -> Scored:
+    """Completions as a saved head scores them."""
     # From the file and with its weights and scale, as --score uses it, not from the run that trained it.
     head, saved = load_head(checkpoint)
     table = penalty_table(rows, found["n_tokens"])
-    penalty_sums = penalty_totals(table, saved["penalty_weights"])
+    sums = penalty_totals(table, saved["penalty_weights"])
     with torch.no_grad():
-        head_scores = head(found["features"]).numpy()
-    # Only "reward" is what a user of the model gets; the others show which part of it did the work.
-    scored = {
-        "reward": rewards(head, found["features"], penalty_sums, saved["score_scale"]),
-        "head_only": head_scores,
-        **baseline_scores(rows, found, penalty_sums, split),
-    }
+        scores = head(found["features"]).numpy()
+    return Scored(rewards(head, found["features"], sums, saved["score_scale"]), scores, sums, table)
+
+
+def validate(
+    checkpoint: Path, preferences: list[dict], split: dict[str, list[int]], read: Reader, seed: int
+) -> dict:
+    """validation.json: the test metrics of one head beside those of its baselines and controls."""
+    rows = as_completions(preferences)
+    found = read(rows)
+    scored = _score(checkpoint, rows, found)
     test = split["test"]
-    test_groups = [groups[i] for i in test]
+    pairs = [preferences[i] for i in test]
+    # Only "reward" is what a user of the model gets; the others show which part of it did the work.
+    scores = {
+        "reward": scored.reward,
+        "head_only": scored.head,
+        **baseline_scores(rows, found, scored.penalty_sums, split),
+    }
+    _, saved = load_head(checkpoint)
+    tuning = saved.get("penalty_tuning")
+    if tuning:
+        # The weights were chosen on val. What they are worth on test is the lead over those of the YAML.
+        given_sums = penalty_totals(scored.penalties, tuning["given"])
+        scores["yaml_weights"] = scored.reward + scored.penalty_sums - given_sums
+    if trained_on(input_path(saved["base_model"])):
+        # The answers' own model: what best-of-n by its log-probability of the whole completion would choose.
+        scores["sft_logprob"] = (found["mean_logp"] * (found["n_tokens"] + 1)).numpy()
+    sides = {name: (values[0::2][test], values[1::2][test]) for name, values in scores.items()}
+    shuffled = as_completions(with_shuffled_evidence(preferences, test))
+    of_shuffled = _score(checkpoint, shuffled, read(shuffled)).reward
+    sides["evidence_shuffled"] = (of_shuffled[0::2], of_shuffled[1::2])
+    return {
+        "checkpoint": portable_path(checkpoint),
+        "n_test_pairs": len(test),
+        "n_test_groups": len({row["group"] for row in pairs}),
+        **_pair_figures(pairs, sides, seed),
+        "probes": _probe_figures(checkpoint, preferences, test, read, seed),
+        "mean_penalties": _mean_penalties(scored.penalties, test),
+        "penalty_weights": saved["penalty_weights"],
+        # None unless --tune-penalties chose these weights.
+        "penalty_tuning": tuning,
+        "n_cut_completions": count_cut(found),
+        "n_cut_prompts": count_cut(found, "is_prompt_cut"),
+        "max_completion_tokens": COMPLETION_TOKENS - 1,
+    }
+
+
+def _pair_figures(pairs: list[dict], sides: dict[str, tuple[np.ndarray, np.ndarray]], seed: int) -> dict:
+    """The figures of scores (of chosen, of rejected), by name."""
+    groups = [row["group"] for row in pairs]
+    kinds = [row.get("kind", "pair") for row in pairs]
+    sources = [row["source"] for row in pairs]
     figures = {}
-    for name, scores in scored.items():
-        chosen = scores[0::2][test]
-        rejected = scores[1::2][test]
-        intervals = interval(chosen, rejected, test_groups, seed)
+    won = {}
+    for name, (chosen, rejected) in sides.items():
+        intervals = interval(chosen, rejected, groups, seed)
         figures[name] = pair_metrics(chosen, rejected) | {"ci95": intervals}
-    mean_penalties = {}
+        won[name] = wins(chosen, rejected)
+    margins = np.array([row["margin"] for row in pairs])
+    reliability = preference_reliability(*sides["head_only"])
+    return {
+        "test": figures,
+        "over_kinds": macro_leads(won, "reward", kinds, groups, seed),
+        "by_kind": {name: by_part(values, kinds, groups, seed) for name, values in won.items()},
+        "by_source": {name: by_part(values, sources, groups, seed) for name, values in won.items()},
+        "calibration_error": preference_calibration(reliability),
+        "reliability": reliability,
+        "margin_correlation": margin_correlation(margins, *sides["reward"]),
+    }
+
+
+def _probe_figures(
+    checkpoint: Path, preferences: list[dict], test: list[int], read: Reader, seed: int
+) -> dict | None:
+    """`probe_report` with penalties ("reward") and without ("head_only"); None without a probe."""
+    rows = probe_rows(preferences, test, seed)
+    if not rows:
+        return None
+    scored = _score(checkpoint, rows, read(rows))
+    return probe_report(rows, {"reward": scored.reward, "head_only": scored.head}, seed)
+
+
+def _mean_penalties(table: list[dict[str, float]], test: list[int]) -> dict[str, dict[str, float]]:
+    """Mean of each penalty over the chosen and over the rejected completions of the test pairs."""
+    found = {}
     for offset, side in enumerate(("chosen", "rejected")):
         of_side = [table[2 * i + offset] for i in test]
         means = {}
         for name in PENALTIES:
             means[name] = float(np.mean([values[name] for values in of_side]))
-        mean_penalties[side] = means
-    return {
-        "checkpoint": portable_path(checkpoint),
-        "n_test_pairs": len(test),
-        "n_test_groups": len(set(test_groups)),
-        "test": figures,
-        "mean_penalties": mean_penalties,
-        "n_cut_completions": count_cut(found),
-        "n_cut_prompts": count_cut(found, "is_prompt_cut"),
-        "max_completion_tokens": COMPLETION_TOKENS - 1,
-    }
+        found[side] = means
+    return found
 
 
 def print_validation(figures: dict) -> None:
@@ -84,5 +169,25 @@ def print_validation(figures: dict) -> None:
 
     body = []
     for name, metrics in figures["test"].items():
-        body.append([name, cell(metrics, "accuracy"), cell(metrics, "roc_auc")])
-    print(format_table([f"{figures['n_test_pairs']} test pairs", "accuracy", "roc_auc"], body))
+        over_kinds = figures["over_kinds"][name]
+        lead = format_interval(over_kinds.get("lead_ci95"), sign=True) or "-"
+        macro = format_number(over_kinds["macro_accuracy"])
+        body.append([name, cell(metrics, "accuracy"), cell(metrics, "roc_auc"), macro, lead])
+    columns = [
+        f"{figures['n_test_pairs']} test pairs",
+        "accuracy",
+        "roc_auc",
+        "kinds alike",
+        "lead of reward",
+    ]
+    print(format_table(columns, body))
+    kinds = figures["by_kind"]["reward"]
+    parts = [f"{kind} {format_number(row['accuracy'])} of {row['n']}" for kind, row in kinds.items()]
+    print(f"reward by kind of pair: {', '.join(parts)}")
+    if figures["probes"]:
+        shares = [
+            f"{name} {format_number(row['below'])}" for name, row in figures["probes"]["reward"].items()
+        ]
+        print(f"probes below the clean completion: {', '.join(shares)}")
+    if tuning := figures["penalty_tuning"]:
+        print(describe_tuning(tuning))

@@ -8,8 +8,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 from preferences.cache import Job
+from preferences.kinds import pair_kind
 from preferences.label_share import describe_judge, label_share
-from utils.completions import parse_completion
+from utils.completions import Parsed, parse_completion
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,11 @@ class JudgedSample:
     def chunks(self) -> list[dict]:
         """The evidence as the candidates' prompt showed it: chunks that did not fit are missing."""
         return [self.sample["evidence_chunks"][i] for i in self.candidates[0]["shown"]]
+
+
+def parse_candidate(candidate: dict) -> Parsed:
+    """A candidate row, parsed; its citations are numbers in the prompt."""
+    return parse_completion(candidate["completion"], len(candidate["shown"]))
 
 
 def preference_row(judged: JudgedSample, chosen: int, rejected: int, prompt: str) -> dict:
@@ -46,6 +52,7 @@ def preference_row(judged: JudgedSample, chosen: int, rejected: int, prompt: str
         "answerable": sample["answerable"],
         # As shown, so that the citations of both completions are numbers in this list.
         "evidence_chunks": judged.chunks,
+        "kind": pair_kind(parse_candidate(candidates[chosen]), parse_candidate(candidates[rejected])),
         "prompt": [{"role": "user", "content": prompt}],
         "chosen": [{"role": "assistant", "content": candidates[chosen]["completion"]}],
         "rejected": [{"role": "assistant", "content": candidates[rejected]["completion"]}],
@@ -68,8 +75,7 @@ def rich_fields(judged: JudgedSample, chosen: int, rejected: int) -> dict:
     """The fields that --output-mode rich adds to a row: both completions parsed, and the sample's gold."""
     added = {}
     for name, i in (("chosen", chosen), ("rejected", rejected)):
-        candidate = judged.candidates[i]
-        parsed = parse_completion(candidate["completion"], len(candidate["shown"]))
+        parsed = parse_candidate(judged.candidates[i])
         fields = ("answer", "citations", "confidence", "is_refusal", "errors")
         added[f"{name}_parsed"] = {field: getattr(parsed, field) for field in fields}
     for field in ("answer", "answer_aliases", "support_sets", "support_spans"):
@@ -77,26 +83,30 @@ def rich_fields(judged: JudgedSample, chosen: int, rejected: int) -> dict:
     return added
 
 
-def format_tallies(jobs: list[Job], judgements: list[dict], n_repeated: int, n_kept: int) -> str:
+def format_tallies(
+    jobs: list[Job], judgements: list[dict], repeated: dict[str, int], rows: list[dict], left_out: dict
+) -> str:
     """Lines about the judge's model, the candidates, and the pairs of each best candidate with the others.
 
-    `n_repeated` candidates were left out because another has the same text, `n_kept` pairs are in the result.
+    `repeated` counts the candidates that were left out by reason, `rows` are the result, and `left_out`
+    counts the pairs that fitted the margin and are not in it.
     """
     n_distinct = sum(len(candidates) for _, candidates in jobs)
-    # The pair rule pairs the best candidate with each other one.
-    n_possible = sum(len(candidates) - 1 for _, candidates in jobs)
-    n_close = n_possible - n_kept
-    candidates_line = f"candidates: {n_distinct + n_repeated:,} read, {n_repeated:,} with the text of another"
-    pairs_line = (
-        f"pairs: {n_possible:,} possible, {n_kept:,} kept, {n_close:,} with a margin below --min-margin"
-    )
+    n_made = sum("made" in row for row in rows)
+    n_own = len(rows) - n_made
+    reasons = "".join(f", {n:,} {why}" for why, n in repeated.items() if n)
+    candidates_line = f"candidates: {n_distinct + sum(repeated.values()):,} read{reasons}"
+    n_of_kind = Counter(row["kind"] for row in rows)
+    kinds = ", ".join(f"{name} {n}" for name, n in n_of_kind.most_common())
+    reasons = "".join(f", {n:,} {why}" for why, n in left_out.items() if n)
+    pairs_line = f"pairs: {n_own:,} of candidates, {n_made:,} made{reasons}; {kinds}"
     return "\n".join(filter(None, (describe_judge(judgements), candidates_line, pairs_line)))
 
 
 def preference_stats(rows: list[dict], judgements: list[dict], n_samples: int, drops: dict[str, int]) -> dict:
     """Counts over the preference rows, and the share of comparisons with the same winner in both orders.
 
-    `drops` are the samples without a pair, by reason.
+    `drops` are the samples without a pair of their own candidates, by reason.
     """
     n_compared = sum(row["n_compared"] for row in judgements)
     n_agree = sum(row["agree"] for row in judgements)
@@ -106,6 +116,8 @@ def preference_stats(rows: list[dict], judgements: list[dict], n_samples: int, d
         "n_samples": n_samples,
         "dropped": dict(drops),
         "by_source": dict(Counter(row["source"] for row in rows)),
+        "by_kind": dict(Counter(row["kind"] for row in rows)),
+        "made": dict(Counter(row["made"] for row in rows if "made" in row)),
         "pairs_by_models": dict(Counter(models)),
         "decided_by": dict(Counter(row["decided_by"] for row in rows)),
         # `rows` is never empty: without a pair make_prefs.py stops before it comes here.

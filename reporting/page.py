@@ -9,7 +9,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from evaluation.figures import Chart, confidence_charts, reward_charts, sft_charts, suite_chart
+from evaluation.figures import (
+    Chart,
+    confidence_charts,
+    preference_charts,
+    reward_charts,
+    sft_charts,
+    suite_chart,
+)
 from evaluation.results import WITHOUT_MODEL
 from evaluation.tables import BOTH_EM, all_models, selective_line
 from reporting import tables
@@ -101,6 +108,7 @@ def _reward_section(run: Run) -> dict:
     found: dict = {"charts": charts, "scores": None}
     if (run.path / "validation.json").is_file():
         validation = read_json_object(run.path / "validation.json")
+        charts += [placed(chart) for chart in preference_charts(validation)]
         found |= {"scores": tables.reward_scores(validation), "n_pairs": validation["n_test_pairs"]}
     return found
 

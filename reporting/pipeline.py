@@ -12,6 +12,7 @@ from reporting.outputs import REPORT_NAME, Outputs
 from reporting.page import render
 from utils.config import home_path
 from utils.jsonl import write_text
+from utils.locks import drop_temporaries
 from utils.runs import note
 
 # Some 20,000 samples, which take 5 seconds. A stage does not wait longer for its report.
@@ -34,6 +35,7 @@ def refresh_report(home: Path | None = None) -> Path | None:
         outputs = find_outputs(home)
         page, _ = render(outputs, _chosen_evaluation(outputs))
         write_text(path, page)
+        drop_temporaries(path)
         note(f"report: {path}")
     # A bug or an odd file here must not make a finished training look failed.
     except Exception as error:

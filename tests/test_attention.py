@@ -14,7 +14,7 @@ from models.choices import attention_settings, load_options
 from models.hardware import choose_attention, weights_precision
 from models.loading import LoadOptions, load_model
 from preferences.cache import cache_key
-from preferences.features import features_path
+from preferences.features import features_folder
 from preferences.judges import judge_key, judge_settings
 from preferences.reward_config import DEFAULTS
 from tests.conftest import TINY, tiny_config
@@ -300,6 +300,6 @@ def test_attention_and_bits_decide_what_may_be_read_from_a_cache(monkeypatch):
 
     config = DEFAULTS | {"base_model": "owner/name"}
     paths = {
-        features_path([], config | {"attn_implementation": flag}, "t") for flag in ("auto", "eager", "flex")
+        features_folder(config | {"attn_implementation": flag}, "t") for flag in ("auto", "eager", "flex")
     }
     assert len(paths) == 3

@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM
 from generation.cache import attention_window
 from generation.drafting import Drafter, FreeGuide
 from generation.engine import GenerationSettings, generate
-from generation.likelihood import completion_features, next_token_logps
+from generation.likelihood import next_token_logps
+from generation.readings import Texts, read_completions
 from models.hardware import choose_attention
 from models.loading import LoadOptions, load_model, load_tokenizer
 from tests.conftest import TINY
@@ -164,16 +165,17 @@ def test_reading_a_row_does_not_depend_on_its_neighbors(kind, configs):
     for batch in next_token_logps(model, rows, 0, 3, [0, 0, 1]):
         found |= dict(batch)
     read = {}
-    for batch in completion_features(model, start[:20], [row[20:] for row in rows], [[70, 1]] * 3, 0, 3):
-        read |= {i: (hidden, logp) for i, hidden, logp in batch}
+    texts = Texts(start[:20], [row[20:] for row in rows], [[70, 1]] * 3)
+    for batch in read_completions(model, texts, 0, 3):
+        read |= dict(batch)
     for i, row in enumerate(rows):
         with torch.no_grad():
             alone = model(torch.tensor([row])).logits[0, -1].log_softmax(-1)
             output = model(torch.tensor([[*row, 70, 1]]), output_hidden_states=True)
         torch.testing.assert_close(found[i], alone, rtol=0, atol=1e-4)
-        torch.testing.assert_close(read[i][0], output.hidden_states[-1][0, -1], rtol=0, atol=1e-4)
+        torch.testing.assert_close(read[i].hidden[0, -1], output.hidden_states[-1][0, -1], rtol=0, atol=1e-4)
         logps = output.logits[0, -3:-1].log_softmax(-1)[range(2), [70, 1]]
-        assert read[i][1] == pytest.approx(logps.mean().item(), abs=1e-4)
+        assert read[i].logps.mean().item() == pytest.approx(logps.mean().item(), abs=1e-4)
 
 
 def test_architectures_that_cannot_be_run_are_refused_in_one_line(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import benchmarks.device
-from benchmarks import generation
+from benchmarks import generation, judge, rm
 from models.peak_memory import peak_memory_gb
 
 
@@ -87,3 +87,42 @@ def test_prompts_that_the_model_has_no_positions_for_are_named(make_model, token
     flags = ["--model", str(tmp_path), "--data", test_file, "--prompts", "3"]
     with pytest.raises(SystemExit, match="has 128 positions, and the longest prompt needs"):
         run_generation(*flags)
+
+
+# --- benchmarks/judge.py and benchmarks/rm.py
+
+
+def cells(printed: str) -> list[list[str]]:
+    """The rows of a Markdown table, without its head."""
+    lines = [line for line in printed.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
+
+
+def test_judging_and_candidates_are_timed_against_generate(tiny_gemma_dir, test_file, capsys):
+    flags = f"--pairs 3 --prompts 2 --rounds 1 --max-new-tokens 5 --batch-size 4 --data {test_file}"
+    judge.main(judge.build_parser().parse_args(["--model", str(tiny_gemma_dir), *flags.split()]))
+    rows = cells(capsys.readouterr().out)
+    assert [row[0] for row in rows] == ["3 pairs judged, pairs/s", "8 candidates, candidates/s"]
+    assert all(float(cell) > 0 for row in rows for cell in row[1:])
+
+
+def test_the_rival_of_the_judge_gets_its_prompts_with_another_request(tokenizer, samples):
+    jobs = judge.make_jobs(samples, 2)
+    texts = [tokenizer.decode(ids) for ids in judge.verdict_prompts(tokenizer, jobs)]
+    assert len(texts) == 4
+    assert all(text.endswith("Verdict:") and "letter A or B" not in text for text in texts)
+    first, second = jobs[0][1]
+    assert first["completion"] != second["completion"] and texts[0] != texts[1]
+
+
+def test_reward_training_is_timed_and_scored_on_other_questions(tiny_gemma_dir, test_file, capsys):
+    flags = f"--train-pairs 6 --test-pairs 4 --epochs 2 --batch-size 3 --data {test_file}"
+    rm.main(rm.build_parser().parse_args(["--model", str(tiny_gemma_dir), *flags.split()]))
+    *_, ours = cells(capsys.readouterr().out)
+    # TRL is no requirement of this project, so its row may be missing.
+    assert ours[0] == "ours" and float(ours[1]) > 0 and 0 <= float(ours[3]) <= 1
+
+
+def test_no_question_is_on_both_sides_of_the_reward_benchmark(samples):
+    train, test = rm.split_pairs(rm.made_pairs(samples), 9, 9)
+    assert not {row["group"] for row in train} & {row["group"] for row in test}

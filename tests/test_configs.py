@@ -1,5 +1,6 @@
 """Every config that ships is valid, and a wrong key or value is named with the right one."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,13 @@ def test_rm_configs_have_known_keys_only(name):
     config = load_config(ROOT / "configs" / name, RM_DEFAULTS, [])
     # PyYAML reads 5e-6 as text.
     assert isinstance(config["learning_rate"], float) and config["learning_rate"] < 1
+
+
+def test_rm_yaml_shows_every_key_with_its_default():
+    lines = (ROOT / "configs/rm.yaml").read_text().splitlines()
+    # Keys that the file leaves at their defaults are comments.
+    shown = [line.removeprefix("# ") for line in lines if re.match(r"(# )?[a-z_0-9]+: ", line)]
+    assert yaml.safe_load("\n".join(shown)) == {**RM_DEFAULTS, "learning_rate": "5e-6"}
 
 
 def test_a_mistyped_key_is_named_with_the_nearest(tmp_path):

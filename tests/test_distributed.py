@@ -4,7 +4,7 @@ import pytest
 
 from models.distributed import ShardLog, Shards
 from tests.conftest import TWO_PROCESSES, TWO_PROCESSES_ENV
-from utils.jsonl import read_json, read_jsonl
+from utils.jsonl import append_jsonl, read_json, read_jsonl
 
 
 def test_a_rerun_goes_on_after_the_last_whole_row_on_any_number_of_processes(tmp_path):
@@ -26,6 +26,20 @@ def test_a_rerun_goes_on_after_the_last_whole_row_on_any_number_of_processes(tmp
     # No partial file is left, so the next run starts from nothing.
     assert [p.name for p in tmp_path.iterdir()] == ["p.jsonl"]
     assert ShardLog(path, {"a": 1}, Shards()).rows() == ShardLog(path, {"a": 2}, Shards()).rows() == []
+
+
+def test_a_kill_leaves_a_batch_whole_or_not_at_all(tmp_path):
+    log = ShardLog(tmp_path / "p.jsonl", {"a": 1}, Shards())
+    for start in (0, 2):
+        log.add([{"id": start}, {"id": start + 1}])
+    written = log.own.read_bytes()
+    # The last batch, cut behind the first of its rows.
+    log.own.write_bytes(written[: written.rindex(b'{"id"')])
+    again = ShardLog(tmp_path / "p.jsonl", {"a": 1}, Shards())
+    assert [row["id"] for row in again.rows()] == [0, 1]
+    # Earlier versions wrote a row per line.
+    append_jsonl(log.own, [{"id": 2}])
+    assert [row["id"] for row in again.rows()] == [0, 1, 2]
 
 
 def test_rows_of_other_settings_are_not_taken_up(tmp_path):
@@ -80,10 +94,7 @@ def test_two_processes_write_what_one_writes(home, stage, tiny_gemma_dir):
     ]
     prefs = [
         "make_prefs.py",
-        "--sft-model",
-        model,
-        "--base-model",
-        model,
+        *("--models", "sft,base", "--sft-model", model, "--base-model", model),
         "--data-path",
         "data/processed/train.jsonl",
         "--max-samples",

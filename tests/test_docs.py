@@ -248,7 +248,11 @@ OUTPUTS = {
         "calibration.json",
         "train_ids.txt",
     ],
-    "evaluate_sft_fast_robust": ["<stem>_predictions.jsonl", "<stem>_calibration.png"],
+    "evaluate_sft_fast_robust": [
+        "<stem>_predictions.jsonl",
+        "<stem>_candidates.jsonl",
+        "<stem>_calibration.png",
+    ],
     "robustness": ["robustness.json", "<stem>.png", "<stem>_predictions.jsonl"],
     "make_prefs": [
         "manifest.json",
@@ -257,12 +261,14 @@ OUTPUTS = {
         "judgements_<judgesig>.jsonl",
         "prefs/preferences_<gensig>-<judgesig>.jsonl",
         "prefs/preference_stats_<gensig>-<judgesig>.json",
+        "prefs/preference_stats_<gensig>-<judgesig>.png",
     ],
     "train_rm": [
         "reward_head.safetensors",
         "training_history.json",
         "validation.json",
         "curves.png",
+        "calibration.png",
         "run.json",
         "FILE_scores.jsonl",
     ],
@@ -275,6 +281,7 @@ CHOSEN = {
     "eval_results.json",
     "eval_merged.json",
     "rescored.json",
+    "eval_best.json",
     "eval_memory.json",
     "eval_fitted.json",
     "eval_external.json",
@@ -282,12 +289,16 @@ CHOSEN = {
     "eval_own.json",
     "eval.html",
     "completions.jsonl",
+    "pairs.jsonl",
     "my/handbook.jsonl",
     "notes.txt",
     "checkpoints/sft/model",
 }
 # Files that transformers and PEFT write, and a member of FEVER's zip.
-FOREIGN = {"config.json", "adapter_config.json", "*.safetensors", "wiki-pages/wiki-001.jsonl"}
+FOREIGN = {
+    *("config.json", "generation_config.json", "adapter_config.json"),
+    *("*.safetensors", "wiki-pages/wiki-001.jsonl"),
+}
 # Flags of other programs.
 FOREIGN_FLAGS = {
     *("--help", "--durations"),

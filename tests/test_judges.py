@@ -5,7 +5,7 @@ import pytest
 from make_prefs import build_parser, choose_pairs
 from models.distributed import Shards
 from preferences.cache import claim_cache, complete_cache, find_cache, read_candidates
-from preferences.judges import JUDGES, judge_candidates, verifier_checks, verifier_score
+from preferences.judges import JUDGES, judge_candidates
 from preferences.label_share import describe_judge, label_share
 from preferences.model_judge import (
     JudgeModel,
@@ -17,7 +17,8 @@ from preferences.model_judge import (
     win_scores,
 )
 from preferences.rows import format_tallies
-from utils.completions import parse_completion, render_completion
+from preferences.verifier import LEVELS, verify
+from utils.completions import render_completion
 from utils.errors import DataError, StageError
 from utils.jsonl import write_json, write_jsonl
 from utils.text import REFUSAL
@@ -25,33 +26,40 @@ from utils.text import REFUSAL
 REFUSE = render_completion(REFUSAL, [], 0.0)
 
 
-def checks(text, row):
-    parsed = parse_completion(text, len(row["evidence_chunks"]))
-    return verifier_checks(parsed, parsed.is_valid, row)
+def checked(text, row):
+    shown = list(range(len(row["evidence_chunks"])))
+    return verify({"completion": text, "shown": shown}, row)
 
 
 # The sample's support sets are [0] and [2]; chunks 1 and 3 are hard negatives, and there is no chunk 9.
 @pytest.mark.parametrize(
-    "answer, citations, score",
+    "answer, citations, level",
     [
-        ("Warsaw", [0], 1.0),
-        ("Warsaw", [0, 1], 0.8),
-        ("Warsaw", [1], 0.6),
-        ("Warsaw", [], 0.6),
-        ("Paris", [0], 0.8),
-        ("Warsaw", [9], 0.4),
+        ("Warsaw", [0], "right and supported"),
+        ("Warsaw", [0, 2], "right and supported"),
+        ("Warsaw", [0, 1], "right, not supported"),
+        ("Warsaw", [1], "right, not supported"),
+        ("Warsaw", [], "right, not supported"),
+        ("Warsaw", [9], "right, not supported"),
+        (REFUSAL, [], "refusal of an answerable"),
+        (REFUSAL, [0], "refusal of an answerable"),
+        ("Paris", [0], "wrong"),
+        ("Paris", [], "wrong"),
     ],
 )
-def test_the_verifier_counts_named_checks(answer, citations, score, sample):
-    assert verifier_score(checks(render_completion(answer, citations, 0.9), sample)) == pytest.approx(score)
+def test_the_verifier_orders_outcomes(answer, citations, level, sample):
+    _, score = checked(render_completion(answer, citations, 0.9), sample)
+    assert LEVELS[round(4 * score)] == level
 
 
-def test_the_verifier_rewards_the_right_refusal_alone(sample, unanswerable):
-    assert verifier_score(checks(REFUSE, unanswerable)) == 1.0
+def test_the_verifier_of_an_unanswerable_and_of_prose(sample, unanswerable):
+    checks, score = checked(REFUSE, unanswerable)
+    assert all(checks.values()) and score == 0.75
     # Valid, and cites nothing wrong; but it refuses wrongly, without an answer and without support.
-    assert checks(REFUSE, sample) == {"format": 1, "refusal": 0, "answer": 0, "support": 0, "precision": 1}
-    assert verifier_score(checks("I think Warsaw", sample)) == 0.0
-    assert verifier_score(checks(render_completion("Warsaw", [0], 0.9), unanswerable)) == pytest.approx(0.2)
+    checks, _ = checked(REFUSE, sample)
+    assert checks == {"format": 1, "refusal": 0, "answer": 0, "support": 0, "precision": 1}
+    assert checked("I think Warsaw", sample)[1] == 0.0
+    assert checked(render_completion("Warsaw", [0], 0.9), unanswerable)[1] == 0.25
 
 
 def test_both_orders_are_averaged():
@@ -154,10 +162,9 @@ def test_judgements_are_read_again_and_need_a_model_only_where_the_table_says_so
     def no_model():
         raise AssertionError("the verifier needs no model")
 
-    # The right answer passes all five checks; a wrong refusal passes format and precision.
     path = tmp_path / "judgements.jsonl"
     first = judge_candidates(jobs, JUDGES["verifier"], no_model, path, Shards())
-    assert first["popqa:1"]["verifier"] == pytest.approx([1.0, 0.4]) and first["popqa:1"]["llm"] is None
+    assert first["popqa:1"]["verifier"] == [1.0, 0.5] and first["popqa:1"]["llm"] is None
     # The file is there, so not even a judge with a model loads one.
     assert judge_candidates(jobs, JUDGES["llm"], no_model, path, Shards()) == first
 
@@ -173,9 +180,10 @@ def test_equal_texts_are_one_candidate_and_every_loss_is_counted(sample, tmp_pat
     jobs, n_repeated = read_candidates(tmp_path, [sample, {**sample, "id": "popqa:2"}])
     assert [(row["model"], row["completion"]) for row in jobs[0][1]] == [("sft", "x"), ("base", "y")]
     assert len(jobs) == 1
-    assert format_tallies(jobs, [], n_repeated, n_kept=0).splitlines() == [
+    rows = [{"kind": "other answer"}, {"kind": "other citations", "made": "no citation"}]
+    assert format_tallies(jobs, [], n_repeated, rows, {"not matched in form": 3, "x": 0}).splitlines() == [
         "candidates: 4 read, 2 with the text of another",
-        "pairs: 1 possible, 0 kept, 1 with a margin below --min-margin",
+        "pairs: 1 of candidates, 1 made, 3 not matched in form; other answer 1, other citations 1",
     ]
 
 

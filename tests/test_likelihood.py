@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from generation.likelihood import completion_features, next_token_logps
+from generation.likelihood import next_token_logps
+from generation.readings import Texts, read_completions
 
 KINDS = ["llama", "qwen2", "gemma2"]
 # Two groups with long common beginnings and one prompt alone; all five share two tokens.
@@ -56,24 +57,22 @@ def test_both_orders_of_a_comparison_read_their_evidence_once(make_model):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
-def test_features_are_the_hidden_state_of_the_last_token_and_its_log_probability(
-    kind, batch_size, make_model
-):
+def test_a_reading_has_hidden_states_and_log_probabilities_of_all_tokens(kind, batch_size, make_model):
     # Completions of different lengths share a suffix, and one is nothing but the end of the text.
     model = make_model(kind)
     prefix = [2, 10, 11, 12]
     suffixes = [[20, 21], [20, 21], [22, 23, 24, 25], [22, 23, 24, 25], [26]]
     completions = [[30, 31, 32, 1], [33, 1], [30, 1], [30, 34, 35, 36, 1], [1]]
     found = {}
-    for batch in completion_features(model, prefix, suffixes, completions, 0, batch_size):
-        found |= {i: (hidden, logp) for i, hidden, logp in batch}
+    for batch in read_completions(model, Texts(prefix, suffixes, completions), 0, batch_size):
+        found |= dict(batch)
     for i, (suffix, completion) in enumerate(zip(suffixes, completions)):
         with torch.no_grad():
             output = model(torch.tensor([prefix + suffix + completion]), output_hidden_states=True)
         n = len(completion)
         logps = output.logits[0, -n - 1 : -1].log_softmax(-1)[range(n), completion]
-        assert torch.allclose(found[i][0], output.hidden_states[-1][0, -1], atol=1e-4)
-        assert found[i][1] == pytest.approx(logps.mean().item(), abs=1e-4)
+        assert torch.allclose(found[i].hidden[0], output.hidden_states[-1][0, -n:], atol=1e-4)
+        assert torch.allclose(found[i].logps, logps, atol=1e-4)
 
 
 def test_texts_longer_than_a_sliding_window_are_read_whole(make_model):

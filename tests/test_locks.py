@@ -113,6 +113,23 @@ def test_an_output_that_is_replaced_keeps_its_lock(tmp_path):
         assert "in use" in refusal(tmp_path / "link")
 
 
+def test_temporary_files_of_killed_runs_are_gone_with_the_next_run(tmp_path):
+    run = tmp_path / "run"
+    (run / "best/deep").mkdir(parents=True)
+    places = [run / ".a.json.{}.tmp", run / "best/.b.{}.tmp", tmp_path / ".run.{}.tmp"]
+    places.append(tmp_path / "..run.lock.json.{}.tmp")
+    for place in places:
+        for process in (NO_PROCESS, os.getppid(), "name"):
+            Path(str(place).format(process)).touch()
+    # It belongs to another lock.
+    kept = run / f"best/deep/.c.{NO_PROCESS}.tmp"
+    kept.touch()
+    with output_lock(run):
+        left = [path.name for path in tmp_path.rglob(f"*{NO_PROCESS}.tmp")]
+        assert left == [kept.name]
+    assert len(list(tmp_path.rglob("*.tmp"))) == 9
+
+
 def test_a_failed_run_leaves_no_folders(tmp_path):
     with pytest.raises(RuntimeError), output_lock(tmp_path / "a/b/run"):
         raise RuntimeError

@@ -12,7 +12,7 @@ import train_rm
 import train_sft
 from evaluation.predictions import log_key, prompt_settings
 from models.base import model_key
-from preferences.features import features_path
+from preferences.features import features_folder
 from preferences.reward_config import DEFAULTS
 from tests.test_sft_runs import overrides, write_config
 from utils.errors import DataError, UsageError
@@ -68,7 +68,7 @@ def perturb(*flags: str) -> None:
 
 def prefer(*flags: str) -> None:
     fixed = f"--sft-model {CHECKPOINT} --data-path data/processed/train.jsonl --max-samples 6"
-    make_prefs.main([*fixed.split(), "--max-new-tokens", "4", *flags])
+    make_prefs.main([*fixed.split(), "--models", "sft,base", "--max-new-tokens", "4", *flags])
 
 
 # --- the base model
@@ -106,7 +106,7 @@ def test_a_base_that_moved_is_named_with_the_flag(moved_home, other_base):
 def test_another_model_in_the_place_of_the_base_is_noticed(moved_home, other_base, capsys):
     keys = prompt_settings(str(moved_home / CHECKPOINT), None, base_model="models/base")
     config = {**DEFAULTS, "base_model": "models/base", "output_dir": "rm"}
-    features = features_path([], config, "template")
+    features = features_folder(config, "template")
     shutil.rmtree(moved_home / "models/base")
     shutil.copytree(other_base, moved_home / "models/base")
     for run in (evaluate, perturb, prefer):
@@ -114,7 +114,7 @@ def test_another_model_in_the_place_of_the_base_is_noticed(moved_home, other_bas
             run()
     with pytest.raises(UsageError, match=r"made with other settings: .*models.models/base \(was"):
         train_sft.main(["-c", str(moved_home / "c.yaml"), *overrides("model_name=models/base")])
-    assert features_path([], config, "template") != features
+    assert features_folder(config, "template") != features
     assert log_key({**keys, "base_key": model_key("models/base")}) != log_key(keys)
 
 
@@ -160,14 +160,15 @@ def test_candidates_judgements_and_rewards_go_on_in_a_moved_home(moved_home, mon
         "val_fraction: 0.3, test_fraction: 0.3}"
     )
     train_rm.main(["-c", str(rm)])
-    features = sorted(path.name for path in (home / "rm/features").glob("*.safetensors"))
+    features = sorted(path.name for path in (home / "rm/features").rglob("*.safetensors"))
 
     shutil.move(home, home.with_name("moved"))
     home = home.with_name("moved")
     monkeypatch.setenv("FACTUALITY_HOME", str(home))
     capsys.readouterr()
     absolute = ["--sft-model", str(home / CHECKPOINT), "--base-model", str(home / "models/base")]
-    fixed = "--data-path data/processed/train.jsonl --max-samples 6 --max-new-tokens 4 --phase"
+    data = "--data-path data/processed/train.jsonl --max-samples 6"
+    fixed = f"{data} --models sft,base --max-new-tokens 4 --phase"
     make_prefs.main([*absolute, *fixed.split(), "generate"])
     assert "are complete; nothing to generate" in capsys.readouterr().out
     # Judging finds the cache by what its models are, and needs none of them.
@@ -176,7 +177,7 @@ def test_candidates_judgements_and_rewards_go_on_in_a_moved_home(moved_home, mon
     train_rm.main(["-c", str(home / "rm.yaml")])
     assert "nothing to do" in capsys.readouterr().out
     train_rm.main(["-c", str(home / "rm.yaml"), "--validate-only"])
-    assert sorted(path.name for path in (home / "rm/features").glob("*.safetensors")) == features
+    assert sorted(path.name for path in (home / "rm/features").rglob("*.safetensors")) == features
 
 
 def gold_candidates(home, cache) -> None:

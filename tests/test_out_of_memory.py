@@ -9,8 +9,10 @@ import torch
 
 from generation import batch_queue
 from generation.answering import predict
+from generation.choice import token_logps
 from generation.engine import GenerationSettings
-from generation.likelihood import completion_features, mean_logp, next_token_logps
+from generation.likelihood import next_token_logps
+from generation.readings import Texts, read_completions
 from models import loading, memory
 from models.footprint import Passes, row_bytes
 from models.shape import shape_of_config
@@ -41,8 +43,8 @@ def judged(model, tokenizer) -> dict:
 
 def features(model, tokenizer) -> dict:
     found = {}
-    for batch in completion_features(model, PREFIX, PROMPTS, COMPLETIONS, 0, 8):
-        found |= {i: [*hidden.tolist(), logp] for i, hidden, logp in batch}
+    for batch in read_completions(model, Texts(PREFIX, PROMPTS, COMPLETIONS), 0, 8):
+        found |= {i: [*read.hidden.flatten().tolist(), *read.logps.tolist()] for i, read in batch}
     return found
 
 
@@ -193,4 +195,4 @@ def test_the_mean_is_that_of_the_whole_softmax():
     logits = torch.randn(5, 700).bfloat16()
     ids = torch.tensor([3, 699, 0, 41, 41])
     expected = logits.float().log_softmax(-1).gather(1, ids[:, None]).mean()
-    assert mean_logp(logits, ids) == pytest.approx(expected.item(), abs=1e-6)
+    assert token_logps(logits, ids).mean() == pytest.approx(expected.item(), abs=1e-6)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import evaluate_sft_fast_robust as evaluation
-from evaluation.figures import confidence_charts, reward_charts, sft_charts
+from evaluation.figures import confidence_charts, preference_charts, reward_charts, sft_charts
 from evaluation.palette import COLORS, colors_of
 from evaluation.plots import plot_charts
 from evaluation.results import score_all, score_rows
@@ -415,6 +415,27 @@ def test_training_charts_mark_the_best_step_and_chance(tmp_path):
     assert chart.best == (10, "best loss, step 10") and chart.note == "1,054 rows"
     plot_charts(tmp_path / "curves.png", [chart, pairs])
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_reward_charts_mark_the_checkpoint_that_is_kept():
+    rows = [
+        {"step": 1, "loss": 0.6, "roc_auc": 0.9, "accuracy": 0.8, "macro_roc_auc": 0.7},
+        {"step": 2, "loss": 0.5, "roc_auc": 0.8, "accuracy": 0.8, "macro_roc_auc": 0.8},
+    ]
+    loss, pairs = reward_charts({"train_losses": [0.7], "eval_metrics": rows}, {})
+    # Kinds of pairs weigh alike in what the checkpoint is chosen by.
+    assert loss.best == pairs.best == (2, "best ROC-AUC, step 2")
+    # Heads that score all alike: -log sigmoid(0), and one of two at random.
+    assert loss.guide == (0.6931, "chance") and pairs.guide == (0.5, "chance")
+
+
+def test_the_calibration_of_preferences_is_drawn_beside_the_ideal():
+    bins = [{"n": 3, "confidence": 0.55, "accuracy": 0.5}, {"n": 5, "confidence": 0.95, "accuracy": 0.8}]
+    (chart,) = preference_charts({"reliability": bins, "n_test_pairs": 8})
+    assert chart.lines[0].points == [(0.55, 0.5), (0.95, 0.8)]
+    assert chart.diagonal == "ideal" and chart.note == "8 test pairs"
+    # A validation of an earlier version has none.
+    assert preference_charts({"n_test_pairs": 8}) == []
 
 
 def test_a_constant_confidence_is_no_curve():

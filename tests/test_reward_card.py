@@ -24,7 +24,7 @@ def heads(tiny_gemma_dir, tmp_path_factory):
     (home / "tiny").symlink_to(tiny_gemma_dir)
     chunks = [{"title": "Marie Curie", "text": "She was born in Warsaw in 1867."}]
     sample = {"id": "own:1", "source": "own", "question": "Where was she born?", "evidence_chunks": chunks}
-    rows = [preference(i, sample, "nothing " * (i % 3)) | {"licence": "CC BY-SA 3.0"} for i in range(12)]
+    rows = [preference(i, sample, "nothing " * (1 + i % 3)) | {"licence": "CC BY-SA 3.0"} for i in range(12)]
     write_jsonl(home / "p.jsonl", rows)
     config = {"base_model": "tiny", "output_dir": "rm", "val_fraction": 0.2, "test_fraction": 0.2}
     (home / "rm.yaml").write_text(json.dumps(config))

@@ -53,4 +53,11 @@ def test_a_pair_of_equal_texts_is_no_preference(sample):
         "judge": {},
     }
     assert "same text" in preference_problem(row)
-    assert preference_problem({**row, "rejected": [{"role": "assistant", "content": "y"}]}) is None
+    reply = {"role": "assistant", "content": "y"}
+    assert preference_problem({**row, "rejected": [reply]}) is None
+    assert "found user, assistant" in preference_problem(
+        {**row, "rejected": [{**reply, "role": "user"}, reply]}
+    )
+    assert "rejected[0].content is empty" in preference_problem(
+        {**row, "rejected": [{**reply, "content": " "}]}
+    )

@@ -8,7 +8,7 @@ import torch
 
 from generation.answering import predict
 from generation.engine import GenerationSettings
-from generation.likelihood import completion_features
+from generation.readings import Texts, read_completions
 from models.loading import load_model, load_tokenizer
 from models.special_tokens import save_end
 from preferences.cuts import encode_completions
@@ -205,17 +205,17 @@ def test_a_reward_reads_the_completion_to_its_end(family, tokenizer, folders, sa
     completions, _ = encode_completions(tokenizer, [{"completion": text}])
     # What was trained is what is scored.
     assert completions == [gold_ids(tokenizer, sample, prompt)]
-    batches = completion_features(
-        model, prompt.prefix, [prompt.suffix], completions, tokenizer.pad_token_id, 2
-    )
+    texts = Texts(prompt.prefix, [prompt.suffix], completions)
+    batches = read_completions(model, texts, tokenizer.pad_token_id, 2)
     ((found,),) = batches
     whole = torch.tensor([prompt.ids + completions[0]])
     with torch.no_grad():
         output = model(whole, output_hidden_states=True)
-    torch.testing.assert_close(found[1], output.hidden_states[-1][0, -1].float(), rtol=0, atol=2e-2)
+    states = output.hidden_states[-1][0, -1].float()
+    torch.testing.assert_close(found[1].hidden[0, -1], states, rtol=0, atol=2e-2)
     n = len(completions[0])
     logps = output.logits[0, -n - 1 : -1].float().log_softmax(-1)[range(n), completions[0]]
-    assert found[2] == pytest.approx(logps.mean().item(), abs=2e-2)
+    assert found[1].logps.mean().item() == pytest.approx(logps.mean().item(), abs=2e-2)
 
 
 # --- what is said about a model

@@ -60,6 +60,7 @@ def test_two_evaluations(home, tiny_gemma_dir):
 
 def test_two_preference_runs(home, tiny_gemma_dir):
     models = f"--sft-model {tiny_gemma_dir} --base-model {tiny_gemma_dir}"
+    models += " --models sft,base"
     limits = "--max-samples 20 --n-generations 2 --max-new-tokens 60 --max-input-tokens 600 --batch-size 4"
     run_twice(f"make_prefs.py --phase generate {models} {limits}", home, 1)
     (cache,) = (home / "prefs/cache").iterdir()

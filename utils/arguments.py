@@ -111,6 +111,11 @@ def positive_int(text: str) -> int:
     return _int_from(1, text, "a whole number from 1 on")
 
 
+def several(text: str) -> int:
+    """A whole number from 2 on."""
+    return _int_from(2, text, "a whole number from 2 on")
+
+
 def sample_limit(text: str) -> int | None:
     """The value of --limit: a whole number; None, which means all, for 0."""
     return _int_from(0, text, "a whole number (0: all)") or None

@@ -30,11 +30,11 @@ _NO_EVIDENCE = "this pipeline needs samples with evidence"
 
 # Rows of JSON lines with keys that nobody adds to another kind of row.
 MARKED_ROWS = _kinds(
-    ("preferences", "preference pairs", "give it to train_rm.py --prefs", "prompt chosen rejected"),
+    ("preferences", "preference pairs", "give it to train_rm.py --prefs", "prompt chosen rejected judge"),
     (
         "pairs",
         "preference pairs of another tool",
-        "make_prefs.py makes the pairs of this pipeline",
+        "make_prefs.py --import makes preferences of them",
         "chosen rejected",
     ),
     ("levels", "completions of perturbed samples", _SCORED, "suite level completion"),
@@ -123,6 +123,7 @@ CONFIGS = _kinds(
 EXPECTED = {
     "samples": "samples of build_data.py",
     "preferences": "preference pairs of make_prefs.py",
+    "pairs": "pairs of another tool (rows of prompt, chosen and rejected)",
     "predictions": "predictions (rows of id, model and completion)",
     "completions": "rows to score (id, question, evidence_chunks and completion)",
     "results": "results of evaluate_sft_fast_robust.py",

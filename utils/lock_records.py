@@ -34,7 +34,7 @@ def _is_fresh(record: dict) -> bool:
     return time.time() - record["seen"] < _STALE_SECONDS
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     """Whether a process of this machine exists."""
     try:
         os.kill(pid, 0)
@@ -89,7 +89,7 @@ class LockRecord:
         """Whether the run that wrote it is over, as far as can be known from here."""
         record = self._read()
         if record and not _is_elsewhere(record):
-            return not _is_alive(record["pid"])
+            return not is_alive(record["pid"])
         if record:
             return not _is_fresh(record)
         # It is being written, or a kill tore it: then it gets no sign of life. Or it was removed just now.
@@ -110,7 +110,7 @@ class LockRecord:
         who = f"process {record['pid']} on {record['host']}, started {record['started']}: {record['command']}"
         if not _is_elsewhere(record):
             # The system's lock of a dead process is free, unless a child inherited it.
-            is_over = not _is_alive(record["pid"])
+            is_over = not is_alive(record["pid"])
             return f"{who} (it is over, but a process that it started is not)" if is_over else who
         age = time.time() - record["seen"]
         return f"{who} (last sign of life {age:.0f} s ago; if that run is over, delete {self.path})"

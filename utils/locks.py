@@ -11,6 +11,7 @@ drives) have no locks: there the record itself, created exclusively, is the lock
 
 import contextlib
 import errno
+import glob
 import os
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, Timeout
 
 from utils.errors import UsageError
-from utils.lock_records import LockRecord
+from utils.lock_records import LockRecord, is_alive
 from utils.runs import note
 
 # How long a file system may take to show one process what another wrote.
@@ -41,6 +42,18 @@ def _system_lock(path: Path) -> BaseFileLock:
         return FileLock(path)
 
 
+def drop_temporaries(output: Path) -> None:
+    """Delete the temporary files of `utils/atomic.py` that killed processes left at an output and in it."""
+    name = glob.escape(output.name)
+    # The second are those of the lock's record, whose own name begins with a dot.
+    beside = [*output.parent.glob(f".{name}.*.tmp"), *output.parent.glob(f"..{name}.lock.json.*.tmp")]
+    for path in [*beside, *output.glob(".*.tmp"), *output.glob("*/.*.tmp")]:
+        process = path.name.split(".")[-2]
+        # Of a living one, another stage may be writing into a subfolder.
+        if process.isdigit() and not is_alive(int(process)):
+            path.unlink(missing_ok=True)
+
+
 def _make_folders(folder: Path) -> list[Path]:
     """Make a folder and those above it. Returns those that were missing, the lowest first."""
     missing = []
@@ -58,6 +71,7 @@ class _Lock:
     def __init__(self, output: Path):
         # Resolved, so that a run that names its output by a link finds the same lock.
         place = output.resolve()
+        self.place = place
         folder = place.parent
         # Of a mounted folder, nothing but its inside may be writable.
         if place.is_dir() and not os.access(folder, os.W_OK):
@@ -126,6 +140,7 @@ class _Lock:
             self._is_held = self._take_with_record()
         if self._is_held:
             self.record.keep_fresh()
+            drop_temporaries(self.place)
         return self._is_held
 
     def release(self) -> None:

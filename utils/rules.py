@@ -41,7 +41,8 @@ _PREFERENCE_TYPES = {
     "decided_by": str,
     "judge": dict,
 }
-
+# `decided_by` of a pair that make_prefs.py --import took from another tool.
+IMPORTED = "imported"
 
 _COMPLETION_TYPES: dict[str, type] = {"question": str, "evidence_chunks": list, "completion": str}
 # What a row needs to be scored by a reward model.
@@ -155,7 +156,7 @@ def sample_problem(row: dict) -> str | None:
     )
 
 
-def _messages_problem(name: str, messages: list) -> str | None:
+def messages_problem(name: str, messages: list) -> str | None:
     """The first message of a list that is not {"role": str, "content": str}."""
     if not messages:
         return f"{name} must be a list of chat messages with role and content, found []"
@@ -168,19 +169,32 @@ def _messages_problem(name: str, messages: list) -> str | None:
     return None
 
 
+def _reply_problem(name: str, messages: list[dict]) -> str | None:
+    """Why the messages of a side are no reply: one text behind the prompt is scored and trained on."""
+    roles = ", ".join(message["role"] for message in messages)
+    if roles != "assistant":
+        return f"{name} must be one message of the assistant, and what comes before in prompt; found {roles}"
+    return None if messages[0]["content"].strip() else f"{name}[0].content is empty"
+
+
 def preference_problem(row: dict) -> str | None:
     """The first rule of the preference row that `row` breaks, with the value found; None for a valid row."""
     if problem := _type_problem(row, _PREFERENCE_TYPES):
         return problem
     for field in ("prompt", "chosen", "rejected"):
-        if problem := _messages_problem(field, row[field]):
+        if problem := messages_problem(field, row[field]):
+            return problem
+    for side in ("chosen", "rejected"):
+        if problem := _reply_problem(side, row[side]):
             return problem
     # A pair of equal texts has a margin of 0 whatever the model does: it cannot teach anything.
-    if row["chosen"] == row["rejected"]:
+    if row["chosen"][0]["content"] == row["rejected"][0]["content"]:
         return "chosen and rejected are the same text"
     if not 0 <= row["margin"] <= 1:
         return f"margin {row['margin']} is outside 0..1"
-    return _chunks_problem(row["evidence_chunks"])
+    # Pairs of other tools are answers from memory.
+    needs_evidence = row["evidence_chunks"] or row["decided_by"] != IMPORTED
+    return _chunks_problem(row["evidence_chunks"]) if needs_evidence else None
 
 
 def completion_problem(row: dict) -> str | None:

@@ -1,0 +1,26 @@
+"""Samples for benchmarks: those of a file, or the bundled ones, which are built for the moment.
+
+Nothing here knows what is measured.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from utils.config import input_path
+from utils.schema import read_samples
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def samples_of(data: str | None) -> list[dict]:
+    """The samples of a file; None: the training samples that build_data.py makes of the bundled records."""
+    if data is not None:
+        return read_samples(input_path(data))
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(ROOT / "build_data.py"), "--sample", "--data-dir", "data"]
+        environment = {**os.environ, "FACTUALITY_HOME": folder}
+        subprocess.run(command, check=True, cwd=ROOT, env=environment, capture_output=True)
+        return read_samples(Path(folder) / "data/processed/train.jsonl")

@@ -1,0 +1,42 @@
+"""Groups of flags of make_prefs.py. No model library is imported, so that a parser shows them at once."""
+
+import argparse
+
+from models.choices import add_bit_flags, add_model_flags
+from preferences.forms import FORMS
+from preferences.judges import JUDGES
+from preferences.label_share import MIN_LABEL_SHARE
+from utils.arguments import share, temperature, whole_number
+
+
+def add_exchange_flags(group: argparse._ArgumentGroup) -> None:
+    """`--import` and `--export`, each of which does this alone, and what they read."""
+    either = group.add_mutually_exclusive_group()
+    takes = "write preferences of UltraFeedback-like or RewardBench-like rows (JSON lines), and stop"
+    either.add_argument("--import", dest="import_file", metavar="FILE", help=takes)
+    gives = "write a preferences file in this form beside it, and stop"
+    either.add_argument("--export", choices=tuple(FORMS), help=gives)
+    prefs = "preferences file for --export (default: the newest of --prefs-dir)"
+    group.add_argument("--prefs", metavar="FILE", help=prefs)
+    bad = "count and skip malformed rows of --import instead of stopping"
+    group.add_argument("--skip-bad", action="store_true", help=bad)
+
+
+def add_generator_flags(model: argparse._ArgumentGroup) -> None:
+    """Flags of the models: those that generate, and the one that judges."""
+    add = model.add_argument
+    add("--sft-model", help="checkpoint directory of train_sft.py")
+    add("--base-model", help="hub id, directory or embedded (default: the checkpoint's base)")
+    add("--template", help="prompt template of the candidates (default: the checkpoint's)")
+    add("--temperature", type=temperature, help="0: one candidate per model (default: 0.7)")
+    top_p = "sample from the smallest set of tokens with this probability (default: 1.0)"
+    add("--top-p", type=share, help=top_p)
+    add("--top-k", type=whole_number, help="sample from this many tokens; 0: from all (default: 0)")
+    judge = "who scores (default: llm if --judge-model is given, else verifier, which checks against gold)"
+    add("--judge", choices=tuple(JUDGES), help=judge)
+    add("--judge-model", help="model that compares candidates, for --judge llm and hybrid")
+    add("--judge-template", default="default", help="default or simple (default: default)")
+    add("--min-label-share", type=share, default=MIN_LABEL_SHARE, help="least probability of A and B (0-1)")
+    # The generators' flags are part of a cache's settings, so None marks one that was not given.
+    add_model_flags(model, "the generators", default=None)
+    add_bit_flags(model, "the judge", "--judge-use")

@@ -1,0 +1,35 @@
+"""The run of train_rm.py as its directory knows it: whether it starts, is resumed, or is complete.
+
+It knows settings and manifests, not how a head is trained.
+"""
+
+import argparse
+from pathlib import Path
+
+from models.base import run_models
+from models.distributed import Shards
+from preferences.reward_config import DEFAULTS
+from utils.commands import stage_command
+from utils.config import home_path, settings_flags
+from utils.runs import describe_run, hash_inputs, open_run_dir
+
+
+def open_training(
+    args: argparse.Namespace, config: dict, prefs_path: Path, facts: dict, shards: Shards
+) -> dict | None:
+    """The manifest of a run that starts or is resumed; None, and a note of what comes next, if complete.
+
+    `facts` go into the manifest. UsageError for a directory made with other settings.
+    """
+    output_dir = home_path(config["output_dir"])
+    settings = config | {"limit": args.limit}
+    models = run_models(config["base_model"])
+    run = describe_run(settings, hash_inputs([prefs_path]), config["seed"], **facts, models=models)
+    if shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite, DEFAULTS)) != "complete":
+        return run
+    flags = [*settings_flags(args.set, args.limit), "--validate-only"]
+    # Weights are chosen for a trained head, so that needs no new training.
+    flags += ["--tune-penalties"] if args.tune_penalties else []
+    hint = f"next: {stage_command('train_rm.py', '-c', args.config, *flags)}"
+    shards.say(f"{output_dir} is complete with these settings; nothing to do", hint)
+    return None

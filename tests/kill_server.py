@@ -1,0 +1,104 @@
+"""Runs stages in child processes of one process, and kills them at a moment: for tests/test_kills.py.
+
+Reads one job per line from stdin and answers with one line. A child starts within milliseconds, because the
+models' libraries are imported here, once. It is killed by SIGKILL, so nothing of it can clean up: after some
+seconds, or right before its n-th change of a file. A job is
+{"home", "script", "argv", "seconds": null or a number, "changes": null or a number}, an answer {"code",
+"seconds", "changes"}, with code -9 for a child that was killed.
+"""
+
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import make_prefs
+import train_rm
+from preferences import candidates, features, judges
+
+# Also what a stage imports when it is needed, so that a child does not spend its time on that.
+for _name in ("peft", "scipy.stats", "sklearn.metrics", "matplotlib.pyplot", "transformers"):
+    importlib.import_module(_name)
+
+SCRIPTS = {"make_prefs.py": make_prefs, "train_rm.py": train_rm}
+# What changes a file. A file that is opened for reading changes nothing.
+CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
+
+
+class Changes:
+    """Counts what this process does to files below a folder, and kills it before the `last` one."""
+
+    def __init__(self, home: str, last: int | None):
+        self.home = home
+        self.last = last
+        self.n_seen = 0
+
+    def __call__(self, event: str, args: tuple) -> None:
+        is_writing = event == "open" and bool(args[2] & (os.O_WRONLY | os.O_RDWR))
+        if not is_writing and event not in CHANGES:
+            return
+        if not str(args[0]).startswith(self.home):
+            return
+        self.n_seen += 1
+        if self.n_seen == self.last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_child(job: dict, answer: int) -> None:
+    """Run the stage and end this process. The number of changes goes to the pipe `answer`."""
+    home = job["home"]
+    log = os.open(f"{home}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    os.environ["FACTUALITY_HOME"] = home
+    sys.argv = [job["script"], *job["argv"]]
+    changes = Changes(home, job["changes"])
+    sys.addaudithook(changes)
+    code = 1
+    try:
+        SCRIPTS[job["script"]].main(job["argv"])
+        code = 0
+    finally:
+        os.write(answer, str(changes.n_seen).encode())
+        if code:
+            sys.excepthook(*sys.exc_info())
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def run(job: dict) -> dict:
+    """The answer to a job."""
+    reading, writing = os.pipe()
+    started = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        run_child(job, writing)
+    os.close(writing)
+    if job["seconds"] is not None:
+        time.sleep(job["seconds"])
+        # A child that has ended waits for `waitpid`, so its number belongs to no other process yet.
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    with os.fdopen(reading) as pipe:
+        n_changes = int(pipe.read() or 0)
+    seconds = time.monotonic() - started
+    return {"code": os.waitstatus_to_exitcode(status), "seconds": seconds, "changes": n_changes}
+
+
+def main() -> None:
+    # Small portions, so that a few samples are several.
+    features._PROMPTS_PER_FILE = 3
+    judges.JOBS_PER_WRITE = 3
+    candidates.SAMPLES_PER_PORTION = 3
+    print("ready", flush=True)
+    for line in sys.stdin:
+        print(json.dumps(run(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""Killed at any moment and run again, the stages of preferences write the bytes of an undisturbed run.
+
+Each phase runs undisturbed once. Then it is killed at ten moments, and run again each time: five moments are
+spread over its time, and five over its changes of files, where a kill does most harm. The moments are random,
+with a seed.
+"""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from utils.completions import gold_completion, render_completion
+from utils.jsonl import read_json, read_jsonl, write_jsonl
+
+ROOT = Path(__file__).resolve().parent.parent
+
+DATA = ("--data-path", "data/val.jsonl")
+GENERATE = "--phase generate --sft-model sft --base-model tiny --models sft,base --batch-size 4 --seed 1"
+JUDGE = ("make_prefs.py", ["--phase", "judge", *DATA, "--min-margin", "0", "--hard-rejections"])
+LLM = "--judge llm --judge-model tiny --min-label-share 0 --judge-batch-size 4"
+RM = ("train_rm.py", ["-c", "{home}/rm.yaml"])
+# Phase -> (script, arguments).
+PHASES = {
+    "generate": ("make_prefs.py", [*GENERATE.split(), *DATA, "--max-new-tokens", "12"]),
+    "verifier": (JUDGE[0], [*JUDGE[1], "--judge", "verifier"]),
+    "llm judge": (JUDGE[0], [*JUDGE[1], *LLM.split()]),
+    "features": RM,
+    "head": RM,
+}
+N_SAMPLES = 10
+CONFIG = {
+    **{"base_model": "tiny", "output_dir": "rm", "learning_rate": 1e-2, "num_epochs": 4, "batch_size": 4},
+    **{"eval_batch_size": 4, "max_seq_length": 900, "val_fraction": 0.25, "test_fraction": 0.25},
+    **{"eval_steps": 3, "save_steps": 4, "logprob_features": True},
+}
+# Facts of a run and not of its results: when, how long, how fast, with which path to the home and which code.
+RUN_FACTS = {"created", "started", "finished", "times", "command", "git_commit"}
+
+
+class KillServer:
+    """The process of tests/kill_server.py."""
+
+    def __init__(self):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        command = [sys.executable, str(ROOT / "tests/kill_server.py")]
+        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
+        assert self.process.stdout.readline() == "ready\n"
+
+    def run(self, phase: str, home: Path, seconds: float | None = None, changes: int | None = None) -> dict:
+        """Run a phase, and kill it if a moment is given. Any other end than a good one fails."""
+        script, argv = PHASES[phase]
+        argv = [argument.format(home=home) for argument in argv]
+        job = {"home": str(home), "script": script, "argv": argv, "seconds": seconds, "changes": changes}
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        assert answer["code"] in (0, -9), Path(f"{home}.log").read_text()[-3000:]
+        return answer
+
+
+@pytest.fixture(scope="module")
+def server():
+    found = KillServer()
+    yield found
+    found.process.communicate()
+
+
+def add_checkpoint(home: Path) -> None:
+    """An adapter with random weights on the tiny model, in home/sft."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_pretrained(home / "tiny")
+    # False: the second matrix is random too, so that the adapter changes the texts.
+    adapter = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
+    get_peft_model(model, adapter).save_pretrained(home / "sft")
+    for path in (home / "tiny").glob("*token*"):
+        shutil.copy(path, home / "sft")
+
+
+def improve_candidates(home: Path) -> None:
+    """Replaces candidates by completions that a judge can rank: a random model writes nothing of use."""
+    [cache] = (home / "prefs/cache").iterdir()
+    samples = {row["id"]: row for _, row in read_jsonl(home / "data/val.jsonl")}
+    for name in ("sft", "base"):
+        rows = [row for _, row in read_jsonl(cache / f"gens_{name}.jsonl")]
+        for row in rows:
+            if name == "sft" and row["n"] == 0:
+                row["completion"] = gold_completion(samples[row["id"]], row["shown"])
+            if name == "base" and row["n"] == 1:
+                row["completion"] = render_completion("the wrong answer", [1], 0.8)
+        write_jsonl(cache / f"gens_{name}.jsonl", rows)
+
+
+@pytest.fixture(scope="module")
+def prepared(server, data_home, tiny_gemma_dir, tmp_path_factory):
+    """Phase -> the home that it starts in."""
+    folder = tmp_path_factory.mktemp("kills")
+    found = {"generate": folder / "start"}
+    home = found["generate"]
+    shutil.copytree(tiny_gemma_dir, home / "tiny")
+    (home / "data").mkdir()
+    rows = [row for _, row in read_jsonl(data_home / "data/processed/val.jsonl")]
+    write_jsonl(home / "data/val.jsonl", rows[:N_SAMPLES])
+    add_checkpoint(home)
+    (home / "rm.yaml").write_text(json.dumps(CONFIG))
+
+    def after(phase: str, name: str) -> Path:
+        later = folder / name
+        shutil.copytree(found[phase], later)
+        server.run(phase, later)
+        return later
+
+    found["verifier"] = found["llm judge"] = after("generate", "generated")
+    improve_candidates(found["verifier"])
+    found["features"] = after("verifier", "judged")
+    found["head"] = folder / "read"
+    shutil.copytree(found["features"], found["head"])
+    read = after("features", "trained")
+    shutil.copytree(read / "rm/features", found["head"] / "rm/features")
+    return found
+
+
+def differences(found: dict, expected: dict) -> list[str]:
+    """The files that are not in both, or not equal."""
+    names = sorted(found.keys() | expected.keys())
+    return [name for name in names if found.get(name) != expected.get(name)]
+
+
+def results_in(home: Path) -> dict[str, object]:
+    """What a phase left: every file by its path, hidden ones too, with its content without `RUN_FACTS`."""
+    found: dict[str, object] = {}
+    for path in sorted(home.rglob("*")):
+        name = str(path.relative_to(home))
+        # The report shows what is there, with its times; a test of its own compares it.
+        if path.is_dir() or name == "report.html":
+            continue
+        found[name] = path.read_bytes()
+        if path.suffix == ".json":
+            value = read_json(path)
+            found[name] = {key: value[key] for key in value.keys() - RUN_FACTS}
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(server, prepared, tmp_path_factory):
+    """phase -> (its results, the answer of the server), each computed once."""
+    known: dict[str, tuple[dict, dict]] = {}
+
+    def get(phase: str) -> tuple[dict, dict]:
+        if phase not in known:
+            home = tmp_path_factory.mktemp("undisturbed") / "home"
+            shutil.copytree(prepared[phase], home)
+            answer = server.run(phase, home)
+            known[phase] = (results_in(home), answer)
+        return known[phase]
+
+    return get
+
+
+def moment(phase: str, number: int, seconds: float, n_changes: int) -> dict:
+    """When the `number`-th of ten kills comes, each in its own tenth: by time, or by changes of files."""
+    share = (number + random.Random(f"{phase} {number}").random()) / 10
+    if number % 2:
+        return {"changes": 1 + int(share * n_changes)}
+    return {"seconds": share * seconds}
+
+
+@pytest.mark.parametrize("number", range(10))
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_killed_phase_writes_the_bytes_of_an_undisturbed_one(
+    phase, number, server, prepared, undisturbed, tmp_path
+):
+    expected, answer = undisturbed(phase)
+    home = tmp_path / "home"
+    shutil.copytree(prepared[phase], home)
+    server.run(phase, home, **moment(phase, number, answer["seconds"], answer["changes"]))
+    assert server.run(phase, home)["code"] == 0
+    assert differences(results_in(home), expected) == []

@@ -1,0 +1,203 @@
+"""Kinds of pairs, made rejections, pairs matched in form, and which pairs are kept."""
+
+import functools
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from make_prefs import choose_pairs
+from preferences.contrasts import CONTRASTS, contrasts, other_answers
+from preferences.judge_report import judge_report
+from preferences.judges import JUDGES
+from preferences.kinds import KINDS, form, match_forms, meaning, pair_kind
+from preferences.pairing import Pairing, collect_pairs
+from preferences.pairs import style_check
+from preferences.verifier import verify
+from utils.completions import gold_completion, parse_completion, render_completion
+from utils.text import REFUSAL
+
+REFUSE = render_completion(REFUSAL, [], 0.0)
+PLAIN = Pairing(0.1, "lite", 0, False, 1.0, 42)
+
+
+def parsed(text):
+    return parse_completion(text, 4)
+
+
+def answer(text, *citations):
+    return render_completion(text, list(citations), 0.9)
+
+
+@pytest.mark.parametrize(
+    "chosen, rejected, kind",
+    [
+        (answer("Warsaw", 0), answer("Paris", 0), "other answer"),
+        (answer("Warsaw", 0), answer("the warsaw.", 1), "other citations"),
+        (answer("Warsaw", 0), REFUSE, "answer over refusal"),
+        (REFUSE, answer("Warsaw", 0), "refusal over answer"),
+        (REFUSE, "I do not know", "over unparsable"),
+        (answer("Warsaw", 0), "Warsaw", "over unparsable"),
+    ],
+)
+def test_a_pair_names_what_its_sides_differ_in(chosen, rejected, kind):
+    assert kind in KINDS and pair_kind(parsed(chosen), parsed(rejected)) == kind
+
+
+def test_candidates_with_the_same_answer_and_citations_mean_the_same():
+    assert meaning(parsed(answer("Warsaw", 0, 2))) == meaning(
+        parsed(render_completion("warsaw", [2, 0], 0.7))
+    )
+    assert meaning(parsed(answer("Warsaw", 0))) != meaning(parsed(answer("Warsaw", 1)))
+    assert meaning(parsed(REFUSE)) == meaning(parsed(render_completion(REFUSAL, [1], 0.2)))
+    assert meaning(parsed("prose")) is None
+
+
+def test_form_tells_nothing_of_matched_pairs():
+    rng = random.Random(1)
+    forms = []
+    # The chosen side tends to be shorter, to cite more, and to refuse less.
+    for _ in range(600):
+        chosen = (rng.randint(50, 90), rng.randint(3, 20), rng.randint(1, 2), 90, int(rng.random() < 0.2), 1)
+        rejected = (
+            rng.randint(60, 99),
+            rng.randint(3, 40),
+            rng.randint(0, 2),
+            90,
+            int(rng.random() < 0.4),
+            1,
+        )
+        forms.append((chosen, rejected))
+    kept = match_forms(forms)
+    assert kept == sorted(kept) and len(kept) > 60
+
+    def style_auc(places):
+        pairs = np.array([forms[i] for i in places], dtype=float)
+        x = pairs.reshape(-1, 6)
+        y = np.tile([1, 0], len(places))
+        return roc_auc_score(y, LogisticRegression(max_iter=1000).fit(x, y).decision_function(x))
+
+    assert style_auc(range(600)) > 0.7 > 0.6 > style_auc(kept)
+    assert match_forms([]) == []
+
+
+def test_the_form_of_a_completion():
+    text = answer("Warsaw", 0, 2)
+    assert form(text, parsed(text)) == (len(text), 6, 2, 90, 0, 1)
+    assert form("prose", parsed("prose")) == (5, 0, 0, 0, 0, 0)
+
+
+def test_every_contrast_is_worse_than_gold_or_says_why_not(sample, unanswerable):
+    shown = [0, 1, 2, 3]
+    sample = {**sample, "evidence_chunks": [dict(chunk) for chunk in sample["evidence_chunks"]]}
+    sample["evidence_chunks"][1]["text"] += " It was built by Anna Kowalska in Gdansk."
+    made = contrasts(sample, shown, random.Random(0), "Helsinki") | contrasts(
+        unanswerable, shown, random.Random(0), None
+    )
+    assert set(made) <= set(CONTRASTS)
+    wanted = {"refused", "wrong answer", "unsupported answer", "answered", "extra citation", "over-confident"}
+    assert wanted <= set(made)
+    _, gold_score = verify({"completion": gold_completion(sample, shown), "shown": shown}, sample)
+    assert gold_score == 1.0
+    for name, text in made.items():
+        of = unanswerable if name == "answered" else sample
+        best = 0.75 if name == "answered" else 1.0
+        _, score = verify({"completion": text, "shown": shown}, of)
+        # These have the outcome of the gold completion, and are worse in form alone.
+        assert score < best or name in ("over-confident", "padded", "copied chunk"), (name, text)
+        assert parse_completion(text, 4).answer
+
+
+def test_wrong_answers_are_of_the_kind_of_the_right_one(sample):
+    chunks = [{"title": "A mill", "text": "Built in 1904 and sold in 1911 for 350 crowns by Anna Berg."}]
+    number = {**sample, "answer": "1904", "answer_aliases": ["1904"], "evidence_chunks": chunks}
+    assert other_answers(number) == ["1911"]
+    verdict = {**sample, "answer": "refuted", "answer_aliases": ["refuted"]}
+    assert other_answers(verdict) == ["supported"]
+    name = {**number, "answer": "Berg", "answer_aliases": ["Berg", "Anna Berg"], "question": "Who sold it?"}
+    assert all("Berg" not in one for one in other_answers(name))
+
+
+def job(sample, *texts):
+    shown = list(range(len(sample["evidence_chunks"])))
+    candidates = []
+    for n, text in enumerate(texts):
+        row = {"id": sample["id"], "completion": text, "shown": shown}
+        candidates.append({**row, "model": "sft", "n": n})
+    return sample, candidates
+
+
+def collect(jobs, pairing):
+    judgements = {row["id"]: row for row in JUDGES["verifier"].judge(jobs, None)}
+    choose = functools.partial(choose_pairs, min_margin=pairing.min_margin)
+    return collect_pairs(jobs, judgements, JUDGES["verifier"], pairing, choose, lambda judged: "prompt")
+
+
+def test_made_pairs_stand_beside_the_models_own(sample, unanswerable):
+    jobs = [job(sample, answer("Warsaw", 0), answer("Paris", 0)), job(unanswerable, REFUSE)]
+    rows, drops, _ = collect(jobs, PLAIN)
+    assert [row["kind"] for row in rows] == ["other answer"] and drops == {"same text": 1}
+    pairing = Pairing(0.1, "rich", 3, False, 1.0, 42)
+    rows, _, _ = collect(jobs, pairing)
+    made = [row for row in rows if "made" in row]
+    assert len(made) == 4 and made == [row for row in collect(jobs, pairing)[0] if "made" in row]
+    assert {row["chosen_model"] for row in made} == {"sft"} and {row["rejected_model"] for row in made} == {
+        "made"
+    }
+    assert all(row["margin"] >= 0.125 and row["decided_by"] == "made" for row in made)
+    assert made[-1]["made"] == "answered" and made[-1]["kind"] == "refusal over answer"
+    # Without a right candidate, the gold completion is chosen.
+    rows, _, _ = collect([job(sample, answer("Paris", 0))], pairing)
+    assert {row["chosen_model"] for row in rows} == {"gold"}
+    assert len({row["id"] for row in rows}) == len(rows)
+
+
+def test_unparsable_sides_are_at_most_a_share(sample):
+    jobs = []
+    for i in range(10):
+        own = {**sample, "id": f"popqa:{i}"}
+        jobs.append(job(own, answer("Warsaw", 0), answer("Paris", 0), f"prose {i}"))
+    rows, _, left_out = collect(jobs, Pairing(0.1, "lite", 0, False, 0.2, 42))
+    kinds = Counter(row["kind"] for row in rows)
+    assert kinds == {"other answer": 10, "over unparsable": 2}
+    assert left_out == {"over --max-unparsable": 8}
+    assert len(collect(jobs, PLAIN)[0]) == 20
+
+
+def test_style_alone_is_measured_on_held_out_groups(sample):
+    rows = []
+    for i in range(40):
+        chosen = answer("Warsaw", 0)
+        rejected = answer("Warsaw, which is the capital of Poland and lies on a river", 0)
+        row = {"group": f"g{i}", "evidence_chunks": sample["evidence_chunks"]}
+        sides = (chosen, rejected) if i % 4 else (rejected, chosen)
+        rows.append(row | dict(zip(("chosen", "rejected"), ([{"content": text}] for text in sides))))
+    assert style_check(rows, 42)["accuracy"] == pytest.approx(0.75)
+    assert style_check(rows[:10], 42) is None
+
+
+def test_the_report_on_a_judge_counts_agreement_and_biases(sample):
+    jobs = []
+    judgements = {}
+    for i in range(30):
+        own = {**sample, "id": f"popqa:{i}", "group": f"g{i}"}
+        # The right answer is the shorter one, and the judge prefers the label A a little.
+        jobs.append(job(own, answer("Warsaw", 0), answer("Paris in France", 0)))
+        [row] = JUDGES["verifier"].judge(jobs[-1:], None)
+        is_right = i % 5 > 0
+        row["comparisons"] = [[0, 1, 0.9, 0.3] if is_right else [0, 1, 0.4, 0.8]]
+        judgements[own["id"]] = row
+    report = judge_report(jobs, judgements, 42)
+    assert report["verifier_agreement"]["mean"] == pytest.approx(0.8)
+    # The verifier always names the first one, so chance agreement is undefined.
+    assert report["verifier_agreement"]["kappa"] is None
+    assert report["by_kind"].keys() == {"other answer"}
+    assert report["p_label_a"]["mean"] == pytest.approx(0.6)
+    assert report["longer_wins"]["mean"] == pytest.approx(0.2)
+    assert report["longer_wins_verifier"]["mean"] == 0.0
+    low, high = report["longer_wins"]["ci95"]
+    assert low < 0.2 < high
+    assert judge_report(jobs, {}, 42) is None

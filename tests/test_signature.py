@@ -1,0 +1,190 @@
+"""The signature of a cache of candidates: everything that changes their texts is in it, and no place is."""
+
+import json
+import os
+
+import pytest
+
+import preferences.candidates as candidates
+from make_prefs import build_parser
+from preferences.cache import GENERATION_DEFAULTS, cache_key, claim_cache, find_cache, given_settings
+from tests.test_places import write_checkpoint, write_model
+from utils.errors import UsageError
+from utils.jsonl import sha256_value, write_json
+
+TEMPLATES = {"default": "{evidence} {question}", "simple": "{question} {evidence}"}
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """A folder with a base model, an adapter on it, and a data file; the texts of the templates."""
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    monkeypatch.setattr(candidates, "choose_dtype", lambda: "torch.bfloat16")
+    base = write_model(tmp_path / "base", 1, eos_token_id=1)
+    checkpoint = write_checkpoint(tmp_path / "sft/checkpoint-best", str(base))
+    for folder in (base, tmp_path / "sft/checkpoint-best"):
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            (folder / name).write_text("{}")
+    (tmp_path / "sft/train_ids.txt").write_text("a\nb")
+    (tmp_path / "data.jsonl").write_text('{"id": "a"}\n')
+    fitted = {"biases": {"refuse_claim": 0.1, "refuse_question": 0.2, "refuted": 0.3}}
+    write_json(tmp_path / "sft/calibration.json", {"decisions": fitted})
+    return checkpoint
+
+
+def settings_of(checkpoint: str, *flags: str, templates: dict = TEMPLATES) -> dict:
+    """The settings of a cache, as make_prefs.py makes them of its flags."""
+    args = build_parser().parse_args(["--sft-model", checkpoint, "--data-path", "data.jsonl", *flags])
+    return candidates.generation_settings(vars(args), templates.__getitem__)
+
+
+def signature(checkpoint: str, *flags: str, **templates) -> str:
+    return sha256_value(cache_key(settings_of(checkpoint, *flags, **templates)))
+
+
+# Each flag that decides a text, with another value than the default.
+FLAGS = {
+    "max_samples": "7",
+    "models": "sft,base",
+    "n_generations": "3",
+    "max_new_tokens": "9",
+    "max_input_tokens": "99",
+    "temperature": "0.9",
+    "top_p": "0.5",
+    "top_k": "5",
+    "use_8bit": None,
+    "use_4bit": None,
+    "template": "simple",
+    "seed": "7",
+    "unseen_only": None,
+    "attn_impl": "eager",
+    "engine": "vllm",
+    "decisions": "fitted",
+}
+
+
+def as_flags(name: str, value: str | None) -> list[str]:
+    flag = "--" + name.replace("_", "-")
+    return [flag] if value is None else [flag, value]
+
+
+def test_every_flag_of_a_cache_is_tried():
+    assert set(GENERATION_DEFAULTS) <= set(FLAGS)
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_a_flag_that_changes_the_texts_changes_the_signature(name, world):
+    before = signature(world)
+    assert signature(world, *as_flags(name, FLAGS[name])) != before
+    assert signature(world) == before
+
+
+def test_flags_that_change_no_text_change_no_signature(world):
+    before = signature(world)
+    # "auto" and "ours" are what happens without the flag.
+    others = ("--batch-size 3 --judge-batch-size 3 --attn-impl auto --engine ours --min-margin 0.3").split()
+    assert signature(world, *others) == before
+    assert signature(world, "--output-mode", "rich", "--judge", "verifier") == before
+
+
+# Each file that decides a text: its place, and its new content.
+FILES = {
+    "data": ("data.jsonl", '{"id": "b"}\n'),
+    "tokenizer of the base": ("base/tokenizer.json", '{"a": 1}'),
+    "its settings": ("base/tokenizer_config.json", '{"chat_template": "x"}'),
+    "chat template": ("base/chat_template.jinja", "x"),
+    "named chat template": ("base/additional_chat_templates/rag.jinja", "x"),
+    "sentencepiece": ("base/spiece.model", "x"),
+    "added tokens": ("base/added_tokens.json", "{}"),
+    "tokenizer of the adapter": ("sft/checkpoint-best/tokenizer.json", '{"a": 1}'),
+    "chat template of the adapter": ("sft/checkpoint-best/chat_template.jinja", "x"),
+    "end tokens": ("base/generation_config.json", '{"eos_token_id": [1, 7]}'),
+    "config": ("base/config.json", '{"model_type": "llama", "eos_token_id": 1, "rope_theta": 9}'),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_changes_the_texts_changes_the_signature(name, world, tmp_path):
+    before = signature(world)
+    place, text = FILES[name]
+    path = tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    assert signature(world) != before
+
+
+def test_end_tokens_that_the_config_names_too_change_no_signature(world, tmp_path):
+    before = signature(world)
+    write_json(tmp_path / "base/generation_config.json", {"eos_token_id": 1, "temperature": 0.6})
+    assert signature(world) == before
+
+
+def test_weights_that_are_replaced_under_their_path_change_the_signature(world, tmp_path):
+    before = signature(world)
+    adapter = next((tmp_path / "sft/checkpoint-best").glob("*.safetensors"))
+    content = adapter.read_bytes()
+    times = adapter.stat()
+    adapter.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    of_adapter = signature(world)
+    assert of_adapter != before
+    adapter.write_bytes(content)
+    os.utime(adapter, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert signature(world) == before
+    write_model(tmp_path / "base", 2, eos_token_id=1)
+    assert len({before, of_adapter, signature(world)}) == 3
+
+
+def test_templates_precision_and_fitted_biases_change_the_signature(world, tmp_path, monkeypatch):
+    found = {signature(world)}
+    found.add(signature(world, templates={"default": "{evidence}\n{question}"}))
+    found.add(signature(world, "--decisions", "fitted"))
+    fitted = {"biases": {"refuse_claim": 0.5, "refuse_question": 0.2, "refuted": 0.3}}
+    write_json(tmp_path / "sft/calibration.json", {"decisions": fitted})
+    found.add(signature(world, "--decisions", "fitted"))
+    monkeypatch.setattr(candidates, "choose_dtype", lambda: "torch.float32")
+    found.add(signature(world))
+    assert len(found) == 5
+
+
+def test_other_seen_samples_count_where_they_decide(world, tmp_path):
+    before = [signature(world), signature(world, "--unseen-only")]
+    (tmp_path / "sft/train_ids.txt").write_text("a\nb\nc")
+    assert signature(world) == before[0] and signature(world, "--unseen-only") != before[1]
+
+
+def test_a_moved_folder_keeps_its_signature(world, tmp_path, monkeypatch):
+    before = signature(world)
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for name in ("base", "sft", "data.jsonl"):
+        (tmp_path / name).rename(moved / name)
+    monkeypatch.setenv("FACTUALITY_HOME", str(moved))
+    found = signature(str(moved / "sft/checkpoint-best"), "--base-model", str(moved / "base"))
+    assert found == before
+
+
+def test_caches_of_earlier_versions_are_judged_still(world, tmp_path):
+    write_json(tmp_path / "base/generation_config.json", {"eos_token_id": [1, 7]})
+    settings = settings_of(world, "--unseen-only")
+    assert settings["base_ends"] == settings["sft_ends"] == [7] and settings["train_ids"]
+    early = {name: settings[name] for name in settings if name not in ("sft_ends", "base_ends", "train_ids")}
+    write_json(
+        tmp_path / "caches/early/manifest.json",
+        {"status": "complete", "settings": early, "created": 1.0, "started": ""},
+    )
+    flags = ["--sft-model", world, "--data-path", "data.jsonl", "--unseen-only", "--phase", "judge"]
+    given = given_settings(vars(build_parser().parse_args(flags)), tmp_path / "data.jsonl")
+    assert find_cache(tmp_path / "caches", given, None) == "early"
+
+
+def test_another_commit_of_a_hub_model_is_noticed(tmp_path):
+    cache = tmp_path / "abc"
+    run = {"settings": {}, "status": "complete", "base_revision": "1" * 40}
+    write_json(cache / "manifest.json", run)
+    assert claim_cache(cache, False, "1" * 40)
+    # Without a copy on this machine nothing tells; a local model has its weights in the signature.
+    assert claim_cache(cache, False)
+    with pytest.raises(UsageError, match="of commit 111111111111 of the base model.* add --overwrite"):
+        claim_cache(cache, False, "2" * 40)
+    assert not claim_cache(cache, True, "2" * 40)
+    assert json.loads((tmp_path / ".abc.old/manifest.json").read_text()) == run
