@@ -32,8 +32,8 @@ demo demo-gemma:
 	$(DEMO) prompt_schema.py save --prompts-dir prompts
 	$(DEMO) train_sft.py -c $(SFT)
 	$(DEMO) evaluate_sft_fast_robust.py --model-path $(CHECKPOINT) --base-model $(MODEL) --test-data data/processed/test.jsonl --compare-baseline --limit 210 --batch-size 16 --max-new-tokens 48 --output eval_results.json
-	$(DEMO) make_prefs.py --phase generate --sft-model $(CHECKPOINT) --base-model $(MODEL) --data-path data/processed/val.jsonl --max-samples 48 --n-generations 2 --temperature 0.8 --batch-size 16 --max-new-tokens 48
-	$(DEMO) make_prefs.py --phase judge --judge verifier --data-path data/processed/val.jsonl --min-margin 0.12 --output-mode rich
+	$(DEMO) make_prefs.py --phase generate --sft-model $(CHECKPOINT) --base-model $(MODEL) --data-path data/processed/val.jsonl --max-samples 48 --n-generations 4 --temperature 0.8 --batch-size 16 --max-new-tokens 48
+	$(DEMO) make_prefs.py --phase judge --judge verifier --data-path data/processed/val.jsonl --min-margin 0.12 --output-mode rich --hard-rejections 2
 	$(DEMO) train_rm.py $(RM)
 	$(DEMO) train_rm.py $(RM) --validate-only --checkpoint best
 	$(DEMO) -m reporting.summary
