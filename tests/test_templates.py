@@ -163,3 +163,11 @@ def test_shipped_templates_are_found_from_any_working_directory(tmp_path):
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.stdout.strip() == DEFAULT_HASH, done.stderr
+
+
+def test_a_folder_without_templates_of_a_kind_names_the_command_that_writes_them(tmp_path):
+    (tmp_path / "sft_default.txt").write_text(SFT_TEMPLATES["default"])
+    with pytest.raises(UsageError, match="no judge template 'default' in .*; prompt_schema.py save"):
+        load_template("judge", "default", tmp_path)
+    with pytest.raises(UsageError, match="no sft template 'defualt' in .*; did you mean 'default'"):
+        load_template("sft", "defualt", tmp_path)

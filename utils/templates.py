@@ -74,9 +74,10 @@ def load_template(kind: str, name: str, prompts_dir: str | Path = "prompts") -> 
         # A folder that lacks the file is no reason to use the shipped template: the user may have meant
         # another name.
         present = {file.stem.removeprefix(f"{kind}_") for file in folder.glob(f"{kind}_*.txt")}
-        raise UsageError(
-            f"no {kind} template {name!r} in {folder}{nearest(name, present or TEMPLATES[kind])}"
-        )
+        remedy = nearest(name, present or TEMPLATES[kind])
+        if folder.is_dir() and not present and name in TEMPLATES[kind]:
+            remedy = f"; prompt_schema.py save --prompts-dir {prompts_dir} writes those that the folder lacks"
+        raise UsageError(f"no {kind} template {name!r} in {folder}{remedy}")
 
     # Evidence is most of a prompt, so it appears once; the question may be repeated.
     slots = SLOTS[kind]
