@@ -126,9 +126,11 @@ def generates(words: list[str]) -> bool:
 
 
 def files_of_reader(words: list[str]) -> list[str]:
-    """The documents of --evidence that are not in the repository: they stand for the reader's own."""
-    start = words.index("--evidence") + 1 if "--evidence" in words else len(words)
-    named = itertools.takewhile(lambda word: not word.startswith("--"), words[start:])
+    """The files of --evidence and --import that are not in the repository: they stand for the reader's own."""
+    named: list[str] = []
+    for flag in {"--evidence", "--import"} & set(words):
+        behind = words[words.index(flag) + 1 :]
+        named += itertools.takewhile(lambda word: not word.startswith("--"), behind)
     return [name for name in named if name != "-" and not (ROOT / name).exists()]
 
 

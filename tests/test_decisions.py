@@ -490,6 +490,7 @@ def test_robustness_candidates_and_questions_with_fitted_decisions(checkpoint, h
     assert rows and all(row["answer"] == REFUSAL for row in rows)
 
     flags = ["--phase", "generate", "--sft-model", str(checkpoint), "--base-model", str(checkpoint)]
+    flags += ["--models", "sft,base"]
     make_prefs.main([*flags, "--data-path", "data/processed/val.jsonl", *data])
     [cache] = (home / "prefs/cache").glob("*")
     manifest = json.loads((cache / "manifest.json").read_text())

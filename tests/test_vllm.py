@@ -448,7 +448,7 @@ def test_results_and_logs_from_before_the_flag_are_those_of_our_engine(
 
 def test_candidates_of_vllm_have_their_own_cache(vllm, home, adapter_dir):
     flags = ["--phase", "generate", "--sft-model", adapter_dir, "--data-path", "data/processed/val.jsonl"]
-    flags += ["--max-samples", "2", "--max-new-tokens", "6"]
+    flags += ["--max-samples", "2", "--max-new-tokens", "6", "--models", "sft,base"]
     make_prefs.main([*flags, "--engine", "vllm"])
     [manifest] = (home / "prefs/cache").glob("*/manifest.json")
     settings = json.loads(manifest.read_text())["settings"]
