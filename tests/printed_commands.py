@@ -126,7 +126,7 @@ def generates(words: list[str]) -> bool:
 
 
 def files_of_reader(words: list[str]) -> list[str]:
-    """The files of --evidence and --import that are not in the repository: they stand for the reader's own."""
+    """The files of --evidence and --import that are not in the repository: those of the reader."""
     named: list[str] = []
     for flag in {"--evidence", "--import"} & set(words):
         behind = words[words.index(flag) + 1 :]
