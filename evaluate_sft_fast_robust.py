@@ -215,7 +215,12 @@ def generate_predictions(
     # Batches are sorted by length and processes interleave: the file gets the order of models and samples.
     place = {sample["id"]: i for i, sample in enumerate(samples)}
     names = list(runs)
-    return log.finish(lambda row: (names.index(row["model"]), place[row["id"]])), times
+    picked: list[dict] = []
+    if args.best_of:
+        # Before the log is finished: a run that is killed here goes on from it.
+        shards.wait()
+        picked = best_of(args, samples, log.rows(), settings, PromptBuilder, shards)
+    return log.finish(lambda row: (names.index(row["model"]), place[row["id"]])) + picked, times
 
 
 # --- the run
@@ -263,8 +268,6 @@ def evaluate(args: argparse.Namespace, output: Path, shards: Shards) -> None:
         predictions = read_predictions(input_path(args.predictions), samples)
     else:
         predictions, times = generate_predictions(args, samples, predictions_path(output), settings, shards)
-    if args.best_of:
-        predictions += best_of(args, samples, predictions, settings, PromptBuilder, shards)
     # Every process has all rows now; the first alone scores and writes.
     if not shards.is_main:
         return

@@ -13,7 +13,8 @@ from utils.config import home_path, input_path
 from utils.schema import pick_samples
 
 # Tokens of the instructions, which every prompt repeats, and of a completion.
-PLANNED_TOKENS = 150 + 30
+COMPLETION_TOKENS = 30
+PLANNED_TOKENS = 150 + COMPLETION_TOKENS
 
 
 def print_plan(args: argparse.Namespace) -> None:
@@ -25,6 +26,11 @@ def print_plan(args: argparse.Namespace) -> None:
         samples = pick_samples(samples, args.limit, args.seed)
         n_models = 0 if args.predictions else len(plan_models(args, args.template or "default"))
         n_tokens = n_models * (count_tokens(samples) + len(samples) * PLANNED_TOKENS)
+        if args.best_of:
+            # Samples of one prompt share its reading, when they are drawn and for their rewards.
+            n_tokens += 2 * (count_tokens(samples) + len(samples) * PLANNED_TOKENS)
+            n_tokens += 2 * args.best_of * len(samples) * COMPLETION_TOKENS
+            print(f"would draw {args.best_of - 1} more completions per sample, and compute their rewards")
         print(f"would evaluate {n_models} models on {len(samples)} samples, about {n_tokens:,} tokens")
         if n_models:
             width = longest_prompt(samples) + PLANNED_TOKENS

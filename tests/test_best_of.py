@@ -112,3 +112,26 @@ def test_an_evaluation_returns_the_candidate_with_the_largest_reward(tiny_gemma_
     assert not list(home.glob(".out_best_of"))
     evaluate_sft_fast_robust.main(flags)
     assert "is complete with these settings" in capsys.readouterr().out
+
+
+def test_a_run_killed_while_rewards_are_read_keeps_its_completions(
+    tiny_gemma_dir, home, samples, monkeypatch
+):
+    write_head(home / "rm/best", tiny_gemma_dir, samples)
+    flags = ["--model-path", str(tiny_gemma_dir), "--test-data", "data/processed/test.jsonl", "--limit", "2"]
+    flags += ["--max-new-tokens", "4", "--output", "out.json", "--best-of", "2", "--reward-model", "rm/best"]
+    with monkeypatch.context() as patch:
+        patch.setattr("preferences.rewarded.score_completions", lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            evaluate_sft_fast_robust.main(flags)
+    asked = []
+    predict = evaluate_sft_fast_robust.predict
+
+    def counted(model, tokenizer, prompts, *args):
+        asked.append(len(prompts))
+        return predict(model, tokenizer, prompts, *args)
+
+    monkeypatch.setattr(evaluate_sft_fast_robust, "predict", counted)
+    monkeypatch.setattr("preferences.rewarded.generate_candidates", lambda *args: 1 / 0)
+    evaluate_sft_fast_robust.main(flags)
+    assert asked == [0]
