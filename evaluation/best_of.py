@@ -33,13 +33,14 @@ def _first_of_largest(values: Sequence[float]) -> int:
 
 def _vote(candidates: list[dict]) -> int:
     """The first completion with the answer that most give (self-consistency; Wang et al., 2023)."""
-    answers = []
+    answers: list[str | None] = []
     for row in candidates:
         parsed = parse_completion(row["completion"], len(row["shown"]))
         answers.append(None if parsed.answer is None else normalize_answer(parsed.answer))
+    votes = Counter(answers)
     # An unparsable completion votes for nothing.
-    votes = Counter(answer for answer in answers if answer is not None)
-    return _first_of_largest([votes.get(answer, 0) for answer in answers])
+    votes[None] = 0
+    return _first_of_largest([votes[answer] for answer in answers])
 
 
 def _gold_worth(row: dict, sample: dict) -> tuple[float, float, float]:
