@@ -11,8 +11,8 @@ from utils.metrics import SELECTION_METRICS
 
 # Random guessing between two completions.
 CHANCE_OF_PAIRS = (0.5, "chance")
-# -log sigmoid(0), the loss of a head that scores both completions alike.
-CHANCE_LOSS = (0.6931, "chance")
+# -log sigmoid(0), the loss of a head that scores both completions alike, where no margin is asked for.
+CHANCE_LOSS = 0.6931
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,8 @@ def reward_charts(history: dict, n_pairs: dict[str, int]) -> list[Chart]:
     if losses:
         note = f"{n_pairs['train']:,} training pairs" if n_pairs.get("train") else ""
         title = "Reward model: Bradley-Terry loss"
-        charts.append(Chart(title, losses, "step", guide=CHANCE_LOSS, best=best, note=note))
+        chance = (history.get("chance_loss", CHANCE_LOSS), "chance")
+        charts.append(Chart(title, losses, "step", guide=chance, best=best, note=note))
     if metrics:
         note = f"{n_pairs['val']:,} val pairs" if n_pairs.get("val") else ""
         title = "Reward model: validation"

@@ -90,6 +90,10 @@ class HeadTraining:
         # Of each step: the loss, and beside it the learning rate and the norm of the gradient.
         self.history: dict = {"train_losses": [], "learning_rates": [], "grad_norms": [], "eval_metrics": []}
         self.history["config"] = config
+        # The loss on val of a head that scores both sides alike: log 2 where no margin is asked for.
+        alike = torch.zeros(len(self.val_rows))
+        of_val = (pairs.margins[self.val_rows], pairs.weights[self.val_rows])
+        self.history["chance_loss"] = float(pair_loss(alike, alike, *of_val))
         self.best = (-1.0, 0.0)
 
     def loss(self, rows: torch.Tensor | list[int]) -> torch.Tensor:

@@ -119,6 +119,12 @@ def test_a_head_learns_a_linear_preference_and_its_file_is_byte_identical(width,
     assert history["eval_metrics"][-1]["roc_auc"] > (0.75 if width else 0.8)
     # The head starts at zero, so the first loss is log 2.
     assert history["train_losses"][0] == pytest.approx(0.6931, abs=1e-3)
+    assert history["chance_loss"] == pytest.approx(0.6931, abs=1e-3)
+    # Asked for a margin of 1, a head that tells nothing apart loses log(1 + e).
+    pairs = pair_facts([{"group": f"g{i}", "margin": 1.0} for i in range(400)], np.zeros(800), config)
+    history = train_rm.train({**config, "num_epochs": 1}, features, pairs, split, tmp_path / "c")
+    assert history["chance_loss"] == pytest.approx(1.3133, abs=1e-3)
+    assert history["train_losses"][0] == pytest.approx(1.3133, abs=1e-3)
     files = [(tmp_path / name / "final/reward_head.safetensors").read_bytes() for name in ("a", "b")]
     assert files[0] == files[1]
 
