@@ -292,7 +292,7 @@ if DEMO:
   --base-model {BASE} \
   --data-path data/processed/val.jsonl \
   --max-samples {PREF_ROWS} \
-  --n-generations 2 \
+  --n-generations 4 \
   --temperature 0.8 \
   --batch-size 16 \
   --max-new-tokens 48""")
@@ -316,7 +316,8 @@ if DEMO:
   --judge verifier \
   --data-path data/processed/val.jsonl \
   --min-margin 0.12 \
-  --output-mode rich""")
+  --output-mode rich \
+  --hard-rejections 2""")
 else:
     run("""python make_prefs.py --phase judge \
   --judge-model Qwen/Qwen2.5-3B-Instruct \
