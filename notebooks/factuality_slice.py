@@ -276,9 +276,10 @@ else:
 # %% [markdown]
 # ## Step 6: Make preferences
 #
-# The first cell lets both models answer, and keeps the candidates. The second one judges them in both
-# orders, and keeps the pairs whose scores differ by the margin. The demo judges with the verifier (named
-# checks against gold), because a model of 135M parameters judges badly.
+# The first cell draws candidates: in the demo four answers of the trained model to each question. The second
+# one judges them, and keeps the pairs whose scores differ by the margin. The demo judges with the verifier
+# (against gold), because a model of 135M parameters judges badly, and adds rejections that are made: with 48
+# questions, too few answers of one model differ.
 #
 # The full run samples at temperature 0, so each model has one answer per question, `--n-generations 2` draws
 # no second one, and the pairs compare the two models. For pairs within a model, raise `--temperature`.
