@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from evaluation.columns import format_interval, format_number
 from evaluation.results import score_rows
 from utils.completions import parse_completion
-from utils.correctness import is_correct
 from utils.intervals import Drawn, as_numbers, draw_rates, paired
 from utils.jsonl import sha256_value
+from utils.scoring import is_right_answer
 from utils.text import normalize_answer
 
 # The names of the picks in a results file, as models: by the reward, by votes, by the model's own
@@ -45,9 +45,9 @@ def _vote(candidates: list[dict]) -> int:
 
 def _gold_worth(row: dict, sample: dict) -> tuple[float, float, float]:
     """(net score, right answer, citation F1) of a completion."""
-    rows, parsed = score_rows([row], [sample])
-    right = bool(parsed[0].is_answer and is_correct(parsed[0].answer, sample["answer_aliases"]))
-    return rows[0]["net_score"], float(right), rows[0]["citation_f1"]
+    terms, parsed = score_rows([row], [sample])
+    right = is_right_answer(parsed[0], sample)
+    return terms[0]["net_score"], float(right), terms[0]["citation_f1"]
 
 
 def pick_completions(

@@ -49,6 +49,14 @@ def test_each_pick_returns_what_its_name_says(sample, drawn):
     assert again == picked
 
 
+def test_the_oracle_of_an_unanswerable_question_is_a_refusal(unanswerable):
+    rows = [candidate(unanswerable, "Paris", [0], -1.0), candidate(unanswerable, REFUSAL, [], -2.0)]
+    picked = pick_completions({unanswerable["id"]: rows}, {unanswerable["id"]: [1.0, 0.0]}, [unanswerable], 7)
+    completions = {row["model"]: row["completion"] for row in picked}
+    assert completions["by_oracle"] == rows[1]["completion"]
+    assert completions["by_reward"] == completions["by_votes"] == rows[0]["completion"]
+
+
 def test_the_share_of_the_gap_by_hand(sample, drawn):
     rows = drawn[sample["id"]]
     # Greedy -1, the oracle 1; a refusal of an answerable question is 0, so half of the gap is closed.
