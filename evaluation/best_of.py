@@ -9,6 +9,8 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 from evaluation.columns import format_interval, format_number
 from evaluation.results import score_rows
 from utils.completions import parse_completion
@@ -26,9 +28,10 @@ OPPONENTS = ("by_votes", "by_likelihood", "by_chance")
 LEADS = ("net_score", "citation_f1", "em_answerable", "refusal_f1")
 
 
-def _first_of_largest(values: Sequence[float]) -> int:
-    """Of equals the first, so that greedy wins every tie."""
-    return max(range(len(values)), key=lambda i: (values[i], -i))
+def _first_of_largest(values: Sequence) -> int:
+    """The place of the largest value, of equals the first, so that greedy wins every tie."""
+    # `max` returns the first of equals.
+    return max(range(len(values)), key=lambda i: values[i])
 
 
 def _vote(candidates: list[dict]) -> int:
@@ -67,7 +70,7 @@ def pick_completions(
             "by_votes": _vote(rows),
             "by_likelihood": _first_of_largest([row["logp"] for row in rows]),
             "by_chance": drawn.randrange(len(rows)),
-            BY_ORACLE: max(range(len(rows)), key=lambda i: (worth[i], -i)),
+            BY_ORACLE: _first_of_largest(worth),
         }
         picked += [{**rows[place], "model": name} for name, place in places.items()]
     return picked
@@ -85,15 +88,15 @@ def best_of_report(predictions: list[dict], samples: list[dict], args: argparse.
     for name in ("sft", BY_REWARD, *OPPONENTS, BY_ORACLE):
         terms, _ = score_rows([row for row in predictions if row["model"] == name], samples)
         drawn[name] = draw_rates(terms, groups, args.seed)
-    rates = {name: as_numbers(found.rates) for name, found in drawn.items()}
-    closed: dict[str, float | None] = {}
+    greedy, best, oracle = (drawn[name].rates for name in ("sft", BY_REWARD, BY_ORACLE))
+    closed = {}
     for metric in LEADS:
-        greedy, best, oracle = (rates[name][metric] for name in ("sft", BY_REWARD, BY_ORACLE))
-        gap = None if greedy is None or oracle is None else oracle - greedy
-        closed[metric] = (best - greedy) / gap if gap and best is not None and greedy is not None else None
+        gap = oracle[metric] - greedy[metric]
+        # NaN, as a rate without such samples is: None in the report.
+        closed[metric] = (best[metric] - greedy[metric]) / gap if gap else np.array(np.nan)
     leads = {name: paired(drawn[BY_REWARD], drawn[name], LEADS) for name in ("sft", *OPPONENTS)}
     settings = {"n": args.best_of, "temperature": args.temperature, "reward_model": args.reward_model}
-    return settings | {"leads": leads, "gap_closed": closed}
+    return settings | {"leads": leads, "gap_closed": as_numbers(closed)}
 
 
 def best_of_text(found: dict) -> str:

@@ -127,10 +127,10 @@ def reward_charts(history: dict, n_pairs: dict[str, int]) -> list[Chart]:
     return charts
 
 
-def preference_charts(validation: dict) -> list[Chart]:
+def calibration_charts(validation: dict) -> list[Chart]:
     """P(chosen preferred) beside how often it is right; `validation` is a validation.json.
 
-    None for one of an earlier version, which has no bins.
+    No chart for one of an earlier version, which has no bins.
     """
     if not validation.get("reliability"):
         return []

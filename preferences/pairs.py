@@ -12,7 +12,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
 
 from evidence.reserved import refuse_test_data
+from preferences.features import as_completions
 from preferences.inputs import preference_files
+from preferences.kinds import form
 from preferences.pair_report import wins
 from utils.completions import parse_completion
 from utils.config import home_path, input_path
@@ -116,24 +118,14 @@ def interval(
 
 
 def style_features(rows: list[dict]) -> np.ndarray:
-    """Style of each completion, without its prompt, (n, 6).
-
-    Its length, the length of the answer, the number of citations, confidence, refusal and validity.
-    """
-    table = []
+    """The form (`kinds.form`) of each completion row, without its prompt, (n, 6): mean 0, deviation 1."""
+    forms = []
     for row in rows:
         parsed = parse_completion(row["completion"], len(row["evidence_chunks"]))
-        table.append(
-            [
-                len(row["completion"]),
-                len(parsed.answer or ""),
-                len(parsed.citations),
-                parsed.confidence or 0.0,
-                parsed.is_refusal,
-                parsed.is_valid,
-            ]
-        )
-    return np.asarray(table, dtype=float)
+        forms.append(form(row["completion"], parsed))
+    style = np.asarray(forms, dtype=float)
+    # A feature that never varies would divide by zero.
+    return (style - style.mean(0)) / np.maximum(style.std(0), 1e-9)
 
 
 def style_check(rows: list[dict], seed: int) -> dict | None:
@@ -145,13 +137,8 @@ def style_check(rows: list[dict], seed: int) -> dict | None:
     groups = [row["group"] for row in rows]
     if len(set(groups)) < MIN_GROUPS:
         return None
-    sides = []
-    for row in rows:
-        for side in ("chosen", "rejected"):
-            sides.append({**row, "completion": row[side][-1]["content"]})
-    style = style_features(sides)
-    style = (style - style.mean(0)) / np.maximum(style.std(0), 1e-9)
-    scores = np.zeros(len(sides))
+    style = style_features(as_completions(rows))
+    scores = np.zeros(len(style))
     folds = GroupKFold(5, shuffle=True, random_state=seed)
     for train, held in folds.split(rows, groups=groups):
         weights = _style_weights(style, train)
@@ -185,7 +172,6 @@ def baseline_scores(
     """
     # A reward model that learned nothing but style is worth no more than this baseline.
     style = style_features(rows)
-    style = (style - style.mean(0)) / np.maximum(style.std(0), 1e-9)
     return {
         "length_only": -found["n_tokens"].numpy(),
         "style_only": style @ _style_weights(style, split["train"]),

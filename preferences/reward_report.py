@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from evaluation.columns import format_interval, format_number, format_table
-from evaluation.figures import preference_charts, reward_charts
+from evaluation.figures import calibration_charts, reward_charts
 from evaluation.plots import plot_charts
 from models.base import trained_on
 from preferences.cuts import COMPLETION_TOKENS, count_cut
@@ -41,7 +41,7 @@ def write_history(output_dir: Path, history: dict, n_pairs: dict[str, int]) -> N
 def write_validation(output_dir: Path, figures: dict) -> None:
     """validation.json, and calibration.png: how often P(chosen preferred) is right."""
     write_json(output_dir / "validation.json", figures)
-    plot_charts(output_dir / "calibration.png", preference_charts(figures))
+    plot_charts(output_dir / "calibration.png", calibration_charts(figures))
 
 
 # Reads completion rows: their features, as `load_features` returns them.

@@ -11,8 +11,8 @@ from typing import Any
 
 from evaluation.figures import (
     Chart,
+    calibration_charts,
     confidence_charts,
-    preference_charts,
     reward_charts,
     sft_charts,
     suite_chart,
@@ -108,7 +108,7 @@ def _reward_section(run: Run) -> dict:
     found: dict = {"charts": charts, "scores": None}
     if (run.path / "validation.json").is_file():
         validation = read_json_object(run.path / "validation.json")
-        charts += [placed(chart) for chart in preference_charts(validation)]
+        charts += [placed(chart) for chart in calibration_charts(validation)]
         found |= {"scores": tables.reward_scores(validation), "n_pairs": validation["n_test_pairs"]}
     return found
 

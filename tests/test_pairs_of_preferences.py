@@ -172,7 +172,7 @@ def test_style_alone_is_measured_on_held_out_groups(sample):
     for i in range(40):
         chosen = answer("Warsaw", 0)
         rejected = answer("Warsaw, which is the capital of Poland and lies on a river", 0)
-        row = {"group": f"g{i}", "evidence_chunks": sample["evidence_chunks"]}
+        row = {**sample, "id": f"popqa:{i}", "group": f"g{i}"}
         sides = (chosen, rejected) if i % 4 else (rejected, chosen)
         rows.append(row | dict(zip(("chosen", "rejected"), ([{"content": text}] for text in sides))))
     assert style_check(rows, 42)["accuracy"] == pytest.approx(0.75)

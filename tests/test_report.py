@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import evaluate_sft_fast_robust as evaluation
-from evaluation.figures import confidence_charts, preference_charts, reward_charts, sft_charts
+from evaluation.figures import calibration_charts, confidence_charts, reward_charts, sft_charts
 from evaluation.palette import COLORS, colors_of
 from evaluation.plots import plot_charts
 from evaluation.results import score_all, score_rows
@@ -431,11 +431,11 @@ def test_reward_charts_mark_the_checkpoint_that_is_kept():
 
 def test_the_calibration_of_preferences_is_drawn_beside_the_ideal():
     bins = [{"n": 3, "confidence": 0.55, "accuracy": 0.5}, {"n": 5, "confidence": 0.95, "accuracy": 0.8}]
-    (chart,) = preference_charts({"reliability": bins, "n_test_pairs": 8})
+    (chart,) = calibration_charts({"reliability": bins, "n_test_pairs": 8})
     assert chart.lines[0].points == [(0.55, 0.5), (0.95, 0.8)]
     assert chart.diagonal == "ideal" and chart.note == "8 test pairs"
     # A validation of an earlier version has none.
-    assert preference_charts({"n_test_pairs": 8}) == []
+    assert calibration_charts({"n_test_pairs": 8}) == []
 
 
 def test_a_constant_confidence_is_no_curve():
