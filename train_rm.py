@@ -13,7 +13,6 @@ import argparse
 import functools
 import time
 from pathlib import Path
-from typing import Any
 
 from models.choices import add_attention_flag
 from preferences.inputs import check_reward_inputs, find_head
@@ -86,15 +85,22 @@ from transformers import get_cosine_schedule_with_warmup
 
 from models.distributed import Shards, hold_output, note_in_first_process
 from models.loading import load_tokenizer
+from preferences.adapter_training import train_adapter, with_adapter
 from preferences.card import write_reward_cards
 from preferences.cuts import note_cut
-from preferences.features import PromptSource, as_completions, distinct_pairs, load_features
+from preferences.features import (
+    PromptSource,
+    answerer_features,
+    as_completions,
+    distinct_pairs,
+    load_features,
+)
 from preferences.head_base import check_head_base
-from preferences.head_training import HeadTraining, PairFacts, pair_facts
+from preferences.head_training import HeadTraining, PairFacts, one_thread, pair_facts
 from preferences.pairs import check_preferences, find_preferences, split_groups
 from preferences.penalty_tuning import record_tuning, tune_heads
 from preferences.plan import print_reward_plan
-from preferences.publish import export_head, publish_head
+from preferences.publish import hand_out
 from preferences.reward import load_head, penalty_table, penalty_totals, weights_of
 from preferences.reward_report import print_validation, validate, write_history, write_validation
 from preferences.reward_run import open_training
@@ -124,6 +130,7 @@ def bradley_terry_loss(
     return (weights * losses).mean()
 
 
+@one_thread()
 def train(
     config: dict,
     features: torch.Tensor,
@@ -180,10 +187,28 @@ def prompt_source(name: str) -> PromptSource:
     return PromptSource(template_hash(template), functools.partial(PromptBuilder, template=template))
 
 
-def prompting(config: dict) -> tuple[Any, str]:
-    """(tokenizer, template) of the features, for a card's code."""
-    tokenizer = load_tokenizer(config["base_model"], config["trust_remote_code"])
-    return tokenizer, load_template("sft", config["template"])
+def fit(
+    config: dict,
+    preferences: list[dict],
+    split: dict[str, list[int]],
+    prompts: PromptSource,
+    shards: Shards,
+) -> None:
+    """Train the adapter, if `lora` asks for one, then the head; write them and the history."""
+    output_dir = home_path(config["output_dir"])
+    if shards.is_main and config["lora"]["r"]:
+        pair_loss = functools.partial(bradley_terry_loss, centering=config["centering"])
+        train_adapter(config, preferences, split["train"], prompts, pair_loss)
+    # Several processes share the reading; the head trains in seconds, so one process does it.
+    shards.wait()
+    config = with_adapter(config)
+    rows = as_completions(preferences)
+    found = load_features(rows, config, prompts, shards)
+    if shards.is_main:
+        sums = penalty_totals(penalty_table(rows, found["n_tokens"]), weights_of(config))
+        history = train(config, found["features"], pair_facts(preferences, sums, config), split, output_dir)
+        write_history(output_dir, history, {side: len(pairs) for side, pairs in split.items()})
+    shards.wait()
 
 
 def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
@@ -204,39 +229,39 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
         checkpoint = find_head(args.checkpoint, output_dir)
         # A missing head is an error now, not after the minutes that the features may take.
         _, saved = load_head(checkpoint)
-        check_head_base(checkpoint, saved, config["base_model"])
+        check_head_base(checkpoint, saved, with_adapter(config)["base_model"])
         config = config | reading_of(saved)
         heads = [checkpoint]
     else:
         facts = {"n_pairs": sizes, "dropped": drops, "allow_test": args.allow_test, "warnings": warnings}
         run = open_training(args, config, prefs_path, facts, shards)
         heads = [output_dir / "best", output_dir / "final"]
-        if run is None:
-            hand_out(args, config, heads[0], preferences, shards)
-            return
     prompts = prompt_source(config["template"])
+    template = load_template("sft", config["template"])
+    if run:
+        fit(config, preferences, split, prompts, shards)
+    elif not args.validate_only:
+        if shards.is_main:
+            hand_out(args, config, heads[0], preferences, prompts, template)
+        return
+    as_answerer = answerer_features(config, prompts, shards)
+    config = with_adapter(config)
     read = functools.partial(load_features, config=config, prompts=prompts, shards=shards)
-    rows = as_completions(preferences)
-    found = read(rows)
+    found = read(as_completions(preferences))
+    tunings = {}
     if shards.is_main:
         note_cut(found)
-    if run and shards.is_main:
-        sums = penalty_totals(penalty_table(rows, found["n_tokens"]), weights_of(config))
-        facts_of_pairs = pair_facts(preferences, sums, config)
-        history = train(config, found["features"], facts_of_pairs, split, output_dir)
-        write_history(output_dir, history, sizes)
-    tunings = {}
     if args.tune_penalties and shards.is_main:
         tunings = tune_heads(heads, preferences, split["val"], found, weights_of(config))
-    # Several processes share the reading; the head trains in seconds, so one process does it.
     shards.wait()
-    figures = validate(heads[0], preferences, split, read, config["seed"])
+    figures = validate(heads[0], preferences, split, read, config["seed"], as_answerer)
     if not shards.is_main:
         return
     write_validation(output_dir, figures)
     print_validation(figures)
     if run or tunings:
-        write_reward_cards(heads, figures, preferences, *prompting(config))
+        tokenizer = load_tokenizer(config["base_model"], config["trust_remote_code"])
+        write_reward_cards(heads, figures, preferences, tokenizer, template)
     if run:
         close_run_dir(output_dir, run)
     record_tuning(heads[0].parent, tunings)
@@ -244,22 +269,7 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
     counts = f"{pairs} pairs, {format_drops(drops)}"
     print(f"wrote {output_dir} ({counts}) in {format_seconds(time.monotonic() - started)}")
     refresh_report()
-    hand_out(args, config, heads[0], preferences, shards)
-
-
-def hand_out(
-    args: argparse.Namespace, config: dict, checkpoint: Path, preferences: list[dict], shards: Shards
-) -> None:
-    """`--export-hf` and `--push-to-hub`, if they were given, of a finished run."""
-    if not shards.is_main:
-        return
-    if args.export_hf:
-        prompts = prompt_source(config["template"])
-        template = load_template("sft", config["template"])
-        export_head(checkpoint, home_path(args.export_hf), preferences, config, prompts, template)
-    if args.push_to_hub:
-        output_dir = home_path(config["output_dir"])
-        publish_head(output_dir, preferences, *prompting(config), args.push_to_hub, args.public)
+    hand_out(args, config, heads[0], preferences, prompts, template)
 
 
 def main(argv: list[str] | None) -> None:

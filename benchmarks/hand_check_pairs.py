@@ -1,8 +1,8 @@
 """Preference pairs to read by hand: 40 of a file with their evidence. Is the chosen side really better?
 
-    python benchmarks/hand_check_pairs.py prefs/preferences_KEY.jsonl
+    python benchmarks/hand_check_pairs.py FILE
 
-The file has rich rows (make_prefs.py --output-mode rich), which hold the answers too. The script prints; the
+FILE has rich rows (make_prefs.py --output-mode rich), which hold the answers too. The script prints; the
 verdicts are the reader's.
 """
 

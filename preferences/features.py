@@ -6,13 +6,15 @@ alone, and behind no evidence: support makes a grounded answer likelier. The tem
 builder are handed in. This module knows nothing about rewards.
 """
 
+import functools
 import itertools
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from models.base import model_key
+from models.base import model_key, trained_on
 from models.choices import attention_settings
 from models.distributed import Shards
 from models.hardware import choose_dtype
@@ -20,7 +22,8 @@ from models.loading import load_tokenizer
 from preferences.completion_reader import CompletionReader, PromptSource
 from preferences.cuts import drop_equal_pairs
 from preferences.feature_store import FeatureStore, row_key
-from utils.config import home_path
+from preferences.reward_config import DEFAULTS, FEATURE_KEYS
+from utils.config import home_path, input_path
 from utils.jsonl import sha256_value
 from utils.locks import cache_lock
 from utils.progress import progress
@@ -88,6 +91,21 @@ def load_features(
         # Only now: the first process has written them all.
         shards.wait()
         return FeatureStore(folder).read(keys)
+
+
+def answerer_features(
+    config: dict, prompts: PromptSource, shards: Shards
+) -> Callable[[list[dict]], dict[str, torch.Tensor]] | None:
+    """`load_features` by the SFT model; None if `base_model` is no checkpoint of train_sft.py.
+
+    With `lora`, that is another model than the one whose features the head reads.
+    """
+    if not trained_on(input_path(config["base_model"])):
+        return None
+    # Without an adapter all features are there already. With one, log-probabilities are all that is wanted.
+    if config["lora"]["r"]:
+        config = config | {key: DEFAULTS[key] for key in FEATURE_KEYS}
+    return functools.partial(load_features, config=config, prompts=prompts, shards=shards)
 
 
 def _missing(store: FeatureStore, keys: list[str]) -> list[int]:

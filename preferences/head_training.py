@@ -3,8 +3,9 @@
 The loss is handed in. This module knows nothing about penalties but their sums.
 """
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,17 @@ def macro_metrics(chosen: np.ndarray, rejected: np.ndarray, kinds: list[str]) ->
         places = [i for i, of_pair in enumerate(kinds) if of_pair == kind]
         sums.update(pair_metrics(chosen[places], rejected[places]))
     return {name: total / len(names) for name, total in sums.items()}
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Within it, torch computes on one thread: in steps of microseconds, threads wait for each other."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 class HeadTraining:

@@ -62,6 +62,12 @@ def print_reward_plan(args: argparse.Namespace, config: dict) -> None:
         width = int(max(n_chars) / CHARS_PER_TOKEN) + _COMPLETION_TOKENS
         memory = generation_memory(name, options, config["eval_batch_size"], width, _COMPLETION_TOKENS)
         print(estimate(name, n_tokens, 1, memory))
+        if config["lora"]["r"]:
+            # A backward pass takes about as long as two forward passes.
+            n_passes = 3 * config["lora"]["num_epochs"]
+            print(
+                f"and before, would train an adapter on the train pairs, at most {n_passes} times that time"
+            )
     print(f"would write {home_path(config['output_dir'])}/ (features: 4 bytes x hidden size per completion)")
     if args.export_hf:
         print(f"would write {home_path(args.export_hf)}/ (the base model, at most 4 bytes per weight)")

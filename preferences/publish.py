@@ -3,6 +3,7 @@
 On the hub, best/ has a card that names the hub's ids alone. An export has the base model too.
 """
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,30 @@ from preferences.completion_reader import PromptSource
 from preferences.export import export_classifier
 from preferences.features import as_completions
 from preferences.inputs import check_head_dir
-from utils.config import input_path
+from utils.config import home_path, input_path
 from utils.hub import push_folder
 from utils.hub_names import hub_model_id
 from utils.jsonl import read_json
 
 # Pairs whose completions an exported model scores before it gets its name.
 _N_COMPARED = 4
+
+
+def hand_out(
+    args: argparse.Namespace,
+    config: dict,
+    checkpoint: Path,
+    preferences: list[dict],
+    prompts: PromptSource,
+    template: str,
+) -> None:
+    """`--export-hf` and `--push-to-hub`, if they were given, of a finished run."""
+    if args.export_hf:
+        export_head(checkpoint, home_path(args.export_hf), preferences, config, prompts, template)
+    if args.push_to_hub:
+        tokenizer = load_tokenizer(config["base_model"], config["trust_remote_code"])
+        output_dir = home_path(config["output_dir"])
+        publish_head(output_dir, preferences, tokenizer, template, args.push_to_hub, args.public)
 
 
 def publish_head(

@@ -1,14 +1,16 @@
 """The settings of train_rm.py: every key of its YAML with the default, which also fixes the type."""
 
 from models.choices import ATTENTION_FLAGS
+from models.lora_keys import LORA_TARGETS, check_target_modules
 from utils.config import errors_of, load_config, nearest
+from utils.config_values import Defaults
 from utils.errors import UsageError
 
 POOLINGS = ("last", "mean", "answer")
 # What is kept of a reading; heads of older versions name none of these, and mean the defaults.
 FEATURE_KEYS = ("feature_layers", "pooling", "logprob_features")
 
-DEFAULTS = {
+_VALUES = {
     "base_model": "google/gemma-2-9b",
     "output_dir": "checkpoints/rm",
     "learning_rate": 5e-6,
@@ -43,10 +45,25 @@ DEFAULTS = {
     "centering": 0.01,
     "pair_weights": ["group", "kind"],
     "head_width": 0,
+    # An adapter that is trained before the head: r 0 is none. Its steps are of batch_size prompts with all
+    # their pairs.
+    "lora": {
+        "r": 0,
+        "alpha": 32,
+        "dropout": 0.0,
+        "target_modules": LORA_TARGETS,
+        "first_layer": 0,
+        "use_rslora": False,
+        "learning_rate": 1e-4,
+        "num_epochs": 1,
+        "batch_size": 8,
+        "save_steps": 20,
+    },
     "template": "default",
     "attn_implementation": "auto",
     "trust_remote_code": False,
 }
+DEFAULTS = Defaults(_VALUES, {"lora.target_modules": str})
 
 _COUNTS = (
     *("batch_size", "eval_batch_size", "num_epochs", "gradient_accumulation_steps", "max_seq_length"),
@@ -58,6 +75,20 @@ def reading_of(saved: dict) -> dict:
     """The keys of a config that decide what a head with this config.json reads."""
     names = {key: saved[key] for key in ("template", "max_seq_length")}
     return names | {key: saved.get(key, DEFAULTS[key]) for key in FEATURE_KEYS}
+
+
+def _check_lora(lora: dict) -> None:
+    for name in ("num_epochs", "batch_size", "save_steps", "alpha"):
+        if lora[name] < 1:
+            raise UsageError(f"lora.{name}: expected a whole number from 1 on, found {lora[name]}")
+    for name in ("r", "first_layer"):
+        if lora[name] < 0:
+            raise UsageError(f"lora.{name}: expected a whole number from 0 on, found {lora[name]}")
+    if not lora["learning_rate"] > 0:
+        raise UsageError(f"lora.learning_rate: expected a number above 0, found {lora['learning_rate']}")
+    if not 0 <= lora["dropout"] < 1:
+        raise UsageError(f"lora.dropout: expected a number from 0 to below 1, found {lora['dropout']}")
+    check_target_modules(lora["target_modules"])
 
 
 def _check_values(config: dict) -> None:
@@ -90,6 +121,7 @@ def _check_values(config: dict) -> None:
         raise UsageError(f"pooling: expected some of {', '.join(POOLINGS)}, found {config['pooling']}")
     if unknown := [name for name in config["pair_weights"] if name not in ("group", "kind")]:
         raise UsageError(f"pair_weights: expected some of group, kind, found {unknown[0]!r}")
+    _check_lora(config["lora"])
     fractions = [config["val_fraction"], config["test_fraction"]]
     # Train gets what is left, and none of the three may be empty.
     if not (min(fractions) > 0 and sum(fractions) < 1):

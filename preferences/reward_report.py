@@ -13,7 +13,6 @@ import torch
 from evaluation.columns import format_interval, format_number, format_table
 from evaluation.figures import calibration_charts, reward_charts
 from evaluation.plots import plot_charts
-from models.base import trained_on
 from preferences.cuts import COMPLETION_TOKENS, count_cut
 from preferences.features import as_completions
 from preferences.pair_report import (
@@ -28,7 +27,7 @@ from preferences.pairs import baseline_scores, interval, pair_metrics
 from preferences.penalty_tuning import describe_tuning
 from preferences.reward import PENALTIES, load_head, penalty_table, penalty_totals, rewards
 from preferences.reward_controls import probe_report, probe_rows, with_shuffled_evidence
-from utils.config import input_path, portable_path
+from utils.config import portable_path
 from utils.jsonl import write_json
 
 
@@ -70,9 +69,18 @@ def _score(checkpoint: Path, rows: list[dict], found: dict[str, torch.Tensor]) -
 
 
 def validate(
-    checkpoint: Path, preferences: list[dict], split: dict[str, list[int]], read: Reader, seed: int
+    checkpoint: Path,
+    preferences: list[dict],
+    split: dict[str, list[int]],
+    read: Reader,
+    seed: int,
+    read_as_answerer: Reader | None = None,
 ) -> dict:
-    """validation.json: the test metrics of one head beside those of its baselines and controls."""
+    """validation.json: the test metrics of one head beside those of its baselines and controls.
+
+    `read` is by the model that the head belongs to, `read_as_answerer` by the SFT model, if there is one,
+    which with `lora` is another.
+    """
     rows = as_completions(preferences)
     found = read(rows)
     scored = _score(checkpoint, rows, found)
@@ -90,9 +98,8 @@ def validate(
         # The weights were chosen on val. What they are worth on test is the lead over those of the YAML.
         given_sums = penalty_totals(scored.penalties, tuning["given"])
         scores["yaml_weights"] = scored.reward + scored.penalty_sums - given_sums
-    if trained_on(input_path(saved["base_model"])):
-        # The answers' own model: what best-of-n by its log-probability of the whole completion would choose.
-        scores["sft_logprob"] = (found["mean_logp"] * (found["n_tokens"] + 1)).numpy()
+    if read_as_answerer:
+        scores["sft_logprob"] = _sft_logps(rows, test, read_as_answerer)
     sides = {name: (values[0::2][test], values[1::2][test]) for name, values in scores.items()}
     shuffled = as_completions(with_shuffled_evidence(preferences, test))
     of_shuffled = _score(checkpoint, shuffled, read(shuffled)).reward
@@ -111,6 +118,20 @@ def validate(
         "n_cut_prompts": count_cut(found, "is_prompt_cut"),
         "max_completion_tokens": COMPLETION_TOKENS - 1,
     }
+
+
+def _sft_logps(rows: list[dict], test: list[int], read: Reader) -> np.ndarray:
+    """Log-probabilities of whole completions, by which best-of-n of an SFT model would choose: (n_rows,).
+
+    Those of other pairs than the test pairs stay 0.
+    """
+    places = []
+    for i in test:
+        places += [2 * i, 2 * i + 1]
+    found = read([rows[place] for place in places])
+    logps = np.zeros(len(rows))
+    logps[places] = (found["mean_logp"] * (found["n_tokens"] + 1)).numpy()
+    return logps
 
 
 def _pair_figures(pairs: list[dict], sides: dict[str, tuple[np.ndarray, np.ndarray]], seed: int) -> dict:

@@ -16,10 +16,10 @@ from generation.likelihood import next_token_logps
 from generation.readings import Texts, read_completions
 from models.hardware import choose_attention
 from models.loading import LoadOptions, load_model, load_tokenizer
+from models.lora import add_lora
+from models.lora_targets import choose_targets, excluded_layers, layer_names
 from tests.conftest import TINY
-from training.adapters import _with_lora
 from training.logits import logits_after_prefix
-from training.lora_targets import choose_targets, excluded_layers, layer_names
 from training.sft_config import DEFAULTS
 from utils.errors import DataError, UsageError
 
@@ -225,20 +225,20 @@ def test_no_name_found_is_an_error_that_names_the_layers(kind):
 def test_only_the_layers_from_first_layer_on_are_trained(kind):
     config = copy.deepcopy(DEFAULTS)
     config["lora"]["first_layer"] = 1
-    model = _with_lora(make(kind), config)
+    model = add_lora(make(kind), config["model_name"], config["lora"])
     trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
     assert trained and all(".1." in name for name in trained)
     # PEFT takes an empty list of layers for all of them.
     config["lora"]["first_layer"] = 2
     with pytest.raises(UsageError, match="lora.first_layer: 2, but the layers of .* are 0 to 1"):
-        _with_lora(make(kind), config)
+        add_lora(make(kind), config["model_name"], config["lora"])
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_all_linear_layers_are_those_that_peft_finds(kind):
     config = copy.deepcopy(DEFAULTS)
     config["lora"]["target_modules"] = "all-linear"
-    ours = _with_lora(make(kind), config)
+    ours = add_lora(make(kind), config["model_name"], config["lora"])
     theirs = get_peft_model(make(kind), LoraConfig(target_modules="all-linear"))
     adapted = {name for name, _ in ours.named_parameters() if "lora_A" in name}
     assert adapted == {name for name, _ in theirs.named_parameters() if "lora_A" in name}
@@ -249,7 +249,7 @@ def test_all_linear_layers_are_those_that_peft_finds(kind):
 def test_the_update_is_scaled_as_the_config_says(is_wanted, scaling):
     config = copy.deepcopy(DEFAULTS)
     config["lora"]["use_rslora"] = is_wanted
-    model = _with_lora(make("llama"), config)
+    model = add_lora(make("llama"), config["model_name"], config["lora"])
     layers = [module for module in model.modules() if hasattr(module, "lora_A")]
     assert {layer.scaling["default"] for layer in layers} == {scaling}
 
@@ -263,7 +263,7 @@ def test_the_image_part_of_a_model_gets_no_adapters(first_layer):
     assert "fc1" not in layer_names(model) and "o_proj" in layer_names(model)
     with pytest.raises(UsageError, match="no fc1; its layers are q_proj"):
         choose_targets(model, "gemma3", ["fc1"], PROJECTIONS)
-    model = _with_lora(model, config)
+    model = add_lora(model, config["model_name"], config["lora"])
     trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
     assert len(trained) == (2 - first_layer) * len(PROJECTIONS) * 2
     assert all("language_model" in name for name in trained)
@@ -277,7 +277,7 @@ def test_a_layer_that_lora_cannot_adapt_is_one_line():
     config = copy.deepcopy(DEFAULTS)
     config["lora"]["target_modules"] = ["input_layernorm"]
     with pytest.raises(UsageError, match="RMSNorm") as caught:
-        _with_lora(make("llama"), config)
+        add_lora(make("llama"), config["model_name"], config["lora"])
     assert "\n" not in str(caught.value)
 
 

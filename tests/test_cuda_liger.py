@@ -9,8 +9,8 @@ import torch
 from models import cuda_liger, hardware
 from models.cuda_liger import KERNELS, use_liger_kernels
 from models.hardware import speed_up_training
+from models.lora import add_lora
 from tests.conftest import tiny_config
-from training.adapters import _with_lora
 from training.sft_config import DEFAULTS
 
 # The arguments of liger-kernel 0.8.5 by type of model, read from its source.
@@ -66,7 +66,7 @@ def test_every_kernel_is_one_that_liger_knows():
 
 @pytest.mark.parametrize("kind, gate", [("gemma2", "geglu"), ("llama", "swiglu"), ("qwen2", "swiglu")])
 def test_norms_positions_and_gates_are_replaced_below_the_adapter(kind, gate, liger, on_cuda, capsys):
-    model = _with_lora(make(kind), DEFAULTS)
+    model = add_lora(make(kind), DEFAULTS["model_name"], DEFAULTS["lora"])
     assert speed_up_training(model, "eager") is model
     ((name, arguments),) = liger
     assert name == type(model.get_base_model()).__name__

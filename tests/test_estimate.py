@@ -11,12 +11,12 @@ import train_sft
 from models import estimate
 from models.choices import LoadOptions
 from models.footprint import Passes, row_bytes
+from models.lora_keys import LORA_TARGETS
 from models.planned_memory import generation_memory, planned_passes, training_memory
 from models.shape import find_shape, shape_of_config
 from models.training_footprint import Trained, layer_bytes, trained_bytes, training_bytes
 from tests.test_sft_runs import write_config
 from training import plan
-from training.sft_config import LORA_TARGETS
 from utils.jsonl import read_json
 
 WIDTHS = {

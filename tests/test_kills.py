@@ -25,6 +25,7 @@ GENERATE = "--phase generate --sft-model sft --base-model tiny --models sft,base
 JUDGE = ("make_prefs.py", ["--phase", "judge", *DATA, "--min-margin", "0", "--hard-rejections"])
 LLM = "--judge llm --judge-model tiny --min-label-share 0 --judge-batch-size 4"
 RM = ("train_rm.py", ["-c", "{home}/rm.yaml"])
+ADAPTER = "--set lora.r=2 --set lora.batch_size=1 --set lora.save_steps=2 --set lora.num_epochs=2".split()
 # Phase -> (script, arguments).
 PHASES = {
     "generate": ("make_prefs.py", [*GENERATE.split(), *DATA, "--max-new-tokens", "12"]),
@@ -32,6 +33,7 @@ PHASES = {
     "llm judge": (JUDGE[0], [*JUDGE[1], *LLM.split()]),
     "features": RM,
     "head": RM,
+    "adapter": (RM[0], [*RM[1], *ADAPTER]),
 }
 N_SAMPLES = 10
 CONFIG = {
@@ -122,7 +124,7 @@ def prepared(server, data_home, tiny_gemma_dir, tmp_path_factory):
 
     found["verifier"] = found["llm judge"] = after("generate", "generated")
     improve_candidates(found["verifier"])
-    found["features"] = after("verifier", "judged")
+    found["features"] = found["adapter"] = after("verifier", "judged")
     found["head"] = folder / "read"
     shutil.copytree(found["features"], found["head"])
     read = after("features", "trained")

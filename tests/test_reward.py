@@ -98,17 +98,8 @@ def test_a_group_is_on_one_side():
     assert 9 <= len(split["test"]) <= 12 and 6 <= len(split["val"]) <= 9
 
 
-@pytest.fixture
-def one_thread():
-    """Steps of microseconds: threads that wait for each other cost far more than they compute."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
-
-
 @pytest.mark.parametrize("width", [0, 8])
-def test_a_head_learns_a_linear_preference_and_its_file_is_byte_identical(width, tmp_path, one_thread):
+def test_a_head_learns_a_linear_preference_and_its_file_is_byte_identical(width, tmp_path):
     torch.manual_seed(0)
     direction = torch.randn(16)
     features = torch.randn(800, 16)

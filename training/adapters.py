@@ -9,15 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 
 from models.distributed import note_in_first_process
 from models.hardware import choose_dtype, speed_up_training
 from models.loading import LoadOptions, load_model
+from models.lora import add_lora
 from models.memory import release_memory
 from training.checkpoints import mark_whole
-from training.lora_targets import adapted_layers, choose_targets, excluded_layers, has_transposed_layers
-from training.sft_config import LORA_TARGETS
 from utils.config import portable_path
 from utils.errors import OutOfMemory, StageError, UsageError
 from utils.jsonl import read_json
@@ -57,7 +56,7 @@ def load_trainable(config: dict):
     # Not PEFT's `prepare_model_for_kbit_training`, whose float32 embeddings, output layer and norms take 2 to
     # 4 GB more, and make every activation float32. `get_peft_model` freezes the base.
     if not full:
-        model = _with_lora(model, config)
+        model = add_lora(model, config["model_name"], config["lora"])
         # The embeddings are frozen, so without this no input of a recomputed layer would need a gradient.
         if config["training"]["gradient_checkpointing"]:
             model.enable_input_require_grads()
@@ -66,35 +65,6 @@ def load_trainable(config: dict):
         widen_hidden_states(model)
     model = speed_up_training(model, config["attn_implementation"], config["training"]["liger_kernels"])
     note_in_first_process([_describe_model(model, config)])
-    return model
-
-
-def _with_lora(model, config: dict):
-    """`model` frozen, with LoRA (Hu et al., 2021) on the named projections, from layer `first_layer` on."""
-    lora = config["lora"]
-    name = config["model_name"]
-    targets, lacking = choose_targets(model, name, lora["target_modules"], LORA_TARGETS)
-    if lacking:
-        note_in_first_process([lacking])
-    adapter = LoraConfig(
-        r=lora["r"],
-        lora_alpha=lora["alpha"],
-        lora_dropout=lora["dropout"],
-        use_rslora=lora["use_rslora"],
-        target_modules=targets,
-        exclude_modules=excluded_layers(model),
-        layers_to_transform=adapted_layers(model, name, lora["first_layer"]),
-        fan_in_fan_out=has_transposed_layers(model),
-        task_type="CAUSAL_LM",
-    )
-    try:
-        model = get_peft_model(model, adapter)
-    except ValueError as error:
-        # Layers of a kind that LoRA cannot adapt: norms, for example.
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"lora.target_modules do not fit {name}: {reason}") from error
-    # The name from the YAML: PEFT would store the local path that it was resolved to.
-    model.peft_config["default"].base_model_name_or_path = portable_path(name)
     return model
 
 

@@ -15,8 +15,6 @@ SECOND_TYPES: dict[str, type] = {
     "training.gradient_checkpointing": dict,
     "training.liger_kernels": bool,
 }
-# What `lora.target_modules` says in place of names.
-ALL_LINEAR = "all-linear"
 # Values of `optim`: those of transformers that need torch alone, and those of bitsandbytes.
 _TORCH_OPTIMIZERS = ("adamw_torch_fused", "adamw_torch", "adafactor", "sgd", "adagrad", "rmsprop")
 _BITSANDBYTES_OPTIMIZERS = (
@@ -89,19 +87,3 @@ def _check_liger(value: str | bool) -> None:
         raise UsageError(
             "training.liger_kernels: Liger is not installed; run `pip install liger-kernel`, or write auto"
         )
-
-
-def check_target_modules(value: list | str) -> None:
-    """UsageError for a value of `lora.target_modules` that is neither names of layers nor all-linear."""
-    if value == ALL_LINEAR:
-        return
-    is_list = isinstance(value, list) and value
-    # In a list, all-linear would be the name of a layer.
-    if is_list and all(isinstance(name, str) and name and name != ALL_LINEAR for name in value):
-        return
-    # A single name in place of a list is most likely.
-    hint = f"; write [{value}] or {ALL_LINEAR}" if isinstance(value, str) and value else ""
-    raise UsageError(
-        f"lora.target_modules: expected a list of names of layers, or {ALL_LINEAR} without a list, "
-        f"found {value!r:.60}{hint}"
-    )

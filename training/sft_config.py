@@ -7,8 +7,9 @@ import importlib.util
 import math
 
 from models.choices import ATTENTION_FLAGS
+from models.lora_keys import LORA_TARGETS, check_target_modules
 from training.data_config import check_data
-from training.memory_config import SECOND_TYPES, check_memory, check_target_modules
+from training.memory_config import SECOND_TYPES, check_memory
 from utils.config import nearest
 from utils.config_values import Defaults, check_count
 from utils.errors import UsageError
@@ -18,8 +19,6 @@ from utils.metrics import SELECTION_METRICS
 # The mean loss on val, one of the metrics that can choose the best checkpoint.
 LOSS = "eval_loss"
 
-# The projections of Llama, Qwen2, Gemma-2 and their like.
-LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 # Also the type of each key: a value from the YAML is converted to the type of its default.
 _VALUES = {
     "model_name": "google/gemma-2-9b",
