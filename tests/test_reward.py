@@ -9,11 +9,12 @@ import torch
 import train_rm
 from preferences.cuts import COMPLETION_TOKENS, count_cut, drop_equal_pairs, encode_completions
 from preferences.head_training import macro_metrics, pair_facts
-from preferences.pairs import pair_metrics, split_groups
+from preferences.pairs import interval, pair_metrics, split_groups
 from preferences.reward import RewardHead, answer_in_chunks, load_head, penalties, rewards, save_head
 from preferences.reward_config import DEFAULTS
 from utils.completions import parse_completion, render_completion
 from utils.errors import DataError, UsageError
+from utils.intervals import draw_counts, group_index, percentile_interval
 from utils.jsonl import read_json, write_jsonl
 from utils.text import REFUSAL
 
@@ -235,3 +236,24 @@ def test_a_run_counts_the_completions_it_cuts_and_the_pairs_it_leaves_out(
         assert "(train 6, val 2, test 2 pairs, dropped 2: over --limit 2)" in printed.out
         validation = read_json(tmp_path / "checkpoints/rm/validation.json")
         assert validation["n_cut_completions"] == 1 and validation["max_completion_tokens"] == 159
+
+
+def test_intervals_equal_a_plain_loop_over_the_same_draws(monkeypatch):
+    rng = np.random.default_rng(3)
+    groups = [f"g{i % 25}" for i in range(60)]
+    # Rounded, so that scores tie within pairs and across them.
+    chosen = rng.normal(0.5, 1, 60).round(1)
+    rejected = rng.normal(0, 1, 60).round(1)
+    counts = draw_counts(25, 5)[:300]
+    monkeypatch.setattr("preferences.pairs.draw_counts", lambda n_groups, seed: counts)
+    found = interval(chosen, rejected, groups, seed=5)
+    index, _ = group_index(groups)
+    drawn = {"accuracy": [], "roc_auc": []}
+    for of_group in counts.astype(int):
+        rows = np.repeat(np.arange(60), of_group[index])
+        metrics = pair_metrics(chosen[rows], rejected[rows])
+        for name, values in drawn.items():
+            values.append(metrics[name])
+    for name, values in drawn.items():
+        assert found[name] == pytest.approx(percentile_interval(np.array(values)))
+    assert interval(chosen[:19], rejected[:19], groups[:19], 5) == {"accuracy": None, "roc_auc": None}
