@@ -22,6 +22,7 @@ from models.choices import check_engine, load_options
 from models.directories import check_adapter_dir
 from preferences.flags import add_exchange_flags, add_generator_flags
 from preferences.inputs import check_exchange, check_inputs
+from preferences.jobs import read_candidates
 from preferences.judges import JUDGES, default_judge, judge_candidates, judge_key, judge_settings
 from utils.arguments import positive_int, sample_limit, seed_number, share, stage_parser
 from utils.commands import reward_command
@@ -108,7 +109,6 @@ from preferences.cache import (
     find_cache,
     given_settings,
     read_cached_settings,
-    read_candidates,
 )
 from preferences.candidates import (
     CacheJob,

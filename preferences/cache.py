@@ -12,9 +12,7 @@ from typing import Any
 
 from models.base import model_key
 from models.choices import UNNAMED_SETTINGS
-from preferences.kinds import meaning
 from utils.aside import drop_aside, set_aside
-from utils.completions import parse_completion
 from utils.config import portable_path
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_appended, read_json, sha256_file, write_json
@@ -178,38 +176,3 @@ def cached_rows(cache: Path, name: str) -> list[dict]:
     """The candidate rows of one model, "sft" or "base"; none of a model that was not asked for."""
     path = cache / f"gens_{name}.jsonl"
     return read_appended(path) if path.is_file() else []
-
-
-def read_candidates(cache: Path, samples: list[dict]) -> tuple[list[Job], dict[str, int]]:
-    """The samples with candidates in the cache, each with candidates that differ in meaning, SFT first.
-
-    Also returns the numbers of candidates that are left out by reason.
-    """
-    by_id: dict[str, list[dict]] = {}
-    meanings: dict[str, list] = {}
-    left_out = {
-        "empty": 0,
-        "with the text of another": 0,
-        "with the answer and citations of another": 0,
-    }
-    for name in MODELS:
-        for row in cached_rows(cache, name):
-            known = by_id.setdefault(row["id"], [])
-            said = meaning(parse_completion(row["completion"], len(row["shown"])))
-            # Candidates that say the same cannot be a pair, and would count twice in a candidate's mean over
-            # its opponents.
-            if not row["completion"].strip():
-                left_out["empty"] += 1
-            elif any(row["completion"] == other["completion"] for other in known):
-                left_out["with the text of another"] += 1
-            elif said is not None and said in meanings.setdefault(row["id"], []):
-                left_out["with the answer and citations of another"] += 1
-            else:
-                known.append(row)
-                meanings.setdefault(row["id"], []).append(said)
-    jobs = []
-    for sample in samples:
-        if by_id.get(sample["id"]):
-            candidates = sorted(by_id[sample["id"]], key=lambda row: (row["model"] != "sft", row["n"]))
-            jobs.append((sample, candidates))
-    return jobs, left_out

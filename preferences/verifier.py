@@ -12,7 +12,7 @@ from utils.completions import Parsed, map_citations, parse_completion
 from utils.correctness import is_correct
 
 # Counted up when a candidate is judged otherwise than before, so that no older judgement is read again.
-VERIFIER_VERSION = 3
+VERIFIER_VERSION = 4
 LEVELS = ("unparsable", "wrong", "refusal of an answerable", "right, not supported", "right and supported")
 CHECKS = ("format", "refusal", "answer", "support", "precision")
 

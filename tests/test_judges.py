@@ -4,7 +4,8 @@ import pytest
 
 from make_prefs import build_parser, choose_pairs
 from models.distributed import Shards
-from preferences.cache import claim_cache, complete_cache, find_cache, read_candidates
+from preferences.cache import claim_cache, complete_cache, find_cache
+from preferences.jobs import read_candidates
 from preferences.judges import JUDGES, judge_candidates
 from preferences.label_share import describe_judge, label_share
 from preferences.model_judge import (
@@ -18,7 +19,7 @@ from preferences.model_judge import (
 )
 from preferences.rows import format_tallies
 from preferences.verifier import LEVELS, verify
-from utils.completions import render_completion
+from utils.completions import parse_completion, render_completion
 from utils.errors import DataError, StageError
 from utils.jsonl import write_json, write_jsonl
 from utils.text import REFUSAL
@@ -185,6 +186,19 @@ def test_equal_texts_are_one_candidate_and_every_loss_is_counted(sample, tmp_pat
         "candidates: 4 read, 2 with the text of another",
         "pairs: 1 of candidates, 1 made, 3 not matched in form; other answer 1, other citations 1",
     ]
+
+
+def test_an_answer_that_may_say_too_little_is_no_candidate(sample, tmp_path):
+    sample = sample | {"answer_aliases": ["Scottish post-punk band Orange Juice", "Orange Juice"]}
+    answers = ("Orange Juice", "Scottish post-punk band", "Orange Juice, a Scottish band", "Josef K")
+    rows = as_candidates(*(render_completion(answer, [0], 0.9) for answer in answers))
+    for row in rows:
+        row |= {"id": sample["id"], "model": "sft"}
+    write_jsonl(tmp_path / "gens_sft.jsonl", rows)
+    [(_, candidates)], left_out = read_candidates(tmp_path, [sample])
+    kept = [parse_completion(row["completion"], 4).answer for row in candidates]
+    assert kept == ["Orange Juice", "Orange Juice, a Scottish band", "Josef K"]
+    assert left_out["right, but not in full"] == 1
 
 
 def test_candidates_that_are_made_again_are_kept_until_the_new_ones_are_complete(tmp_path):

@@ -76,6 +76,18 @@ def is_correct(answer: str, aliases: list[str]) -> bool:
     return _is_correct_text(answer, tuple(aliases))
 
 
+def is_partial(answer: str, aliases: list[str]) -> bool:
+    """True for an answer that is correct, but lacks words of every accepted one: it may say too little."""
+    if is_label_answer(aliases[0]) or not is_correct(answer, aliases) or lists_only(answer, tuple(aliases)):
+        return False
+    given = answer_form(answer).words
+    for alias in (*aliases, *map(_without_note, aliases)):
+        recall = max(token_overlap(answer, alias)[1], word_overlap(given, answer_form(alias).words)[1])
+        if recall == 1 or is_same(answer, alias):
+            return False
+    return True
+
+
 def _without_note(alias: str) -> str:
     """An accepted answer without a number in brackets, which NQ adds as a note: `Jay Cutler (5)`."""
     return _NUMBER_NOTE.sub("", alias).strip() if "(" in alias else ""
