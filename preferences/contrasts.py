@@ -9,7 +9,13 @@ import random
 import re
 
 from evidence.paraphrase import names_in
-from utils.completions import MAX_ANSWER_CHARS, gold_completion, parse_completion, render_completion
+from utils.completions import (
+    MAX_ANSWER_CHARS,
+    gold_completion,
+    parse_completion,
+    render_completion,
+    target_confidence,
+)
 from utils.correctness import is_correct
 from utils.schema import is_label_answer
 from utils.text import REFUSAL, content_words
@@ -70,8 +76,16 @@ def other_answers(sample: dict) -> list[str]:
     return fitting
 
 
-def _spans(sample: dict) -> list[str]:
-    """Names and numbers of the evidence that the question does not name, for a question without an answer."""
+def _unfounded_answers(sample: dict) -> list[str]:
+    """Answers of the right kind to a question without an answer.
+
+    The labels of a claim or yes/no question, else names and numbers of the evidence that it does not name.
+    """
+    wanted = sample["metadata"].get("gold_aliases") or [""]
+    if "claim" in sample["metadata"]:
+        return ["supported", "refuted"]
+    if is_label_answer(wanted[0]):
+        return ["yes", "no"]
     in_question = set(content_words(sample["question"]))
     found: dict[str, None] = {}
     for chunk in sample["evidence_chunks"]:
@@ -98,10 +112,13 @@ def contrasts(sample: dict, shown: list[int], rng: random.Random, elsewhere: str
     another question, for an answer that no chunk supports.
     """
     if not sample["answerable"]:
-        spans = _spans(sample)
-        if not spans:
+        answers = _unfounded_answers(sample)
+        if not answers:
             return {}
-        return {"answered": render_completion(rng.choice(spans), [rng.randrange(len(shown))], 0.9)}
+        cited = rng.randrange(len(shown))
+        # What a true answer with this chunk would state.
+        confidence = target_confidence({**sample, "answerable": True, "support_sets": [[shown[cited]]]})
+        return {"answered": render_completion(rng.choice(answers), [cited], confidence)}
     gold = parse_completion(gold_completion(sample, shown), len(shown))
     confidence = gold.confidence or 0.0
     answer = sample["answer"]

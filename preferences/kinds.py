@@ -5,6 +5,9 @@ It sees parsed completions, and knows nothing about judges, scores or margins.
 
 from collections.abc import Sequence
 
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
 from utils.completions import Parsed
 from utils.text import normalize_answer
 
@@ -16,6 +19,9 @@ KINDS = (
     "refusal over answer",
     "over unparsable",
 )
+
+# Characters that the differences of two matched pairs in the length of the answer may be apart.
+_MAX_GAP = 3
 
 
 def meaning(parsed: Parsed) -> tuple | None:
@@ -57,30 +63,51 @@ def form(text: str, parsed: Parsed) -> tuple[int, ...]:
     )
 
 
-def _classes(chosen: tuple[int, ...], rejected: tuple[int, ...]) -> tuple[int, ...]:
-    """The difference of two forms, each number as -2..2: equal, a little more or less, much more or less."""
-    # Lengths differ a little up to 8 characters, a citation and a step of confidence count as much.
-    little = (8, 8, 1, 20, 0, 0)
-    classes = []
-    for a, b, limit in zip(chosen, rejected, little):
-        size = 0 if a == b else 1 if abs(a - b) <= limit else 2
-        classes.append(size if a > b else -size)
-    return tuple(classes)
+def _difference(chosen: tuple[int, ...], rejected: tuple[int, ...]) -> tuple[int, ...]:
+    """In what two forms differ that lengths of answers do not explain: six numbers, 0 where they are equal.
+
+    The first is the length of what stands around the answer.
+    """
+    around = (chosen[0] - chosen[1]) - (rejected[0] - rejected[1])
+    return (around, *(a - b for a, b in zip(chosen[2:], rejected[2:])))
+
+
+def _matched(first: np.ndarray, second: np.ndarray) -> tuple[list[int], list[int]]:
+    """Numbers of two lists, (n,) and (m,), that are opposites of each other, as many of each: their places.
+
+    The assignment with the smallest sum of gaps; beyond `_MAX_GAP` there is no match.
+    """
+    gaps = np.abs(first[:, None] + second[None])  # (n, m)
+    rows, columns = linear_sum_assignment(gaps)
+    close = gaps[rows, columns] <= _MAX_GAP
+    return rows[close].tolist(), columns[close].tolist()
 
 
 def match_forms(forms: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> list[int]:
     """Indices of the pairs, in their order, that are kept so that form does not tell which side is chosen.
 
-    `forms`: (of the chosen, of the rejected) per pair. For each difference in form, as many pairs are kept
-    as there are pairs with the opposite difference; pairs of the same form are all kept. So a rule that sees
-    form alone is right as often as it is wrong.
+    `forms`: (of the chosen, of the rejected) per pair. Each pair is kept with one whose difference in form is
+    the opposite, up to a few characters of the answers. So a rule that sees form alone is right as often as
+    it is wrong.
     """
     members: dict[tuple[int, ...], list[int]] = {}
+    longer = np.zeros(len(forms))
     for i, (chosen, rejected) in enumerate(forms):
-        members.setdefault(_classes(chosen, rejected), []).append(i)
+        difference = _difference(chosen, rejected)
+        members.setdefault(difference, []).append(i)
+        longer[i] = chosen[1] - rejected[1]
     kept: list[int] = []
     for difference, places in members.items():
         opposite = tuple(-size for size in difference)
-        n_kept = len(members.get(opposite, []))
-        kept += places[:n_kept]
+        if opposite == difference:
+            # Only the answers differ in length: those with the longer one are matched with the others.
+            kept += [i for i in places if not longer[i]]
+            sides = [[i for i in places if longer[i] > 0], [i for i in places if longer[i] < 0]]
+        # Each two differences once.
+        elif opposite < difference:
+            sides = [places, members.get(opposite, [])]
+        else:
+            continue
+        for side, found in zip(sides, _matched(*(longer[side] for side in sides))):
+            kept += [side[k] for k in found]
     return sorted(kept)

@@ -59,18 +59,19 @@ def test_candidates_with_the_same_answer_and_citations_mean_the_same():
 def test_form_tells_nothing_of_matched_pairs():
     rng = random.Random(1)
     forms = []
-    # The chosen side tends to be shorter, to cite more, and to refuse less.
+
+    def side(longest: int, more_citations: int, refuses: float) -> tuple[int, ...]:
+        if rng.random() < refuses:
+            return (75, 23, 0, 0, 1, 1)
+        n_cited = rng.choice([1, 1, 1 + more_citations])
+        confidence = rng.choice([70, 90])
+        n_answer = rng.randint(3, longest)
+        # Each citation is a figure, behind the first one with comma and space.
+        return (47 + n_answer + 3 * n_cited, n_answer, n_cited, confidence, 0, 1)
+
+    # The chosen side tends to be shorter, to cite less, and to refuse less.
     for _ in range(600):
-        chosen = (rng.randint(50, 90), rng.randint(3, 20), rng.randint(1, 2), 90, int(rng.random() < 0.2), 1)
-        rejected = (
-            rng.randint(60, 99),
-            rng.randint(3, 40),
-            rng.randint(0, 2),
-            90,
-            int(rng.random() < 0.4),
-            1,
-        )
-        forms.append((chosen, rejected))
+        forms.append((side(20, 0, 0.2), side(40, 1, 0.4)))
     kept = match_forms(forms)
     assert kept == sorted(kept) and len(kept) > 60
 
@@ -80,7 +81,7 @@ def test_form_tells_nothing_of_matched_pairs():
         y = np.tile([1, 0], len(places))
         return roc_auc_score(y, LogisticRegression(max_iter=1000).fit(x, y).decision_function(x))
 
-    assert style_auc(range(600)) > 0.7 > 0.6 > style_auc(kept)
+    assert style_auc(range(600)) > 0.65 and abs(style_auc(kept) - 0.5) < 0.05
     assert match_forms([]) == []
 
 
@@ -95,7 +96,7 @@ def test_every_contrast_is_worse_than_gold_or_says_why_not(sample, unanswerable)
     sample = {**sample, "evidence_chunks": [dict(chunk) for chunk in sample["evidence_chunks"]]}
     sample["evidence_chunks"][1]["text"] += " It was built by Anna Kowalska in Gdansk."
     made = contrasts(sample, shown, random.Random(0), "Helsinki") | contrasts(
-        unanswerable, shown, random.Random(0), None
+        unanswerable, [0, 1], random.Random(0), None
     )
     assert set(made) <= set(CONTRASTS)
     wanted = {"refused", "wrong answer", "unsupported answer", "answered", "extra citation", "over-confident"}
@@ -109,6 +110,17 @@ def test_every_contrast_is_worse_than_gold_or_says_why_not(sample, unanswerable)
         # These have the outcome of the gold completion, and are worse in form alone.
         assert score < best or name in ("over-confident", "padded", "copied chunk"), (name, text)
         assert parse_completion(text, 4).answer
+
+
+def test_an_unfounded_answer_is_of_the_kind_that_the_question_asks_for(unanswerable):
+    def made(metadata: dict) -> str:
+        row = {**unanswerable, "metadata": metadata}
+        text = contrasts(row, [0, 1], random.Random(0), None)["answered"]
+        return parse_completion(text, 2).answer
+
+    assert made({"claim": "It glows."}) in ("supported", "refuted")
+    assert made({"gold_aliases": ["yes"]}) in ("yes", "no")
+    assert made({"gold_aliases": ["Warsaw"]}) in ("Paris", "He")
 
 
 def test_wrong_answers_are_of_the_kind_of_the_right_one(sample):
