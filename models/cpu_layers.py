@@ -1,4 +1,4 @@
-"""LoRA layers and frozen norms for training on a CPU, with fewer passes over the activations.
+"""LoRA layers and frozen norms on a CPU, with fewer passes over the activations.
 
 The parameters and the sums are those of PEFT and transformers; only the order of the additions differs. This
 module does not decide when it is used; models/hardware.py does.
@@ -105,8 +105,7 @@ class _FrozenGemmaNorm(torch.autograd.Function):
 
 
 def _norm_forward(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    # Evaluation, and passes of mixed types, keep the layer's own forward pass to the bit.
-    if not (layer.training and x.requires_grad) or layer.weight.dtype != x.dtype:
+    if layer.weight.dtype != x.dtype:
         return type(layer).forward(layer, x)
     if isinstance(layer, Gemma3RMSNorm):
         return cast(torch.Tensor, _FrozenGemmaNorm.apply(x, layer.weight, layer.eps))
@@ -114,8 +113,8 @@ def _norm_forward(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 
 def _lora_forward(layer: LoraLayer, adapter: str, x: torch.Tensor, *args, **kwargs) -> torch.Tensor:
-    # PEFT's own forward pass handles what a training step never meets.
-    if not layer.training or layer.disable_adapters or layer.merged:
+    # PEFT's own forward pass handles the rest: several adapters, for example, or rows of different ones.
+    if layer.disable_adapters or layer.merged or args or kwargs or layer.active_adapters != [adapter]:
         return type(layer).forward(layer, x, *args, **kwargs)
     base = layer.base_layer
     a = layer.lora_A[adapter].weight
@@ -155,7 +154,7 @@ def speed_up_layers(model, adapter: str = "default") -> Counter:
             forward = functools.partial(_norm_forward, layer)
         else:
             continue
-        # On the instance: the class's own forward pass stays reachable for evaluation.
+        # On the instance: the class's own forward pass stays reachable for what these cannot do.
         layer.forward = forward
         n_layers[type(layer)] += 1
     return n_layers

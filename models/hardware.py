@@ -171,11 +171,17 @@ def merge_for_speed(model):
 
 def speed_up_generation(model, attention: str = "auto"):
     """The model with the fastest kernels for passes without gradients."""
-    if has_cuda() and hasattr(model, "peft_config"):
+    if hasattr(model, "peft_config"):
         # peft takes a second to import; runs without an adapter never need it.
-        from models.cuda_lora import fuse_adapters
+        if has_cuda():
+            from models.cuda_lora import fuse_adapters
 
-        fuse_adapters(model)
+            fuse_adapters(model)
+        else:
+            from models.cpu_layers import speed_up_layers
+
+            # As in training, so that a checkpoint answers as it did in the process that trained it.
+            speed_up_layers(model)
     # With any flag but "auto" the model keeps the attention that it was loaded with.
     return use_grouped_attention(model) if attention == "auto" else model
 
@@ -195,7 +201,7 @@ def speed_up_training(model, attention: str = "auto", liger: str | bool = "auto"
         return model
     if liger is True:
         say_once("Liger: its kernels are for CUDA only, training without them")
-    # peft takes a second to import; runs that only generate from a full model never need it.
+    # As above.
     from models.cpu_layers import speed_up_layers
 
     speed_up_layers(model)

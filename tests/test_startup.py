@@ -213,7 +213,8 @@ def test_a_preloaded_library_is_the_users_choice():
     assert jemalloc_environment({"LD_PRELOAD": ""}, "libjemalloc.so.2") is None
     found = jemalloc_environment({"A": "1", "MALLOC_CONF": "mine"}, "libjemalloc.so.2")
     assert found == {"A": "1", "MALLOC_CONF": "mine", "LD_PRELOAD": "libjemalloc.so.2"}
-    assert "oversize_threshold:0" in jemalloc_environment({}, "libjemalloc.so.2")["MALLOC_CONF"]
+    settings = jemalloc_environment({}, "libjemalloc.so.2")["MALLOC_CONF"]
+    assert "oversize_threshold:0" in settings and "muzzy_decay_ms:-1" in settings
 
 
 BEGINS_AGAIN = """
