@@ -20,9 +20,9 @@ from pathlib import Path
 from models.base import cached_revision
 from models.choices import check_engine, load_options
 from models.directories import check_adapter_dir
+from preferences.cache import MODEL_CHOICES
 from preferences.flags import add_exchange_flags, add_generator_flags
 from preferences.inputs import check_exchange, check_inputs
-from preferences.jobs import read_candidates
 from preferences.judges import JUDGES, default_judge, judge_candidates, judge_key, judge_settings
 from utils.arguments import positive_int, sample_limit, seed_number, share, stage_parser
 from utils.commands import reward_command
@@ -50,8 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--max-samples", "--limit", type=sample_limit, metavar="N", help=samples)
     unseen = "skip samples named in the checkpoint's train_ids.txt"
     add("--unseen-only", action="store_true", default=None, help=unseen)
-    models = "whose candidates are taken (default: sft, and both where sft has one candidate per sample)"
-    add("--models", choices=("sft", "base", "sft,base"), help=models)
+    models = "whose candidates are taken (default: sft, and a second model where there is one candidate)"
+    add("--models", choices=MODEL_CHOICES, help=models)
     add("--n-generations", type=positive_int, help="candidates per model and sample (default: 2)")
     add("--max-new-tokens", type=positive_int, help="most tokens per candidate (default: 128)")
     longest = "most tokens per prompt; evidence is cut to fit (default: 2048)"
@@ -110,15 +110,10 @@ from preferences.cache import (
     given_settings,
     read_cached_settings,
 )
-from preferences.candidates import (
-    CacheJob,
-    check_data,
-    draw_samples,
-    fill_cache,
-    generation_settings,
-    n_candidates,
-)
+from preferences.candidate_settings import generation_settings, n_candidates
+from preferences.candidates import CacheJob, check_data, draw_samples, fill_cache
 from preferences.exchange import exchange_pairs
+from preferences.jobs import read_candidates
 from preferences.judge_report import judge_report
 from preferences.model_judge import JudgeModel
 from preferences.pairing import Pairing, collect_pairs

@@ -2,8 +2,8 @@
 
 A directory is named after a hash of its settings, which are everything that changes the texts: of the models
 their contents and not their places, so that the cache of a moved folder is found. In it, manifest.json has
-the settings, and gens_sft.jsonl and gens_base.jsonl have one row per candidate. This module knows nothing
-about judges or scores.
+the settings, and a file per model (gens_sft.jsonl, gens_base.jsonl) has one row per candidate. This
+module knows nothing about judges or scores.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ GENERATION_DEFAULTS: dict[str, Any] = {
 }
 
 # The place of a model in the settings -> the key of what it is, which caches of an earlier version lack.
-MODEL_KEYS = {"sft_model": "sft_key", "base_model": "base_key"}
+MODEL_KEYS = {"sft_model": "sft_key", "base_model": "base_key", "policy_model": "policy_key"}
 
 # What caches mean that do not name these settings, as those of versions without them.
 _UNNAMED = {**UNNAMED_SETTINGS, "models": "sft,base"}
@@ -46,8 +46,10 @@ _UNNAMED = {**UNNAMED_SETTINGS, "models": "sft,base"}
 # A sample with its candidates, all generated from the same prompt.
 Job = tuple[dict, list[dict]]
 
-# The two models whose candidates compete. Of two equal texts, the one of the earlier model is kept.
-MODELS = ("sft", "base")
+# The models whose candidates compete. Of two equal texts, the one of the earlier model is kept.
+MODELS = ("sft", "base", "policy")
+# What --models takes: the SFT model, the base, and a policy that is named, alone or with others.
+MODEL_CHOICES = ("sft", "base", "sft,base", "policy", "sft,policy", "sft,base,policy")
 
 
 def cache_key(settings: dict) -> dict:
@@ -102,9 +104,11 @@ def given_settings(flags: dict, data_path: Path) -> dict:
         if flags[name] is None:
             continue
         given[name] = portable_path(flags[name])
-        # Judging needs neither model: a missing one is known by its name alone.
+        # Judging needs no model: a missing one is known by its name alone.
         with contextlib.suppress(DataError):
-            given[key] = model_key(flags[name], flags["base_model"])
+            # The base that is named is that of the SFT model; a policy names its own.
+            base = flags["base_model"] if name != "policy_model" else None
+            given[key] = model_key(flags[name], base)
     # By content, so that a moved or renamed file is still the same data.
     if data_path.is_file():
         given["data_sha256"] = sha256_file(data_path)
@@ -173,6 +177,6 @@ def read_cached_settings(cache: Path, data_path: Path) -> dict:
 
 
 def cached_rows(cache: Path, name: str) -> list[dict]:
-    """The candidate rows of one model, "sft" or "base"; none of a model that was not asked for."""
+    """The candidate rows of one of MODELS; none of a model that was not asked for."""
     path = cache / f"gens_{name}.jsonl"
     return read_appended(path) if path.is_file() else []

@@ -1,12 +1,14 @@
-"""Candidates: both models' completions of the same prompts, generated once for all judges.
+"""Candidates: completions of the same prompts by one model or several, generated once for all judges.
 
 The prompt builder and the template are handed in. This module knows nothing about judges, scores or gold
 answers.
 """
 
 import argparse
+import contextlib
+import functools
 import itertools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +19,13 @@ from generation.decisions import decision_biases
 from generation.engine import GenerationSettings
 from generation.sampling import Sampling
 from generation.throughput import Throughput
-from models.base import added_ends, base_for, model_key
-from models.choices import attention_settings, engine_settings
-from models.directories import check_adapter_dir
 from models.distributed import ShardLog, Shards, drop_partials, note_in_first_process
-from models.hardware import choose_dtype
-from preferences.cache import GENERATION_DEFAULTS, MODELS, cache_key
-from utils.config import input_path, portable_path
-from utils.decisions import decision_settings, decisions_of
-from utils.errors import DataError, UsageError
-from utils.input_files import unreadable_reason
-from utils.jsonl import read_json, sha256_file, sha256_value
+from preferences.cache import MODELS, cache_key
+from preferences.candidate_settings import n_candidates
+from utils.config import input_path
+from utils.decisions import decisions_of
+from utils.errors import DataError
+from utils.jsonl import sha256_value
 from utils.progress import track
 from utils.schema import pick_samples, read_samples
 
@@ -37,60 +35,13 @@ SAMPLES_PER_PORTION = 64
 
 @dataclass(frozen=True)
 class Generator:
-    """A loaded model. `name` is "sft" or "base"; `build` makes the prompt of a sample."""
+    """A loaded model. `name` is one of MODELS; `build` makes the prompt of a sample."""
 
     name: str
     model: Any
     tokenizer: Any
     build: Callable[[dict], Any]
     batch_size: int
-
-
-def generation_settings(flags: dict, load_template: Callable[[str], str]) -> dict:
-    """Everything that changes the texts, from the flags and the checkpoint, and the models' places.
-
-    UsageError when no base model is known or the given one is another than the checkpoint's, DataError when
-    checkpoint, base or data are missing.
-    """
-    checkpoint = check_adapter_dir(flags["sft_model"])
-    manifest = Path(checkpoint) / "run.json"
-    trained = read_json(manifest) if manifest.is_file() else {}
-    settings = {}
-    for name, default in GENERATION_DEFAULTS.items():
-        settings[name] = default if flags[name] is None else flags[name]
-    settings["models"] = settings["models"] or ("sft" if n_candidates(settings) > 1 else "sft,base")
-    # A checkpoint answers best in the format that it was trained on.
-    settings["template"] = settings["template"] or trained.get("template", "default")
-    base = base_for(checkpoint, flags["base_model"])
-    if base is None:
-        raise UsageError("--base-model is needed: the checkpoint names none")
-    data_path = input_path(flags["data_path"])
-    if reason := unreadable_reason(data_path, remedy="run build_data.py or correct --data-path"):
-        raise DataError(f"{data_path}: {reason}")
-    return settings | {
-        "data_sha256": sha256_file(data_path),
-        "sft_model": portable_path(flags["sft_model"]),
-        "sft_key": model_key(checkpoint, base),
-        "base_model": portable_path(base),
-        "base_key": model_key(base),
-        "template_text": load_template(settings["template"]),
-        # Rounding differs by precision, and with it the sampled tokens.
-        "precision": str(choose_dtype()),
-        **attention_settings(flags.get("attn_impl")),
-        **engine_settings(flags.get("engine")),
-        **decision_settings(flags.get("decisions"), checkpoint),
-        **_rare_settings(settings, checkpoint, base),
-    }
-
-
-def _rare_settings(settings: dict, checkpoint: str, base: str) -> dict:
-    """What changes the texts of some models, or with some flags, alone: other caches keep their names."""
-    ends = {"sft_ends": added_ends(checkpoint, base), "base_ends": added_ends(base)}
-    found: dict[str, Any] = {name: value for name, value in ends.items() if value}
-    if settings["unseen_only"]:
-        # They decide which samples are drawn.
-        found["train_ids"] = sha256_value(sorted(train_ids(checkpoint)))
-    return found
 
 
 def check_data(args: argparse.Namespace) -> dict:
@@ -120,12 +71,6 @@ def draw_samples(settings: dict, data_path: Path) -> list[dict]:
     if not samples:
         raise DataError(f"{data_path}: the model was trained on every sample; drop --unseen-only")
     return pick_samples(samples, settings["max_samples"], settings["seed"])
-
-
-def n_candidates(settings: dict) -> int:
-    """Candidates per model and sample."""
-    # At temperature 0 each repetition is the same text.
-    return settings["n_generations"] if settings["temperature"] > 0 else 1
 
 
 def generate_candidates(generator: Generator, samples: list[dict], settings: dict, log: ShardLog) -> dict:
@@ -192,20 +137,33 @@ def fill_cache(models: SftAndBase, builder: Callable[..., Any], job: CacheJob) -
     `builder(tokenizer, max_tokens=n)` makes a model's prompts. Returns time and throughput by model.
     """
     times = {}
-    for name, use in zip(MODELS, (models.sft, models.base)):
+    policy = str(input_path(job.settings.get("policy_model", "")))
+    uses: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
+        "sft": models.sft,
+        "base": models.base,
+        "policy": functools.partial(_loaded, models, policy),
+    }
+    for name in MODELS:
         if name not in job.settings["models"].split(","):
             continue
         path = job.cache / f"gens_{name}.jsonl"
         is_there = job.shards.share(path.is_file())
         if is_there and job.shards.is_main:
             drop_partials(path)
-        if is_there and name == "sft":
+        if is_there and name != "base":
             continue
         # The base model is loaded in any case: its revision goes into the manifest.
-        with use():
+        with uses[name]():
             if not is_there:
                 times[name] = _fill_from(models, name, builder, job)
     return times
+
+
+@contextlib.contextmanager
+def _loaded(models: SftAndBase, checkpoint: str) -> Iterator[None]:
+    """Within it, `models.model` is another checkpoint, in place of both, with the base that it names."""
+    models.load(checkpoint)
+    yield
 
 
 def _fill_from(models: SftAndBase, name: str, builder: Callable[..., Any], job: CacheJob) -> dict:

@@ -27,6 +27,7 @@ def add_generator_flags(model: argparse._ArgumentGroup) -> None:
     add = model.add_argument
     add("--sft-model", help="checkpoint directory of train_sft.py")
     add("--base-model", help="hub id, directory or embedded (default: the checkpoint's base)")
+    add("--policy-model", help="a later checkpoint of the same prompts, for --models sft,policy")
     add("--template", help="prompt template of the candidates (default: the checkpoint's)")
     add("--temperature", type=temperature, help="0: one candidate per model (default: 0.7)")
     top_p = "sample from the smallest set of tokens with this probability (default: 1.0)"

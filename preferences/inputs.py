@@ -39,6 +39,10 @@ def check_inputs(args: argparse.Namespace) -> None:
             load_template("sft", args.template)
         if args.base_model:
             check_model_name(args.base_model)
+        if "policy" in (args.models or "") and not args.policy_model:
+            raise UsageError(f"--models {args.models}: name the policy with --policy-model")
+        if args.policy_model:
+            check_adapter_dir(args.policy_model)
         # Last: to compare two models may take seconds.
         base_for(checkpoint, args.base_model)
 

@@ -45,7 +45,7 @@ def read_candidates(cache: Path, samples: list[dict]) -> tuple[list[Job], dict[s
     jobs = []
     for sample in samples:
         if by_id.get(sample["id"]):
-            candidates = sorted(by_id[sample["id"]], key=lambda row: (row["model"] != "sft", row["n"]))
+            candidates = sorted(by_id[sample["id"]], key=lambda row: (MODELS.index(row["model"]), row["n"]))
             clear = [row for row in candidates if not _is_unclear(row, sample)]
             left_out["right, but not in full"] += len(candidates) - len(clear)
             if clear:

@@ -15,6 +15,8 @@ from tests.test_cards import trained
 from training import adapters
 from training.export import Export
 from training.parity import Differs
+from utils.errors import UsageError
+from utils.jsonl import read_jsonl
 
 __all__ = ["trained"]
 
@@ -70,6 +72,26 @@ def test_preferences_have_the_checkpoint_its_base_or_the_judge(loads, trained):
     make_prefs.main([*models, *limits, "--data-path", "data/processed/val.jsonl", "--prefs-dir", "one"])
     assert loads.names == ["checkpoint-best", "tiny", "tiny"]
     assert loads.kept == []
+
+
+def test_a_policy_takes_its_turn_and_answers_as_it_does_alone(loads, trained):
+    common = ("--base-model", "tiny", "--max-samples", "6", "--max-new-tokens", "8", "--temperature", "0")
+    data = ("--phase", "generate", "--data-path", "data/processed/val.jsonl")
+    make_prefs.main(["--sft-model", FULL, "--policy-model", "tiny", *common, *data, "--prefs-dir", "policy"])
+    assert loads.names == ["checkpoint-best", "tiny"]
+    assert loads.kept == []
+    make_prefs.main(["--sft-model", FULL, *common, *data, "--prefs-dir", "alone"])
+    texts = {}
+    for folder, name in (("policy", "policy"), ("alone", "base")):
+        [path] = (trained / folder).glob(f"cache/*/gens_{name}.jsonl")
+        texts[name] = [row["completion"] for _, row in read_jsonl(path)]
+    # Here the policy is the base itself: the same texts under the other name.
+    assert texts["policy"] == texts["base"] and len(texts["base"]) == 6
+
+
+def test_a_policy_needs_its_place(loads):
+    with pytest.raises(UsageError, match="name the policy with --policy-model"):
+        make_prefs.main(["--sft-model", FULL, "--base-model", "tiny", "--models", "sft,policy"])
 
 
 def test_a_robustness_check_loads_the_checkpoint_alone(loads, trained):

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-import preferences.candidates as candidates
+import preferences.candidate_settings as candidates
 from make_prefs import build_parser
 from preferences.cache import GENERATION_DEFAULTS, cache_key, claim_cache, find_cache, given_settings
 from tests.test_places import write_checkpoint, write_model
@@ -132,6 +132,18 @@ def test_weights_that_are_replaced_under_their_path_change_the_signature(world, 
     assert signature(world) == before
     write_model(tmp_path / "base", 2, eos_token_id=1)
     assert len({before, of_adapter, signature(world)}) == 3
+
+
+def test_a_policy_is_known_by_its_weights_and_not_by_its_place(world, tmp_path):
+    before = signature(world)
+    write_model(tmp_path / "policy", 3, eos_token_id=1)
+    write_model(tmp_path / "moved", 3, eos_token_id=1)
+    write_model(tmp_path / "other", 4, eos_token_id=1)
+    names = ("policy", "moved", "other")
+    policy, moved, other = (signature(world, "--policy-model", str(tmp_path / name)) for name in names)
+    assert policy == moved and len({before, policy, other}) == 3
+    settings = settings_of(world, "--policy-model", str(tmp_path / "policy"))
+    assert settings["models"] == "sft,policy"
 
 
 def test_templates_precision_and_fitted_biases_change_the_signature(world, tmp_path, monkeypatch):
