@@ -31,6 +31,8 @@ def pooled(hidden: torch.Tensor, segments: list[str], pooling: list[str]) -> tor
 
     last: the last token; mean: the mean of all; answer: the mean over the answer, or over all without one.
     """
+    if not pooling:
+        return torch.empty(0)
     of_answer = [k for k, segment in enumerate(segments) if segment == "answer"]
     found = []
     for name in pooling:
@@ -97,7 +99,8 @@ class CompletionReader:
         prompts = [self.builder.build(row) for row in rows]
         completions, is_cut = encode_completions(self.tokenizer, rows)
         segments = [token_segments(self.tokenizer, ids) for ids in completions]
-        readings = self._readings(prompts, completions, self.config["feature_layers"])
+        depths = self.config["feature_layers"] if self.config["pooling"] else []
+        readings = self._readings(prompts, completions, depths)
         support = (
             self._support_logps(rows, completions, segments) if self.config["logprob_features"] else None
         )

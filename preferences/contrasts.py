@@ -9,6 +9,7 @@ import random
 import re
 
 from evidence.paraphrase import names_in
+from evidence.queries import claim_of
 from utils.completions import (
     MAX_ANSWER_CHARS,
     gold_completion,
@@ -81,9 +82,11 @@ def _unfounded_answers(sample: dict) -> list[str]:
 
     The labels of a claim or yes/no question, else names and numbers of the evidence that it does not name.
     """
-    wanted = sample["metadata"].get("gold_aliases") or [""]
-    if "claim" in sample["metadata"]:
+    # A preference row has no metadata, but its question tells a claim.
+    metadata = sample.get("metadata", {})
+    if claim_of({**sample, "metadata": metadata}):
         return ["supported", "refuted"]
+    wanted = metadata.get("gold_aliases") or [""]
     if is_label_answer(wanted[0]):
         return ["yes", "no"]
     in_question = set(content_words(sample["question"]))

@@ -117,7 +117,8 @@ def _check_values(config: dict) -> None:
     if not depths or not all(isinstance(depth, (int, float)) and 0 < depth <= 1 for depth in depths):
         raise UsageError(f"feature_layers: expected shares of the layers above 0, up to 1, found {depths}")
     unknown = [name for name in config["pooling"] if name not in POOLINGS]
-    if unknown or not config["pooling"]:
+    # Without states, the log-probabilities are all that a head sees.
+    if unknown or not (config["pooling"] or config["logprob_features"]):
         raise UsageError(f"pooling: expected some of {', '.join(POOLINGS)}, found {config['pooling']}")
     if unknown := [name for name in config["pair_weights"] if name not in ("group", "kind")]:
         raise UsageError(f"pair_weights: expected some of group, kind, found {unknown[0]!r}")

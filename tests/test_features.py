@@ -107,3 +107,10 @@ def test_features_are_read_once_per_completion_and_resume(config, samples, monke
     again = load_features([rows[7], rows[0], rows[7]], config, PROMPTS, Shards())
     assert torch.equal(again["features"], found["features"][[7, 0, 7]])
     assert json.dumps(sorted(again)) == json.dumps(sorted(found))
+
+
+def test_log_probabilities_may_be_all_that_is_read(config, samples):
+    alone = CompletionReader.load({**config, "pooling": []}, PROMPTS).read(rows_of(samples, 1))
+    beside = CompletionReader.load(config, PROMPTS).read(rows_of(samples, 1))
+    for row, other in zip(alone, beside):
+        assert torch.equal(row["features"], other["features"][-6:])

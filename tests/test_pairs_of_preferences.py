@@ -9,6 +9,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from evidence.queries import CLAIM_QUESTION
 from make_prefs import choose_pairs
 from preferences.contrasts import CONTRASTS, contrasts, other_answers
 from preferences.judge_report import judge_report
@@ -113,12 +114,13 @@ def test_every_contrast_is_worse_than_gold_or_says_why_not(sample, unanswerable)
 
 
 def test_an_unfounded_answer_is_of_the_kind_that_the_question_asks_for(unanswerable):
-    def made(metadata: dict) -> str:
-        row = {**unanswerable, "metadata": metadata}
+    def made(metadata: dict, question: str = "Where was she born?") -> str:
+        row = {**unanswerable, "metadata": metadata, "question": question}
         text = contrasts(row, [0, 1], random.Random(0), None)["answered"]
         return parse_completion(text, 2).answer
 
-    assert made({"claim": "It glows."}) in ("supported", "refuted")
+    claim = CLAIM_QUESTION.format(claim="Radium glows.")
+    assert made({}, claim) in ("supported", "refuted")
     assert made({"gold_aliases": ["yes"]}) in ("yes", "no")
     assert made({"gold_aliases": ["Warsaw"]}) in ("Paris", "He")
 
