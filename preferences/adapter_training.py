@@ -129,10 +129,11 @@ class AdapterTraining:
         batch = self._batch(self.step)
         n_pairs = sum(len(prompt.rows) for prompt in batch)
         device = self.scorer.model.device
+        dtype = choose_dtype()
         total = 0.0
         n_right = 0
         for prompt in batch:
-            with torch.autocast(device.type, choose_dtype()):
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 scores = self.scorer.scores(prompt.prompt, prompt.completions)
             chosen = scores[prompt.chosen]
             rejected = scores[prompt.rejected]
