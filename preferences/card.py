@@ -27,7 +27,7 @@ _CARD = """{header}
 # {title}
 
 A linear head on the frozen base model: it scores a reply (JSON with answer, citations, confidence) to a
-question with numbered passages. The reward of the project is the standardized score minus five penalties
+question with numbered passages. The reward of the project is the standardized score minus penalties
 against gaming, which are computed from the reply and the passages.
 
 ## Use
@@ -118,7 +118,7 @@ def reward_card(facts: dict, code: str, library: str) -> str:
         header=card_header(header),
         title=title,
         code=code,
-        penalties="\n".join(f"| {name} | {weights[name]} |" for name in PENALTIES),
+        penalties="\n".join(f"| {name} | {weights.get(name, 0.0)} |" for name in PENALTIES),
         metrics=metric_rows(measured),
         data=licence_rows(facts["sources"]),
         decided_by=", ".join(facts["decided_by"]) or "not stated",

@@ -20,6 +20,8 @@ from utils.jsonl import read_json, write_json
 
 # In standard deviations of the head's score: with 2 a full penalty outweighs nearly every difference of it.
 GRID = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0)
+# What is tuned: pairs weigh answers and refusals alike, so they cannot say what a refusal should cost.
+TUNED = tuple(name for name in PENALTIES if name != "refusal")
 # Each round tries every weight once. Two or three are enough for the search to stop on its own.
 _MAX_ROUNDS = 10
 
@@ -49,7 +51,7 @@ def search_weights(pairs: ScoredPairs, given: dict[str, float]) -> dict[str, flo
     weights = dict(given)
     for _ in range(_MAX_ROUNDS):
         before = dict(weights)
-        for name in PENALTIES:
+        for name in TUNED:
             ranked = []
             for value in {*GRID, given[name]}:
                 figure = _figures(pairs, {**weights, name: value})["macro_roc_auc"]

@@ -1,4 +1,4 @@
-"""The reward: a head on frozen features, minus five penalties that keep it from being gamed.
+"""The reward: a head on frozen features, minus penalties that keep it from being gamed.
 
     reward = (head score - mean) / std - sum of weight x penalty
 
@@ -26,7 +26,7 @@ from utils.jsonl import read_json, write_json
 from utils.schema import is_label_answer
 from utils.text import chunk_text, contains_tokens, tokenize
 
-PENALTIES = ("citation", "confidence", "length", "overcitation", "span")
+PENALTIES = ("citation", "confidence", "length", "overcitation", "span", "refusal")
 _MONTHS = {
     name: str(i)
     for i, name in enumerate(
@@ -108,7 +108,7 @@ def answer_in_chunks(answer: str, chunks: list[dict]) -> bool:
 
 
 def penalties(parsed, chunks: list[dict], n_tokens: int) -> dict[str, float]:
-    """The five penalties of a parsed completion, each in 0..1. Without an answer all five are 1.
+    """The penalties of a parsed completion, each in 0..1. Without an answer all are 1.
 
     With k valid citations among n chunks:
 
@@ -117,6 +117,7 @@ def penalties(parsed, chunks: list[dict], n_tokens: int) -> dict[str, float]:
     length        clip((n_tokens - 64) / 64, 0, 1)
     overcitation  max(0, k - 3) / max(1, n - 3)
     span          1 when no cited chunk contains the answer; 0 for refusals, yes/no and label answers
+    refusal       1 for a refusal; its weight, 0 by default, moves the reward between answers and refusals
     """
     if parsed.answer is None:
         return dict.fromkeys(PENALTIES, 1.0)
@@ -133,6 +134,7 @@ def penalties(parsed, chunks: list[dict], n_tokens: int) -> dict[str, float]:
         "length": min(1.0, max(0.0, (n_tokens - 64) / 64)),
         "overcitation": min(1.0, max(0, len(set(valid)) - 3) / max(1, n_chunks - 3)),
         "span": float(needs_span and not answer_in_chunks(parsed.answer, [chunks[c] for c in valid])),
+        "refusal": float(parsed.is_refusal),
     }
 
 
@@ -152,7 +154,8 @@ def weights_of(config: dict) -> dict[str, float]:
 
 def total_penalty(values: dict[str, float], weights: dict[str, float]) -> float:
     """Weighted sum of the penalties of one completion."""
-    return sum(weights[name] * values[name] for name in PENALTIES)
+    # Heads of older versions have no weight of a later penalty.
+    return sum(weights.get(name, 0.0) * values[name] for name in PENALTIES)
 
 
 def penalty_totals(table: list[dict[str, float]], weights: dict[str, float]) -> np.ndarray:

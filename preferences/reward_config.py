@@ -31,6 +31,7 @@ _VALUES = {
     "length_penalty_weight": 0.05,
     "overcitation_penalty_weight": 0.15,
     "span_penalty_weight": 0.25,
+    "refusal_penalty_weight": 0.0,
     # Shares of the pairs, by group: val chooses the checkpoint, test has the reported metrics.
     "val_fraction": 0.15,
     "test_fraction": 0.15,
