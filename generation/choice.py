@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from generation.draws import draw, random_number
 from generation.sampling import Sampling
 from generation.transfers import check_logps, fetch, is_remote, on_device
 
@@ -94,7 +95,7 @@ class Choice:
         picks: list = [None] * len(places)
         # Rows in the same state of a schema share the tensor of what may come.
         groups: dict[tuple[int, Bias | None], list[int]] = {}
-        noise: dict[int, torch.Tensor] = {}
+        random_numbers: dict[int, torch.Tensor] = {}
         for i, place in enumerate(places):
             if place.allowed is not None and place.is_forced:
                 picks[i] = (int(place.allowed[0]), 0.0)
@@ -103,14 +104,15 @@ class Choice:
             else:
                 groups.setdefault((id(place.allowed), place.bias), []).append(i)
                 if not self.is_greedy:
-                    noise[i] = self._draw(place)
+                    random_numbers[i] = self._next_number(place)
 
         parts: list[list[int]] = []
         found: list[torch.Tensor] = []
         for group in groups.values():
             for part in self._split(group, self._width(places[group[0]])):
                 parts.append(part)
-                found += self._pick_together([places[i] for i in part], [noise[i] for i in part if noise])
+                of_part = [random_numbers[i] for i in part if random_numbers]
+                found += self._pick_together([places[i] for i in part], of_part)
         numbers = iter(fetch(found) if found else [])
         for part in parts:
             tokens = next(numbers)
@@ -132,18 +134,20 @@ class Choice:
         n_items = max(1, _MAX_LOGITS // width)
         return [items[start : start + n_items] for start in range(0, len(items), n_items)]
 
-    def _draw(self, place: Place) -> torch.Tensor:
-        """Exponential noise (n_choices,) from the row's own stream."""
+    def _next_number(self, place: Place) -> torch.Tensor:
+        """The random number of a place, (1,), from the row's own stream."""
         assert place.generator is not None
         if self.looks_ahead:
             place.state = place.generator.get_state()
-        noise = self.logits.new_empty(self._width(place), dtype=torch.float32)
-        return noise.exponential_(generator=place.generator)
+        return random_number(place.generator, self.logits.device)
 
     def _pick_together(
-        self, places: list[Place], noise: list[torch.Tensor]
+        self, places: list[Place], numbers: list[torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens and log-probabilities, (n_places,) each; all places allow the same tokens, with one bias."""
+        """Tokens and log-probabilities, (n_places,) each; all places allow the same tokens, with one bias.
+
+        `numbers`: a random number per place, (1,) each; none for greedy rows.
+        """
         logits = self.logits[self._index(places)]  # (n_places, vocab)
         allowed = places[0].allowed
         if allowed is not None:
@@ -159,9 +163,7 @@ class Choice:
             # No warper here looks at the ids of the tokens so far.
             no_ids: Any = None
             weights = self.warpers(no_ids, scores).softmax(-1)
-            # `torch.multinomial` draws one token of one row in the same way, but waits for the device as
-            # it checks its input.
-            chosen = (weights / torch.stack(noise)).argmax(-1)
+            chosen = draw(weights, torch.cat(numbers))
         tokens = chosen if allowed is None else allowed[chosen]
         return tokens, logps.gather(1, chosen[:, None])[:, 0]
 

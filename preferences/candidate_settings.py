@@ -16,6 +16,9 @@ from utils.errors import DataError, UsageError
 from utils.input_files import unreadable_reason
 from utils.jsonl import read_json, sha256_file, sha256_value
 
+# 2: one random number per token (generation/draws.py).
+_DRAWS = 2
+
 
 def n_candidates(settings: dict) -> int:
     """Candidates per model and sample."""
@@ -80,6 +83,9 @@ def _rare_settings(settings: dict, checkpoint: str, base: str) -> dict:
     """What changes the texts of some models, or with some flags, alone: other caches keep their names."""
     ends = {"sft_ends": added_ends(checkpoint, base), "base_ends": added_ends(base)}
     found: dict[str, Any] = {name: value for name, value in ends.items() if value}
+    if settings["temperature"] > 0:
+        # Counted up when the same random numbers give other tokens.
+        found["draws"] = _DRAWS
     if settings["unseen_only"]:
         # They decide which samples are drawn.
         found["train_ids"] = sha256_value(sorted(train_ids(checkpoint)))

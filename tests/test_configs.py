@@ -40,7 +40,7 @@ def test_sft_configs_have_known_keys_only(name):
     assert isinstance(config["training"]["learning_rate"], float)
 
 
-@pytest.mark.parametrize("name", ["rm.yaml", "demo/rm.yaml"])
+@pytest.mark.parametrize("name", ["rm.yaml", "demo/rm.yaml", "demo/rm_real_gemma3.yaml"])
 def test_rm_configs_have_known_keys_only(name):
     config = load_config(ROOT / "configs" / name, RM_DEFAULTS, [])
     # PyYAML reads 5e-6 as text.

@@ -152,19 +152,20 @@ def test_a_pass_waits_for_the_device_once(kind, within, model, tokenizer, prompt
     assert len(passes) - 3 <= len(found) <= len(passes)
 
 
-def old_pick(logits, allowed, sampling, generator):
-    """One place alone, with torch's own multinomial."""
+def pick_alone(logits, allowed, sampling, generator):
+    """One place alone: the token at which the sum of the probabilities passes a random number."""
     if allowed is not None:
         logits = logits[allowed]
     logps = logits.float().log_softmax(-1)
     weights = sampling.warpers()(None, logps[None]).softmax(-1)[0]
-    place = int(torch.multinomial(weights, 1, generator=generator))
+    number = torch.rand(1, dtype=torch.float64, generator=generator)
+    place = int(torch.searchsorted(weights.double().cumsum(-1), number, right=True))
     return (place if allowed is None else int(allowed[place])), float(logps[place])
 
 
 @pytest.mark.parametrize("sampling", [Sampling(1.0), Sampling(0.7, 0.9, 40), Sampling(1.5, 1.0, 3)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_rows_drawn_together_get_what_multinomial_draws_for_each(sampling, dtype, monkeypatch):
+def test_rows_drawn_together_get_what_each_gets_alone(sampling, dtype, monkeypatch):
     # Few logits at once: the rows are drawn in several parts.
     monkeypatch.setattr(choice, "_MAX_LOGITS", 3000)
     logits = (torch.randn(7, 2, 1000, generator=torch.Generator().manual_seed(0)) * 3).to(dtype)
@@ -174,7 +175,7 @@ def test_rows_drawn_together_get_what_multinomial_draws_for_each(sampling, dtype
         theirs = [torch.Generator().manual_seed(100 + row) for row in range(7)]
         for _ in range(5):
             places = [Place(row, 1, allowed, mine[row]) for row in range(7)]
-            expected = [old_pick(logits[row, 1], allowed, sampling, theirs[row]) for row in range(7)]
+            expected = [pick_alone(logits[row, 1], allowed, sampling, theirs[row]) for row in range(7)]
             assert Choice(logits, sampling).pick(places) == expected
 
 
