@@ -46,4 +46,5 @@ def draw(weights: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     blocks = padded.reshape(n_rows, -1, _BLOCK)
     block, inside = _place(blocks.sum(-1), numbers)
     place, _ = _place(blocks[torch.arange(n_rows, device=weights.device), block], inside)
-    return block * _BLOCK + place
+    # Only where the weights are no numbers it is behind them.
+    return (block * _BLOCK + place).clamp(max=n - 1)
