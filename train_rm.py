@@ -193,8 +193,11 @@ def fit(
     split: dict[str, list[int]],
     prompts: PromptSource,
     shards: Shards,
-) -> None:
-    """Train the adapter, if `lora` asks for one, then the head; write them and the history."""
+) -> dict[str, torch.Tensor]:
+    """Train the adapter, if `lora` asks for one, then the head; write them and the history.
+
+    Returns what `load_features` found.
+    """
     output_dir = home_path(config["output_dir"])
     if shards.is_main and config["lora"]["r"]:
         pair_loss = functools.partial(bradley_terry_loss, centering=config["centering"])
@@ -209,6 +212,7 @@ def fit(
         history = train(config, found["features"], pair_facts(preferences, sums, config), split, output_dir)
         write_history(output_dir, history, {side: len(pairs) for side, pairs in split.items()})
     shards.wait()
+    return found
 
 
 def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
@@ -238,16 +242,14 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
         heads = [output_dir / "best", output_dir / "final"]
     prompts = prompt_source(config["template"])
     template = load_template("sft", config["template"])
-    if run:
-        fit(config, preferences, split, prompts, shards)
-    elif not args.validate_only:
+    if not run and not args.validate_only:
         if shards.is_main:
             hand_out(args, config, heads[0], preferences, prompts, template)
         return
     as_answerer = answerer_features(config, prompts, shards)
+    read = functools.partial(load_features, config=with_adapter(config), prompts=prompts, shards=shards)
+    found = fit(config, preferences, split, prompts, shards) if run else read(as_completions(preferences))
     config = with_adapter(config)
-    read = functools.partial(load_features, config=config, prompts=prompts, shards=shards)
-    found = read(as_completions(preferences))
     tunings = {}
     if shards.is_main:
         note_cut(found)

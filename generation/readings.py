@@ -32,7 +32,7 @@ class Texts(NamedTuple):
     completions: list[list[int]]
 
 
-class _HiddenStates:
+class HiddenStates:
     """Within it, the states of the last `width` positions of each pass at some depths of a model.
 
     A depth is a share of the layers; 1 is the input of the output layer, behind the last norm.
@@ -64,7 +64,7 @@ class _HiddenStates:
         # A copy: all positions would stay in memory during the next pass.
         self.states[depth] = states[:, -self._width :].clone()
 
-    def __enter__(self) -> "_HiddenStates":
+    def __enter__(self) -> "HiddenStates":
         return self
 
     def __exit__(self, *error) -> None:
@@ -90,7 +90,7 @@ def read_completions(
     # The position before a completion's first token predicts it.
     n_last = [len(completion) + 1 for completion in completions]
 
-    with _HiddenStates(model, depths, max(n_last)) as kept:
+    with HiddenStates(model, depths, max(n_last)) as kept:
 
         def measure(indices, ids, logits) -> list[tuple[int, Reading]]:
             found = []

@@ -108,6 +108,18 @@ def cached_revision(name: str) -> str | None:
     return directory.name if directory else None
 
 
+def base_facts(name: str, revision: str | None) -> dict[str, str | None]:
+    """The keys of a checkpoint's manifest by which its base is known again in another place.
+
+    `revision`: the hub commit of the loaded base, None for local weights.
+    """
+    return {
+        "base_model": portable_path(name),
+        "base_revision": revision,
+        "base_weights": model_weights(name),
+    }
+
+
 def run_models(*names: str) -> dict[str, str]:
     """Place -> key of the local models that a run was made with, for its manifest."""
     return {portable_path(name): model_key(name) for name in names if local_dir(name)}

@@ -12,8 +12,9 @@ from torch import nn
 
 from generation.batches import positions_behind
 from generation.cache import attention_window, expand_cache, prefix_cache, takes_holes
-from preferences.cuts import encode_completions
-from utils.jsonl import sha256_value
+from generation.readings import HiddenStates
+from preferences.cuts import encode_sides
+from preferences.feature_store import prompt_key
 
 
 @dataclass
@@ -43,9 +44,8 @@ def pairs_by_prompt(preferences: list[dict], rows: list[int], tokenizer, builder
     found: dict[str, PromptPairs] = {}
     for i in rows:
         row = preferences[i]
-        sides = [{"completion": row[side][0]["content"]} for side in ("chosen", "rejected")]
-        (chosen, rejected), _ = encode_completions(tokenizer, sides)
-        key = sha256_value([row["question"], row["evidence_chunks"]])
+        (chosen, rejected), _ = encode_sides(tokenizer, row)
+        key = prompt_key(row)
         if key not in found:
             prompt = builder.prefix + builder.build(row).suffix
             found[key] = PromptPairs(prompt, [], [], [], [])
@@ -91,10 +91,7 @@ class AdapterScorer:
         cache = expand_cache(self.model, prefix_cache(self.model, prompt), len(rows)) if prompt else None
         # Logits of a few positions alone: the output layer is the widest, and only its input is wanted.
         wanted, places = (lengths - 1).unique(return_inverse=True)
-        kept = []
-        head = self.model.get_output_embeddings()
-        hook = head.register_forward_pre_hook(lambda module, inputs: kept.append(inputs[0]))
-        try:
+        with HiddenStates(self.model, [1.0], len(wanted)) as kept:
             self.model(
                 input_ids=ids,
                 attention_mask=mask,
@@ -103,6 +100,4 @@ class AdapterScorer:
                 use_cache=cache is not None,
                 logits_to_keep=wanted,
             )
-        finally:
-            hook.remove()
-        return kept[0][torch.arange(len(rows), device=device), places]
+        return kept.states[1.0][torch.arange(len(rows), device=device), places]

@@ -14,7 +14,7 @@ import torch
 from peft import PeftModel
 from transformers import get_cosine_schedule_with_warmup
 
-from models.base import model_weights, trained_on
+from models.base import base_facts, trained_on
 from models.choices import LoadOptions
 from models.hardware import choose_dtype, speed_up_training
 from models.loading import load_model, load_tokenizer, model_revision
@@ -25,7 +25,7 @@ from preferences.adapter_state import load_state, save_state
 from preferences.completion_reader import PromptSource
 from preferences.cuts import COMPLETION_TOKENS
 from preferences.head_training import PairFacts, pair_facts
-from utils.config import home_path, input_path, portable_path
+from utils.config import home_path, input_path
 from utils.jsonl import write_json
 from utils.progress import progress
 from utils.runs import note
@@ -198,13 +198,10 @@ def train_adapter(
 
 
 def _base_facts(config: dict, model) -> dict:
-    """By which the base of the adapter is known again, wherever it is then."""
+    """By which the base of the adapter is known again. An adapter that was trained further has its own."""
     name = config["base_model"]
+    revision = model_revision(model)
     base = trained_on(input_path(name))
-    if base:
-        return {"base_model": base.name, "base_weights": base.weights, "base_revision": model_revision(model)}
-    return {
-        "base_model": portable_path(name),
-        "base_weights": model_weights(name),
-        "base_revision": model_revision(model),
-    }
+    if base is None:
+        return base_facts(name, revision)
+    return {"base_model": base.name, "base_revision": revision, "base_weights": base.weights}

@@ -29,6 +29,12 @@ def encode_completions(tokenizer, rows: list[dict]) -> tuple[list[list[int]], li
     return completions, is_cut
 
 
+def encode_sides(tokenizer, row: dict) -> tuple[list[list[int]], list[bool]]:
+    """`encode_completions` of the chosen and the rejected side of a preference row."""
+    sides = [{"completion": row[side][0]["content"]} for side in ("chosen", "rejected")]
+    return encode_completions(tokenizer, sides)
+
+
 def drop_equal_pairs(preferences: list[dict], tokenizer) -> tuple[list[dict], Counter]:
     """The pairs whose completions differ in what the head reads of them, and the number of others by reason.
 
@@ -37,8 +43,7 @@ def drop_equal_pairs(preferences: list[dict], tokenizer) -> tuple[list[dict], Co
     kept = []
     drops: Counter = Counter()
     for row in preferences:
-        sides = [{"completion": row[side][0]["content"]} for side in ("chosen", "rejected")]
-        (chosen, rejected), is_cut = encode_completions(tokenizer, sides)
+        (chosen, rejected), is_cut = encode_sides(tokenizer, row)
         if chosen != rejected:
             kept.append(row)
         elif any(is_cut):

@@ -21,6 +21,11 @@ def row_key(row: dict) -> str:
     return sha256_value([row["question"], row["evidence_chunks"], row["completion"]])[:20]
 
 
+def prompt_key(row: dict) -> str:
+    """What names the prompt of a row, so that completions of one prompt share a pass over it."""
+    return sha256_value([row["question"], row["evidence_chunks"]])
+
+
 class FeatureStore:
     """`features/<signature>/`: files of tensors whose first dimension is the completion."""
 

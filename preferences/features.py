@@ -21,7 +21,7 @@ from models.hardware import choose_dtype
 from models.loading import load_tokenizer
 from preferences.completion_reader import CompletionReader, PromptSource
 from preferences.cuts import drop_equal_pairs
-from preferences.feature_store import FeatureStore, row_key
+from preferences.feature_store import FeatureStore, prompt_key, row_key
 from preferences.reward_config import DEFAULTS, FEATURE_KEYS
 from utils.config import home_path, input_path
 from utils.jsonl import sha256_value
@@ -122,7 +122,7 @@ def _read_missing(
     # Completions of one prompt (chosen and rejected) share one pass over it.
     of_prompt: dict[str, list[dict]] = {}
     for row in rows:
-        of_prompt.setdefault(sha256_value([row["question"], row["evidence_chunks"]]), []).append(row)
+        of_prompt.setdefault(prompt_key(row), []).append(row)
     groups = list(of_prompt.values())
     store = FeatureStore(folder)
     with progress(len(rows), "reading completions", "completion") as bar:

@@ -98,24 +98,20 @@ def interval(
     index, n_groups = group_index(groups)
     if n_groups < MIN_GROUPS:
         return {"accuracy": None, "roc_auc": None}
-    won = wins(chosen, rejected)
+    _, of_accuracy = mean_with_interval(list(wins(chosen, rejected)), groups, seed)
     values, places = np.unique(np.r_[chosen, rejected], return_inverse=True)
-    of_groups = [np.bincount(index, won, n_groups), np.bincount(index, minlength=n_groups)]
-    terms = np.stack(of_groups, axis=1)  # (n_groups, 2)
     # How often each group has each value, on the chosen side and on the rejected one.
     occurs = np.zeros((2, n_groups, len(values)), dtype=np.float32)
     for side, of_side in enumerate(np.split(places, 2)):
         np.add.at(occurs[side], (index, of_side), 1)
-    drawn: dict[str, list[np.ndarray]] = {"accuracy": [], "roc_auc": []}
+    drawn = []
     for counts in np.array_split(draw_counts(n_groups, seed), _N_BLOCKS):
-        right, n_pairs = (counts @ terms).T
-        drawn["accuracy"].append(right / n_pairs)
         n_chosen = counts @ occurs[0]  # (n_draws, n_values)
         n_rejected = counts @ occurs[1]
         # A chosen completion is above the rejected ones with smaller values, and ties count half.
         below = n_rejected.cumsum(1) - n_rejected / 2
-        drawn["roc_auc"].append((n_chosen * below).sum(1) / n_pairs**2)
-    return {name: percentile_interval(np.concatenate(parts)) for name, parts in drawn.items()}
+        drawn.append((n_chosen * below).sum(1) / n_chosen.sum(1) ** 2)
+    return {"accuracy": of_accuracy, "roc_auc": percentile_interval(np.concatenate(drawn))}
 
 
 # --- baselines

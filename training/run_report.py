@@ -9,7 +9,7 @@ from pathlib import Path
 from evaluation.figures import sft_charts
 from evaluation.plots import plot_charts
 from evidence.chunk_sizes import sizes_of_build, sizes_of_samples
-from models.base import model_weights
+from models.base import base_facts
 from models.choices import LoadOptions
 from models.hardware import merge_for_speed, weights_precision
 from models.loading import model_revision
@@ -19,7 +19,7 @@ from training.job import Rows, TrainingJob
 from training.sft_config import LOSS
 from training.trainer import CompletionTrainer
 from training.validation import calibration, selection_metrics
-from utils.config import input_path, portable_path
+from utils.config import input_path
 from utils.jsonl import finite, read_json, write_json, write_text
 
 
@@ -36,10 +36,7 @@ def checkpoint_facts(job: TrainingJob, model) -> dict:
     return {
         "template": job.config["data"]["template"],
         "template_hash": job.template_hash,
-        "base_model": portable_path(job.config["model_name"]),
-        "base_revision": model_revision(model),
-        # By which the base is known again in another place.
-        "base_weights": model_weights(job.config["model_name"]),
+        **base_facts(job.config["model_name"], model_revision(model)),
         "max_prompt_tokens": job.builder.max_tokens,
         "precision": run_precision(job.config),
         # ask.py cuts a user's documents as the evidence of the training data was cut.
