@@ -1,5 +1,6 @@
 # make demo       run the whole pipeline on CPU: embedded model, bundled sample, all output under demo/
 # make demo-gemma the same with the embedded Gemma-3-270M, under demo-gemma/; the Gemma terms apply
+# make loop       behind make demo: one round of a policy on its checkpoint
 # make test       run all tests
 # make test-fast  run the tests that need no model and start no process (under a minute on 2 cores)
 # make lint       check style (ruff) and types (mypy)
@@ -14,8 +15,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHECKPOINT := checkpoints/sft/demo/checkpoint-best
 DEMO = FACTUALITY_HOME=$@ HF_HUB_OFFLINE=1 $(BIN)/python
+LOOP = FACTUALITY_HOME=demo HF_HUB_OFFLINE=1 $(BIN)/python
 
-.PHONY: demo demo-gemma test test-fast lint docs install install-gemma install-dev clean
+.PHONY: demo demo-gemma loop test test-fast lint docs install install-gemma install-dev clean
 
 demo: MODEL := embedded
 demo: SFT := configs/demo/sft.yaml
@@ -37,6 +39,11 @@ demo demo-gemma:
 	$(DEMO) train_rm.py $(RM)
 	$(DEMO) train_rm.py $(RM) --validate-only --checkpoint best
 	$(DEMO) -m reporting.summary
+
+loop: install
+	$(LOOP) make_prefs.py --phase generate --sft-model $(CHECKPOINT) --base-model embedded --data-path data/processed/train.jsonl --max-samples 96 --n-generations 4 --temperature 1.0 --batch-size 16 --max-new-tokens 48
+	$(LOOP) make_prefs.py --phase judge --judge verifier --data-path data/processed/train.jsonl --output-mode rich
+	$(LOOP) train_dpo.py -c configs/demo/loop.yaml
 
 test: install-dev
 	$(BIN)/python -m pytest

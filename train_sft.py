@@ -99,7 +99,7 @@ from training.job import Rows, TrainingJob, encode, run_to_the_end, write_train_
 from training.plan import evaluate_command, print_plan
 from training.publish import publish
 from training.rows import COMPLETION_TOKENS
-from training.run_report import run_files, write_report
+from training.run_report import checkpoint_facts, run_files, write_report
 from training.selection import read_run_samples
 from training.shared_evidence import group_columns
 from training.skeleton import thin_labels
@@ -218,7 +218,7 @@ def train(job: TrainingJob, checkpoint: str | None, resume_command: str) -> tupl
     # Before the model is built: the first weights of its adapter are random.
     set_seed(training["seed"])
     model = load_trainable(job.config)
-    files = run_files(job, rows, model)
+    files = run_files(job, checkpoint_facts(job, rows, model), RunFiles)
     trainer = make_trainer(job, rows, model, files)
     write_train_ids(job, rows)
     seconds = run_to_the_end(job, trainer, files, checkpoint, resume_command)

@@ -34,16 +34,17 @@ class DataFile:
     readers: tuple[str, ...] = ()
 
 
-SAMPLE_READERS = ("train_sft", "evaluate_sft_fast_robust", "robustness", "make_prefs")
+SAMPLE_READERS = ("train_sft", "evaluate_sft_fast_robust", "robustness", "make_prefs", "train_dpo")
 CHECKPOINT_READERS = ("evaluate_sft_fast_robust", "robustness", "make_prefs", "ask")
 FILES = [
     DataFile("data/raw/", None, ("build_data",)),
     DataFile("data/processed/*.jsonl", "build_data", SAMPLE_READERS),
-    DataFile("checkpoints/sft/", "train_sft", CHECKPOINT_READERS),
+    DataFile("checkpoints/sft/", "train_sft", (*CHECKPOINT_READERS, "train_dpo")),
     DataFile("eval_results.json", "evaluate_sft_fast_robust"),
     DataFile("robustness.json", "robustness"),
-    DataFile("prefs/preferences_*.jsonl", "make_prefs", ("train_rm",)),
+    DataFile("prefs/preferences_*.jsonl", "make_prefs", ("train_rm", "train_dpo")),
     DataFile("checkpoints/rm/", "train_rm"),
+    DataFile("checkpoints/policy/", "train_dpo", CHECKPOINT_READERS),
 ]
 
 

@@ -1,6 +1,6 @@
-"""Low-rank adapters on a loaded model: the block `lora` of a YAML as PEFT takes it.
+"""Low-rank adapters on a loaded model: a new one as the block `lora` of a YAML says, or the one that it has.
 
-It knows which layers get an adapter, not what is trained with it.
+It knows which layers have an adapter, not what is trained with it.
 """
 
 from peft import LoraConfig, get_peft_model
@@ -40,3 +40,13 @@ def add_lora(model, name: str, lora: dict):
     # The name from the YAML: PEFT would store the local path that it was resolved to.
     model.peft_config["default"].base_model_name_or_path = portable_path(name)
     return model
+
+
+def train_further(model) -> None:
+    """Make the adapter that a frozen PEFT model has the only weights that are trained, in float32."""
+    for path, weight in model.named_parameters():
+        is_adapter = "lora_" in path
+        weight.requires_grad_(is_adapter)
+        # Half precision would lose small updates to rounding.
+        if is_adapter:
+            weight.data = weight.data.float()

@@ -18,7 +18,7 @@ from models.base import base_facts, trained_on
 from models.choices import LoadOptions
 from models.hardware import choose_dtype, speed_up_training
 from models.loading import load_model, load_tokenizer, model_revision
-from models.lora import add_lora
+from models.lora import add_lora, train_further
 from models.memory import release_memory
 from preferences.adapter_scores import AdapterScorer, PromptPairs, pairs_by_prompt
 from preferences.adapter_state import load_state, save_state
@@ -53,11 +53,7 @@ def _trainable(config: dict):
     model = load_model(name, options)
     if isinstance(model, PeftModel):
         note(f"lora: training the adapter of {name} further; r, alpha and target_modules are its own")
-        for path, weight in model.named_parameters():
-            weight.requires_grad_("lora_" in path)
-            # Half precision would lose small updates to rounding.
-            if "lora_" in path:
-                weight.data = weight.data.float()
+        train_further(model)
     else:
         model = add_lora(model, name, config["lora"])
     return speed_up_training(model, config["attn_implementation"]).train()

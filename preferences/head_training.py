@@ -29,25 +29,34 @@ class PairFacts:
     penalty_sums: np.ndarray
 
 
-def pair_facts(preferences: list[dict], penalty_sums: np.ndarray, config: dict) -> PairFacts:
-    """The facts of preference rows; pairs of older files and of other programs have no kind.
+def kinds_of(preferences: list[dict]) -> list[str]:
+    """The kind of each pair; those of older files and of other programs have none."""
+    return [row.get("kind", "pair") for row in preferences]
 
-    `pair_weights` "group": all groups weigh alike, however many pairs they have; then "kind": so do all
-    kinds. The mean weight is 1.
+
+def balanced_weights(preferences: list[dict], balanced: list[str]) -> np.ndarray:
+    """Weights of pairs, (n_pairs,), whose mean is 1.
+
+    With "group" in `balanced` all groups weigh alike, however many pairs they have; with "kind" behind it so
+    do all kinds.
     """
-    kinds = [row.get("kind", "pair") for row in preferences]
     weights = np.ones(len(preferences))
-    names = {"group": [row["group"] for row in preferences], "kind": kinds}
-    for name in config["pair_weights"]:
+    names = {"group": [row["group"] for row in preferences], "kind": kinds_of(preferences)}
+    for name in balanced:
         sums: dict[str, float] = {}
         for of_row, weight in zip(names[name], weights):
             sums[of_row] = sums.get(of_row, 0.0) + weight
         weights /= [sums[of_row] for of_row in names[name]]
+    return weights / weights.mean()
+
+
+def pair_facts(preferences: list[dict], penalty_sums: np.ndarray, config: dict) -> PairFacts:
+    """The facts of preference rows."""
     margins = config["margin_scale"] * np.array([row["margin"] for row in preferences])
     return PairFacts(
         torch.tensor(margins, dtype=torch.float32),
-        torch.tensor(weights / weights.mean(), dtype=torch.float32),
-        kinds,
+        torch.tensor(balanced_weights(preferences, config["pair_weights"]), dtype=torch.float32),
+        kinds_of(preferences),
         penalty_sums,
     )
 

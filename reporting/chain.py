@@ -1,9 +1,9 @@
 """Which outputs the report shows: one chain of runs, from an evaluation back to its data.
 
 The evaluation names its checkpoint, the checkpoint its data; robustness and preferences name the same
-checkpoint, and the reward model its preferences. A home often holds side runs, too: a second data set, a
-training that was stopped. Figures of unrelated runs beside each other would tell of a pipeline that was never
-run. Where nothing links a stage, its newest complete run is shown, and `apart` says so.
+checkpoint, and reward model and policy their preferences. A home often holds side runs, too: a second data
+set, a training that was stopped. Figures of unrelated runs beside each other would tell of a pipeline that
+was never run. Where nothing links a stage, its newest complete run is shown, and `apart` says so.
 """
 
 from collections.abc import Callable, Iterable
@@ -75,7 +75,7 @@ def _is_linked(outputs: Outputs, stage: str, run: Run) -> bool | None:
         model_path = _checkpoint_of(outputs, run)
         return holds(outputs.home, trained, model_path) if trained and model_path else None
     preferred = outputs.chosen("preferences")
-    if stage == "reward" and preferred:
+    if stage in ("reward", "policy") and preferred:
         return _has_input(run, pairs_path(preferred))
     return None
 
@@ -139,4 +139,5 @@ def find_outputs(home: Path) -> Outputs:
         path = _preferences_of_rewards(outputs, of_model or runs["preferences"])
         _put_last(runs["preferences"], lambda run: path is not None and run.path != path)
     _put_linked_first(outputs, "reward")
+    _put_linked_first(outputs, "policy")
     return outputs

@@ -66,6 +66,11 @@ def make_preferences(outputs: Outputs) -> str:
     )
 
 
+def train_policy(outputs: Outputs) -> str:
+    config = "configs/demo/loop.yaml" if _is_sample(outputs) else "configs/dpo.yaml"
+    return f"python train_dpo.py -c {config}"
+
+
 def train_reward(outputs: Outputs) -> str:
     config = "configs/demo/rm.yaml" if _is_sample(outputs) else "configs/rm.yaml"
     return f"python train_rm.py -c {config}"

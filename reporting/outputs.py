@@ -26,6 +26,8 @@ _MAX_RESULTS_BYTES = 50_000_000
 _SETTINGS_OF = {
     "data": {"max_chunk_words", "unanswerable_fraction"},
     "prompts": {"files"},
+    # Before SFT, whose settings it has too.
+    "policy": {"sft_model", "objective"},
     "sft": {"model_name", "lora"},
     "reward": {"citation_penalty_weight"},
 }

@@ -141,7 +141,7 @@ def robustness(outputs: Outputs, run: Run) -> Facts:
     return Facts(facts, warnings, older_than_checkpoint(outputs, run, model_path))
 
 
-# --- preferences and the reward model
+# --- preferences, the reward model and the policy
 
 
 def preferences(outputs: Outputs, run: Run) -> Facts:
@@ -177,6 +177,23 @@ def reward(outputs: Outputs, run: Run) -> Facts:
         warnings += _style_warnings(test)
         if not test["reward"]["ci95"]["roc_auc"]:
             warnings.append(f"no interval: {figures['n_test_groups']} groups of test pairs, under 20")
+    return Facts(facts, warnings, other_preferences(outputs, run))
+
+
+def policy(outputs: Outputs, run: Run) -> Facts:
+    manifest = run.manifest
+    facts = [("trained further", str(run.settings["sft_model"])), ("loss", run.settings["objective"]["loss"])]
+    warnings = []
+    if "kept" in manifest:
+        seconds = format_seconds(manifest["train_seconds"])
+        facts.append(("training", f"{manifest['n_rows']:,} pairs, {manifest['n_steps']:,} steps, {seconds}"))
+        metric = str(manifest["metric_for_best"])
+        before = format_number(manifest["before"].get(metric))
+        facts.append(
+            (f"{metric.removeprefix('eval_')} on val", f"{before}, now {format_number(manifest['best'])}")
+        )
+        if not manifest["kept"]:
+            warnings.append("round not kept: checkpoint-best is the SFT model as it was")
     return Facts(facts, warnings, other_preferences(outputs, run))
 
 

@@ -52,6 +52,7 @@ STAGES = (
         commands.make_preferences,
     ),
     Stage("reward", "Reward model", "train_rm.py", stage_facts.reward, commands.train_reward),
+    Stage("policy", "Policy", "train_dpo.py", stage_facts.policy, commands.train_policy),
 )
 
 

@@ -20,6 +20,7 @@ import evaluate_sft_fast_robust
 import make_prefs
 import prompt_schema
 import robustness
+import train_dpo
 import train_rm
 import train_sft
 from tests.documents import (
@@ -53,6 +54,7 @@ SCRIPTS = {
         evaluate_sft_fast_robust,
         make_prefs,
         train_rm,
+        train_dpo,
         robustness,
     )
 }
@@ -263,6 +265,7 @@ OUTPUTS = {
         "prefs/preference_stats_<gensig>-<judgesig>.json",
         "prefs/preference_stats_<gensig>-<judgesig>.png",
     ],
+    "train_dpo": ["reference.safetensors"],
     "train_rm": [
         "reward_head.safetensors",
         "training_history.json",

@@ -1,4 +1,4 @@
-"""Builds the trainable model (LoRA or full), and merges a trained adapter into its base.
+"""Builds the trainable model (LoRA, old or new, or full), and merges a trained adapter into its base.
 
 It knows which weights are trained; it knows nothing about rows or losses.
 """
@@ -14,7 +14,7 @@ from peft import PeftModel
 from models.distributed import note_in_first_process
 from models.hardware import choose_dtype, speed_up_training
 from models.loading import LoadOptions, load_model
-from models.lora import add_lora
+from models.lora import add_lora, train_further
 from models.memory import release_memory
 from training.checkpoints import mark_whole
 from utils.config import portable_path
@@ -35,10 +35,33 @@ def load_trainable(config: dict):
     LoRA adapters in float32 on a frozen base or, with `full_finetuning`, all weights in float32. UsageError
     if `model_name` is itself an adapter, or has no layers with the names in `lora.target_modules`.
     """
-    full = config["full_finetuning"]
-    options = LoadOptions(
+    model = load_model(config["model_name"], _options(config))
+    if isinstance(model, PeftModel):
+        raise UsageError(
+            f"model_name: {config['model_name']} is an adapter, which the new one would replace; "
+            "merge it first with train_sft.py -c ITS_YAML --merge DIR, then set model_name: DIR"
+        )
+    # Not PEFT's `prepare_model_for_kbit_training`, whose float32 embeddings, output layer and norms take 2 to
+    # 4 GB more, and make every activation float32. `get_peft_model` freezes the base.
+    if not config["full_finetuning"]:
+        model = add_lora(model, config["model_name"], config["lora"])
+    return _ready(model, config)
+
+
+def load_policy(config: dict, checkpoint: str):
+    """An SFT checkpoint, ready to be trained further: its own adapter or, of a full model, a new one."""
+    model = load_model(checkpoint, _options(config))
+    if isinstance(model, PeftModel):
+        train_further(model)
+    else:
+        model = add_lora(model, checkpoint, config["lora"])
+    return _ready(model, config)
+
+
+def _options(config: dict) -> LoadOptions:
+    return LoadOptions(
         # bfloat16 weights would lose small updates to rounding; autocast still computes in bfloat16.
-        bf16=config["bf16"] and not full,
+        bf16=config["bf16"] and not config["full_finetuning"],
         autocast=config["bf16"],
         load_in_4bit=config["load_in_4bit"],
         load_in_8bit=config["load_in_8bit"],
@@ -47,19 +70,13 @@ def load_trainable(config: dict):
         # Under FSDP the whole model may not fit one device; accelerate moves it there layer by layer.
         place=not trains_sharded(),
     )
-    model = load_model(config["model_name"], options)
-    if isinstance(model, PeftModel):
-        raise UsageError(
-            f"model_name: {config['model_name']} is an adapter, which the new one would replace; "
-            "merge it first with train_sft.py -c ITS_YAML --merge DIR, then set model_name: DIR"
-        )
-    # Not PEFT's `prepare_model_for_kbit_training`, whose float32 embeddings, output layer and norms take 2 to
-    # 4 GB more, and make every activation float32. `get_peft_model` freezes the base.
-    if not full:
-        model = add_lora(model, config["model_name"], config["lora"])
-        # The embeddings are frozen, so without this no input of a recomputed layer would need a gradient.
-        if config["training"]["gradient_checkpointing"]:
-            model.enable_input_require_grads()
+
+
+def _ready(model, config: dict):
+    """The model with all that its training needs beside its trained weights."""
+    # The embeddings are frozen, so without this no input of a recomputed layer would need a gradient.
+    if config["training"]["gradient_checkpointing"] and not config["full_finetuning"]:
+        model.enable_input_require_grads()
     is_quantized = config["load_in_4bit"] or config["load_in_8bit"]
     if is_quantized and choose_dtype(config["bf16"]) == torch.float16:
         widen_hidden_states(model)

@@ -49,7 +49,7 @@ contain the answer.
 | learning rate | {learning_rate}, {schedule} |
 | template | {template} |
 
-The loss is the cross-entropy of the completion alone. Of the checkpoints of a run, `checkpoint-best` has the
+{loss} Of the checkpoints of a run, `checkpoint-best` has the
 best {metric_for_best} on val, `checkpoint-final` is the last step.
 
 ## Metrics
@@ -145,6 +145,8 @@ class SftCard:
     config: dict
     template: str
     tokenizer: Any
+    # What was learned, in a sentence.
+    loss: str = "The loss is the cross-entropy of the completion alone."
 
     def text(self, facts: dict, kind: str, place: Place, test: Measured | None = None) -> str:
         """README.md of a checkpoint. `facts`: its run.json; `kind`: see `kind_of`; `test`: an evaluation."""
@@ -174,6 +176,7 @@ class SftCard:
             learning_rate=training["learning_rate"],
             schedule=training["lr_scheduler_type"],
             template=f"{facts.get('template')} ({facts.get('template_hash')})",
+            loss=self.loss,
             metric_for_best=training["metric_for_best"],
             metrics=metric_rows(measured),
             data=licence_rows(sources),

@@ -46,18 +46,18 @@ def plan_training(config: dict, samples: list[dict], n_template_chars: int, n_pr
         n_together = rows_per_pass(training, max(1, n_tokens / max(1, n_epochs * n_rows)))
         n_tokens -= int(n_epochs * n_rows * n_shared * (1 - 1 / n_together))
     width = min(int(longest_prompt(samples) + n_per_row), training["max_seq_length"])
-    n_passes = training_passes(config["full_finetuning"], _checkpointed(training))
-    memory = _memory(config, width, n_shared)
+    n_passes = training_passes(config["full_finetuning"], checkpointed(training))
+    memory = planned_training_memory(config, width, n_shared)
     return [rows, estimate(config["model_name"], n_tokens, n_passes, memory, config["bf16"])]
 
 
-def _checkpointed(training: dict) -> float:
+def checkpointed(training: dict) -> float:
     """The share of layers that gradient checkpointing computes again."""
     n_layers = layers_per_checkpoint(training["gradient_checkpointing"])
     return 1 / n_layers if n_layers else 0.0
 
 
-def _memory(config: dict, width: int, n_shared: int) -> str | None:
+def planned_training_memory(config: dict, width: int, n_shared: int) -> str | None:
     """The memory of training on rows of `width` tokens, of which batches share the first `n_shared`."""
     training = config["training"]
     lora = config["lora"]
@@ -83,7 +83,7 @@ def _memory(config: dict, width: int, n_shared: int) -> str | None:
         r=lora["r"],
         dropout=lora["dropout"] > 0,
         n_adapted=max(0, passes.shape.n_layers - lora["first_layer"]),
-        checkpointed=_checkpointed(training),
+        checkpointed=checkpointed(training),
         accumulates=training["gradient_accumulation_steps"] > 1,
         optim_8bit="8bit" in str(training.get("optim", "")),
     )

@@ -71,7 +71,7 @@ class StepProgress(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
         if not (state.is_world_process_zero and logs and ("loss" in logs or LOSS in logs)):
             return
-        names = ["loss", "grad_norm", "learning_rate"]
+        names = ["loss", "accuracy", "gain", "grad_norm", "learning_rate"]
         names += [name for name in logs if name.startswith("eval_") and not is_timing(name)]
         shown = [f"{name} {float(logs[name]):.4g}" for name in names if logs.get(name) is not None]
         if logs.get("tokens_per_second") is not None:

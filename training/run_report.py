@@ -5,6 +5,7 @@ It knows the records of a run, not how it was trained.
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 from evaluation.figures import sft_charts
 from evaluation.plots import plot_charts
@@ -22,6 +23,8 @@ from training.validation import calibration, selection_metrics
 from utils.config import input_path
 from utils.jsonl import finite, read_json, write_json, write_text
 
+Files = TypeVar("Files", bound=RunFiles)
+
 
 def run_precision(config: dict) -> str:
     """The precision of the weights that a run's answers were generated with."""
@@ -29,8 +32,8 @@ def run_precision(config: dict) -> str:
     return weights_precision(LoadOptions(bf16=config["bf16"], **bits))
 
 
-def checkpoint_facts(job: TrainingJob, model) -> dict:
-    """How a checkpoint must be prompted: part of every checkpoint's run.json, for the stages that load it."""
+def checkpoint_facts(job: TrainingJob, rows: Rows, model) -> dict:
+    """What every checkpoint's run.json says, first how it must be prompted, for the stages that load it."""
     train_path = input_path(job.config["data"]["train_path"])
     sizes = sizes_of_build(train_path) or sizes_of_samples(job.samples["train"])
     return {
@@ -41,22 +44,20 @@ def checkpoint_facts(job: TrainingJob, model) -> dict:
         "precision": run_precision(job.config),
         # ask.py cuts a user's documents as the evidence of the training data was cut.
         "evidence": asdict(sizes),
-    }
-
-
-def run_files(job: TrainingJob, rows: Rows, model) -> RunFiles:
-    """What writes the checkpoints of a run, each with its card."""
-    training = job.config["training"]
-    facts = checkpoint_facts(job, model) | {
         "n_val_rows": len(rows.val),
         "sources": count_sources(job.samples["train"]),
     }
+
+
+def run_files(job: TrainingJob, facts: dict, kind: type[Files]) -> Files:
+    """What writes the checkpoints of a run, each with its card; `facts` go into their manifests."""
+    training = job.config["training"]
 
     def card(directory: Path, facts: dict) -> str:
         place = local_place(job.config["model_name"], directory)
         return job.card.text(facts, kind_of(directory), place)
 
-    files = RunFiles(
+    files = kind(
         job.output_dir,
         training["save_total_limit"],
         facts,
@@ -123,7 +124,7 @@ def write_last_cards(job: TrainingJob, files: RunFiles, last_step: int, measured
 
 
 # What the history keeps of each logging step: a loss that jumps has its cause in one of the others.
-_STEP_METRICS = ("loss", "learning_rate", "grad_norm")
+_STEP_METRICS = ("loss", "learning_rate", "grad_norm", "accuracy", "gain")
 
 
 def write_history(log_history: list[dict], config: dict, output_dir: Path, n_rows: int | None = None) -> dict:

@@ -13,8 +13,8 @@ from utils.launch import trains_sharded
 from utils.metrics import SELECTION_METRICS, rates_from_sums
 from utils.scoring import is_right_answer
 
-# Logged beside the selection metrics: the two ways in which refusals go wrong.
-_ALSO_LOGGED = ("over_refusal_rate", "under_refusal_rate")
+# Logged beside the selection metrics: the two ways in which refusals go wrong, and what no policy may lose.
+_ALSO_LOGGED = ("over_refusal_rate", "under_refusal_rate", "answered_rate", "em_answerable", "citation_f1")
 
 
 def answer_samples(
@@ -42,7 +42,7 @@ def answer_samples(
 
 
 def selection_metrics(rows: list[dict], samples: list[dict]) -> dict[str, float | None]:
-    """`eval_<metric>` of generated answers: the selection metrics, and the rates of over- and under-refusal.
+    """`eval_<metric>` of generated answers: the selection metrics and those of `_ALSO_LOGGED`.
 
     A metric is None if the samples lack a class that it needs, such as unanswerable ones.
     """

@@ -102,6 +102,10 @@ CONFIGS = _kinds(
         "model_name full_finetuning bf16 lora training data",
     ),
     (
+        *("dpo_config", "a config of train_dpo.py", "give it to train_dpo.py -c"),
+        "sft_model objective keep",
+    ),
+    (
         *("rm_config", "a config of train_rm.py", "give it to train_rm.py -c"),
         "base_model batch_size num_epochs eval_batch_size citation_penalty_weight val_fraction",
     ),
@@ -129,6 +133,7 @@ EXPECTED = {
     "results": "results of evaluate_sft_fast_robust.py",
     "sft_config": "a config of train_sft.py (YAML)",
     "rm_config": "a config of train_rm.py (YAML)",
+    "dpo_config": "a config of train_dpo.py (YAML)",
     "sources_config": "a sources config (YAML)",
     "config": "a YAML config",
     "template": "a prompt template",

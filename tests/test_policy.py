@@ -1,0 +1,330 @@
+"""train_dpo.py: losses against sums by hand, shared prompts, kept and lost rounds, stopped runs."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+import train_dpo
+from models.cpu_attention import use_grouped_attention
+from prompt_schema import SFT_TEMPLATES, PromptBuilder
+from tests.test_kills import add_checkpoint
+from train_dpo import LOSSES, PolicyTrainer, policy_loss
+from training.pair_rows import encode_pairs, hold_out, keep_best_once, number_rows, pick_pairs
+from training.pair_trainer import PairLogps, make_pair_collator
+from training.policy_config import LOSS_NAMES, POLICY_DEFAULTS
+from utils.completions import gold_completion, render_completion
+from utils.errors import DataError, UsageError
+from utils.jsonl import read_json, read_jsonl, write_jsonl
+from utils.text import REFUSAL
+
+ROOT = Path(__file__).resolve().parent.parent
+COLUMNS = ("completion", "rejected")
+
+
+def preference(sample: dict, rejected: str, kind: str, number: int = 0) -> dict:
+    """A row of make_prefs.py: the gold completion over another one."""
+    shown = list(range(len(sample["evidence_chunks"])))
+    sides = {"chosen": gold_completion(sample, shown), "rejected": rejected}
+    messages = {side: [{"role": "assistant", "content": text}] for side, text in sides.items()}
+    return {
+        "id": f"{sample['id']}#{number}",
+        "sample_id": sample["id"],
+        **{key: sample[key] for key in ("source", "group", "question", "answerable", "evidence_chunks")},
+        "licence": "CC BY-SA 4.0",
+        "kind": kind,
+        "prompt": [{"role": "user", "content": sample["question"]}],
+        **messages,
+        **{"margin": 0.5, "score_chosen": 1.0, "score_rejected": 0.5},
+        **{"chosen_model": "sft", "rejected_model": "sft", "decided_by": "verifier", "judge": {}},
+    }
+
+
+def preferences_of(samples: list[dict]) -> list[dict]:
+    rows = []
+    for sample in samples:
+        rows.append(preference(sample, render_completion("something else", [0], 0.9), "other answer"))
+        if sample["answerable"]:
+            refusal = render_completion(REFUSAL, [], 0.0)
+            rows.append(preference(sample, refusal, "answer over refusal", 1))
+    return rows
+
+
+@pytest.fixture
+def pairs(tokenizer, samples):
+    """Encoded pairs, two of some prompts, and the prefix that they share."""
+    builder = PromptBuilder(tokenizer, SFT_TEMPLATES["evidence_first"], 1400)
+    preferences = preferences_of(samples[:4])
+    rows, drops = encode_pairs(preferences, [1.0] * len(preferences), builder, 1500)
+    assert not drops
+    number_rows(rows)
+    return rows, builder.prefix
+
+
+def bare_trainer(prefix: list[int], share_prefix: bool) -> PolicyTrainer:
+    """The attributes of a trainer that its losses read, without a model, arguments or data."""
+    trainer = PolicyTrainer.__new__(PolicyTrainer)
+    trainer.prefix = prefix
+    trainer.share_prefix = share_prefix
+    trainer.objective = POLICY_DEFAULTS["objective"]
+    return trainer
+
+
+# --- the losses
+
+
+def test_losses_are_those_of_their_papers():
+    policy = torch.tensor([[-4.0, -9.0], [-6.0, -3.0]])
+    reference = torch.tensor([[-5.0, -8.0], [-6.0, -4.0]])
+    n_tokens = torch.tensor([[4, 2], [3, 1]])
+    logps = PairLogps(policy, reference, n_tokens)
+
+    def losses(**changes):
+        objective = {**POLICY_DEFAULTS["objective"], "beta": 0.5, "length_normalized": False, **changes}
+        return policy_loss(logps, objective).tolist()
+
+    # h of the first pair is 1 and -1, of the second 0 and 1.
+    def dpo(difference: float) -> float:
+        return -math.log(1 / (1 + math.exp(-0.5 * difference)))
+
+    assert losses() == pytest.approx([dpo(2), dpo(-1)])
+    assert losses(length_normalized=True) == pytest.approx([dpo(1 / 4 + 1 / 2), dpo(-1)])
+    assert losses(loss="ipo") == pytest.approx([(2 - 1) ** 2, (-1 - 1) ** 2])
+    assert losses(loss="rejection") == pytest.approx([1.0, 2.0])
+    assert losses(sft_weight=0.1) == pytest.approx([dpo(2) + 0.1, dpo(-1) + 0.2])
+    assert tuple(LOSSES) == LOSS_NAMES
+
+
+@pytest.mark.parametrize("attention", ["eager", "grouped"])
+@pytest.mark.parametrize("share_prefix", [True, False])
+def test_log_probabilities_are_those_of_whole_rows(attention, share_prefix, make_model, tokenizer, pairs):
+    rows, prefix = pairs
+    model = make_model("llama")
+    model = use_grouped_attention(model) if attention == "grouped" else model
+    trainer = bare_trainer(prefix, share_prefix)
+    collate = make_pair_collator(tokenizer.pad_token_id, COLUMNS, len(prefix) if share_prefix else None)
+    batch = collate(rows)
+    # The prompt of a pair is read once.
+    assert not share_prefix or (batch["n_shared"] > 100).all()
+    found, n_tokens = trainer.completion_logps(model, batch)
+    for row, logps, sizes in zip(rows, found, n_tokens):
+        for column, logp, size in zip(COLUMNS, logps, sizes):
+            ids = torch.tensor([prefix + row["suffix"] + row[column]])
+            k = len(row[column])
+            expected = make_model("llama")(ids).logits[0, -k - 1 : -1].log_softmax(-1)
+            assert logp.item() == pytest.approx(expected[range(k), row[column]].sum().item(), rel=1e-4)
+            assert size == k
+
+
+def gradient(model, share_prefix, tokenizer, pairs):
+    rows, prefix = pairs
+    trainer = bare_trainer(prefix, share_prefix)
+    trainer.reference = torch.zeros(len(rows), 2)
+    trainer.ranked = []
+    collate = make_pair_collator(tokenizer.pad_token_id, COLUMNS, len(prefix) if share_prefix else None)
+    trainer.compute_loss(model.train(), collate(rows)).backward()
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).float()
+
+
+def test_shared_prompts_give_the_same_gradient(make_model, tokenizer, pairs):
+    expected = gradient(make_model("llama"), False, tokenizer, pairs)
+    cached = gradient(make_model("llama"), True, tokenizer, pairs)
+    packed = gradient(use_grouped_attention(make_model("llama")), True, tokenizer, pairs)
+    assert (cached - expected).norm() < 1e-4 * expected.norm()
+    assert (packed - expected).norm() < 1e-4 * expected.norm()
+
+
+# --- the pairs
+
+
+def test_pairs_are_picked_held_out_by_group_and_counted(samples, tokenizer):
+    preferences = preferences_of(samples[:12])
+    made = [{**row, "rejected_model": "made"} for row in preferences[:3]]
+    data = {**POLICY_DEFAULTS["data"], "candidates": "sampled", "max_pairs": 10}
+    kept, drops = pick_pairs([*made, *preferences[3:]], data, 0)
+    assert len(kept) == 10
+    assert drops == {"not sampled from a model": 3, "over data.max_pairs": len(preferences) - 13}
+    train, held = hold_out(preferences, 0.2, 0)
+    assert {preferences[i]["group"] for i in train}.isdisjoint({preferences[i]["group"] for i in held})
+    assert sorted([*train, *held]) == list(range(len(preferences)))
+    with pytest.raises(DataError, match="1 groups"):
+        hold_out([row for row in preferences if row["group"] == preferences[0]["group"]], 0.2, 0)
+
+    builder = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 1400)
+    equal = {**preferences[0], "rejected": preferences[0]["chosen"]}
+    rows, drops = encode_pairs([*preferences, equal], [1.0] * (len(preferences) + 1), builder, 1500)
+    assert drops == {"equal completions": 1}
+    best, drops = keep_best_once(rows)
+    assert len(best) == len({row["id"] for row in rows}) and sum(drops.values()) == len(rows) - len(best)
+    assert sum(row["weight"] for row in best) == len(rows)
+
+
+def test_evidence_that_is_cut_would_change_what_a_citation_means(samples, tokenizer):
+    builder = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 1400)
+    rows = preferences_of(samples[:1])
+    longest = len(builder.build(samples[0]).ids)
+    short = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], longest - 1)
+    with pytest.raises(DataError, match="evidence cut to fit the prompt"):
+        encode_pairs(rows, [1.0] * len(rows), short, 1500)
+
+
+# --- runs
+
+
+def config_text(**changes) -> str:
+    training = {
+        **{"per_device_train_batch_size": 2, "max_steps": 4, "eval_steps": 2, "save_steps": 2},
+        **{"logging_steps": 1, "save_total_limit": 2, "learning_rate": 1e-2},
+    }
+    data = {"val_path": "data/val.jsonl", "max_generated_val_samples": 4, "max_calibration_samples": 4}
+    data["pair_weights"] = []
+    config = {"sft_model": "sft/checkpoint-best", "output_dir": "policy", "bf16": False}
+    # JSON is YAML too.
+    return json.dumps({**config, "training": training, "data": data, **changes})
+
+
+@pytest.fixture
+def policy_home(data_home, tiny_gemma_dir, tmp_path, monkeypatch):
+    """A home with an SFT checkpoint of random weights, preferences, val samples and a config."""
+    import shutil
+
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_gemma_dir, tmp_path / "tiny")
+    add_checkpoint(tmp_path)
+    (tmp_path / "sft").rename(tmp_path / "checkpoint-best")
+    (tmp_path / "sft").mkdir()
+    (tmp_path / "checkpoint-best").rename(tmp_path / "sft/checkpoint-best")
+    facts = {"template": "evidence_first", "base_model": "tiny", "max_prompt_tokens": 1400}
+    (tmp_path / "sft/checkpoint-best/run.json").write_text(json.dumps(facts))
+    (tmp_path / "sft/train_ids.txt").write_text("seen:1\n")
+    rows = [row for _, row in read_jsonl(data_home / "data/processed/train.jsonl")]
+    write_jsonl(tmp_path / "prefs/preferences_a-b.jsonl", preferences_of(rows[:12]))
+    val = [row for _, row in read_jsonl(data_home / "data/processed/val.jsonl")]
+    write_jsonl(tmp_path / "data/val.jsonl", val[:6])
+    (tmp_path / "dpo.yaml").write_text(config_text())
+    return tmp_path
+
+
+def history(home) -> dict:
+    return read_json(home / "policy/training_history.json")
+
+
+def without_times(found: dict) -> dict:
+    names = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second")
+    metrics = [{k: v for k, v in row.items() if k not in names} for row in found["eval_metrics"]]
+    return {**found, "eval_metrics": metrics}
+
+
+def test_a_round_starts_from_its_sft_model_and_resumes_with_the_same_losses(policy_home, capsys):
+    train_dpo.main(["-c", "dpo.yaml"])
+    whole = history(policy_home)
+    assert [row["step"] for row in whole["train_losses"]] == [1, 2, 3, 4]
+    assert whole["train_losses"][-1]["accuracy"] in (0, 0.5, 1) and "gain" in whole["train_losses"][0]
+    # Of a policy that is its reference, on any pair.
+    assert whole["train_losses"][0]["loss"] == pytest.approx(math.log(2), abs=1e-4)
+    assert whole["train_losses"][-1]["loss"] < math.log(2) - 5e-4
+    assert [row["step"] for row in whole["eval_metrics"]] == [0, 2, 4]
+    folder = policy_home / "policy"
+    run = read_json(folder / "run.json")
+    # A random model answers nothing right, before and after.
+    assert run["kept"] is False and run["best_step"] == 0
+    assert "round not kept" in capsys.readouterr().err
+    before = load_file(policy_home / "sft/checkpoint-best/adapter_model.safetensors")
+    best = load_file(folder / "checkpoint-best/adapter_model.safetensors")
+    final = load_file(folder / "checkpoint-final/adapter_model.safetensors")
+    assert all(torch.equal(best[name], before[name]) for name in before)
+    assert any(not torch.equal(final[name], before[name]) for name in before)
+    facts = read_json(folder / "checkpoint-final/run.json")
+    assert facts["template"] == "evidence_first" and facts["trained_further"] == "sft/checkpoint-best"
+    seen = (folder / "train_ids.txt").read_text().split()
+    assert "seen:1" in seen and len(seen) > 5
+    assert "(DPO)" in (folder / "README.md").read_text()
+
+    # As a kill during the last save leaves it.
+    (folder / "checkpoint-4/run.json").unlink()
+    (folder / "run.json").write_text(json.dumps({**run, "status": "running"}))
+    train_dpo.main(["-c", "dpo.yaml", "--resume"])
+    assert "resuming from" in capsys.readouterr().err
+    assert without_times(history(policy_home)) == without_times(whole)
+    train_dpo.main(["-c", "dpo.yaml"])
+    assert "nothing to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("loss", ["ipo", "rejection"])
+def test_other_losses_run(loss, policy_home):
+    train_dpo.main(["-c", "dpo.yaml", "--set", f"objective.loss={loss}", "--limit", "8"])
+    losses = [row["loss"] for row in history(policy_home)["train_losses"]]
+    assert losses[-1] < losses[0]
+
+
+def test_a_reference_that_is_gone_is_not_made_of_a_trained_model(policy_home):
+    train_dpo.main(["-c", "dpo.yaml"])
+    folder = policy_home / "policy"
+    (folder / "checkpoint-4/run.json").unlink()
+    run = read_json(folder / "run.json")
+    (folder / "run.json").write_text(json.dumps({**run, "status": "running"}))
+    (folder / "reference.safetensors").unlink()
+    with pytest.raises(DataError, match="--overwrite"):
+        train_dpo.main(["-c", "dpo.yaml"])
+
+
+def test_a_better_metric_with_fewer_answers_is_not_kept(policy_home, monkeypatch, capsys):
+    measured = iter(
+        [
+            {"eval_net_score": 0.3, "eval_em_answerable": 0.6, "eval_answered_rate": 0.8},
+            # More net score by answering less.
+            {"eval_net_score": 0.5, "eval_em_answerable": 0.6, "eval_answered_rate": 0.7},
+            {"eval_net_score": 0.4, "eval_em_answerable": 0.595, "eval_answered_rate": 0.76},
+        ]
+    )
+    monkeypatch.setattr("training.job.TrainingJob.answer_meter", lambda job: lambda model: next(measured))
+    train_dpo.main(["-c", "dpo.yaml"])
+    notes = capsys.readouterr().err
+    assert "step 2 is not kept: eval_answered_rate 0.700 after 0.800 (keep.max_answered_drop: 0.05)" in notes
+    assert "round kept: eval_net_score on val +0.1000 at step 4" in notes
+    assert read_json(policy_home / "policy/run.json")["kept"] is True
+    assert read_json(policy_home / "policy/checkpoint-best/run.json")["step"] == 4
+
+
+def test_a_plan_writes_nothing(policy_home, capsys):
+    train_dpo.main(["-c", "dpo.yaml", "--dry-run"])
+    assert re.search(r"would train on \d+ pairs \(\d+ held out; ", capsys.readouterr().out)
+    assert not (policy_home / "policy").exists()
+
+
+@pytest.mark.parametrize(
+    "override, word",
+    [
+        ("objective.loss=dpoo", "did you mean 'dpo'"),
+        ("objective.beta=0", "above 0"),
+        ("keep.max_em_drop=2", "from 0 to 1"),
+        ("data.pair_weights=[kinds]", "did you mean 'kind'"),
+        ("data.max_generated_val_samples=0", "a policy is kept by its answers"),
+        ("training.optim=adam", "training.optim"),
+    ],
+)
+def test_values_that_make_no_sense_are_named(override, word, policy_home):
+    with pytest.raises(UsageError, match=word):
+        train_dpo.main(["-c", "dpo.yaml", "--set", override])
+
+
+def test_a_checkpoint_without_its_facts_is_named(policy_home):
+    (policy_home / "sft/checkpoint-best/run.json").unlink()
+    with pytest.raises(DataError, match="does not tell template, base_model, max_prompt_tokens"):
+        train_dpo.main(["-c", "dpo.yaml"])
+
+
+def test_the_yaml_shows_every_key_with_its_default():
+    text = (ROOT / "configs/dpo.yaml").read_text()
+    shown = set(re.findall(r"^#? *([a-z_0-9]+):", text, re.MULTILINE))
+    known = set()
+    for key, value in POLICY_DEFAULTS.items():
+        known |= {key, *(value if isinstance(value, dict) else ())}
+    assert known <= shown
+    assert set(yaml.safe_load(text)) <= set(POLICY_DEFAULTS)

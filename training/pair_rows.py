@@ -1,0 +1,118 @@
+"""Preference rows -> pairs of token ids, some of them held out.
+
+The prompt builder is handed in. This module knows nothing about models or losses.
+"""
+
+import itertools
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+from utils.errors import DataError
+from utils.tokens import encode_completion, end_id
+
+# The sides of a pair, in the order of the columns of its log-probabilities.
+SIDES = ("chosen", "rejected")
+
+
+def pick_pairs(preferences: list[dict], data: dict, seed: int) -> tuple[list[dict], Counter]:
+    """The preference rows to learn from, in file order, by the YAML's `data` block; the others by reason."""
+    drops: Counter = Counter()
+    kept = preferences
+    if data["candidates"] == "sampled":
+        # Made and gold completions are no samples of a model.
+        kept = [row for row in kept if not {row.get(f"{side}_model") for side in SIDES} & {"made", "gold"}]
+        drops["not sampled from a model"] = len(preferences) - len(kept)
+    n_wanted = data["max_pairs"]
+    if n_wanted is not None and n_wanted < len(kept):
+        drops["over data.max_pairs"] = len(kept) - n_wanted
+        drawn = sorted(random.Random(seed).sample(range(len(kept)), n_wanted))
+        kept = [kept[i] for i in drawn]
+    if not kept:
+        raise DataError(f"no pair is left ({dict(drops)}); make more with make_prefs.py --max-samples")
+    return kept, drops
+
+
+def hold_out(preferences: list[dict], fraction: float, seed: int) -> tuple[list[int], list[int]]:
+    """(places of the pairs to train on, of those held out), by group: about `fraction` of them, one at least.
+
+    DataError if all pairs are of one group.
+    """
+    groups = sorted({row["group"] for row in preferences})
+    random.Random(seed).shuffle(groups)
+    n_of = Counter(row["group"] for row in preferences)
+    held: set[str] = set()
+    n_held = 0
+    for group in groups:
+        if n_held >= fraction * len(preferences):
+            break
+        held.add(group)
+        n_held += n_of[group]
+    places: tuple[list[int], list[int]] = ([], [])
+    for i, row in enumerate(preferences):
+        places[row["group"] in held].append(i)
+    if not all(places):
+        raise DataError(
+            f"{len(preferences)} pairs in {len(groups)} groups: none would be left to train on; "
+            "make more with make_prefs.py --max-samples"
+        )
+    return places
+
+
+def encode_pairs(
+    preferences: list[dict], weights: Sequence[float], builder, max_seq_length: int
+) -> tuple[list[dict], Counter]:
+    """Rows of one pair each, and the number of pairs that are left out, by reason.
+
+    A row has "id", "suffix" (the prompt behind the builder's prefix), "completion" and "rejected" (token
+    ids), "weight", "unit" (the prompt that pairs share) and "answerable". DataError if no row is left.
+    """
+    tokenizer = builder.tokenizer
+    end = end_id(tokenizer)
+    rows: list[dict] = []
+    drops: Counter = Counter()
+    for row, weight in zip(preferences, weights):
+        prompt = builder.build(row)
+        # Citations are numbers of chunks; without one, they would name another.
+        if prompt.chunks != row["evidence_chunks"]:
+            drops["evidence cut to fit the prompt"] += 1
+            continue
+        chosen, rejected = [[*encode_completion(tokenizer, row[side][0]["content"]), end] for side in SIDES]
+        if chosen == rejected:
+            drops["equal completions"] += 1
+            continue
+        if len(prompt.ids) + max(len(chosen), len(rejected)) > max_seq_length:
+            drops["completion does not fit"] += 1
+            continue
+        rows.append(
+            {
+                "id": row["sample_id"],
+                "suffix": prompt.suffix,
+                "completion": chosen,
+                "rejected": rejected,
+                "weight": float(weight),
+                "unit": row["sample_id"],
+                "answerable": row["answerable"],
+            }
+        )
+    if not rows:
+        raise DataError(f"no pair is left ({dict(drops)}); make_prefs.py makes pairs for this SFT model")
+    return rows, drops
+
+
+def keep_best_once(rows: list[dict]) -> tuple[list[dict], Counter]:
+    """The rows with distinct prompts and chosen completions, each with the weight of all its pairs."""
+    kept: dict[tuple, dict] = {}
+    for row in rows:
+        key = (row["unit"], tuple(row["suffix"]), tuple(row["completion"]))
+        if key in kept:
+            kept[key]["weight"] += row["weight"]
+        else:
+            kept[key] = dict(row)
+    return list(kept.values()), Counter({"the same chosen completion": len(rows) - len(kept)})
+
+
+def number_rows(*parts: list[dict]) -> None:
+    """Give each row its "place" among the rows of all parts."""
+    for place, row in enumerate(itertools.chain(*parts)):
+        row["place"] = place
