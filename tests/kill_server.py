@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import make_prefs
+import train_dpo
 import train_rm
 from preferences import candidates, features, judges
 
@@ -25,7 +26,7 @@ from preferences import candidates, features, judges
 for _name in ("peft", "scipy.stats", "sklearn.metrics", "matplotlib.pyplot", "transformers"):
     importlib.import_module(_name)
 
-SCRIPTS = {"make_prefs.py": make_prefs, "train_rm.py": train_rm}
+SCRIPTS = {"make_prefs.py": make_prefs, "train_rm.py": train_rm, "train_dpo.py": train_dpo}
 # What changes a file. A file that is opened for reading changes nothing.
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
 

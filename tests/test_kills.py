@@ -1,4 +1,4 @@
-"""Killed at any moment and run again, the stages of preferences write the bytes of an undisturbed run.
+"""Killed at any moment and run again, the stages from preferences on write the bytes of an undisturbed run.
 
 Each phase runs undisturbed once. Then it is killed at ten moments, and run again each time: five moments are
 spread over its time, and five over its changes of files, where a kill does most harm. The moments are random,
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from training.checkpoints import is_timing
 from utils.completions import gold_completion, render_completion
 from utils.jsonl import read_json, read_jsonl, write_jsonl
 
@@ -34,6 +35,7 @@ PHASES = {
     "features": RM,
     "head": RM,
     "adapter": (RM[0], [*RM[1], *ADAPTER]),
+    "policy": ("train_dpo.py", ["-c", "{home}/dpo.yaml"]),
 }
 N_SAMPLES = 10
 CONFIG = {
@@ -41,6 +43,19 @@ CONFIG = {
     **{"eval_batch_size": 4, "max_seq_length": 900, "val_fraction": 0.25, "test_fraction": 0.25},
     **{"eval_steps": 3, "save_steps": 4, "logprob_features": True},
 }
+POLICY = {
+    **{"sft_model": "sft", "output_dir": "policy", "bf16": False},
+    "training": {
+        **{"per_device_train_batch_size": 2, "num_train_epochs": 2, "logging_steps": 1, "eval_steps": 3},
+        **{"save_steps": 2, "save_total_limit": 2, "learning_rate": 1e-2},
+    },
+    "data": {
+        **{"val_path": "data/val.jsonl", "max_generated_val_samples": 2, "max_calibration_samples": 2},
+        "candidates": "sampled",
+    },
+}
+# What an SFT checkpoint says of itself.
+SFT_FACTS = {"template": "default", "base_model": "tiny", "max_prompt_tokens": 900}
 # Facts of a run and not of its results: when, how long, how fast, with which path to the home and which code.
 RUN_FACTS = {"created", "started", "finished", "times", "command", "git_commit"}
 
@@ -125,6 +140,10 @@ def prepared(server, data_home, tiny_gemma_dir, tmp_path_factory):
     found["verifier"] = found["llm judge"] = after("generate", "generated")
     improve_candidates(found["verifier"])
     found["features"] = found["adapter"] = after("verifier", "judged")
+    found["policy"] = folder / "paired"
+    shutil.copytree(found["features"], found["policy"])
+    (found["policy"] / "sft/run.json").write_text(json.dumps(SFT_FACTS))
+    (found["policy"] / "dpo.yaml").write_text(json.dumps(POLICY))
     found["head"] = folder / "read"
     shutil.copytree(found["features"], found["head"])
     read = after("features", "trained")
@@ -136,6 +155,17 @@ def differences(found: dict, expected: dict) -> list[str]:
     """The files that are not in both, or not equal."""
     names = sorted(found.keys() | expected.keys())
     return [name for name in names if found.get(name) != expected.get(name)]
+
+
+def of_policy(found: dict[str, object]) -> dict[str, object]:
+    """Of what a policy run left, what does not depend on how fast it was: Trainer's states have its times."""
+    names = ("reference.safetensors", "adapter_model.safetensors", "calibration.json", "train_ids.txt")
+    kept = {name: value for name, value in found.items() if Path(name).name in names}
+    history = found["policy/training_history.json"]
+    for row in history["eval_metrics"]:
+        for name in [name for name in row if is_timing(name)]:
+            del row[name]
+    return {**kept, "history": history}
 
 
 def results_in(home: Path) -> dict[str, object]:
@@ -150,7 +180,7 @@ def results_in(home: Path) -> dict[str, object]:
         if path.suffix == ".json":
             value = read_json(path)
             found[name] = {key: value[key] for key in value.keys() - RUN_FACTS}
-    return found
+    return of_policy(found) if (home / "policy").is_dir() else found
 
 
 @pytest.fixture(scope="module")
