@@ -23,7 +23,7 @@ from models.directories import check_adapter_dir
 from preferences.cache import MODEL_CHOICES
 from preferences.flags import add_exchange_flags, add_generator_flags
 from preferences.inputs import check_exchange, check_inputs
-from preferences.judges import JUDGES, default_judge, judge_candidates, judge_key, judge_settings
+from preferences.judges import JUDGES, Judge, default_judge, judge_candidates, judge_key, judge_settings
 from utils.arguments import positive_int, sample_limit, seed_number, share, stage_parser
 from utils.commands import reward_command
 from utils.config import home_path, input_path
@@ -82,7 +82,7 @@ def read_arguments(argv: list[str] | None) -> argparse.Namespace:
     if check_exchange(args):
         return args
     judge = args.judge or default_judge(args.judge_model)
-    if args.phase != "generate" and JUDGES[judge].needs_model and not args.judge_model:
+    if args.phase != "generate" and JUDGES[judge].model and not args.judge_model:
         raise UsageError(f"--judge {judge} needs --judge-model")
     if args.phase != "judge" and not args.sft_model:
         raise UsageError("--sft-model: must be given; candidates come from this checkpoint and its base")
@@ -112,6 +112,8 @@ from preferences.cache import (
 )
 from preferences.candidate_settings import generation_settings, n_candidates
 from preferences.candidates import CacheJob, check_data, draw_samples, fill_cache
+from preferences.completion_reader import PromptSource
+from preferences.cuts import COMPLETION_TOKENS
 from preferences.exchange import exchange_pairs
 from preferences.jobs import read_candidates
 from preferences.judge_report import judge_report
@@ -120,6 +122,8 @@ from preferences.pairing import Pairing, collect_pairs
 from preferences.pairs import style_check
 from preferences.plan import print_plan
 from preferences.rows import JudgedSample, format_tallies, preference_stats
+from preferences.score_models import OPEN
+from preferences.scored import ScoreModel
 from preferences.stats import write_statistics
 from prompt_schema import JudgePrompts, PromptBuilder, fill_template, load_template, render_evidence
 from reporting.pipeline import refresh_report
@@ -168,8 +172,23 @@ def generate_phase(
 PAIRING = ("min_margin", "output_mode", "hard_rejections", "match_form", "max_unparsable")
 
 
-def open_judge(args: argparse.Namespace) -> JudgeModel:
-    """Load the model of --judge-model with its prompts."""
+def prompt_source(name: str) -> PromptSource:
+    """The SFT template of this name, for models that score candidates."""
+    template = load_template("sft", name)
+    return PromptSource(sha256_value(template), functools.partial(PromptBuilder, template=template))
+
+
+def open_judge(args: argparse.Namespace, judge: Judge, generation: dict) -> JudgeModel | ScoreModel:
+    """Load the model of --judge-model with its prompts; `generation`: the settings of the candidates."""
+    if judge.model != "compares":
+        reading = {
+            "template": generation["template"],
+            "max_seq_length": generation["max_input_tokens"] + COMPLETION_TOKENS,
+            "eval_batch_size": args.judge_batch_size,
+            "load_in_8bit": args.judge_use_8bit,
+            "attn_implementation": args.attn_impl or "auto",
+        }
+        return OPEN[judge.model](args.judge_model, reading, prompt_source)
     model = load_generator(args.judge_model, load_options(args, prefix="judge_"))
     tokenizer = load_tokenizer(args.judge_model)
     builder = JudgePrompts(tokenizer, load_template("judge", args.judge_template))
@@ -211,7 +230,9 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     log_path = cache / f"judgements_{judgesig}.jsonl"
     if args.overwrite and shards.is_main:
         log_path.unlink(missing_ok=True)
-    judgements = judge_candidates(jobs, judge, functools.partial(open_judge, args), log_path, shards)
+    judgements = judge_candidates(
+        jobs, judge, functools.partial(open_judge, args, judge, generation), log_path, shards
+    )
     if not shards.is_main:
         return
 

@@ -55,6 +55,12 @@ def _cited_alone(row: dict) -> list[dict]:
     return [chunks[c] for c in parsed.citations if 0 <= c < len(chunks)]
 
 
+def _not_cited(row: dict) -> list[dict]:
+    """The chunks that a completion does not cite."""
+    cited = _cited_alone(row)
+    return [chunk for chunk in row["evidence_chunks"] if chunk not in cited]
+
+
 class CompletionReader:
     """Reads completion rows; `load` makes one from a train_rm.py config."""
 
@@ -129,16 +135,41 @@ class CompletionReader:
 
         0 for both where there is no answer.
         """
-        found = [[0.0, 0.0] for _ in rows]
+        without = self._answer_logps(rows, completions, segments, lambda row: [])
+        alone = self._answer_logps(rows, completions, segments, _cited_alone)
+        return [[without.get(i, 0.0), alone.get(i, 0.0)] for i in range(len(rows))]
+
+    def _answer_logps(
+        self,
+        rows: list[dict],
+        completions: list[list[int]],
+        segments: list[list[str]],
+        chunks_of: Callable[[dict], list[dict]],
+    ) -> dict[int, float]:
+        """Place of each row with an answer -> log-probability of the answer behind `chunks_of(row)`."""
         places = [i for i in range(len(rows)) if "answer" in segments[i]]
-        for column, chunks_of in enumerate((lambda row: [], _cited_alone)):
-            prompts = []
-            beginnings = []
-            for i in places:
-                prompts.append(self.builder.build({**rows[i], "evidence_chunks": chunks_of(rows[i])}))
-                # Citations are other numbers there, and come behind the answer.
-                last = max(k for k, segment in enumerate(segments[i]) if segment == "answer")
-                beginnings.append(completions[i][: last + 1])
-            for i, reading in zip(places, self._readings(prompts, beginnings, [])):
-                found[i][column] = _sum_of(reading.logps, segments[i], "answer")
-        return found
+        prompts = []
+        beginnings = []
+        for i in places:
+            prompts.append(self.builder.build({**rows[i], "evidence_chunks": chunks_of(rows[i])}))
+            # Citations are other numbers there, and come behind the answer.
+            last = max(k for k, segment in enumerate(segments[i]) if segment == "answer")
+            beginnings.append(completions[i][: last + 1])
+        readings = self._readings(prompts, beginnings, []) if places else []
+        return {i: _sum_of(reading.logps, segments[i], "answer") for i, reading in zip(places, readings)}
+
+    def citation_effects(self, rows: list[dict]) -> list[float | None]:
+        """How much likelier an answer is behind its cited chunks than behind the others, per token of it.
+
+        log p(answer | cited chunks alone) - log p(answer | all but these): the sum of what is lost without
+        the citations and of what is kept with them alone (Chuang et al., 2025: SelfCite). None for what
+        cannot be parsed; of a refusal it is that of its text.
+        """
+        completions, _ = encode_completions(self.tokenizer, rows)
+        segments = [token_segments(self.tokenizer, ids) for ids in completions]
+        alone = self._answer_logps(rows, completions, segments, _cited_alone)
+        others = self._answer_logps(rows, completions, segments, _not_cited)
+        effects: list[float | None] = [None] * len(rows)
+        for i, logp in alone.items():
+            effects[i] = (logp - others[i]) / segments[i].count("answer")
+        return effects

@@ -35,7 +35,8 @@ def add_generator_flags(model: argparse._ArgumentGroup) -> None:
     add("--top-k", type=whole_number, help="sample from this many tokens; 0: from all (default: 0)")
     judge = "who scores (default: llm if --judge-model is given, else verifier, which checks against gold)"
     add("--judge", choices=tuple(JUDGES), help=judge)
-    add("--judge-model", help="model that compares candidates, for --judge llm and hybrid")
+    judge_model = "model that compares candidates; for reward a head, for citations a checkpoint"
+    add("--judge-model", help=judge_model)
     add("--judge-template", default="default", help="default or simple (default: default)")
     add("--min-label-share", type=share, default=MIN_LABEL_SHARE, help="least probability of A and B (0-1)")
     # The generators' flags are part of a cache's settings, so None marks one that was not given.

@@ -30,7 +30,9 @@ def check_inputs(args: argparse.Namespace) -> None:
         _check_cache(home_path(args.prefs_dir) / "cache", args.cache_sig)
     # Judging needs none of the models that generated.
     if args.phase != "generate":
-        if args.judge_model:
+        if args.judge_model and args.judge == "reward":
+            _check_head(input_path(args.judge_model))
+        elif args.judge_model:
             check_model_name(args.judge_model)
         load_template("judge", args.judge_template)
     if args.phase != "judge":

@@ -8,13 +8,15 @@ about pairs, margins or prompts.
 A judgement row is {"id", "checks": {name: 0 or 1} per candidate, "verifier": a score per candidate, "llm": a
 score per candidate or null, "agree": comparisons with the same winner in both orders, "n_compared"}, and
 of a model "label_share", the mean probability of its two labels, and "comparisons", [i, j, probability that
-i is better as answer A, that j is as answer A] per two candidates.
+i is better as answer A, that j is as answer A] per two candidates. Judges that score each candidate alone
+add "scored", a score per candidate.
 """
 
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from models.base import model_key
 from models.choices import attention_settings
@@ -22,6 +24,7 @@ from models.distributed import ShardLog, Shards, drop_partials
 from preferences.cache import Job
 from preferences.label_share import check_judge
 from preferences.model_judge import JudgeModel, compare_candidates, win_scores
+from preferences.scored import ScoreModel, head_key, score_candidates
 from preferences.verifier import VERIFIER_VERSION, verify
 from utils.config import portable_path
 from utils.jsonl import read_appended
@@ -66,6 +69,16 @@ def judge_by_model(jobs: list[Job], judge_model: JudgeModel | None) -> list[dict
     return rows
 
 
+def judge_by_scores(jobs: list[Job], judge_model: ScoreModel | None) -> list[dict]:
+    """Judgement rows from the verifier and from a model that scores each candidate alone."""
+    if judge_model is None:
+        raise ValueError("this judge needs a model")
+    rows = judge_by_checks(jobs, None)
+    for row, scores in zip(rows, score_candidates(judge_model, jobs)):
+        row["scored"] = scores
+    return rows
+
+
 # --- (the scores that decide, one per candidate in 0..1; whose they are), read from a judgement row
 
 
@@ -83,19 +96,33 @@ def llm_breaks_ties(judged: dict) -> tuple[list[float], str]:
     return llm_decides(judged) if is_tie else verifier_decides(judged)
 
 
+def reward_decides(judged: dict) -> tuple[list[float], str]:
+    return judged["scored"], "reward"
+
+
+def citations_decide(judged: dict) -> tuple[list[float], str]:
+    return judged["scored"], "citations"
+
+
 @dataclass(frozen=True)
 class Judge:
-    """`judge` makes the judgement rows of samples; `decide` reads (scores, whose scores) from one row."""
+    """`judge` makes the judgement rows of samples; `decide` reads (scores, whose scores) from one row.
 
-    judge: Callable[[list[Job], JudgeModel | None], list[dict]]
+    `model`: what --judge-model names: nothing, a model that "compares" two candidates, a head of train_rm.py
+    that "rewards" each, or a model for the "likelihood" of their answers.
+    """
+
+    judge: Callable[[list[Job], Any], list[dict]]
     decide: Callable[[dict], tuple[list[float], str]]
-    needs_model: bool
+    model: str = ""
 
 
 JUDGES = {
-    "llm": Judge(judge_by_model, llm_decides, needs_model=True),
-    "verifier": Judge(judge_by_checks, verifier_decides, needs_model=False),
-    "hybrid": Judge(judge_by_model, llm_breaks_ties, needs_model=True),
+    "llm": Judge(judge_by_model, llm_decides, "compares"),
+    "verifier": Judge(judge_by_checks, verifier_decides),
+    "hybrid": Judge(judge_by_model, llm_breaks_ties, "compares"),
+    "reward": Judge(judge_by_scores, reward_decides, "rewards"),
+    "citations": Judge(judge_by_scores, citations_decide, "likelihood"),
 }
 
 
@@ -117,12 +144,17 @@ def judge_settings(kind: str, flags: dict, load_template: Callable[[str], str]) 
         "template": None,
     }
     # Without a model, its name, precision and template change nothing.
-    if not JUDGES[kind].needs_model:
+    if not JUDGES[kind].model:
         return settings
+    name = flags["judge_model"]
+    if JUDGES[kind].model != "compares":
+        key = head_key(name) if JUDGES[kind].model == "rewards" else model_key(name)
+        reading = {"use_8bit": flags["judge_use_8bit"], **attention_settings(flags.get("attn_impl"))}
+        return settings | {"model": portable_path(name), "model_key": key, **reading}
     return settings | {
-        "model": portable_path(flags["judge_model"]),
+        "model": portable_path(name),
         "shows": "answer and cited passages",
-        "model_key": model_key(flags["judge_model"]),
+        "model_key": model_key(name),
         "use_8bit": flags["judge_use_8bit"],
         "use_4bit": flags["judge_use_4bit"],
         "template": load_template(flags["judge_template"]),
@@ -138,7 +170,7 @@ def judge_key(settings: dict) -> dict:
 
 
 def judge_candidates(
-    jobs: list[Job], judge: Judge, open_model: Callable[[], JudgeModel], path: Path, shards: Shards
+    jobs: list[Job], judge: Judge, open_model: Callable[[], Any], path: Path, shards: Shards
 ) -> dict[str, dict]:
     """Judgement rows by sample id, read from `path` where it exists, else judged and written there.
 
@@ -155,15 +187,16 @@ def judge_candidates(
     for sample, candidates in shards.mine(jobs):
         if sample["id"] not in done and len(candidates) > 1:
             todo.append((sample, candidates))
-    judge_model = open_model() if todo and judge.needs_model else None
+    judge_model = open_model() if todo and judge.model else None
+    compares = judge.model == "compares"
     # Every two candidates are compared in both orders; the checks alone compare nothing and take no time.
-    n_comparisons = sum(len(candidates) * (len(candidates) - 1) for _, candidates in todo)
-    with progress(n_comparisons, "judging", "comparison", delay=1) as bar:
+    n_of_sample = [len(candidates) * (len(candidates) - 1 if compares else 1) for _, candidates in todo]
+    with progress(sum(n_of_sample), "judging", "comparison" if compares else "candidate", delay=1) as bar:
         if judge_model:
             judge_model = dataclasses.replace(judge_model, on_compared=bar.update)
         for start in range(0, len(todo), JOBS_PER_WRITE):
             rows = judge.judge(todo[start : start + JOBS_PER_WRITE], judge_model)
-            if judge_model:
+            if judge_model and compares:
                 check_judge(rows, judge_model.name, judge_model.min_label_share)
             log.add(rows)
     place = {sample["id"]: i for i, (sample, _) in enumerate(jobs)}

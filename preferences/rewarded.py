@@ -20,9 +20,10 @@ from preferences.candidates import Generator, generate_candidates
 from preferences.completion_reader import PromptSource
 from preferences.inputs import check_head_dir
 from preferences.reward_config import DEFAULTS
+from preferences.scored import head_key
 from preferences.scoring import score_completions
 from utils.config import home_path, input_path
-from utils.jsonl import read_jsonl, sha256_file, sha256_value, write_jsonl
+from utils.jsonl import read_jsonl, sha256_value, write_jsonl
 from utils.templates import load_template
 
 
@@ -31,8 +32,7 @@ def head_settings(folder: str | None) -> dict[str, str]:
     if folder is None:
         return {}
     check_head_dir(input_path(folder))
-    files = [input_path(folder) / name for name in ("config.json", "reward_head.safetensors")]
-    return {"reward_key": sha256_value([sha256_file(path) for path in files])[:16]}
+    return {"reward_key": head_key(folder)}
 
 
 def _draw(

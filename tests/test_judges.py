@@ -1,10 +1,15 @@
 """Judges and the pair rule: checks against gold, a model asked in both orders, and what becomes a pair."""
 
+import functools
+import math
+
 import pytest
+import torch
 
 from make_prefs import build_parser, choose_pairs
 from models.distributed import Shards
 from preferences.cache import claim_cache, complete_cache, find_cache
+from preferences.completion_reader import CompletionReader
 from preferences.jobs import read_candidates
 from preferences.judges import JUDGES, judge_candidates
 from preferences.label_share import describe_judge, label_share
@@ -18,11 +23,15 @@ from preferences.model_judge import (
     win_scores,
 )
 from preferences.rows import format_tallies
+from preferences.scored import citation_scores
+from preferences.segments import token_segments
 from preferences.verifier import LEVELS, verify
+from prompt_schema import SFT_TEMPLATES, PromptBuilder
 from utils.completions import parse_completion, render_completion
 from utils.errors import DataError, StageError
 from utils.jsonl import write_json, write_jsonl
 from utils.text import REFUSAL
+from utils.tokens import encode_completion
 
 REFUSE = render_completion(REFUSAL, [], 0.0)
 
@@ -120,6 +129,35 @@ def test_a_judge_that_does_not_answer_with_the_labels_is_stopped(make_model, tok
     # Of the checks alone there is nothing to say, and judgements of an earlier version do not say the share.
     assert describe_judge([{"n_compared": 0}]) is None
     assert "unknown share" in describe_judge([{"n_compared": 4, "agree": 3}])
+
+
+def test_a_citation_is_worth_what_it_does_to_the_likelihood_of_the_answer(make_model, tokenizer, sample):
+    reading = {"eval_batch_size": 2, "max_seq_length": 1500, "template": "default"}
+    build = functools.partial(PromptBuilder, template=SFT_TEMPLATES["default"])
+    builder = build(tokenizer, max_tokens=1500)
+    model = make_model("llama")
+    reader = CompletionReader(model, tokenizer, builder, reading)
+    texts = [render_completion("Warsaw", [0, 2], 0.9), REFUSE, "prose"]
+    chunks = sample["evidence_chunks"]
+    rows = [
+        {"id": "q", "question": sample["question"], "evidence_chunks": chunks, "completion": text}
+        for text in texts
+    ]
+    effects = reader.citation_effects(rows)
+    assert effects[2] is None
+
+    # By hand: the answer behind the cited chunks alone, and behind the others.
+    def mean_logp(shown: list[int]) -> float:
+        prompt = builder.build({**rows[0], "evidence_chunks": [chunks[i] for i in shown]}).ids
+        completion = encode_completion(tokenizer, texts[0])
+        of_answer = [k for k, name in enumerate(token_segments(tokenizer, completion)) if name == "answer"]
+        logps = model(torch.tensor([prompt + completion])).logits[0].log_softmax(-1)
+        at = len(prompt) - 1
+        return sum(logps[at + k, completion[k]].item() for k in of_answer) / len(of_answer)
+
+    assert effects[0] == pytest.approx(mean_logp([0, 2]) - mean_logp([1, 3]), abs=1e-3)
+    scores = citation_scores(rows, effects)
+    assert scores[0] == pytest.approx(1 / (1 + math.exp(-effects[0]))) and scores[1:] == [0.5, 0.0]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+import make_prefs
 import train_dpo
 from models.cpu_attention import use_grouped_attention
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
@@ -209,6 +210,33 @@ def policy_home(data_home, tiny_gemma_dir, tmp_path, monkeypatch):
     write_jsonl(tmp_path / "data/val.jsonl", val[:6])
     (tmp_path / "dpo.yaml").write_text(config_text())
     return tmp_path
+
+
+@pytest.mark.parametrize("judge", ["verifier", "citations"])
+def test_a_round_is_three_commands(judge, policy_home):
+    sampled = ["--max-samples", "4", "--n-generations", "3", "--temperature", "1", "--max-new-tokens", "8"]
+    data = ["--data-path", "data/val.jsonl"]
+    model = ["--sft-model", "sft/checkpoint-best", "--base-model", "tiny", "--max-input-tokens", "1400"]
+    make_prefs.main(["--phase", "generate", *model, *data, *sampled])
+    [cache] = (policy_home / "prefs/cache").iterdir()
+    # A random model writes nothing that can be parsed.
+    rows = [row for _, row in read_jsonl(cache / "gens_sft.jsonl")]
+    answers = ([[0], [1], [0, 1]][row["n"]] for row in rows)
+    texts = [render_completion("something", cited, 0.9) for cited in answers]
+    write_jsonl(cache / "gens_sft.jsonl", [{**row, "completion": text} for row, text in zip(rows, texts)])
+    judging = ["--judge", judge, "--min-margin", "0"]
+    if judge == "citations":
+        judging += ["--judge-model", "sft/checkpoint-best"]
+    else:
+        judging += ["--hard-rejections"]
+    make_prefs.main(["--phase", "judge", *data, *judging])
+    [path] = [path for path in (policy_home / "prefs").glob("preferences_*.jsonl") if "a-b" not in path.name]
+    pairs = [row for _, row in read_jsonl(path)]
+    if judge == "citations":
+        assert {row["decided_by"] for row in pairs} == {"citations"}
+        assert all(0 < row["score_rejected"] < row["score_chosen"] < 1 for row in pairs)
+    train_dpo.main(["-c", "dpo.yaml", "--prefs", str(path), "--set", "data.val_fraction=0.3"])
+    assert read_json(policy_home / "policy/run.json")["status"] == "complete"
 
 
 def history(home) -> dict:
