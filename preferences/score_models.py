@@ -28,7 +28,9 @@ def open_reward(name: str, settings: dict, prompts_of: Callable[[str], PromptSou
 
     def score(rows: list[dict]) -> list[float]:
         readings = reader.read(rows)
-        found = {key: torch.stack([reading[key] for reading in readings]) for key in readings[0]}
+        found = {}
+        for key in readings[0]:
+            found[key] = torch.stack([reading[key] for reading in readings])
         return [squashed(row["reward"]) for row in score_rows(rows, found, head, saved)]
 
     return ScoreModel(score)

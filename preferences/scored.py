@@ -4,6 +4,7 @@ Neither needs gold. Scores are in 0..1, so that their differences are margins. T
 pairs, and how a model is opened is in preferences/score_models.py.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ def score_candidates(model: ScoreModel, jobs: list[Job]) -> list[list[float]]:
             rows.append({**facts, "completion": candidate["completion"]})
     scores = iter(model.score(rows))
     model.on_compared(len(rows))
-    return [[next(scores) for _ in candidates] for _, candidates in jobs]
+    return [list(itertools.islice(scores, len(candidates))) for _, candidates in jobs]
 
 
 def squashed(value: float) -> float:

@@ -245,7 +245,10 @@ def history(home) -> dict:
 
 def without_times(found: dict) -> dict:
     names = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second")
-    metrics = [{k: v for k, v in row.items() if k not in names} for row in found["eval_metrics"]]
+    metrics = [dict(row) for row in found["eval_metrics"]]
+    for row in metrics:
+        for name in names:
+            row.pop(name, None)
     return {**found, "eval_metrics": metrics}
 
 

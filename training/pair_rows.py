@@ -21,7 +21,7 @@ def pick_pairs(preferences: list[dict], data: dict, seed: int) -> tuple[list[dic
     kept = preferences
     if data["candidates"] == "sampled":
         # Made and gold completions are no samples of a model.
-        kept = [row for row in kept if not {row.get(f"{side}_model") for side in SIDES} & {"made", "gold"}]
+        kept = [row for row in kept if not {"made", "gold"} & {row["chosen_model"], row["rejected_model"]}]
         drops["not sampled from a model"] = len(preferences) - len(kept)
     n_wanted = data["max_pairs"]
     if n_wanted is not None and n_wanted < len(kept):
