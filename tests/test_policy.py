@@ -19,6 +19,7 @@ from train_dpo import LOSSES, PolicyTrainer, policy_loss
 from training.pair_rows import encode_pairs, hold_out, keep_best_once, number_rows, pick_pairs
 from training.pair_trainer import PairLogps, make_pair_collator
 from training.policy_config import LOSS_NAMES, POLICY_DEFAULTS
+from training.policy_run import kind_factors
 from utils.completions import gold_completion, render_completion
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_json, read_jsonl, write_jsonl
@@ -329,11 +330,19 @@ def test_a_plan_writes_nothing(policy_home, capsys):
     assert not (policy_home / "policy").exists()
 
 
+def test_kinds_have_weights_and_a_mistyped_one_is_named(policy_home):
+    rows = [{"kind": "other answer"}, {"kind": "answer over refusal"}, {}]
+    assert kind_factors(rows, {"answer over refusal": 3, "pair": 0.5}).tolist() == [1, 3, 0.5]
+    with pytest.raises(UsageError, match="did you mean 'other answer'"):
+        train_dpo.main(["-c", "dpo.yaml", "--set", "data.kind_weights={other answers: 2}"])
+
+
 @pytest.mark.parametrize(
     "override, word",
     [
         ("objective.loss=dpoo", "did you mean 'dpo'"),
         ("objective.beta=0", "above 0"),
+        ("data.kind_weights={other answer: -1}", "from 0 on"),
         ("keep.max_em_drop=2", "from 0 to 1"),
         ("data.pair_weights=[kinds]", "did you mean 'kind'"),
         ("data.max_generated_val_samples=0", "a policy is kept by its answers"),

@@ -15,6 +15,7 @@ from training.sft_config import check_config
 from utils.config import input_path, nearest
 from utils.config_values import Defaults, check_count
 from utils.errors import DataError, UsageError
+from utils.json_values import is_number
 from utils.jsonl import read_json_object
 
 # The losses of train_dpo.py.
@@ -68,6 +69,7 @@ _VALUES = {
         "max_pairs": None,
         "candidates": "all",
         "pair_weights": ["group", "kind"],
+        "kind_weights": {},
         "val_fraction": 0.1,
         "max_generated_val_samples": 200,
         "max_calibration_samples": 200,
@@ -98,6 +100,9 @@ def check_policy_config(config: dict) -> None:
     for name in data["pair_weights"]:
         if name not in BALANCED:
             raise UsageError(f"data.pair_weights: unknown {name!r}{nearest(str(name), BALANCED)}")
+    for kind, value in data["kind_weights"].items():
+        if not is_number(value) or value < 0:
+            raise UsageError(f"data.kind_weights.{kind}: expected a number from 0 on, found {value!r}")
     # NaN fails every comparison.
     if not objective["beta"] > 0:
         raise UsageError(f"objective.beta: expected a number above 0, found {objective['beta']}")

@@ -4,7 +4,8 @@ It knows the records of a run, not how it is trained.
 """
 
 from collections.abc import Callable
-from typing import Any
+
+import numpy as np
 
 from evidence.reserved import train_ids
 from models.distributed import note_in_first_process
@@ -13,7 +14,8 @@ from training.pair_rows import encode_pairs, hold_out, keep_best_once, number_ro
 from training.policy_config import sft_facts
 from training.run_report import run_precision
 from training.steps import steps_and_epochs
-from utils.config import portable_path
+from utils.config import nearest, portable_path
+from utils.errors import UsageError
 from utils.jsonl import write_text
 from utils.runs import format_drops
 
@@ -50,8 +52,21 @@ def describe_pairs(rows: Rows) -> str:
     )
 
 
+def _check_kinds(preferences: list[dict], factors: dict[str, float]) -> None:
+    """UsageError for a weight that applies to no pair: most likely a mistyped kind."""
+    known = {row.get("kind", "pair") for row in preferences}
+    for kind in factors:
+        if kind not in known:
+            raise UsageError(f"data.kind_weights: no pair is of the kind {kind!r}{nearest(str(kind), known)}")
+
+
+def kind_factors(preferences: list[dict], factors: dict[str, float]) -> np.ndarray:
+    """The factor of each pair's kind, (n_pairs,), 1 where none is given."""
+    return np.array([factors.get(row.get("kind", "pair"), 1.0) for row in preferences])
+
+
 def encode_preferences(
-    job: TrainingJob, preferences: list[dict], balance: Callable[[list[dict], list[str]], Any]
+    job: TrainingJob, preferences: list[dict], balance: Callable[[list[dict], list[str]], np.ndarray]
 ) -> Rows:
     """Training rows and held-out ones, by the YAML's `data` block, and a note on both.
 
@@ -61,10 +76,11 @@ def encode_preferences(
     data = config["data"]
     seed = config["training"]["seed"]
     kept, drops = pick_pairs(preferences, data, seed)
+    _check_kinds(kept, data["kind_weights"])
     parts = []
     for places in hold_out(kept, data["val_fraction"], seed):
         part = [kept[i] for i in places]
-        weights = balance(part, data["pair_weights"])
+        weights = balance(part, data["pair_weights"]) * kind_factors(part, data["kind_weights"])
         rows, dropped = encode_pairs(part, weights, job.builder, config["training"]["max_seq_length"])
         drops += dropped
         if config["objective"]["loss"] == "rejection":
