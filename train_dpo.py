@@ -170,10 +170,9 @@ def make_trainer(job: TrainingJob, rows: Rows, model, files: PolicyFiles) -> Pol
     tokenizer = job.builder.tokenizer
     # Gradient checkpointing cannot use a KV cache, and DDP allows only one forward pass per step.
     share_prefix = not job.config["training"]["gradient_checkpointing"] and job.shards.n_processes == 1
-    # The loss of rejection sampling reads the chosen side alone.
-    columns = (
-        ("completion",) if job.config["objective"]["loss"] == "rejection" else ("completion", "rejected")
-    )
+    # The loss of rejection sampling reads the chosen side alone, and compares it with nothing.
+    has_reference = job.config["objective"]["loss"] != "rejection"
+    columns = ("completion", "rejected") if has_reference else ("completion",)
     trainer = PolicyTrainer(
         model=model,
         args=training_arguments(job.config, job.output_dir, rows.n_steps),
@@ -186,7 +185,7 @@ def make_trainer(job: TrainingJob, rows: Rows, model, files: PolicyFiles) -> Pol
         share_prefix=share_prefix,
         order=RowOrder(twins_adjacent=True),
         measure_answers=job.answer_meter(),
-        reference_path=job.output_dir / "reference.safetensors",
+        reference_path=job.output_dir / "reference.safetensors" if has_reference else None,
     )
     trainer.objective = job.config["objective"]
     return trainer

@@ -75,14 +75,14 @@ class PairTrainer(CompletionTrainer):
     """A subclass defines `pair_losses(logps)`, (n_pairs,), of a `PairLogps`.
 
     `reference_path`: where the log-probabilities of the reference are, or will be written: of the model as it
-    is before the first step. Rows are those of `encode_pairs`,
-    with their places.
+    is before the first step; None for a loss that has no reference. Rows are those of `encode_pairs`, with
+    their places.
     """
 
     # transformers allows None; here it is given.
     eval_dataset: Any
 
-    def __init__(self, *args, reference_path: Path, **kwargs):
+    def __init__(self, *args, reference_path: Path | None, **kwargs):
         super().__init__(*args, **kwargs)
         self.reference_path = reference_path
         # (n_rows, n_sides), of training rows and then those of val; read before the first step.
@@ -151,17 +151,21 @@ class PairTrainer(CompletionTrainer):
 
     def read_reference(self) -> None:
         """The reference of all rows, from its file or, before the first step, from the model itself."""
+        if self.reference_path is None:
+            n_rows = len(self.train_dataset) + len(self.eval_dataset)
+            self.reference = torch.zeros(n_rows, 1)
+            return
         if not self.reference_path.is_file():
             if self.state.global_step:
                 raise DataError(
                     f"{self.reference_path}: missing, and the model is no longer what it was; "
                     "start over with --overwrite"
                 )
-            self._write_reference()
+            self._write_reference(self.reference_path)
         self.reference = load_file(self.reference_path)["logps"]
 
     @torch.no_grad()
-    def _write_reference(self) -> None:
+    def _write_reference(self, path: Path) -> None:
         rows = [*self.train_dataset, *self.eval_dataset]
         shards = Shards()
         # With sharded weights every process takes part in each pass.
@@ -185,7 +189,7 @@ class PairTrainer(CompletionTrainer):
             found[place] = logps
         if shards.is_main:
             table = torch.tensor([found[place] for place in range(len(rows))])
-            with atomic_write(self.reference_path, "wb") as handle:
+            with atomic_write(path, "wb") as handle:
                 handle.write(save({"logps": table}))
         shards.wait()
 

@@ -81,6 +81,7 @@ def encode_preferences(
     for places in hold_out(kept, data["val_fraction"], seed):
         part = [kept[i] for i in places]
         weights = balance(part, data["pair_weights"]) * kind_factors(part, data["kind_weights"])
+        weights = weights / max(weights.mean(), 1e-9)
         rows, dropped = encode_pairs(part, weights, job.builder, config["training"]["max_seq_length"])
         drops += dropped
         if config["objective"]["loss"] == "rejection":
