@@ -14,7 +14,9 @@ import make_prefs
 import train_dpo
 from models.cpu_attention import use_grouped_attention
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
+from tests.conftest import TWO_PROCESSES, TWO_PROCESSES_ENV
 from tests.test_kills import add_checkpoint
+from tests.test_sft_runs import FSDP
 from train_dpo import LOSSES, PolicyTrainer, policy_loss
 from training.pair_rows import encode_pairs, hold_out, keep_best_once, number_rows, pick_pairs
 from training.pair_trainer import PairLogps, make_pair_collator
@@ -286,6 +288,30 @@ def test_a_round_starts_from_its_sft_model_and_resumes_with_the_same_losses(poli
     assert without_times(history(policy_home)) == without_times(whole)
     train_dpo.main(["-c", "dpo.yaml"])
     assert "nothing to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("launch", [TWO_PROCESSES, FSDP[:-1]], ids=["ddp", "fsdp"])
+def test_two_processes_learn_what_one_does(launch, policy_home, stage):
+    batch = ["--set", "training.per_device_train_batch_size=1"]
+    # The rows of a step in the same order, whoever reads them.
+    two_batches = ["--set", "training.gradient_accumulation_steps=2", "--set", "output_dir=one"]
+    train_dpo.main(["-c", "dpo.yaml", *batch, *two_batches])
+    command = [*launch, "train_dpo.py", "-c", str(policy_home / "dpo.yaml")]
+    done = stage(*command, *batch, home=policy_home, env=TWO_PROCESSES_ENV)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one = read_json(policy_home / "one/training_history.json")["train_losses"]
+    two = history(policy_home)["train_losses"]
+    assert [row["loss"] for row in two] == pytest.approx([row["loss"] for row in one], abs=1e-4)
+    tables = [load_file(policy_home / name / "reference.safetensors")["logps"] for name in ("one", "policy")]
+    assert torch.allclose(*tables, atol=1e-3)
+
+
+def test_a_merged_policy_answers_as_the_policy(policy_home, capsys):
+    train_dpo.main(["-c", "dpo.yaml"])
+    train_dpo.main(["-c", "dpo.yaml", "--merge", "merged"])
+    assert "wrote" in capsys.readouterr().out
+    facts = read_json(policy_home / "merged/run.json")
+    assert facts["merge"]["max_logit_gap_float32"] < 1e-2 and facts["merged_from"] == "policy/checkpoint-best"
 
 
 @pytest.mark.parametrize("loss", ["ipo", "rejection"])

@@ -1,4 +1,4 @@
-"""The flags of train_sft.py that train nothing: `--merge`, `--export` and `--calibrate` of a finished run."""
+"""The flags of a training that train nothing: `--merge`, `--export` and `--calibrate` of a finished run."""
 
 import argparse
 
@@ -16,7 +16,8 @@ def use_finished_run(args: argparse.Namespace, job: Export) -> None:
         checkpoint = f"{job.config['output_dir']}/checkpoint-best"
         command = evaluate_command(job.config, checkpoint, "eval_fitted.json", "--decisions", "fitted")
         note(f"next: {command}")
-    if args.export:
+    # Of the stages that have it.
+    if getattr(args, "export", None):
         path = home_path(job.config["output_dir"]) / "checkpoint-best.gguf"
         print(f"wrote {path} ({describe_parity(export_gguf(job, path))})")
     if args.merge:
