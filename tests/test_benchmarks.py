@@ -1,5 +1,6 @@
 """The benchmarks run, at toy size, and what they print was measured."""
 
+import math
 import re
 from types import SimpleNamespace
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 import benchmarks.device
-from benchmarks import generation, judge, rm
+from benchmarks import dpo, generation, judge, rm
 from models.peak_memory import peak_memory_gb
 
 
@@ -89,7 +90,7 @@ def test_prompts_that_the_model_has_no_positions_for_are_named(make_model, token
         run_generation(*flags)
 
 
-# --- benchmarks/judge.py and benchmarks/rm.py
+# --- benchmarks/judge.py, benchmarks/rm.py and benchmarks/dpo.py
 
 
 def cells(printed: str) -> list[list[str]]:
@@ -121,6 +122,21 @@ def test_reward_training_is_timed_and_scored_on_other_questions(tiny_gemma_dir, 
     *_, ours = cells(capsys.readouterr().out)
     # TRL is no requirement of this project, so its row may be missing.
     assert ours[0] == "ours" and float(ours[1]) > 0 and 0 <= float(ours[3]) <= 1
+
+
+@pytest.mark.parametrize("system", ["ours", "trl"])
+def test_policy_steps_are_timed_from_one_adapter_on_both_sides(system, tiny_gemma_dir, test_file, tmp_path):
+    if system == "trl":
+        pytest.importorskip("trl")
+    flags = f"--data {test_file} --pairs 6 --batch-size 2 --float32 --max-seq-length 1500"
+    argv = ["--model", str(tiny_gemma_dir), *flags.split(), "--one", system, str(tmp_path)]
+    args = dpo.build_parser().parse_args(argv)
+    dpo.write_adapter(args, tmp_path)
+    found = dpo.run_one(args)
+    assert len(found["losses"]) == 3 and found["losses"][0] == pytest.approx(math.log(2), abs=1e-4)
+    assert found["pairs_per_s"] > 0 and found["peak_gb"] > 0
+    rows = dpo.cells_of([found], [found])
+    assert rows[1] == "1.00" and rows[-1] == "0"
 
 
 def test_no_question_is_on_both_sides_of_the_reward_benchmark(samples):
