@@ -336,6 +336,32 @@ def test_a_reward_model_of_other_preferences_is_stale(tmp_path):
     ]
 
 
+def test_a_policy_is_a_stage_of_its_own_and_says_whether_its_round_is_kept(tmp_path):
+    settings = {
+        "sft_model": "sft/checkpoint-best",
+        "objective": {"loss": "dpo"},
+        "model_name": "m",
+        "lora": {},
+    }
+    facts = {
+        "train_seconds": 60,
+        "n_rows": 90,
+        "n_steps": 9,
+        "metric_for_best": "eval_net_score",
+        "best": 0.4,
+    }
+    run = {"settings": settings, "status": "complete", "inputs": {}, **facts}
+    for kept, warnings in (
+        (True, []),
+        (False, ["round not kept: checkpoint-best is the SFT model as it was"]),
+    ):
+        write_json(tmp_path / "policy/run.json", {**run, "kept": kept, "before": {"eval_net_score": 0.3}})
+        views = {view.stage.name: view for view in all_views(find_outputs(tmp_path))}
+        assert views["sft"].state == "not run"
+        assert views["policy"].state == "done" and views["policy"].warnings == warnings
+        assert ("net_score on val", "0.300, now 0.400") in views["policy"].facts
+
+
 def test_reward_warnings_name_what_separates_the_pairs(tmp_path):
     rm = {"settings": {"citation_penalty_weight": 1, "base_model": "m"}, "status": "complete", "inputs": {}}
     write_json(tmp_path / "rm/run.json", {**rm, "n_pairs": {"train": 5}})
