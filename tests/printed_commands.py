@@ -100,23 +100,25 @@ def is_download(words: list[str]) -> bool:
 
 
 def is_training(words: list[str]) -> bool:
-    return "train_sft.py" in words and "--merge" not in words
+    return bool({"train_sft.py", "train_dpo.py"} & set(words)) and "--merge" not in words
 
 
 def demo_commands(target: str) -> list[str]:
-    """The commands of `make demo` or `make demo-gemma`, with the target's variables filled in."""
+    """The commands of `make demo`, `make demo-gemma` or `make loop`, with the target's variables filled in."""
+    prefix = "LOOP" if target == "loop" else "DEMO"
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     variables = dict(re.findall(rf"^(?:{target}: )?(\w+) := (.*)$", makefile, re.MULTILINE))
     commands = []
-    for line in re.findall(r"^\t\$\(DEMO\) (.*)$", makefile, re.MULTILINE):
+    for line in re.findall(rf"^\t\$\({prefix}\) (.*)$", makefile, re.MULTILINE):
         filled = re.sub(r"\$\((\w+)\)", lambda name: variables[name[1]], line)
         commands.append(f"python {filled}")
     return commands
 
 
 def is_in_demo(words: list[str]) -> bool:
-    """True for a command of `make demo`, which has run it at full size."""
-    return f"python {shlex.join(words[1:])}" in demo_commands("demo")
+    """True for a command of `make demo` or `make loop`, which run it at full size."""
+    commands = [*demo_commands("demo"), *demo_commands("loop")]
+    return f"python {shlex.join(words[1:])}" in commands
 
 
 def generates(words: list[str]) -> bool:
@@ -187,7 +189,7 @@ def rule_for(command: Command) -> tuple[str, str]:
     if is_sample_builder(words):
         return "parse", "writes the bundled sample, which tests/test_sample.py checks"
     if is_in_demo(words):
-        return "plan", "make demo runs it"
+        return "plan", "make runs it"
     if is_speed_benchmark(words):
         return "parse", "measures speed for minutes"
     if is_download(words):
@@ -202,6 +204,8 @@ def rule_for(command: Command) -> tuple[str, str]:
         return "parse", "needs a checkpoint with fitted decisions; --calibrate is planned alone"
     if "--merge" in words:
         return "plan", "compares the answers of two models for minutes"
+    if value_of(words, "--judge") == "citations":
+        return "plan", "judges candidates that the reader has generated"
     if generates(words):
         return "small", "generates for minutes"
     return "run", "works offline in the finished demo"
