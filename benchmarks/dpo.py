@@ -52,6 +52,8 @@ from utils.runs import note
 from utils.schema import read_preferences
 
 BETA = 0.1
+# The loss that both sides know.
+_PLAIN = {"length_normalized": False, "sft_weight": 0.0}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -83,7 +85,7 @@ def settings(args: argparse.Namespace, checkpoint: str, folder: Path) -> dict:
         "sft_model": checkpoint,
         "output_dir": str(folder),
         "bf16": not args.float32,
-        "objective": {**POLICY_DEFAULTS["objective"], "beta": BETA, "length_normalized": False},
+        "objective": {**POLICY_DEFAULTS["objective"], "beta": BETA, **_PLAIN},
     }
     config["training"] = {
         **config["training"],

@@ -104,7 +104,7 @@ def is_training(words: list[str]) -> bool:
 
 
 def demo_commands(target: str) -> list[str]:
-    """The commands of `make demo`, `make demo-gemma` or `make loop`, with the target's variables filled in."""
+    """The commands of `make demo`, `make demo-gemma` or `make loop`, with their variables filled in."""
     prefix = "LOOP" if target == "loop" else "DEMO"
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     variables = dict(re.findall(rf"^(?:{target}: )?(\w+) := (.*)$", makefile, re.MULTILINE))

@@ -89,7 +89,8 @@ def test_losses_are_those_of_their_papers():
     logps = PairLogps(policy, reference, n_tokens)
 
     def losses(**changes):
-        objective = {**POLICY_DEFAULTS["objective"], "beta": 0.5, "length_normalized": False, **changes}
+        plain = {"beta": 0.5, "length_normalized": False, "sft_weight": 0.0}
+        objective = {**POLICY_DEFAULTS["objective"], **plain, **changes}
         return policy_loss(logps, objective).tolist()
 
     # h of the first pair is 1 and -1, of the second 0 and 1.
@@ -188,6 +189,7 @@ def config_text(**changes) -> str:
     data = {"val_path": "data/val.jsonl", "max_generated_val_samples": 4, "max_calibration_samples": 4}
     data["pair_weights"] = []
     config = {"sft_model": "sft/checkpoint-best", "output_dir": "policy", "bf16": False}
+    config["objective"] = {"sft_weight": 0.0}
     # JSON is YAML too.
     return json.dumps({**config, "training": training, "data": data, **changes})
 

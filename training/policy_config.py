@@ -37,7 +37,7 @@ _VALUES = {
         "loss": "dpo",
         "beta": 2.5,
         "length_normalized": True,
-        "sft_weight": 0.0,
+        "sft_weight": 1.0,
     },
     "keep": {"max_em_drop": 0.01, "max_answered_drop": 0.05},
     "lora": SFT_DEFAULTS["lora"],
