@@ -21,7 +21,13 @@ from utils.runs import format_drops
 
 # What an SFT checkpoint says of its prompts, its base and its data is true of the policy too.
 _INHERITED = (
-    *("template", "base_model", "base_revision", "base_weights", "max_prompt_tokens", "evidence", "sources"),
+    "template",
+    "base_model",
+    "base_revision",
+    "base_weights",
+    "max_prompt_tokens",
+    "evidence",
+    "sources",
 )
 _WORDS = {
     "dpo": "direct preference optimization (DPO)",
