@@ -112,7 +112,7 @@ from preferences.cache import (
 )
 from preferences.candidate_settings import generation_settings, n_candidates
 from preferences.candidates import CacheJob, check_data, draw_samples, fill_cache
-from preferences.completion_reader import PromptSource
+from preferences.completion_reader import template_source
 from preferences.cuts import COMPLETION_TOKENS
 from preferences.exchange import exchange_pairs
 from preferences.jobs import read_candidates
@@ -172,12 +172,6 @@ def generate_phase(
 PAIRING = ("min_margin", "output_mode", "hard_rejections", "match_form", "max_unparsable")
 
 
-def prompt_source(name: str) -> PromptSource:
-    """The SFT template of this name, for models that score candidates."""
-    template = load_template("sft", name)
-    return PromptSource(sha256_value(template), functools.partial(PromptBuilder, template=template))
-
-
 def open_judge(args: argparse.Namespace, judge: Judge, generation: dict) -> JudgeModel | ScoreModel:
     """Load the model of --judge-model with its prompts; `generation`: the settings of the candidates."""
     if judge.model != "compares":
@@ -188,7 +182,8 @@ def open_judge(args: argparse.Namespace, judge: Judge, generation: dict) -> Judg
             "load_in_8bit": args.judge_use_8bit,
             "attn_implementation": args.attn_impl or "auto",
         }
-        return OPEN[judge.model](args.judge_model, reading, prompt_source)
+        prompts_of = functools.partial(template_source, prompt_builder=PromptBuilder)
+        return OPEN[judge.model](args.judge_model, reading, prompts_of)
     model = load_generator(args.judge_model, load_options(args, prefix="judge_"))
     tokenizer = load_tokenizer(args.judge_model)
     builder = JudgePrompts(tokenizer, load_template("judge", args.judge_template))

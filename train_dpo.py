@@ -80,6 +80,7 @@ from datasets import Dataset
 from torch.nn.functional import logsigmoid
 from transformers import set_seed
 
+from evidence.reserved import shared_val_warning
 from models.base import run_models
 from models.distributed import Shards, hold_output, note_in_first_process
 from models.loading import load_tokenizer
@@ -101,7 +102,6 @@ from training.policy_run import (
     describe_objective,
     encode_preferences,
     policy_facts,
-    shared_with_val,
     write_seen_ids,
 )
 from training.rows import COMPLETION_TOKENS
@@ -250,7 +250,8 @@ def run_training(args: argparse.Namespace, card: SftCard, builder: PromptBuilder
     warnings = check_preferences(prefs_path, preferences, args.allow_test)
     val_path = input_path(config["data"]["val_path"])
     samples = {"val": read_samples(val_path)}
-    warnings += shared_with_val(preferences, samples["val"])
+    of_pairs = [{"id": row["sample_id"]} for row in preferences]
+    warnings += [text for text in [shared_val_warning(of_pairs, samples["val"])] if text]
     note_in_first_process(warnings)
     settings = {**config, "template_hash": template_hash(card.template)}
     facts = {"allow_test": args.allow_test, "warnings": warnings, "models": run_models(config["sft_model"])}

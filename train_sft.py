@@ -80,13 +80,11 @@ if __name__ == "__main__":
 
 import torch
 from datasets import Dataset
-from torch import nn
 from transformers import set_seed
 
 from generation.batches import pad_left
 from models.base import run_models
 from models.distributed import Shards, hold_output, note_in_first_process
-from models.hardware import token_losses
 from models.loading import load_tokenizer
 from prompt_schema import Prompt, PromptBuilder, load_template, template_hash
 from reporting.pipeline import refresh_report
@@ -96,6 +94,7 @@ from training.checkpoints import RunFiles, newest_checkpoint
 from training.export import Export
 from training.finished import use_finished_run
 from training.job import Rows, TrainingJob, encode, run_to_the_end, write_train_ids
+from training.likelihood import completion_nll
 from training.plan import evaluate_command, print_plan
 from training.publish import publish
 from training.rows import COMPLETION_TOKENS
@@ -174,16 +173,11 @@ class SFTTrainer(CompletionTrainer):
         loss alone: `compute_loss` divides the sum of all rows by the plain count of their tokens.
         """
         labels = inputs["labels"]  # (batch, n_labels)
-        # Position k predicts label k + 1; the last position predicts nothing.
-        targets = nn.functional.pad(labels[:, 1:], (0, 1), value=-100)  # (batch, n_labels)
-        wanted = targets != -100
-        if not wanted.any():
+        if not (labels[:, 1:] != -100).any():
             raise StageError("a batch has no supervised token; raise training.max_seq_length")
-        logits_of = functools.partial(self.completion_logits, model, inputs, wanted)
-        nll = token_losses(model, logits_of, targets[wanted])  # (n_targets,)
-        row = wanted.nonzero()[:, 0]  # (n_targets,), the row of each target
-        losses = nll.new_zeros(len(labels)).index_add(0, row, nll) * inputs["weights"]  # (batch,)
-        return losses, (labels != -100).sum(1)
+        logits_of = functools.partial(self.completion_logits, model, inputs)
+        nll, _ = completion_nll(model, logits_of, labels)
+        return nll * inputs["weights"], (labels != -100).sum(1)
 
 
 # --- training

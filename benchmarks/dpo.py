@@ -47,6 +47,7 @@ from training.policy_config import POLICY_DEFAULTS, run_config
 from training.rows import COMPLETION_TOKENS
 from training.steps import steps_and_epochs
 from training.trainer import training_arguments
+from utils.arguments import stage_parser
 from utils.config import input_path
 from utils.runs import note
 from utils.schema import read_preferences
@@ -57,9 +58,7 @@ _PLAIN = {"length_normalized": False, "sft_weight": 0.0}
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = stage_parser(__doc__)
     add = parser.add_argument
     add("--model", required=True, help="the base model: hub id, folder, embedded")
     add("--prefs", help="a preferences file (default: pairs made of --data)")

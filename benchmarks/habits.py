@@ -12,6 +12,7 @@ resampled by group.
 import argparse
 from collections.abc import Callable
 
+from utils.arguments import stage_parser
 from utils.completions import MAX_ANSWER_CHARS, Parsed, parse_completion
 from utils.config import input_path
 from utils.intervals import mean_with_interval
@@ -107,9 +108,7 @@ HABITS: dict[str, Callable[[Parsed, dict], float | None]] = {
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = stage_parser(__doc__)
     add = parser.add_argument
     add("--test-data", required=True, help="the sample file of both evaluations")
     add("--before", required=True, metavar="FILE", help="predictions of the SFT model")

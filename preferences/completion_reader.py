@@ -3,6 +3,7 @@
 The prompt builder is handed in. This module knows nothing about files or rewards.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from models.loading import load_tokenizer
 from preferences.cuts import COMPLETION_TOKENS, encode_completions
 from preferences.segments import SEGMENTS, token_segments
 from utils.completions import parse_completion
+from utils.jsonl import sha256_value
+from utils.templates import load_template
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,12 @@ class PromptSource:
 
     template_hash: str
     builder: Callable[..., Any]
+
+
+def template_source(name: str, prompt_builder: Callable[..., Any]) -> PromptSource:
+    """The SFT template of this name; `prompt_builder(tokenizer, template=..., max_tokens=...)` builds."""
+    template = load_template("sft", name)
+    return PromptSource(sha256_value(template), functools.partial(prompt_builder, template=template))
 
 
 def pooled(hidden: torch.Tensor, segments: list[str], pooling: list[str]) -> torch.Tensor:

@@ -17,14 +17,13 @@ from generation.answering import sft_and_base
 from models.choices import load_options
 from models.distributed import ShardLog, Shards
 from preferences.candidates import Generator, generate_candidates
-from preferences.completion_reader import PromptSource
+from preferences.completion_reader import template_source
 from preferences.inputs import check_head_dir
 from preferences.reward_config import DEFAULTS
 from preferences.scored import head_key
 from preferences.scoring import score_completions
 from utils.config import home_path, input_path
 from utils.jsonl import read_jsonl, sha256_value, write_jsonl
-from utils.templates import load_template
 
 
 def head_settings(folder: str | None) -> dict[str, str]:
@@ -91,10 +90,7 @@ def best_of(
     for row in drawn:
         candidates[row["id"]].append({name: value for name, value in row.items() if name != "n"})
 
-    def prompts_of(name: str) -> PromptSource:
-        template = load_template("sft", name)
-        return PromptSource(sha256_value(template), functools.partial(prompt_builder, template=template))
-
+    prompts_of = functools.partial(template_source, prompt_builder=prompt_builder)
     reading = {"base_model": args.model_path, "output_dir": str(folder), "eval_batch_size": args.batch_size}
     config = DEFAULTS | reading | {"attn_implementation": args.attn_impl or "auto"}
     rows = _completion_rows(candidates, samples)

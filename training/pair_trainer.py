@@ -13,13 +13,12 @@ from typing import Any
 import torch
 from datasets import Dataset
 from safetensors.torch import load_file, save
-from torch import nn
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 
 from generation.batches import pad_left
 from models.distributed import Shards
-from models.hardware import token_losses
+from training.likelihood import completion_nll
 from training.shared_evidence import group_columns
 from training.trainer import CompletionTrainer
 from utils.atomic import atomic_write
@@ -100,16 +99,10 @@ class PairTrainer(CompletionTrainer):
 
         log p(y | x) = sum_t log p(y_t | x, y_<t)
         """
-        labels = inputs["labels"]  # (n_completions, n_labels)
-        # Position k predicts label k + 1; the last position predicts nothing.
-        targets = nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
-        wanted = targets != -100
-        logits_of = functools.partial(self.completion_logits, model, inputs, wanted)
-        nll = token_losses(model, logits_of, targets[wanted])  # (n_targets,)
-        row = wanted.nonzero()[:, 0]  # (n_targets,), the completion of each target
-        logps = -nll.new_zeros(len(labels)).index_add(0, row, nll)
+        logits_of = functools.partial(self.completion_logits, model, inputs)
+        nll, n_tokens = completion_nll(model, logits_of, inputs["labels"])  # (n_completions,) each
         n_pairs = len(inputs["weights"])
-        return logps.view(n_pairs, -1), wanted.sum(1).view(n_pairs, -1)
+        return -nll.view(n_pairs, -1), n_tokens.view(n_pairs, -1)
 
     def row_losses(self, model, inputs: dict) -> tuple[torch.Tensor, torch.Tensor]:
         """(weighted loss of each pair, 1 for each), both (n_pairs,)."""

@@ -116,18 +116,6 @@ def policy_facts(job: TrainingJob, n_val_answers: int) -> dict:
     }
 
 
-def shared_with_val(preferences: list[dict], val: list[dict]) -> list[str]:
-    """The warning for val samples that pairs are of; none if there are none."""
-    ids = {row["sample_id"] for row in preferences}
-    n_shared = sum(sample["id"] in ids for sample in val)
-    if not n_shared:
-        return []
-    return [
-        f"warning: {n_shared} of {len(val)} val samples have pairs that are trained on; the round is kept by "
-        "what the model remembers: make the pairs of training questions"
-    ]
-
-
 def write_seen_ids(job: TrainingJob, rows: Rows) -> None:
     """train_ids.txt: the samples of the SFT model, and those of the pairs."""
     if not job.shards.is_main:
