@@ -5,12 +5,12 @@ them at once.
 import argparse
 import functools
 import importlib.util
-import os
 from dataclasses import dataclass
 
 from utils.arguments import bucket_list
 from utils.decisions import DECISIONS
 from utils.errors import StageError, UsageError
+from utils.launch import process_count
 from utils.runs import note
 
 # What --attn-impl takes; `choose_attention` in models/hardware.py says what each becomes.
@@ -117,7 +117,7 @@ def check_engine(args: argparse.Namespace) -> None:
     temperature = getattr(args, "temperature", None) or 0.0
     if temperature > _MAX_TEMPERATURE:
         raise UsageError(f"--temperature {temperature:g}: vLLM takes at most {_MAX_TEMPERATURE:g}; lower it")
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if process_count() > 1:
         raise UsageError("--engine vllm runs in one process; start the script without accelerate launch")
     if importlib.util.find_spec("vllm") is None:
         missing = "--engine vllm needs the package vllm; run `pip install -r requirements-vllm.txt`"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from utils.errors import StageError
 from utils.jsonl import append_jsonl, read_appended, sha256_value, write_jsonl
-from utils.launch import is_first_process
+from utils.launch import is_first_process, process_count
 from utils.locks import output_lock
 from utils.runs import note
 
@@ -22,7 +22,7 @@ class Shards:
 
     def __init__(self):
         self.rank = int(os.environ.get("RANK", 0))
-        self.n_processes = int(os.environ.get("WORLD_SIZE", 1))
+        self.n_processes = process_count()
         self.is_main = self.rank == 0
         if self.n_processes > 1:
             # A single process needs no accelerate, which takes seconds to import.

@@ -57,6 +57,12 @@ def test_shares_cover_everything_once():
     assert sorted(parts) == items
 
 
+def test_a_thread_at_work_does_not_abort_the_end_of_a_launch(stage, tmp_path):
+    # Python's end would be: "terminate called without an active exception", SIGABRT.
+    done = stage(*TWO_PROCESSES, "tests/leaves_early.py", home=tmp_path, env=TWO_PROCESSES_ENV)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 @pytest.fixture(scope="module")
 def home(stage, data_home, tiny_gemma_dir, tmp_path_factory):
     """A home with built samples; the tiny base model serves as the checkpoint."""

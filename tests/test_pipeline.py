@@ -18,8 +18,8 @@ needs_embedded = pytest.mark.skipif(
 )
 
 
-def write_configs(home: Path, base: str) -> tuple[Path, Path]:
-    """The YAMLs of train_sft.py and train_rm.py (JSON is YAML too)."""
+def write_configs(home: Path, base: str) -> tuple[Path, Path, Path]:
+    """The YAMLs of train_sft.py, train_rm.py and train_dpo.py (JSON is YAML too)."""
     training = {
         "per_device_train_batch_size": 4,
         "gradient_accumulation_steps": 1,
@@ -49,11 +49,18 @@ def write_configs(home: Path, base: str) -> tuple[Path, Path]:
         "val_fraction": 0.2,
         "test_fraction": 0.2,
     }
-    sft_path = home / "sft.yaml"
-    rm_path = home / "rm.yaml"
-    sft_path.write_text(json.dumps(sft))
-    rm_path.write_text(json.dumps(rm))
-    return sft_path, rm_path
+    steps = {"per_device_train_batch_size": 2, "max_steps": 2, "logging_steps": 1, "learning_rate": 1e-3}
+    dpo = {
+        "sft_model": CHECKPOINT,
+        "output_dir": "checkpoints/policy",
+        "training": steps,
+        "data": {"max_generated_val_samples": 4, "max_calibration_samples": 4, "max_pairs": 4},
+    }
+    configs = {"sft.yaml": sft, "rm.yaml": rm, "dpo.yaml": dpo}
+    for name, config in configs.items():
+        (home / name).write_text(json.dumps(config))
+    sft_path, rm_path, dpo_path = (home / name for name in configs)
+    return sft_path, rm_path, dpo_path
 
 
 def ok(done) -> str:
@@ -150,6 +157,13 @@ def score_pair(run, home: Path, config: Path, preference: dict) -> dict[str, flo
     return {row["id"]: row["reward"] for row in rows_of(home / "c_scores.jsonl")}
 
 
+def train_policy(run, home: Path, config: Path) -> None:
+    """A round on the preferences, whose checkpoint then answers like any other."""
+    assert "2 steps" in ok(run("train_dpo.py", "-c", config))
+    history = read_json(home / "checkpoints/policy/training_history.json")
+    assert [log["step"] for log in history["train_losses"]] == [1, 2]
+
+
 @pytest.mark.parametrize("base", ["tiny", pytest.param("embedded", marks=needs_embedded)])
 def test_all_stages_run_in_sequence(base, stage, data_home, tiny_gemma_dir, tmp_path, request):
     (tmp_path / "data").symlink_to(data_home / "data")
@@ -159,7 +173,7 @@ def test_all_stages_run_in_sequence(base, stage, data_home, tiny_gemma_dir, tmp_
         (tmp_path / "checkpoints/embedded").symlink_to(request.getfixturevalue("embedded_dir"))
     is_tiny = base == "tiny"
     name = str(tiny_gemma_dir) if is_tiny else "embedded"
-    sft_config, rm_config = write_configs(tmp_path, name)
+    sft_config, rm_config, dpo_config = write_configs(tmp_path, name)
     run = functools.partial(stage, home=tmp_path)
 
     ok(run("prompt_schema.py", "save", "--prompts-dir", "prompts"))
@@ -169,6 +183,7 @@ def test_all_stages_run_in_sequence(base, stage, data_home, tiny_gemma_dir, tmp_
     train_reward_model(run, tmp_path, rm_config)
     scores = score_pair(run, tmp_path, rm_config, preferences[0])
     assert scores["chosen"] > scores["rejected"]
+    train_policy(run, tmp_path, dpo_config)
     # Every stage wrote under FACTUALITY_HOME, none into the repository.
     assert not (ROOT / "prefs").exists()
     assert not (ROOT / "checkpoints").exists()

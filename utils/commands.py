@@ -14,6 +14,7 @@ from utils.config import home_path, portable_path
 from utils.errors import DataError
 from utils.hub_names import EMBEDDED_IDS
 from utils.jsonl import read_json_object
+from utils.launch import process_count
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,7 +31,7 @@ def _python() -> str:
 
 def _launcher() -> list[str]:
     """What starts a script: this interpreter or, in a launch of several processes, accelerate."""
-    n_processes = int(os.environ.get("WORLD_SIZE", 1))
+    n_processes = process_count()
     if n_processes == 1:
         return [_python()]
     return [_python(), "-m", "accelerate.commands.launch", "--num_processes", str(n_processes)]

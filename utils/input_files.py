@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 
 # A message names at most this many files of a folder.
-_MAX_NAMED = 4
+_MAX_NAMED = 8
 # Where the files of a pipeline are, below the folder that is named in haste.
 _USUAL_FOLDERS = ("processed", "data/processed", "prefs", "configs", "configs/demo")
 # What tells a folder that FACTUALITY_HOME may name: the stages write these.

@@ -6,14 +6,13 @@ characters. Of several processes the first one reports. This module knows nothin
 
 import contextlib
 import io
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any
 
-from utils.launch import is_first_process
+from utils.launch import is_first_process, process_count
 
 LOG_SECONDS = 30
 # A bar over the bytes of a smaller file would be gone before it is seen.
@@ -91,7 +90,7 @@ def progress(
     `unit` in the singular; `scaled` writes 1.2M for 1200000; a bar shows after `delay` seconds; `initial`
     of the total were done before.
     """
-    n_processes = int(os.environ.get("WORLD_SIZE", 1))
+    n_processes = process_count()
     share = f" (process 1 of {n_processes})" if n_processes > 1 else ""
     is_first = is_first_process()
     if not is_first or not draws_bars():

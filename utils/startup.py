@@ -4,6 +4,7 @@ A script calls `before_imports` between its flags and the imports that take seco
 `run_main` at its end. This module knows nothing about what a stage does.
 """
 
+import atexit
 import errno
 import logging
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from utils.allocator import restart_with_jemalloc
 from utils.errors import StageError, is_out_of_memory
-from utils.launch import is_first_process
+from utils.launch import is_first_process, process_count
 
 ROOT = Path(__file__).resolve().parent.parent
 # What a full disk looks like where a library reports it in its own way (safetensors, torch, pyarrow).
@@ -154,6 +155,20 @@ def before_imports(check: Callable[[], object], trains: bool = False) -> None:
     check()
 
 
+def _leave_launch() -> None:
+    """End this process of an `accelerate launch`, whose work is done, without taking Python down first.
+
+    Threads of torch.distributed outlive the work. One that needs Python while it goes down is stopped in the
+    middle, which aborts the process ("terminate called without an active exception"). Two launches of one CI
+    run ended so, and the launcher then reports a failure of what has succeeded.
+    """
+    # What Python would have done: they close the connections to the other processes, in order.
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
 def run_main(main: Callable[[list[str] | None], None]) -> None:
     """Run a stage's `main` on the command line's arguments, and exit with the code of its error.
 
@@ -163,6 +178,8 @@ def run_main(main: Callable[[list[str] | None], None]) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main(None)
+        if process_count() > 1:
+            _leave_launch()
     except BaseException as error:
         _end(error)
         raise
