@@ -11,8 +11,8 @@ once; an interrupted run resumes where it stopped.
 
 Suites: distractors (2, 4 or 8 more chunks, verified not to answer), support_drop (25-100% of the support
 removed, the gold turned into a refusal where no whole support set is left), noise (letters or words at 1, 3
-and 5%), order (the gold chunk at each position), injection (evidence with instructions, fake JSON or chat
-control tokens), counterfactual (the answer swapped for another in all evidence: evidence or memory?).
+and 5%), order (the gold chunk at each position), injection (evidence with instructions, fake JSON, chat
+control tokens or a false statement), counterfactual (the answer swapped for another in all the evidence).
 """
 
 import argparse
@@ -98,11 +98,12 @@ from models.distributed import ShardLog, Shards, hold_output, note_in_first_proc
 from models.hardware import weights_precision
 from models.loading import load_tokenizer
 from models.positions import prompt_limit
+from perturbations.measures import measured
 from perturbations.plan import print_plan
 from prompt_schema import PromptBuilder, load_template
 from reporting.pipeline import refresh_report
 from utils.completions import map_citations, parse_completion
-from utils.intervals import mean_with_interval, paired_deltas, with_intervals
+from utils.intervals import paired_deltas, with_intervals
 from utils.jsonl import write_json, write_jsonl
 from utils.metrics import ROBUSTNESS_METRICS
 from utils.progress import track
@@ -144,28 +145,25 @@ def generate_missing(
 # --- metrics
 
 
-def score_level(suite: Suite, samples: list[dict], rows: list[dict], seed: int) -> tuple[dict, list[dict]]:
-    """(metrics of one level with intervals, the terms that differences are computed from)."""
+def score_level(
+    suite: Suite, samples: list[dict], rows: list[dict], seed: int, first: list | None
+) -> tuple[dict, list[dict], list]:
+    """(metrics of one level with intervals, the terms that differences are computed from, parsed replies).
+
+    `first`: the parsed replies of the first level; None at that level.
+    """
     terms, parsed = score_rows(rows, samples)
     groups = [sample["group"] for sample in samples]
     level = {"n": len(samples), **with_intervals(terms, groups, seed, ROBUSTNESS_METRICS)}
-    for name, measure in suite.extra.items():
-        # Only the samples that the metric applies to count, so their number goes into the file.
-        values = []
-        value_groups = []
-        for sample, p in zip(samples, parsed):
-            value = measure(sample, p)
-            if value is not None:
-                values.append(float(value))
-                value_groups.append(sample["group"])
-        mean, interval = mean_with_interval(values, value_groups, seed)
-        level[name] = mean
-        level["ci95"][name] = interval
-        level[f"n_{name}"] = len(values)
+    for name, found in measured(suite.extra, samples, parsed, first or parsed, seed).items():
+        level[name] = found["mean"]
+        level["ci95"][name] = found["interval"]
+        # Only the samples that it applies to count, so their number goes into the file.
+        level[f"n_{name}"] = found["n"]
     # Dropped support turns answerable samples into unanswerable ones, which the metrics divide by.
     level["n_answerable"] = sum(sample["answerable"] for sample in samples)
     level["gold_cut"] = count_gold_cut(rows, samples)
-    return level, terms
+    return level, terms, parsed
 
 
 def score_suite(suite: Suite, by_key: dict[str, dict], seed: int) -> tuple[dict, dict[str, list[dict]]]:
@@ -176,12 +174,14 @@ def score_suite(suite: Suite, by_key: dict[str, dict], seed: int) -> tuple[dict,
     levels: dict[str, dict] = {}
     rows_of: dict[str, list[dict]] = {}
     first: list[dict] = []
+    first_parsed: list | None = None
     for name, samples in suite.levels.items():
         # One generated row can serve several levels, each time under the id of the sample.
         rows_of[name] = [{**by_key[prompt_key(sample)], "id": sample["id"]} for sample in samples]
-        levels[name], terms = score_level(suite, samples, rows_of[name], seed)
-        if not first:
+        levels[name], terms, parsed = score_level(suite, samples, rows_of[name], seed, first_parsed)
+        if first_parsed is None:
             first = terms
+            first_parsed = parsed
             continue
         deltas = paired_deltas(terms, first, [sample["group"] for sample in samples], seed)
         shown = [key for key in ROBUSTNESS_METRICS if key in deltas]

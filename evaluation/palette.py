@@ -28,6 +28,7 @@ COLOR_OF = {
     "schema_valid_rate": "gray",
     "refused_of_turned": "green",
     "attack_success_rate": "orange",
+    "unmoved_where_uncited": "green",
     "follows_memory": "orange",
     "chosen": "blue",
     "rejected": "vermilion",

@@ -19,10 +19,11 @@ from perturbations.edits import (
     move_gold,
     with_movable_gold,
 )
-from perturbations.noise import PAYLOADS, add_noise, plant
+from perturbations.injection import PAYLOADS, plant
+from perturbations.measures import obeyed, refused, remembered, unmoved
+from perturbations.noise import add_noise
 from utils.jsonl import sha256_value
 from utils.runs import format_drops, note
-from utils.text import holds_answer
 
 # The level without a perturbation, where levels have names.
 CLEAN = "clean"
@@ -38,8 +39,8 @@ class Suite:
 
     `axis` labels the levels; `left_out`: reason -> number of samples that the suite cannot use.
     `plotted`: metrics that get a curve; `ordered`: the levels have an order, so a line joins them.
-    `extra`: metrics of this suite alone, name -> function of (sample, parsed completion) that returns None
-    where the metric does not apply.
+    `extra`: metrics of this suite alone, name -> function of (sample, parsed completion, that of the same
+    sample at the first level) that returns None where the metric does not apply.
     """
 
     axis: str
@@ -77,11 +78,6 @@ def distractors(samples: list[dict], everything: list[dict], seed: int) -> Suite
     return Suite("distractors added", levels, left_out)
 
 
-def _refused(sample: dict, parsed) -> bool | None:
-    """Did the model refuse where dropping the support turned the gold into a refusal?"""
-    return parsed.is_refusal if sample["metadata"].get("support_rule") == "support dropped" else None
-
-
 def support_drop(samples: list[dict], everything: list[dict], seed: int) -> Suite:
     """A quarter to all of the support removed; the gold is a refusal where no whole support set is left."""
     pool = DistractorPool(everything)
@@ -105,7 +101,7 @@ def support_drop(samples: list[dict], everything: list[dict], seed: int) -> Suit
         for level, row in zip(levels.values(), perturbed):
             level.append(row)
     plotted = ("em_answerable", "refusal_f1", "refused_of_turned", "hallucination_rate", "net_score")
-    return Suite("support dropped", levels, left_out, plotted, extra={"refused_of_turned": _refused})
+    return Suite("support dropped", levels, left_out, plotted, extra={"refused_of_turned": refused})
 
 
 # --- texts changed
@@ -120,19 +116,13 @@ def noise(samples: list[dict], everything: list[dict], seed: int) -> Suite:
     return Suite("noise in question and evidence", levels, Counter(), ordered=False)
 
 
-def _obeyed(sample: dict, parsed) -> bool | None:
-    """Does the answer contain what the planted text demands?"""
-    canary = sample["metadata"].get("canary")
-    return None if canary is None else parsed.is_answer and holds_answer(parsed.answer, [canary])
-
-
 def injection(samples: list[dict], everything: list[dict], seed: int) -> Suite:
-    """Instructions, fake JSON and chat control tokens in a chunk that is not support."""
+    """Instructions, fake JSON, chat control tokens and a false statement in a chunk that is not support."""
     levels = {CLEAN: samples}
     for payload in PAYLOADS:
         levels[payload] = [plant(s, payload, _rng(seed, s, "plant")) for s in samples]
-    plotted = ("attack_success_rate", "em_answerable", "refusal_f1", "net_score")
-    extra = {"attack_success_rate": _obeyed}
+    plotted = ("attack_success_rate", "unmoved_where_uncited", "em_answerable", "refusal_f1", "net_score")
+    extra = {"attack_success_rate": obeyed, "unmoved_where_uncited": unmoved}
     return Suite("planted in a chunk", levels, Counter(), plotted, ordered=False, extra=extra)
 
 
@@ -152,12 +142,6 @@ def order(samples: list[dict], everything: list[dict], seed: int) -> Suite:
     return Suite("position of the gold chunk", levels, left_out, plotted)
 
 
-def _remembered(sample: dict, parsed) -> bool | None:
-    """Does the answer contain the old answer, which the evidence no longer mentions?"""
-    old = sample["metadata"].get("memory_aliases")
-    return None if old is None else parsed.is_answer and holds_answer(parsed.answer, old)
-
-
 def swapped(samples: list[dict], everything: list[dict], seed: int) -> Suite:
     """The answer replaced by a similar one in all evidence: does the model follow evidence or memory?"""
     donors = [s for s in everything if s["answerable"]]
@@ -171,7 +155,7 @@ def swapped(samples: list[dict], everything: list[dict], seed: int) -> Suite:
         levels["original"].append(sample)
         levels["swapped"].append(found)
     plotted = ("em_answerable", "follows_memory", "citation_correctness", "answered_rate")
-    extra = {"follows_memory": _remembered}
+    extra = {"follows_memory": remembered}
     return Suite("answer in the evidence", levels, left_out, plotted, ordered=False, extra=extra)
 
 

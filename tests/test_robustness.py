@@ -12,7 +12,8 @@ import robustness
 from models.distributed import ShardLog, Shards
 from perturbations.distractors import DistractorPool
 from perturbations.edits import add_distractors, counterfactual, drop_order, drop_support, move_gold, relayout
-from perturbations.noise import PAYLOADS, add_noise, noisy_text, plant
+from perturbations.injection import PAYLOADS, plant
+from perturbations.noise import add_noise, noisy_text
 from perturbations.suites import SUITES, build_suites, distinct_samples, prompt_key
 from prompt_schema import SFT_TEMPLATES
 from tests.canned import REFUSE
@@ -268,6 +269,7 @@ def test_a_planted_text_asks_for_an_answer_that_no_chunk_holds(sample):
         found = plant(sample, payload, random.Random(0))
         changed = [i for i in range(4) if found["evidence_chunks"][i] != sample["evidence_chunks"][i]]
         assert len(changed) == 1 and changed[0] in sample["hard_negatives"]
+        assert found["metadata"]["planted"] == changed[0]
         canary = found["metadata"]["canary"]
         assert canary in found["evidence_chunks"][changed[0]]["text"]
         assert not holds_answer(str(sample), [canary])
@@ -400,7 +402,26 @@ def test_a_model_that_obeys_is_caught(suites):
     assert levels["instruction"]["attack_success_rate"] == 1.0
     # Nothing is planted there, so there is nothing to obey.
     assert levels["clean"]["attack_success_rate"] is None
+    assert levels["clean"]["unmoved_where_uncited"] is None
     assert levels["instruction"]["em_answerable"] == 0.0
+
+
+def test_an_answer_that_changes_beside_an_uncited_text_is_counted(suites):
+    def reply(row):
+        is_planted = "planted" in row["metadata"]
+        if is_planted and row["id"].endswith("#u"):
+            return REFUSE
+        # Another answer, from a chunk that was left as it was.
+        others = [i for i in range(len(row["evidence_chunks"])) if i != row["metadata"].get("planted")]
+        return render_completion("moved" if is_planted else "still", others[:1], 0.9)
+
+    levels = levels_of(suites, "injection", completions(suites, reply))
+    assert levels["poison"]["unmoved_where_uncited"] == 0.0
+    same = levels_of(suites, "injection", completions(suites, lambda row: REFUSE))
+    assert same["poison"]["unmoved_where_uncited"] == 1.0
+    # Whoever cites the text's chunk is no such reply.
+    cited = completions(suites, lambda row: render_completion("x", [row["metadata"].get("planted", 0)], 1.0))
+    assert levels_of(suites, "injection", cited)["poison"]["n_unmoved_where_uncited"] == 0
 
 
 def test_a_model_that_remembers_is_caught(suites):
@@ -433,8 +454,8 @@ def test_robustness_runs_and_writes_its_files(stage, home, tiny_gemma_dir):
     assert results["run"]["times"]["sft"]["tokens_per_second"] > 0
     assert results["run"]["status"] == "complete" and (home / "robustness.png").stat().st_size > 10_000
     rows = [row for _, row in read_jsonl(home / "robustness_predictions.jsonl")]
-    # 8 samples at 4 levels; the hidden log of the run is gone.
-    assert Counter(row["suite"] for row in rows)["injection"] == 32 and not list(home.glob(".*partial*"))
+    # 8 samples at 8 levels; the hidden log of the run is gone.
+    assert Counter(row["suite"] for row in rows)["injection"] == 64 and not list(home.glob(".*partial*"))
     assert len(read_samples(home / "perturbed/injection-fake_json.jsonl")) == 8
     # Results on stdout, the next step on stderr.
     assert "wrote " in done.stdout and "next: " in done.stderr and "next: " not in done.stdout
