@@ -17,12 +17,13 @@ import train_sft
 from models.loading import LoadOptions, load_model
 from tests.conftest import ROOT, TWO_PROCESSES, TWO_PROCESSES_ENV
 from tests.test_train_sft import config_text, losses
-from training.checkpoints import RunFiles, is_whole, mark_whole, numbered_checkpoints
+from training.checkpoints import RunFiles
 from training.rows import row_weight
 from training.run_report import write_history
 from training.sampler import RowOrder, TwinSampler
 from training.sft_config import DEFAULTS, check_config
 from training.trainer import training_arguments
+from training.whole import is_whole, mark_whole, numbered_checkpoints
 from utils.commands import stage_command
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_json
