@@ -151,12 +151,17 @@ class ShardLog:
     def add(self, rows: list[dict]) -> None:
         append_jsonl(self.own, [{"batch": rows}])
 
-    def finish(self, order: Callable[[dict], tuple]) -> list[dict]:
-        """All rows sorted by `order`, once the first process has written them to `path`."""
+    def merged(self, order: Callable[[dict], tuple]) -> list[dict]:
+        """All rows sorted by `order`. The files stay until the run needs them no more (`drop_partials`)."""
         self.shards.wait()
         rows = sorted(self.rows(), key=order)
         # No process may delete the files before all have read them.
         self.shards.wait()
+        return rows
+
+    def finish(self, order: Callable[[dict], tuple]) -> list[dict]:
+        """All rows sorted by `order`, once the first process has written them to `path`."""
+        rows = self.merged(order)
         if self.shards.is_main:
             write_jsonl(self.path, rows)
             drop_partials(self.path)
