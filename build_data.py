@@ -259,6 +259,7 @@ def run_build(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
         report_shortcuts(processed / "audit.json", args.strict_shortcuts)
         print(f"{processed} is complete with these settings; nothing to do")
         note(f"next: {command_after_build(processed)}")
+        refresh_report()
         return
 
     surplus: list[dict] = []

@@ -262,6 +262,7 @@ def evaluate(args: argparse.Namespace, output: Path, shards: Shards) -> None:
         if shards.is_main:
             show_results(output, finished, args.report)
             print(f"{output} is complete with these settings; nothing to do")
+            refresh_report()
         return
 
     times: dict = {}

@@ -264,6 +264,7 @@ def run_suites(args: argparse.Namespace, names: list[str], output: Path, shards:
     if finished:
         if shards.is_main:
             print_suites(finished["suites"])
+            refresh_report()
         hint = f"next: look at {output.with_suffix('.png')}"
         shards.say(f"{output} is complete with these settings; nothing to do", hint)
         return

@@ -260,6 +260,8 @@ def run_training(args: argparse.Namespace, card: SftCard, builder: PromptBuilder
     if state == "complete":
         shards.decide(lambda: check_finished(output_dir))
         shards.say(f"{output_dir} is complete with these settings; nothing to do", next_command(config))
+        if shards.is_main:
+            refresh_report()
         return
 
     is_wanted = state == "resume" or args.resume

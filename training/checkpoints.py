@@ -52,6 +52,7 @@ class RunFiles(TrainerCallback):
         self.measured: dict[str, float | None] = {}
         self.stops = StopSignals(self._note)
         self.is_stopped = False  # by a signal
+        self.stop_number = 0  # of that signal, in any process
         self.n_averaged = 0  # save points whose weights the end of the run needs
         self.shards = Shards()
 
@@ -123,7 +124,8 @@ class RunFiles(TrainerCallback):
             control.should_save = True
         # A signal can reach processes in different steps, or only one of them. All stop in the same step, or
         # they would wait for each other.
-        self.is_stopped = any(self.shards.gather([self.stops.number]))
+        self.stop_number = max((number or 0 for number in self.shards.gather([self.stops.number])), default=0)
+        self.is_stopped = self.stop_number > 0
         if self.is_stopped:
             control.should_save = True
             control.should_training_stop = True
