@@ -112,7 +112,6 @@ from evidence.drops import DroppedRows, Drops, examples, first_dropped
 from evidence.external import external_samples
 from evidence.promises import missed_promises
 from evidence.records import Record
-from evidence.shortcuts import report_shortcuts
 from evidence.verification import first_drawn, verify_support
 from evidence.writing import check_build, describe_build, write_build
 from reporting.pipeline import refresh_report
@@ -253,10 +252,9 @@ def run_build(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
     processed = data_dir / "processed"
     state, written_dir = open_replacement(processed, run, args.overwrite)
     if state == "complete":
-        check_build(processed)
+        check_build(processed, args.strict_shortcuts)
         if accept_new:
             write_pins(pins_path, pins)
-        report_shortcuts(processed / "audit.json", args.strict_shortcuts)
         print(f"{processed} is complete with these settings; nothing to do")
         note(f"next: {command_after_build(processed)}")
         refresh_report()

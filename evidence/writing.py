@@ -41,8 +41,12 @@ def describe_build(written_dir: Path, figures: dict) -> dict:
     return {"n_samples": figures["n_samples"], **describe_outputs(written_dir, "*.jsonl")}
 
 
-def check_build(processed: Path) -> None:
-    """DataError if a split of a complete build is gone or another one than was written."""
+def check_build(processed: Path, is_strict: bool) -> None:
+    """DataError if a split of a complete build is gone or another one than was written.
+
+    Also reports its shortcuts, which are an error if `is_strict`.
+    """
     manifest = read_json_object(processed / "run.json")
     splits = [f"{split}.jsonl" for split in manifest.get("n_samples", [])]
     check_outputs(processed, manifest, "run.json", splits)
+    report_shortcuts(processed / "audit.json", is_strict)

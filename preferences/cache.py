@@ -12,7 +12,7 @@ from typing import Any
 
 from models.base import model_key
 from models.choices import UNNAMED_SETTINGS
-from utils.aside import drop_aside, set_aside
+from utils.aside import drop_aside, restore_aside, set_aside
 from utils.config import portable_path
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_appended, read_json, sha256_file, write_json
@@ -69,6 +69,7 @@ def claim_cache(cache: Path, overwrite: bool, revision: str | None = None) -> bo
     `revision`: the commit of a base model from the hub, which its key, a name, does not tell. UsageError,
     unless `overwrite`, where the cache is of another one.
     """
+    restore_aside(cache)
     manifest = cache / "manifest.json"
     found = read_json(manifest) if manifest.is_file() else {}
     is_complete = found.get("status") == "complete"
