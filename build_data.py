@@ -112,9 +112,8 @@ from evidence.drops import DroppedRows, Drops, examples, first_dropped
 from evidence.external import external_samples
 from evidence.promises import missed_promises
 from evidence.records import Record
-from evidence.shortcuts import report_shortcuts
 from evidence.verification import first_drawn, verify_support
-from evidence.writing import write_build
+from evidence.writing import check_build, describe_build, write_build
 from reporting.pipeline import refresh_report
 from sources.config import read_sources_config
 from sources.draw import draw_records
@@ -253,11 +252,12 @@ def run_build(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
     processed = data_dir / "processed"
     state, written_dir = open_replacement(processed, run, args.overwrite)
     if state == "complete":
+        check_build(processed, args.strict_shortcuts)
         if accept_new:
             write_pins(pins_path, pins)
-        report_shortcuts(processed / "audit.json", args.strict_shortcuts)
         print(f"{processed} is complete with these settings; nothing to do")
         note(f"next: {command_after_build(processed)}")
+        refresh_report()
         return
 
     surplus: list[dict] = []
@@ -284,7 +284,7 @@ def run_build(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
         write_jsonl(written_dir / MADE_FILE, made.rows)
     if accept_new:
         write_pins(pins_path, pins)
-    close_replacement(written_dir, processed, run, n_samples=figures["n_samples"])
+    close_replacement(written_dir, processed, run, **describe_build(written_dir, figures))
 
     counts = ", ".join(f"{split} {n:,}" for split, n in figures["n_samples"].items())
     elapsed = format_seconds(time.monotonic() - started)

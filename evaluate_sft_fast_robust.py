@@ -122,11 +122,12 @@ from evaluation.predictions import (
     results_name,
 )
 from evaluation.results import measure_selection, score_all
-from evaluation.reuse import CHECKPOINT_SETTINGS, describe_results_run, finished_results
+from evaluation.reuse import CHECKPOINT_SETTINGS, close_results, describe_results_run, finished_results
 from evidence.reserved import trained_on_warning
 from generation.answering import predict, sft_and_base
 from generation.decisions import decision_biases
 from generation.engine import GenerationSettings
+from generation.predicted import known_tokens, without_tokens
 from generation.sampling import Sampling
 from generation.throughput import Throughput
 from models.distributed import ShardLog, Shards, hold_output, note_in_first_process
@@ -137,7 +138,7 @@ from reporting.answered import answered_samples
 from reporting.pipeline import refresh_report
 from reporting.shown import show_results
 from utils.calibration import precision_warning
-from utils.jsonl import sha256_value, write_json, write_jsonl
+from utils.jsonl import sha256_value, write_jsonl
 from utils.runs import format_seconds, hash_inputs, note
 from utils.schema import pick_samples, read_samples
 
@@ -163,6 +164,7 @@ def run_model(models, name: str, prompts: dict, args: argparse.Namespace, log: S
         # A seed per row: a row does not depend on its batch, nor on what an earlier run finished.
         seeds=[int(sha256_value([args.seed, name, sample_id])[:8], 16) for sample_id in prompts],
         biases=biases,
+        known=known_tokens(log.rows(), name, prompts),
     )
     constrained = name.endswith("_constrained")
     speed = Throughput(prompts, log.shards.n_processes)
@@ -198,16 +200,14 @@ def generate_predictions(
     with sft_and_base(str(input_path(settings["model_dir"])), args.base_model, options) as models:
         log = ShardLog(log_path, log_key(settings), shards)
         for name, run in runs.items():
-            # Split before what is done is removed: each process always has the same share of the samples.
-            done = {row["id"] for row in log.rows() if row["model"] == name}
-            todo = [sample for sample in shards.mine(samples) if sample["id"] not in done]
+            mine = shards.mine(samples)
             with models.base() if is_base(name) else models.sft():
                 own = PromptBuilder(models.tokenizer, settings["template_text"], limit)
                 builder = own.beside(load_template("sft", run.template))
                 builder.max_tokens = models.prompt_limit(builder.max_tokens, args.max_new_tokens)
-                built = build_prompts(builder, todo, run.view)
-                prompts = {sample["id"]: prompt for sample, prompt in zip(todo, built)}
-                biases = decision_biases(models.tokenizer, decisions_of(settings, name), todo)
+                built = build_prompts(builder, mine, run.view)
+                prompts = {sample["id"]: prompt for sample, prompt in zip(mine, built)}
+                biases = decision_biases(models.tokenizer, decisions_of(settings, name), mine)
                 times[name] = run_model(models, name, prompts, args, log, biases)
             if is_base(name):
                 times["base_revision"] = models.base_revision
@@ -220,7 +220,8 @@ def generate_predictions(
         # Before the log is finished: a run that is killed here goes on from it.
         shards.wait()
         picked = best_of(args, samples, log.rows(), settings, PromptBuilder, shards)
-    return log.finish(lambda row: (names.index(row["model"]), place[row["id"]])) + picked, times
+    rows = log.merged(lambda row: (names.index(row["model"]), place[row["id"]]))
+    return without_tokens(rows) + picked, times
 
 
 # --- the run
@@ -261,6 +262,7 @@ def evaluate(args: argparse.Namespace, output: Path, shards: Shards) -> None:
         if shards.is_main:
             show_results(output, finished, args.report)
             print(f"{output} is complete with these settings; nothing to do")
+            refresh_report()
         return
 
     times: dict = {}
@@ -284,9 +286,9 @@ def evaluate(args: argparse.Namespace, output: Path, shards: Shards) -> None:
     n_cut = count_gold_cut([row for row in predictions if row["model"] == "sft"], samples)
     seconds = round(time.monotonic() - started, 1)
     facts = {"times": times, "gold_cut": n_cut, "warnings": warnings, "seconds": seconds}
-    results["run"] = run | facts | {"status": "complete"}
-    write_json(output, results)
+    results["run"] = run | facts
     plot_calibration(output.with_name(f"{output.stem}_calibration.png"), results["curves"])
+    close_results(output, results, has_predictions=not args.predictions)
     show_results(output, results, args.report, answered_samples(samples, parsed, predictions))
     print(f"wrote {output} ({len(samples)} samples, gold cut {n_cut}) in {format_seconds(seconds)}")
     if args.model_path:

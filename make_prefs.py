@@ -127,6 +127,7 @@ from preferences.scored import ScoreModel
 from preferences.stats import write_statistics
 from prompt_schema import JudgePrompts, PromptBuilder, fill_template, load_template, render_evidence
 from reporting.pipeline import refresh_report
+from utils.aside import file_aside
 from utils.jsonl import sha256_value, write_json, write_jsonl
 from utils.locks import drop_temporaries
 from utils.runs import describe_run, format_drops, format_seconds, hash_inputs, note
@@ -223,11 +224,10 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     judgesig = sha256_value(judge_key(settings) | pairing)[:8]
     jobs, repeated = read_candidates(cache, read_samples(data_path))
     log_path = cache / f"judgements_{judgesig}.jsonl"
-    if args.overwrite and shards.is_main:
-        log_path.unlink(missing_ok=True)
-    judgements = judge_candidates(
-        jobs, judge, functools.partial(open_judge, args, judge, generation), log_path, shards
-    )
+    # With --overwrite, a judge that fails leaves the judgements that were there.
+    with shards.hold(file_aside(log_path, args.overwrite)):
+        open_model = functools.partial(open_judge, args, judge, generation)
+        judgements = judge_candidates(jobs, judge, open_model, log_path, shards)
     if not shards.is_main:
         return
 

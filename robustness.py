@@ -88,11 +88,12 @@ from evaluation.columns import metric_table
 from evaluation.plots import plot_robustness
 from evaluation.predictions import count_gold_cut, log_key, predictions_path, prompt_settings, results_name
 from evaluation.results import score_rows
-from evaluation.reuse import CHECKPOINT_SETTINGS, describe_results_run, finished_results
+from evaluation.reuse import CHECKPOINT_SETTINGS, close_results, describe_results_run, finished_results
 from evidence.reserved import trained_on_warning
 from generation.answering import load_generator, predict
 from generation.decisions import decision_biases
 from generation.engine import GenerationSettings
+from generation.predicted import known_tokens, without_tokens
 from generation.throughput import Throughput
 from models.distributed import ShardLog, Shards, hold_output, note_in_first_process
 from models.hardware import weights_precision
@@ -104,7 +105,7 @@ from prompt_schema import PromptBuilder, load_template
 from reporting.pipeline import refresh_report
 from utils.completions import map_citations, parse_completion
 from utils.intervals import paired_deltas, with_intervals
-from utils.jsonl import write_json, write_jsonl
+from utils.jsonl import write_jsonl
 from utils.metrics import ROBUSTNESS_METRICS
 from utils.progress import track
 from utils.runs import format_drops, format_seconds, note
@@ -123,18 +124,18 @@ def generate_missing(
 
     All levels of all suites together, so that batches are sorted over everything. Returns time, throughput.
     """
-    done = {row["id"] for row in log.rows()}
-    todo = {key: distinct[key] for key in log.shards.mine(list(distinct)) if key not in done}
-    if not todo:
+    mine = {key: distinct[key] for key in log.shards.mine(list(distinct))}
+    known = known_tokens(log.rows(), "sft", mine)
+    if len(known) == len(mine):
         return {}
     checkpoint = str(input_path(settings["model_dir"]))
     tokenizer = load_tokenizer(checkpoint)
     limits = (settings["max_prompt_tokens"], args.max_new_tokens)
     model = load_generator(checkpoint, load_options(args, args.base_model, max_length=sum(limits)))
     builder = PromptBuilder(tokenizer, settings["template_text"], prompt_limit(model, *limits))
-    prompts = {key: builder.build(todo[key]) for key in track(todo, "reading prompts", "prompt")}
-    biases = decision_biases(tokenizer, decisions_of(settings), todo.values())
-    generation = GenerationSettings(args.batch_size, args.max_new_tokens, biases=biases)
+    prompts = {key: builder.build(mine[key]) for key in track(mine, "reading prompts", "prompt")}
+    biases = decision_biases(tokenizer, decisions_of(settings), mine.values())
+    generation = GenerationSettings(args.batch_size, args.max_new_tokens, biases=biases, known=known)
     speed = Throughput(prompts, log.shards.n_processes)
     for rows in predict(model, tokenizer, prompts, "sft", generation):
         log.add(rows)
@@ -263,6 +264,7 @@ def run_suites(args: argparse.Namespace, names: list[str], output: Path, shards:
     if finished:
         if shards.is_main:
             print_suites(finished["suites"])
+            refresh_report()
         hint = f"next: look at {output.with_suffix('.png')}"
         shards.say(f"{output} is complete with these settings; nothing to do", hint)
         return
@@ -270,9 +272,7 @@ def run_suites(args: argparse.Namespace, names: list[str], output: Path, shards:
     log = ShardLog(predictions_path(output), log_key(settings), shards)
     n_done = len(distinct.keys() & {row["id"] for row in log.rows()})
     times = generate_missing(args, distinct, settings, log)
-    # The log is resumed with other suites too, whose prompts may be the same. Rows of other prompts go last.
-    place = {key: i for i, key in enumerate(distinct)}
-    by_key = {row["id"]: row for row in log.finish(lambda row: (place.get(row["id"], len(place)), row["id"]))}
+    by_key = {row["id"]: row for row in without_tokens(log.merged(lambda row: (row["id"],)))}
     if not shards.is_main:
         return
 
@@ -283,10 +283,10 @@ def run_suites(args: argparse.Namespace, names: list[str], output: Path, shards:
         rows += describe_level_rows(name, suite, rows_of)
     seconds = round(time.monotonic() - started, 1)
     facts = {"n_generated": len(distinct) - n_done, "warnings": warnings, "times": times, "seconds": seconds}
-    write_json(output, {"suites": blocks, "run": run | facts | {"status": "complete"}})
-    # In place of the merged log, whose rows have prompt keys as ids: one row per suite, level and sample.
+    # The rows of the log have prompt keys as ids; here is one row per suite, level and sample.
     write_jsonl(log.path, rows)
     plot_robustness(output.with_suffix(".png"), blocks)
+    close_results(output, {"suites": blocks, "run": run | facts})
     print_suites(blocks)
 
     dropped = sum((suite.left_out for suite in suites.values()), Counter())

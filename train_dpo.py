@@ -90,7 +90,6 @@ from prompt_schema import PromptBuilder, load_template, template_hash
 from reporting.pipeline import refresh_report
 from training.adapters import load_policy
 from training.card import SftCard
-from training.checkpoints import newest_checkpoint
 from training.export import Export
 from training.finished import use_finished_run
 from training.job import Rows, TrainingJob, run_to_the_end
@@ -108,6 +107,7 @@ from training.rows import COMPLETION_TOKENS
 from training.run_report import run_files, write_report
 from training.sampler import RowOrder
 from training.trainer import training_arguments
+from training.whole import check_finished, newest_checkpoint
 from utils.runs import (
     close_run_dir,
     describe_run,
@@ -258,10 +258,14 @@ def run_training(args: argparse.Namespace, card: SftCard, builder: PromptBuilder
     run = describe_run(settings, hash_inputs([prefs_path, val_path]), config["training"]["seed"], **facts)
     state = shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite))
     if state == "complete":
+        shards.decide(lambda: check_finished(output_dir))
         shards.say(f"{output_dir} is complete with these settings; nothing to do", next_command(config))
+        if shards.is_main:
+            refresh_report()
         return
 
-    checkpoint = newest_checkpoint(output_dir, state == "resume" or args.resume, must_exist=args.resume)
+    is_wanted = state == "resume" or args.resume
+    checkpoint = shards.decide(lambda: newest_checkpoint(output_dir, is_wanted, must_exist=args.resume))
     job = TrainingJob(config, output_dir, builder, settings["template_hash"], card, samples, shards)
     results, drops = train(job, preferences, checkpoint, resume_command(args))
     if shards.is_main:

@@ -244,6 +244,7 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
     template = load_template("sft", config["template"])
     if not run and not args.validate_only:
         if shards.is_main:
+            refresh_report()
             hand_out(args, config, heads[0], preferences, prompts, template)
         return
     as_answerer = answerer_features(config, prompts, shards)

@@ -90,7 +90,7 @@ from prompt_schema import Prompt, PromptBuilder, load_template, template_hash
 from reporting.pipeline import refresh_report
 from training.adapters import load_trainable
 from training.card import SftCard
-from training.checkpoints import RunFiles, newest_checkpoint
+from training.checkpoints import RunFiles
 from training.export import Export
 from training.finished import use_finished_run
 from training.job import Rows, TrainingJob, encode, run_to_the_end, write_train_ids
@@ -103,6 +103,7 @@ from training.selection import read_run_samples
 from training.shared_evidence import group_columns
 from training.skeleton import thin_labels
 from training.trainer import CompletionTrainer, training_arguments
+from training.whole import check_finished, newest_checkpoint
 from utils.completions import gold_completion
 from utils.runs import (
     close_run_dir,
@@ -272,12 +273,14 @@ def run_training(args: argparse.Namespace, card: SftCard, builder: PromptBuilder
     run = describe_run(settings, hash_inputs(data.paths), config["training"]["seed"], **facts)
     state = shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite, OF_OLDER_RUNS))
     if state == "complete":
+        shards.decide(lambda: check_finished(output_dir))
         if shards.is_main:
             print(f"{output_dir} is complete with these settings; nothing to do")
             finish(args, card)
         return
 
-    checkpoint = newest_checkpoint(output_dir, state == "resume" or args.resume, must_exist=args.resume)
+    is_wanted = state == "resume" or args.resume
+    checkpoint = shards.decide(lambda: newest_checkpoint(output_dir, is_wanted, must_exist=args.resume))
     job = TrainingJob(config, output_dir, builder, settings["template_hash"], card, data.samples, shards)
     results, drops = train(job, checkpoint, resume_command(args))
     if shards.is_main:

@@ -12,11 +12,12 @@ from asking.documents import Document
 from asking.judging import Shown, judge, split_question
 from asking.passages import Passage, PassageIndex
 from asking.reply import Reply
-from generation.answering import answer_probability, load_generator
+from generation.answering import load_generator
 from generation.constrained import Schema, SchemaGuide
 from generation.decisions import decision_biases
 from generation.drafting import Drafter
 from generation.engine import GenerationSettings, generate
+from generation.predicted import answer_probability
 from models.choices import LoadOptions
 from models.hardware import weights_precision
 from models.loading import load_tokenizer

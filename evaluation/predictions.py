@@ -38,7 +38,8 @@ def prompt_settings(
 def log_key(settings: dict) -> dict:
     """The settings that decide completions, by which an interrupted run is resumed: contents, no places."""
     key = {name: value for name, value in settings.items() if name not in ("model_dir", "base_model")}
-    return key | {"inputs": sorted(settings.get("inputs", {}).values())}
+    # Rows of earlier versions have no tokens, without which the others would get other last digits.
+    return key | {"inputs": sorted(settings.get("inputs", {}).values()), "rows": "with tokens"}
 
 
 def predictions_path(output: Path) -> Path:

@@ -1,17 +1,21 @@
-"""A results file that is there already: the same run again has nothing to do, another one is refused.
+"""A results file: the same run again has nothing to do, another one is refused, and how one is closed.
 
 It compares manifests and reads no samples. Which settings decide a result is the script's to say.
 """
 
 import argparse
+import glob
 from collections.abc import Iterable
 from pathlib import Path
 
+from evaluation.predictions import predictions_path
 from models.choices import UNNAMED_SETTINGS
+from models.distributed import drop_partials
 from utils.config import input_path
 from utils.decisions import calibration_path
 from utils.errors import DataError, UsageError
-from utils.jsonl import read_json_object, sha256_value
+from utils.finished import check_outputs, describe_outputs
+from utils.jsonl import read_json_object, sha256_value, write_json
 from utils.run_changes import changed_settings, refuse_changed
 from utils.runs import describe_run, hash_inputs
 
@@ -67,4 +71,19 @@ def finished_results(path: Path, block: str, run: dict, names: Iterable[str], ov
         return None
     results = _read_finished(path, block)
     refuse_changed(path, changed_settings(_deciding(results["run"], names), _deciding(run, names)))
+    check_outputs(path.parent, results["run"], path.name)
+    # A kill right behind the last file leaves them.
+    drop_partials(predictions_path(path))
     return results
+
+
+def close_results(path: Path, results: dict, has_predictions: bool = True) -> None:
+    """Write a results file, the last file of its run: a rerun has nothing to do once it is there.
+
+    `has_predictions`: whether the predictions beside it are of this run. Its log is deleted.
+    """
+    predictions = predictions_path(path)
+    outputs = describe_outputs(path.parent, glob.escape(predictions.name)) if has_predictions else {}
+    results["run"] |= {**outputs, "status": "complete"}
+    write_json(path, results)
+    drop_partials(predictions)

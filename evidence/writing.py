@@ -7,7 +7,8 @@ from evidence.audit import flat_drops
 from evidence.promises import empty_split_problem
 from evidence.shortcuts import report_shortcuts
 from utils.errors import DataError
-from utils.jsonl import write_json, write_jsonl, write_text
+from utils.finished import check_outputs, describe_outputs
+from utils.jsonl import read_json_object, write_json, write_jsonl, write_text
 from utils.runs import note
 
 
@@ -33,3 +34,19 @@ def write_build(
     for split, samples in splits.items():
         write_jsonl(written_dir / f"{split}.jsonl", samples)
     write_text(written_dir / "README.md", card)
+
+
+def describe_build(written_dir: Path, figures: dict) -> dict:
+    """What the manifest of a finished build says of it: the counts of its splits, and its files."""
+    return {"n_samples": figures["n_samples"], **describe_outputs(written_dir, "*.jsonl")}
+
+
+def check_build(processed: Path, is_strict: bool) -> None:
+    """DataError if a split of a complete build is gone or another one than was written.
+
+    Also reports its shortcuts, which are an error if `is_strict`.
+    """
+    manifest = read_json_object(processed / "run.json")
+    splits = [f"{split}.jsonl" for split in manifest.get("n_samples", [])]
+    check_outputs(processed, manifest, "run.json", splits)
+    report_shortcuts(processed / "audit.json", is_strict)

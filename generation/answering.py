@@ -5,13 +5,13 @@ It knows the two shapes of a completion and the output schema, but neither sampl
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 from generation.constrained import Schema, SchemaGuide
 from generation.drafting import Drafter, FreeGuide, json_object_end
 from generation.engine import GenerationSettings, generate
+from generation.predicted import TOKEN_IDS, only_unknown, prediction_row
 from generation.rows import Generated, Guide
 from generation.vllm_engine import VllmModel
 from models.base import base_for
@@ -29,7 +29,7 @@ from utils.completions import render_completion
 from utils.errors import UsageError
 from utils.progress import progress
 from utils.text import REFUSAL
-from utils.tokens import decode, encode_completion
+from utils.tokens import encode_completion
 
 # The first drafts, before the model has completed anything: the two shapes of a completion.
 _EXAMPLES = (render_completion(REFUSAL, [], 0.0), render_completion("supported", [0], 0.9))
@@ -133,17 +133,6 @@ def sft_and_base(
         models.release()
 
 
-def answer_probability(tokenizer, generated: Generated) -> float:
-    """The probability (0-1) of a completion up to the key `citations`: that of its answer."""
-    # The key comes after the answer; a completion without it counts as a whole.
-    text = ""
-    for n, token in enumerate(generated.ids, 1):
-        text += decode(tokenizer, [token])
-        if '"citations"' in text:
-            return math.exp(sum(generated.logps[:n]))
-    return math.exp(sum(generated.logps))
-
-
 def _complete_by_vllm(
     model: VllmModel, tokenizer, built: list, settings: GenerationSettings, constrained: bool
 ) -> Iterator[list[tuple[int, Generated]]]:
@@ -170,19 +159,6 @@ def complete(
         yield batch
 
 
-def prediction_row(tokenizer, prompt_id: Hashable, name: str, prompt, generated: Generated) -> dict:
-    """The row of one completion, as `predict` describes it."""
-    return {
-        "id": prompt_id,
-        "model": name,
-        "completion": decode(tokenizer, generated.ids).strip(),
-        "shown": prompt.shown,
-        "probability": answer_probability(tokenizer, generated),
-        "logp": sum(generated.logps),
-        "n_tokens": len(generated.ids),
-    }
-
-
 def predict(
     model,
     tokenizer,
@@ -193,11 +169,17 @@ def predict(
 ) -> Iterator[list[dict]]:
     """Batches of prediction rows {"id", "model", "completion", "shown", "probability", "logp", "n_tokens"}.
 
+    Rows that `settings.known` has are not among them. If it is not None, rows also have "token_ids".
+
     `prompts`: id -> prompt; all share one prefix. Equal prompts (candidates of one sample) are read once.
     `settings.seeds` are in the order of the prompts. `name` becomes the rows' "model". `constrained`: only
     tokens that keep to the output schema, with citations of shown chunks.
     """
-    if not prompts:
+    # What was generated before shows in no digit of vLLM's.
+    if isinstance(model, VllmModel):
+        prompts, settings = only_unknown(prompts, settings)
+    known = settings.known or {}
+    if len(known) == len(prompts):
         return
     # The engine numbers its rows; ids stay here.
     ids = list(prompts)
@@ -212,6 +194,10 @@ def predict(
             for batch in generate_all(model, tokenizer, built[part], own, constrained):
                 rows = []
                 for i, generated in batch:
-                    rows.append(prediction_row(tokenizer, ids[start + i], name, built[start + i], generated))
-                yield rows
+                    if start + i in known:
+                        continue
+                    row = prediction_row(tokenizer, ids[start + i], name, built[start + i], generated)
+                    rows.append(row | ({TOKEN_IDS: generated.ids} if settings.known is not None else {}))
                 bar.update(len(batch))
+                if rows:
+                    yield rows

@@ -6,7 +6,7 @@ drafts change the speed and never a token. The engine knows token budgets, draft
 nothing about the text.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,10 @@ class GenerationSettings:
     # Rows of `predict` that are generated as if there were no others, in their order; 0: all together. A run
     # that is killed and repeats the portions that it lacks has the last digits of an undisturbed one.
     portion: int = 0
+    # Row -> the token ids of its completion, of rows that an earlier run has generated. They are not made
+    # again, but count in the plan of the batches and in the drafts, so that the others get the last digits
+    # of an undisturbed run. None: the run cannot be resumed. Not together with `portion`.
+    known: Mapping[int, list[int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -182,11 +186,19 @@ def generate(
     max_tokens = batch_tokens(model, max(lengths, default=1), min(settings.max_new_tokens, LONGEST_DRAFT))
     queue = BatchQueue(units, lengths, settings.batch_size, max_tokens)
 
+    known = settings.known or {}
+
     def complete(batch: list[list[int]]) -> list[tuple[int, Generated]]:
-        indices = [i for unit in batch for i in unit]
+        planned = [i for unit in batch for i in unit]
+        units = [[i for i in unit if i not in known] for unit in batch]
+        units = [unit for unit in units if unit]
+        done = {i: Generated(list(known[i])) for i in planned if i in known}
+        indices = [i for unit in units for i in unit]
         rows = [_new_row(i, guide(i), job) for i in indices]
-        owners = [k for k, unit in enumerate(batch) for _ in unit]
-        generate_batch(job, [suffixes[unit[0]] for unit in batch], rows, owners)
-        return [(i, row.done) for i, row in zip(indices, rows)]
+        owners = [k for k, unit in enumerate(units) for _ in unit]
+        if rows:
+            generate_batch(job, [suffixes[unit[0]] for unit in units], rows, owners)
+        done |= {i: row.done for i, row in zip(indices, rows)}
+        return [(i, done[i]) for i in planned]
 
     yield from queue.run(complete)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
+from utils.aside import restore_aside
 from utils.errors import StageError
 from utils.jsonl import append_jsonl, read_appended, sha256_value, write_jsonl
 from utils.launch import is_first_process, process_count
@@ -101,10 +102,17 @@ def note_in_first_process(texts: list[str]) -> None:
 
 @contextlib.contextmanager
 def hold_output(output: Path) -> Iterator[Shards]:
-    """The processes of this launch, which have an output for themselves. UsageError if another run has it."""
+    """The processes of this launch, which have an output for themselves. UsageError if another run has it.
+
+    A run that fails before its first output puts back the one that it was to replace.
+    """
     shards = Shards()
     with shards.hold(output_lock(output)):
-        yield shards
+        try:
+            yield shards
+        finally:
+            if shards.is_main:
+                restore_aside(output)
 
 
 def _partial(path: Path, rank: int | str) -> Path:
@@ -151,12 +159,17 @@ class ShardLog:
     def add(self, rows: list[dict]) -> None:
         append_jsonl(self.own, [{"batch": rows}])
 
-    def finish(self, order: Callable[[dict], tuple]) -> list[dict]:
-        """All rows sorted by `order`, once the first process has written them to `path`."""
+    def merged(self, order: Callable[[dict], tuple]) -> list[dict]:
+        """All rows sorted by `order`. The files stay until the run needs them no more (`drop_partials`)."""
         self.shards.wait()
         rows = sorted(self.rows(), key=order)
         # No process may delete the files before all have read them.
         self.shards.wait()
+        return rows
+
+    def finish(self, order: Callable[[dict], tuple]) -> list[dict]:
+        """All rows sorted by `order`, once the first process has written them to `path`."""
+        rows = self.merged(order)
         if self.shards.is_main:
             write_jsonl(self.path, rows)
             drop_partials(self.path)

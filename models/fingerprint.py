@@ -33,7 +33,13 @@ _UNSTEADY_KEYS = ("_name_or_path", "transformers_version", "torch_dtype", "dtype
 _OTHER_WEIGHTS = ("*.bin", "*.gguf")
 
 
-def _hash_part(handle: Any, start: int, n_bytes: int, whole: bool) -> str:
+def is_weights_or_tokenizer(name: str) -> bool:
+    """True for a file that no one edits by hand, and that decides what a model says."""
+    is_weights = Path(name).suffix in (".safetensors", ".bin", ".gguf")
+    return is_weights or (name in _DECIDING_FILES and not name.endswith("config.json"))
+
+
+def hash_part(handle: Any, start: int, n_bytes: int, whole: bool) -> str:
     """SHA-256 of `n_bytes` bytes from `start` or, unless `whole`, of their beginning, middle and end."""
     digest = hashlib.sha256()
     if whole or n_bytes <= 3 * _PART_BYTES:
@@ -62,7 +68,7 @@ def _tensors(path: Path, whole: bool) -> dict[str, list]:
             header.pop("__metadata__", None)
             for name, about in header.items():
                 start, end = about["data_offsets"]
-                digest = _hash_part(handle, 8 + n_header + start, end - start, whole)
+                digest = hash_part(handle, 8 + n_header + start, end - start, whole)
                 found[name] = [about["dtype"], about["shape"], digest]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{path}: not a safetensors file; copy or download it again") from error
@@ -80,7 +86,7 @@ def _hash_weights(model_type: str | None, files: tuple[tuple[Path, int, int], ..
             found |= _tensors(path, whole)
         else:
             with open(path, "rb") as handle:
-                found[path.name] = [size, _hash_part(handle, 0, size, whole)]
+                found[path.name] = [size, hash_part(handle, 0, size, whole)]
     return sha256_value(found)
 
 

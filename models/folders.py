@@ -6,6 +6,8 @@ It reads names, small JSON files and the headers of weights; no model library is
 import json
 from pathlib import Path
 
+from models.fingerprint import is_weights_or_tokenizer
+from models.manifest import MANIFEST, damage
 from utils.errors import DataError
 from utils.input_files import missing_reason, named_files
 from utils.jsonl import read_json_object
@@ -55,10 +57,32 @@ def folder_problem(path: Path) -> str | None:
     has_config = (path / "adapter_config.json").is_file() or (path / "config.json").is_file()
     # A reward head has a config.json of its own.
     if has_config and not (path / "reward_head.safetensors").is_file():
-        return weights_problem(path)
+        return checkpoint_problem(path) or weights_problem(path)
     what, remedy = _other_folder(path)
     wanted = "neither an adapter (adapter_config.json) nor a model (config.json)"
     return f"{path}: found {what} and {wanted}; {remedy}"
+
+
+# --- checkpoints of a training stage
+
+
+def checkpoint_problem(folder: Path) -> str | None:
+    """Why the checkpoint of a training stage is not what was written; None if it is, and for other models."""
+    remedy = "copy it again, name another checkpoint, or train it again"
+    if not (folder / MANIFEST).is_file():
+        # Without it nothing says how the checkpoint must be prompted, and a kill while saving leaves none.
+        is_of_a_run = folder.name.startswith("checkpoint-") and (folder.parent / MANIFEST).is_file()
+        return f"{folder}: {MANIFEST} is missing, so it is not complete; {remedy}" if is_of_a_run else None
+    if problem := damage(folder, is_weights_or_tokenizer):
+        return f"{folder}: damaged: {problem}; {remedy}"
+    # The others may be edited, but not torn.
+    for name in read_json_object(folder / MANIFEST).get("files", {}):
+        if not name.endswith("config.json"):
+            continue
+        if not (folder / name).is_file():
+            return f"{folder}: damaged: {name} is missing; {remedy}"
+        read_json_object(folder / name)
+    return None
 
 
 # --- weights

@@ -6,6 +6,7 @@ the model with this adapter, as on those of any frozen one. The loss is handed i
 
 import math
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from transformers import get_cosine_schedule_with_warmup
 
 from models.base import base_facts, trained_on
 from models.choices import LoadOptions
+from models.folders import header_problem
 from models.hardware import choose_dtype, speed_up_training
 from models.loading import load_model, load_tokenizer, model_revision
 from models.lora import add_lora, train_further
+from models.manifest import damage, describe_files
 from models.memory import release_memory
 from preferences.adapter_scores import AdapterScorer, PromptPairs, pairs_by_prompt
 from preferences.adapter_state import load_state, save_state
@@ -94,6 +97,9 @@ class AdapterTraining:
         """Go on behind the last saved step, if there is one."""
         if not self.path.is_file():
             return
+        if problem := header_problem(self.path):
+            note(f"{self.path}: {problem.partition(';')[0]}, so the adapter is trained from its first step")
+            return
         facts = load_state(self.path, self.scorer.parameters(), self.optimizer, self.schedule)
         self.history = facts["history"]
         self.step = facts["step"]
@@ -161,6 +167,9 @@ def train_adapter(
     The folder is complete or absent. An interrupted training goes on behind its last saved step.
     """
     folder = home_path(with_adapter(config)["base_model"])
+    if folder.is_dir() and (problem := damage(folder)):
+        note(f"lora: the trained adapter in {folder} cannot be used ({problem}), so it is trained again")
+        shutil.rmtree(folder)
     if folder.is_dir():
         # A kill right behind the renaming left it.
         (folder / _PROGRESS).unlink(missing_ok=True)
@@ -185,7 +194,8 @@ def train_adapter(
     # PEFT writes a card that says nothing.
     (partial / "README.md").unlink(missing_ok=True)
     write_json(partial / "training_history.json", training.history)
-    write_json(partial / "run.json", _base_facts(config, model) | {"status": "complete"})
+    files = describe_files(path for path in partial.iterdir() if path.is_file() and path.name != _PROGRESS)
+    write_json(partial / "run.json", _base_facts(config, model) | files | {"status": "complete"})
     partial.rename(folder)
     (folder / _PROGRESS).unlink()
     del model, scorer, training

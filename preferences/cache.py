@@ -12,7 +12,7 @@ from typing import Any
 
 from models.base import model_key
 from models.choices import UNNAMED_SETTINGS
-from utils.aside import drop_aside, set_aside
+from utils.aside import drop_aside, restore_aside, set_aside
 from utils.config import portable_path
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_appended, read_json, sha256_file, write_json
@@ -69,6 +69,7 @@ def claim_cache(cache: Path, overwrite: bool, revision: str | None = None) -> bo
     `revision`: the commit of a base model from the hub, which its key, a name, does not tell. UsageError,
     unless `overwrite`, where the cache is of another one.
     """
+    restore_aside(cache)
     manifest = cache / "manifest.json"
     found = read_json(manifest) if manifest.is_file() else {}
     is_complete = found.get("status") == "complete"
@@ -83,14 +84,31 @@ def claim_cache(cache: Path, overwrite: bool, revision: str | None = None) -> bo
         set_aside(cache, is_complete)
         return False
     if is_complete:
+        _check_whole(cache, found)
         print(f"candidates {cache.name} are complete; nothing to generate")
     return is_complete
 
 
 def complete_cache(cache: Path, manifest: dict) -> None:
     """Mark a cache as complete: an interrupted one is resumed, never judged."""
-    write_json(cache / "manifest.json", {**manifest, "status": "complete"})
+    rows = {name: len(cached_rows(cache, name)) for name in MODELS}
+    n_rows = {name: n for name, n in rows.items() if n}
+    write_json(cache / "manifest.json", {**manifest, "n_rows": n_rows, "status": "complete"})
     drop_aside(cache)
+
+
+def _check_whole(cache: Path, manifest: dict) -> None:
+    """DataError if a complete cache has lost candidates: a judge would compare what is left, and say nothing.
+
+    Manifests of earlier versions do not say how many there were.
+    """
+    for name, wanted in manifest.get("n_rows", {}).items():
+        found = len(cached_rows(cache, name))
+        if found != wanted:
+            raise DataError(
+                f"{cache / f'gens_{name}.jsonl'}: has {found:,} of the {wanted:,} candidates that were "
+                "generated; generate them again with --overwrite, or copy the file from where it is whole"
+            )
 
 
 def given_settings(flags: dict, data_path: Path) -> dict:
@@ -167,7 +185,9 @@ def find_cache(folder: Path, wanted: dict, cache_sig: str | None) -> str:
 
 def read_cached_settings(cache: Path, data_path: Path) -> dict:
     """The settings of a cache. DataError when its candidates are of another file than `data_path`."""
-    settings = read_json(cache / "manifest.json")["settings"]
+    manifest = read_json(cache / "manifest.json")
+    _check_whole(cache, manifest)
+    settings = manifest["settings"]
     if not data_path.is_file() or sha256_file(data_path) != settings["data_sha256"]:
         raise DataError(
             f"{data_path}: not the file that the candidates in {cache} were generated from; "

@@ -12,8 +12,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 
+from models.folders import header_problem
 from utils.atomic import atomic_write
 from utils.jsonl import sha256_value
+from utils.runs import note
 
 
 def row_key(row: dict) -> str:
@@ -37,6 +39,11 @@ class FeatureStore:
             self._index(path)
 
     def _index(self, path: Path) -> None:
+        # Its completions are then missing, and read again.
+        if problem := header_problem(path):
+            note(f"{path}: {problem.partition(';')[0]}, so its completions are read again")
+            path.unlink(missing_ok=True)
+            return
         with safe_open(path, framework="pt") as handle:
             keys = json.loads(handle.metadata()["keys"])
         for place, key in enumerate(keys):

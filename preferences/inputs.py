@@ -13,7 +13,7 @@ from models.folders import header_problem
 from utils.config import home_path, input_path, nearest
 from utils.errors import DataError, UsageError
 from utils.input_files import home_hint
-from utils.jsonl import read_json_object
+from utils.jsonl import read_json_object, sha256_file
 from utils.outputs import check_folder_output
 from utils.recognition import check_kind
 from utils.schema import check_rows, read_completion_rows, read_preferences, read_samples
@@ -91,6 +91,10 @@ def preference_files(prefs_dir: Path) -> list[Path]:
     return found
 
 
+# The key of a head's config.json with the hash of its weights.
+HEAD_HASH = "weights_sha256"
+
+
 def find_head(name: str, output_dir: Path) -> Path:
     """The directory of a head: "best" and "final" are in `output_dir`, anything else is a path."""
     return output_dir / name if name in ("best", "final") else input_path(name)
@@ -111,6 +115,10 @@ def check_head_dir(folder: Path) -> None:
         raise DataError(f"{folder}: no reward model (reward_head.safetensors, config.json); {remedy}")
     if problem := header_problem(weights):
         raise DataError(f"{weights}: {problem}")
+    # Heads of earlier versions have none.
+    wanted = read_json_object(config).get(HEAD_HASH)
+    if wanted and sha256_file(weights) != wanted:
+        raise DataError(f"{weights}: is not what {config} was written with; train the reward model again")
 
 
 def _check_head(folder: Path) -> None:

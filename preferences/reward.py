@@ -7,6 +7,7 @@ and the evidence alone: they are the same at use as in validation, and never par
 knows nothing about gold answers, pairs or training.
 """
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from torch import nn
 from torch.nn.functional import gelu
 
 from models.base import model_weights
-from preferences.inputs import check_head_dir
+from preferences.inputs import HEAD_HASH, check_head_dir
 from preferences.reward_config import FEATURE_KEYS
 from utils.atomic import atomic_write
 from utils.completions import parse_completion
@@ -63,9 +64,11 @@ def save_head(folder: Path, head: RewardHead, config: dict) -> None:
     """Write reward_head.safetensors and config.json to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     # No metadata is written, so the file is byte-identical across runs.
+    weights = save(head.state_dict())
     with atomic_write(folder / "reward_head.safetensors", "wb") as handle:
-        handle.write(save(head.state_dict()))
-    write_json(folder / "config.json", config)
+        handle.write(weights)
+    # Two files are not replaced in one step: the hash tells a head with the scale of another one.
+    write_json(folder / "config.json", config | {HEAD_HASH: hashlib.sha256(weights).hexdigest()})
 
 
 def load_head(folder: Path) -> tuple[RewardHead, dict]:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from models.base import run_models
 from models.distributed import Shards
+from preferences.inputs import check_head_dir
 from preferences.reward_config import DEFAULTS
 from utils.commands import stage_command
 from utils.config import home_path, settings_flags
+from utils.errors import DataError
 from utils.runs import describe_run, hash_inputs, open_run_dir
 
 
@@ -27,9 +29,20 @@ def open_training(
     run = describe_run(settings, hash_inputs([prefs_path]), config["seed"], **facts, models=models)
     if shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite, DEFAULTS)) != "complete":
         return run
+    shards.decide(lambda: _check_heads(output_dir))
     flags = [*settings_flags(args.set, args.limit), "--validate-only"]
     # Weights are chosen for a trained head, so that needs no new training.
     flags += ["--tune-penalties"] if args.tune_penalties else []
     hint = f"next: {stage_command('train_rm.py', '-c', args.config, *flags)}"
     shards.say(f"{output_dir} is complete with these settings; nothing to do", hint)
     return None
+
+
+def _check_heads(output_dir: Path) -> None:
+    """DataError if a head of a complete run is damaged."""
+    for name in ("best", "final"):
+        try:
+            check_head_dir(output_dir / name)
+        except DataError as error:
+            remedy = f"{output_dir} is complete otherwise: train it again with --overwrite"
+            raise DataError(f"{error} ({remedy})") from error

@@ -1,10 +1,10 @@
-"""Runs stages in child processes of one process, and kills them at a moment: for tests/test_kills.py.
+"""Runs stages in child processes of one process, and kills them at a moment: for tests of kills and damage.
 
 Reads one job per line from stdin and answers with one line. A child starts within milliseconds, because the
 models' libraries are imported here, once. It is killed by SIGKILL, so nothing of it can clean up: after some
-seconds, or right before its n-th change of a file. A job is
-{"home", "script", "argv", "seconds": null or a number, "changes": null or a number}, an answer {"code",
-"seconds", "changes"}, with code -9 for a child that was killed.
+seconds, right before its n-th change of a file, or right before the first change of a path that contains a
+text ("at"). A job is {"home", "script", "argv", "seconds", "changes", "at"}, of which the last three may be
+null, an answer {"code", "seconds", "changes"}, with code -9 for a child that was killed.
 """
 
 import importlib
@@ -17,26 +17,43 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import build_data
+import evaluate_sft_fast_robust
 import make_prefs
+import robustness
 import train_dpo
 import train_rm
+import train_sft
 from preferences import candidates, features, judges
+from utils.startup import run_main
 
 # Also what a stage imports when it is needed, so that a child does not spend its time on that.
 for _name in ("peft", "scipy.stats", "sklearn.metrics", "matplotlib.pyplot", "transformers"):
     importlib.import_module(_name)
 
-SCRIPTS = {"make_prefs.py": make_prefs, "train_rm.py": train_rm, "train_dpo.py": train_dpo}
+SCRIPTS = {
+    "build_data.py": build_data,
+    "evaluate_sft_fast_robust.py": evaluate_sft_fast_robust,
+    "make_prefs.py": make_prefs,
+    "robustness.py": robustness,
+    "train_dpo.py": train_dpo,
+    "train_rm.py": train_rm,
+    "train_sft.py": train_sft,
+}
 # What changes a file. A file that is opened for reading changes nothing.
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
 
 
 class Changes:
-    """Counts what this process does to files below a folder, and kills it before the `last` one."""
+    """Counts what this process does to files below a folder, and kills it before the `last` one.
 
-    def __init__(self, home: str, last: int | None):
+    Also before the first one that touches a path with the text `at`.
+    """
+
+    def __init__(self, home: str, last: int | None, at: str | None):
         self.home = home
         self.last = last
+        self.at = at
         self.n_seen = 0
 
     def __call__(self, event: str, args: tuple) -> None:
@@ -46,7 +63,9 @@ class Changes:
         if not str(args[0]).startswith(self.home):
             return
         self.n_seen += 1
-        if self.n_seen == self.last:
+        # The second path is where something is renamed to.
+        is_there = self.at is not None and any(self.at in str(path) for path in args[:2])
+        if self.n_seen == self.last or is_there:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -58,18 +77,22 @@ def run_child(job: dict, answer: int) -> None:
         os.dup2(log, stream)
     os.environ["FACTUALITY_HOME"] = home
     sys.argv = [job["script"], *job["argv"]]
-    changes = Changes(home, job["changes"])
+    changes = Changes(home, job["changes"], job["at"])
     sys.addaudithook(changes)
-    code = 1
+    code: int | str | None = 1
     try:
-        SCRIPTS[job["script"]].main(job["argv"])
+        run_main(lambda _: SCRIPTS[job["script"]].main(job["argv"]))
         code = 0
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        # A bug keeps its traceback, which the log then shows.
+        sys.excepthook(*sys.exc_info())
     finally:
         os.write(answer, str(changes.n_seen).encode())
-        if code:
-            sys.excepthook(*sys.exc_info())
-        sys.stderr.flush()
-        os._exit(code)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code if isinstance(code, int) else 1)
 
 
 def run(job: dict) -> dict:

@@ -8,8 +8,8 @@ from safetensors.torch import load_file, save_file
 
 from tests.test_sft_runs import HISTORY, train, trained_weights, write_config
 from training.averaging import load_weights, mean_weights
-from training.checkpoints import mark_whole, numbered_checkpoints, save_points
 from training.sft_config import DEFAULTS, check_config
+from training.whole import mark_whole, numbered_checkpoints, save_points
 from utils.errors import StageError, UsageError
 from utils.jsonl import read_json
 

@@ -17,7 +17,7 @@ from prompt_schema import PromptBuilder, load_template
 from tests.test_sft_runs import write_config
 from tests.tokenizer_kinds import ACROSS_WORDS, KINDS
 from training.card import SftCard, local_place
-from training.checkpoints import is_whole
+from training.whole import is_whole
 from utils.cards import prompt_code
 from utils.hub_names import EMBEDDED_IDS, dataset_ids, hub_model_id, licence_ids, model_licence, reference
 from utils.jsonl import read_json

@@ -29,8 +29,8 @@ from generation.engine import GenerationSettings, generate
 from generation.sampling import Sampling
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
 from tests.conftest import ROOT
-from training.checkpoints import mark_whole
 from training.decisions import complete_branches, fit_to_answers
+from training.whole import mark_whole
 from utils.completions import Parsed, gold_completion
 from utils.decisions import Decisions, read_calibration
 from utils.errors import DataError, StageError, UsageError

@@ -6,15 +6,13 @@ with a seed.
 """
 
 import json
-import os
 import random
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.killing import RUN_FACTS, KillServer, differences
 from training.checkpoints import is_timing
 from utils.completions import gold_completion, render_completion
 from utils.jsonl import read_json, read_jsonl, write_jsonl
@@ -56,30 +54,6 @@ POLICY = {
 }
 # What an SFT checkpoint says of itself.
 SFT_FACTS = {"template": "default", "base_model": "tiny", "max_prompt_tokens": 900}
-# Facts of a run and not of its results: when, how long, how fast, with which path to the home and which code.
-RUN_FACTS = {"created", "started", "finished", "times", "command", "git_commit"}
-
-
-class KillServer:
-    """The process of tests/kill_server.py."""
-
-    def __init__(self):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        command = [sys.executable, str(ROOT / "tests/kill_server.py")]
-        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
-        assert self.process.stdout.readline() == "ready\n"
-
-    def run(self, phase: str, home: Path, seconds: float | None = None, changes: int | None = None) -> dict:
-        """Run a phase, and kill it if a moment is given. Any other end than a good one fails."""
-        script, argv = PHASES[phase]
-        argv = [argument.format(home=home) for argument in argv]
-        job = {"home": str(home), "script": script, "argv": argv, "seconds": seconds, "changes": changes}
-        self.process.stdin.write(json.dumps(job) + "\n")
-        self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
-        assert answer["code"] in (0, -9), Path(f"{home}.log").read_text()[-3000:]
-        return answer
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +108,7 @@ def prepared(server, data_home, tiny_gemma_dir, tmp_path_factory):
     def after(phase: str, name: str) -> Path:
         later = folder / name
         shutil.copytree(found[phase], later)
-        server.run(phase, later)
+        server.run(PHASES[phase], later)
         return later
 
     found["verifier"] = found["llm judge"] = after("generate", "generated")
@@ -149,12 +123,6 @@ def prepared(server, data_home, tiny_gemma_dir, tmp_path_factory):
     read = after("features", "trained")
     shutil.copytree(read / "rm/features", found["head"] / "rm/features")
     return found
-
-
-def differences(found: dict, expected: dict) -> list[str]:
-    """The files that are not in both, or not equal."""
-    names = sorted(found.keys() | expected.keys())
-    return [name for name in names if found.get(name) != expected.get(name)]
 
 
 def of_policy(found: dict[str, object]) -> dict[str, object]:
@@ -192,7 +160,7 @@ def undisturbed(server, prepared, tmp_path_factory):
         if phase not in known:
             home = tmp_path_factory.mktemp("undisturbed") / "home"
             shutil.copytree(prepared[phase], home)
-            answer = server.run(phase, home)
+            answer = server.run(PHASES[phase], home)
             known[phase] = (results_in(home), answer)
         return known[phase]
 
@@ -215,6 +183,6 @@ def test_a_killed_phase_writes_the_bytes_of_an_undisturbed_one(
     expected, answer = undisturbed(phase)
     home = tmp_path / "home"
     shutil.copytree(prepared[phase], home)
-    server.run(phase, home, **moment(phase, number, answer["seconds"], answer["changes"]))
-    assert server.run(phase, home)["code"] == 0
+    server.run(PHASES[phase], home, **moment(phase, number, answer["seconds"], answer["changes"]))
+    assert server.run(PHASES[phase], home)["code"] == 0
     assert differences(results_in(home), expected) == []

@@ -7,9 +7,9 @@ import torch
 
 import train_sft
 from tests.test_train_sft import config_text
-from training.checkpoints import is_whole
 from training.remedies import remedies
 from training.sft_config import DEFAULTS
+from training.whole import is_whole
 from utils.errors import OutOfMemory
 from utils.jsonl import read_json
 

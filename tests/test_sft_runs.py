@@ -17,12 +17,13 @@ import train_sft
 from models.loading import LoadOptions, load_model
 from tests.conftest import ROOT, TWO_PROCESSES, TWO_PROCESSES_ENV
 from tests.test_train_sft import config_text, losses
-from training.checkpoints import RunFiles, is_whole, mark_whole, numbered_checkpoints
+from training.checkpoints import RunFiles
 from training.rows import row_weight
 from training.run_report import write_history
 from training.sampler import RowOrder, TwinSampler
 from training.sft_config import DEFAULTS, check_config
 from training.trainer import training_arguments
+from training.whole import is_whole, mark_whole, numbered_checkpoints
 from utils.commands import stage_command
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_json
@@ -187,7 +188,7 @@ def test_a_stop_signal_saves_and_prints_the_command_that_goes_on(number, tiny_ge
     wait_for_step(process, 3)
     process.send_signal(number)
     _, notes = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     [saved] = numbered_checkpoints(home / "sft")
     step = int(saved.name.removeprefix("checkpoint-"))
     command = stage_command("train_sft.py", *flags, "--resume")
@@ -203,7 +204,7 @@ def test_a_stop_signal_saves_and_prints_the_command_that_goes_on(number, tiny_ge
     process.send_signal(number)
     # Time for the signal to arrive before this test starts to wait.
     time.sleep(0.01)
-    assert process.wait(timeout=120) == 130
+    assert process.wait(timeout=120) == 128 + number
 
 
 def test_a_loss_that_is_no_number_never_counts_as_the_best_and_the_history_is_written(tmp_path):

@@ -16,7 +16,7 @@ from models.hardware import choose_dtype, speed_up_training
 from models.loading import LoadOptions, load_model
 from models.lora import add_lora, train_further
 from models.memory import release_memory
-from training.checkpoints import mark_whole
+from training.whole import mark_whole
 from utils.config import portable_path
 from utils.errors import OutOfMemory, StageError, UsageError
 from utils.jsonl import read_json
@@ -146,7 +146,7 @@ def merge_checkpoint(
         )
     model = model.to(dtype)
     run = read_json(checkpoint / "run.json")
-    facts = {key: value for key, value in run.items() if key not in ("files", "status")}
+    facts = {key: value for key, value in run.items() if key not in ("files", "hashes", "status")}
     # The target appears in one rename, so that a cut leaves no half-written model under its name.
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -1,10 +1,9 @@
-"""The checkpoint directories of a run (complete or ignored, rotated, best), and its stops (signal, patience).
+"""The checkpoint directories of a run as it goes (written, rotated, best), and its stops (signal, patience).
 
-It knows when a checkpoint is written and whether it can be trusted, not what is in it.
+It knows when a checkpoint is written, not what is in it; `training/whole.py` tells which can be trusted.
 """
 
 import math
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,16 +11,14 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from models.distributed import Shards, note_in_first_process
+from models.distributed import Shards
 from training.card import AVERAGED
 from training.sft_config import LOSS
 from training.stopping import StopSignals
-from utils.errors import DataError
-from utils.jsonl import finite, read_json, write_json, write_text
+from training.whole import BEST, CARD, is_whole, mark_whole, numbered_checkpoints, save_points
+from utils.jsonl import finite, read_json, write_text
+from utils.replacing import put_in_place
 from utils.runs import note
-
-# No part of what makes a checkpoint complete: it may be written again, with more metrics.
-CARD = "README.md"
 
 
 class RunFiles(TrainerCallback):
@@ -48,13 +45,14 @@ class RunFiles(TrainerCallback):
         self.patience = patience
         self.card = card
         self.trainer: Any = None  # set once it exists
-        best = output_dir / "checkpoint-best" / "run.json"
-        self.best: float | None = read_json(best)[metric] if best.is_file() else None
+        best = output_dir / BEST
+        self.best: float | None = read_json(best / "run.json")[metric] if is_whole(best) else None
         self.evaluated_step = -1
         # What the evaluation of that step measured.
         self.measured: dict[str, float | None] = {}
         self.stops = StopSignals(self._note)
         self.is_stopped = False  # by a signal
+        self.stop_number = 0  # of that signal, in any process
         self.n_averaged = 0  # save points whose weights the end of the run needs
         self.shards = Shards()
 
@@ -73,10 +71,16 @@ class RunFiles(TrainerCallback):
         return value < self.best if self.metric == LOSS else value > self.best
 
     def save_model(self, name: str, step: int) -> None:
-        """Write `output_dir/name`, manifest last. Every process calls it: sharded weights come from all."""
-        self.trainer.save_model(str(self.output_dir / name))
+        """Replace `output_dir/name`, once its successor is whole. Every process calls it: of sharded weights
+        each has a part."""
+        place = self.output_dir / name
+        partial = self.output_dir / f".{name}.partial"
         if self.trainer.is_world_process_zero():
-            self.complete(self.output_dir / name, step)
+            shutil.rmtree(partial, ignore_errors=True)
+        self.trainer.save_model(str(partial))
+        if self.trainer.is_world_process_zero():
+            self.complete(partial, step)
+            put_in_place(partial, place)
 
     def complete(self, directory: Path, step: int, **facts) -> None:
         """Write the card and the manifest of a checkpoint: the facts of the run, of the step, and more."""
@@ -120,7 +124,8 @@ class RunFiles(TrainerCallback):
             control.should_save = True
         # A signal can reach processes in different steps, or only one of them. All stop in the same step, or
         # they would wait for each other.
-        self.is_stopped = any(self.shards.gather([self.stops.number]))
+        self.stop_number = max((number or 0 for number in self.shards.gather([self.stops.number])), default=0)
+        self.is_stopped = self.stop_number > 0
         if self.is_stopped:
             control.should_save = True
             control.should_training_stop = True
@@ -139,7 +144,7 @@ class RunFiles(TrainerCallback):
             )
         if value is not None and self.is_better(value):
             self.best = value
-            self.save_model("checkpoint-best", state.global_step)
+            self.save_model(BEST, state.global_step)
         if AVERAGED not in self.facts and self._is_out_of_patience(state.log_history):
             control.should_training_stop = True
         return control
@@ -158,63 +163,9 @@ class RunFiles(TrainerCallback):
             shutil.rmtree(old)
 
 
-# --- complete and torn directories
-
-# The Trainer's own checkpoints are not atomic: a torn newest one raises, and a missing optimizer.pt resumes
-# in silence with a fresh optimizer. So a manifest with the size of every file is written last, and decides.
+# --- logs
 
 
 def is_timing(name: str) -> bool:
     """True for a name in Trainer's logs that measures the machine."""
     return name.endswith(("runtime", "_second"))
-
-
-def mark_whole(directory: Path, facts: dict) -> None:
-    """Write the manifest of a checkpoint, with the sizes of its files, after these have reached the disk."""
-    sizes = {}
-    for path in sorted(p for p in directory.iterdir() if p.is_file() and p.name not in ("run.json", CARD)):
-        with open(path, "rb") as handle:
-            os.fsync(handle.fileno())
-        sizes[path.name] = path.stat().st_size
-    write_json(directory / "run.json", {**facts, "files": sizes, "status": "complete"})
-
-
-def is_whole(directory: Path) -> bool:
-    """True if the manifest exists, and every file that it names has the size that it names."""
-    if not (directory / "run.json").is_file():
-        return False
-    sizes = read_json(directory / "run.json").get("files", {})
-    paths = {directory / name: size for name, size in sizes.items() if name != CARD}
-    return all(path.is_file() and path.stat().st_size == size for path, size in paths.items())
-
-
-def step_of(directory: Path) -> int:
-    """The step of a numbered checkpoint; -1 for another one."""
-    number = directory.name.removeprefix("checkpoint-")
-    return int(number) if number.isdigit() else -1
-
-
-def numbered_checkpoints(output_dir: Path) -> list[Path]:
-    """Complete `checkpoint-<step>` directories, oldest first; torn ones are ignored."""
-    numbered = [path for path in output_dir.glob("checkpoint-*") if step_of(path) >= 0]
-    return sorted(filter(is_whole, numbered), key=step_of)
-
-
-def save_points(checkpoints: list[Path], save_steps: float, last_step: int, n_wanted: int) -> list[Path]:
-    """The last `n_wanted` checkpoints at planned steps; where a run was stopped does not count."""
-    planned = [path for path in checkpoints if step_of(path) % save_steps == 0 or step_of(path) == last_step]
-    return planned[-n_wanted:] if n_wanted else []
-
-
-def newest_checkpoint(output_dir: Path, wanted: bool, must_exist: bool) -> str | None:
-    """The latest complete checkpoint to resume from, with a note; None to start from the beginning.
-
-    DataError if there is none and it `must_exist`.
-    """
-    checkpoints = numbered_checkpoints(output_dir) if wanted else []
-    if not checkpoints:
-        if must_exist:
-            raise DataError(f"{output_dir}: no complete checkpoint to resume from; run without --resume")
-        return None
-    note_in_first_process([f"resuming from {checkpoints[-1]}"])
-    return str(checkpoints[-1])

@@ -11,9 +11,10 @@ from dataclasses import asdict
 from evaluation.decisions import OBJECTIVE, Branch, Decided, decide, fit_decisions
 from evaluation.results import score_rows
 from evidence.queries import claim_of
-from generation.answering import complete, load_generator, prediction_row
+from generation.answering import complete, load_generator
 from generation.decisions import first_tokens, forcing_bias
 from generation.engine import GenerationSettings
+from generation.predicted import prediction_row
 from generation.rows import Generated
 from models.choices import LoadOptions
 from models.hardware import weights_precision

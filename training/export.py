@@ -19,11 +19,11 @@ from models.memory import release_memory
 from models.special_tokens import save_end
 from training.adapters import merge_checkpoint
 from training.card import SftCard, kind_of, local_place
-from training.checkpoints import CARD, is_whole
 from training.gguf import read_gguf, write_gguf
 from training.parity import N_PROMPTS, Differs, check_parity
 from training.rows import COMPLETION_TOKENS
 from training.validation import answer_samples
+from training.whole import CARD, checkpoint_damage
 from utils.config import home_path, input_path
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_json, write_text
@@ -47,9 +47,9 @@ class Export:
     def checkpoint(self) -> Path:
         """checkpoint-best of the run. DataError if it is missing or torn."""
         checkpoint = home_path(self.config["output_dir"]) / "checkpoint-best"
-        if not is_whole(checkpoint):
+        if problem := checkpoint_damage(checkpoint):
             remedy = "run the training with this config first"
-            raise DataError(f"{checkpoint}: no complete checkpoint to merge; {remedy}")
+            raise DataError(f"{checkpoint}: no complete checkpoint to merge ({problem}); {remedy}")
         return checkpoint
 
     @property

@@ -24,7 +24,7 @@ from training.rows import COMPLETION_TOKENS, Versions, encode_epochs, encode_row
 from training.sampler import RowOrder
 from training.shared_evidence import group_cost
 from training.steps import opening_rows, steps_and_epochs
-from training.stopping import NoFurtherStep, NothingLeft
+from training.stopping import NoFurtherStep, NothingLeft, interruption
 from training.trainer import CompletionTrainer
 from training.validation import answer_samples, selection_metrics
 from utils.jsonl import write_text
@@ -177,7 +177,7 @@ def run_to_the_end(
         seconds = trainer.train(resume_from_checkpoint=checkpoint).metrics["train_runtime"]
     n_steps = trainer.state.global_step
     if files.is_stopped:
-        raise KeyboardInterrupt(f"stopped at step {n_steps}; resume with: {resume_command}")
+        raise interruption(files.stop_number, f"stopped at step {n_steps}; resume with: {resume_command}")
     if files.n_averaged:
         with memory_errors(trainer, job.config, job.output_dir):
             end_with_average(trainer, files)

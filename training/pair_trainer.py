@@ -18,6 +18,7 @@ from transformers import TrainerCallback
 
 from generation.batches import pad_left
 from models.distributed import Shards
+from models.folders import header_problem
 from training.likelihood import completion_nll
 from training.shared_evidence import group_columns
 from training.trainer import CompletionTrainer
@@ -148,11 +149,12 @@ class PairTrainer(CompletionTrainer):
             n_rows = len(self.train_dataset) + len(self.eval_dataset)
             self.reference = torch.zeros(n_rows, 1)
             return
-        if not self.reference_path.is_file():
+        problem = header_problem(self.reference_path) if self.reference_path.is_file() else "is missing"
+        if problem:
             if self.state.global_step:
                 raise DataError(
-                    f"{self.reference_path}: missing, and the model is no longer what it was; "
-                    "start over with --overwrite"
+                    f"{self.reference_path}: {problem}; the model is no longer what it was, so start over "
+                    "with --overwrite"
                 )
             self._write_reference(self.reference_path)
         self.reference = load_file(self.reference_path)["logps"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evaluation.evaluated import evaluation_of
 from training.card import Place, SftCard, kind_of
-from training.checkpoints import CARD, is_whole
+from training.whole import CARD, checkpoint_damage
 from utils.config import home_path
 from utils.errors import DataError
 from utils.hub import push_folder
@@ -19,7 +19,7 @@ from utils.jsonl import read_json
 def finished_checkpoint(output_dir: Path) -> Path:
     """checkpoint-best or, of a run whose loss never was a number, checkpoint-final."""
     for name in ("checkpoint-best", "checkpoint-final"):
-        if is_whole(output_dir / name):
+        if checkpoint_damage(output_dir / name) is None:
             return output_dir / name
     raise DataError(
         f"{output_dir}: no complete checkpoint to upload; run the training with this config first"
@@ -33,8 +33,8 @@ def hub_files(checkpoint: Path, card: SftCard, repo_id: str) -> dict[str, str]:
     run = read_json(checkpoint / "run.json")
     kind = kind_of(checkpoint)
     texts = {CARD: card.text(run, kind, Place(repo_id, hub_base), evaluation_of(checkpoint))}
-    # Sizes are those of the files here.
-    facts = {name: value for name, value in run.items() if name != "files"}
+    # Sizes and hashes are those of the files here.
+    facts = {name: value for name, value in run.items() if name not in ("files", "hashes")}
     texts["run.json"] = json.dumps({**facts, "base_model": hub_base}, indent=2, ensure_ascii=False)
     if kind == "adapter":
         adapter = read_json(checkpoint / "adapter_config.json")

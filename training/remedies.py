@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from models.memory import describe_memory
-from training.checkpoints import numbered_checkpoints
 from training.memory_config import layers_per_checkpoint
 from training.trainer import CompletionTrainer
+from training.whole import numbered_checkpoints
 from utils.errors import OutOfMemory, is_out_of_memory
 
 

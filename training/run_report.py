@@ -15,11 +15,12 @@ from models.choices import LoadOptions
 from models.hardware import merge_for_speed, weights_precision
 from models.loading import model_revision
 from training.card import AVERAGED, count_sources, kind_of, local_place
-from training.checkpoints import CARD, RunFiles, is_whole
+from training.checkpoints import RunFiles
 from training.job import Rows, TrainingJob
 from training.sft_config import LOSS
 from training.trainer import CompletionTrainer
 from training.validation import calibration, selection_metrics
+from training.whole import CARD, is_whole
 from utils.config import input_path
 from utils.jsonl import finite, read_json, write_json, write_text
 

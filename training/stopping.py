@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 from transformers import TrainerCallback
 
+from utils.errors import Terminated
+
 
 class NothingLeft(Exception):
     """The checkpoint to resume from is that of the last step."""
@@ -18,6 +20,12 @@ class NoFurtherStep(TrainerCallback):
             raise NothingLeft
 
 
+def interruption(number: int | None, message: str = "") -> KeyboardInterrupt:
+    """What ends a run that a signal stopped: its exit code is 128 + the signal's number."""
+    kind = Terminated if number == signal.SIGTERM else KeyboardInterrupt
+    return kind(*[message] if message else [])
+
+
 class StopSignals:
     """While it is entered, `number` is that of the signal that came, else None."""
 
@@ -28,7 +36,7 @@ class StopSignals:
     def __enter__(self):
         def on_signal(number, frame):
             if self.number:
-                raise KeyboardInterrupt
+                raise interruption(number)
             self.number = number
             self.note("finishing this step and saving a checkpoint (a second Ctrl-C would lose this step)")
 

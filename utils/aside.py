@@ -4,10 +4,15 @@ For outputs that a later run can resume, which are written in their own place. `
 those that are written beside the old one.
 """
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from utils.progress import print_line
+
+# What a run writes before its first output: there is nothing to resume yet.
+_BEFORE_OUTPUT = {"run.json", "manifest.json", "train_ids.txt"}
 
 
 def _aside(run_dir: Path) -> Path:
@@ -20,7 +25,7 @@ def set_aside(run_dir: Path, is_complete: bool) -> None:
     """Clear the place of an output: a complete one is set aside, anything else is deleted."""
     old = _aside(run_dir)
     if not is_complete:
-        # A complete one that was set aside for it stays, until there is another.
+        # A complete one that was set aside before stays, until there is another.
         shutil.rmtree(run_dir.resolve())
         return
     shutil.rmtree(old, ignore_errors=True)
@@ -28,8 +33,39 @@ def set_aside(run_dir: Path, is_complete: bool) -> None:
     print_line(f"the run that is replaced stays in {old} until the new one is complete")
 
 
+def restore_aside(run_dir: Path) -> None:
+    """Put back what was set aside, if the run that replaces it has ended without any output."""
+    old = _aside(run_dir)
+    place = run_dir.resolve()
+    if not old.is_dir() or not has_no_output(place):
+        return
+    shutil.rmtree(place, ignore_errors=True)
+    old.rename(place)
+    print_line(f"{run_dir} is again the run that was to be replaced")
+
+
+def has_no_output(run_dir: Path) -> bool:
+    """True for a directory that is missing, or that a run stopped in before its first output."""
+    return not run_dir.is_dir() or {path.name for path in run_dir.iterdir()} <= _BEFORE_OUTPUT
+
+
 def drop_aside(run_dir: Path) -> None:
     """Delete what was set aside for an output that is complete now."""
     old = _aside(run_dir)
     if old.exists():
         shutil.rmtree(old)
+
+
+@contextlib.contextmanager
+def file_aside(path: Path, is_made_again: bool) -> Iterator[None]:
+    """A block that writes a file. The old one is set aside before, and returns if there is no new one."""
+    old = path.with_name(f".{path.name}.old")
+    if is_made_again and path.exists():
+        path.replace(old)
+    try:
+        yield
+    finally:
+        if path.exists():
+            old.unlink(missing_ok=True)
+        elif old.exists():
+            old.replace(path)

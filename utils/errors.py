@@ -25,6 +25,10 @@ class OutOfMemory(StageError):
     """A model or one of its rows does not fit the memory (exit 1)."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, from `kill` or a scheduler's time limit: ends a stage as Ctrl-C does, but with exit 143."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """True for the errors with which torch, its CUDA libraries and Python say that the memory is full."""
     # By name and text: torch is not imported where errors are told, and its CPU allocator, cuBLAS and

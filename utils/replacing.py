@@ -17,12 +17,47 @@ def _beside(run_dir: Path, suffix: str) -> Path:
     return place.with_name(place.name + suffix)
 
 
-def _recover(run_dir: Path) -> None:
+def _swap(new: Path, place: Path, old: Path) -> None:
+    # A directory cannot replace another in one step; `_recover` finishes a swap that was cut short.
+    place.rename(old)
+    try:
+        new.rename(place)
+    except BaseException:
+        # Interrupted, or refused by the file system: other stages read the data, and repair nothing.
+        old.rename(place)
+        raise
+    shutil.rmtree(old)
+
+
+def _recover(place: Path, old: Path) -> None:
     """Undo or finish the swap of a run that was killed in the middle of it."""
-    old = _beside(run_dir, ".old")
-    if old.is_dir() and not run_dir.exists():
-        old.rename(run_dir.resolve())
+    if old.is_dir() and not place.exists():
+        old.rename(place)
     shutil.rmtree(old, ignore_errors=True)
+
+
+# --- a folder within an output
+
+
+def _hidden(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def put_in_place(new: Path, folder: Path) -> None:
+    """Give a finished folder the name of another one, which is deleted once that is done."""
+    finish_swap(folder)
+    if folder.exists():
+        _swap(new, folder, _hidden(folder))
+    else:
+        new.rename(folder)
+
+
+def finish_swap(folder: Path) -> None:
+    """What a kill within `put_in_place` left undone."""
+    _recover(folder, _hidden(folder))
+
+
+# --- a whole output
 
 
 def open_replacement(run_dir: Path, run: dict, overwrite: bool) -> tuple[str, Path]:
@@ -30,7 +65,7 @@ def open_replacement(run_dir: Path, run: dict, overwrite: bool) -> tuple[str, Pa
 
     That is `run_dir` itself, unless `overwrite` replaces a complete one. UsageError as in `open_run_dir`.
     """
-    _recover(run_dir)
+    _recover(run_dir.resolve(), _beside(run_dir, ".old"))
     manifest = run_dir / "run.json"
     if not overwrite or not manifest.is_file() or read_json_object(manifest).get("status") != "complete":
         return open_run_dir(run_dir, run, overwrite), run_dir
@@ -46,14 +81,4 @@ def close_replacement(written_dir: Path, run_dir: Path, run: dict, **facts) -> N
     close_run_dir(written_dir, run, **facts)
     if written_dir == run_dir:
         return
-    # A directory cannot replace another in one step; `_recover` finishes a swap that was cut short.
-    old = _beside(run_dir, ".old")
-    place = run_dir.resolve()
-    place.rename(old)
-    try:
-        written_dir.rename(place)
-    except BaseException:
-        # Interrupted, or refused by the file system: other stages read the data, and repair nothing.
-        old.rename(place)
-        raise
-    shutil.rmtree(old)
+    _swap(written_dir, run_dir.resolve(), _beside(run_dir, ".old"))

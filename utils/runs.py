@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from utils.aside import drop_aside, set_aside
+from utils.aside import drop_aside, has_no_output, restore_aside, set_aside
 from utils.config import portable_path
 from utils.jsonl import read_json_object, sha256_file, sha256_value, write_json
 from utils.progress import print_line
@@ -31,8 +31,6 @@ _PACKAGES = (
     "scipy",
     "numpy",
 )
-# What a run writes before its first output: there is nothing to resume yet.
-_BEFORE_OUTPUT = {"run.json", "train_ids.txt"}
 
 
 def _git_commit() -> str | None:
@@ -111,9 +109,11 @@ def open_run_dir(run_dir: Path, run: dict, overwrite: bool, defaults: dict | Non
     one is complete (`utils/aside.py`), but an unfinished one with the same settings is resumed either way.
     The manifest is written with status "running"; `close_run_dir` marks it complete.
     """
+    # A kill leaves it to the next run.
+    restore_aside(run_dir)
     manifest = run_dir / "run.json"
     # Of a run that stopped before its first output nothing can be lost.
-    if not manifest.is_file() or {path.name for path in run_dir.iterdir()} <= _BEFORE_OUTPUT:
+    if not manifest.is_file() or has_no_output(run_dir):
         write_json(manifest, run)
         return "new"
 

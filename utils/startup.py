@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from utils.allocator import restart_with_jemalloc
-from utils.errors import StageError, is_out_of_memory
+from utils.errors import StageError, Terminated, is_out_of_memory
 from utils.launch import is_first_process, process_count
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,8 +81,9 @@ def _describe(error: BaseException) -> tuple[str, int] | None:
     if isinstance(error, StageError):
         return f"error: {error}", error.exit_code
     if isinstance(error, KeyboardInterrupt):
-        # The shell's own code for a command that SIGINT ended: 128 + 2.
-        return str(error) or _INTERRUPTED, 130
+        # The shell's own codes for a command that a signal ended, which schedulers know: 128 + its number.
+        number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
+        return str(error) or _INTERRUPTED, 128 + number
     if isinstance(error, OSError):
         return f"error: {describe_os_error(error)}", 1
     if isinstance(error, ImportError) and not _is_own(error.name):
@@ -107,9 +108,13 @@ def _end(error: BaseException) -> None:
     if os.environ.get("FACTUALITY_DEBUG"):
         traceback.print_exception(error)
     # Ctrl-C reaches every process of a launch; one of them says what to do.
-    if code != 130 or is_first_process():
+    if not isinstance(error, KeyboardInterrupt) or is_first_process():
         print(message, file=sys.stderr)
     sys.exit(code)
+
+
+def _on_sigterm(number, frame):
+    raise Terminated
 
 
 def _on_uncaught(kind, error, trace) -> None:
@@ -148,8 +153,7 @@ def before_imports(check: Callable[[], object], trains: bool = False) -> None:
     # Before anything is said, which would be said twice.
     if trains:
         restart_with_jemalloc()
-    # `kill` and a job scheduler's time limit send SIGTERM.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _on_sigterm)
     tell_errors_in_one_line()
     _quiet_libraries()
     check()
@@ -175,7 +179,7 @@ def run_main(main: Callable[[list[str] | None], None]) -> None:
     An expected error (StageError, OSError, a missing package, an interrupt) prints one line; with
     FACTUALITY_DEBUG set, its traceback too. Any other exception keeps its traceback: it is a bug.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _on_sigterm)
     try:
         main(None)
         if process_count() > 1:

@@ -1,0 +1,82 @@
+"""What --overwrite replaces stays until its successor is complete, and returns if there is none."""
+
+import pytest
+
+from models.distributed import hold_output
+from preferences.cache import claim_cache, complete_cache
+from utils.aside import file_aside
+from utils.jsonl import read_json, write_json, write_jsonl
+from utils.runs import close_run_dir, open_run_dir
+
+RUN = {"settings": {"seed": 1}, "inputs": {}, "status": "running"}
+
+
+class Failure(Exception):
+    pass
+
+
+def finish(folder) -> None:
+    open_run_dir(folder, RUN, False)
+    (folder / "checkpoint-best").mkdir()
+    close_run_dir(folder, RUN)
+
+
+def test_a_training_that_fails_before_its_first_output_puts_the_old_one_back(tmp_path, capsys):
+    folder = tmp_path / "sft"
+    finish(folder)
+    with pytest.raises(Failure), hold_output(folder):
+        assert open_run_dir(folder, RUN, True) == "new"
+        (folder / "train_ids.txt").write_text("1")
+        assert not (folder / "checkpoint-best").exists()
+        raise Failure
+    assert (folder / "checkpoint-best").is_dir()
+    assert read_json(folder / "run.json")["status"] == "complete"
+    assert [path.name for path in tmp_path.iterdir()] == ["sft"]
+    assert "is again the run that was to be replaced" in capsys.readouterr().err
+
+
+def test_after_a_kill_the_next_run_puts_it_back(tmp_path):
+    folder = tmp_path / "sft"
+    finish(folder)
+    assert open_run_dir(folder, RUN, True) == "new"
+    assert open_run_dir(folder, RUN, False) == "complete"
+    assert (folder / "checkpoint-best").is_dir()
+
+
+def test_a_training_that_fails_later_keeps_both_until_it_is_complete(tmp_path):
+    folder = tmp_path / "sft"
+    finish(folder)
+    with pytest.raises(Failure), hold_output(folder):
+        open_run_dir(folder, RUN, True)
+        (folder / "checkpoint-2").mkdir()
+        raise Failure
+    assert (folder / "checkpoint-2").is_dir() and (tmp_path / ".sft.old/checkpoint-best").is_dir()
+    assert open_run_dir(folder, RUN, True) == "resume"
+    close_run_dir(folder, RUN)
+    assert [path.name for path in tmp_path.iterdir()] == ["sft"]
+
+
+def test_candidates_that_could_not_be_generated_again_are_back(tmp_path):
+    cache = tmp_path / "abc"
+    write_jsonl(cache / "gens_sft.jsonl", [{"id": "1"}])
+    complete_cache(cache, RUN)
+    with pytest.raises(Failure), hold_output(cache):
+        assert not claim_cache(cache, overwrite=True)
+        write_json(cache / "manifest.json", RUN)
+        raise Failure
+    assert claim_cache(cache, overwrite=False)
+
+
+def test_judgements_that_could_not_be_made_again_are_back(tmp_path):
+    path = tmp_path / "judgements.jsonl"
+    path.write_text("old")
+    with pytest.raises(Failure), file_aside(path, True):
+        assert not path.exists()
+        raise Failure
+    assert path.read_text() == "old"
+    with file_aside(path, True):
+        path.write_text("new")
+    assert path.read_text() == "new"
+    with file_aside(path, False):
+        assert path.exists()
+    assert [found.name for found in tmp_path.iterdir()] == ["judgements.jsonl"]
