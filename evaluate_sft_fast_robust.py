@@ -122,7 +122,7 @@ from evaluation.predictions import (
     results_name,
 )
 from evaluation.results import measure_selection, score_all
-from evaluation.reuse import CHECKPOINT_SETTINGS, describe_results_run, finished_results
+from evaluation.reuse import CHECKPOINT_SETTINGS, completed_run, describe_results_run, finished_results
 from evidence.reserved import trained_on_warning
 from generation.answering import predict, sft_and_base
 from generation.decisions import decision_biases
@@ -284,7 +284,7 @@ def evaluate(args: argparse.Namespace, output: Path, shards: Shards) -> None:
     n_cut = count_gold_cut([row for row in predictions if row["model"] == "sft"], samples)
     seconds = round(time.monotonic() - started, 1)
     facts = {"times": times, "gold_cut": n_cut, "warnings": warnings, "seconds": seconds}
-    results["run"] = run | facts | {"status": "complete"}
+    results["run"] = completed_run(run, args, facts)
     write_json(output, results)
     plot_calibration(output.with_name(f"{output.stem}_calibration.png"), results["curves"])
     show_results(output, results, args.report, answered_samples(samples, parsed, predictions))

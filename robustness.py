@@ -88,7 +88,7 @@ from evaluation.columns import metric_table
 from evaluation.plots import plot_robustness
 from evaluation.predictions import count_gold_cut, log_key, predictions_path, prompt_settings, results_name
 from evaluation.results import score_rows
-from evaluation.reuse import CHECKPOINT_SETTINGS, describe_results_run, finished_results
+from evaluation.reuse import CHECKPOINT_SETTINGS, completed_run, describe_results_run, finished_results
 from evidence.reserved import trained_on_warning
 from generation.answering import load_generator, predict
 from generation.decisions import decision_biases
@@ -283,7 +283,7 @@ def run_suites(args: argparse.Namespace, names: list[str], output: Path, shards:
         rows += describe_level_rows(name, suite, rows_of)
     seconds = round(time.monotonic() - started, 1)
     facts = {"n_generated": len(distinct) - n_done, "warnings": warnings, "times": times, "seconds": seconds}
-    write_json(output, {"suites": blocks, "run": run | facts | {"status": "complete"}})
+    write_json(output, {"suites": blocks, "run": completed_run(run, args, facts)})
     # In place of the merged log, whose rows have prompt keys as ids: one row per suite, level and sample.
     write_jsonl(log.path, rows)
     plot_robustness(output.with_suffix(".png"), blocks)

@@ -6,9 +6,9 @@ Prints a Markdown table with a row per set of versions, and exits with 1 if a te
     python -m benchmarks.versions
     python -m benchmarks.versions --sets oldest,newest --tests tests/test_models.py tests/test_generation.py
 
-Without --tests it runs the tests of `make test-fast`; named files run whole. Each set has a virtual environment of
-its own below .venv-versions/, which finds all but the two packages (and what pip replaces for them) in the
-environment that runs this script: torch is there once. Needs the package index.
+Without --tests it runs the tests of `make test-fast`; named files run whole. Each set has a virtual
+environment of its own below .venv-versions/, which finds all but the two packages (and what pip replaces for
+them) in the environment that runs this script: torch is there once. Needs the package index.
 """
 
 import argparse

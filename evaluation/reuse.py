@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from models.choices import UNNAMED_SETTINGS
+from models.revisions import hub_revisions
 from utils.config import input_path
 from utils.decisions import calibration_path
 from utils.errors import DataError, UsageError
@@ -34,6 +35,16 @@ def describe_results_run(args: argparse.Namespace, settings: dict) -> dict:
     if "template_text" in settings:
         shown["template_hash"] = sha256_value(settings["template_text"])
     return describe_run({**vars(args), **shown}, hash_inputs(files), args.seed)
+
+
+def completed_run(run: dict, args: argparse.Namespace, facts: dict) -> dict:
+    """The manifest of a run that is over, with what it counted and the commits of its models."""
+    return {
+        **run,
+        **facts,
+        "revisions": hub_revisions(args.model_path, args.base_model),
+        "status": "complete",
+    }
 
 
 def _deciding(run: dict, names: Iterable[str]) -> dict:
