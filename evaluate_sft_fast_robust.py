@@ -288,7 +288,7 @@ def evaluate(args: argparse.Namespace, output: Path, shards: Shards) -> None:
     facts = {"times": times, "gold_cut": n_cut, "warnings": warnings, "seconds": seconds}
     results["run"] = run | facts
     plot_calibration(output.with_name(f"{output.stem}_calibration.png"), results["curves"])
-    close_results(output, results, has_predictions=not args.predictions)
+    close_results(output, results, args, has_predictions=not args.predictions)
     show_results(output, results, args.report, answered_samples(samples, parsed, predictions))
     print(f"wrote {output} ({len(samples)} samples, gold cut {n_cut}) in {format_seconds(seconds)}")
     if args.model_path:

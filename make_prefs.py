@@ -17,9 +17,9 @@ import functools
 import time
 from pathlib import Path
 
-from models.base import cached_revision
 from models.choices import check_engine, load_options
 from models.directories import check_adapter_dir
+from models.revisions import cached_revision, hub_revisions
 from preferences.cache import MODEL_CHOICES
 from preferences.flags import add_exchange_flags, add_generator_flags
 from preferences.inputs import check_exchange, check_inputs
@@ -161,7 +161,9 @@ def generate_phase(
         build = functools.partial(PromptBuilder, template=settings["template_text"])
         times = fill_cache(models, build, CacheJob(cache, samples, settings, args.batch_size, shards))
     if shards.is_main:
-        complete_cache(cache, {**run, "base_revision": models.base_revision, "times": times})
+        # Where the base model made no candidate it was not asked for its commit.
+        revision = models.base_revision or cached_revision(settings["base_model"])
+        complete_cache(cache, {**run, "base_revision": revision, "times": times})
         n_written = sum(len(cached_rows(cache, name)) for name in MODELS)
         print(f"wrote {n_written} candidates of {len(samples)} samples to {cache}")
     shards.wait()
@@ -247,6 +249,7 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     # "created" decides which of several preferences files is the newest.
     stats |= {"settings": {**settings, **pairing, "cache": cache.name}, "created": time.time(), **test_facts}
     stats |= {"left_out": left_out, "style_only": style_check(rows, generation["seed"])}
+    stats["revisions"] = hub_revisions(args.judge_model)
     stats["judge"] = judge_report(jobs, judgements, generation["seed"])
     target = folder / f"preferences_{cache.name}-{judgesig}.jsonl"
     write_jsonl(target, rows)

@@ -286,7 +286,7 @@ def run_suites(args: argparse.Namespace, names: list[str], output: Path, shards:
     # The rows of the log have prompt keys as ids; here is one row per suite, level and sample.
     write_jsonl(log.path, rows)
     plot_robustness(output.with_suffix(".png"), blocks)
-    close_results(output, {"suites": blocks, "run": run | facts})
+    close_results(output, {"suites": blocks, "run": run | facts}, args)
     print_suites(blocks)
 
     dropped = sum((suite.left_out for suite in suites.values()), Counter())

@@ -81,9 +81,9 @@ from torch.nn.functional import logsigmoid
 from transformers import set_seed
 
 from evidence.reserved import shared_val_warning
-from models.base import run_models
 from models.distributed import Shards, hold_output, note_in_first_process
 from models.loading import load_tokenizer
+from models.revisions import run_models
 from preferences.head_training import balanced_weights
 from preferences.pairs import check_preferences, find_preferences
 from prompt_schema import PromptBuilder, load_template, template_hash

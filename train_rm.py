@@ -85,6 +85,7 @@ from transformers import get_cosine_schedule_with_warmup
 
 from models.distributed import Shards, hold_output, note_in_first_process
 from models.loading import load_tokenizer
+from models.revisions import hub_revisions
 from preferences.adapter_training import train_adapter, with_adapter
 from preferences.card import write_reward_cards
 from preferences.cuts import note_cut
@@ -266,7 +267,7 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
         tokenizer = load_tokenizer(config["base_model"], config["trust_remote_code"])
         write_reward_cards(heads, figures, preferences, tokenizer, template)
     if run:
-        close_run_dir(output_dir, run)
+        close_run_dir(output_dir, run, revisions=hub_revisions(config["base_model"]))
     record_tuning(heads[0].parent, tunings)
     pairs = ", ".join(f"{side} {n}" for side, n in sizes.items())
     counts = f"{pairs} pairs, {format_drops(drops)}"

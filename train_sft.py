@@ -83,9 +83,9 @@ from datasets import Dataset
 from transformers import set_seed
 
 from generation.batches import pad_left
-from models.base import run_models
 from models.distributed import Shards, hold_output, note_in_first_process
 from models.loading import load_tokenizer
+from models.revisions import run_models
 from prompt_schema import Prompt, PromptBuilder, load_template, template_hash
 from reporting.pipeline import refresh_report
 from training.adapters import load_trainable
@@ -213,7 +213,7 @@ def train(job: TrainingJob, checkpoint: str | None, resume_command: str) -> tupl
     # Before the model is built: the first weights of its adapter are random.
     set_seed(training["seed"])
     model = load_trainable(job.config)
-    files = run_files(job, checkpoint_facts(job, rows, model), RunFiles)
+    files = run_files(job, checkpoint_facts(job, rows), RunFiles)
     trainer = make_trainer(job, rows, model, files)
     write_train_ids(job, rows)
     seconds = run_to_the_end(job, trainer, files, checkpoint, resume_command)

@@ -11,6 +11,7 @@ from pathlib import Path
 from evaluation.predictions import predictions_path
 from models.choices import UNNAMED_SETTINGS
 from models.distributed import drop_partials
+from models.revisions import hub_revisions
 from utils.config import input_path
 from utils.decisions import calibration_path
 from utils.errors import DataError, UsageError
@@ -77,13 +78,15 @@ def finished_results(path: Path, block: str, run: dict, names: Iterable[str], ov
     return results
 
 
-def close_results(path: Path, results: dict, has_predictions: bool = True) -> None:
+def close_results(path: Path, results: dict, args: argparse.Namespace, has_predictions: bool = True) -> None:
     """Write a results file, the last file of its run: a rerun has nothing to do once it is there.
 
-    `has_predictions`: whether the predictions beside it are of this run. Its log is deleted.
+    The manifest in it gets the commits of the models that `args` names. `has_predictions`: whether the
+    predictions beside it are of this run, whose log is deleted.
     """
     predictions = predictions_path(path)
     outputs = describe_outputs(path.parent, glob.escape(predictions.name)) if has_predictions else {}
-    results["run"] |= {**outputs, "status": "complete"}
+    revisions = hub_revisions(args.model_path, args.base_model)
+    results["run"] |= {**outputs, "revisions": revisions, "status": "complete"}
     write_json(path, results)
     drop_partials(predictions)

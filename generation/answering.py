@@ -21,10 +21,10 @@ from models.loading import (
     LoadOptions,
     load_model,
     load_tokenizer,
-    model_revision,
 )
 from models.memory import release_memory
 from models.positions import prompt_limit
+from models.revisions import cached_revision
 from utils.completions import render_completion
 from utils.errors import UsageError
 from utils.progress import progress
@@ -81,7 +81,7 @@ class SftAndBase:
         if self.base_model is None:
             raise UsageError(f"{self.checkpoint}: its base model is unknown; name it with --base-model")
         self.load(self.checkpoint if self.shares_weights else self.base_model)
-        self.base_revision = model_revision(self.model)
+        self.base_revision = cached_revision(self.base_model)
         with self.model.disable_adapter() if self.shares_weights else contextlib.nullcontext():
             yield
 

@@ -21,9 +21,11 @@ from models.base import base_for, check_loaded_base
 from models.choices import LoadOptions
 from models.directories import adapter_base
 from models.hardware import choose_dtype, say_once
+from models.hub_cache import load_from
 from models.loading import resolve_model
 from models.positions import n_positions
 from utils.errors import DataError, StageError, UsageError
+from utils.hub_names import split_revision
 from utils.jsonl import read_json_object
 from utils.tokens import encode_plain, end_id
 
@@ -57,9 +59,12 @@ class VllmModel:
         # vLLM reserves memory for one prompt of this length, and some models have 131,072 positions.
         limits = (options.max_length, n_positions(self.config))
         self.max_length = min(filter(None, limits), default=None)
+        hub_id, revision = split_revision(weights)
         arguments = {
-            "model": weights,
-            "tokenizer": resolved,
+            "model": hub_id,
+            "revision": revision,
+            "tokenizer": split_revision(resolved)[0],
+            "tokenizer_revision": split_revision(resolved)[1],
             "dtype": str(choose_dtype(options.bf16)).removeprefix("torch."),
             "trust_remote_code": options.trust_remote_code,
             "max_model_len": self.max_length,
@@ -168,7 +173,7 @@ class VllmModel:
 
 def _read_config(weights: str, options: LoadOptions) -> Any:
     try:
-        return AutoConfig.from_pretrained(weights, trust_remote_code=options.trust_remote_code)
+        return AutoConfig.from_pretrained(**load_from(weights), trust_remote_code=options.trust_remote_code)
     except (OSError, ValueError) as error:
         text = " ".join(str(error).split())
         raise DataError(f"{weights}: cannot be loaded from this machine or the hub ({text:.120})") from error
@@ -176,8 +181,9 @@ def _read_config(weights: str, options: LoadOptions) -> Any:
 
 def _eos_ids(weights: str, config: Any) -> set[int]:
     """Ids that end a completion, by the model's generation config or, without one, by its config."""
+    hub_id, revision = split_revision(weights)
     try:
-        generation = GenerationConfig.from_pretrained(weights)
+        generation = GenerationConfig.from_pretrained(hub_id, revision=revision or "main")
     except OSError:
         generation = GenerationConfig.from_model_config(config)
     eos = generation.eos_token_id

@@ -12,8 +12,10 @@ from models.directories import adapter_base, check_adapter_dir, is_path
 from models.embedded import embedded_dir
 from models.embedded_models import EMBEDDED_MODELS
 from models.fingerprint import files_hash, other_ends, weights_hash
-from utils.config import input_path, portable_path
+from models.hub_cache import cached_dir
+from utils.config import input_path
 from utils.errors import DataError, UsageError
+from utils.hub_names import split_revision
 from utils.jsonl import read_json_object, sha256_value
 from utils.runs import note
 
@@ -26,6 +28,8 @@ class TrainedOn:
     # Their hash; in checkpoints of an earlier version None, and `was_local` is False.
     weights: str | None
     was_local: bool
+    # The commit of a base from the hub, if it was recorded.
+    revision: str | None = None
 
 
 def trained_on(checkpoint: str | Path) -> TrainedOn | None:
@@ -37,7 +41,8 @@ def trained_on(checkpoint: str | Path) -> TrainedOn | None:
     if name is None:
         return None
     weights = run.get("base_weights")
-    return TrainedOn(name, weights, weights is not None and run.get("base_revision") is None)
+    revision = run.get("base_revision")
+    return TrainedOn(name, weights, weights is not None and revision is None, revision)
 
 
 def local_dir(name: str) -> Path | None:
@@ -53,24 +58,6 @@ def local_dir(name: str) -> Path | None:
     if is_path(name):
         raise DataError(f"{path}: no such model directory; correct the path")
     return None
-
-
-def cached_dir(name: str) -> Path | None:
-    """The directory of a hub model in the hub's cache; None unless all its weights are there."""
-    # A fifth of a second, which local models need not wait for.
-    from huggingface_hub import try_to_load_from_cache
-
-    try:
-        found = try_to_load_from_cache(name, "config.json")
-    except ValueError:
-        # No name that the hub could have: the path of a checkpoint that is not there yet, for example.
-        return None
-    if not isinstance(found, str):
-        return None
-    directory = Path(found).parent
-    index = directory / "model.safetensors.index.json"
-    parts = set(read_json_object(index)["weight_map"].values()) if index.is_file() else set()
-    return directory if all((directory / part).is_file() for part in parts) else None
 
 
 def model_weights(name: str) -> str | None:
@@ -102,29 +89,6 @@ def added_ends(name: str, base_model: str | None = None) -> list[int]:
     return other_ends(directory) if directory else []
 
 
-def cached_revision(name: str) -> str | None:
-    """The commit of a hub model's copy on this machine; None for a local model, and without a copy."""
-    directory = None if local_dir(name) else cached_dir(name)
-    return directory.name if directory else None
-
-
-def base_facts(name: str, revision: str | None) -> dict[str, str | None]:
-    """The keys of a checkpoint's manifest by which its base is known again in another place.
-
-    `revision`: the hub commit of the loaded base, None for local weights.
-    """
-    return {
-        "base_model": portable_path(name),
-        "base_revision": revision,
-        "base_weights": model_weights(name),
-    }
-
-
-def run_models(*names: str) -> dict[str, str]:
-    """Place -> key of the local models that a run was made with, for its manifest."""
-    return {portable_path(name): model_key(name) for name in names if local_dir(name)}
-
-
 def _weights_if_found(name: str) -> str | None:
     try:
         return model_weights(name)
@@ -143,8 +107,12 @@ def is_same_model(given: str, base: TrainedOn) -> bool | None:
         return expected == found
     if given == base.name:
         return True
+    own_id = split_revision(base.name)[0]
+    # Of two commits only the weights tell, and these are not all here.
+    if split_revision(given)[0] == own_id:
+        return None
     # Two ids of the hub are two models, unless their weights say that they are one.
-    is_hub = base.name.count("/") == 1 and not base.was_local and not input_path(base.name).exists()
+    is_hub = own_id.count("/") == 1 and not base.was_local and not input_path(base.name).exists()
     return False if is_hub and local_dir(given) is None else None
 
 
@@ -156,7 +124,8 @@ def own_base(checkpoint: str, base: TrainedOn, flag: str = "--base-model") -> st
         directory = local_dir(base.name)
     except DataError as error:
         raise DataError(missing) from error
-    if directory is None and base.was_local:
+    # Checkpoints that were trained with transformers 5 lack the commit of a hub model, whose weights tell.
+    if directory is None and base.was_local and not _is_here(base):
         raise DataError(missing)
     if directory and base.weights and weights_hash(directory) != base.weights:
         raise DataError(
@@ -192,7 +161,10 @@ def check_loaded_base(checkpoint: str, used: str) -> None:
 
 def _other_base(checkpoint: str, base: TrainedOn, given: str) -> UsageError:
     if given == base.name:
-        return UsageError(f"{given}: has other weights than when {checkpoint} was trained on it")
+        remedy = "name its former copy with --base-model"
+        if base.revision:
+            remedy = f"name that commit: --base-model {split_revision(given)[0]}@{base.revision}"
+        return UsageError(f"{given}: has other weights than when {checkpoint} was trained on it; {remedy}")
     return UsageError(
         f"--base-model {given}: {checkpoint} was trained on {base.name}, which is another model; "
         "leave --base-model out, or name that one"

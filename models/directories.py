@@ -11,6 +11,7 @@ from models.embedded_models import EMBEDDED_MODELS
 from models.folders import check_model_folder
 from utils.config import input_path
 from utils.errors import DataError
+from utils.hub_names import split_revision
 from utils.input_files import home_hint
 from utils.jsonl import read_json_object
 
@@ -39,10 +40,13 @@ def adapter_base(name: str) -> str | None:
     config = Path(name) / "adapter_config.json"
     if not config.is_file():
         return None
-    base = read_json_object(config).get("base_model_name_or_path")
+    adapter = read_json_object(config)
+    base = adapter.get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise DataError(f"{config}: base_model_name_or_path must be the name of a model, found {base!r:.60}")
-    return base
+    # PEFT has the revision of a hub model in a key of its own.
+    revision = adapter.get("revision")
+    return f"{base}@{revision}" if revision and not is_path(base) else base
 
 
 def check_adapter_dir(name: str) -> str:
@@ -61,7 +65,7 @@ def check_adapter_dir(name: str) -> str:
 
 def is_path(name: str) -> bool:
     """True for a name that cannot be a hub id, which is a name alone or an owner and a name."""
-    return name.startswith((".", "/", "~")) or name.count("/") > 1
+    return name.startswith((".", "/", "~")) or split_revision(name)[0].count("/") > 1
 
 
 def check_model_name(name: str) -> None:
@@ -69,11 +73,16 @@ def check_model_name(name: str) -> None:
     path = input_path(name)
     if name in EMBEDDED_MODELS:
         return
+    hub_id, revision = split_revision(name)
+    if revision and hub_id in EMBEDDED_MODELS:
+        raise DataError(f"{name}: an embedded model has one version; write {hub_id}")
     if path.exists() or path.is_symlink():
         check_model_folder(path)
     elif is_path(name):
         raise DataError(missing_checkpoint(path))
     elif close := difflib.get_close_matches(name.lower(), EMBEDDED_MODELS, n=1, cutoff=0.8):
         raise DataError(f"{name}: no such model; did you mean {close[0]}?")
-    elif not re.fullmatch(_HUB_ID, name):
-        raise DataError(f"{name!r}: neither a folder nor a hub id, such as google/gemma-2-9b")
+    elif not re.fullmatch(_HUB_ID, split_revision(name)[0]):
+        raise DataError(
+            f"{name!r}: neither a folder nor a hub id, such as google/gemma-2-9b or google/gemma-2-9b@COMMIT"
+        )

@@ -122,10 +122,11 @@ def _write_model(model: EmbeddedModel, files: list[Path], target: Path) -> None:
     parts = _gguf_parts(model, files)
     gguf = _joined(parts, target)
     found = sha256_file(gguf)
-    if model.sha256 not in (None, found):
+    if found != model.sha256:
+        whole = " and its other parts give" if len(parts) > 1 else " is"
         raise DataError(
-            f"the {model.title}: {parts[0].name} and its other parts give a file with the SHA-256 "
-            f"{found[:12]}..., not {str(model.sha256)[:12]}...; {_reinstall(model)}"
+            f"the {model.title}: {parts[0].name}{whole} a file with the SHA-256 "
+            f"{found[:12]}..., not {model.sha256[:12]}...; {_reinstall(model)}"
         )
     terms = _keep_terms(model, files, target)
     _convert(model, gguf, target)

@@ -26,8 +26,8 @@ class EmbeddedModel:
     prompt: str
     n_tokens: int
     known_text: str
-    # Of the whole GGUF file; None takes the file as it is.
-    sha256: str | None = None
+    # Of the whole GGUF file: weights of another release, or damaged ones, are refused.
+    sha256: str
     # Where the terms of use are, what a copy of the model must say, and the package's files about them.
     terms_url: str | None = None
     notice: str | None = None
@@ -47,6 +47,7 @@ EMBEDDED_MODELS = {
         prompt="What is the capital of France? Answer in one sentence.",
         n_tokens=16,
         known_text="The capital of France is Paris.",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     ),
     EMBEDDED_GEMMA: EmbeddedModel(
         title="embedded Gemma model",

@@ -24,6 +24,7 @@ from models.directories import adapter_base, is_path, missing_checkpoint
 from models.embedded import embedded_dir
 from models.embedded_models import EMBEDDED_MODELS
 from models.hardware import choose_attention, choose_dtype, device, has_cuda, say_once
+from models.hub_cache import load_from
 from models.memory import describe_memory
 from models.positions import check_max_seq_length
 from models.special_tokens import set_special_tokens
@@ -41,7 +42,7 @@ def quiet_libraries() -> None:
 
 
 def resolve_model(name: str) -> str:
-    """A model name as transformers loads it: a directory, of embedded models too, else the hub id.
+    """A model name as `load_from` takes it: a directory, of embedded models too, else the hub id.
 
     DataError for a local path that does not exist.
     """
@@ -79,8 +80,8 @@ def _loading(name: str):
         if not isinstance(error, OSError):
             raise
         raise DataError(
-            f"{name}: cannot be loaded from this machine or the hub; check the name, log in for gated "
-            f"models, or use `embedded` ({text.splitlines()[0]:.120})"
+            f"{name}: cannot be loaded from this machine or the hub; check name and revision, log in for "
+            f"gated models, or use `embedded` ({text.splitlines()[0]:.120})"
         ) from error
 
 
@@ -92,7 +93,7 @@ def load_tokenizer(name: str, trust_remote_code: bool = False, max_seq_length: i
     """
     with _loading(name):
         resolved = resolve_model(name)
-        tokenizer = AutoTokenizer.from_pretrained(resolved, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(**load_from(resolved), trust_remote_code=trust_remote_code)
     tokenizer.padding_side = "left"
     config = _model_config(resolved, trust_remote_code)
     set_special_tokens(tokenizer, name, getattr(config, "vocab_size", None))
@@ -105,8 +106,8 @@ def _model_config(resolved: str, trust_remote_code: bool) -> Any:
     """The config of the model, or of its part that reads text; None if it is not here."""
     # The base of an adapter may have moved: whoever loads the model says so.
     try:
-        source = resolve_model(adapter_base(resolved) or resolved)
-        return AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code).get_text_config()
+        source = load_from(resolve_model(adapter_base(resolved) or resolved))
+        return AutoConfig.from_pretrained(**source, trust_remote_code=trust_remote_code).get_text_config()
     except (OSError, ValueError, StageError):
         return None
 
@@ -147,7 +148,8 @@ def load_model(name: str, options: LoadOptions = LoadOptions()):
     # Without a device map the weights stay in main memory, which is the device of a CPU run.
     on_device = quantized is not None or (has_cuda() and options.place)
     with _loading(name):
-        config = AutoConfig.from_pretrained(resolved, trust_remote_code=options.trust_remote_code)
+        where = load_from(resolved)
+        config = AutoConfig.from_pretrained(**where, trust_remote_code=options.trust_remote_code)
         if config.model_type in _COUNT_PADDING:
             raise UsageError(
                 f"{name}: the positions of {config.model_type} models in transformers count padding, so a "
@@ -156,7 +158,7 @@ def load_model(name: str, options: LoadOptions = LoadOptions()):
         attention = choose_attention(options.attention, config, half=options.bf16 or options.autocast)
         load = functools.partial(
             AutoModelForCausalLM.from_pretrained,
-            resolved,
+            **where,
             dtype=dtype,
             quantization_config=quantized,
             device_map={"": device()} if on_device else None,
@@ -208,8 +210,3 @@ def _keep_4bit_layout(model) -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
-
-
-def model_revision(model) -> str | None:
-    """The hub commit of a loaded model; None for local weights."""
-    return getattr(model.config, "_commit_hash", None)

@@ -10,6 +10,7 @@ from models.lora_keys import LORA_TARGETS
 from models.lora_targets import adapted_layers, choose_targets, excluded_layers, has_transposed_layers
 from utils.config import portable_path
 from utils.errors import UsageError
+from utils.hub_names import split_revision
 
 
 def add_lora(model, name: str, lora: dict):
@@ -38,7 +39,9 @@ def add_lora(model, name: str, lora: dict):
         reason = str(error).splitlines()[0]
         raise UsageError(f"lora.target_modules do not fit {name}: {reason}") from error
     # The name from the YAML: PEFT would store the local path that it was resolved to.
-    model.peft_config["default"].base_model_name_or_path = portable_path(name)
+    hub_id, revision = split_revision(name)
+    model.peft_config["default"].base_model_name_or_path = portable_path(hub_id)
+    model.peft_config["default"].revision = revision
     return model
 
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from models.base import cached_dir
+from models.directories import adapter_base
 from models.embedded_models import EMBEDDED, EMBEDDED_GEMMA
+from models.hub_cache import cached_dir
 from utils.config import input_path
+from utils.hub_names import split_revision
 from utils.jsonl import read_json
 
 # Model types whose layers and head have code of their own on CPUs, and the tokens of the vocabulary that this
@@ -107,7 +109,8 @@ _UNITS = {"b": 1e9, "m": 1e6}
 
 def parameters_in_name(name: str) -> int | None:
     """The number of parameters in a name ("gemma-2-9b": 9e9); None if it has none."""
-    match = re.search(r"(\d+(?:\.\d+)?)\s*([bm])\b", name.lower())
+    # A commit may end like a size.
+    match = re.search(r"(\d+(?:\.\d+)?)\s*([bm])\b", split_revision(name)[0].lower())
     if match is None:
         return None
     number, unit = match.groups()
@@ -198,8 +201,8 @@ def find_shape(name: str) -> Shape | None:
         shape = _PUBLISHED[_EMBEDDED[name]]
         return replace(shape, file_bytes=2 * shape.n_parameters)
     path = input_path(name)
-    if (path / "adapter_config.json").is_file():
-        return find_shape(read_json(path / "adapter_config.json")["base_model_name_or_path"])
+    if base := adapter_base(str(path)):
+        return find_shape(base)
     directory = path if path.is_dir() else cached_dir(name)
     if directory is not None:
         return _shape_of_dir(directory)

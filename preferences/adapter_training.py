@@ -15,14 +15,15 @@ import torch
 from peft import PeftModel
 from transformers import get_cosine_schedule_with_warmup
 
-from models.base import base_facts, trained_on
+from models.base import trained_on
 from models.choices import LoadOptions
 from models.folders import header_problem
 from models.hardware import choose_dtype, speed_up_training
-from models.loading import load_model, load_tokenizer, model_revision
+from models.loading import load_model, load_tokenizer
 from models.lora import add_lora, train_further
 from models.manifest import damage, describe_files
 from models.memory import release_memory
+from models.revisions import base_facts
 from preferences.adapter_scores import AdapterScorer, PromptPairs, pairs_by_prompt
 from preferences.adapter_state import load_state, save_state
 from preferences.completion_reader import PromptSource
@@ -195,7 +196,7 @@ def train_adapter(
     (partial / "README.md").unlink(missing_ok=True)
     write_json(partial / "training_history.json", training.history)
     files = describe_files(path for path in partial.iterdir() if path.is_file() and path.name != _PROGRESS)
-    write_json(partial / "run.json", _base_facts(config, model) | files | {"status": "complete"})
+    write_json(partial / "run.json", _base_facts(config) | files | {"status": "complete"})
     partial.rename(folder)
     (folder / _PROGRESS).unlink()
     del model, scorer, training
@@ -203,11 +204,10 @@ def train_adapter(
     return folder
 
 
-def _base_facts(config: dict, model) -> dict:
+def _base_facts(config: dict) -> dict:
     """By which the base of the adapter is known again. An adapter that was trained further has its own."""
     name = config["base_model"]
-    revision = model_revision(model)
     base = trained_on(input_path(name))
     if base is None:
-        return base_facts(name, revision)
-    return {"base_model": base.name, "base_revision": revision, "base_weights": base.weights}
+        return base_facts(name)
+    return {"base_model": base.name, "base_revision": base.revision, "base_weights": base.weights}

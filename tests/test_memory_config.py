@@ -154,6 +154,8 @@ def test_every_optimizer_learns_here_and_says_at_most_one_line(name, tmp_path, m
     layer(torch.ones(2, 128)).sum().backward()
     optimizer.step()
     assert (layer.weight - before).abs().max() > 0
-    said = capsys.readouterr().err
-    assert said.count("without paging") == name.startswith("paged_") and said.count("\n") <= 1
+    # A CPU without bfloat16 has a line of its own.
+    said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("precision:")]
+    assert len(said) == name.startswith("paged_")
+    assert all("without paging" in line for line in said)
     assert not [warning for warning in recwarn if "Paged" in str(warning.message)]

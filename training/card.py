@@ -13,14 +13,16 @@ from utils.cards import (
     TAGS,
     Header,
     Measured,
+    base_arguments,
     card_header,
+    described_base,
     end_code,
     example_code,
     licence_rows,
     metric_rows,
     prompt_code,
 )
-from utils.hub_names import EMBEDDED_IDS, dataset_ids, hub_model_id, model_licence, reference
+from utils.hub_names import dataset_ids, hub_model_id, model_licence, reference, split_revision
 from utils.tokens import end_id
 
 # In the manifest of a checkpoint whose weights are a mean: the steps that they are the mean of.
@@ -169,8 +171,8 @@ class SftCard:
         return _CARD.format(
             header=card_header(header),
             title=title,
-            code=self._code(kind, place, hub_base),
-            base=_described_base(base, hub_base),
+            code=self._code(kind, place, hub_base, facts.get("base_revision")),
+            base=described_base(base, hub_base, facts.get("base_revision")),
             method=_method(self.config),
             step=_described_step(facts),
             learning_rate=training["learning_rate"],
@@ -183,14 +185,16 @@ class SftCard:
             licence=header.licence.text,
         )
 
-    def _code(self, kind: str, place: Place, hub_base: str | None) -> str:
-        """Python that answers one question."""
+    def _code(self, kind: str, place: Place, hub_base: str | None, revision: str | None = None) -> str:
+        """Python that answers one question; `revision`: the commit of a base from the hub."""
+        base = split_revision(place.base)[0]
         lines = ["import torch", _IMPORTS[kind], "", f'MODEL = "{place.model}"']
         if kind == "adapter":
-            on_hub = f"  # on the hub: {hub_base}" if hub_base and place.base != hub_base else ""
-            lines.append(f'BASE = "{place.base}"{on_hub}')
+            on_hub = f"  # on the hub: {hub_base}" if hub_base and base != hub_base else ""
+            lines.append(f'BASE = "{base}"{on_hub}')
         lines += [prompt_code(self.tokenizer, self.template), ""]
-        lines += ["tokenizer = AutoTokenizer.from_pretrained(MODEL)", _LOADING[kind]]
+        lines += ["tokenizer = AutoTokenizer.from_pretrained(MODEL)"]
+        lines += [_LOADING[kind].replace("BASE", base_arguments(base == hub_base, revision))]
         return "\n".join(lines) + "\n" + example_code(self.tokenizer) + self._answering()
 
     def _answering(self) -> str:
@@ -199,12 +203,6 @@ class SftCard:
         # The base's own settings may stop at another token alone.
         stop = f"do_sample=False, eos_token_id={end_code(self.tokenizer)}"
         return _ANSWERING.replace("do_sample=False", stop)
-
-
-def _described_base(base: str, hub_base: str | None) -> str:
-    if base in EMBEDDED_IDS:
-        return f"{hub_base}, unpacked from 4-bit weights: on the original weights figures differ slightly"
-    return hub_base or f"{Path(base).name}, a local model"
 
 
 def _method(config: dict) -> str:

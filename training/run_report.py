@@ -10,10 +10,9 @@ from typing import TypeVar
 from evaluation.figures import sft_charts
 from evaluation.plots import plot_charts
 from evidence.chunk_sizes import sizes_of_build, sizes_of_samples
-from models.base import base_facts
 from models.choices import LoadOptions
 from models.hardware import merge_for_speed, weights_precision
-from models.loading import model_revision
+from models.revisions import base_facts
 from training.card import AVERAGED, count_sources, kind_of, local_place
 from training.checkpoints import RunFiles
 from training.job import Rows, TrainingJob
@@ -33,14 +32,14 @@ def run_precision(config: dict) -> str:
     return weights_precision(LoadOptions(bf16=config["bf16"], **bits))
 
 
-def checkpoint_facts(job: TrainingJob, rows: Rows, model) -> dict:
+def checkpoint_facts(job: TrainingJob, rows: Rows) -> dict:
     """What every checkpoint's run.json says, first how it must be prompted, for the stages that load it."""
     train_path = input_path(job.config["data"]["train_path"])
     sizes = sizes_of_build(train_path) or sizes_of_samples(job.samples["train"])
     return {
         "template": job.config["data"]["template"],
         "template_hash": job.template_hash,
-        **base_facts(job.config["model_name"], model_revision(model)),
+        **base_facts(job.config["model_name"]),
         "max_prompt_tokens": job.builder.max_tokens,
         "precision": run_precision(job.config),
         # ask.py cuts a user's documents as the evidence of the training data was cut.

@@ -5,8 +5,9 @@ The header is made by huggingface_hub. This module knows no stage.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from utils.hub_names import Licence
+from utils.hub_names import EMBEDDED_IDS, Licence
 from utils.templates import split_template
 from utils.tokens import ChatFrame, encodes_whole, end_id
 
@@ -74,6 +75,20 @@ def card_header(header: Header) -> str:
         eval_results=results or None,
     )
     return f"---\n{data.to_yaml()}\n---\n"
+
+
+def described_base(base: str, hub_base: str | None, revision: str | None) -> str:
+    """A base model in words, with the commit of one from the hub."""
+    if base in EMBEDDED_IDS:
+        return f"{hub_base}, unpacked from 4-bit weights: on the original weights figures differ slightly"
+    if hub_base and revision:
+        return f"{hub_base} at commit {revision}"
+    return hub_base or f"{Path(base).name}, a local model"
+
+
+def base_arguments(is_on_hub: bool, revision: str | None) -> str:
+    """What the code of a card hands to `from_pretrained` for its BASE: a hub id always with its commit."""
+    return f'BASE, revision="{revision}"' if is_on_hub and revision else "BASE"
 
 
 def metric_rows(measured: Iterable[Measured]) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from utils.errors import StageError, UsageError
+from utils.hub_names import split_revision
 
 # What is uploaded of a model's folder: weights, tokenizer, configs and the card. What a run needs to resume
 # (optimizer, random states) are pickles and stay here.
@@ -83,15 +84,17 @@ def _is_network_error(error: Exception) -> bool:
 
 
 def check_reachable(model: str) -> None:
-    """OSError for a model id that is not in the cache while the hub cannot be reached.
+    """OSError for a model id that is not in the cache, in this revision, while the hub cannot be reached.
 
     huggingface_hub would find that out file by file, and try each for half a minute.
     """
     from huggingface_hub import constants, get_session, is_offline_mode, try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
+    hub_id, revision = split_revision(model)
+    names = ("config.json", "adapter_config.json")
     try:
-        cached = [try_to_load_from_cache(model, name) for name in ("config.json", "adapter_config.json")]
+        cached = [try_to_load_from_cache(hub_id, name, revision=revision) for name in names]
     except HFValidationError:
         # Whoever loads it says what is wrong with the id.
         return

@@ -18,6 +18,9 @@ EMBEDDED_IDS = {
 # The hub's cache: models--owner--name/snapshots/<commit>.
 _CACHED = re.compile(r"models--([^/]+)--([^/]+)/snapshots/")
 
+# An id with a commit, tag or branch behind it.
+_WITH_REVISION = re.compile(r"((?:\w[\w.-]*/)?\w[\w.-]*)@([\w.-]+(?:/[\w.-]+)*)")
+
 # The data sets of this project's readers. The bundled sample has their form, but texts of this project.
 DATASET_IDS = {
     "fever": "fever/fever",
@@ -59,12 +62,22 @@ _LICENCE_IDS = {
 }
 
 
+def split_revision(name: str) -> tuple[str, str | None]:
+    """(hub id, commit, tag or branch) of `owner/name@revision`; (name, None) of any other name."""
+    found = _WITH_REVISION.fullmatch(name)
+    # A folder may have an @ in its name.
+    if found is None or input_path(name).exists():
+        return name, None
+    return found[1], found[2]
+
+
 def hub_model_id(name: str) -> str | None:
     """The hub's id of a model name: an id, an embedded model or a folder of the hub's cache; else None."""
     if name in EMBEDDED_IDS:
         return EMBEDDED_IDS[name]
     if cached := _CACHED.search(str(input_path(name)) + "/"):
         return f"{cached[1]}/{cached[2]}"
+    name = split_revision(name)[0]
     is_id = re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith(".")
     return name if is_id and not input_path(name).exists() else None
 

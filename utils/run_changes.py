@@ -4,6 +4,7 @@ A file or model counts by its hash, not by its path, so a run goes on after its 
 and another file under the same path is noticed. It reads manifests (`utils/runs.py`) and knows no stage.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from utils.errors import UsageError
 _MAX_SHOWN = 4
 # The directory that both manifests are of: it may have moved.
 _NOT_COMPARED = ("output_dir",)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def _hash_named(value: Any, hashes: dict[str, str]) -> str | None:
@@ -63,7 +65,11 @@ def _changed_contents(block: str, old: dict[str, str], new: dict[str, str]) -> l
         is_added = now is not None and now not in old.values()
         if is_lost or is_added:
             # The first digits are enough to see that they differ.
-            lines.append(_line(f"{block}.{path}", was and was[:12], now and now[:12]))
+            line = _line(f"{block}.{path}", was and was[:12], now and now[:12])
+            # Of a model from the hub, the commit can be named again; keys of local ones are longer.
+            if block == "models" and was and _COMMIT.fullmatch(was):
+                line += f", where {path.partition('@')[0]}@{was} names the first"
+            lines.append(line)
     return lines
 
 
