@@ -285,8 +285,9 @@ def evaluate(args: argparse.Namespace, output: Path, shards: Shards) -> None:
     seconds = round(time.monotonic() - started, 1)
     facts = {"times": times, "gold_cut": n_cut, "warnings": warnings, "seconds": seconds}
     results["run"] = run | facts | {"status": "complete"}
-    write_json(output, results)
     plot_calibration(output.with_name(f"{output.stem}_calibration.png"), results["curves"])
+    # Last, because a results file that is there says that there is nothing to do.
+    write_json(output, results)
     show_results(output, results, args.report, answered_samples(samples, parsed, predictions))
     print(f"wrote {output} ({len(samples)} samples, gold cut {n_cut}) in {format_seconds(seconds)}")
     if args.model_path:

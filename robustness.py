@@ -283,10 +283,11 @@ def run_suites(args: argparse.Namespace, names: list[str], output: Path, shards:
         rows += describe_level_rows(name, suite, rows_of)
     seconds = round(time.monotonic() - started, 1)
     facts = {"n_generated": len(distinct) - n_done, "warnings": warnings, "times": times, "seconds": seconds}
-    write_json(output, {"suites": blocks, "run": run | facts | {"status": "complete"}})
     # In place of the merged log, whose rows have prompt keys as ids: one row per suite, level and sample.
     write_jsonl(log.path, rows)
     plot_robustness(output.with_suffix(".png"), blocks)
+    # Last, because a results file that is there says that there is nothing to do.
+    write_json(output, {"suites": blocks, "run": run | facts | {"status": "complete"}})
     print_suites(blocks)
 
     dropped = sum((suite.left_out for suite in suites.values()), Counter())

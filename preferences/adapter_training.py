@@ -27,6 +27,7 @@ from preferences.cuts import COMPLETION_TOKENS
 from preferences.head_training import PairFacts, pair_facts
 from utils.config import home_path, input_path
 from utils.jsonl import write_json
+from utils.moving import move_folder
 from utils.progress import progress
 from utils.runs import note
 
@@ -186,7 +187,7 @@ def train_adapter(
     (partial / "README.md").unlink(missing_ok=True)
     write_json(partial / "training_history.json", training.history)
     write_json(partial / "run.json", _base_facts(config, model) | {"status": "complete"})
-    partial.rename(folder)
+    move_folder(partial, folder)
     (folder / _PROGRESS).unlink()
     del model, scorer, training
     release_memory()

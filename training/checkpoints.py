@@ -4,7 +4,6 @@ It knows when a checkpoint is written and whether it can be trusted, not what is
 """
 
 import math
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from models.distributed import Shards, note_in_first_process
 from training.card import AVERAGED
 from training.sft_config import LOSS
 from training.stopping import StopSignals
+from utils.atomic import sync_file
 from utils.errors import DataError
 from utils.jsonl import finite, read_json, write_json, write_text
 from utils.runs import note
@@ -174,7 +174,7 @@ def mark_whole(directory: Path, facts: dict) -> None:
     sizes = {}
     for path in sorted(p for p in directory.iterdir() if p.is_file() and p.name not in ("run.json", CARD)):
         with open(path, "rb") as handle:
-            os.fsync(handle.fileno())
+            sync_file(handle)
         sizes[path.name] = path.stat().st_size
     write_json(directory / "run.json", {**facts, "files": sizes, "status": "complete"})
 

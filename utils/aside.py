@@ -7,6 +7,7 @@ those that are written beside the old one.
 import shutil
 from pathlib import Path
 
+from utils.moving import move_folder
 from utils.progress import print_line
 
 
@@ -24,7 +25,7 @@ def set_aside(run_dir: Path, is_complete: bool) -> None:
         shutil.rmtree(run_dir.resolve())
         return
     shutil.rmtree(old, ignore_errors=True)
-    run_dir.resolve().rename(old)
+    move_folder(run_dir.resolve(), old)
     print_line(f"the run that is replaced stays in {old} until the new one is complete")
 
 

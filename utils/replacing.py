@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from utils.jsonl import read_json_object, write_json
+from utils.moving import move_folder
 from utils.runs import close_run_dir, open_run_dir
 
 
@@ -20,8 +21,11 @@ def _beside(run_dir: Path, suffix: str) -> Path:
 def _recover(run_dir: Path) -> None:
     """Undo or finish the swap of a run that was killed in the middle of it."""
     old = _beside(run_dir, ".old")
-    if old.is_dir() and not run_dir.exists():
-        old.rename(run_dir.resolve())
+    manifest = "run.json"
+    if (old / manifest).is_file() and not (run_dir / manifest).is_file():
+        # Where folders are copied and deleted, a part of it may still be there.
+        shutil.rmtree(run_dir.resolve(), ignore_errors=True)
+        move_folder(old, run_dir.resolve())
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -49,11 +53,11 @@ def close_replacement(written_dir: Path, run_dir: Path, run: dict, **facts) -> N
     # A directory cannot replace another in one step; `_recover` finishes a swap that was cut short.
     old = _beside(run_dir, ".old")
     place = run_dir.resolve()
-    place.rename(old)
+    move_folder(place, old)
     try:
-        written_dir.rename(place)
+        move_folder(written_dir, place)
     except BaseException:
         # Interrupted, or refused by the file system: other stages read the data, and repair nothing.
-        old.rename(place)
+        move_folder(old, place)
         raise
     shutil.rmtree(old)
