@@ -4,7 +4,7 @@ Reads one job per line from stdin and answers with one line, as tests/kill_serve
 within milliseconds, because the models' libraries are imported here, once. A job that mounts is
 {"mount": [arguments of mount]}, a job that runs a stage
 {"home", "script", "argv", "logs", "apart", "cwd", "environment", "faults"}, and its answer {"codes", "pids"}:
-one for each of `logs`, the files with what each run said. Several runs start `apart` seconds one after another.
+one for each of `logs`, the files with what each run said. Several runs start `apart` seconds after another.
 `faults` are the names of functions of tests/faults/place_faults.py with their arguments.
 Started by `unshare --mount`, so that nobody else sees what is mounted.
 """

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import random
 import resource
 import sys
 import time
@@ -103,8 +104,16 @@ def no_links_and_modes(name: str) -> None:
 
 
 def slow_listing(seconds: float) -> None:
-    """A folder's listing shows a file some seconds after it was made; its name alone finds it at once."""
+    """A folder's listing shows a new file some seconds after it was made; its name alone finds it at once."""
     scandir = os.scandir
+    started = time.time()
+    # Number of a file -> when it was new: the time of its last change is all that is known of it.
+    births: dict[int, float] = {}
+
+    def is_shown(entry) -> bool:
+        found = entry.stat(follow_symlinks=False)
+        born = births.setdefault(found.st_ino, found.st_ctime)
+        return born < started or time.time() - born >= seconds
 
     class Listing:
         def __init__(self, path="."):
@@ -120,13 +129,41 @@ def slow_listing(seconds: float) -> None:
             self._entries.close()
 
         def __iter__(self):
-            for entry in self._entries:
-                # Its own time of a change may be that of a later one, which hides it once more.
-                if time.time() - entry.stat(follow_symlinks=False).st_ctime >= seconds:
-                    yield entry
+            return filter(is_shown, self._entries)
 
         def __next__(self):
             return next(iter(self))
+
+    os.scandir = Listing
+    os.listdir = lambda path=".": [entry.name for entry in Listing(path)]
+
+
+def shuffled_listing(seed: int) -> None:
+    """A folder lists its files in another order."""
+    scandir = os.scandir
+    rng = random.Random(seed)
+
+    class Listing:
+        def __init__(self, path="."):
+            with scandir(path) as entries:
+                found = list(entries)
+            rng.shuffle(found)
+            self._entries = iter(found)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def close(self) -> None:
+            pass
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            return next(self._entries)
 
     os.scandir = Listing
     os.listdir = lambda path=".": [entry.name for entry in Listing(path)]

@@ -111,9 +111,9 @@ def test_without_locks_a_record_that_does_not_fit_leaves_nothing(tmp_path, monke
 
 def test_a_drive_that_replaces_no_file_is_refused_before_the_work(tmp_path, faults):
     faults.no_replacing("EEXIST")
-    with pytest.raises(StageError, match="cannot replace a file in one step.*local disk"):
-        with output_lock(tmp_path / "run"):
-            pytest.fail("the work begins")
+    words = "cannot replace a file in one step.*local disk"
+    with pytest.raises(StageError, match=words), output_lock(tmp_path / "run"):
+        pytest.fail("the work begins")
     assert left_in(tmp_path) == []
 
 
