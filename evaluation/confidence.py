@@ -17,7 +17,7 @@ from utils.calibration import (
     reliability,
     risk_coverage,
 )
-from utils.intervals import MIN_GROUPS, draw_counts, group_index, percentile_interval
+from utils.intervals import MIN_GROUPS, column_sums, draw_counts, group_index, percentile_interval
 from utils.scoring import is_right_answer
 
 
@@ -92,9 +92,10 @@ def confidence_intervals(
         squared_error = resampled(one, 1, (confidence - correct) ** 2)[:, 0] / n_answers
 
     # One column per distinct confidence, highest first.
-    levels, level = np.unique(-confidence, return_inverse=True)
-    n_levels = len(levels)
-    area = aurc_of_blocks(resampled(level, n_levels, ones), resampled(level, n_levels, 1 - correct))
+    _, level = np.unique(-confidence, return_inverse=True)
+    n_wrong = 1 - correct
+    blocks = column_sums(index, level, [ones, n_wrong], n_groups, seed)
+    area = np.concatenate([aurc_of_blocks(*of_draws) for of_draws in blocks])
     return {
         "ece": percentile_interval(ece),
         "brier": percentile_interval(squared_error),

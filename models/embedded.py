@@ -15,6 +15,7 @@ from utils.config import home_path
 from utils.errors import DataError, StageError
 from utils.jsonl import sha256_file, write_json
 from utils.locks import cache_lock
+from utils.moving import move_folder
 from utils.runs import note
 
 
@@ -159,7 +160,7 @@ def embedded_dir(name: str) -> Path:
         try:
             _write_model(model, files, temporary)
             shutil.rmtree(target, ignore_errors=True)
-            temporary.rename(target)
+            move_folder(temporary, target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return target

@@ -31,6 +31,7 @@ from preferences.cuts import COMPLETION_TOKENS
 from preferences.head_training import PairFacts, pair_facts
 from utils.config import home_path, input_path
 from utils.jsonl import write_json
+from utils.moving import move_folder
 from utils.progress import progress
 from utils.runs import note
 
@@ -197,7 +198,7 @@ def train_adapter(
     write_json(partial / "training_history.json", training.history)
     files = describe_files(path for path in partial.iterdir() if path.is_file() and path.name != _PROGRESS)
     write_json(partial / "run.json", _base_facts(config) | files | {"status": "complete"})
-    partial.rename(folder)
+    move_folder(partial, folder)
     (folder / _PROGRESS).unlink()
     del model, scorer, training
     release_memory()

@@ -28,6 +28,7 @@ from preferences.reward import RewardHead, load_head
 from preferences.reward_config import reading_of
 from utils.errors import StageError, UsageError
 from utils.jsonl import read_json, write_json, write_text
+from utils.moving import move_folder
 from utils.tokens import end_id
 
 # Between the head on its features and the exported model, both in float32.
@@ -159,7 +160,7 @@ def export_classifier(
                 f"--export-hf: scores of the exported model differ by {gap:.3g} (limit {MAX_SCORE_GAP:g}); "
                 "nothing was written"
             )
-        partial.rename(target)
+        move_folder(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return gap

@@ -22,6 +22,8 @@ KINDS = (
 
 # Characters that the differences of two matched pairs in the length of the answer may be apart.
 _MAX_GAP = 3
+# With more pairs on a side, the matrix of all gaps would take gigabytes, and the assignment hours.
+_MAX_SIDE = 2000
 
 
 def meaning(parsed: Parsed) -> tuple | None:
@@ -72,11 +74,35 @@ def _difference(chosen: tuple[int, ...], rejected: tuple[int, ...]) -> tuple[int
     return (around, *(a - b for a, b in zip(chosen[2:], rejected[2:])))
 
 
+def _nearest_first(first: np.ndarray, second: np.ndarray) -> tuple[list[int], list[int]]:
+    """`_matched` by gap instead of by their sum: all opposites, then those that miss by 1, and so on."""
+    with_size: dict[int, list[int]] = {}
+    # From behind, so that the first place of a size is the last of its list, which is quickly taken.
+    for i, size in reversed(list(enumerate(second))):
+        with_size.setdefault(-int(size), []).append(i)
+    left = list(range(len(first)))
+    rows: list[int] = []
+    columns: list[int] = []
+    for gap in range(_MAX_GAP + 1):
+        unmatched = []
+        for i in left:
+            nearest = with_size.get(int(first[i]) - gap) or with_size.get(int(first[i]) + gap)
+            if nearest:
+                rows.append(i)
+                columns.append(nearest.pop())
+            else:
+                unmatched.append(i)
+        left = unmatched
+    return rows, columns
+
+
 def _matched(first: np.ndarray, second: np.ndarray) -> tuple[list[int], list[int]]:
     """Numbers of two lists, (n,) and (m,), that are opposites of each other, as many of each: their places.
 
     The assignment with the smallest sum of gaps; beyond `_MAX_GAP` there is no match.
     """
+    if max(len(first), len(second)) > _MAX_SIDE:
+        return _nearest_first(first, second)
     gaps = np.abs(first[:, None] + second[None])  # (n, m)
     rows, columns = linear_sum_assignment(gaps)
     close = gaps[rows, columns] <= _MAX_GAP

@@ -19,12 +19,9 @@ from preferences.pair_report import wins
 from utils.completions import parse_completion
 from utils.config import home_path, input_path
 from utils.errors import DataError
-from utils.intervals import MIN_GROUPS, draw_counts, group_index, mean_with_interval, percentile_interval
+from utils.intervals import MIN_GROUPS, column_sums, group_index, mean_with_interval, percentile_interval
 from utils.jsonl import read_json_object
 from utils.runs import note
-
-# Parts in which resamples are counted: all at once would take gigabytes for thousands of pairs.
-_N_BLOCKS = 20
 
 
 def find_preferences(named: str | None, folder: str) -> Path:
@@ -99,15 +96,12 @@ def interval(
     if n_groups < MIN_GROUPS:
         return {"accuracy": None, "roc_auc": None}
     _, of_accuracy = mean_with_interval(list(wins(chosen, rejected)), groups, seed)
-    values, places = np.unique(np.r_[chosen, rejected], return_inverse=True)
-    # How often each group has each value, on the chosen side and on the rejected one.
-    occurs = np.zeros((2, n_groups, len(values)), dtype=np.float32)
-    for side, of_side in enumerate(np.split(places, 2)):
-        np.add.at(occurs[side], (index, of_side), 1)
+    _, places = np.unique(np.r_[chosen, rejected], return_inverse=True)
+    is_chosen = np.r_[np.ones(len(chosen)), np.zeros(len(rejected))]
+    both = np.r_[index, index]
     drawn = []
-    for counts in np.array_split(draw_counts(n_groups, seed), _N_BLOCKS):
-        n_chosen = counts @ occurs[0]  # (n_draws, n_values)
-        n_rejected = counts @ occurs[1]
+    # How often the resamples have each value, on the chosen side and on the rejected one.
+    for n_chosen, n_rejected in column_sums(both, places, [is_chosen, 1 - is_chosen], n_groups, seed):
         # A chosen completion is above the rejected ones with smaller values, and ties count half.
         below = n_rejected.cumsum(1) - n_rejected / 2
         drawn.append((n_chosen * below).sum(1) / n_chosen.sum(1) ** 2)

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from utils.atomic import sync_file
 from utils.errors import DataError, StageError
 from utils.jsonl import read_json_object, sha256_file, write_json
 from utils.locks import cache_lock
@@ -95,7 +96,7 @@ def _save(response, part: Path, n_have: int, notes: dict, name: str) -> None:
                 handle.write(block)
                 bar.update(len(block))
         handle.flush()
-        os.fsync(handle.fileno())
+        sync_file(handle)
 
 
 def _fetch_once(url: str, part: Path, name: str) -> None:

@@ -21,6 +21,7 @@ from utils.config import portable_path
 from utils.errors import OutOfMemory, StageError, UsageError
 from utils.jsonl import read_json
 from utils.launch import trains_sharded
+from utils.moving import move_folder
 
 # In float32, merging only changes the order of additions; a larger gap means that something else changed.
 MAX_LOGIT_GAP = 1e-2
@@ -159,9 +160,9 @@ def merge_checkpoint(
         comparison |= finish(partial)
         # What the model was trained on belongs to it: an evaluation warns of samples that it has seen.
         if (checkpoint.parent / "train_ids.txt").is_file():
-            shutil.copy(checkpoint.parent / "train_ids.txt", partial)
+            shutil.copyfile(checkpoint.parent / "train_ids.txt", partial / "train_ids.txt")
         mark_whole(partial, {**facts, "merged_from": portable_path(checkpoint), "merge": comparison})
-        partial.rename(target)
+        move_folder(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return comparison

@@ -3,11 +3,11 @@
 It knows whether a checkpoint can be trusted, not what is in it.
 """
 
-import os
 import shutil
 from pathlib import Path
 
 from models.manifest import MANIFEST, damage, describe_files
+from utils.atomic import sync_file
 from utils.errors import DataError
 from utils.jsonl import read_json, read_json_object, write_json
 from utils.replacing import finish_swap
@@ -30,7 +30,7 @@ def mark_whole(directory: Path, facts: dict) -> None:
     paths = [path for path in paths if path.name not in (MANIFEST, CARD)]
     for path in paths:
         with open(path, "rb") as handle:
-            os.fsync(handle.fileno())
+            sync_file(handle)
     write_json(directory / MANIFEST, {**facts, **describe_files(paths), "status": "complete"})
 
 

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from utils.moving import move_folder
 from utils.progress import print_line
 
 # What a run writes before its first output: there is nothing to resume yet.
@@ -29,7 +30,7 @@ def set_aside(run_dir: Path, is_complete: bool) -> None:
         shutil.rmtree(run_dir.resolve())
         return
     shutil.rmtree(old, ignore_errors=True)
-    run_dir.resolve().rename(old)
+    move_folder(run_dir.resolve(), old)
     print_line(f"the run that is replaced stays in {old} until the new one is complete")
 
 
@@ -40,7 +41,7 @@ def restore_aside(run_dir: Path) -> None:
     if not old.is_dir() or not has_no_output(place):
         return
     shutil.rmtree(place, ignore_errors=True)
-    old.rename(place)
+    move_folder(old, place)
     print_line(f"{run_dir} is again the run that was to be replaced")
 
 

@@ -8,17 +8,48 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
+
+from utils.errors import StageError
+
+# Errors that the system reports without the file.
+_OF_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE, errno.ENOTCONN)
+# What a network drive answers that cannot do what it is asked.
+CANNOT = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextlib.contextmanager
-def full_disk_named(path: Path) -> Iterator[None]:
-    """Adds the file to the error of a full disk or quota, which the system reports without one."""
+def disk_errors_named(path: Path) -> Iterator[None]:
+    """Adds the file to the error of a full disk, a quota or a lost drive."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and error.filename is None:
+        if error.errno in _OF_DISK and error.filename is None:
             error.filename = str(path)
         raise
+
+
+def sync_file(handle: IO) -> None:
+    """Wait until a file has reached the disk, where the file system can tell."""
+    try:
+        os.fsync(handle.fileno())
+    except OSError as error:
+        if error.errno not in (*CANNOT, errno.EINVAL):
+            raise
+
+
+def _take_name(temporary: Path, path: Path) -> None:
+    """Rename a file. StageError where the file system cannot replace one that is there."""
+    try:
+        os.replace(temporary, path)
+    except OSError as error:
+        # What is asked of it is legal: both are files in one folder.
+        if error.errno not in (*CANNOT, errno.EEXIST, errno.EXDEV):
+            raise
+        raise StageError(
+            f"{path}: this file system cannot replace a file in one step ({error.strerror}); set "
+            "FACTUALITY_HOME to a local disk, and copy what is complete from there"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -30,10 +61,10 @@ def atomic_write(path: str | Path, mode: str = "w"):
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         encoding = None if "b" in mode else "utf-8"
-        with full_disk_named(path), open(temporary, mode, encoding=encoding) as handle:
+        with disk_errors_named(path), open(temporary, mode, encoding=encoding) as handle:
             yield handle
             handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
+            sync_file(handle)
+        _take_name(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

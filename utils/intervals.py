@@ -5,7 +5,7 @@ This module knows nothing about completions; it sees terms (`utils/scoring.py`) 
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,8 @@ _MAX_CELLS = 50_000_000
 _MIN_RESAMPLES = 1000
 _BLOCK_ROWS = 250
 _ERRORS_TO_DETECT = 2.8
+# Sums per column that are worked on at once, 8 bytes each: callers make several such arrays of them.
+_MAX_SUMS = 2_000_000
 
 
 def group_index(groups: list[str]) -> tuple[np.ndarray, int]:
@@ -74,6 +76,27 @@ def resample(sums: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray] | 
     # (n_resamples, n_groups) @ (n_groups, n_terms)
     drawn = draw_counts(n_groups, seed) @ terms
     return rates_from_sums(dict(zip(sums, drawn.T.astype(float))))
+
+
+def column_sums(
+    group_of: np.ndarray, column_of: np.ndarray, values: Sequence[np.ndarray], n_groups: int, seed: int
+) -> Iterator[list[np.ndarray]]:
+    """Sums per column in every resample, some resamples at a time: (n_draws, n_columns) for each of `values`.
+
+    `group_of`, `column_of` and each of `values` are (n_rows,). Where nearly every row has a column of its
+    own, groups times columns are billions of cells, of which all but n_rows are 0: so they are sparse.
+    """
+    # Importing it takes a moment, which most intervals do not need.
+    from scipy.sparse import csr_matrix
+
+    n_columns = int(column_of.max()) + 1
+    shape = (n_columns, n_groups)
+    sums = [csr_matrix((each, (column_of, group_of)), shape=shape, dtype=np.float32) for each in values]
+    n_draws = max(1, min(_BLOCK_ROWS, _MAX_SUMS // n_columns))
+    counts = draw_counts(n_groups, seed)
+    for start in range(0, len(counts), n_draws):
+        some = np.ascontiguousarray(counts[start : start + n_draws].T)
+        yield [(each @ some).T.astype(float) for each in sums]
 
 
 def percentile_interval(values: np.ndarray) -> list[float] | None:

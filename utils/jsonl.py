@@ -10,13 +10,12 @@ import gzip
 import hashlib
 import json
 import math
-import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, cast
 
-from utils.atomic import atomic_write, full_disk_named
+from utils.atomic import atomic_write, disk_errors_named, sync_file
 from utils.errors import DataError
 from utils.file_kinds import UTF16
 from utils.input_files import unreadable_reason
@@ -171,10 +170,10 @@ def append_jsonl(path: str | Path, rows: Iterable[dict]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # One write per batch, so a kill tears at most one line.
     text = "".join(dump_row(row) + "\n" for row in rows)
-    with full_disk_named(path), open(path, "a", encoding="utf-8") as handle:
+    with disk_errors_named(path), open(path, "a", encoding="utf-8") as handle:
         handle.write(text)
         handle.flush()
-        os.fsync(handle.fileno())
+        sync_file(handle)
 
 
 def read_appended(path: str | Path) -> list[dict]:

@@ -14,6 +14,7 @@ import time
 import uuid
 from pathlib import Path
 
+from utils.atomic import disk_errors_named
 from utils.errors import DataError
 from utils.jsonl import dump_row, read_json_object, write_json
 
@@ -122,11 +123,18 @@ class LockRecord:
 
     def create(self) -> bool:
         """Write the record if there is none. Of several processes one succeeds, on every file system."""
+        is_made = False
         try:
-            with open(self.path, "x", encoding="utf-8") as handle:
+            with disk_errors_named(self.path), open(self.path, "x", encoding="utf-8") as handle:
+                is_made = True
                 handle.write(dump_row(self._now()))
         except FileExistsError:
             return False
+        except OSError:
+            # An empty record would keep the next run out for minutes.
+            if is_made:
+                self.path.unlink(missing_ok=True)
+            raise
         return True
 
     def write(self) -> None:

@@ -106,6 +106,8 @@ class _Lock:
         if self.record.is_of_living_neighbor():
             self._drop_system_lock()
             return False
+        # From here on, whatever fails, it is ours to release.
+        self._is_held = True
         self.record.write()
         return True
 
@@ -139,6 +141,8 @@ class _Lock:
                 raise
             self._is_held = self._take_with_record()
         if self._is_held:
+            # It replaces itself: a file system that cannot do that is noticed now, and not after hours.
+            self.record.write()
             self.record.keep_fresh()
             drop_temporaries(self.place)
         return self._is_held

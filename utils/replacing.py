@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from utils.jsonl import read_json_object, write_json
+from utils.moving import move_folder
 from utils.runs import close_run_dir, open_run_dir
 
 
@@ -19,20 +20,23 @@ def _beside(run_dir: Path, suffix: str) -> Path:
 
 def _swap(new: Path, place: Path, old: Path) -> None:
     # A directory cannot replace another in one step; `_recover` finishes a swap that was cut short.
-    place.rename(old)
+    move_folder(place, old)
     try:
-        new.rename(place)
+        move_folder(new, place)
     except BaseException:
         # Interrupted, or refused by the file system: other stages read the data, and repair nothing.
-        old.rename(place)
+        move_folder(old, place)
         raise
     shutil.rmtree(old)
 
 
 def _recover(place: Path, old: Path) -> None:
     """Undo or finish the swap of a run that was killed in the middle of it."""
-    if old.is_dir() and not place.exists():
-        old.rename(place)
+    manifest = "run.json"
+    if (old / manifest).is_file() and not (place / manifest).is_file():
+        # Where folders are copied and deleted, a part of it may still be there.
+        shutil.rmtree(place, ignore_errors=True)
+        move_folder(old, place)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -49,7 +53,7 @@ def put_in_place(new: Path, folder: Path) -> None:
     if folder.exists():
         _swap(new, folder, _hidden(folder))
     else:
-        new.rename(folder)
+        move_folder(new, folder)
 
 
 def finish_swap(folder: Path) -> None:

@@ -8,6 +8,7 @@ import atexit
 import errno
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
@@ -20,8 +21,18 @@ from utils.errors import StageError, Terminated, is_out_of_memory
 from utils.launch import is_first_process, process_count
 
 ROOT = Path(__file__).resolve().parent.parent
-# What a full disk looks like where a library reports it in its own way (safetensors, torch, pyarrow).
-_FULL_DISK = ("no space left on device", "os error 28", "storagefull", "pytorchstreamwriter failed writing")
+# What a full disk looks like where a library reports it in its own way: safetensors and tokenizers give the
+# number of the system's error, torch only says that it wrote less than it wanted.
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
+_FULL_DISK = (
+    "no space left on device",
+    "storagefull",
+    "pytorchstreamwriter failed writing",
+    "unexpected pos",
+)
+_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
+_IS_LOST = (errno.EIO, errno.ESTALE, errno.ENOTCONN)
 _INTERRUPTED = "interrupted: finished work is saved; rerun the same command to continue"
 _OUT_OF_MEMORY = (
     "out of memory; use a smaller batch size, load the model in 4 or 8 bits, or allow fewer tokens per row"
@@ -36,9 +47,13 @@ def _first_line(error: BaseException) -> str:
 # --- errors that no stage raises itself
 
 
+def _home() -> str:
+    return str(Path(os.environ.get("FACTUALITY_HOME", ".")).absolute())
+
+
 def _free_space(path: str | None) -> str:
     """`(3 MB free)` of the disk that a path is on; empty where that is unknown."""
-    place = Path(path or os.environ.get("FACTUALITY_HOME", ".")).absolute()
+    place = Path(path or _home()).absolute()
     while not place.exists() and place != place.parent:
         place = place.parent
     try:
@@ -50,13 +65,36 @@ def _free_space(path: str | None) -> str:
 def describe_os_error(error: OSError) -> str:
     """One line: the path, the reason, and what to do."""
     path = str(error.filename) if error.filename else None
+    if path is None and error.errno in _DISK_IS_FULL:
+        # A library wrote it, and did not say where: most likely below the home.
+        path = _home()
     where = f"{path}: " if path else ""
     reason = error.strerror or _first_line(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in _DISK_IS_FULL:
         return f"{where}{reason}{_free_space(path)}; make room, or set FACTUALITY_HOME to another disk"
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+    if error.errno in _NOT_ALLOWED:
         return f"{where}{reason}; choose a place that you may read and write, or set FACTUALITY_HOME to one"
+    if error.errno in _IS_LOST:
+        return f"{where}{reason}; check that this drive is connected, then rerun the same command"
     return f"{where}{reason}"
+
+
+def _system_error(error: BaseException) -> OSError | None:
+    """The error of the disk that a library reports in its own way; None for any other.
+
+    Libraries do not say which file it was: the error names the home.
+    """
+    # By name: safetensors is not imported here, and tokenizers raises a plain Exception.
+    if type(error).__name__ not in ("RuntimeError", "SafetensorError", "Exception"):
+        return None
+    home = _home()
+    found = _SYSTEM_ERROR.search(str(error))
+    number = int(found[1]) if found else 0
+    if number in (*_DISK_IS_FULL, *_NOT_ALLOWED, *_IS_LOST):
+        return OSError(number, os.strerror(number), home)
+    if any(words in str(error).lower() for words in _FULL_DISK):
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), home)
+    return None
 
 
 def _is_own(module: str | None) -> bool:
@@ -90,8 +128,8 @@ def _describe(error: BaseException) -> tuple[str, int] | None:
         return f"error: {describe_import_error(error)}", 1
     if is_out_of_memory(error):
         return f"error: {_OUT_OF_MEMORY} ({_first_line(error):.80})", 1
-    if any(words in str(error).lower() for words in _FULL_DISK):
-        return f"error: the disk is full{_free_space(None)}: {_first_line(error):.120}", 1
+    if of_disk := _system_error(error):
+        return f"error: {describe_os_error(of_disk)}", 1
     return None
 
 
