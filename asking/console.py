@@ -16,6 +16,7 @@ from asking.quotes import Quote
 from asking.reply import ANSWERED, WITHHELD, Reply
 from utils.errors import StageError, UsageError
 from utils.runs import note
+from utils.terminal import literal
 
 _BOLD = ("\033[1;32m", "\033[0m")
 _PLAIN = (">>", "<<")
@@ -88,18 +89,21 @@ def reply_text(reply: Reply, color: bool = False) -> str:
 
 
 def _print(text: str, out: TextIO) -> None:
+    # Of this module alone, whose colors the standard output of a stage would show as escapes.
+    write = getattr(out, "write_raw", out.write)
     try:
-        print(text, file=out, flush=True)
+        write(text + "\n")
     except UnicodeEncodeError:
         # A terminal that is not UTF-8 shows what it cannot as escapes.
-        print(text.encode("ascii", "backslashreplace").decode("ascii"), file=out, flush=True)
+        write(text.encode("ascii", "backslashreplace").decode("ascii") + "\n")
+    out.flush()
 
 
 def print_reply(reply: Reply, as_json: bool, out: TextIO | None = None) -> None:
     """One JSON object on a line, or lines of text."""
     out = out or sys.stdout
     if as_json:
-        text = json.dumps(reply.to_json(), ensure_ascii=False)
+        text = literal(json.dumps(reply.to_json(), ensure_ascii=False))
     else:
         text = reply_text(reply, _in_color(out))
     _print(text, out)

@@ -50,9 +50,7 @@ _META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?([\w.:-]+)", 
 def kind_of(name: str, data: bytes) -> str:
     """ "text", "markdown", "html" or "pdf". DataError, one line, for anything else."""
     if len(data) > MAX_BYTES:
-        raise DataError(
-            f"{name}: {len(data) / (1 << 20):.0f} MB, over the limit of {MAX_BYTES >> 20} MB; split it"
-        )
+        raise DataError(f"{name}: over the limit of {MAX_BYTES >> 20} MB; split it")
     if data.startswith(b"%PDF-"):
         return "pdf"
     for signature, what in _SIGNATURES:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from asking.decoding import KIND_OF_SUFFIX, READ_KINDS, decode, kind_of
+from asking.decoding import KIND_OF_SUFFIX, MAX_BYTES, READ_KINDS, decode, kind_of
 from asking.markdown import markdown_blocks
 from asking.markup import Block, html_blocks, text_blocks
 from utils.config import home_path
@@ -64,7 +64,7 @@ class Document:
         if self.path is None:
             return page
         try:
-            data = self.path.read_bytes()
+            data = _read_bytes(self.path)
             if hashlib.sha256(data).hexdigest() == self.sha256:
                 return page
             fresh = read_document(self.name, data, None, self.encoding)
@@ -124,11 +124,17 @@ def _flattened(blocks: list[Block]) -> list[Block]:
     return [Block(block.words) for block in blocks]
 
 
+def _read_bytes(path: Path) -> bytes:
+    """The bytes of a file; of one that is too large so many that `kind_of` says so."""
+    with open(path, "rb") as handle:
+        return handle.read(MAX_BYTES + 1)
+
+
 def _read_file(path: Path, say: Callable[[str], None], encoding: str | None) -> Document:
     # A pipe (`<(command)`) can be read only once.
     again = path if path.is_file() else None
     try:
-        data = path.read_bytes()
+        data = _read_bytes(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     document = read_document(str(path), data, again, encoding)
@@ -148,13 +154,23 @@ def _files_below(folder: Path, say: Callable[[str], None]) -> Iterator[Path]:
             suffix = path.suffix.lower()
             if file.startswith("."):
                 continue
-            if suffix in KIND_OF_SUFFIX:
+            # Nobody may ever write into a pipe, and a device has no end.
+            if not path.is_file():
+                say(f"skipped {path}: is no file, but a pipe, a device or a link to nothing")
+            elif not _is_below(path, folder):
+                say(f"skipped {path}: is a link out of the folder; name the file itself to have it read")
+            elif suffix in KIND_OF_SUFFIX:
                 yield path
             else:
                 others[suffix] += 1
     if others:
         kinds = ", ".join(f"{n} {suffix}" for suffix, n in sorted(others.items()))
         say(f"{folder}: skipped files of other kinds: {kinds}")
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    """True for a file of this folder: a link in one that was unpacked could name any file of the machine."""
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def _read_folder(folder: Path, say: Callable[[str], None], encoding: str | None) -> list[Document]:
@@ -188,7 +204,7 @@ def read_documents(
     documents: dict[str, Document] = {}
     for name in paths:
         if name == STDIN:
-            found = [read_document("stdin", sys.stdin.buffer.read(), encoding=encoding)]
+            found = [read_document("stdin", sys.stdin.buffer.read(MAX_BYTES + 1), encoding=encoding)]
         else:
             # An empty name would be the working directory with all that is in it.
             if not name.strip():

@@ -14,16 +14,16 @@ _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
 _FRONT_MATTER = re.compile(r"---[ \t]*\r?\n.*?\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|$)", re.DOTALL)
 _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+")
 _UNDERLINE = re.compile(r" {0,3}(=+|-{2,})\s*$")
-_RULE = re.compile(r" {0,3}(?:[-*_][ \t]*){3,}\s*$|[ \t]*\|?[ \t:|-]*-{3,}[ \t:|-]*\s*$")
 _FENCE = re.compile(r" {0,3}(?:```|~~~)")
 _DEFINITION = re.compile(r" {0,3}\[[^\]]+\]:[ \t]*\S")
 _OPENING = re.compile(r"[ \t]*(?:>[ \t]?)*(?:[-*+][ \t]+|\d{1,3}[.)][ \t]+)(?:\[[ xX]\][ \t]+)?")
 _QUOTE = re.compile(r"[ \t]*(?:>[ \t]?)+")
 _INLINE = re.compile(
-    r"(?P<comment><!--.*?-->)"
-    r"|!\[[^\]]*\]\([^)]*\)"
-    # The brackets of a link and its target; the text between stays.
-    r"|\[(?=[^\[\]]+\](?:\(|\[))|(?<=[^\[])\](?:\([^)\s]*(?:\s+\"[^\"]*\")?\)|\[[^\]]*\])"
+    # Of a comment and a picture the opening; `_end_of` looks for the end.
+    r"(?P<comment><!--)"
+    r"|(?P<image>!\[[^\[\]]*\]\()"
+    # The brackets of a link and its target, of which this is the opening; the text between stays.
+    r"|\[(?=[^\[\]]+\](?:\(|\[))|(?P<target>(?<=[^\[])\]\()|(?<=[^\[])\]\[[^\]]*\]"
     r"|</?[a-zA-Z][^<>]*>"
     r"|\\(?=[!-/:-@\[-`{-~])"
     r"|`+|~~"
@@ -33,21 +33,86 @@ _INLINE = re.compile(
     r"|(?P<cell>\|)",
     re.DOTALL,
 )
+_TARGET = re.compile(r"[^)\s]*(?:\s+\"[^\"]*\")?\)")
+_NO_ADDRESS = re.compile(r"[)\s]")
+
+
+class _Closings:
+    """Finds what closes a mark, in a range that ends at `end`; what is not there is looked for once."""
+
+    def __init__(self, source: str, end: int):
+        self._source = source
+        self._end = end
+        # A million openings without an end would each be searched for it.
+        self._absent: set[str] = set()
+        # Up to here, no target of a link has an end.
+        self._no_target = 0
+
+    def after(self, closing: str, start: int) -> int | None:
+        """The place behind the first `closing` from `start` on; None without any."""
+        if closing in self._absent:
+            return None
+        place = self._source.find(closing, start, self._end)
+        if place < 0:
+            self._absent.add(closing)
+            return None
+        return place + len(closing)
+
+    def after_target(self, start: int) -> int | None:
+        """The place behind the target of a link, whose bracket is before `start`; None if it has no end."""
+        if start < self._no_target:
+            return None
+        if match := _TARGET.match(self._source, start, self._end):
+            return match.end()
+        stop = _NO_ADDRESS.search(self._source, start, self._end)
+        self._no_target = stop.start() if stop else self._end
+        return None
+
+
+def _end_of(match: re.Match, closings: _Closings) -> int | None:
+    """Where a mark ends; None for an opening that nothing closes, which is text."""
+    if match["comment"]:
+        return closings.after("-->", match.end())
+    if match["target"]:
+        return closings.after_target(match.end())
+    return closings.after(")", match.end()) if match["image"] else match.end()
 
 
 def _pieces(source: str, start: int, end: int) -> list[Piece]:
     """The visible pieces of a range of a file."""
     pieces = []
     place = start
-    for match in _INLINE.finditer(source, start, end):
+    searched = start
+    closings = _Closings(source, end)
+    while match := _INLINE.search(source, searched, end):
+        last = _end_of(match, closings)
+        searched = match.start() + 1
+        if last is None:
+            continue
         pieces.append((source[place : match.start()], place, match.start()))
-        place = match.end()
+        place = searched = last
         if match["entity"]:
             pieces.append((html.unescape(match["entity"]), match.start(), place))
         elif match["cell"]:
             pieces.append((" ", match.start(), place))
     pieces.append((source[place:end], place, end))
     return pieces
+
+
+def _is_rule(line: str) -> bool:
+    """True for a line that is drawn as one (`- - -`), and for the line below a table's head."""
+    marks = set(line.strip())
+    n_drawn = sum(line.count(mark) for mark in "-*_")
+    is_indented = len(line) - len(line.lstrip(" ")) > 3 or line.lstrip(" ").startswith("\t")
+    is_drawn = marks <= set("-*_ \t") and n_drawn >= 3 and not is_indented
+    return is_drawn or (marks <= set("-:| \t") and "---" in line)
+
+
+def _without_closing_marks(heading: str) -> str:
+    """A heading's line without the marks at its end (`## Title ##`), which are no words."""
+    text = heading.rstrip()
+    unmarked = text.rstrip("#")
+    return unmarked.rstrip(" \t") if unmarked != text and unmarked.endswith((" ", "\t")) else text
 
 
 class _Collector:
@@ -95,12 +160,11 @@ def _add_line(collector: _Collector, line: re.Match) -> None:
     underline = _UNDERLINE.match(text)
     if underline and collector.pieces:
         collector.end(level=1 if "=" in text else 2)
-    elif not text.strip() or _RULE.match(text) or _DEFINITION.match(text):
+    elif not text.strip() or _is_rule(text) or _DEFINITION.match(text):
         collector.end()
     elif heading:
         collector.end()
-        # Closing marks (`## Title ##`) are no words.
-        n_kept = len(re.sub(r"[ \t]+#+[ \t]*$", "", text.rstrip()))
+        n_kept = len(_without_closing_marks(text))
         collector.add(start + heading.end(), start + max(n_kept, heading.end()))
         collector.end(level=len(heading.group(1)))
     elif text.lstrip().startswith("|"):

@@ -5,6 +5,7 @@ The parser is that of the standard library: it never fails on a page, and runs n
 
 import html
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from html.parser import HTMLParser
 
@@ -21,6 +22,10 @@ _BLOCKS = frozenset(
 _SPACES = frozenset("br td th".split())
 # A first line of at most so many words, without an end mark and with a blank line behind it, is a title.
 _MAX_TITLE_WORDS = 12
+# The standard library's parser looks for the end of a construct that nothing closes up to the end of the
+# page, which takes hours where there are some hundred thousand of them. After this many characters per
+# character of the page, what begins like a construct is text.
+_MAX_SEARCHES = 20
 # Spelled out, because `\r\n?` would take the two halves of a Windows line end for two lines.
 _NEWLINE = r"(?:\r\n|\r(?!\n)|(?<!\r)\n)"
 _BLANK_LINE = re.compile(rf"{_NEWLINE}[ \t]*(?={_NEWLINE})")
@@ -46,6 +51,8 @@ class _PageParser(HTMLParser):
         self._pieces: list[Piece] = []
         self._level = 0
         self._n_skipped = 0
+        # Characters that may still be searched in vain.
+        self._n_left = _MAX_SEARCHES * len(source) + (1 << 20)
         # Where each line begins, as the parser counts lines.
         self._lines = [0, *(match.end() for match in re.finditer("\n", source))]
 
@@ -64,6 +71,31 @@ class _PageParser(HTMLParser):
     def _add(self, text: str, start: int, end: int) -> None:
         if not self._n_skipped:
             self._pieces.append((text, start, end))
+
+    def _bounded(self, parse: Callable[..., int], start: int, *options) -> int:
+        """Where the construct at `start` ends, -1 without an end; behind its `<` if enough was searched."""
+        if self._n_left < 0:
+            self.handle_data("<")
+            return start + 1
+        end = parse(start, *options)
+        if end < 0:
+            self._n_left -= len(self.rawdata) - start
+        return end
+
+    def parse_starttag(self, i: int) -> int:
+        return self._bounded(super().parse_starttag, i)
+
+    def parse_endtag(self, i: int) -> int:
+        return self._bounded(super().parse_endtag, i)
+
+    def parse_comment(self, i: int, *options) -> int:
+        return self._bounded(super().parse_comment, i, *options)
+
+    def parse_html_declaration(self, i: int) -> int:
+        return self._bounded(super().parse_html_declaration, i)
+
+    def parse_pi(self, i: int) -> int:
+        return self._bounded(super().parse_pi, i)
 
     def handle_starttag(self, tag: str, attrs: list) -> None:
         if tag in _SKIPPED:

@@ -13,7 +13,8 @@ from utils.text import split_sentences
 
 # A longer run without a space (a key, a picture as text, Chinese) counts as several words, or no prompt could
 # contain it.
-_WORD = re.compile(r"\S{1,100}")
+_MAX_CHARS = 100
+_WORD = re.compile(rf"\S{{1,{_MAX_CHARS}}}")
 
 # (text, start, end): visible text and its range in the source. The two differ in length for an entity.
 Piece = tuple[str, int, int]
@@ -66,7 +67,8 @@ def words_of(pieces: Iterable[Piece]) -> Words:
         for match in _WORD.finditer(text):
             word_start = start + match.start() if is_exact else start
             word_end = start + match.end() if is_exact else end
-            if is_open and match.start() == 0:
+            # A page can put any number of pieces side by side.
+            if is_open and match.start() == 0 and len(words.texts[-1]) < _MAX_CHARS:
                 words.texts[-1] += match.group()
                 words.ends[-1] = word_end
                 continue

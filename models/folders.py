@@ -118,6 +118,10 @@ def weights_problem(folder: Path) -> str | None:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         named = read_json_object(index).get("weight_map") or {}
+        # A cache of the hub has links in the folder, but names no other folder.
+        outside = sorted(name for name in set(named.values()) if Path(str(name)).name != name)
+        if outside:
+            return f"{folder}: names weights outside of it ({outside[0]!r:.60}); copy them into the folder"
         missing = sorted(name for name in set(named.values()) if not (folder / name).is_file())
         if missing:
             return f"{folder}: lacks {', '.join(missing[:3])} of its weights; copy the whole folder"

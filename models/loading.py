@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import pickle
 import re
 import warnings
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from models.hub_cache import load_from
 from models.memory import describe_memory
 from models.positions import check_max_seq_length
 from models.special_tokens import set_special_tokens
+from models.untrusted import check_adapter_config, check_attention_of
 from utils.config import input_path
 from utils.errors import DataError, OutOfMemory, StageError, UsageError, is_out_of_memory
 from utils.hub import check_reachable
@@ -69,6 +71,12 @@ def _loading(name: str):
             raise
         raise OutOfMemory(
             f"{name}: does not fit on {describe_memory()}; load it in 4 or 8 bits, or choose a smaller model"
+        ) from error
+    # torch reads a pickle's tensors alone, and raises this for all else that one asks for.
+    except pickle.UnpicklingError as error:
+        raise DataError(
+            f"{name}: its weights are a pickle with more than tensors in it, which could run code and is not "
+            "read; use a copy of the model in safetensors"
         ) from error
     except (OSError, ValueError) as error:
         text = str(error).strip() or type(error).__name__
@@ -155,6 +163,7 @@ def load_model(name: str, options: LoadOptions = LoadOptions()):
                 f"{name}: the positions of {config.model_type} models in transformers count padding, so a "
                 "row's answer would depend on its batch; choose another base model"
             )
+        check_attention_of(config, name)
         attention = choose_attention(options.attention, config, half=options.bf16 or options.autocast)
         load = functools.partial(
             AutoModelForCausalLM.from_pretrained,
@@ -192,11 +201,19 @@ def _load_adapter(name: str, resolved: str, options: LoadOptions):
 
     base = base_for(resolved, options.base_model)
     assert base is not None, "an adapter names its base"
+    check_adapter_config(Path(resolved))
     model = load_model(base, dataclasses.replace(options, base_model=None))
     check_loaded_base(resolved, base)
     try:
         with _loading(name):
             return PeftModel.from_pretrained(model, resolved, autocast_adapter_dtype=False).eval()
+    # Settings that peft refuses.
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise DataError(
+            f"{resolved}: its adapter_config.json does not fit its weights or peft ({reason:.160}); copy the "
+            "whole folder again, or train the adapter again"
+        ) from error
     except RuntimeError as error:
         if "size mismatch" not in str(error):
             raise

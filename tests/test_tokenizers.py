@@ -13,7 +13,8 @@ from utils.completions import render_completion
 from utils.errors import UsageError
 from utils.templates import JUDGE_TEMPLATES, SFT_TEMPLATES, split_template
 from utils.text import REFUSAL
-from utils.tokens import _anchors, _encode_alone, encode_completion
+from utils.pieces import anchors, encode_alone
+from utils.tokens import encode_completion
 
 SPACED = [name for name, (_, puts_space) in KINDS.items() if puts_space]
 COMPLETIONS = [
@@ -46,7 +47,7 @@ def kind(request):
 
 
 def test_it_is_known_which_tokenizers_put_a_space_before_every_text(kind):
-    assert bool(_anchors(make(kind))) == (kind in SPACED)
+    assert bool(anchors(make(kind))) == (kind in SPACED)
 
 
 def test_a_completion_says_its_text_and_is_allowed_token_by_token(kind):
@@ -97,8 +98,8 @@ def test_prompts_of_tokenizers_without_a_space_are_those_of_earlier_checkpoints(
     evidence = render_evidence(sample["evidence_chunks"])
     text = fill_template(rest, evidence=evidence, question=sample["question"])
     prompt = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 4000).build(sample)
-    assert prompt.prefix == [tokenizer.bos_token_id, *_encode_alone(tokenizer, head)]
-    assert prompt.suffix == _encode_alone(tokenizer, text)
+    assert prompt.prefix == [tokenizer.bos_token_id, *encode_alone(tokenizer, head)]
+    assert prompt.suffix == encode_alone(tokenizer, text)
 
 
 def test_the_labels_of_a_judge_are_its_next_tokens(kind):

@@ -7,6 +7,7 @@ rows.
 import contextlib
 import functools
 import math
+import pickle
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from training.steps import opening_rows, steps_and_epochs
 from training.stopping import NoFurtherStep, NothingLeft, interruption
 from training.trainer import CompletionTrainer
 from training.validation import answer_samples, selection_metrics
+from utils.errors import DataError
 from utils.jsonl import write_text
 from utils.runs import format_drops, note
 from utils.schema import pick_samples
@@ -159,6 +161,18 @@ def write_train_ids(job: TrainingJob, rows: Rows) -> None:
         write_text(job.output_dir / "train_ids.txt", "".join(row["id"] + "\n" for row in rows.train))
 
 
+def _train(trainer: CompletionTrainer, checkpoint: str | None) -> float:
+    """The seconds of `trainer.train`. DataError for a checkpoint whose states are not what was written."""
+    try:
+        return trainer.train(resume_from_checkpoint=checkpoint).metrics["train_runtime"]
+    # torch reads tensors and plain values, and raises this for all else that a pickle asks for.
+    except pickle.UnpicklingError as error:
+        raise DataError(
+            f"{checkpoint}: its optimizer, scheduler or random states are damaged, or a pickle that could "
+            "run code, which is not read; delete this checkpoint and run again to resume from the one before"
+        ) from error
+
+
 def run_to_the_end(
     job: TrainingJob, trainer: CompletionTrainer, files: RunFiles, checkpoint: str | None, resume_command: str
 ) -> float:
@@ -174,7 +188,7 @@ def run_to_the_end(
     seconds = 0.0
     stops = contextlib.suppress(NothingLeft)
     with memory_errors(trainer, job.config, job.output_dir), files.stops, steps, stops:
-        seconds = trainer.train(resume_from_checkpoint=checkpoint).metrics["train_runtime"]
+        seconds = _train(trainer, checkpoint)
     n_steps = trainer.state.global_step
     if files.is_stopped:
         raise interruption(files.stop_number, f"stopped at step {n_steps}; resume with: {resume_command}")

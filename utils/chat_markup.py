@@ -13,6 +13,11 @@ _SLOT = "\x02slot{}\x02"
 _ANY_SLOT = re.compile("\x02slot\\d+\x02")
 # Variables with which templates of reasoning models leave out the thinking.
 _THINKING_SWITCHES = ("enable_thinking", "thinking")
+# Gemma has tokens for these, and they mean nothing in a chat.
+_HTML_TAG = re.compile(
+    "</?(table|caption|thead|tbody|tfoot|tr|th|td|h[1-6]|blockquote|strong|em|b|i|u|s|sub|sup|code|ul|ol|li"
+    "|p|a|br|hr|div|span|pre|img)>"
+)
 # In place of the function that gives templates today's date: a prompt must not change from one day to the
 # next. The date is the one that Llama 3 uses where it is told none.
 _SAME_DATE = "{%- macro strftime_now(pattern) -%}26 Jul 2024{%- endmacro -%}"
@@ -89,12 +94,39 @@ def _render(
     return [], refusal
 
 
-def split_control(tokenizer, text: str) -> list[str]:
-    """The text in parts, none of which has a token of the chat template whole; most texts are one part.
+def control_ids(tokenizer) -> frozenset[int]:
+    """The ids that no text of others may become: special tokens, and added ones that look like markup.
 
-    Some of these tokens are no special ones (Qwen3: <think>), so a tokenizer recognizes them in any text.
+    The token for what a vocabulary lacks is not among them: a text may have such a character.
     """
-    pattern = _control_pattern(tokenizer, getattr(tokenizer, "chat_template", None))
+    return _control_ids(tokenizer, len(tokenizer))
+
+
+@functools.lru_cache(maxsize=16)
+def _control_ids(tokenizer, n_tokens: int) -> frozenset[int]:
+    # The number of tokens is an argument because a tokenizer can be given more of them.
+    ids = set(tokenizer.all_special_ids)
+    ids |= {i for i, token in tokenizer.added_tokens_decoder.items() if _is_control(token)}
+    # Where the same token has another role too, a character that becomes it would end a text.
+    roles = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id]
+    return frozenset(ids) if tokenizer.unk_token_id in roles else frozenset(ids - {tokenizer.unk_token_id})
+
+
+def _is_control(token) -> bool:
+    """True for an added token that is no text: some models add white space, words and the tags of HTML."""
+    name = token.content.strip(" \n\t\u2581")
+    is_text = not name or name.isalnum() or _HTML_TAG.fullmatch(name)
+    return token.special or not is_text
+
+
+def split_control(tokenizer, text: str) -> list[str]:
+    """The text in parts, none of which has a control token whole; most texts are one part.
+
+    Some of these tokens are no special ones (Qwen: <think>, <tool_call>, <|fim_prefix|>), so a tokenizer
+    recognizes them in any text. Others are pieces of the vocabulary (</s> of a Unigram model), which
+    tokenizers find in a text even where they are told to recognize no special token.
+    """
+    pattern = _control_pattern(tokenizer, len(tokenizer))
     if pattern is None:
         return [text]
     # Behind the first character of each.
@@ -103,13 +135,15 @@ def split_control(tokenizer, text: str) -> list[str]:
 
 
 @functools.lru_cache(maxsize=16)
-def _control_pattern(tokenizer, template) -> re.Pattern | None:
-    if not template:
-        return None
-    added = tokenizer.added_tokens_decoder.values()
-    # White space is an added token too in some vocabularies (Gemma).
-    names = [t.content for t in added if not t.special and t.content.strip() and t.content in str(template)]
-    return re.compile("|".join(map(re.escape, names))) if names else None
+def _control_pattern(tokenizer, n_tokens: int) -> re.Pattern | None:
+    names = set()
+    for i in control_ids(tokenizer):
+        name = str(tokenizer.convert_ids_to_tokens(i)).strip(" \u2581")
+        # Of one character nothing could be cut.
+        if len(name) > 1:
+            names.add(name)
+    # The longest first: <|end|> is no part of <|end|>x.
+    return re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True)))) if names else None
 
 
 def _as_parts(text: str) -> list[dict]:

@@ -26,6 +26,8 @@ from utils.strict_json import parse_json
 # The longest line of the real sources is under 2 MB. One over this limit is no row: its rest is skipped.
 MAX_LINE_BYTES = 16 << 20
 _BLOCK_BYTES = 1 << 20
+# Of a packed JSON document, which is read as a whole: a few MB can unpack to more than fits the memory.
+_MAX_UNPACKED_BYTES = 256 << 20
 
 
 def raise_bad(problem: str) -> None:
@@ -117,7 +119,14 @@ def read_jsonl(path: str | Path, on_bad: Callable[[str], None] = raise_bad) -> I
 def read_json(path: str | Path):
     """The value in a .json or .json.gz file. DataError if it is missing or not valid JSON."""
     with open_bytes(path) as handle:
-        raw = handle.read()
+        raw = handle.read(_MAX_UNPACKED_BYTES + 1)
+        # What is not packed has the size that the disk shows.
+        if len(raw) > _MAX_UNPACKED_BYTES and isinstance(handle, gzip.GzipFile):
+            limit = f"{_MAX_UNPACKED_BYTES >> 20} MB"
+            raise DataError(
+                f"{path}: unpacks to over {limit}; no packed JSON document of a stage is so large"
+            )
+        raw += handle.read()
     try:
         return parse_json(raw.decode("utf-8-sig"))
     # UnicodeDecodeError is a ValueError too.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.launch import is_first_process, process_count
+from utils.terminal import literal
 
 LOG_SECONDS = 30
 # A bar over the bytes of a smaller file would be gone before it is seen.
@@ -32,12 +33,12 @@ def draws_bars() -> bool:
 
 
 def print_line(text: str) -> None:
-    """Print a line to stderr, above the bars that are being drawn."""
+    """Print a line to stderr, above the bars that are being drawn; nothing in it steers the terminal."""
     _LAST_LINE[0] = time.monotonic()
     # tqdm takes long to import; before the first bar has done so, there is none in the way.
     std = sys.modules.get("tqdm.std")
     with std.tqdm.external_write_mode(sys.stderr) if std else contextlib.nullcontext():
-        print(text, file=sys.stderr, flush=True)
+        print(literal(text), file=sys.stderr, flush=True)
 
 
 class LogLines:
@@ -90,6 +91,8 @@ def progress(
     `unit` in the singular; `scaled` writes 1.2M for 1200000; a bar shows after `delay` seconds; `initial`
     of the total were done before.
     """
+    # A file's name can contain anything.
+    what = literal(what)
     n_processes = process_count()
     share = f" (process 1 of {n_processes})" if n_processes > 1 else ""
     is_first = is_first_process()

@@ -14,6 +14,7 @@ from utils import file_kinds
 from utils.errors import DataError
 from utils.file_kinds import CONFIGS, DOCUMENTS, EXPECTED, MARKED_ROWS, ROWS, SIGNATURES, FileKind
 from utils.input_files import unreadable_reason
+from utils.safe_yaml import load_yaml
 
 # Enough for the first row of any file of the pipeline.
 _HEAD_BYTES = 1 << 18
@@ -116,7 +117,7 @@ def _text_kind(text: str) -> FileKind:
     if text.startswith(("#!", "import ", "from ", '"""')):
         return file_kinds.PROGRAM
     try:
-        value = yaml.safe_load(text)
+        value = load_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError):
         value = None
     if isinstance(value, dict):

@@ -19,6 +19,7 @@ from pathlib import Path
 from utils.allocator import restart_with_jemalloc
 from utils.errors import StageError, Terminated, is_out_of_memory
 from utils.launch import is_first_process, process_count
+from utils.terminal import guard_stdout, literal
 
 ROOT = Path(__file__).resolve().parent.parent
 # What a full disk looks like where a library reports it in its own way: safetensors and tokenizers give the
@@ -147,7 +148,8 @@ def _end(error: BaseException) -> None:
         traceback.print_exception(error)
     # Ctrl-C reaches every process of a launch; one of them says what to do.
     if not isinstance(error, KeyboardInterrupt) or is_first_process():
-        print(message, file=sys.stderr)
+        # It may quote a file of others.
+        print(literal(message), file=sys.stderr)
     sys.exit(code)
 
 
@@ -218,6 +220,7 @@ def run_main(main: Callable[[list[str] | None], None]) -> None:
     FACTUALITY_DEBUG set, its traceback too. Any other exception keeps its traceback: it is a bug.
     """
     signal.signal(signal.SIGTERM, _on_sigterm)
+    guard_stdout()
     try:
         main(None)
         if process_count() > 1:

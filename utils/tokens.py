@@ -3,60 +3,20 @@
 It knows tokenizers and turns of a chat, not templates: `prompt_schema.py` decides what the text says.
 utils/chat_markup.py renders the turns.
 
-Prompts and completions are encoded in pieces. Some tokenizers (Llama-2, Mistral, TinyLlama, Phi-3) put a
-space before every text, so a piece encoded alone differs from the same piece inside a text. For these a piece
-is encoded behind an anchor, a short text whose ids are then cut off. Where prompts get the ids of the whole
-text (`set_prompt_ids`), a space in front of the changing part is encoded with it, for every tokenizer.
+Prompts and completions are encoded in pieces (utils/pieces.py). Where prompts get the ids of the whole text
+(`set_prompt_ids`), a space in front of the changing part is encoded with it, for every tokenizer.
 """
 
 import functools
 import re
 
-from utils.chat_markup import markup_after_answer, render_turns, split_control, thinking_off, trims_contents
+from utils.chat_markup import markup_after_answer, render_turns, thinking_off, trims_contents
+from utils.pieces import PROBE, anchors, encode_alone, encode_inside, encode_plain
 
 _SHOWN_TURN = "<<(.+?)>>"
 _ANSWER_OPENS = '{"answer": "'
-# The first that a tokenizer keeps apart from the text behind it serves. A line break is part of no word and
-# no number; where it is not kept as it is (some Unigram models), punctuation is tried.
-_ANCHORS = ("\n", ":", '"', ")", "}", "0", "a")
-_PROBE = "a"
 # In the config of a tokenizer: how it encodes prompts.
 _PROMPT_IDS = "prompt_ids"
-
-
-def _encode_alone(tokenizer, text: str, markup: bool = False) -> list[int]:
-    """Ids of a whole text, without BOS and EOS; with `markup` its control tokens are recognized."""
-    if markup:
-        return tokenizer(text, add_special_tokens=False, split_special_tokens=False)["input_ids"]
-    first, *others = split_control(tokenizer, text)
-    ids = tokenizer(first, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    for other in others:
-        ids = ids + _encode_inside(tokenizer, other, markup=False)
-    return ids
-
-
-def _encode_behind(tokenizer, anchor: str, text: str, markup: bool = False) -> list[int] | None:
-    """Ids of a text behind an anchor, without those of the anchor; None if a token would span both."""
-    opening = _encode_alone(tokenizer, anchor)
-    ids = _encode_alone(tokenizer, anchor + text, markup)
-    return ids[len(opening) :] if ids[: len(opening)] == opening else None
-
-
-@functools.lru_cache(maxsize=16)
-def _anchors(tokenizer) -> tuple[str, ...]:
-    """The usable anchors of a tokenizer that puts a space before every text; none for any other tokenizer."""
-    alone = _encode_alone(tokenizer, _PROBE)
-    usable = []
-    for anchor in _ANCHORS:
-        inside = _encode_behind(tokenizer, anchor, _PROBE)
-        # The probe alone is the probe behind a space, and that is not the probe inside a text.
-        if alone == inside or alone != _encode_behind(tokenizer, anchor, f" {_PROBE}"):
-            continue
-        # A tokenizer that turns the anchor itself into a space would leave one in front of the text.
-        ids = _encode_alone(tokenizer, anchor + _PROBE)
-        if tokenizer.decode(ids, clean_up_tokenization_spaces=False).endswith(anchor + _PROBE):
-            usable.append(anchor)
-    return tuple(usable)
 
 
 def set_prompt_ids(tokenizer, kind: str):
@@ -77,23 +37,7 @@ def _is_whole(tokenizer) -> bool:
 
 def encodes_whole(tokenizer) -> bool:
     """True for a tokenizer whose pieces of a prompt get the ids that they have in the whole text."""
-    return _is_whole(tokenizer) or bool(_anchors(tokenizer))
-
-
-def _encode_inside(tokenizer, text: str, markup: bool) -> list[int]:
-    for anchor in _anchors(tokenizer):
-        ids = _encode_behind(tokenizer, anchor, text, markup)
-        if ids is not None:
-            return ids
-    return _encode_alone(tokenizer, text, markup)
-
-
-def encode_plain(tokenizer, text: str) -> list[int]:
-    """Ids of text as text, as they are behind other text: no BOS or EOS, no space that the text lacks.
-
-    Control tokens in it are spelled out, not recognized.
-    """
-    return _encode_inside(tokenizer, text, markup=False)
+    return _is_whole(tokenizer) or bool(anchors(tokenizer))
 
 
 def encode_completion(tokenizer, text: str) -> list[int]:
@@ -123,7 +67,7 @@ def _turn_end(tokenizer, template: str | None) -> int:
     # The template is an argument because a tokenizer can be given another one.
     if template:
         control = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-        for token in _encode_inside(tokenizer, markup_after_answer(tokenizer), markup=True):
+        for token in encode_inside(tokenizer, markup_after_answer(tokenizer), markup=True):
             if token in control:
                 return token
     return tokenizer.eos_token_id
@@ -175,11 +119,11 @@ class ChatFrame:
     def _has_bos(self) -> bool:
         bos = self.tokenizer.bos_token_id
         # Some tokenizers have a BOS and put none in front of a text (GPT-NeoX), and neither does a server.
-        return bos is not None and (not self._is_whole or self.tokenizer(_PROBE)["input_ids"][0] == bos)
+        return bos is not None and (not self._is_whole or self.tokenizer(PROBE)["input_ids"][0] == bos)
 
     def _encode_content(self, text: str) -> list[int]:
         if self._puts_space:
-            return _encode_alone(self.tokenizer, text)
+            return encode_alone(self.tokenizer, text)
         return encode_plain(self.tokenizer, text)
 
     def _open_chat(self, head: str, switches: dict) -> None:
@@ -194,23 +138,23 @@ class ChatFrame:
             # The spaces that end an earlier content stay with it.
             self.prefix += self._encode_content(self.lead) if self.lead else []
             self._begin(opening, content, at_start=i == 0)
-        self.closing = _encode_inside(self.tokenizer, closing, markup=True)
+        self.closing = encode_inside(self.tokenizer, closing, markup=True)
         self.closing_text = closing
 
     def _begin(self, markup: str, content: str, at_start: bool) -> None:
         """Extend the prefix by markup and by the beginning of the content behind it."""
-        encode = _encode_alone if at_start else _encode_inside
-        if not (self._is_whole or _anchors(self.tokenizer)):
+        encode = encode_alone if at_start else encode_inside
+        if not (self._is_whole or anchors(self.tokenizer)):
             self.prefix += encode(self.tokenizer, markup, True) + self._encode_content(content)
             return
         # Tokenizers join a space with the word behind it, which may be the first of the changing part.
         kept = markup.rstrip(" ")
         content = markup[len(kept) :] + content
         markup_ids = encode(self.tokenizer, kept, True)
-        with_probe = encode(self.tokenizer, kept + _PROBE, True)
+        with_probe = encode(self.tokenizer, kept + PROBE, True)
         self.prefix += markup_ids
         # It puts a space before a text at the start and, some of them, before one behind a control token.
-        self._puts_space = with_probe == markup_ids + _encode_alone(self.tokenizer, _PROBE)
+        self._puts_space = with_probe == markup_ids + encode_alone(self.tokenizer, PROBE)
         kept = content.rstrip(" ")
         self.lead = content[len(kept) :]
         if kept:

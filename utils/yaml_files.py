@@ -11,9 +11,12 @@ from utils.errors import DataError, UsageError
 from utils.file_kinds import CONFIGS, EXPECTED
 from utils.input_files import unreadable_reason
 from utils.recognition import kind_of
+from utils.safe_yaml import compose_yaml
 
 # Kinds of files whose text may be meant as YAML; JSON objects are YAML too.
 _MAY_BE_YAML = {"yaml", "object", "list", "text", "table", *(kind.name for kind in CONFIGS)}
+# Large ones take minutes to parse, and are data under a wrong name.
+_MAX_BYTES = 1 << 20
 _NO_COLON = "this line lacks a colon; write `key: value`"
 # What PyYAML says, and what has most likely happened. The first that fits is taken.
 _SLIPS = (
@@ -87,8 +90,8 @@ def _repeated_key(node: yaml.Node | None) -> yaml.Node | None:
 def parse_yaml(text: str, place: str):
     """The value of a YAML text. UsageError, which starts with `place`, if it is not valid YAML."""
     try:
+        repeated = _repeated_key(compose_yaml(text))
         value = yaml.safe_load(text)
-        repeated = _repeated_key(yaml.compose(text, yaml.SafeLoader))
     except RecursionError as error:
         raise UsageError(f"{place}: nested too deeply, or a block contains itself") from error
     except yaml.YAMLError as error:
@@ -111,6 +114,10 @@ def read_yaml(path: str | Path, expected: str = "config") -> dict:
     path = Path(path)
     if reason := unreadable_reason(path, ".yaml", "see configs/ for the configs that ship"):
         raise DataError(f"{path}: {reason}")
+    if (size := path.stat().st_size) > _MAX_BYTES:
+        raise UsageError(
+            f"{path}: has {size >> 20} MB, and no config is over {_MAX_BYTES >> 20} MB; see configs/"
+        )
     kind = kind_of(path, expected)
     if kind and kind.name not in _MAY_BE_YAML:
         raise UsageError(
