@@ -1,6 +1,6 @@
 """Models and tokenizers by name: hub id, directory, PEFT checkpoint or embedded model.
 
-It resolves names, sets up quantization and turns the libraries' errors into one line. models/hardware.py
+It resolves names and turns the libraries' errors into one line. models/hardware.py
 tells it what the device can do; it does not know what a model is used for.
 """
 
@@ -15,8 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
 from models.base import base_for, check_loaded_base
@@ -28,6 +27,7 @@ from models.hardware import choose_attention, choose_dtype, device, has_cuda, sa
 from models.hub_cache import load_from
 from models.memory import describe_memory
 from models.positions import check_max_seq_length
+from models.quantization import keep_4bit_layout, quantization
 from models.special_tokens import set_special_tokens
 from models.untrusted import check_adapter_config, check_attention_of
 from utils.config import input_path
@@ -120,22 +120,6 @@ def _model_config(resolved: str, trust_remote_code: bool) -> Any:
         return None
 
 
-def quantization(
-    load_in_4bit: bool, load_in_8bit: bool, compute_dtype: torch.dtype
-) -> BitsAndBytesConfig | None:
-    """NF4 with double quantization (Dettmers et al., 2023), LLM.int8 (Dettmers et al., 2022), or None."""
-    if load_in_4bit and load_in_8bit:
-        raise UsageError("load_in_4bit and load_in_8bit are both true; choose one")
-    if load_in_4bit:
-        return BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=compute_dtype,
-        )
-    return BitsAndBytesConfig(load_in_8bit=True) if load_in_8bit else None
-
-
 # Their attention bias is by the distance of columns, and takes no position ids.
 _COUNT_PADDING = ("mpt",)
 
@@ -175,7 +159,7 @@ def load_model(name: str, options: LoadOptions = LoadOptions()):
         )
         model = _load_with_attention(load, name, attention)
     if options.load_in_4bit and not has_cuda():
-        _keep_4bit_layout(model)
+        keep_4bit_layout(model)
     return model.eval()
 
 
@@ -218,12 +202,3 @@ def _load_adapter(name: str, resolved: str, options: LoadOptions):
         if "size mismatch" not in str(error):
             raise
         raise DataError(f"{resolved}: its adapter does not fit {base}, which has other layers") from error
-
-
-def _keep_4bit_layout(model) -> None:
-    """Stop bitsandbytes from repacking 4-bit weights on a CPU with AVX512-BF16."""
-    # It repacks them in any pass without gradients, and training passes after that lose most of their
-    # gradient (0.50.2; a test compares the norms).
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False

@@ -8,7 +8,8 @@ import torch
 from models import hardware, loading
 from models.estimate import count_parameters
 from models.hardware import choose_attention, choose_dtype, merge_for_speed
-from models.loading import LoadOptions, quantization
+from models.loading import LoadOptions
+from models.quantization import quantization
 from tests.conftest import tiny_config
 from utils.errors import UsageError
 from utils.launch import trains_sharded

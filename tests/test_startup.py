@@ -24,7 +24,7 @@ from utils.arguments import (
 )
 from utils.errors import UsageError
 from utils.outputs import check_file_output, check_folder_output
-from utils.startup import describe_import_error, describe_os_error
+from utils.system_errors import describe_import_error, describe_os_error
 
 SCRIPTS = sorted(path.name for path in ROOT.glob("*.py"))
 MODEL_STACK = ("torch", "transformers", "accelerate", "peft")

@@ -5,114 +5,32 @@ A script calls `before_imports` between its flags and the imports that take seco
 """
 
 import atexit
-import errno
 import logging
 import os
-import re
-import shutil
 import signal
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 
 from utils.allocator import restart_with_jemalloc
 from utils.errors import StageError, Terminated, is_out_of_memory
 from utils.launch import is_first_process, process_count
+from utils.system_errors import (
+    describe_import_error,
+    describe_os_error,
+    disk_error,
+    first_line,
+    is_own_module,
+)
 from utils.terminal import guard_stdout, literal
 
-ROOT = Path(__file__).resolve().parent.parent
-# What a full disk looks like where a library reports it in its own way: safetensors and tokenizers give the
-# number of the system's error, torch only says that it wrote less than it wanted.
-_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
-_FULL_DISK = (
-    "no space left on device",
-    "storagefull",
-    "pytorchstreamwriter failed writing",
-    "unexpected pos",
-)
-_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
-_IS_LOST = (errno.EIO, errno.ESTALE, errno.ENOTCONN)
 _INTERRUPTED = "interrupted: finished work is saved; rerun the same command to continue"
 _OUT_OF_MEMORY = (
     "out of memory; use a smaller batch size, load the model in 4 or 8 bits, or allow fewer tokens per row"
 )
-_MB = 1 << 20
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 # --- errors that no stage raises itself
-
-
-def _home() -> str:
-    return str(Path(os.environ.get("FACTUALITY_HOME", ".")).absolute())
-
-
-def _free_space(path: str | None) -> str:
-    """`(3 MB free)` of the disk that a path is on; empty where that is unknown."""
-    place = Path(path or _home()).absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    try:
-        return f" ({shutil.disk_usage(place).free // _MB} MB free)"
-    except OSError:
-        return ""
-
-
-def describe_os_error(error: OSError) -> str:
-    """One line: the path, the reason, and what to do."""
-    path = str(error.filename) if error.filename else None
-    if path is None and error.errno in _DISK_IS_FULL:
-        # A library wrote it, and did not say where: most likely below the home.
-        path = _home()
-    where = f"{path}: " if path else ""
-    reason = error.strerror or _first_line(error)
-    if error.errno in _DISK_IS_FULL:
-        return f"{where}{reason}{_free_space(path)}; make room, or set FACTUALITY_HOME to another disk"
-    if error.errno in _NOT_ALLOWED:
-        return f"{where}{reason}; choose a place that you may read and write, or set FACTUALITY_HOME to one"
-    if error.errno in _IS_LOST:
-        return f"{where}{reason}; check that this drive is connected, then rerun the same command"
-    return f"{where}{reason}"
-
-
-def _system_error(error: BaseException) -> OSError | None:
-    """The error of the disk that a library reports in its own way; None for any other.
-
-    Libraries do not say which file it was: the error names the home.
-    """
-    # By name: safetensors is not imported here, and tokenizers raises a plain Exception.
-    if type(error).__name__ not in ("RuntimeError", "SafetensorError", "Exception"):
-        return None
-    home = _home()
-    found = _SYSTEM_ERROR.search(str(error))
-    number = int(found[1]) if found else 0
-    if number in (*_DISK_IS_FULL, *_NOT_ALLOWED, *_IS_LOST):
-        return OSError(number, os.strerror(number), home)
-    if any(words in str(error).lower() for words in _FULL_DISK):
-        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), home)
-    return None
-
-
-def _is_own(module: str | None) -> bool:
-    """True for a module of this repository: that it is missing is a bug, not a matter of installation."""
-    if not module:
-        return False
-    top = module.partition(".")[0]
-    return (ROOT / top).is_dir() or (ROOT / f"{top}.py").is_file()
-
-
-def describe_import_error(error: ImportError) -> str:
-    """One line: what cannot be imported, and how to install it."""
-    # The command names this interpreter: `pip` alone may belong to another one.
-    command = f"{sys.executable} -m pip install -r {ROOT / 'requirements.txt'}"
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        return f"the package {error.name!r} is not installed; install what is needed with `{command}`"
-    return f"a package cannot be imported ({_first_line(error):.200}); install it with `{command}`"
 
 
 def _describe(error: BaseException) -> tuple[str, int] | None:
@@ -125,11 +43,11 @@ def _describe(error: BaseException) -> tuple[str, int] | None:
         return str(error) or _INTERRUPTED, 128 + number
     if isinstance(error, OSError):
         return f"error: {describe_os_error(error)}", 1
-    if isinstance(error, ImportError) and not _is_own(error.name):
+    if isinstance(error, ImportError) and not is_own_module(error.name):
         return f"error: {describe_import_error(error)}", 1
     if is_out_of_memory(error):
-        return f"error: {_OUT_OF_MEMORY} ({_first_line(error):.80})", 1
-    if of_disk := _system_error(error):
+        return f"error: {_OUT_OF_MEMORY} ({first_line(error):.80})", 1
+    if of_disk := disk_error(error):
         return f"error: {describe_os_error(of_disk)}", 1
     return None
 
