@@ -15,7 +15,7 @@ from preferences.reward_config import DEFAULTS
 from utils.completions import parse_completion, render_completion
 from utils.errors import DataError, UsageError
 from utils.intervals import draw_counts, group_index, percentile_interval
-from utils.jsonl import read_json, write_jsonl
+from utils.jsonl import read_json, sha256_file, write_jsonl
 from utils.text import REFUSAL
 
 
@@ -139,8 +139,10 @@ def test_a_directory_without_a_head_is_named(tmp_path):
     with pytest.raises(DataError, match="no reward model"):
         load_head(tmp_path)
     save_head(tmp_path / "x", RewardHead(4), {"a": 1})
-    assert load_head(tmp_path / "x")[1] == {"a": 1}
-    assert json.loads((tmp_path / "x/config.json").read_text()) == {"a": 1}
+    # Beside what it is given, a config has the hash of the weights that it belongs to.
+    written = {"a": 1, "weights_sha256": sha256_file(tmp_path / "x/reward_head.safetensors")}
+    assert load_head(tmp_path / "x")[1] == written
+    assert json.loads((tmp_path / "x/config.json").read_text()) == written
 
 
 @pytest.mark.parametrize("override", ["val_fraction=0", "test_fraction=1", "val_fraction=0.9"])

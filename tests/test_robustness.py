@@ -474,11 +474,10 @@ def test_an_interrupted_run_generates_only_what_is_missing(suites, tokenizer, tm
     asked = []
 
     def predict(model, tokenizer, prompts, name, settings):
-        asked.append(list(prompts))
-        yield [
-            {"id": key, "model": "sft", "completion": REFUSE, "shown": prompt.shown, "n_tokens": 9}
-            for key, prompt in prompts.items()
-        ]
+        # The engine plans all prompts, and generates those whose tokens are not known.
+        asked.append([key for i, key in enumerate(prompts) if i not in settings.known])
+        row = {"model": "sft", "completion": REFUSE, "n_tokens": 9, "token_ids": [1]}
+        yield [{**row, "id": key, "shown": prompts[key].shown} for key in asked[-1]]
 
     monkeypatch.setattr(robustness, "predict", predict)
     monkeypatch.setattr(robustness, "load_tokenizer", lambda _: tokenizer)
@@ -490,7 +489,8 @@ def test_an_interrupted_run_generates_only_what_is_missing(suites, tokenizer, tm
     # The first run got as far as five rows.
     first = ShardLog(tmp_path / "p.jsonl", settings, Shards())
     done = list(distinct)[:5]
-    first.add([{"id": key, "model": "sft", "completion": REFUSE, "shown": [0]} for key in done])
+    row = {"model": "sft", "completion": REFUSE, "shown": [0], "token_ids": [1]}
+    first.add([{**row, "id": key} for key in done])
     again = ShardLog(tmp_path / "p.jsonl", settings, Shards())
     robustness.generate_missing(args, distinct, settings, again)
     assert asked == [list(distinct)[5:]] and {row["id"] for row in again.rows()} == set(distinct)

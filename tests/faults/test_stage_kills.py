@@ -53,7 +53,8 @@ CONFIG = {"base_model": "tiny", "output_dir": "rm", "eval_batch_size": 2, "max_s
 # Of the files that depend on nothing but the settings; cards, logs and Trainer's states have times.
 COMPARED = (".safetensors", ".jsonl", ".txt", ".png")
 N_KILLS = count(2, 20)
-SLOW_FACTS = {"seconds", "train_seconds", "packages"}
+# More of those: how long it took, and how much of it was left to do.
+OF_THIS_RUN = {"seconds", "train_seconds", "n_generated", "packages"}
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +65,14 @@ def server():
 
 
 def write_completions(home: Path) -> None:
-    """p.jsonl, to be scored, and rows.jsonl, to be rewarded."""
+    """Completions of the test samples to be scored, one each, and to be rewarded, two each."""
     samples = [row for _, row in read_jsonl(home / "data/processed/test.jsonl")]
     predictions = []
     rows = []
-    for sample in samples:
+    for place, sample in enumerate(samples):
         shown = list(range(len(sample["evidence_chunks"])))
         for n, text in enumerate([gold_completion(sample, shown), render_completion("no", [0], 0.5)]):
-            if n == len(predictions) % 2:
+            if n == place % 2:
                 predictions.append({"id": sample["id"], "model": "mine", "completion": text})
             facts = {key: sample[key] for key in ("question", "evidence_chunks")}
             rows.append({"id": f"{sample['id']}:{n}", **facts, "completion": text})
@@ -111,7 +112,7 @@ def prepared(server, data_home, tiny_gemma_dir, tmp_path_factory):
 def without_times(value):
     """A JSON value without the facts of a run that are none of its results."""
     if isinstance(value, dict):
-        kept = {key: one for key, one in value.items() if key not in RUN_FACTS | SLOW_FACTS}
+        kept = {key: one for key, one in value.items() if key not in RUN_FACTS | OF_THIS_RUN}
         return {key: without_times(one) for key, one in kept.items() if not is_timing(key)}
     return [without_times(one) for one in value] if isinstance(value, list) else value
 
