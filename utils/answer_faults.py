@@ -21,7 +21,8 @@ _FILLERS = frozenset(
 # In front of a name they make another name: New Mexico is not Mexico, a vice president is no president.
 _RENAMING = frozenset("north south east west new vice deputy".split())
 _RELATIVES = frozenset("wife husband father mother son daughter brother sister widow child parent".split())
-_OWNED = re.compile(r"([^\W\d_]+)'s\s+([^\W\d_]+)", re.IGNORECASE)
+# From the start of a word: tried from each letter of a very long one, it would take hours.
+_OWNED = re.compile(r"(?<![^\W\d_])([^\W\d_]+)'s\s+([^\W\d_]+)", re.IGNORECASE)
 _ASKING = frozenset("what when where which who whom whose why how".split())
 
 
@@ -136,8 +137,10 @@ def _adds_alternative(given: AnswerForm, wanted: AnswerForm) -> bool:
 
 def _replaces_part(given: AnswerForm, wanted: AnswerForm) -> bool:
     """True if each side has a word that the other lacks, and these are not the same name written shorter."""
-    added = [word for word in _content(given.tokens) if word not in wanted.tokens]
-    missing = [word for word in _content(wanted.tokens) if word not in given.tokens]
+    said = set(given.tokens)
+    accepted = set(wanted.tokens)
+    added = [word for word in _content(given.tokens) if word not in accepted]
+    missing = [word for word in _content(wanted.tokens) if word not in said]
     if not added or not missing:
         return False
     names_added = [word for word in added if word not in _TITLES]
@@ -152,21 +155,23 @@ def _replaces_part(given: AnswerForm, wanted: AnswerForm) -> bool:
 
 def _renames(one: AnswerForm, other: AnswerForm) -> bool:
     """True if one text has a word in front of a shared one that makes it another name."""
+    others = set(other.tokens)
     for word, following in zip(one.tokens, one.tokens[1:]):
-        if word in _RENAMING and word not in other.tokens and following in other.tokens:
+        if word in _RENAMING and word not in others and following in others:
             return True
     return False
 
 
 def _is_of_another(answer: str, given: AnswerForm, wanted: AnswerForm) -> bool:
     """True if the accepted answer is only whose relative or thing is named: "Barack Obama's wife"."""
+    accepted = set(wanted.tokens)
     for owner, owned in _OWNED.findall(answer.replace("’", "'")):
-        if owner.lower() in wanted.tokens and not set(answer_form(owned).tokens) <= set(wanted.tokens):
+        if owner.lower() in accepted and not accepted.issuperset(answer_form(owned).tokens):
             return True
     for word, preposition, following in zip(given.tokens, given.tokens[1:], given.tokens[2:]):
-        is_relative = word in _RELATIVES and word not in wanted.tokens and preposition == "of"
+        is_relative = word in _RELATIVES and word not in accepted and preposition == "of"
         # "Michelle Obama, wife of Barack Obama" names both.
-        if is_relative and following in wanted.tokens and following == wanted.tokens[0]:
+        if is_relative and following == wanted.tokens[0]:
             return True
     return False
 

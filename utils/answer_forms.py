@@ -5,6 +5,7 @@ It knows nothing about gold answers (`utils/answer_faults.py` compares two forms
 """
 
 import functools
+import itertools
 import re
 from dataclasses import dataclass
 
@@ -88,13 +89,14 @@ def _pieces(text: str) -> list[str]:
     matches = list(_TOKEN.finditer(text))
     raw = [match["word"] or match["number"] or "" for match in matches]
     pieces: list[str] = []
+    is_lower = text.islower()
     for i, match in enumerate(matches):
         after = raw[i + 1] if i + 1 < len(raw) else ""
         if match["number"]:
             pieces.append(as_number(match["number"]) + ("s" if match["decade"] else ""))
         elif match["hard"] or match["soft"]:
             pieces.append(HARD if match["hard"] else SOFT)
-        elif is_roman(match["word"], pieces[-1] if pieces else "", after, text):
+        elif is_roman(match["word"], pieces[-1] if pieces else "", after, is_lower):
             pieces.append(roman_value(match["word"]))
         else:
             parts = match["word"].split("-")
@@ -103,17 +105,16 @@ def _pieces(text: str) -> list[str]:
     return [re.sub(r"[.']", "", piece).lower() if not is_number(piece) else piece for piece in pieces]
 
 
+def _is_letter(token: str) -> bool:
+    return len(token) == 1 and token.isalpha()
+
+
 def _joined_initials(tokens: list[str]) -> list[str]:
     """`J. K. Rowling` -> `jk rowling`: single letters in a row become one token."""
     found: list[str] = []
-    is_run = False
-    for token in tokens:
-        is_letter = len(token) == 1 and token.isalpha()
-        if is_letter and is_run:
-            found[-1] += token
-        else:
-            found.append(token)
-        is_run = is_letter
+    for is_letter, run in itertools.groupby(tokens, _is_letter):
+        words = list(run)
+        found += ["".join(words)] if is_letter else words
     return found
 
 
@@ -134,13 +135,14 @@ def answer_form(text: str) -> AnswerForm:
     kept = tuple(word for word in words if word not in ("a", "an", "the")) or tuple(words)
 
     key = [word for word in kept if word not in (HARD, SOFT)]
-    while len(key) > 1 and key[0] in _LEADING:
-        key = key[1:]
+    start = 0
+    while start < len(key) - 1 and key[start] in _LEADING:
+        start += 1
     months = frozenset(word for word in kept if has_numbers and word in MONTHS)
     numbers = tuple(word for word in kept if is_number(word))
     return AnswerForm(
         tokens=kept,
-        key="".join(key),
+        key="".join(key[start:]),
         # The order of a date is free, that of a score ("3-1") is not.
         numbers=tuple(sorted(numbers)) if months else numbers,
         months=months,

@@ -73,7 +73,8 @@ _REWRITES: tuple[tuple[re.Pattern, str | Callable[[re.Match], str]], ...] = (
     (re.compile(r"(?i)\bhalf an? (?=hundred|thousand|million|billion|trillion|dozen)"), "0.5 "),
     (re.compile(r"(?i)^\s*(?:an? )?half\s*$"), "1/2"),
     (re.compile(rf"(?i)\b({'|'.join(_COUNTS)})[- ]({'|'.join(_PARTS)})(s?)\b"), _fraction),
-    (re.compile(r"(?<![\d/.])(\d+)\s+(\d)/([2458])(?![\d/])"), _mixed_number),
+    # Of more digits, a float would change the last ones.
+    (re.compile(r"(?<![\d/.])(\d{1,12})\s+(\d)/([2458])(?![\d/])"), _mixed_number),
     (re.compile(r"(?<![\w.,])\.(?=\d)"), "0."),
 )
 

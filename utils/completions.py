@@ -4,15 +4,18 @@ The validator sees a completion and the number of chunks shown. It knows nothing
 (`utils/scoring.py`).
 """
 
+import itertools
 import json
-import re
 from dataclasses import dataclass, replace
 
+from utils.json_search import find_object
 from utils.json_values import as_answer, as_citation, as_confidence, is_integer, is_number
 from utils.strict_json import parse_json, whole_characters
 from utils.text import REFUSAL, content_words, tokenize
 
 MAX_ANSWER_CHARS = 120
+# Unknown keys of an object that are named.
+_MAX_NAMED_KEYS = 8
 OUTPUT_SCHEMA: dict = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "Completion",
@@ -89,22 +92,10 @@ class Parsed:
         return self.answer is not None and not self.errors and not self.repaired
 
 
-def _find_object(text: str) -> dict | None:
-    """The first JSON object inside a text, past fences or prose."""
-    # json's own lenient decoder: what it lets through, NaN and repeated keys, counts as repaired anyway.
-    for match in re.finditer(r"\{", text):
-        try:
-            value, _ = json.JSONDecoder().raw_decode(text[match.start() :])
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict):
-            return value
-    return None
-
-
 def _schema_errors(row: dict, n_chunks: int) -> list[str]:
     """Every rule that an emitted object breaks; empty for a valid one."""
-    errors = [f"unknown key {key!r}" for key in row if key not in OUTPUT_SCHEMA["properties"]]
+    unknown = [key for key in row if key not in OUTPUT_SCHEMA["properties"]]
+    errors = [f"unknown key {key!r:.60}" for key in unknown[:_MAX_NAMED_KEYS]]
     errors += [f"missing key {key!r}" for key in OUTPUT_SCHEMA["required"] if key not in row]
     # A missing key is one error, so these defaults break no further rule.
     answer = row.get("answer")
@@ -118,7 +109,8 @@ def _schema_errors(row: dict, n_chunks: int) -> list[str]:
 
     if not isinstance(citations, list) or not all(is_integer(c) for c in citations):
         errors.append("citations are not a list of integers")
-    elif citations != sorted(set(citations)):
+    # Not by a set: integers can be chosen so that they all have one hash.
+    elif any(first >= second for first, second in itertools.pairwise(citations)):
         errors.append("citations are not distinct and sorted")
     elif any(not 0 <= c < n_chunks for c in citations):
         errors.append(f"citation out of range 0-{n_chunks - 1}")
@@ -147,14 +139,15 @@ def _parse_object(text: str, strict: bool) -> tuple[dict | None, bool]:
         row = None
     if isinstance(row, dict):
         return row, False
-    return (None if strict else _find_object(text)), True
+    return (None if strict else find_object(text)), True
 
 
 def parse_completion(text: str, n_chunks: int, strict: bool = False) -> Parsed:
     """A completion as answer, citations, confidence and errors; `n_chunks` is the number of chunks shown.
 
-    Strict repairs nothing. Repair mends syntax only (fences, prose around the object, "95%", "[1]", a number
-    as answer, a refusal token without brackets), the same for every model, and never drops a wrong citation.
+    Strict repairs nothing. Repair mends syntax only (fences, prose or a <think> draft around the object,
+    "95%", "[1]", a number as answer, a refusal token without brackets), the same for every model, and never
+    drops a wrong citation.
     """
     row, repaired = _parse_object(text, strict)
     if row is None:

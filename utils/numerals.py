@@ -30,12 +30,15 @@ _SCALES = {
     "bn": 10**9,
     "trillion": 10**12,
 }
+# Decimal calculates with 28 digits, and a trillion adds 12.
+_MAX_SCALED_DIGITS = 16
 _ROMAN = re.compile(r"(xc|xl|l?x{0,3})(ix|iv|v?i{0,3})", re.IGNORECASE)
 _ROMAN_DIGITS = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
 
 
 def is_number(token: str) -> bool:
-    return token.lstrip("-")[:1].isdigit()
+    # Not `isdigit`, which takes signs of rare scripts that no number can be made of.
+    return token.lstrip("-")[:1].isdecimal()
 
 
 def as_number(text: str) -> str:
@@ -53,11 +56,14 @@ def roman_value(text: str) -> str:
     return str(sum(signed))
 
 
-def is_roman(word: str, before: str, after: str, text: str) -> bool:
-    """True for a Roman numeral after a word; I, V and X where they can be no initial and no `versus`."""
+def is_roman(word: str, before: str, after: str, is_lower: bool) -> bool:
+    """True for a Roman numeral after a word; I, V and X where they can be no initial and no `versus`.
+
+    `is_lower`: the text has no capitals.
+    """
     if not _ROMAN.fullmatch(word) or not before[:1].isalpha():
         return False
-    if text.islower():
+    if is_lower:
         return not after if len(word) == 1 else set(word) <= set("ivx")
     # "John V. Smith" has an initial, "Batman V Superman" has two sides.
     return word.isupper() and (len(word) > 1 or not after[:1].isupper())
@@ -77,8 +83,9 @@ def _read_number(pieces: list[str], start: int) -> tuple[str, int]:
         has_hundreds = current is not None and current >= 100 and current % 100 == 0
         if is_number(piece) and not piece.endswith("s") and current is None and i == start:
             current = Decimal(piece)
-            # Digits take a scale ("5 million") and nothing else: "1995 one" is two numbers.
-            if following not in _SCALES and following != "hundred":
+            # Digits take a scale ("5 million") and nothing else: "1995 one" is two numbers. So many digits
+            # that they cannot be multiplied exactly take none.
+            if len(piece) > _MAX_SCALED_DIGITS or (following not in _SCALES and following != "hundred"):
                 return piece, i + 1
         elif piece in NUMBER_WORDS and _may_follow(current, NUMBER_WORDS[piece], has_hundreds):
             current = (current or Decimal(0)) + NUMBER_WORDS[piece]

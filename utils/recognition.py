@@ -14,12 +14,13 @@ from utils import file_kinds
 from utils.errors import DataError
 from utils.file_kinds import CONFIGS, DOCUMENTS, EXPECTED, MARKED_ROWS, ROWS, SIGNATURES, FileKind
 from utils.input_files import unreadable_reason
-from utils.safe_yaml import load_yaml
+from utils.yaml_reading import load_yaml
 
 # Enough for the first row of any file of the pipeline.
 _HEAD_BYTES = 1 << 18
 # A JSON document is parsed as a whole to see its keys. A larger one is no file of this pipeline.
 _MAX_DOCUMENT_BYTES = 64 << 20
+_MAX_YAML_HEAD = 8 << 10
 
 
 def signature_kind(head: bytes) -> FileKind | None:
@@ -116,8 +117,11 @@ def _text_kind(text: str) -> FileKind:
         return file_kinds.TEMPLATE
     if text.startswith(("#!", "import ", "from ", '"""')):
         return file_kinds.PROGRAM
+    # Of a long text the first lines: YAML is read slowly.
+    if len(text) > _MAX_YAML_HEAD:
+        text = text[:_MAX_YAML_HEAD].rpartition("\n")[0]
     try:
-        value = load_yaml(text)
+        value, _ = load_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError):
         value = None
     if isinstance(value, dict):

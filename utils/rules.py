@@ -3,7 +3,7 @@
 build_data.py applies them before it writes a row, and every reader applies them again (`utils/schema.py`).
 """
 
-from utils.json_values import is_integer
+from utils.json_values import is_integer, is_number
 from utils.text import REFUSAL
 
 _SAMPLE_TYPES = {
@@ -41,6 +41,12 @@ _PREFERENCE_TYPES = {
     "decided_by": str,
     "judge": dict,
 }
+# Optional, and counted or printed where they are there.
+_PREFERENCE_TEXTS = ("licence", "kind", "made")
+_METADATA_TEXTS = (
+    *("claim", "twin_of", "made_from", "unit", "type", "difficulty", "licence"),
+    *("made", "support_rule", "canary"),
+)
 # `decided_by` of a pair that make_prefs.py --import took from another tool.
 IMPORTED = "imported"
 
@@ -67,7 +73,7 @@ def _index_problem(name: str, values: list, n_chunks: int) -> str | None:
         if not is_integer(value) or not 0 <= value < n_chunks:
             return f"{name} contains {value!r} but only chunks 0-{n_chunks - 1} exist"
     if values != sorted(set(values)):
-        return f"{name} is not sorted and distinct: {values}"
+        return f"{name} is not sorted and distinct: {values!r:.60}"
     return None
 
 
@@ -100,11 +106,13 @@ def _support_problem(row: dict) -> str | None:
             return problem
         union |= set(support_set)
     if spans != sorted(union):
-        return f"support_spans {spans} is not the sorted union of support_sets {row['support_sets']}"
+        union_of = f"the sorted union of support_sets {row['support_sets']!r:.60}"
+        return f"support_spans {spans!r:.60} is not {union_of}"
 
     # A chunk is support or a hard negative: build_data drops a chunk of which it cannot tell.
     if row["hard_negatives"] != [i for i in range(n_chunks) if i not in spans]:
-        return f"hard_negatives {row['hard_negatives']} are not all the chunks outside support_spans {spans}"
+        found = f"hard_negatives {row['hard_negatives']!r:.60}"
+        return f"{found} are not all the chunks outside support_spans {spans!r:.60}"
     return None
 
 
@@ -126,14 +134,25 @@ def _answer_problem(row: dict) -> str | None:
 
 
 def _metadata_problem(metadata: dict) -> str | None:
-    """The first rule about the metadata fields that other code reads as text."""
-    for name in ("claim", "twin_of", "made_from", "unit"):
-        value = metadata.get(name)
+    """The first rule about the metadata fields that other code reads."""
+    if problem := _text_problem(metadata, _METADATA_TEXTS, "metadata."):
+        return problem
+    popularity = metadata.get("popularity")
+    if popularity is not None and not is_number(popularity):
+        return f"metadata.popularity must be a number, found {popularity!r:.60}"
+    for name in ("gold_aliases", "memory_aliases"):
+        aliases = metadata.get(name) or []
+        if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
+            return f"metadata.{name} must be a list of strings, found {aliases!r:.60}"
+    return None
+
+
+def _text_problem(fields: dict, names: tuple[str, ...], prefix: str = "") -> str | None:
+    """The first of the optional fields that is neither absent nor null nor a text."""
+    for name in names:
+        value = fields.get(name)
         if value is not None and not isinstance(value, str):
-            return f"metadata.{name} must be str, found {value!r:.60}"
-    aliases = metadata.get("gold_aliases") or []
-    if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
-        return f"metadata.gold_aliases must be a list of strings, found {aliases!r:.60}"
+            return f"{prefix}{name} must be str, found {value!r:.60}"
     return None
 
 
@@ -173,13 +192,15 @@ def _reply_problem(name: str, messages: list[dict]) -> str | None:
     """Why the messages of a side are no reply: one text behind the prompt is scored and trained on."""
     roles = ", ".join(message["role"] for message in messages)
     if roles != "assistant":
-        return f"{name} must be one message of the assistant, and what comes before in prompt; found {roles}"
+        return (
+            f"{name} must be one message of the assistant, and what comes before in prompt; found {roles:.60}"
+        )
     return None if messages[0]["content"].strip() else f"{name}[0].content is empty"
 
 
 def preference_problem(row: dict) -> str | None:
     """The first rule of the preference row that `row` breaks, with the value found; None for a valid row."""
-    if problem := _type_problem(row, _PREFERENCE_TYPES):
+    if problem := _type_problem(row, _PREFERENCE_TYPES) or _text_problem(row, _PREFERENCE_TEXTS):
         return problem
     for field in ("prompt", "chosen", "rejected"):
         if problem := messages_problem(field, row[field]):

@@ -4,44 +4,80 @@ It sees one value. What a row means is known to the readers.
 """
 
 import json
+import math
 import re
+from collections.abc import Iterable
 
 # The escape of one half of a character outside the Basic Multilingual Plane. Two that belong together are
 # read as one character; a half alone cannot be encoded, so it would end a run when its text is written.
 _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+# Blocks within blocks. No row of ours has ten; Python ends a run that shows or writes a value of hundreds.
+_MAX_DEPTH = 64
 
 
 def _reject_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite(digits: str) -> float:
+    """The number, if it is one: beyond 1e308 it would be infinity, which no file can keep."""
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError(f"number {digits:.20} is too large")
+    return value
+
+
 def _unique_keys(pairs: list[tuple]) -> dict:
     value = dict(pairs)
     if len(value) < len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"duplicate key {repeated!r} in one object")
+        seen = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ValueError(f"duplicate key {key!r:.60} in one object")
+            seen.add(key)
     return value
 
 
 # json.loads accepts NaN and Infinity, and silently keeps the last of repeated keys. This decoder refuses all
 # three.
-_STRICT = json.JSONDecoder(parse_constant=_reject_constant, object_pairs_hook=_unique_keys)
+_STRICT = json.JSONDecoder(
+    parse_float=_finite, parse_constant=_reject_constant, object_pairs_hook=_unique_keys
+)
 
 
 # Only to find the end of a value. `float` takes numbers of any length, `int` ends at 4,300 digits.
 _LENIENT = json.JSONDecoder(parse_int=float)
 
 
+def _blocks_in(block: list | dict) -> Iterable[list | dict]:
+    """The lists and objects directly within one."""
+    values = block.values() if isinstance(block, dict) else block
+    return (value for value in values if isinstance(value, (list, dict)))
+
+
+def _is_too_deep(value) -> bool:
+    """Whether blocks are nested more than `_MAX_DEPTH` deep, found without recursion."""
+    blocks = [value] if isinstance(value, (list, dict)) else []
+    for _ in range(_MAX_DEPTH):
+        blocks = [inner for block in blocks for inner in _blocks_in(block)]
+        if not blocks:
+            return False
+    return True
+
+
 def decode_at(text: str, place: int) -> tuple:
     """(value, its end) of the JSON value that starts at `place`.
 
-    ValueError for NaN, Infinity, repeated keys, half a character, nesting too deep to parse, or no JSON.
+    ValueError for NaN, infinity, repeated keys, half a character, nesting too deep to use, or no JSON.
     """
     try:
         value, end = _STRICT.raw_decode(text, place)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    # Counted first, which takes no time: most rows have few brackets.
+    n_brackets = text.count("[", place, end) + text.count("{", place, end)
+    if n_brackets > _MAX_DEPTH and _is_too_deep(value):
+        raise ValueError("nested too deeply")
     # Only an escape can be half a character, since UTF-8 has no form for one.
     if _ESCAPED_HALF.search(text, place, end):
         try:
@@ -75,7 +111,7 @@ def parse_json(text: str):
     text = text.strip()
     value, end = decode_at(text, 0)
     if end < len(text):
-        raise ValueError(f"more text after the value: {text[end:]!r:.40}")
+        raise ValueError(f"more text after the value: {text[end : end + 40]!r:.40}")
     return value
 
 

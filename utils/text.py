@@ -29,6 +29,7 @@ _ABBREVIATIONS = frozenset(
     "mr mrs ms dr prof st mt sr jr vs no vol fig inc ltd co gen col lt sgt rev hon u.s u.k e.g i.e c ca "
     "approx".split()
 )
+_MAX_ABBREVIATION_CHARS = 64
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
 _WORD = re.compile(r"\w+")
@@ -131,7 +132,8 @@ def split_sentences(text: str) -> list[str]:
     sentences = []
     start = 0
     for match in _SENTENCE_END.finditer(text):
-        words = text[start : match.start()].split()
+        # An abbreviation is short, and a text may have thousands of them without any sentence's end.
+        words = text[max(start, match.start() - _MAX_ABBREVIATION_CHARS) : match.start()].split()
         last_word = words[-1].lower().lstrip("(\"'") if words else ""
         is_abbreviation = last_word in _ABBREVIATIONS or _INITIALS.fullmatch(last_word)
         if text[match.start()] == "." and is_abbreviation:

@@ -11,7 +11,7 @@ from utils.errors import DataError, UsageError
 from utils.file_kinds import CONFIGS, EXPECTED
 from utils.input_files import unreadable_reason
 from utils.recognition import kind_of
-from utils.safe_yaml import compose_yaml
+from utils.yaml_reading import TooLarge, load_yaml
 
 # Kinds of files whose text may be meant as YAML; JSON objects are YAML too.
 _MAY_BE_YAML = {"yaml", "object", "list", "text", "table", *(kind.name for kind in CONFIGS)}
@@ -70,39 +70,27 @@ def _slip(error: yaml.YAMLError, text: str) -> str:
     return f":{number}: not valid YAML: {known}; found {found!r:.60}"
 
 
-def _repeated_key(node: yaml.Node | None) -> yaml.Node | None:
-    """The first key under a YAML node that repeats in its block; None if there is none."""
-    if isinstance(node, yaml.SequenceNode):
-        return next(filter(None, map(_repeated_key, node.value)), None)
-    if not isinstance(node, yaml.MappingNode):
-        return None
-    seen = set()
-    for key, value in node.value:
-        # Only scalars are keys of a config; a list as a key fails in `safe_load`.
-        if str(key.value) in seen:
-            return key
-        seen.add(str(key.value))
-        if repeated := _repeated_key(value):
-            return repeated
-    return None
-
-
 def parse_yaml(text: str, place: str):
     """The value of a YAML text. UsageError, which starts with `place`, if it is not valid YAML."""
     try:
-        repeated = _repeated_key(compose_yaml(text))
-        value = yaml.safe_load(text)
+        value, repeated = load_yaml(text)
     except RecursionError as error:
         raise UsageError(f"{place}: nested too deeply, or a block contains itself") from error
     except yaml.YAMLError as error:
         raise UsageError(f"{place}{_slip(error, text)}") from error
-    # A date or number that Python cannot represent.
+    except TooLarge as error:
+        raise UsageError(
+            f"{place}: too large for a config ({error}); see configs/ for what one has"
+        ) from error
+    # A date or number that Python cannot represent, or a value that its tag does not take.
     except ValueError as error:
         raise UsageError(f"{place}: not valid YAML ({error}); put the value in quotes") from error
     # PyYAML keeps the last of repeated keys: a second block of one name would replace the first.
     if repeated:
         line = repeated.start_mark.line + 1
-        raise UsageError(f"{place}:{line}: key {repeated.value!r} is there twice in one block; join the two")
+        raise UsageError(
+            f"{place}:{line}: key {repeated.value!r:.60} is there twice in one block; join the two"
+        )
     return value
 
 

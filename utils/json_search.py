@@ -1,0 +1,51 @@
+"""Finds the object that a model wrote among other text: behind its draft, in fences, between sentences.
+
+It knows JSON and the marks of a draft. What an object means is known to `utils/completions.py`.
+"""
+
+import json
+import re
+
+# How an object begins: with its first key, or with its end.
+_OBJECT_START = re.compile(r'\{\s*(?:\}|"(?:[^"\\]|\\.)*"\s*:)', re.DOTALL)
+# Reasoning models write drafts between these. A chat template may have written the first one itself.
+_DRAFT_START = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
+_DRAFT_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
+# Characters that the attempts of one search may read together, about half a second. Each attempt may read the
+# whole text, and a model that repeats itself begins an object everywhere. What fits into a context window is
+# not given up, unless thousands of objects in it nest or do not end.
+_MAX_READ_CHARS = 4 << 20
+# The error of an attempt counts the lines in front of it, which is so many times faster than reading.
+_TIMES_FASTER = 64
+# json's own lenient decoder: what it lets through, NaN and repeated keys, counts as repaired anyway.
+_DECODER = json.JSONDecoder()
+
+
+def _without_draft(text: str) -> str:
+    """The text behind the last draft. A draft that does not end is all text from its start on."""
+    behind = 0
+    for end in _DRAFT_END.finditer(text):
+        behind = end.end()
+    unfinished = _DRAFT_START.search(text, behind)
+    return text[behind : unfinished.start() if unfinished else None]
+
+
+def find_object(text: str) -> dict | None:
+    """The first JSON object of a text, but none of its drafts; None without any, or if looking takes long."""
+    text = _without_draft(text)
+    n_left = _MAX_READ_CHARS
+    for match in _OBJECT_START.finditer(text):
+        start = match.start()
+        try:
+            # What begins with a key and a colon is an object.
+            return _DECODER.raw_decode(text, start)[0]
+        except json.JSONDecodeError as error:
+            is_unclosed = error.msg.startswith("Unterminated")
+            n_left -= (len(text) if is_unclosed else error.pos) - start
+        # Too deep, or a number of over 4,300 digits: neither says where.
+        except (ValueError, RecursionError):
+            n_left -= len(text) - start
+        n_left -= start // _TIMES_FASTER
+        if n_left < 0:
+            return None
+    return None
