@@ -11,9 +11,9 @@ from prompt_schema import JudgePrompts, PromptBuilder, fill_template, render_evi
 from tests.tokenizer_kinds import ACROSS_WORDS, KINDS
 from utils.completions import render_completion
 from utils.errors import UsageError
+from utils.pieces import anchors, encode_alone
 from utils.templates import JUDGE_TEMPLATES, SFT_TEMPLATES, split_template
 from utils.text import REFUSAL
-from utils.pieces import anchors, encode_alone
 from utils.tokens import encode_completion
 
 SPACED = [name for name, (_, puts_space) in KINDS.items() if puts_space]

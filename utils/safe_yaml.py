@@ -11,7 +11,7 @@ _MAX_VALUES = 100_000
 
 
 class _Unfolds(yaml.MarkedYAMLError):
-    """A text whose aliases unfold to too much, or whose block contains itself."""
+    """A text whose aliases unfold to too much."""
 
 
 def _children(node: yaml.Node) -> list[yaml.Node]:
@@ -25,12 +25,14 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
     return found
 
 
-def _n_values(node: yaml.Node, known: dict[int, int]) -> int:
+def _n_values(node: yaml.Node, known: dict[int, int | None]) -> int:
     """The number of values under a node, each alias counted as all that it stands for."""
     if id(node) in known:
-        return known[id(node)]
-    # Until it is known: a block that contains itself has no end.
-    known[id(node)] = _MAX_VALUES + 1
+        n_known = known[id(node)]
+        if n_known is None:
+            raise RecursionError("a block contains itself")
+        return n_known
+    known[id(node)] = None
     n_values = 1 + sum(_n_values(child, known) for child in _children(node))
     if n_values > _MAX_VALUES:
         raise _Unfolds(
