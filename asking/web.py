@@ -4,13 +4,17 @@ It listens on this machine alone, sends no statistics, and loads no font or scri
 Gradio, and nothing about how a question is answered.
 """
 
+import atexit
 import os
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from asking.decoding import MAX_BYTES
 from asking.documents import Document, read_document, read_documents
 from asking.judging import CLAIM_START
 from asking.reply import Reply
@@ -31,8 +35,13 @@ _MONO_FONTS = ["ui-monospace", "monospace"]
 
 def import_gradio() -> Any:
     """The gradio module, told to send nothing home. StageError with the command if it is not installed."""
-    # Read at import, so it has to be set before.
+    # Both are read at import, so they have to be set before.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    # Gradio's own folder for uploads is one that all users of a machine share, and it outlives the page.
+    if "GRADIO_TEMP_DIR" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="ask-")
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     try:
         import gradio
     except ImportError as error:
@@ -146,6 +155,8 @@ def launch_page(page: Any, port: int | None = None) -> str:
             quiet=True,
             prevent_thread_lock=True,
             footer_links=[],
+            # A larger file is refused while it arrives, not when it is read.
+            max_file_size=MAX_BYTES,
             # In a notebook: room for an answer below the form.
             height=800,
         )

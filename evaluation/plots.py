@@ -15,6 +15,10 @@ import matplotlib.pyplot as plt
 from evaluation.figures import Chart, Line, confidence_charts, suite_chart
 from evaluation.palette import COLORS
 from utils.atomic import atomic_write
+from utils.terminal import literal
+
+# A source or model may be named with two dollar signs, and what is between them is no formula.
+plt.rcParams["text.parse_math"] = False
 
 # Markers differ as colors do, for a print in gray.
 MARKERS = "osD^vPX"
@@ -28,7 +32,12 @@ _GUIDE = {"color": "0.45", "linestyle": "--", "linewidth": 1}
 
 def _draw_line(axis, line: Line, i: int) -> None:
     x, y = zip(*line.points)
-    style: dict = {"color": COLORS[line.color], "label": line.name, "linewidth": 1.3, "markersize": 4}
+    style: dict = {
+        "color": COLORS[line.color],
+        "label": literal(line.name),
+        "linewidth": 1.3,
+        "markersize": 4,
+    }
     if len(line.points) <= _MAX_MARKED_POINTS:
         style["marker"] = MARKERS[i % len(MARKERS)]
     if line.stems:
@@ -65,15 +74,15 @@ def _is_turned(chart: Chart) -> bool:
 
 def _draw_axes(axis, chart: Chart) -> None:
     title = f"{chart.title} ({chart.note})" if chart.note else chart.title
-    axis.set_title(textwrap.fill(title, _TITLE_COLUMNS), fontsize=11, loc="left")
-    axis.set(xlabel=chart.x_label, ylabel=chart.y_label)
+    axis.set_title(textwrap.fill(literal(title), _TITLE_COLUMNS), fontsize=11, loc="left")
+    axis.set(xlabel=literal(chart.x_label), ylabel=literal(chart.y_label))
     # A little more than the range: a point on its edge is a whole point.
     for limits, set_limits in ((chart.x_range, axis.set_xlim), (chart.y_range, axis.set_ylim)):
         if limits:
             set_limits(limits[0] - 0.03, limits[1] + 0.03)
     if chart.x_names:
         turn = {"rotation": 30, "ha": "right"} if _is_turned(chart) else {}
-        axis.set_xticks(range(len(chart.x_names)), chart.x_names, **turn)
+        axis.set_xticks(range(len(chart.x_names)), [literal(name) for name in chart.x_names], **turn)
     axis.grid(alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
 

@@ -1,5 +1,6 @@
 """The dataset card: README.md of the built data set, from the figures of audit.json."""
 
+from utils.cards import cell
 from utils.hub_names import licence_ids
 
 # Upper limits of the hub's size classes.
@@ -40,7 +41,7 @@ def dataset_card(figures: dict, licences: dict[str, str], hashes: dict[str, str]
     for split, by_source in figures["counts"].items():
         for source, n in by_source.items():
             answerable = n.get("answerable", 0)
-            lines.append(f"| {split} | {source} | {answerable} | {n.get('unanswerable', 0)} |")
+            lines.append(f"| {split} | {cell(source)} | {answerable} | {n.get('unanswerable', 0)} |")
 
     lines += ["", "## Use", "", "```python", "from datasets import load_dataset", ""]
     splits = list(figures["n_samples"])
@@ -50,7 +51,7 @@ def dataset_card(figures: dict, licences: dict[str, str], hashes: dict[str, str]
     lines += ["```"]
 
     lines += ["", "## Licences", ""]
-    lines += [f"- {source}: {licence}" for source, licence in licences.items()]
+    lines += [f"- {cell(source)}: {cell(licence)}" for source, licence in licences.items()]
     # Wikipedia-derived text is CC BY-SA, so the licences have to travel with the data.
     lines += ["", "Samples keep the licence of the source they come from.", ""]
 

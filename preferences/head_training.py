@@ -14,6 +14,7 @@ import torch
 
 from preferences.pairs import pair_metrics
 from preferences.reward import RewardHead, head_config, rewards, save_head, score_scale
+from utils.public import public_value
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class HeadTraining:
         self.head.std = self.pooled.std(0).clamp(min=1e-6)
         # Of each step: the loss, and beside it the learning rate and the norm of the gradient.
         self.history: dict = {"train_losses": [], "learning_rates": [], "grad_norms": [], "eval_metrics": []}
-        self.history["config"] = config
+        self.history["config"] = public_value(config)
         # The loss on val of a head that scores both sides alike: log 2 where no margin is asked for.
         alike = torch.zeros(len(self.val_rows))
         of_val = (pairs.margins[self.val_rows], pairs.weights[self.val_rows])

@@ -1,12 +1,16 @@
 """Templates to HTML: one page that needs no network, with its style, its pictures and one script inside.
 
-Jinja2 escapes everything that a model, a source or a user wrote. The content security policy of the page
-names the hash of its script, so nothing that got into a text can run.
+Jinja2 escapes everything that a model, a source or a user wrote; marks that turn the direction of writing,
+which escaping leaves, are spelled out. The content security policy of the page names the hash of its script,
+so nothing that got into a text can run.
 """
 
 import base64
 import hashlib
 from pathlib import Path
+from typing import Any
+
+from utils.terminal import literal
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -14,6 +18,11 @@ _TEMPLATES = Path(__file__).parent / "templates"
 def _moment(text: str) -> str:
     """2026-11-27T12:51:14Z to the minute."""
     return str(text).replace("T", " ")[:16] + " UTC"
+
+
+def _shown(value: Any) -> Any:
+    """A value of a template before it is escaped: an answer must not be read backwards, nor hide a part."""
+    return literal(value) if type(value) is str else value
 
 
 class PageWriter:
@@ -28,6 +37,7 @@ class PageWriter:
             loader=jinja2.FileSystemLoader(_TEMPLATES),
             autoescape=True,
             undefined=jinja2.StrictUndefined,
+            finalize=_shown,
             trim_blocks=True,
             lstrip_blocks=True,
         )

@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from utils.config import check_keys, check_stage, nearest
+from utils.addresses import without_secrets
+from utils.config import check_keys, check_stage, home_path, nearest
 from utils.errors import UsageError
 from utils.yaml_files import read_yaml
 
@@ -110,9 +111,10 @@ def _check_downloads(where: str, entries: list[dict]) -> None:
         name = download_name(entry)
         is_host_alone = "/" not in entry["url"].partition("://")[2].rstrip("/")
         if is_host_alone and "file" not in entry:
-            raise UsageError(f"{where}: {entry['url']} has no file name; give it one with `file:`")
+            url = without_secrets(entry["url"])
+            raise UsageError(f"{where}: {url} has no file name; give it one with `file:`")
         if url_of.setdefault(name, entry["url"]) != entry["url"]:
-            urls = f"{url_of[name]} and {entry['url']}"
+            urls = without_secrets(f"{url_of[name]} and {entry['url']}")
             raise UsageError(f"{where}: {urls} are both saved as {name}; give one a `file:` name")
 
 
@@ -147,11 +149,11 @@ def read_sources_config(name: str, root: Path, wanted: list[str] | None) -> dict
     """The sources YAML, checked and reduced to the wanted sources (None: all, in the order of the file).
 
     `name` is looked up under `root` first, so that the configs that ship work from any directory, then as
-    given. DataError without such a file, UsageError for a wrong key or value, or an unknown source.
+    given, then under FACTUALITY_HOME. DataError without such a file, UsageError for a wrong key or value, or
+    an unknown source.
     """
-    path = root / name
-    if not path.is_file():
-        path = Path(name)
+    places = (root / name, Path(name), home_path(name))
+    path = next((place for place in places if place.is_file()), Path(name))
     config = read_yaml(path, "sources_config")
     check_stage(path, config, "sources_config")
     sources = config.get("sources") or {}

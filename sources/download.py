@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from utils.addresses import split_login, without_secrets
 from utils.atomic import sync_file
 from utils.errors import DataError, StageError
 from utils.jsonl import read_json_object, sha256_file, write_json
@@ -42,7 +43,11 @@ def _open_url(url: str, n_have: int, validator: str):
     if n_have:
         # RFC 9110, 13.1.5: a range only if the validator still holds, else the whole file.
         headers |= {"Range": f"bytes={n_have}-", "If-Range": validator}
-    request = urllib.request.Request(url, headers=headers)
+    address, login = split_login(url)
+    request = urllib.request.Request(address, headers=headers)
+    if login:
+        # Not sent on to where a redirect leads.
+        request.add_unredirected_header("Authorization", login)
     try:
         return urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
@@ -107,7 +112,7 @@ def _fetch_once(url: str, part: Path, name: str) -> None:
     notes = _notes_path(part)
     known = read_json_object(notes) if notes.is_file() and part.is_file() else {}
     # Without a validator, the rest could be that of another version of the file.
-    can_resume = known.get("url") == url and known.get("validator")
+    can_resume = known.get("url") == without_secrets(url) and known.get("validator")
     n_have = part.stat().st_size if can_resume else 0
 
     with _open_url(url, n_have, known.get("validator", "")) as response:
@@ -118,7 +123,8 @@ def _fetch_once(url: str, part: Path, name: str) -> None:
         if n_have and total != known.get("size"):
             notes.unlink()
             raise OSError(f"the file's size changed from {known.get('size')} to {total}")
-        _save(response, part, n_have, {"url": url, "validator": _validator(response), "size": total}, name)
+        about = {"url": without_secrets(url), "validator": _validator(response), "size": total}
+        _save(response, part, n_have, about, name)
 
     n_have = part.stat().st_size
     if total is not None and n_have != total:
@@ -135,9 +141,9 @@ def _problem_with(url: str, part: Path, name: str) -> str | None:
             _fetch_once(url, part, name)
             return None
         except (_Refused, ValueError) as error:
-            return f"{url}: {error}"
+            return without_secrets(f"{url}: {error}")
         except (OSError, http.client.HTTPException) as error:
-            problem = f"{url}: {error}"
+            problem = without_secrets(f"{url}: {error}")
     return problem
 
 
@@ -167,7 +173,9 @@ def _fetch_here(urls: list[str], path: Path, pin: str | None) -> None:
         _notes_path(part).unlink()
         if pin and digest != pin:
             part.unlink()
-            other_content = f"{url}: sha256 {digest}, but {pin} is pinned; nothing was replaced. "
+            other_content = (
+                f"{without_secrets(url)}: sha256 {digest}, but {pin} is pinned; nothing was replaced. "
+            )
             continue
         os.replace(part, path)
         return

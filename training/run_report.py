@@ -22,6 +22,7 @@ from training.validation import calibration, selection_metrics
 from training.whole import CARD, is_whole
 from utils.config import input_path
 from utils.jsonl import finite, read_json, write_json, write_text
+from utils.public import public_value
 
 Files = TypeVar("Files", bound=RunFiles)
 
@@ -139,7 +140,7 @@ def write_history(log_history: list[dict], config: dict, output_dir: Path, n_row
         if LOSS in log:
             names = [name for name in log if name == "step" or name.startswith("eval_")]
             eval_metrics.append({name: finite(log[name]) for name in names})
-    history = {"train_losses": train_losses, "eval_metrics": eval_metrics, "config": config}
+    history = {"train_losses": train_losses, "eval_metrics": eval_metrics, "config": public_value(config)}
     write_json(output_dir / "training_history.json", history)
     plot_charts(output_dir / "loss_curve.png", sft_charts(history, n_rows))
     return history

@@ -3,12 +3,15 @@
 The header is made by huggingface_hub. This module knows no stage.
 """
 
+import html
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from utils.hub_names import EMBEDDED_IDS, Licence
 from utils.templates import split_template
+from utils.terminal import literal
 from utils.tokens import ChatFrame, encodes_whole, end_id
 
 TAGS = ("grounded-question-answering", "citations", "refusal")
@@ -100,9 +103,17 @@ def metric_rows(measured: Iterable[Measured]) -> str:
     return "\n".join(rows) if len(rows) > 2 else "None was measured for this checkpoint."
 
 
+def cell(text: str) -> str:
+    """A text of others in a cell of a Markdown table: no markup, no column and no row of its own."""
+    escaped = html.escape(" ".join(literal(text).split()), quote=False)
+    return re.sub(r"([\\|`\[\]])", r"\\\1", escaped)
+
+
 def licence_rows(sources: dict[str, dict]) -> str:
     """A table of sources with their number of rows and licence, and what the licences ask for."""
-    rows = [f"| {name} | {about['n']} | {about['licence']} |" for name, about in sources.items()]
+    rows = []
+    for name, about in sources.items():
+        rows.append(f"| {cell(name)} | {about['n']} | {cell(about['licence'])} |")
     if any("BY-SA" in about["licence"] for about in sources.values()):
         rows += ["", "CC BY-SA texts: keep their attribution with what you build from them."]
     return "\n".join(rows)

@@ -151,6 +151,9 @@ def load_config(path: str | Path, defaults: dict, overrides: list[str]) -> dict:
 
     `defaults` fixes keys and types; a None default accepts any type. UsageError names a wrong key or value.
     """
+    # Manifests name it as it is under FACTUALITY_HOME, and their commands run anywhere.
+    if not os.path.exists(path) and os.path.exists(home_path(path)):
+        path = home_path(path)
     stage = config_kind(defaults)
     expected = stage.name if stage else "config"
     given = read_yaml(path, expected)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import UsageError
+from utils.public import public_value
 
 # A message names at most this many changed settings.
 _MAX_SHOWN = 4
@@ -98,8 +99,9 @@ def changed_settings(old: dict, new: dict, defaults: dict | None = None) -> list
     new_models = new.get("models", {})
     old_hashes = {**old_inputs, **old_models}
     new_hashes = {**new_inputs, **new_models}
-    was = _compared(_with_defaults(old.get("settings", {}), defaults or {}))
-    now = _compared(new.get("settings", {}))
+    # Manifests of an earlier version have paths as they were given.
+    was = public_value(_compared(_with_defaults(old.get("settings", {}), defaults or {})))
+    now = public_value(_compared(new.get("settings", {})))
     lines = _changed(was, now, old_hashes, new_hashes)
     lines += _changed_contents("inputs", old_inputs, new_inputs)
     if old_models:

@@ -15,6 +15,7 @@ from utils.aside import drop_aside, has_no_output, restore_aside, set_aside
 from utils.config import portable_path
 from utils.jsonl import read_json_object, sha256_file, sha256_value, write_json
 from utils.progress import print_line
+from utils.public import public_value, public_word
 from utils.run_changes import changed_settings, refuse_changed
 
 # Packages whose version can change a number. Versions are read from metadata, so none of them is imported for
@@ -84,11 +85,14 @@ def hash_inputs(paths: list[Path]) -> dict[str, str]:
 
 
 def describe_run(settings: dict, inputs: dict[str, str], seed: int | None, **facts) -> dict:
-    """The manifest of a run that starts: command, settings, versions, input hashes and the given facts."""
+    """The manifest of a run that starts: command, settings, versions, input hashes and the given facts.
+
+    It travels with the outputs: paths start at FACTUALITY_HOME or `~`, and addresses have no passwords.
+    """
     return {
         "status": "running",
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "settings": settings,
+        "command": [Path(sys.argv[0]).name, *map(public_word, sys.argv[1:])],
+        "settings": public_value(settings),
         "seed": seed,
         "inputs": inputs,
         "git_commit": _git_commit(),
