@@ -83,8 +83,8 @@ def column_sums(
 ) -> Iterator[list[np.ndarray]]:
     """Sums per column in every resample, some resamples at a time: (n_draws, n_columns) for each of `values`.
 
-    `group_of`, `column_of` and each of `values` are (n_rows,). Where nearly every row has a column of its own,
-    groups times columns are billions of cells, of which all but n_rows are 0: the sums are made of sparse ones.
+    `group_of`, `column_of` and each of `values` are (n_rows,). Where nearly every row has a column of its
+    own, groups times columns are billions of cells, of which all but n_rows are 0: so the sums are sparse.
     """
     # Importing it takes a moment, which most intervals do not need.
     from scipy.sparse import csr_matrix

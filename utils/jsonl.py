@@ -10,7 +10,6 @@ import gzip
 import hashlib
 import json
 import math
-import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
