@@ -121,8 +121,9 @@ def _partial(path: Path, rank: int | str) -> Path:
 
 def drop_partials(path: Path) -> None:
     """Delete the hidden files of a log whose rows are all in `path`: a kill may leave them behind."""
-    for partial in path.parent.glob(_partial(path, "*").name):
-        partial.unlink()
+    # Of a single process by name, as a drive may not show it yet.
+    for partial in {*path.parent.glob(_partial(path, "*").name), _partial(path, 0)}:
+        partial.unlink(missing_ok=True)
 
 
 class ShardLog:
@@ -147,7 +148,10 @@ class ShardLog:
     def rows(self) -> list[dict]:
         """The rows of all processes so far, those of an interrupted run with the same settings included."""
         rows = []
-        for path in sorted(self.path.parent.glob(_partial(self.path, "*").name)):
+        found_files = set(self.path.parent.glob(_partial(self.path, "*").name))
+        # A network drive may show a new file some seconds later; those of this launch are known by name.
+        found_files |= {_partial(self.path, rank) for rank in range(self.shards.n_processes)}
+        for path in sorted(found_files):
             found = read_appended(path)
             if found[:1] != [self.signature]:
                 continue

@@ -6,6 +6,7 @@ about models.
 """
 
 import json
+import time
 from pathlib import Path
 
 import torch
@@ -14,8 +15,12 @@ from safetensors.torch import load_file, save
 
 from models.folders import header_problem
 from utils.atomic import atomic_write
+from utils.errors import StageError
 from utils.jsonl import sha256_value
 from utils.runs import note
+
+# A network drive may show a new file some seconds later.
+_WAIT_SECONDS = 60.0
 
 
 def row_key(row: dict) -> str:
@@ -35,8 +40,14 @@ class FeatureStore:
         self.folder = folder
         # Key of a completion -> (its file, its place there).
         self._places: dict[str, tuple[Path, int]] = {}
-        for path in sorted(folder.glob("*.safetensors")):
-            self._index(path)
+        self._indexed: set[Path] = set()
+        self._look()
+
+    def _look(self) -> None:
+        """Index the files that the folder shows."""
+        for path in sorted(self.folder.glob("*.safetensors")):
+            if path not in self._indexed:
+                self._index(path)
 
     def _index(self, path: Path) -> None:
         # Its completions are then missing, and read again.
@@ -46,6 +57,7 @@ class FeatureStore:
             return
         with safe_open(path, framework="pt") as handle:
             keys = json.loads(handle.metadata()["keys"])
+        self._indexed.add(path)
         for place, key in enumerate(keys):
             self._places.setdefault(key, (path, place))
 
@@ -60,14 +72,29 @@ class FeatureStore:
             handle.write(save(tensors, metadata={"keys": json.dumps(keys)}))
         self._index(path)
 
+    def look_for(self, keys: list[str]) -> None:
+        """Index what other processes have written by now. StageError if it does not show within a minute."""
+        given_up = time.monotonic() + _WAIT_SECONDS
+        while not all(key in self for key in keys):
+            if time.monotonic() > given_up:
+                raise StageError(
+                    f"{self.folder}: does not show all features that were written to it; rerun the command, "
+                    "or set FACTUALITY_HOME to a local disk"
+                )
+            self._look()
+            time.sleep(0.1)
+
     def read(self, keys: list[str]) -> dict[str, torch.Tensor]:
         """The features of these completions, in their order: name -> (n, ...)."""
-        of_file: dict[Path, dict[str, torch.Tensor]] = {}
-        rows: dict[str, list[torch.Tensor]] = {}
-        for key in keys:
-            path, place = self._places[key]
-            if path not in of_file:
-                of_file[path] = load_file(path)
-            for name, tensor in of_file[path].items():
-                rows.setdefault(name, []).append(tensor[place])
-        return {name: torch.stack(values) for name, values in rows.items()}
+        wanted: dict[Path, list[int]] = {}
+        for i, key in enumerate(keys):
+            wanted.setdefault(self._places[key][0], []).append(i)
+        found: dict[str, torch.Tensor] = {}
+        # One file at a time, straight to its rows: all files and their rows would be twice the memory.
+        for path, rows in wanted.items():
+            places = [self._places[keys[i]][1] for i in rows]
+            for name, tensor in load_file(path).items():
+                if name not in found:
+                    found[name] = tensor.new_empty((len(keys), *tensor.shape[1:]))
+                found[name][rows] = tensor[places]
+        return found

@@ -85,12 +85,14 @@ def load_features(
     folder = features_folder(config, prompts.template_hash)
     keys = [row_key(row) for row in rows]
     with shards.hold(cache_lock(folder)):
-        missing = shards.share(_missing(FeatureStore(folder), keys))
+        store = FeatureStore(folder)
+        missing = shards.share(_missing(store, keys))
         if missing:
-            _read_missing(folder, [rows[i] for i in missing], config, prompts, shards)
+            _read_missing(store, [rows[i] for i in missing], config, prompts, shards)
         # Only now: the first process has written them all.
         shards.wait()
-        return FeatureStore(folder).read(keys)
+        store.look_for(keys)
+        return store.read(keys)
 
 
 def answerer_features(
@@ -115,7 +117,7 @@ def _missing(store: FeatureStore, keys: list[str]) -> list[int]:
 
 
 def _read_missing(
-    folder: Path, rows: list[dict], config: dict, prompts: PromptSource, shards: Shards
+    store: FeatureStore, rows: list[dict], config: dict, prompts: PromptSource, shards: Shards
 ) -> None:
     """Read the completions in fixed portions, each of which the first process writes as one file."""
     reader = CompletionReader.load(config, prompts)
@@ -124,7 +126,6 @@ def _read_missing(
     for row in rows:
         of_prompt.setdefault(prompt_key(row), []).append(row)
     groups = list(of_prompt.values())
-    store = FeatureStore(folder)
     with progress(len(rows), "reading completions", "completion") as bar:
         for start in range(0, len(groups), _PROMPTS_PER_FILE):
             portion = groups[start : start + _PROMPTS_PER_FILE]

@@ -29,14 +29,18 @@ def mean_weights(checkpoints: list[Path]) -> dict[str, torch.Tensor]:
     total: dict[str, torch.Tensor] = {}
     dtypes: dict[str, torch.dtype] = {}
     for checkpoint in checkpoints:
-        for path in sorted(checkpoint.glob("*.safetensors")):
+        paths = sorted(checkpoint.glob("*.safetensors"))
+        if not paths:
+            # The mean would be of fewer, divided by all.
+            raise StageError(
+                f"training.average_last: {checkpoint} has no weights; it must be on a disk that every "
+                "process sees; rerun with --resume once it shows them"
+            )
+        for path in paths:
             for name, weight in load_file(path).items():
                 # Sums in float32 would lose digits, and their order would show.
                 total[name] = total.get(name, 0) + weight.double()
                 dtypes[name] = weight.dtype
-    if not total:
-        where = checkpoints[0]
-        raise StageError(f"training.average_last: {where} has no weights; it must be on a shared disk")
     return {name: (weight / len(checkpoints)).to(dtypes[name]) for name, weight in total.items()}
 
 

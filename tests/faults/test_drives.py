@@ -6,8 +6,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from models.distributed import ShardLog, Shards
+from preferences import feature_store
+from preferences.feature_store import FeatureStore
 from tests.faults import place_faults
+from training.averaging import mean_weights
 from utils import lock_records, moving
 from utils.aside import set_aside
 from utils.atomic import atomic_write
@@ -26,7 +32,7 @@ def left_in(folder: Path) -> list[str]:
 @pytest.fixture
 def faults(monkeypatch):
     """The faults of place_faults.py, taken back after the test."""
-    for name in ("fsync", "rename", "replace", "link", "symlink", "chmod", "utime"):
+    for name in ("fsync", "rename", "replace", "link", "symlink", "chmod", "utime", "scandir", "listdir"):
         monkeypatch.setattr(os, name, getattr(os, name))
     return place_faults
 
@@ -237,3 +243,39 @@ def test_a_swap_of_copies_that_was_killed_keeps_the_old_data(cut, tmp_path):
     assert read_json(run_dir / "run.json")["text"] == "old"
     assert (run_dir / "best/weights.txt").read_text() == "old"
     assert not old.exists()
+
+
+# --- folders that show new files later
+
+
+def test_rows_are_complete_before_their_file_shows(tmp_path, faults):
+    faults.slow_listing(1000)
+    log = ShardLog(tmp_path / "rows.jsonl", {"a": 1}, Shards())
+    log.add([{"id": "1"}])
+    log.add([{"id": "2"}])
+    assert [row["id"] for row in log.finish(lambda row: (row["id"],))] == ["1", "2"]
+    assert [row["id"] for row in read_appended(tmp_path / "rows.jsonl")] == ["1", "2"]
+    assert not (tmp_path / ".rows.partial-0.jsonl").exists()
+
+
+def test_features_of_another_process_are_waited_for(tmp_path, faults, monkeypatch):
+    faults.slow_listing(0.5)
+    reader = FeatureStore(tmp_path)
+    FeatureStore(tmp_path).add(["a", "b"], {"features": torch.arange(4.0).reshape(2, 2)})
+    reader.look_for(["b"])
+    assert reader.read(["b", "a", "b"])["features"].tolist() == [[2, 3], [0, 1], [2, 3]]
+    monkeypatch.setattr(feature_store, "_WAIT_SECONDS", 0.2)
+    with pytest.raises(StageError, match="does not show all features"):
+        reader.look_for(["c"])
+
+
+def test_a_checkpoint_that_shows_no_weights_is_not_averaged(tmp_path, faults):
+    for step, value in ((2, 1.0), (4, 3.0)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        weights = {"w": torch.full((2,), value)}
+        save_file(weights, tmp_path / f"checkpoint-{step}/model.safetensors")
+    points = [tmp_path / "checkpoint-2", tmp_path / "checkpoint-4"]
+    assert mean_weights(points)["w"].tolist() == [2, 2]
+    (points[1] / "model.safetensors").unlink()
+    with pytest.raises(StageError, match="checkpoint-4 has no weights"):
+        mean_weights(points)
