@@ -70,11 +70,8 @@ audit: $(AUDIT)/.installed
 sbom: install $(AUDIT)/.installed
 	$(AUDIT)/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible --output-file sbom.json
 
-# torch is left out: its builds for CPU and for each CUDA come from other indexes, with other hashes. So are the packages
-# that torch brings along.
-lock: $(AUDIT)/.installed
-	cat requirements.txt requirements-embedded.txt > $(AUDIT)/../lock.in
-	$(AUDIT)/pip-compile --quiet --generate-hashes --strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links --unsafe-package torch --constraint constraints.txt --output-file requirements.lock $(AUDIT)/../lock.in
+lock: install
+	$(BIN)/python -m benchmarks.lock
 
 install: $(VENV)/.installed
 install-gemma: $(VENV)/.installed-gemma
