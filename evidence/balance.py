@@ -28,7 +28,8 @@ _MIN_EASY = 20
 
 def order_key(seed: int, sample: dict) -> tuple[str, str]:
     """Sort key of a random order in which a twin follows its original."""
-    return hashlib.sha1(f"{seed}:{unit_of(sample)}".encode()).hexdigest(), sample["id"]
+    text = f"{seed}:{unit_of(sample)}"
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), sample["id"]
 
 
 def _is_easy(sample: dict) -> bool:

@@ -35,7 +35,8 @@ class Passage:
     def text_key(self) -> str:
         """A key that no passage with another title or text has."""
         text = " ".join(self.sentences)
-        return f"{self.title}#{hashlib.sha1(text.encode('utf-8', 'replace')).hexdigest()[:12]}"
+        digest = hashlib.sha1(text.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
+        return f"{self.title}#{digest[:12]}"
 
     @property
     def leak_page(self) -> str:

@@ -22,7 +22,8 @@ _SHORT = 0.5
 
 def draw_rank(seed: int, record_id: str) -> int:
     """The place of a row in a random order that is the same on every machine; the lowest are drawn first."""
-    digest = hashlib.sha1(f"{seed}:{record_id}".encode("utf-8", "replace")).digest()
+    text = f"{seed}:{record_id}".encode("utf-8", "replace")
+    digest = hashlib.sha1(text, usedforsecurity=False).digest()
     return int.from_bytes(digest[:8], "big")
 
 

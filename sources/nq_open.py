@@ -23,8 +23,9 @@ def _to_record(row: dict, official_split: str) -> Record:
         raise bad("answer", "a list of accepted answers", accepted)
     # Different answers: the annotators read the question in two ways, or each named a part of a list.
     doubt = "" if agree(accepted) else "accepted answers are not variants of one answer"
+    digest = hashlib.sha1(row["question"].encode("utf-8"), usedforsecurity=False).hexdigest()
     return Record(
-        id=f"nq_open:{hashlib.sha1(row['question'].encode('utf-8')).hexdigest()[:12]}",
+        id=f"nq_open:{digest[:12]}",
         source="nq_open",
         question=question,
         answers=tuple(accepted),

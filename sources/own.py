@@ -97,7 +97,7 @@ def _to_record(row: dict, official_split: str, source: str) -> Record:
     fields = _sample_fields(row) if "evidence_chunks" in row else _dpr_fields(row)
     question = full_text(field(row, "question"), "question")
     if row.get("id") is None:
-        row_id = hashlib.sha1(question.encode("utf-8")).hexdigest()[:12]
+        row_id = hashlib.sha1(question.encode("utf-8"), usedforsecurity=False).hexdigest()[:12]
     else:
         row_id = identifier(row["id"], "id")
     return Record(
