@@ -27,7 +27,7 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
 
 
 def _n_values(node: yaml.Node, known: dict[int, int]) -> int:
-    """The values under a node, those of anchors each time. RecursionError for a block that contains itself."""
+    """The values under a node, anchors each time. RecursionError for a block that contains itself."""
     if id(node) not in known:
         known[id(node)] = 1 + sum(_n_values(child, known) for child in _children(node))
     return known[id(node)]
