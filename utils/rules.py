@@ -192,9 +192,8 @@ def _reply_problem(name: str, messages: list[dict]) -> str | None:
     """Why the messages of a side are no reply: one text behind the prompt is scored and trained on."""
     roles = ", ".join(message["role"] for message in messages)
     if roles != "assistant":
-        return (
-            f"{name} must be one message of the assistant, and what comes before in prompt; found {roles:.60}"
-        )
+        wanted = "one message of the assistant, and what comes before in prompt"
+        return f"{name} must be {wanted}; found {roles:.60}"
     return None if messages[0]["content"].strip() else f"{name}[0].content is empty"
 
 

@@ -79,18 +79,14 @@ def parse_yaml(text: str, place: str):
     except yaml.YAMLError as error:
         raise UsageError(f"{place}{_slip(error, text)}") from error
     except TooLarge as error:
-        raise UsageError(
-            f"{place}: too large for a config ({error}); see configs/ for what one has"
-        ) from error
+        raise UsageError(f"{place}: too large for a config ({error}); see configs/") from error
     # A date or number that Python cannot represent, or a value that its tag does not take.
     except ValueError as error:
         raise UsageError(f"{place}: not valid YAML ({error}); put the value in quotes") from error
     # PyYAML keeps the last of repeated keys: a second block of one name would replace the first.
     if repeated:
         line = repeated.start_mark.line + 1
-        raise UsageError(
-            f"{place}:{line}: key {repeated.value!r:.60} is there twice in one block; join the two"
-        )
+        raise UsageError(f"{place}:{line}: key {repeated.value!r:.60} is there twice in one block; join them")
     return value
 
 
