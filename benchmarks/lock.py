@@ -2,9 +2,10 @@
 
     python -m benchmarks.lock
 
-`make lock` runs it after a change of constraints.txt. The hashes are those of the files that pip takes on this
-platform and Python (the lock says which); elsewhere, write it anew. torch is left out, and so is what it alone
-brings along: its builds for CPU and for each CUDA come from other indexes, with other hashes. Needs the index.
+`make lock` runs it after a change of constraints.txt. The hashes are those of the files that pip takes on
+this platform and Python (the lock says which); elsewhere, write it anew. torch is left out, and so is what it
+alone brings along: its builds for CPU and for each CUDA come from other indexes, with other hashes. Needs the
+package index.
 """
 
 import importlib.metadata

@@ -278,6 +278,8 @@ OUTPUTS = {
 }
 # What every stage writes again at its end.
 OF_EVERY_STAGE = {"report.html"}
+# What `make sbom` writes.
+OF_MAKE = {"sbom.json"}
 OF_BENCHMARKS = {"gpu_check.json"}
 # Names that users choose; the examples agree on these.
 CHOSEN = {
@@ -304,6 +306,7 @@ FOREIGN = {
 }
 # Flags of other programs.
 FOREIGN_FLAGS = {
+    *("--disable-pip", "--hash", "--output-file", "--output-reproducible", "--pyproject", "--require-hashes"),
     *("--help", "--durations"),
     *("--constraint", "--quiet", "--requirement", "--no-deps", "--force-reinstall", "--index-url"),
     *("--cpu", "--num_processes", "--multi_gpu", "--config_file"),
@@ -370,7 +373,7 @@ def test_every_path_that_is_named_exists_or_is_an_output(texts):
     files = tracked_files()
     folders = {str(parent) for name in files for parent in Path(name).parents}
     file_names = {name.rsplit("/", 1)[-1] for name in files}
-    patterns = output_patterns() | OF_EVERY_STAGE | OF_BENCHMARKS | CHOSEN | FOREIGN
+    patterns = output_patterns() | OF_EVERY_STAGE | OF_BENCHMARKS | OF_MAKE | CHOSEN | FOREIGN
 
     def is_output(path: str) -> bool:
         # Stages write below a folder that the user chooses, so the last part decides.
