@@ -286,7 +286,6 @@ def run_suites(args: argparse.Namespace, names: list[str], output: Path, shards:
     # In place of the merged log, whose rows have prompt keys as ids: one row per suite, level and sample.
     write_jsonl(log.path, rows)
     plot_robustness(output.with_suffix(".png"), blocks)
-    # Last, because a results file that is there says that there is nothing to do.
     write_json(output, {"suites": blocks, "run": run | facts | {"status": "complete"}})
     print_suites(blocks)
 

@@ -24,12 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # What a full disk looks like where a library reports it in its own way: safetensors and tokenizers give the
 # number of the system's error, torch only says that it wrote less than it wanted.
 _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
-_FULL_DISK = (
-    "no space left on device",
-    "storagefull",
-    "pytorchstreamwriter failed writing",
-    "unexpected pos",
-)
+_FULL_DISK = ("no space left on device", "storagefull", "streamwriter failed writing", "unexpected pos")
 _DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
 _IS_LOST = (errno.EIO, errno.ESTALE, errno.ENOTCONN)
