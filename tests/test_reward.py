@@ -247,7 +247,7 @@ def test_intervals_equal_a_plain_loop_over_the_same_draws(monkeypatch):
     chosen = rng.normal(0.5, 1, 60).round(1)
     rejected = rng.normal(0, 1, 60).round(1)
     counts = draw_counts(25, 5)[:300]
-    for module in ("preferences.pairs", "utils.intervals"):
+    for module in ("utils.intervals", "utils.intervals"):
         monkeypatch.setattr(f"{module}.draw_counts", lambda n_groups, seed: counts)
     found = interval(chosen, rejected, groups, seed=5)
     index, _ = group_index(groups)
