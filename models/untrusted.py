@@ -21,8 +21,8 @@ _PEFT_TYPE = "LORA"
 # Keys of a LoRA config for which peft imports a module that the config names, or opens a file that it names.
 _OTHER_CODE = ("megatron_config", "corda_config", "lora_ga_config")
 
-# torch reads tensors and plain values of a pickle, and raises this for all else that one asks for. It is taken
-# from torch, because no module here imports what reads pickles.
+# torch reads tensors and plain values of a pickle, and raises this for all else that one asks for. It is
+# taken from torch, because no module here imports what reads pickles.
 UnpicklingError = torch.serialization.pickle.UnpicklingError
 
 
