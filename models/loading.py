@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import pickle
 import re
 import warnings
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from typing import Any
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
+from models import untrusted
 from models.base import base_for, check_loaded_base
 from models.choices import LoadOptions
 from models.directories import adapter_base, is_path, missing_checkpoint
@@ -29,7 +29,6 @@ from models.memory import describe_memory
 from models.positions import check_max_seq_length
 from models.quantization import keep_4bit_layout, quantization
 from models.special_tokens import set_special_tokens
-from models.untrusted import check_adapter_config, check_attention_of
 from utils.config import input_path
 from utils.errors import DataError, OutOfMemory, StageError, UsageError, is_out_of_memory
 from utils.hub import check_reachable
@@ -65,18 +64,13 @@ def _loading(name: str):
     try:
         if not Path(resolve_model(name)).exists():
             check_reachable(name)
-        yield
+        with untrusted.pickles_refused(name):
+            yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         raise OutOfMemory(
             f"{name}: does not fit on {describe_memory()}; load it in 4 or 8 bits, or choose a smaller model"
-        ) from error
-    # torch reads a pickle's tensors alone, and raises this for all else that one asks for.
-    except pickle.UnpicklingError as error:
-        raise DataError(
-            f"{name}: its weights are a pickle with more than tensors in it, which could run code and is not "
-            "read; use a copy of the model in safetensors"
         ) from error
     except (OSError, ValueError) as error:
         text = str(error).strip() or type(error).__name__
@@ -147,7 +141,7 @@ def load_model(name: str, options: LoadOptions = LoadOptions()):
                 f"{name}: the positions of {config.model_type} models in transformers count padding, so a "
                 "row's answer would depend on its batch; choose another base model"
             )
-        check_attention_of(config, name)
+        untrusted.check_attention_of(config, name)
         attention = choose_attention(options.attention, config, half=options.bf16 or options.autocast)
         load = functools.partial(
             AutoModelForCausalLM.from_pretrained,
@@ -185,19 +179,12 @@ def _load_adapter(name: str, resolved: str, options: LoadOptions):
 
     base = base_for(resolved, options.base_model)
     assert base is not None, "an adapter names its base"
-    check_adapter_config(Path(resolved))
+    untrusted.check_adapter_config(Path(resolved))
     model = load_model(base, dataclasses.replace(options, base_model=None))
     check_loaded_base(resolved, base)
     try:
-        with _loading(name):
+        with _loading(name), untrusted.adapter_settings_refused(resolved):
             return PeftModel.from_pretrained(model, resolved, autocast_adapter_dtype=False).eval()
-    # Settings that peft refuses.
-    except (ValueError, KeyError, TypeError) as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise DataError(
-            f"{resolved}: its adapter_config.json does not fit its weights or peft ({reason:.160}); copy the "
-            "whole folder again, or train the adapter again"
-        ) from error
     except RuntimeError as error:
         if "size mismatch" not in str(error):
             raise

@@ -5,8 +5,12 @@ of transformers and peft. What asks for more is refused here, before a library r
 format is checked in models/folders.py.
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from utils.errors import DataError
 from utils.jsonl import read_json_object
@@ -16,6 +20,35 @@ from utils.jsonl import read_json_object
 _PEFT_TYPE = "LORA"
 # Keys of a LoRA config for which peft imports a module that the config names, or opens a file that it names.
 _OTHER_CODE = ("megatron_config", "corda_config", "lora_ga_config")
+
+# torch reads tensors and plain values of a pickle, and raises this for all else that one asks for. It is
+# taken from torch, because no module here imports what reads pickles.
+UnpicklingError = torch.serialization.pickle.UnpicklingError
+
+
+@contextlib.contextmanager
+def pickles_refused(name: str) -> Iterator[None]:
+    """DataError in place of torch's error about weights that would run code."""
+    try:
+        yield
+    except UnpicklingError as error:
+        raise DataError(
+            f"{name}: its weights are a pickle with more than tensors in it, which could run code and is not "
+            "read; use a copy of the model in safetensors"
+        ) from error
+
+
+@contextlib.contextmanager
+def adapter_settings_refused(folder: str) -> Iterator[None]:
+    """DataError in place of peft's errors about the settings of an adapter."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise DataError(
+            f"{folder}: its adapter_config.json does not fit its weights or peft ({reason:.160}); copy the "
+            "whole folder again, or train the adapter again"
+        ) from error
 
 
 def check_adapter_config(folder: Path) -> None:

@@ -7,7 +7,6 @@ rows.
 import contextlib
 import functools
 import math
-import pickle
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from models.distributed import Shards
+from models.untrusted import UnpicklingError
 from training.averaging import end_with_average
 from training.card import SftCard
 from training.checkpoints import RunFiles
@@ -166,7 +166,7 @@ def _train(trainer: CompletionTrainer, checkpoint: str | None) -> float:
     try:
         return trainer.train(resume_from_checkpoint=checkpoint).metrics["train_runtime"]
     # torch reads tensors and plain values, and raises this for all else that a pickle asks for.
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         raise DataError(
             f"{checkpoint}: its optimizer, scheduler or random states are damaged, or a pickle that could "
             "run code, which is not read; delete this checkpoint and run again to resume from the one before"

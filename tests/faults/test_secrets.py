@@ -77,7 +77,7 @@ def test_what_a_download_leaves_behind_has_no_secret(server, tmp_path, monkeypat
     host, _ = server
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     # The connection ends too early, so that the part and its notes stay.
-    with pytest.raises(NotFetched, match="got 49 of 1049 bytes") as caught:
+    with pytest.raises(NotFetched, match="got 50 of 1050 bytes") as caught:
         fetch([f"http://{USER}:swordfish@{host}/short.jsonl?token=opensesame"], tmp_path / "f.jsonl")
     assert (tmp_path / ".f.jsonl.part.json").is_file()
     assert not [word for word in SECRETS if word in str(caught.value)]
