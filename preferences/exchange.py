@@ -15,7 +15,7 @@ from preferences.stats import write_statistics
 from utils.config import home_path, input_path, portable_path
 from utils.errors import DataError
 from utils.jsonl import read_jsonl, sha256_file, write_jsonl
-from utils.rules import IMPORTED
+from utils.pair_rules import IMPORTED
 from utils.runs import format_drops
 from utils.schema import read_preferences
 

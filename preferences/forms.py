@@ -9,7 +9,7 @@ from typing import Any
 
 from utils.errors import DataError
 from utils.jsonl import sha256_value
-from utils.rules import IMPORTED, messages_problem, preference_problem
+from utils.pair_rules import IMPORTED, messages_problem, preference_problem
 
 # Scores of UltraFeedback are 0-10, ours 0-1.
 _MAX_SCORE = 10

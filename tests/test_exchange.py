@@ -15,7 +15,7 @@ from tests.test_reward import preference
 from utils.completions import render_completion
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_json, read_jsonl, write_jsonl
-from utils.rules import IMPORTED
+from utils.pair_rules import IMPORTED
 from utils.schema import read_preferences
 
 USER = {"role": "user", "content": "Why is the sky blue?"}

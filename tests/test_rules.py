@@ -2,7 +2,8 @@
 
 import pytest
 
-from utils.rules import preference_problem, sample_problem
+from utils.pair_rules import preference_problem
+from utils.rules import sample_problem
 
 
 @pytest.mark.parametrize(

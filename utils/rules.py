@@ -1,4 +1,4 @@
-"""The rules that each row between stages must keep: one function per kind of row.
+"""The rules of a sample. Those of pairs and of completions to score are in `utils/pair_rules.py`.
 
 build_data.py applies them before it writes a row, and every reader applies them again (`utils/schema.py`).
 """
@@ -20,42 +20,13 @@ _SAMPLE_TYPES = {
     "group": str,
     "metadata": dict,
 }
-# `prompt`, `chosen` and `rejected` are lists of chat messages, so TRL's DPOTrainer and RewardTrainer read the
-# rows as they are.
-_PREFERENCE_TYPES = {
-    "id": str,
-    "sample_id": str,
-    "source": str,
-    "group": str,
-    "question": str,
-    "answerable": bool,
-    "evidence_chunks": list,
-    "prompt": list,
-    "chosen": list,
-    "rejected": list,
-    "margin": float,
-    "score_chosen": float,
-    "score_rejected": float,
-    "chosen_model": str,
-    "rejected_model": str,
-    "decided_by": str,
-    "judge": dict,
-}
-# Optional, and counted or printed where they are there.
-_PREFERENCE_TEXTS = ("licence", "kind", "made")
 _METADATA_TEXTS = (
     *("claim", "twin_of", "made_from", "unit", "type", "difficulty", "licence"),
     *("made", "support_rule", "canary"),
 )
-# `decided_by` of a pair that make_prefs.py --import took from another tool.
-IMPORTED = "imported"
-
-_COMPLETION_TYPES: dict[str, type] = {"question": str, "evidence_chunks": list, "completion": str}
-# What a row needs to be scored by a reward model.
-COMPLETION_FIELDS = ("id", *_COMPLETION_TYPES)
 
 
-def _type_problem(row: dict, types: dict[str, type]) -> str | None:
+def type_problem(row: dict, types: dict[str, type]) -> str | None:
     for field, kind in types.items():
         if field not in row:
             return f"field {field!r} is missing"
@@ -77,7 +48,7 @@ def _index_problem(name: str, values: list, n_chunks: int) -> str | None:
     return None
 
 
-def _chunks_problem(chunks: list) -> str | None:
+def chunks_problem(chunks: list) -> str | None:
     if not chunks:
         return "evidence_chunks is empty"
     # `url` and `score` of a chunk are optional, and nothing depends on them.
@@ -135,7 +106,7 @@ def _answer_problem(row: dict) -> str | None:
 
 def _metadata_problem(metadata: dict) -> str | None:
     """The first rule about the metadata fields that other code reads."""
-    if problem := _text_problem(metadata, _METADATA_TEXTS, "metadata."):
+    if problem := text_problem(metadata, _METADATA_TEXTS, "metadata."):
         return problem
     popularity = metadata.get("popularity")
     if popularity is not None and not is_number(popularity):
@@ -147,7 +118,7 @@ def _metadata_problem(metadata: dict) -> str | None:
     return None
 
 
-def _text_problem(fields: dict, names: tuple[str, ...], prefix: str = "") -> str | None:
+def text_problem(fields: dict, names: tuple[str, ...], prefix: str = "") -> str | None:
     """The first of the optional fields that is neither absent nor null nor a text."""
     for name in names:
         value = fields.get(name)
@@ -158,7 +129,7 @@ def _text_problem(fields: dict, names: tuple[str, ...], prefix: str = "") -> str
 
 def sample_problem(row: dict) -> str | None:
     """The first rule of the sample table that the row breaks, with the value found; None for a valid row."""
-    if problem := _type_problem(row, _SAMPLE_TYPES):
+    if problem := type_problem(row, _SAMPLE_TYPES):
         return problem
     # The prefix keeps ids of two sources apart when their files are joined.
     if not row["id"].startswith(row["source"] + ":"):
@@ -168,64 +139,8 @@ def sample_problem(row: dict) -> str | None:
     if not all(isinstance(alias, str) and alias.strip() for alias in row["answer_aliases"]):
         return f"answer_aliases must be non-empty strings, found {row['answer_aliases']!r:.60}"
     return (
-        _chunks_problem(row["evidence_chunks"])
+        chunks_problem(row["evidence_chunks"])
         or _support_problem(row)
         or _answer_problem(row)
         or _metadata_problem(row["metadata"])
     )
-
-
-def messages_problem(name: str, messages: list) -> str | None:
-    """The first message of a list that is not {"role": str, "content": str}."""
-    if not messages:
-        return f"{name} must be a list of chat messages with role and content, found []"
-    for i, message in enumerate(messages):
-        if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
-            return f"{name}[{i}] must be a chat message with role and content, found {message!r:.60}"
-        for key in ("role", "content"):
-            if not isinstance(message[key], str):
-                return f"{name}[{i}].{key} must be str, found {message[key]!r:.60}"
-    return None
-
-
-def _reply_problem(name: str, messages: list[dict]) -> str | None:
-    """Why the messages of a side are no reply: one text behind the prompt is scored and trained on."""
-    roles = ", ".join(message["role"] for message in messages)
-    if roles != "assistant":
-        wanted = "one message of the assistant, and what comes before in prompt"
-        return f"{name} must be {wanted}; found {roles:.60}"
-    return None if messages[0]["content"].strip() else f"{name}[0].content is empty"
-
-
-def preference_problem(row: dict) -> str | None:
-    """The first rule of the preference row that `row` breaks, with the value found; None for a valid row."""
-    if problem := _type_problem(row, _PREFERENCE_TYPES) or _text_problem(row, _PREFERENCE_TEXTS):
-        return problem
-    for field in ("prompt", "chosen", "rejected"):
-        if problem := messages_problem(field, row[field]):
-            return problem
-    for side in ("chosen", "rejected"):
-        if problem := _reply_problem(side, row[side]):
-            return problem
-    # A pair of equal texts has a margin of 0 whatever the model does: it cannot teach anything.
-    if row["chosen"][0]["content"] == row["rejected"][0]["content"]:
-        return "chosen and rejected are the same text"
-    if not 0 <= row["margin"] <= 1:
-        return f"margin {row['margin']} is outside 0..1"
-    # Pairs of other tools are answers from memory.
-    needs_evidence = row["evidence_chunks"] or row["decided_by"] != IMPORTED
-    return _chunks_problem(row["evidence_chunks"]) if needs_evidence else None
-
-
-def completion_problem(row: dict) -> str | None:
-    """The first rule of a row to be scored that `row` breaks, with the value found; None for a valid row."""
-    missing = [name for name in COMPLETION_FIELDS if name not in row]
-    if missing:
-        return f"row lacks {', '.join(missing)}; needed are {', '.join(COMPLETION_FIELDS)}"
-    # An id is only copied, so it may be a number.
-    if not isinstance(row["id"], (str, int)):
-        return f"field 'id' must be str, found {row['id']!r:.60}"
-    if problem := _type_problem(row, _COMPLETION_TYPES):
-        return problem
-    # An answer from memory can be scored too.
-    return _chunks_problem(row["evidence_chunks"]) if row["evidence_chunks"] else None

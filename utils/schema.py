@@ -12,8 +12,9 @@ from pathlib import Path
 
 from utils.errors import DataError
 from utils.jsonl import read_jsonl
+from utils.pair_rules import COMPLETION_FIELDS, completion_problem, preference_problem
 from utils.recognition import check_kind
-from utils.rules import COMPLETION_FIELDS, completion_problem, preference_problem, sample_problem
+from utils.rules import sample_problem
 from utils.text import VERDICT_OF
 
 # About a second of reading.
