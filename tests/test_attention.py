@@ -259,7 +259,7 @@ def test_the_fast_flags_of_the_notebook_leave_drafts_and_shared_prefixes_on(monk
         return iter([])
 
     monkeypatch.setattr(evaluation, "predict", predict)
-    log = types.SimpleNamespace(shards=types.SimpleNamespace(n_processes=1))
+    log = types.SimpleNamespace(shards=types.SimpleNamespace(n_processes=1), rows=list)
     models = types.SimpleNamespace(model=None, tokenizer=None)
     fast = ["--fast", "--buckets", "2048,3072,4096,5120,6144,7168,7936"]
     for given in ([], fast):

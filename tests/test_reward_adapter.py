@@ -68,6 +68,12 @@ def test_pairs_of_one_prompt_share_its_completions():
 
     class Tokenizer:
         eos_token_id = 9
+        bos_token_id = pad_token_id = unk_token_id = None
+        all_special_ids = [9]
+        added_tokens_decoder = {}
+
+        def __len__(self):
+            return 200
 
         def __call__(self, text, **kwargs):
             return {"input_ids": [ord(letter) for letter in text]}

@@ -45,7 +45,7 @@ def bomb(first: str, next_line: str) -> str:
 @pytest.mark.parametrize("name", ALIASES)
 def test_aliases_that_unfold_to_billions_are_refused(name, tmp_path):
     text = bomb(*ALIASES[name])
-    with pytest.raises(UsageError, match=r"c.yaml:\d+: not valid YAML: its aliases .* too many values"):
+    with pytest.raises(UsageError, match=r"c.yaml: too large for a config \(anchors .*20,000 values"):
         parse_yaml(text, "c.yaml")
     # Any text file is tried as YAML where a message says what it is.
     path = tmp_path / "notes.txt"
