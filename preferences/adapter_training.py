@@ -84,7 +84,8 @@ class AdapterTraining:
         self.optimizer = torch.optim.AdamW(
             scorer.parameters(), lr=self.lora["learning_rate"], weight_decay=config["weight_decay"]
         )
-        n_warmup = math.ceil(self.n_steps * config["warmup_ratio"])
+        # The first step of a warmup has a rate of 0, so that a run of one step would learn nothing.
+        n_warmup = min(math.ceil(self.n_steps * config["warmup_ratio"]), self.n_steps - 1)
         self.schedule = get_cosine_schedule_with_warmup(self.optimizer, n_warmup, self.n_steps)
         self.step = 0
         # Of each step: its mean loss, and the share of its pairs that it ranks right before it learns them.

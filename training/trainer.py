@@ -62,7 +62,8 @@ def training_arguments(config: dict, output_dir: Path, n_steps: int) -> StepArgu
     arguments = StepArguments(
         output_dir=str(output_dir),
         **{key: training[key] for key in _SAME_NAME},
-        warmup_steps=math.ceil(n_steps * training["warmup_ratio"]),
+        # The first step of a warmup has a rate of 0, so that a run of one step would learn nothing.
+        warmup_steps=min(math.ceil(n_steps * training["warmup_ratio"]), n_steps - 1),
         gradient_checkpointing=n_layers > 0,
         gradient_checkpointing_kwargs={"use_reentrant": False, "every_n_layers": max(n_layers, 1)},
         # Every pass uses every trained weight, and for PEFT models Trainer would search each pass for unused
@@ -192,6 +193,12 @@ class CompletionTrainer(PackedStepTrainer, PacedTrainer):
             losses, n_items = self.row_losses(model, inputs)
         # Trainer gathers these from all processes, each row once.
         return losses.sum() / n_items.sum(), losses, n_items
+
+    def evaluate(self, *args, **kwargs):
+        """An evaluation, behind which training draws the random numbers that it would draw without one."""
+        # A data loader draws one when it starts, which would give other dropout to all later steps.
+        with torch.random.fork_rng([torch.cuda.current_device()] if has_cuda() else []):
+            return super().evaluate(*args, **kwargs)
 
     def evaluation_loop(self, *args, **kwargs):
         """The loss over all items, and the metrics of generated answers if the run measures them."""

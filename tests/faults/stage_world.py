@@ -71,7 +71,7 @@ POLICY = {
 N_SAMPLES = 10
 # Facts of a run and not of its results: when, how long, how fast, with which path to the home and which code.
 RUN_FACTS = {"created", "started", "finished", "times", "command", "git_commit", "run", "seconds"}
-RUN_FACTS |= {"train_seconds", "peak_memory_gb"}
+RUN_FACTS |= {"train_seconds", "peak_memory_gb", "hashes"}
 
 
 class Ended(NamedTuple):
