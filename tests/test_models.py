@@ -58,7 +58,7 @@ def test_a_model_that_fsdp_shards_is_not_put_on_the_device_whole(tiny_gemma_dir,
         asked.append(kwargs["device_map"])
         return torch.nn.Identity()
 
-    monkeypatch.setattr(loading.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(loading, "device", lambda: "cuda:0")
     monkeypatch.setattr(hardware, "has_fast_bf16", lambda: True)
     monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", from_pretrained)
