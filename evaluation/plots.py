@@ -6,19 +6,10 @@ It draws the charts of `figures.py`: no metric is defined here, and no color cho
 import textwrap
 from pathlib import Path
 
-import matplotlib
-
-# Before pyplot is imported: a server has no display.
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
 from evaluation.figures import Chart, Line, confidence_charts, suite_chart
 from evaluation.palette import COLORS
 from utils.atomic import atomic_write
 from utils.terminal import literal
-
-# A source or model may be named with two dollar signs, and what is between them is no formula.
-plt.rcParams["text.parse_math"] = False
 
 # Markers differ as colors do, for a print in gray.
 MARKERS = "osD^vPX"
@@ -109,17 +100,23 @@ def plot_charts(path: Path, charts: list[Chart]) -> None:
     """All charts in one file, at most three in a row. Without a chart there is no file."""
     if not charts:
         return
+    # Half a second, which a run that draws nothing need not wait for. A figure by itself needs no display.
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     n_columns = min(3, len(charts))
     n_rows = -(-len(charts) // n_columns)
     size = (5.2 * n_columns, 4.6 * n_rows)
-    figure, axes = plt.subplots(n_rows, n_columns, figsize=size, squeeze=False, layout="constrained")
-    for axis in axes.flat[len(charts) :]:
-        axis.set_visible(False)
-    for axis, chart in zip(axes.flat, charts):
-        draw(axis, chart)
-    with atomic_write(path, "wb") as handle:
-        figure.savefig(handle, dpi=120, format="png")
-    plt.close(figure)
+    # A source or model may be named with two dollar signs, and what is between them is no formula.
+    with rc_context({"text.parse_math": False}):
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(n_rows, n_columns, squeeze=False)
+        for axis in axes.flat[len(charts) :]:
+            axis.set_visible(False)
+        for axis, chart in zip(axes.flat, charts):
+            draw(axis, chart)
+        with atomic_write(path, "wb") as handle:
+            figure.savefig(handle, dpi=120, format="png")
 
 
 def plot_calibration(path: Path, curves: dict[str, dict]) -> None:
