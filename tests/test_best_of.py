@@ -135,9 +135,10 @@ def test_a_run_killed_while_rewards_are_read_keeps_its_completions(
     asked = []
     predict = evaluate_sft_fast_robust.predict
 
-    def counted(model, tokenizer, prompts, *args):
-        asked.append(len(prompts))
-        return predict(model, tokenizer, prompts, *args)
+    def counted(model, tokenizer, prompts, name, settings, *args):
+        # What is known counts in the plan of the batches, but is not generated.
+        asked.append(len(prompts) - len(settings.known))
+        return predict(model, tokenizer, prompts, name, settings, *args)
 
     monkeypatch.setattr(evaluate_sft_fast_robust, "predict", counted)
     monkeypatch.setattr("preferences.rewarded.generate_candidates", lambda *args: 1 / 0)

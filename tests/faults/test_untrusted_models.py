@@ -15,6 +15,7 @@ from peft import LoraConfig, get_peft_model
 
 from models.directories import check_model_name
 from models.loading import load_model, load_tokenizer
+from models.manifest import describe_files
 from tests.test_train_sft import config_text
 from train_sft import main as train_sft
 from utils.errors import DataError, StageError, UsageError
@@ -180,10 +181,12 @@ def test_a_pickle_among_the_states_of_a_checkpoint_is_refused(home, tiny_gemma_d
     for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
         written = (checkpoint / name).read_bytes()
         torch.save({"state": Planted(canary)}, checkpoint / name)
-        # Somebody who plants a file also writes its size into the manifest.
-        sizes = read_json(checkpoint / "run.json")["files"]
-        change(checkpoint / "run.json", files={**sizes, name: (checkpoint / name).stat().st_size})
+        # Somebody who plants a file also writes its size and hash into the manifest.
+        manifest = read_json(checkpoint / "run.json")
+        planted = describe_files([checkpoint / name])
+        changed = {key: manifest[key] | planted[key] for key in ("files", "hashes")}
+        change(checkpoint / "run.json", **changed)
         with pytest.raises(DataError, match="checkpoint-1: its optimizer, scheduler or random states"):
             train_sft(["-c", str(config), "--resume"])
         (checkpoint / name).write_bytes(written)
-        change(checkpoint / "run.json", files=sizes)
+        change(checkpoint / "run.json", files=manifest["files"], hashes=manifest["hashes"])
