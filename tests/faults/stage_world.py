@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.test_kills import improve_candidates
 from training.checkpoints import is_timing
-from utils.completions import gold_completion, render_completion
+from utils.completions import render_completion
 from utils.jsonl import read_json, read_jsonl, write_jsonl
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -146,25 +147,19 @@ def prepare(folder: Path, tiny_dir: Path, server: FaultServer, stages: tuple[str
             write_jsonl(home / "data/val.jsonl", rows[:N_SAMPLES])
         if stage == "generate":
             improve_candidates(home)
+            write_rows_to_score(home)
     found["done"] = home
     return found
 
 
-def improve_candidates(home: Path) -> None:
-    """Replaces candidates by completions that a judge can rank: a random model writes nothing of use."""
-    [cache] = (home / "prefs/cache").iterdir()
-    samples = {row["id"]: row for _, row in read_jsonl(home / "data/val.jsonl")}
+def write_rows_to_score(home: Path) -> None:
     to_score = []
-    for name in ("sft", "base"):
-        rows = [row for _, row in read_jsonl(cache / f"gens_{name}.jsonl")]
-        for row in rows:
-            if name == "sft" and row["n"] == 0:
-                row["completion"] = gold_completion(samples[row["id"]], row["shown"])
-            if name == "base" and row["n"] == 1:
-                row["completion"] = render_completion("the wrong answer", [1], 0.8)
-        write_jsonl(cache / f"gens_{name}.jsonl", rows)
-    for name, sample in samples.items():
-        row = {"id": name, "question": sample["question"], "evidence_chunks": sample["evidence_chunks"]}
+    for _, sample in read_jsonl(home / "data/val.jsonl"):
+        row = {
+            "id": sample["id"],
+            "question": sample["question"],
+            "evidence_chunks": sample["evidence_chunks"],
+        }
         to_score.append(row | {"completion": render_completion(sample["answer"], [1], 0.5)})
     write_jsonl(home / "to_score.jsonl", to_score)
 
