@@ -19,6 +19,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHECKPOINT := checkpoints/sft/demo/checkpoint-best
 DEMO = FACTUALITY_HOME=$@ HF_HUB_OFFLINE=1 $(BIN)/python
+# Two processes share the tests, file by file, in the order of tests/conftest.py.
+JOBS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 AUDIT := .venv-audit/bin
 LOOP = FACTUALITY_HOME=demo HF_HUB_OFFLINE=1 $(BIN)/python
 
@@ -51,10 +54,10 @@ loop: install
 	$(LOOP) train_dpo.py -c configs/demo/loop.yaml
 
 test: install-dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: install-dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: install-dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -12,18 +12,29 @@ from pathlib import Path
 
 import pytest
 
+from tests.forked_stages import run_forked
 from tests.slow_marks import is_slow
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+# pytest-xdist's: how many processes run the tests. They share the cores, and so do their stages.
+N_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if N_WORKERS > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, os.cpu_count() // N_WORKERS)))
+
+# Files of tests that take minutes. Begun last, one of them would run alone while the other processes wait.
+LONG_FILES = ["test_printed_commands.py", "test_pipeline.py", "test_sft_runs.py", "test_kills.py"]
+
 
 def pytest_collection_modifyitems(items):
-    """Marks the tests that `make test-fast` leaves out."""
+    """Marks the tests that `make test-fast` leaves out; in several processes, the long ones come first."""
     for item in items:
         if is_slow(item):
             item.add_marker(pytest.mark.slow)
+    if N_WORKERS > 1:
+        items.sort(key=lambda item: item.path.name not in LONG_FILES)
 
 
 # The slowest fast test takes 2 s. Processor time, because a busy machine stretches the time on the clock.
@@ -49,10 +60,17 @@ def fast_tests_stay_fast(request, monkeypatch):
     assert time.process_time() - started < MAX_FAST_SECONDS, "a fast test is slow: see tests/slow_marks.py"
 
 
+# With these set, jemalloc does not start a stage again, and each stage would do so in a process of its own.
+FORKED = {"LD_PRELOAD": os.environ.get("LD_PRELOAD", "")}
+
+
 def run_stage(*args: str, home: Path, env: dict | None = None) -> subprocess.CompletedProcess:
     """`python <script> ...` in the repository with FACTUALITY_HOME=home."""
-    command = [sys.executable, *map(str, args)]
+    arguments = list(map(str, args))
     environment = {**os.environ, "FACTUALITY_HOME": str(home), "HF_HUB_OFFLINE": "1", **(env or {})}
+    if env is None and arguments[0].endswith(".py"):
+        return run_forked(arguments[0], arguments[1:], {**environment, **FORKED}, seconds=900)
+    command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
 
 

