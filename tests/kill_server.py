@@ -1,16 +1,15 @@
-"""Runs stages in child processes of one process, and kills them at a moment: for tests of kills and damage.
+"""Runs stages in child processes of one process, and stops them at a moment: for tests of kills and damage.
 
 Reads one job per line from stdin and answers with one line. A child starts within milliseconds, because the
-models' libraries are imported here, once. It is killed by SIGKILL, so nothing of it can clean up: after some
-seconds, right before its n-th change of a file, or right before the first change of a path that contains a
-text ("at"). A job is {"home", "script", "argv", "seconds", "changes", "at"}, of which the last three may be
-null, an answer {"code", "seconds", "changes"}, with code -9 for a child that was killed.
+models' libraries are imported here, once. It gets a signal after some seconds, right before its n-th change
+of a file, or right before the first change of a path that contains a text ("at"). After SIGKILL, it cannot
+clean up. A job is {"home", "script", "argv", "signal", "seconds", "changes", "at"}, of which the last three
+may be null, an answer {"code", "seconds", "changes"}, with code -9 for a child that was killed.
 """
 
 import importlib
 import json
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -45,13 +44,14 @@ CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
 
 
 class Changes:
-    """Counts what this process does to files below a folder, and kills it before the `last` one.
+    """Counts what this process does to files below a folder, and signals it before the `last` one.
 
     Also before the first one that touches a path with the text `at`.
     """
 
-    def __init__(self, home: str, last: int | None, at: str | None):
+    def __init__(self, home: str, number: int, last: int | None, at: str | None):
         self.home = home
+        self.signal = number
         self.last = last
         self.at = at
         self.n_seen = 0
@@ -66,21 +66,23 @@ class Changes:
         # The second path is where something is renamed to.
         is_there = self.at is not None and any(self.at in str(path) for path in args[:2])
         if self.n_seen == self.last or is_there:
-            os.kill(os.getpid(), signal.SIGKILL)
+            # Once: what a stage does after a signal changes files too.
+            self.at = None
+            os.kill(os.getpid(), self.signal)
 
 
 def run_child(job: dict, answer: int) -> None:
     """Run the stage and end this process. The number of changes goes to the pipe `answer`."""
     home = job["home"]
-    log = os.open(f"{home}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for stream in (1, 2):
-        os.dup2(log, stream)
-    os.environ["FACTUALITY_HOME"] = home
-    sys.argv = [job["script"], *job["argv"]]
-    changes = Changes(home, job["changes"], job["at"])
-    sys.addaudithook(changes)
+    changes = Changes(home, job["signal"], job["changes"], job["at"])
     code: int | str | None = 1
     try:
+        log = os.open(f"{home}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        for stream in (1, 2):
+            os.dup2(log, stream)
+        os.environ["FACTUALITY_HOME"] = home
+        sys.argv = [job["script"], *job["argv"]]
+        sys.addaudithook(changes)
         run_main(lambda _: SCRIPTS[job["script"]].main(job["argv"]))
         code = 0
     except SystemExit as end:
@@ -106,7 +108,7 @@ def run(job: dict) -> dict:
     if job["seconds"] is not None:
         time.sleep(job["seconds"])
         # A child that has ended waits for `waitpid`, so its number belongs to no other process yet.
-        os.kill(child, signal.SIGKILL)
+        os.kill(child, job["signal"])
     _, status = os.waitpid(child, 0)
     with os.fdopen(reading) as pipe:
         n_changes = int(pipe.read() or 0)

@@ -1,18 +1,19 @@
 """Killed at any moment and run again, the stages from preferences on write the bytes of an undisturbed run.
 
-Each phase runs undisturbed once. Then it is killed at ten moments, and run again each time: five moments are
-spread over its time, and five over its changes of files, where a kill does most harm. The moments are random,
-with a seed.
+Each phase runs undisturbed once. Then it is killed at some moments, and run again each time: half of the
+moments are spread over its time, and half over its changes of files, where a kill does most harm. The moments
+are random, with a seed. So are those of Ctrl-C and of `kill`, which a stage notices.
 """
 
 import json
-import random
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
-from tests.killing import RUN_FACTS, KillServer, differences
+from tests.faults.form import count
+from tests.killing import RUN_FACTS, SIGNALS, KillServer, StoppedPhases
 from training.checkpoints import is_timing
 from utils.completions import gold_completion, render_completion
 from utils.jsonl import read_json, read_jsonl, write_jsonl
@@ -52,6 +53,8 @@ POLICY = {
         "candidates": "sampled",
     },
 }
+N_KILLS = count(4, 20)
+N_STOPS = count(1, 10)
 # What an SFT checkpoint says of itself.
 SFT_FACTS = {"template": "default", "base_model": "tiny", "max_prompt_tokens": 900}
 
@@ -152,37 +155,21 @@ def results_in(home: Path) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(server, prepared, tmp_path_factory):
-    """phase -> (its results, the answer of the server), each computed once."""
-    known: dict[str, tuple[dict, dict]] = {}
-
-    def get(phase: str) -> tuple[dict, dict]:
-        if phase not in known:
-            home = tmp_path_factory.mktemp("undisturbed") / "home"
-            shutil.copytree(prepared[phase], home)
-            answer = server.run(PHASES[phase], home)
-            known[phase] = (results_in(home), answer)
-        return known[phase]
-
-    return get
+def phases(server, prepared, tmp_path_factory):
+    return StoppedPhases(server, PHASES, prepared, results_in, tmp_path_factory.mktemp("undisturbed"))
 
 
-def moment(phase: str, number: int, seconds: float, n_changes: int) -> dict:
-    """When the `number`-th of ten kills comes, each in its own tenth: by time, or by changes of files."""
-    share = (number + random.Random(f"{phase} {number}").random()) / 10
-    if number % 2:
-        return {"changes": 1 + int(share * n_changes)}
-    return {"seconds": share * seconds}
-
-
-@pytest.mark.parametrize("number", range(10))
+@pytest.mark.parametrize("number", range(N_KILLS))
 @pytest.mark.parametrize("phase", PHASES)
-def test_a_killed_phase_writes_the_bytes_of_an_undisturbed_one(
-    phase, number, server, prepared, undisturbed, tmp_path
-):
-    expected, answer = undisturbed(phase)
-    home = tmp_path / "home"
-    shutil.copytree(prepared[phase], home)
-    server.run(PHASES[phase], home, **moment(phase, number, answer["seconds"], answer["changes"]))
-    assert server.run(PHASES[phase], home)["code"] == 0
-    assert differences(results_in(home), expected) == []
+def test_a_killed_phase_writes_the_bytes_of_an_undisturbed_one(phase, number, phases, tmp_path):
+    home = phases.home(phase, tmp_path / "home")
+    phases.stop(phase, home, signal.SIGKILL, **phases.moment(phase, number, N_KILLS))
+    phases.check_rerun(phase, home)
+
+
+@pytest.mark.parametrize("number", range(N_STOPS))
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_stopped_phase_says_so_and_is_continued(phase, number, phases, tmp_path):
+    home = phases.home(phase, tmp_path / "home")
+    phases.stop(phase, home, SIGNALS[number % 2], **phases.moment(phase, number, N_STOPS))
+    phases.check_rerun(phase, home)

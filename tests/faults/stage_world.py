@@ -190,9 +190,3 @@ def without_facts(value):
         if key not in RUN_FACTS and not is_timing(key) and key != "files":
             kept[key] = without_facts(item)
     return kept
-
-
-def differences(found: dict, expected: dict) -> list[str]:
-    """The files that are not in both, or not equal."""
-    names = sorted(found.keys() | expected.keys())
-    return [name for name in names if found.get(name) != expected.get(name)]

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.form import count
-from tests.faults.stage_world import STAGES, FaultServer, differences, prepare, results_in
+from tests.faults.stage_world import STAGES, FaultServer, prepare, results_in
+from tests.killing import differences
 
 SHORT = ("build", "sft", "evaluate", "generate", "judge", "rm")
 TRIED = tuple(STAGES)[: count(0, len(STAGES))] or SHORT

@@ -5,8 +5,8 @@ random changes of files, where a kill does most harm; and one comes at each name
 """
 
 import json
-import random
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ import pytest
 from preferences.reward import RewardHead, head_config, save_head
 from preferences.reward_config import load_reward_config
 from tests.faults.form import count
-from tests.killing import RUN_FACTS, KillServer, differences
+from tests.killing import RUN_FACTS, SIGNALS, KillServer, StoppedPhases
 from tests.test_train_sft import config_text
 from training.checkpoints import is_timing
 from utils.completions import gold_completion, render_completion
@@ -53,6 +53,7 @@ CONFIG = {"base_model": "tiny", "output_dir": "rm", "eval_batch_size": 2, "max_s
 # Of the files that depend on nothing but the settings; cards, logs and Trainer's states have times.
 COMPARED = (".safetensors", ".jsonl", ".txt", ".png")
 N_KILLS = count(2, 20)
+N_STOPS = count(1, 10)
 # More of those: how long it took, and how much of it was left to do.
 OF_THIS_RUN = {"seconds", "train_seconds", "n_generated", "packages"}
 
@@ -134,56 +135,32 @@ def results_in(home: Path) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(server, prepared, tmp_path_factory):
-    """A function: phase -> (what an undisturbed run of it leaves, its seconds and changes of files)."""
-    known: dict[str, tuple[dict, dict]] = {}
-
-    def get(phase: str) -> tuple[dict, dict]:
-        if phase not in known:
-            home = tmp_path_factory.mktemp("undisturbed") / "home"
-            shutil.copytree(prepared[phase], home)
-            answer = server.run(PHASES[phase], home)
-            known[phase] = (results_in(home), answer)
-        return known[phase]
-
-    return get
-
-
-def moment(phase: str, number: int, answer: dict) -> dict:
-    """When the `number`-th kill comes, each in its own part of the run: by time, or by changes of files."""
-    share = (number + random.Random(f"{phase} {number}").random()) / N_KILLS
-    if number % 2:
-        return {"changes": 1 + int(share * answer["changes"])}
-    return {"seconds": share * answer["seconds"]}
-
-
-def check_rerun(phase: str, home: Path, server, undisturbed) -> None:
-    assert server.run(PHASES[phase], home)["code"] == 0
-    assert differences(results_in(home), undisturbed(phase)[0]) == []
+def phases(server, prepared, tmp_path_factory):
+    return StoppedPhases(server, PHASES, prepared, results_in, tmp_path_factory.mktemp("undisturbed"))
 
 
 @pytest.mark.parametrize("number", range(N_KILLS))
 @pytest.mark.parametrize("phase", PHASES)
-def test_a_killed_stage_writes_the_bytes_of_an_undisturbed_one(
-    phase, number, server, prepared, undisturbed, tmp_path
-):
-    _, answer = undisturbed(phase)
-    home = tmp_path / "home"
-    shutil.copytree(prepared[phase], home)
-    server.run(PHASES[phase], home, **moment(phase, number, answer))
-    check_rerun(phase, home, server, undisturbed)
+def test_a_killed_stage_writes_the_bytes_of_an_undisturbed_one(phase, number, phases, tmp_path):
+    home = phases.home(phase, tmp_path / "home")
+    phases.stop(phase, home, signal.SIGKILL, **phases.moment(phase, number, N_KILLS))
+    phases.check_rerun(phase, home)
+
+
+@pytest.mark.parametrize("number", range(N_STOPS))
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_stopped_stage_says_so_and_is_continued(phase, number, phases, tmp_path):
+    home = phases.home(phase, tmp_path / "home")
+    phases.stop(phase, home, SIGNALS[number % 2], **phases.moment(phase, number, N_STOPS))
+    phases.check_rerun(phase, home)
 
 
 # In the short form one point of each stage, the last that leaves most behind.
 @pytest.mark.parametrize("phase", PHASES)
-def test_a_stage_killed_at_a_named_point_writes_the_bytes_of_an_undisturbed_one(
-    phase, server, prepared, undisturbed, tmp_path
-):
+def test_a_stage_killed_at_a_named_point_writes_the_bytes_of_an_undisturbed_one(phase, phases, tmp_path):
     points = POINTS[phase]
     for point in points[-count(1, len(points)) :]:
-        home = tmp_path / "home"
-        shutil.copytree(prepared[phase], home)
-        answer = server.run(PHASES[phase], home, at=point)
-        assert answer["code"] == -9, f"{point}: the run does not come there"
-        check_rerun(phase, home, server, undisturbed)
+        home = phases.home(phase, tmp_path / "home")
+        assert phases.stop(phase, home, signal.SIGKILL, at=point), f"{point}: the run does not come there"
+        phases.check_rerun(phase, home)
         shutil.rmtree(home)
