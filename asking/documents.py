@@ -24,6 +24,8 @@ STDIN = "-"
 _BLOCKS_OF = {"text": text_blocks, "markdown": markdown_blocks, "html": html_blocks}
 # Fallbacks for files that are not UTF-8: any file reads as one of these, so the reader should know.
 _GUESSES = ("cp1252", "latin-1")
+# A paragraph takes some hundred bytes of memory, however short it is.
+_MAX_PARTS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ def read_document(name: str, data: bytes, path: Path | None = None, encoding: st
         pages = _pdf_pages(name, data)
     else:
         source, used = decode(name, data, kind, encoding)
+        _check_parts(name, source, kind)
         pages = [Page(source, _BLOCKS_OF[kind](source))]
     if not any(block.level == 0 for page in pages for block in page.blocks):
         # A file of headings alone has no text that could be cited, so its headings are the text.
@@ -95,6 +98,15 @@ def read_document(name: str, data: bytes, path: Path | None = None, encoding: st
         scan = "; a scanned PDF needs OCR first" if kind == "pdf" else ""
         raise DataError(f"{name}: there is no text in it{scan}")
     return document
+
+
+def _check_parts(name: str, source: str, kind: str) -> None:
+    """DataError for a text of so many lines, or a page of so many tags, that its paragraphs fill memory."""
+    n_parts = source.count("\n") + source.count("\r")
+    if kind == "html":
+        n_parts += source.count("<")
+    if n_parts > _MAX_PARTS:
+        raise DataError(f"{name}: over the limit of {_MAX_PARTS:,} lines and tags; split it")
 
 
 def _flattened(blocks: list[Block]) -> list[Block]:

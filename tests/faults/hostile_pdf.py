@@ -13,7 +13,7 @@ TEXT = b"BT /F1 12 Tf 72 720 Td (The mill was built in 1784.) Tj ET\n"
 
 def pdf_of(objects: list[bytes | str], trailer: str = "") -> bytes:
     """A PDF with these objects, numbered from 1; the first is the catalog."""
-    body = b"%PDF-1.4\n"
+    body = bytearray(b"%PDF-1.4\n")
     starts = []
     for number, content in enumerate(objects, 1):
         starts.append(len(body))
@@ -23,7 +23,7 @@ def pdf_of(objects: list[bytes | str], trailer: str = "") -> bytes:
     n_entries = len(objects) + 1
     table = f"xref\n0 {n_entries}\n0000000000 65535 f \n{table}"
     end = f"trailer\n<< /Size {n_entries} /Root 1 0 R {trailer}>>\nstartxref\n{len(body)}\n%%EOF\n"
-    return body + (table + end).encode()
+    return bytes(body) + (table + end).encode()
 
 
 def stream(data: bytes, packings: int = 1, more: str = "") -> bytes:
