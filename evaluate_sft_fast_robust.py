@@ -121,7 +121,7 @@ from evaluation.predictions import (
     read_predictions,
     results_name,
 )
-from evaluation.results import measure_selection, score_all
+from evaluation.results import measure_selection, replace_predictions, score_all
 from evaluation.reuse import CHECKPOINT_SETTINGS, close_results, describe_results_run, finished_results
 from evidence.reserved import trained_on_warning
 from generation.answering import predict, sft_and_base
@@ -138,7 +138,7 @@ from reporting.answered import answered_samples
 from reporting.pipeline import refresh_report
 from reporting.shown import show_results
 from utils.calibration import precision_warning
-from utils.jsonl import sha256_value, write_jsonl
+from utils.jsonl import sha256_value
 from utils.runs import format_seconds, hash_inputs, note
 from utils.schema import pick_samples, read_samples
 
@@ -281,7 +281,7 @@ def evaluate(args: argparse.Namespace, output: Path, shards: Shards) -> None:
     if args.best_of:
         results["best_of"] = best_of_report(predictions, samples, args)
     if not args.predictions:
-        write_jsonl(predictions_path(output), describe_rows(predictions, parsed, samples))
+        replace_predictions(output, predictions_path(output), describe_rows(predictions, parsed, samples))
     # The SFT model's prompts alone: a closed-book prompt shows no support on purpose.
     n_cut = count_gold_cut([row for row in predictions if row["model"] == "sft"], samples)
     seconds = round(time.monotonic() - started, 1)

@@ -87,7 +87,7 @@ if __name__ == "__main__":
 from evaluation.columns import metric_table
 from evaluation.plots import plot_robustness
 from evaluation.predictions import count_gold_cut, log_key, predictions_path, prompt_settings, results_name
-from evaluation.results import score_rows
+from evaluation.results import replace_predictions, score_rows
 from evaluation.reuse import CHECKPOINT_SETTINGS, close_results, describe_results_run, finished_results
 from evidence.reserved import trained_on_warning
 from generation.answering import load_generator, predict
@@ -284,7 +284,7 @@ def run_suites(args: argparse.Namespace, names: list[str], output: Path, shards:
     seconds = round(time.monotonic() - started, 1)
     facts = {"n_generated": len(distinct) - n_done, "warnings": warnings, "times": times, "seconds": seconds}
     # The rows of the log have prompt keys as ids; here is one row per suite, level and sample.
-    write_jsonl(log.path, rows)
+    replace_predictions(output, log.path, rows)
     plot_robustness(output.with_suffix(".png"), blocks)
     close_results(output, {"suites": blocks, "run": run | facts}, args)
     print_suites(blocks)

@@ -26,6 +26,8 @@ MAX_BYTES = 50 << 20
 _N_LOOKED_AT = 4096
 _MAX_CONTROLS = 0.05
 
+_NOT_OF_DOCUMENTS = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"}
+
 # The first bytes of what people take for documents. UTF-32 comes first: its mark begins like that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -66,15 +68,23 @@ def kind_of(name: str, data: bytes) -> str:
     return "html" if kind == "text" and _HTML_START.match(data) else kind
 
 
-def check_encoding(name: str | None) -> None:
-    """UsageError for an encoding that Python does not know."""
+def _is_encoding(name: str) -> bool:
+    """Whether Python knows an encoding, and it is one that a document can have."""
     try:
-        # Not b"": Python decodes nothing without looking the encoding up.
-        b"abcd".decode(name or "utf-8", errors="replace")
-    except LookupError:
+        info = codecs.lookup(name)
+    except (LookupError, ValueError):
+        return False
+    # Python's own, such as escapes in its source, are slow or raise errors of other kinds.
+    return info._is_text_encoding and info.name.replace("_", "-") not in _NOT_OF_DOCUMENTS
+
+
+def check_encoding(name: str | None) -> None:
+    """UsageError for an encoding that no document has, or that Python does not know."""
+    if name and not _is_encoding(name):
         raise UsageError(
-            f"--encoding {name}: no encoding is named {name}; write for example utf-8, cp1252 or shift_jis"
-        ) from None
+            f"--encoding {name}: no encoding of text is named {name}; "
+            "write for example utf-8, cp1252 or shift_jis"
+        )
 
 
 def _candidates(data: bytes, kind: str) -> list[str]:
@@ -89,8 +99,9 @@ def _candidates(data: bytes, kind: str) -> list[str]:
         return ["utf-16-le" if n_odd > n_even else "utf-16-be"]
     if n_odd or n_even:
         return []
-    named = _META_CHARSET.search(data[:4096]) if kind == "html" else None
-    return ["utf-8", *([named.group(1).decode("ascii")] if named else []), "cp1252", "latin-1"]
+    found = _META_CHARSET.search(data[:4096]) if kind == "html" else None
+    named = found.group(1).decode("ascii") if found else "utf-8"
+    return ["utf-8", *([named] if _is_encoding(named) else []), "cp1252", "latin-1"]
 
 
 def decode(name: str, data: bytes, kind: str, encoding: str | None = None) -> tuple[str, str]:
@@ -102,7 +113,9 @@ def decode(name: str, data: bytes, kind: str, encoding: str | None = None) -> tu
     for candidate in candidates:
         try:
             text = data.decode(candidate)
-        except (UnicodeDecodeError, LookupError):
+            # UTF-7 can name half a character, which could be neither shown nor given to a model.
+            text.encode("utf-8")
+        except UnicodeError:
             continue
         # Almost any bytes are "valid" in a one-byte encoding.
         if encoding or _share_of_controls(text[:_N_LOOKED_AT]) < _MAX_CONTROLS:

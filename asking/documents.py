@@ -5,7 +5,6 @@ read, or it is an error.
 """
 
 import hashlib
-import io
 import os
 import sys
 from collections import Counter
@@ -16,6 +15,7 @@ from pathlib import Path
 from asking.decoding import KIND_OF_SUFFIX, MAX_BYTES, READ_KINDS, decode, kind_of
 from asking.markdown import markdown_blocks
 from asking.markup import Block, html_blocks, text_blocks
+from asking.pdf import pdf_texts
 from utils.config import home_path
 from utils.errors import DataError, StageError, UsageError
 from utils.runs import note
@@ -24,7 +24,8 @@ STDIN = "-"
 _BLOCKS_OF = {"text": text_blocks, "markdown": markdown_blocks, "html": html_blocks}
 # Fallbacks for files that are not UTF-8: any file reads as one of these, so the reader should know.
 _GUESSES = ("cp1252", "latin-1")
-_PDF_INSTALL = "reading PDF needs pypdf; run `pip install -c constraints.txt pypdf`"
+# A paragraph takes some hundred bytes of memory, however short it is.
+_MAX_PARTS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -75,30 +76,8 @@ class Document:
 
 
 def _pdf_pages(name: str, data: bytes) -> list[Page]:
-    """The pages of a PDF that have text. StageError without pypdf, DataError for a PDF it cannot read."""
-    try:
-        import logging
-
-        from pypdf import PdfReader
-    except ImportError:
-        raise StageError(f"{name}: {_PDF_INSTALL}") from None
-    # It warns of each small fault of a file that it can read all the same.
-    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
-    pages = []
-    try:
-        reader = PdfReader(io.BytesIO(data))
-        if reader.is_encrypted and not reader.decrypt(""):
-            raise DataError(f"{name}: is protected by a password; save a copy without it")
-        for number, page in enumerate(reader.pages, 1):
-            text = page.extract_text()
-            pages.append(Page(text, text_blocks(text), number))
-    except DataError:
-        raise
-    # pypdf raises errors of many kinds for damaged files, and the user can do the same about all of them.
-    except Exception as error:
-        what = " ".join(str(error).split())[:100] or type(error).__name__
-        raise DataError(f"{name}: this PDF cannot be read ({what}); open and save it again") from error
-    return pages
+    texts = enumerate(pdf_texts(name, data), 1)
+    return [Page(text, text_blocks(text), number) for number, text in texts]
 
 
 def read_document(name: str, data: bytes, path: Path | None = None, encoding: str | None = None) -> Document:
@@ -109,6 +88,7 @@ def read_document(name: str, data: bytes, path: Path | None = None, encoding: st
         pages = _pdf_pages(name, data)
     else:
         source, used = decode(name, data, kind, encoding)
+        _check_parts(name, source, kind)
         pages = [Page(source, _BLOCKS_OF[kind](source))]
     if not any(block.level == 0 for page in pages for block in page.blocks):
         # A file of headings alone has no text that could be cited, so its headings are the text.
@@ -118,6 +98,15 @@ def read_document(name: str, data: bytes, path: Path | None = None, encoding: st
         scan = "; a scanned PDF needs OCR first" if kind == "pdf" else ""
         raise DataError(f"{name}: there is no text in it{scan}")
     return document
+
+
+def _check_parts(name: str, source: str, kind: str) -> None:
+    """DataError for a text of so many lines, or a page of so many tags, that its paragraphs fill memory."""
+    n_parts = source.count("\n") + source.count("\r")
+    if kind == "html":
+        n_parts += source.count("<")
+    if n_parts > _MAX_PARTS:
+        raise DataError(f"{name}: over the limit of {_MAX_PARTS:,} lines and tags; split it")
 
 
 def _flattened(blocks: list[Block]) -> list[Block]:

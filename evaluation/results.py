@@ -4,14 +4,17 @@ It knows completions and gold, nothing about prompts or models. The numbers are 
 (one sample) and `utils/metrics.py` (many samples).
 """
 
+from pathlib import Path
 from typing import NamedTuple
 
 from evaluation.confidence import confidence_curves, confidence_metrics, intervals_of_confidence
 from evaluation.macro import intervals_over_sources, mean_over_sources
 from evaluation.selective import Selection
 from evaluation.slices import paired_with_sft, slice_results
+from utils.atomic import atomic_write
 from utils.completions import map_citations, parse_completion
 from utils.intervals import Drawn, as_numbers, draw_rates, group_sums, intervals_of, total
+from utils.jsonl import dump_row
 from utils.metrics import rates_from_sums
 from utils.progress import track
 from utils.scoring import is_right_answer, score_sample
@@ -202,3 +205,16 @@ def measure_selection(predictions: list[dict], samples: list[dict], selection: S
         for name, rows in by_model(predictions).items()
         if selection_for(name, selection)
     }
+
+
+def replace_predictions(path: Path, predictions: Path, rows: list[dict]) -> None:
+    """Write the predictions of the results file that `path` will be; what `path` has been goes before them.
+
+    A kill leaves no results beside predictions of another run. The log is there until the new results are, so
+    that the rerun generates nothing again.
+    """
+    with atomic_write(predictions) as handle:
+        handle.writelines(dump_row(row) + "\n" for row in rows)
+        handle.flush()
+        # Only here: a full disk leaves the old predictions, and with them their results.
+        path.unlink(missing_ok=True)

@@ -18,14 +18,13 @@ def annotated_sets(record: Record, candidates: list[Chunk]) -> list[tuple[Chunk,
     for chunk in candidates:
         by_line.update({(chunk.page, line): chunk for line in chunk.lines})
 
-    sets: list[tuple[Chunk, ...]] = []
+    sets: dict[tuple[Chunk, ...], None] = {}
     for pairs in record.gold_sets:
         # Alternative sets are OR, the lines of one set are AND: half a set proves nothing.
         if not pairs or any(pair not in by_line for pair in pairs):
             continue
         chunks = tuple(dict.fromkeys(by_line[pair] for pair in pairs))
-        if chunks not in sets:
-            sets.append(chunks)
+        sets.setdefault(chunks)
     return sorted(sets, key=len)
 
 

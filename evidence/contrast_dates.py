@@ -43,7 +43,8 @@ def _birth_and_death(text: str) -> dict[str, dict[str, str]]:
     """The dates of birth and death as the first sentence of a biography has them in brackets."""
     found: dict[str, str] = {}
     born = re.search(rf"\bborn\b[^;()]{{0,60}}?({DATE.pattern}|{YEAR.pattern})", text)
-    lived = re.search(r"\(([^()]*?\d{4})\s*[-–]\s*([^()]*?\d{4})\)", text)
+    # The bounds keep the time linear; names in other scripts and places fit into them.
+    lived = re.search(r"\(([^()]{0,300}?\d{4})\s*[-–]\s*([^()]{0,300}?\d{4})\)", text)
     if lived:
         found["born"] = lived[1]
         found["died"] = lived[2]

@@ -110,7 +110,8 @@ def bare_title(title: str) -> str:
 
     `Ugly (film)` and `Cambridge, Kansas` -> `Ugly`, `Cambridge`.
     """
-    return re.sub(r"\s*[(,].*$", "", title) or title
+    # From the first space of several on alone: a megabyte of spaces has a million of such places.
+    return re.sub(r"(?<!\s)\s*[(,].*$", "", title) or title
 
 
 def is_named(title: str, query: str) -> bool:

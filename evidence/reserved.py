@@ -10,7 +10,7 @@ from pathlib import Path
 
 from utils.config import home_path, input_path
 from utils.errors import UsageError
-from utils.jsonl import read_json_object, read_jsonl
+from utils.jsonl import read_json_object, read_jsonl, sha256_value
 
 TEST_FILE = "test.jsonl"
 _TEST_NAMES = (TEST_FILE, "test.jsonl.gz")
@@ -105,15 +105,45 @@ def refuse_test_data(
 # --- samples that were trained on
 
 
-def train_ids(checkpoint: str) -> set[str]:
-    """The ids in a checkpoint's train_ids.txt; empty without one."""
+def ids_hash(text: str) -> str:
+    """What a checkpoint records of the text of its train_ids.txt, whatever the line ends of the system."""
+    return sha256_value(text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _ids_text(checkpoint: str) -> str | None:
+    """The text of a checkpoint's train_ids.txt; None without that file."""
     directory = input_path(checkpoint)
     # Beside the checkpoints of a run, and in a merged model.
     for folder in (directory, directory.parent):
         path = folder / "train_ids.txt"
         if path.is_file():
-            return set(path.read_text(encoding="utf-8").split("\n"))
-    return set()
+            return path.read_text(encoding="utf-8", errors="replace")
+    return None
+
+
+def train_ids(checkpoint: str) -> set[str]:
+    """The ids in a checkpoint's train_ids.txt; empty without one."""
+    text = _ids_text(checkpoint)
+    return set(text.split("\n")) if text else set()
+
+
+def ids_problem(checkpoint: str) -> str | None:
+    """Why a checkpoint's train_ids.txt does not tell what it was trained on; None if it does.
+
+    None too for a model without a manifest of ours: that never had one.
+    """
+    facts = _manifest(input_path(checkpoint))
+    if not facts:
+        return None
+    text = _ids_text(checkpoint)
+    if text is None:
+        return "train_ids.txt is missing"
+    # Policies, and checkpoints of earlier versions, do not record what the file was.
+    recorded = facts.get("train_ids")
+    is_whole = text.endswith("\n") and "\x00" not in text and "\ufffd" not in text
+    if recorded != ids_hash(text) if recorded else not is_whole:
+        return "train_ids.txt is not as it was written"
+    return None
 
 
 def count_unseen(checkpoint: str, path: Path) -> int:
@@ -125,8 +155,18 @@ def count_unseen(checkpoint: str, path: Path) -> int:
 
 
 def trained_on_warning(checkpoint: str | None, samples: list[dict]) -> str | None:
-    """The warning for an evaluation on samples that the checkpoint was trained on; None if there are none."""
-    seen = train_ids(checkpoint) if checkpoint else set()
+    """The warning for an evaluation on samples that the checkpoint was trained on; None if there are none.
+
+    Where nothing tells whether there are any, the warning says that.
+    """
+    if not checkpoint:
+        return None
+    if problem := ids_problem(checkpoint):
+        return (
+            f"warning: {checkpoint}: {problem}, so nothing tells how many of the {len(samples)} samples it "
+            "was trained on; copy the file from where the run is whole"
+        )
+    seen = train_ids(checkpoint)
     n_seen = sum(sample["id"] in seen for sample in samples)
     if not n_seen:
         return None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from utils.aside import restore_aside
+from utils.aside import note_aside, restore_aside
 from utils.errors import StageError
 from utils.jsonl import append_jsonl, read_appended, sha256_value, write_jsonl
 from utils.launch import is_first_process, process_count
@@ -104,7 +104,7 @@ def note_in_first_process(texts: list[str]) -> None:
 def hold_output(output: Path) -> Iterator[Shards]:
     """The processes of this launch, which have an output for themselves. UsageError if another run has it.
 
-    A run that fails before its first output puts back the one that it was to replace.
+    A run that fails before its first output puts back the one that it was to replace; a later one says how.
     """
     shards = Shards()
     with shards.hold(output_lock(output)):
@@ -113,6 +113,7 @@ def hold_output(output: Path) -> Iterator[Shards]:
         finally:
             if shards.is_main:
                 restore_aside(output)
+                note_aside(output)
 
 
 def _partial(path: Path, rank: int | str) -> Path:

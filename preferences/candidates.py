@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evidence.reserved import refuse_test_data, train_ids
+from evidence.reserved import ids_problem, refuse_test_data, train_ids
 from generation.answering import SftAndBase, predict
 from generation.decisions import decision_biases
 from generation.engine import GenerationSettings
@@ -62,6 +62,8 @@ def draw_samples(settings: dict, data_path: Path) -> list[dict]:
     samples = read_samples(data_path)
     if settings["unseen_only"]:
         seen = train_ids(settings["sft_model"])
+        if seen and (problem := ids_problem(settings["sft_model"])):
+            raise DataError(f"{settings['sft_model']}: {problem}; copy the file from where the run is whole")
         if not seen:
             raise DataError(
                 f"{settings['sft_model']}: no train_ids.txt in it or beside it; --unseen-only needs the ids "

@@ -20,15 +20,23 @@ from pathlib import Path
 from evidence.paraphrase import stems
 from evidence.records import Passage, Record
 from sources.fever import unescape
-from sources.fields import bad, field, full_text, identifier, items, text
+from sources.fields import bad, field, full_text, identifier, items, question_text, text
 from sources.json_list import parse_rows
 from utils.completions import MAX_ANSWER_CHARS
+
+# Comparing takes more than the square of the length. The largest row of the development set has 53,000.
+_MAX_COMPARISONS = 300_000
 
 
 def _cut(words: list[str]) -> str:
     """The first words that fit into an answer, without the punctuation around them."""
-    while words and len(" ".join(words)) > MAX_ANSWER_CHARS:
-        words = words[:-1]
+    # Without the space in front of the first word.
+    n_chars = -1
+    for n_kept, word in enumerate(words):
+        n_chars += 1 + len(word)
+        if n_chars > MAX_ANSWER_CHARS:
+            words = words[:n_kept]
+            break
     return " ".join(words).strip(" ,;:.\"'(")
 
 
@@ -60,6 +68,9 @@ def _passage(row: dict) -> Passage:
 def _annotations(row: dict, passage: Passage) -> list[tuple[str, tuple[int, ...]]]:
     """(written answer, numbers of the selected sentences) per annotator who gave an answer."""
     found = []
+    number_of: dict[str, int] = {}
+    for i, sentence in enumerate(passage.sentences):
+        number_of.setdefault(sentence, i)
     for i, output in enumerate(items(field(row, "output"), "output")):
         if not isinstance(output, dict):
             raise bad(f"output[{i}]", "an object with answer and selected_sentences", output)
@@ -68,9 +79,9 @@ def _annotations(row: dict, passage: Passage) -> list[tuple[str, tuple[int, ...]
         name = f"output[{i}].selected_sentences"
         for sentence in items(field(output, "selected_sentences"), name):
             clean = unescape(full_text(sentence, f"each of {name}"))
-            if clean not in passage.sentences:
+            if clean not in number_of:
                 raise bad(f"each of {name}", "a sentence of the passage", sentence)
-            numbers.add(passage.sentences.index(clean))
+            numbers.add(number_of[clean])
         if bool(written) != bool(numbers):
             raise ValueError(f"output[{i}] needs both an answer and selected_sentences, or neither")
         if written:
@@ -78,8 +89,25 @@ def _annotations(row: dict, passage: Passage) -> list[tuple[str, tuple[int, ...]
     return found
 
 
+def _n_comparisons(annotations: list[tuple[str, tuple[int, ...]]], passage: Passage) -> int:
+    """How many pairs of words `shared_runs` would compare, of answers and their sentences."""
+    n_words = [len(sentence.split()) for sentence in passage.sentences]
+    return sum(len(written.split()) * sum(n_words[i] for i in numbers) for written, numbers in annotations)
+
+
+def _doubt(annotations: list[tuple[str, tuple[int, ...]]], passage: Passage, answers: list[str]) -> str:
+    """Why the row may have no accepted answer though it is answerable; empty if it has one."""
+    if answers or not annotations:
+        return ""
+    if _n_comparisons(annotations, passage) > _MAX_COMPARISONS:
+        return "the written answers are too long to be compared with their sentences"
+    return "the written answer shares no words with its sentences"
+
+
 def _answers(annotations: list[tuple[str, tuple[int, ...]]], passage: Passage, question: str) -> list[str]:
     """Per annotator the shared run that says most beyond the question, the one that says most first."""
+    if _n_comparisons(annotations, passage) > _MAX_COMPARISONS:
+        return []
     asked = stems(question)
 
     def new_words(run: str) -> tuple[int, int]:
@@ -97,7 +125,7 @@ def _to_record(row: dict, official_split: str) -> Record:
     """The record of a row. ValueError if the row is malformed."""
     passage = _passage(row)
     annotations = _annotations(row, passage)
-    question = full_text(field(row, "input"), "input")
+    question = question_text(row, "input")
     answers = _answers(annotations, passage, question)
     gold_sets = []
     for _, numbers in annotations:
@@ -112,7 +140,7 @@ def _to_record(row: dict, official_split: str) -> Record:
         gold_sets=tuple(dict.fromkeys(gold_sets)),
         passages=(passage,),
         is_read_whole=True,
-        doubt="" if answers or not annotations else "the written answer shares no words with its sentences",
+        doubt=_doubt(annotations, passage, answers),
         metadata={"type": "long answer", "written_answers": [written for written, _ in annotations]},
     )
 

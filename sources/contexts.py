@@ -13,7 +13,7 @@ from pathlib import Path
 
 from evidence.records import Passage
 from sources.dpr import check_contexts, to_passages
-from sources.fields import field, full_text
+from sources.fields import question_text
 from sources.json_list import read_rows
 from utils.text import tokenize
 
@@ -31,7 +31,7 @@ def read_contexts(path: Path, wanted: set[str], on_bad: Callable[[str], None]) -
     found: dict[str, list[Passage]] = {}
     for where, row in read_rows(path, on_bad):
         try:
-            key = question_key(full_text(field(row, "question"), "question"))
+            key = question_key(question_text(row, "question"))
             # Every row is checked, so that the count of bad ones does not depend on the questions drawn.
             checked = check_contexts(row, is_needed=True)
         except ValueError as error:

@@ -17,7 +17,7 @@ from pathlib import Path
 from evidence.paraphrase import bare_title
 from evidence.queries import CLAIM_QUESTION
 from evidence.records import Record
-from sources.fields import bad, field, full_text, identifier, items, whole_number
+from sources.fields import bad, field, full_text, identifier, items, question_text, whole_number
 from sources.json_list import parse_rows
 from utils.text import LABEL_ALIASES, STOP_WORDS, tokenize
 
@@ -67,7 +67,8 @@ def page_title(page_id: str) -> str:
 def title_key(title: str) -> str:
     """A title as matched against claims: its tokens, without the parenthesis that tells homonyms apart."""
     if title.endswith(")"):
-        title = re.sub(r"\s*\([^)]*\)$", "", title)
+        # From the first space of several on alone: a megabyte of spaces has a million of such places.
+        title = re.sub(r"(?<!\s)\s*\([^)]*\)$", "", title)
     return " ".join(tokenize(title))
 
 
@@ -97,14 +98,15 @@ def _sentence(item: list, name: str) -> tuple[str, int] | None:
 
 def _gold_sets(evidence: list) -> tuple[tuple[tuple[str, int], ...], ...]:
     """The distinct evidence sets as (page title, line) pairs. ValueError for another shape."""
-    sets = []
+    # A claim may have thousands of sets, so those that were seen are not looked for in a list.
+    sets: dict[tuple[tuple[str, int], ...], None] = {}
     for i, evidence_set in enumerate(items(evidence, "evidence")):
         name = f"evidence[{i}]"
         found = [_sentence(item, f"{name}[{k}]") for k, item in enumerate(items(evidence_set, name))]
         # Several annotators may have marked the same sentence.
         pairs = tuple(dict.fromkeys(pair for pair in found if pair))
-        if pairs and pairs not in sets:
-            sets.append(pairs)
+        if pairs:
+            sets.setdefault(pairs)
     return tuple(sets)
 
 
@@ -123,7 +125,7 @@ def read_verdict(row: dict) -> str:
 def _to_record(row: dict, official_split: str) -> Record:
     """The record of a row. ValueError if the row is malformed."""
     label = _label(row, _LABELS)
-    claim = full_text(field(row, "claim"), "claim")
+    claim = question_text(row, "claim")
     verdict = _VERDICTS.get(label)
     # Some copies leave the key out where there is no evidence.
     sets = _gold_sets(field(row, "evidence") if verdict else row.get("evidence", []))

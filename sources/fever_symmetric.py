@@ -16,14 +16,14 @@ from evidence.paraphrase import names_in
 from evidence.queries import CLAIM_QUESTION
 from evidence.records import Passage, Record
 from sources.fever import read_verdict, unescape
-from sources.fields import field, full_text, identifier
+from sources.fields import field, full_text, identifier, question_text
 from sources.json_list import parse_rows
 from utils.text import LABEL_ALIASES
 
 
 def _to_record(row: dict, official_split: str) -> Record:
     """The record of a row. ValueError if the row is malformed."""
-    claim = unescape(full_text(field(row, "claim"), "claim"))
+    claim = unescape(question_text(row, "claim"))
     sentence = unescape(full_text(field(row, "evidence"), "evidence"))
     passage = Passage("", (sentence,), is_gold=True)
     return Record(

@@ -7,6 +7,9 @@ reader adds file and line. Nothing here knows a layout.
 import re
 from numbers import Real
 
+# Questions of the known data sets have some hundred.
+_MAX_QUESTION_CHARS = 10_000
+
 
 def bad(name: str, wanted: str, value) -> ValueError:
     """The error for a field that is not what it must be."""
@@ -32,6 +35,14 @@ def full_text(value, name: str) -> str:
     if not text(value, name).strip():
         raise bad(name, "text that is not empty", value)
     return value.strip()
+
+
+def question_text(row: dict, name: str) -> str:
+    """The question or claim of a row. One of a page's length would keep the patterns that read it busy."""
+    question = full_text(field(row, name), name)
+    if len(question) > _MAX_QUESTION_CHARS:
+        raise bad(name, f"at most {_MAX_QUESTION_CHARS:,} characters", question)
+    return question
 
 
 def optional_text(row: dict, name: str) -> str | None:

@@ -17,7 +17,7 @@ from evidence.paraphrase import bare_title, stems
 from evidence.queries import CLAIM_QUESTION
 from evidence.records import Passage, Record, told_apart
 from sources.fever import read_verdict
-from sources.fields import bad, field, full_text, identifier, items
+from sources.fields import bad, field, full_text, identifier, items, question_text
 from sources.json_list import parse_rows
 from utils.text import LABEL_ALIASES
 
@@ -46,7 +46,7 @@ def _to_record(row: dict, official_split: str) -> Record:
     if not gold:
         raise bad("gold_evidence", "a list with a sentence", row["gold_evidence"])
     passages = told_apart([*gold, *_sentences(row, "retrieved_evidence", title, is_gold=False)])
-    claim = _whole_claim(full_text(field(row, "text"), "text"), title)
+    claim = _whole_claim(question_text(row, "text"), title)
     return Record(
         id=f"fool_me_twice:{identifier(field(row, 'id'), 'id')}",
         source="fool_me_twice",

@@ -15,7 +15,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from evidence.records import Passage, Record, told_apart
-from sources.fields import bad, field, full_text, identifier, items, optional_text, text, whole_number
+from sources.fields import (
+    bad,
+    field,
+    full_text,
+    identifier,
+    items,
+    optional_text,
+    question_text,
+    text,
+    whole_number,
+)
 from sources.json_list import parse_rows
 from utils.schema import is_label_answer
 from utils.text import holds_answer
@@ -81,12 +91,18 @@ def _pages_of(facts: list[tuple[str, int]], passages: tuple[Passage, ...], answe
 
     A title without any passage is its own page.
     """
+    lines_of: dict[str, list[int]] = {}
+    for title, line in facts:
+        lines_of.setdefault(title, []).append(line)
+    named_so: dict[str, list[Passage]] = {}
+    for passage in passages:
+        named_so.setdefault(passage.title, []).append(passage)
     pages = {}
-    for title in dict.fromkeys(title for title, _ in facts):
-        named = [passage for passage in passages if passage.title == title]
+    for title, lines in lines_of.items():
+        named = named_so.get(title, [])
         if not named:
             pages[title] = title
-        elif meant := _meant(named, [line for other, line in facts if other == title], answer):
+        elif meant := _meant(named, lines, answer):
             pages[title] = meant.page
     return pages
 
@@ -114,7 +130,7 @@ def _to_record(row: dict, official_split: str) -> Record:
     return Record(
         id=f"hotpotqa:{identifier(field(row, '_id'), '_id')}",
         source="hotpotqa",
-        question=full_text(field(row, "question"), "question"),
+        question=question_text(row, "question"),
         answers=(answer,),
         answerable=not is_missing,
         official_split=official_split,

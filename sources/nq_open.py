@@ -11,13 +11,13 @@ from pathlib import Path
 
 from evidence.paraphrase import agree
 from evidence.records import Record
-from sources.fields import answers, bad, field, full_text
+from sources.fields import answers, bad, field, question_text
 from sources.json_list import parse_rows
 
 
 def _to_record(row: dict, official_split: str) -> Record:
     """The record of a row. ValueError if the row is malformed."""
-    question = full_text(field(row, "question"), "question")
+    question = question_text(row, "question")
     accepted = answers(field(row, "answer"), "answer")
     if not accepted:
         raise bad("answer", "a list of accepted answers", accepted)

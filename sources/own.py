@@ -16,7 +16,17 @@ from pathlib import Path
 
 from evidence.records import Passage, Record, told_apart
 from sources.dpr import check_contexts, to_passages
-from sources.fields import answers, bad, field, full_text, identifier, items, optional_text, text
+from sources.fields import (
+    answers,
+    bad,
+    field,
+    full_text,
+    identifier,
+    items,
+    optional_text,
+    question_text,
+    text,
+)
 from sources.json_list import parse_rows
 
 
@@ -95,7 +105,7 @@ def _dpr_fields(row: dict) -> dict:
 def _to_record(row: dict, official_split: str, source: str) -> Record:
     """The record of a row. ValueError if the row is malformed."""
     fields = _sample_fields(row) if "evidence_chunks" in row else _dpr_fields(row)
-    question = full_text(field(row, "question"), "question")
+    question = question_text(row, "question")
     if row.get("id") is None:
         row_id = hashlib.sha1(question.encode("utf-8"), usedforsecurity=False).hexdigest()[:12]
     else:

@@ -111,6 +111,8 @@ def test_missing_and_empty_evidence_is_an_error(tmp_path):
         read_documents([str(tmp_path)], lambda line: None)
 
 
+# A process of its own reads it.
+@pytest.mark.slow
 def test_a_pdf_is_quoted_by_page_or_names_the_package(tmp_path):
     pytest.importorskip("pypdf", reason="pypdf is optional")
     from tests.pdf import write_pdf

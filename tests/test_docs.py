@@ -307,7 +307,7 @@ FOREIGN = {
 # Flags of other programs.
 FOREIGN_FLAGS = {
     *("--disable-pip", "--hash", "--output-file", "--output-reproducible", "--pyproject", "--require-hashes"),
-    *("--help", "--durations", "--mount"),
+    *("--help", "--durations", "--mount", "--dist", "--no-loadscope-reorder"),
     *("--constraint", "--quiet", "--requirement", "--no-deps", "--force-reinstall", "--index-url"),
     *("--cpu", "--num_processes", "--multi_gpu", "--config_file"),
     *("--cached", "--others", "--exclude-standard"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from evidence.reserved import refuse_test_data, shared_val_warning, trained_on_warning
+from evidence.reserved import ids_hash, refuse_test_data, shared_val_warning, trained_on_warning
 from models import fingerprint
 from models.base import base_for, check_loaded_base, model_key
 from preferences.head_base import base_of_head, check_head_base
@@ -413,13 +413,35 @@ def test_samples_that_were_trained_on_are_counted(place):
     home = place("a")
     checkpoint = write_checkpoint(home / "sft/checkpoint-best", "base")
     samples = [row("q1"), row("q2"), row("q3")]
-    assert trained_on_warning(checkpoint, samples) is None
+    assert trained_on_warning("org/model", samples) is None
+    assert "train_ids.txt is missing" in trained_on_warning(checkpoint, samples)
     (home / "sft/train_ids.txt").write_text("q1\nq3\nq9\n")
     for name in (checkpoint, "sft/checkpoint-best"):
         assert "2 of 3 samples are in the training data of" in trained_on_warning(name, samples)
     assert trained_on_warning(checkpoint, [row("q2")]) is None
     assert "1 of 2 val samples" in shared_val_warning(samples, [row("q3"), row("z")])
     assert shared_val_warning(samples, [row("z")]) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [None, b"", b"q1\nq3", b"\x00\x00\x00", b"q1\n\x00\x00\n", b"\xff\xfeq1\n", b"q3\n", b"q1\nq2\nq9\n"],
+)
+def test_where_nothing_tells_what_was_trained_on_the_evaluation_says_so(place, text):
+    home = place("a")
+    checkpoint = write_checkpoint(home / "sft/checkpoint-best", "base")
+    run = home / "sft/checkpoint-best/run.json"
+    write_json(run, {**read_json(run), "train_ids": ids_hash("q1\nq3\n")})
+    ids = home / "sft/train_ids.txt"
+    ids.write_bytes(b"q1\nq3\n")
+    assert "1 of 1 samples" in trained_on_warning(checkpoint, [row("q1")])
+    assert trained_on_warning(checkpoint, [row("z")]) is None
+    ids.unlink()
+    if text is not None:
+        ids.write_bytes(text)
+    said = trained_on_warning(checkpoint, [row("q1"), row("z")])
+    assert "so nothing tells how many of the 2 samples it was trained on" in said
+    assert ("is missing" if text is None else "is not as it was written") in said
 
 
 # --- models of the hub

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from evidence.reserved import train_ids
+from evidence.reserved import ids_problem, train_ids
 from models.distributed import note_in_first_process
 from training.job import Rows, TrainingJob
 from training.pair_rows import encode_pairs, hold_out, keep_best_once, number_rows, pick_pairs
@@ -17,7 +17,7 @@ from training.steps import steps_and_epochs
 from utils.config import nearest, portable_path
 from utils.errors import UsageError
 from utils.jsonl import write_text
-from utils.runs import format_drops
+from utils.runs import format_drops, note
 
 # What an SFT checkpoint says of its prompts, its base and its data is true of the policy too.
 _INHERITED = (
@@ -120,5 +120,8 @@ def write_seen_ids(job: TrainingJob, rows: Rows) -> None:
     """train_ids.txt: the samples of the SFT model, and those of the pairs."""
     if not job.shards.is_main:
         return
-    seen = train_ids(job.config["sft_model"]) | {row["id"] for row in rows.train}
+    checkpoint = job.config["sft_model"]
+    if problem := ids_problem(checkpoint):
+        note(f"{checkpoint}: {problem}, so that of the policy lacks samples of the SFT model")
+    seen = train_ids(checkpoint) | {row["id"] for row in rows.train}
     write_text(job.output_dir / "train_ids.txt", "".join(f"{name}\n" for name in sorted(seen - {""})))

@@ -5,6 +5,7 @@ those that are written beside the old one.
 """
 
 import contextlib
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,32 @@ def restore_aside(run_dir: Path) -> None:
     shutil.rmtree(place, ignore_errors=True)
     move_folder(old, place)
     print_line(f"{run_dir} is again the run that was to be replaced")
+
+
+def note_aside(run_dir: Path) -> None:
+    """Say how to get back what was set aside, where the run that replaces it has ended without completing."""
+    old = _aside(run_dir)
+    place = run_dir.resolve()
+    if not old.is_dir() or not place.is_dir():
+        return
+    # Neither of the two is deleted: the unfinished one can still be resumed.
+    unfinished = _free_name(place)
+    command = f"mv {shlex.quote(str(place))} {shlex.quote(str(unfinished))}"
+    command += f" && mv {shlex.quote(str(old))} {shlex.quote(str(place))}"
+    print_line(
+        f"{run_dir} is not complete; run it again to resume it. The complete run that it replaces is in "
+        f"{old} until then. To have that one back: {command}"
+    )
+
+
+def _free_name(place: Path) -> Path:
+    """The name for an unfinished run beside its place, where nothing is yet."""
+    number = 1
+    found = place.with_name(f"{place.name}.unfinished")
+    while found.exists():
+        number += 1
+        found = place.with_name(f"{place.name}.unfinished-{number}")
+    return found
 
 
 def has_no_output(run_dir: Path) -> bool:

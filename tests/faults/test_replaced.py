@@ -1,10 +1,14 @@
 """What --overwrite replaces stays until its successor is complete, and returns if there is none."""
 
+import subprocess
+
 import pytest
 
+from evaluation.results import replace_predictions
 from models.distributed import hold_output
 from preferences.cache import claim_cache, complete_cache
 from utils.aside import file_aside
+from utils.errors import UsageError
 from utils.jsonl import read_json, write_json, write_jsonl
 from utils.runs import close_run_dir, open_run_dir
 
@@ -80,3 +84,70 @@ def test_judgements_that_could_not_be_made_again_are_back(tmp_path):
     with file_aside(path, False):
         assert path.exists()
     assert [found.name for found in tmp_path.iterdir()] == ["judgements.jsonl"]
+
+
+def test_one_command_brings_back_the_run_that_an_unfinished_one_replaces(tmp_path, capsys):
+    folder = tmp_path / "my sft"
+    finish(folder)
+    other = {**RUN, "settings": {"seed": 2}}
+    with pytest.raises(Failure), hold_output(folder):
+        open_run_dir(folder, other, True)
+        (folder / "checkpoint-2").mkdir()
+        raise Failure
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"{folder} is not complete; run it again to resume it. The complete run that it")
+    command = said.partition("To have that one back: ")[2]
+    # The same without --overwrite: it resumes, and the other settings are still refused.
+    assert open_run_dir(folder, other, False) == "resume"
+    with pytest.raises(UsageError, match="was made with other settings"), hold_output(folder):
+        open_run_dir(folder, RUN, False)
+    assert command in capsys.readouterr().err
+    subprocess.run(["bash", "-c", command], check=True)
+    assert open_run_dir(folder, RUN, False) == "complete"
+    assert (folder / "checkpoint-best").is_dir()
+    # Nothing is lost: the unfinished one can be resumed under its new name.
+    assert open_run_dir(tmp_path / "my sft.unfinished", other, False) == "resume"
+    assert {path.name for path in tmp_path.iterdir()} == {"my sft", "my sft.unfinished"}
+
+
+def test_a_complete_replacement_says_nothing_about_the_old_run(tmp_path, capsys):
+    folder = tmp_path / "sft"
+    finish(folder)
+    with hold_output(folder):
+        open_run_dir(folder, RUN, True)
+        (folder / "checkpoint-2").mkdir()
+        close_run_dir(folder, RUN)
+    assert "To have that one back" not in capsys.readouterr().err
+
+
+def test_a_second_unfinished_run_gets_a_name_of_its_own(tmp_path, capsys):
+    folder = tmp_path / "sft"
+    (tmp_path / "sft.unfinished").mkdir()
+    finish(folder)
+    with pytest.raises(Failure), hold_output(folder):
+        open_run_dir(folder, RUN, True)
+        (folder / "checkpoint-2").mkdir()
+        raise Failure
+    assert f"mv {folder} {folder}.unfinished-2 && mv {tmp_path}/.sft.old {folder}" in capsys.readouterr().err
+
+
+# --- an evaluation
+
+
+def test_old_results_are_never_beside_new_predictions(tmp_path):
+    results = tmp_path / "e.json"
+    predictions = tmp_path / "e_predictions.jsonl"
+    results.write_text("old")
+    predictions.write_text("old")
+
+    def rows():
+        yield {"id": "1"}
+        raise Failure
+
+    # As on a disk that is full: both are the old ones.
+    with pytest.raises(Failure):
+        replace_predictions(results, predictions, rows())
+    assert results.read_text() == predictions.read_text() == "old"
+    replace_predictions(results, predictions, [{"id": "1"}])
+    assert not results.exists() and predictions.read_text() == '{"id": "1"}\n'
+    assert [path.name for path in tmp_path.iterdir()] == ["e_predictions.jsonl"]

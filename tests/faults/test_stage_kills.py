@@ -18,6 +18,7 @@ from tests.killing import RUN_FACTS, SIGNALS, KillServer, StoppedPhases
 from tests.test_train_sft import config_text
 from training.checkpoints import is_timing
 from utils.completions import gold_completion, render_completion
+from utils.finished import check_outputs
 from utils.jsonl import read_json, read_jsonl, write_jsonl
 
 BUILD = "--sample --data-dir data --limit 12 --max-chunks 3 --max-chunk-words 20 --split 0.6,0.2,0.2"
@@ -31,6 +32,7 @@ PHASES = {
     "build again": ("build_data.py", [*BUILD.split(), "--seed", "7", "--overwrite"]),
     "sft": ("train_sft.py", ["-c", "{home}/sft.yaml"]),
     "evaluation": ("evaluate_sft_fast_robust.py", EVALUATION.split()),
+    "evaluation again": ("evaluate_sft_fast_robust.py", [*EVALUATION.split(), "--seed", "7", "--overwrite"]),
     "scoring": (
         "evaluate_sft_fast_robust.py",
         ["--predictions", "p.jsonl", *TEST.split(), "--limit", "20", "--output", "ev.json"],
@@ -45,6 +47,7 @@ POINTS = {
     "sft": ["checkpoint-best.partial", "sft/checkpoint-best", "checkpoint-4/", "checkpoint-final"]
     + ["calibration.json", "training_history", "loss_curve", "sft/README"],
     "evaluation": ["partial-0", ".ev_predictions.jsonl", "ev_calibration", ".ev.json", "report.html"],
+    "evaluation again": ["partial-0", "report.html", ".ev_predictions.jsonl", "ev_calibration", ".ev.json"],
     "scoring": ["ev_calibration", ".ev.json", "report.html"],
     "robustness": ["partial-0", ".ro_predictions.jsonl", "ro.png", ".ro.json", "report.html"],
     "rewards": ["rm/features", "rows_scores"],
@@ -107,6 +110,9 @@ def prepared(server, data_home, tiny_gemma_dir, tmp_path_factory):
     found["evaluation"] = found["robustness"] = folder / "trained"
     shutil.copytree(home, folder / "trained")
     server.run(PHASES["sft"], folder / "trained")
+    found["evaluation again"] = folder / "evaluated"
+    shutil.copytree(folder / "trained", folder / "evaluated")
+    server.run(PHASES["evaluation"], folder / "evaluated")
     return found
 
 
@@ -139,12 +145,19 @@ def phases(server, prepared, tmp_path_factory):
     return StoppedPhases(server, PHASES, prepared, results_in, tmp_path_factory.mktemp("undisturbed"))
 
 
+def check_rerun(phase: str, home: Path, phases: StoppedPhases) -> None:
+    if (home / "ev.json").exists() and "evaluation" in phase:
+        # Results that are there have their own predictions beside them.
+        check_outputs(home, read_json(home / "ev.json")["run"], "ev.json")
+    phases.check_rerun(phase, home)
+
+
 @pytest.mark.parametrize("number", range(N_KILLS))
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_killed_stage_writes_the_bytes_of_an_undisturbed_one(phase, number, phases, tmp_path):
     home = phases.home(phase, tmp_path / "home")
     phases.stop(phase, home, signal.SIGKILL, **phases.moment(phase, number, N_KILLS))
-    phases.check_rerun(phase, home)
+    check_rerun(phase, home, phases)
 
 
 @pytest.mark.parametrize("number", range(N_STOPS))
@@ -152,7 +165,7 @@ def test_a_killed_stage_writes_the_bytes_of_an_undisturbed_one(phase, number, ph
 def test_a_stopped_stage_says_so_and_is_continued(phase, number, phases, tmp_path):
     home = phases.home(phase, tmp_path / "home")
     phases.stop(phase, home, SIGNALS[number % 2], **phases.moment(phase, number, N_STOPS))
-    phases.check_rerun(phase, home)
+    check_rerun(phase, home, phases)
 
 
 # In the short form one point of each stage, the last that leaves most behind.
@@ -162,5 +175,5 @@ def test_a_stage_killed_at_a_named_point_writes_the_bytes_of_an_undisturbed_one(
     for point in points[-count(1, len(points)) :]:
         home = phases.home(phase, tmp_path / "home")
         assert phases.stop(phase, home, signal.SIGKILL, at=point), f"{point}: the run does not come there"
-        phases.check_rerun(phase, home)
+        check_rerun(phase, home, phases)
         shutil.rmtree(home)
