@@ -8,6 +8,7 @@ import glob
 from collections.abc import Iterable
 from pathlib import Path
 
+from evaluation.file_shapes import FINISHED
 from evaluation.predictions import predictions_path
 from models.choices import UNNAMED_SETTINGS
 from models.distributed import drop_partials
@@ -19,6 +20,7 @@ from utils.finished import check_outputs, describe_outputs
 from utils.jsonl import read_json_object, sha256_value, write_json
 from utils.run_changes import changed_settings, refuse_changed
 from utils.runs import describe_run, hash_inputs
+from utils.shapes import shape_problem
 
 # Of a checkpoint: what its prompts and completions depend on, beside the flags.
 CHECKPOINT_SETTINGS = (
@@ -53,7 +55,7 @@ def _read_finished(path: Path, block: str) -> dict:
         results = read_json_object(path)
     except DataError:
         results = {}
-    if block not in results or "settings" not in results.get("run", {}):
+    if block not in results or shape_problem(results, FINISHED):
         raise UsageError(
             f"{path}: exists and holds other data than these results; choose another --output, "
             "or add --overwrite to replace it"
