@@ -18,7 +18,7 @@ from utils.outputs import check_folder_output
 from utils.own_files import HEAD, PREFERENCE_STATS
 from utils.recognition import check_kind
 from utils.schema import check_rows, read_completion_rows, read_preferences, read_samples
-from utils.shapes import read_shaped
+from utils.shapes import lenient, read_shaped
 from utils.templates import load_template
 
 # What every config.json of a head has.
@@ -32,7 +32,7 @@ def check_inputs(args: argparse.Namespace) -> None:
     # Judging needs none of the models that generated.
     if args.phase != "generate":
         if args.judge_model and args.judge == "reward":
-            check_head_dir(input_path(args.judge_model))
+            _check_head(input_path(args.judge_model))
         elif args.judge_model:
             check_model_name(args.judge_model)
         load_template("judge", args.judge_template)
@@ -74,7 +74,7 @@ def _check_cache(folder: Path, signature: str) -> None:
 def _created(path: Path) -> float:
     """When a preferences file was written, as its statistics say: the times of copied files say nothing."""
     stats = path.with_name(path.name.replace("preferences_", "preference_stats_", 1)).with_suffix(".json")
-    created = read_shaped(stats, PREFERENCE_STATS).get("created") if stats.is_file() else None
+    created = read_shaped(stats, lenient(PREFERENCE_STATS)).get("created") if stats.is_file() else None
     return path.stat().st_mtime if created is None else created
 
 
@@ -102,7 +102,7 @@ def find_head(name: str, output_dir: Path) -> Path:
 
 
 def check_head_dir(folder: Path) -> None:
-    """DataError when `folder` does not contain a complete reward model, whose config has every key."""
+    """DataError when `folder` does not contain a complete reward model."""
     config = folder / "config.json"
     weights = folder / "reward_head.safetensors"
     if not config.is_file() or not weights.is_file():
@@ -117,9 +117,15 @@ def check_head_dir(folder: Path) -> None:
     if problem := header_problem(weights):
         raise DataError(f"{weights}: {problem}")
     # Heads of earlier versions have none.
-    wanted = read_shaped(config, HEAD).get(HEAD_HASH)
+    wanted = read_shaped(config, lenient(HEAD)).get(HEAD_HASH)
     if wanted and sha256_file(weights) != wanted:
         raise DataError(f"{weights}: is not what {config} was written with; train the reward model again")
+
+
+def _check_head(folder: Path) -> None:
+    """DataError when `folder` does not contain a reward model whose config has every key."""
+    check_head_dir(folder)
+    read_shaped(folder / "config.json", HEAD, "train the reward model again")
 
 
 # What a head reads if it is one product with the last state of a completion.
@@ -146,7 +152,7 @@ def _check_export(args: argparse.Namespace, config: dict) -> None:
     check_exportable(config)
     if args.validate_only:
         folder = find_head(args.checkpoint, home_path(config["output_dir"]))
-        check_exportable(read_shaped(folder / "config.json", HEAD))
+        check_exportable(read_shaped(folder / "config.json", lenient(HEAD)))
 
 
 def check_reward_inputs(args: argparse.Namespace, config: dict) -> None:
@@ -161,7 +167,7 @@ def check_reward_inputs(args: argparse.Namespace, config: dict) -> None:
         prefs_path = input_path(args.prefs) if args.prefs else preference_files(home_path(args.prefs_dir))[-1]
         check_rows(prefs_path, read_preferences)
     if args.score or args.validate_only:
-        check_head_dir(find_head(args.checkpoint, home_path(config["output_dir"])))
+        _check_head(find_head(args.checkpoint, home_path(config["output_dir"])))
     check_model_name(config["base_model"])
     load_template("sft", config["template"])
     if args.export_hf:

@@ -14,7 +14,7 @@ from evaluation.file_shapes import RESULTS, SUITES
 from utils.errors import DataError
 from utils.jsonl import read_json_object
 from utils.own_files import BUILD, CACHE, PREFERENCE_STATS, REWARD_RUN, RUN, TRAINED
-from utils.shapes import check_shape, read_shaped, shape_problem
+from utils.shapes import check_shape, lenient, read_shaped, shape_problem
 
 REPORT_NAME = "report.html"
 _MAX_DEPTH = 3
@@ -36,7 +36,7 @@ _SETTINGS_OF = {
     "reward": {"citation_penalty_weight"},
 }
 
-# What else the run.json of a stage contains.
+# What the run.json of a stage contains. A section goes without what an earlier version did not write.
 _SHAPES = {"data": BUILD, "prompts": RUN, "policy": TRAINED, "sft": TRAINED, "reward": REWARD_RUN}
 _HAS_SETTINGS = {"run": {"settings": dict}}
 
@@ -137,7 +137,7 @@ def _read_manifest(path: Path) -> tuple[str, Run] | None:
     stage = _stage_of(found)
     if stage is None:
         return None
-    check_shape(path, found, _SHAPES[stage])
+    check_shape(path, found, lenient(_SHAPES[stage]))
     return stage, Run(path.parent, found)
 
 
@@ -149,15 +149,16 @@ def _read_results(path: Path) -> tuple[str, Run] | None:
     if shape_problem(content, _HAS_SETTINGS):
         return None
     stage = "robustness" if "suites" in content else "evaluation"
-    check_shape(path, content, SUITES if stage == "robustness" else RESULTS)
+    check_shape(path, content, lenient(SUITES if stage == "robustness" else RESULTS))
     return stage, Run(path, content["run"], content)
 
 
 def _read_statistics(path: Path) -> tuple[str, Run]:
     """The statistics of a preferences file, with the manifest of the candidates that it was made of."""
-    stats = read_shaped(path, PREFERENCE_STATS)
+    stats = read_shaped(path, {**lenient(PREFERENCE_STATS), "settings": {"cache": str}})
     manifest = path.parent / "cache" / stats["settings"]["cache"] / "manifest.json"
-    found = read_shaped(manifest, CACHE) if manifest.is_file() else {"settings": {}}
+    wanted = {**lenient(CACHE), "settings": dict}
+    found = read_shaped(manifest, wanted) if manifest.is_file() else {"settings": {}}
     return "preferences", Run(path, found, stats)
 
 

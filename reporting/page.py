@@ -30,7 +30,7 @@ from reporting.stages import ODD_FILE, StageView, all_views
 from reporting.verdict import NET_SCORE, caveats, plain_verdict, verdict_sentence
 from utils.own_files import HISTORY, VALIDATION
 from utils.runs import note
-from utils.shapes import read_shaped
+from utils.shapes import lenient, read_shaped
 
 # The page stays below 3 MB for any number of samples (a test makes one of a thousand long ones).
 MAX_BYTES = 2_900_000
@@ -94,7 +94,7 @@ def _curves(run: Run, charts_of: Callable[[dict, Any], list[Chart]], n: Any) -> 
     path = run.path / "training_history.json"
     if not path.is_file():
         return []
-    return [placed(chart) for chart in charts_of(read_shaped(path, HISTORY), n)]
+    return [placed(chart) for chart in charts_of(read_shaped(path, lenient(HISTORY)), n)]
 
 
 def _sft_curves(run: Run) -> list[dict]:
@@ -110,7 +110,7 @@ def _reward_section(run: Run) -> dict:
     charts = _curves(run, reward_charts, run.manifest.get("n_pairs") or {})
     found: dict = {"charts": charts, "scores": None}
     if (run.path / "validation.json").is_file():
-        validation = read_shaped(run.path / "validation.json", VALIDATION)
+        validation = read_shaped(run.path / "validation.json", lenient(VALIDATION))
         charts += [placed(chart) for chart in calibration_charts(validation)]
         found |= {"scores": tables.reward_scores(validation), "n_pairs": validation["n_test_pairs"]}
     return found

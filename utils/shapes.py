@@ -41,6 +41,17 @@ class Maybe(NamedTuple):
     shape: Any
 
 
+def lenient(shape: Any) -> Any:
+    """The shape of which every field may be missing, for a reader that goes without."""
+    if isinstance(shape, dict):
+        return {f"{name.removesuffix('?')}?": lenient(inner) for name, inner in shape.items()}
+    if isinstance(shape, Every):
+        return Every(lenient(shape.shape))
+    if isinstance(shape, Maybe):
+        return Maybe(lenient(shape.shape))
+    return [lenient(item) for item in shape] if isinstance(shape, list) else shape
+
+
 def _type_of(shape: Any) -> type:
     """The type that a value of a shape has."""
     if isinstance(shape, (Every, dict)):
