@@ -8,7 +8,9 @@ from utils.own_files import RUN
 from utils.shapes import Every, Maybe
 
 _INTERVALS = Every(Maybe([float]))
-_METRICS = {"n": int, "ci95": _INTERVALS, "macro?": Maybe(dict), **dict.fromkeys(HEADLINE, Maybe(float))}
+_RATES = {f"{name}?": Maybe(float) for name in HEADLINE}
+_MACRO = {"ci95?": _INTERVALS, **_RATES}
+_METRICS = {"n": int, "ci95": _INTERVALS, "macro?": Maybe(_MACRO), **dict.fromkeys(HEADLINE, Maybe(float))}
 _DELTAS = {"ci95": _INTERVALS, "smallest_detectable": Every(Maybe(float))}
 _SETTINGS = {"limit?": Maybe(int), "model_path?": Maybe(str), "predictions?": Maybe(str)}
 
@@ -39,6 +41,11 @@ SUITES = {"suites": Every(_SUITE), "run": {**RUN, "settings": _SETTINGS}}
 
 # What a rerun of either compares before it has nothing to do.
 FINISHED = {"run": {**RUN, "settings": dict, "inputs": Every(str)}}
+# What it then shows again, by a key that these results alone have.
+SHOWN = {
+    "suites": {"suites": Every(_SUITE)},
+    "baselines": {name: shape for name, shape in RESULTS.items() if name != "run"},
+}
 # What the card of a model says of its evaluation.
 EVALUATED = {
     "sft": {"n?": Maybe(int), **{f"{name}?": Maybe(float) for name in HEADLINE}},

@@ -59,6 +59,7 @@ CACHE = {
     "status": str,
     "settings": {
         **{"data_sha256": str, "n_generations?": int, "temperature?": float, "template?": Maybe(str)},
+        **{"template_text?": str, "precision?": str, "max_input_tokens?": int, "max_new_tokens?": int},
         **{"models?": Maybe(str), "sft_model?": str, "base_model?": Maybe(str)},
     },
     "inputs?": Every(str),
