@@ -16,7 +16,7 @@ from utils.aside import drop_aside, restore_aside, set_aside
 from utils.config import portable_path
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_appended, sha256_file, write_json
-from utils.own_files import CACHE, UNFINISHED_CACHE
+from utils.own_files import CACHE, JUDGED_CACHE, UNFINISHED_CACHE
 from utils.runs import note
 from utils.shapes import read_shaped
 
@@ -188,7 +188,7 @@ def find_cache(folder: Path, wanted: dict, cache_sig: str | None) -> str:
 
 def read_cached_settings(cache: Path, data_path: Path) -> dict:
     """The settings of a cache. DataError when its candidates are of another file than `data_path`."""
-    manifest = read_shaped(cache / "manifest.json", CACHE)
+    manifest = read_shaped(cache / "manifest.json", JUDGED_CACHE)
     _check_whole(cache, manifest)
     settings = manifest["settings"]
     if not data_path.is_file() or sha256_file(data_path) != settings["data_sha256"]:

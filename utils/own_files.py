@@ -55,10 +55,10 @@ CHECKPOINT: dict[str, Any] = {
 }
 
 # manifest.json of a cache of candidates (preferences/cache.py).
-CACHE = {
+CACHE: dict[str, Any] = {
     "status": str,
     "settings": {
-        **{"data_sha256": str, "n_generations?": int, "temperature?": float, "template?": Maybe(str)},
+        **{"data_sha256?": str, "n_generations?": int, "temperature?": float, "template?": Maybe(str)},
         **{"template_text?": str, "precision?": str, "max_input_tokens?": int, "max_new_tokens?": int},
         **{"models?": Maybe(str), "sft_model?": str, "base_model?": Maybe(str)},
     },
@@ -68,6 +68,8 @@ CACHE = {
     "started?": str,
     "n_rows?": Every(int),
 }
+# One whose candidates are judged.
+JUDGED_CACHE = {**CACHE, "settings": {**CACHE["settings"], "data_sha256": str}}
 # One that a cut run left may lack what the end writes.
 UNFINISHED_CACHE = {"status?": str, "base_revision?": Maybe(str), "n_rows?": Every(int)}
 
