@@ -37,21 +37,6 @@ def fail_change(folder: str, last: int, name: str) -> None:
     sys.addaudithook(hook)
 
 
-def list_reads(folder: str, log_path: str) -> None:
-    """No fault: the names of the JSON files below a folder that are opened to be read, one per line."""
-
-    def hook(event: str, args: tuple) -> None:
-        if event != "open" or not str(args[0]).startswith(folder) or not str(args[0]).endswith(".json"):
-            return
-        is_writing = isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)
-        if not is_writing:
-            handle = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            os.write(handle, (os.path.relpath(str(args[0]), folder) + "\n").encode())
-            os.close(handle)
-
-    sys.addaudithook(hook)
-
-
 # --- what network drives do not do
 
 
