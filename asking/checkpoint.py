@@ -11,7 +11,9 @@ from evidence.chunk_sizes import DEFAULT_SIZES, ChunkSizes, sizes_in, sizes_of_b
 from utils.config import input_path
 from utils.decisions import Decisions, read_calibration, read_decisions
 from utils.jsonl import read_json_object
+from utils.own_files import CHECKPOINT
 from utils.runs import note
+from utils.shapes import read_shaped
 from utils.templates import load_template
 
 
@@ -78,7 +80,8 @@ def ask_settings(
 
     `say` gets a line for each thing that the checkpoint does not tell.
     """
-    facts = _read_if_there(model_dir / "run.json")
+    manifest = model_dir / "run.json"
+    facts = read_shaped(manifest, CHECKPOINT) if manifest.is_file() else {}
     sizes = _sizes(model_dir, facts, say)
     calibration = read_calibration(str(model_dir), decisions)
     if not _has_fit(calibration):

@@ -14,36 +14,24 @@ from evaluation.columns import (
     metric_table,
 )
 from evaluation.differing import differing_settings, file_contents
+from evaluation.file_shapes import RESULTS
 from evaluation.predictions import predictions_path, read_predictions
 from evaluation.results import MAIN_MODELS, by_model, score_rows
 from evaluation.tables import all_models, titled_deltas
 from utils.config import input_path
 from utils.errors import DataError
 from utils.intervals import paired_deltas
-from utils.jsonl import read_json_object
 from utils.metrics import HEADLINE
 from utils.recognition import check_kind
 from utils.runs import hash_inputs
 from utils.schema import pick_samples, read_samples
-
-# What is read from the manifest within a results file.
-_RUN_KEYS = {"settings", "inputs", "seed", "packages", "git_commit"}
+from utils.shapes import read_shaped
 
 
 def read_results(path: Path) -> dict:
     """The content of a results file. DataError when it is something else."""
     check_kind(path, "results")
-    results = read_json_object(path)
-    run = results.get("run")
-    missing = {"run", "baselines"} - results.keys()
-    if isinstance(run, dict):
-        missing |= {f"run.{key}" for key in _RUN_KEYS - run.keys()}
-    if missing or not isinstance(run, dict):
-        raise DataError(
-            f"{path}: not a results file of evaluate_sft_fast_robust.py: "
-            f"{', '.join(sorted(missing)) or 'run'} is missing; evaluate again"
-        )
-    return results
+    return read_shaped(path, RESULTS, "not what evaluate_sft_fast_robust.py writes; evaluate again")
 
 
 # --- paired differences

@@ -5,11 +5,12 @@ It reads results; how they were made is in results.py.
 
 from pathlib import Path
 
+from evaluation.file_shapes import EVALUATED
 from utils.cards import Measured
 from utils.config import home_path, input_path
 from utils.errors import DataError
-from utils.jsonl import read_json
 from utils.metrics import HEADLINE
+from utils.shapes import read_shaped
 
 
 def evaluation_of(model_dir: Path) -> Measured | None:
@@ -18,12 +19,11 @@ def evaluation_of(model_dir: Path) -> Measured | None:
     paths = sorted(home_path("").glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in paths:
         try:
-            results = read_json(path)
+            # Any program may have written a JSON file there.
+            results = read_shaped(path, EVALUATED)
         except DataError:
             continue
-        if not isinstance(results, dict) or "sft" not in results:
-            continue
-        settings = results.get("run", {}).get("settings", {})
+        settings = results["run"]["settings"]
         named = settings.get("model_path")
         if named and input_path(named).resolve() == wanted:
             metrics = {name: results["sft"].get(name) for name in HEADLINE}

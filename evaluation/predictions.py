@@ -11,9 +11,11 @@ from models.base import model_key
 from utils.config import portable_path
 from utils.errors import DataError
 from utils.json_values import is_integer, is_number
-from utils.jsonl import read_json_object, read_jsonl
+from utils.jsonl import read_jsonl
+from utils.own_files import CHECKPOINT
 from utils.recognition import check_kind
 from utils.scoring import outcome, score_sample
+from utils.shapes import read_shaped
 
 
 def prompt_settings(
@@ -24,7 +26,7 @@ def prompt_settings(
     Template name and token limit are those given, else those in the checkpoint's run.json, else the defaults.
     """
     manifest = Path(model_dir) / "run.json"
-    run = read_json_object(manifest) if manifest.is_file() else {}
+    run = read_shaped(manifest, CHECKPOINT) if manifest.is_file() else {}
     return {
         "model_dir": portable_path(model_dir),
         "template": template or run.get("template", "default"),

@@ -8,6 +8,7 @@ import glob
 from collections.abc import Iterable
 from pathlib import Path
 
+from evaluation.file_shapes import FINISHED, SHOWN
 from evaluation.predictions import predictions_path
 from models.choices import UNNAMED_SETTINGS
 from models.distributed import drop_partials
@@ -19,6 +20,7 @@ from utils.finished import check_outputs, describe_outputs
 from utils.jsonl import read_json_object, sha256_value, write_json
 from utils.run_changes import changed_settings, refuse_changed
 from utils.runs import describe_run, hash_inputs
+from utils.shapes import check_shape, shape_problem
 
 # Of a checkpoint: what its prompts and completions depend on, beside the flags.
 CHECKPOINT_SETTINGS = (
@@ -53,7 +55,7 @@ def _read_finished(path: Path, block: str) -> dict:
         results = read_json_object(path)
     except DataError:
         results = {}
-    if block not in results or "settings" not in results.get("run", {}):
+    if block not in results or shape_problem(results, FINISHED):
         raise UsageError(
             f"{path}: exists and holds other data than these results; choose another --output, "
             "or add --overwrite to replace it"
@@ -72,6 +74,7 @@ def finished_results(path: Path, block: str, run: dict, names: Iterable[str], ov
         return None
     results = _read_finished(path, block)
     refuse_changed(path, changed_settings(_deciding(results["run"], names), _deciding(run, names)))
+    check_shape(path, results, SHOWN.get(block, {}), "add --overwrite to make these results again")
     check_outputs(path.parent, results["run"], path.name)
     # A kill right behind the last file leaves them.
     drop_partials(predictions_path(path))

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from utils.config import home_path, input_path
 from utils.errors import UsageError
-from utils.jsonl import read_json_object, read_jsonl, sha256_value
+from utils.jsonl import read_jsonl, sha256_value
+from utils.own_files import RUN
+from utils.shapes import read_shaped
 
 TEST_FILE = "test.jsonl"
 _TEST_NAMES = (TEST_FILE, "test.jsonl.gz")
@@ -22,7 +24,7 @@ _DEFAULT_TEST = "data/processed/test.jsonl"
 
 def _manifest(folder: Path) -> dict:
     path = folder / "run.json"
-    return read_json_object(path) if path.is_file() else {}
+    return read_shaped(path, RUN) if path.is_file() else {}
 
 
 def is_evaluation_build(folder: Path) -> bool:

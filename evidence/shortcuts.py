@@ -23,9 +23,10 @@ from evidence.probes import (
 from evidence.surface import surface_of
 from evidence.surface_model import QuestionModel, SurfaceModel, has_verdict, is_positive
 from utils.errors import DataError
-from utils.jsonl import read_json
+from utils.own_files import AUDIT
 from utils.progress import track
 from utils.runs import note
+from utils.shapes import read_shaped
 
 # With fewer samples a score says little: at 40 its standard error is up to 0.08.
 MIN_SAMPLES = 40
@@ -201,7 +202,7 @@ def shortcut_warnings(shortcuts: dict) -> list[str]:
 
 def report_shortcuts(audit_path: Path, is_strict: bool) -> None:
     """Print the warnings of a build's audit; DataError if there are any and `is_strict`."""
-    shortcuts = read_json(audit_path).get("shortcuts")
+    shortcuts = read_shaped(audit_path, {"shortcuts?": AUDIT["shortcuts?"]}).get("shortcuts")
     if shortcuts is None:
         if is_strict:
             raise DataError(f"{audit_path}: has no shortcuts, an older version made it; add --overwrite")
@@ -212,9 +213,8 @@ def report_shortcuts(audit_path: Path, is_strict: bool) -> None:
     lines = shortcut_warnings(shortcuts)
     for line in lines:
         note(line)
-    if not lines:
-        return
     advice = "docs/data.md, Shortcut probes, says what each means and what helps"
-    if is_strict:
+    if lines and is_strict:
         raise DataError(f"shortcuts above the limit, see {audit_path}; {advice}")
-    note(f"shortcuts above the limit, on the {shortcuts['split']} split: {advice}")
+    if lines:
+        note(f"shortcuts above the limit, on the {shortcuts['split']} split: {advice}")

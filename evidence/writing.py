@@ -8,8 +8,10 @@ from evidence.promises import empty_split_problem
 from evidence.shortcuts import report_shortcuts
 from utils.errors import DataError
 from utils.finished import check_outputs, describe_outputs
-from utils.jsonl import read_json_object, write_json, write_jsonl, write_text
+from utils.jsonl import write_json, write_jsonl, write_text
+from utils.own_files import BUILD
 from utils.runs import note
+from utils.shapes import read_shaped
 
 
 def write_build(
@@ -46,7 +48,7 @@ def check_build(processed: Path, is_strict: bool) -> None:
 
     Also reports its shortcuts, which are an error if `is_strict`.
     """
-    manifest = read_json_object(processed / "run.json")
+    manifest = read_shaped(processed / "run.json", BUILD)
     splits = [f"{split}.jsonl" for split in manifest.get("n_samples", [])]
     check_outputs(processed, manifest, "run.json", splits)
     report_shortcuts(processed / "audit.json", is_strict)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from models.fingerprint import WHOLE_BYTES, hash_part
 from utils.errors import DataError
-from utils.jsonl import read_json_object
+from utils.own_files import CHECKPOINT
+from utils.shapes import read_shaped
 
 MANIFEST = "run.json"
 
@@ -43,9 +44,9 @@ def damage(
     if not path.is_file():
         return f"{MANIFEST} is missing"
     try:
-        manifest = read_json_object(path)
-    except DataError:
-        return f"{MANIFEST} is not readable"
+        manifest = read_shaped(path, CHECKPOINT)
+    except DataError as error:
+        return f"{MANIFEST} is not readable: {str(error).removeprefix(f'{path}: ').partition(';')[0]}"
     hashes = {} if sizes_only else manifest.get("hashes", {})
     for name, size in manifest.get("files", {}).items():
         if not is_read(name):

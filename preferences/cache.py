@@ -15,8 +15,10 @@ from models.choices import UNNAMED_SETTINGS
 from utils.aside import drop_aside, restore_aside, set_aside
 from utils.config import portable_path
 from utils.errors import DataError, UsageError
-from utils.jsonl import read_appended, read_json, sha256_file, write_json
+from utils.jsonl import read_appended, sha256_file, write_json
+from utils.own_files import CACHE, JUDGED_CACHE, UNFINISHED_CACHE
 from utils.runs import note
+from utils.shapes import read_shaped
 
 # Flags that change the generated texts, with their defaults. The parser's own default is None, "not given":
 # the judge phase compares a cache only with the flags that were given.
@@ -71,7 +73,7 @@ def claim_cache(cache: Path, overwrite: bool, revision: str | None = None) -> bo
     """
     restore_aside(cache)
     manifest = cache / "manifest.json"
-    found = read_json(manifest) if manifest.is_file() else {}
+    found = read_shaped(manifest, UNFINISHED_CACHE) if manifest.is_file() else {}
     is_complete = found.get("status") == "complete"
     known = found.get("base_revision")
     if revision and known and known != revision and not overwrite:
@@ -168,7 +170,8 @@ def find_cache(folder: Path, wanted: dict, cache_sig: str | None) -> str:
 
     DataError when there is none; it lists every cache with its differences from `wanted`.
     """
-    manifests = {path.parent.name: read_json(path) for path in sorted(folder.glob(CACHE_MANIFESTS))}
+    paths = sorted(folder.glob(CACHE_MANIFESTS))
+    manifests = {path.parent.name: read_shaped(path, CACHE) for path in paths}
     fitting = {}
     for sig, manifest in manifests.items():
         # An unfinished cache has candidates of some samples only.
@@ -178,14 +181,14 @@ def find_cache(folder: Path, wanted: dict, cache_sig: str | None) -> str:
             fitting[sig] = manifest
     if not fitting:
         raise _no_cache_fits(folder, manifests, wanted)
-    newest = max(fitting, key=lambda sig: (fitting[sig]["created"], sig))
-    note(f"judging cache {newest}, generated {fitting[newest]['started']}")
+    newest = max(fitting, key=lambda sig: (fitting[sig].get("created", 0.0), sig))
+    note(f"judging cache {newest}, generated {fitting[newest].get('started', 'at an unknown time')}")
     return newest
 
 
 def read_cached_settings(cache: Path, data_path: Path) -> dict:
     """The settings of a cache. DataError when its candidates are of another file than `data_path`."""
-    manifest = read_json(cache / "manifest.json")
+    manifest = read_shaped(cache / "manifest.json", JUDGED_CACHE)
     _check_whole(cache, manifest)
     settings = manifest["settings"]
     if not data_path.is_file() or sha256_file(data_path) != settings["data_sha256"]:

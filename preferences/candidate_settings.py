@@ -14,7 +14,9 @@ from utils.config import input_path, portable_path
 from utils.decisions import decision_settings
 from utils.errors import DataError, UsageError
 from utils.input_files import unreadable_reason
-from utils.jsonl import read_json, sha256_file, sha256_value
+from utils.jsonl import sha256_file, sha256_value
+from utils.own_files import CHECKPOINT
+from utils.shapes import read_shaped
 
 # 2: one random number per token (generation/draws.py).
 _DRAWS = 2
@@ -34,7 +36,7 @@ def generation_settings(flags: dict, load_template: Callable[[str], str]) -> dic
     """
     checkpoint = check_adapter_dir(flags["sft_model"])
     manifest = Path(checkpoint) / "run.json"
-    trained = read_json(manifest) if manifest.is_file() else {}
+    trained = read_shaped(manifest, CHECKPOINT) if manifest.is_file() else {}
     settings = {}
     for name, default in GENERATION_DEFAULTS.items():
         settings[name] = default if flags[name] is None else flags[name]

@@ -22,7 +22,9 @@ from utils.cards import (
     prompt_code,
 )
 from utils.hub_names import dataset_ids, hub_model_id, model_licence, reference, split_revision
-from utils.jsonl import read_json, write_text
+from utils.jsonl import write_text
+from utils.own_files import MEASURED_HEAD
+from utils.shapes import read_shaped
 
 _CARD = """{header}
 # {title}
@@ -186,7 +188,7 @@ def write_reward_cards(
 ) -> None:
     """The cards of heads; `figures` are those of the first."""
     for folder in folders:
-        saved = read_json(folder / "config.json")
+        saved = read_shaped(folder / "config.json", MEASURED_HEAD)
         facts = card_facts(saved, figures if folder == folders[0] else None, preferences)
         base = reference(saved["base_model"], Path(resolve_model(saved["base_model"])), folder)
         write_text(folder / "README.md", head_card(facts, tokenizer, template, ".", base))

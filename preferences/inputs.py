@@ -13,14 +13,15 @@ from models.folders import header_problem
 from utils.config import home_path, input_path, nearest
 from utils.errors import DataError, UsageError
 from utils.input_files import home_hint
-from utils.jsonl import read_json_object, sha256_file
+from utils.jsonl import sha256_file
 from utils.outputs import check_folder_output
+from utils.own_files import HEAD, PREFERENCE_STATS
 from utils.recognition import check_kind
 from utils.schema import check_rows, read_completion_rows, read_preferences, read_samples
+from utils.shapes import lenient, read_shaped
 from utils.templates import load_template
 
 # What every config.json of a head has.
-HEAD_KEYS = {"base_model", "template", "max_seq_length", "penalty_weights", "score_scale"}
 
 
 def check_inputs(args: argparse.Namespace) -> None:
@@ -73,7 +74,7 @@ def _check_cache(folder: Path, signature: str) -> None:
 def _created(path: Path) -> float:
     """When a preferences file was written, as its statistics say: the times of copied files say nothing."""
     stats = path.with_name(path.name.replace("preferences_", "preference_stats_", 1)).with_suffix(".json")
-    created = read_json_object(stats).get("created") if stats.is_file() else None
+    created = read_shaped(stats, lenient(PREFERENCE_STATS)).get("created") if stats.is_file() else None
     return path.stat().st_mtime if created is None else created
 
 
@@ -116,7 +117,7 @@ def check_head_dir(folder: Path) -> None:
     if problem := header_problem(weights):
         raise DataError(f"{weights}: {problem}")
     # Heads of earlier versions have none.
-    wanted = read_json_object(config).get(HEAD_HASH)
+    wanted = read_shaped(config, lenient(HEAD)).get(HEAD_HASH)
     if wanted and sha256_file(weights) != wanted:
         raise DataError(f"{weights}: is not what {config} was written with; train the reward model again")
 
@@ -124,10 +125,7 @@ def check_head_dir(folder: Path) -> None:
 def _check_head(folder: Path) -> None:
     """DataError when `folder` does not contain a reward model whose config has every key."""
     check_head_dir(folder)
-    missing = HEAD_KEYS - read_json_object(folder / "config.json").keys()
-    if missing:
-        names = ", ".join(sorted(missing))
-        raise DataError(f"{folder / 'config.json'}: lacks {names}; train the reward model again")
+    read_shaped(folder / "config.json", HEAD, "train the reward model again")
 
 
 # What a head reads if it is one product with the last state of a completion.
@@ -154,7 +152,7 @@ def _check_export(args: argparse.Namespace, config: dict) -> None:
     check_exportable(config)
     if args.validate_only:
         folder = find_head(args.checkpoint, home_path(config["output_dir"]))
-        check_exportable(read_json_object(folder / "config.json"))
+        check_exportable(read_shaped(folder / "config.json", lenient(HEAD)))
 
 
 def check_reward_inputs(args: argparse.Namespace, config: dict) -> None:

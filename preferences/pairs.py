@@ -20,8 +20,9 @@ from utils.completions import parse_completion
 from utils.config import home_path, input_path
 from utils.errors import DataError
 from utils.intervals import MIN_GROUPS, column_sums, group_index, mean_with_interval, percentile_interval
-from utils.jsonl import read_json_object
+from utils.own_files import RUN
 from utils.runs import note
+from utils.shapes import read_shaped
 
 
 def find_preferences(named: str | None, folder: str) -> Path:
@@ -40,7 +41,7 @@ def check_preferences(path: Path, rows: list[dict], allow_test: bool) -> list[st
     samples = [{**row, "id": row["sample_id"]} for row in rows]
     gensig = path.stem.removeprefix("preferences_").partition("-")[0]
     manifest = path.parent / "cache" / gensig / "manifest.json"
-    inputs = read_json_object(manifest).get("inputs", {}) if manifest.is_file() else {}
+    inputs = read_shaped(manifest, RUN).get("inputs", {}) if manifest.is_file() else {}
     near = input_path(next(iter(inputs))) if inputs else None
     warning = refuse_test_data(path, samples, allow_test, near=near)
     return [warning] if warning else []

@@ -16,7 +16,9 @@ from preferences.features import as_completions
 from preferences.head_training import macro_metrics
 from preferences.pairs import pair_metrics
 from preferences.reward import PENALTIES, load_head, penalty_table, penalty_totals, rewards
-from utils.jsonl import read_json, write_json
+from utils.jsonl import write_json
+from utils.own_files import MEASURED_HEAD, RUN
+from utils.shapes import read_shaped
 
 # In standard deviations of the head's score: with 2 a full penalty outweighs nearly every difference of it.
 GRID = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0)
@@ -89,7 +91,7 @@ def tune_head(
     tuned = search_weights(pairs, given)
     figures = {"given": _figures(pairs, given), "tuned": _figures(pairs, tuned)}
     tuning = {"n_val_pairs": len(kinds), "given": given, "tuned": tuned, "val": figures}
-    saved = read_json(folder / "config.json")
+    saved = read_shaped(folder / "config.json", MEASURED_HEAD)
     metrics = saved["metrics"] | figures["tuned"]
     changed = {"penalty_weights": tuned, "metrics": metrics, "penalty_tuning": tuning}
     write_json(folder / "config.json", saved | changed)
@@ -117,7 +119,7 @@ def record_tuning(run_dir: Path, tunings: dict[str, dict]) -> None:
     manifest = run_dir / "run.json"
     if not tunings or not manifest.is_file():
         return
-    run = read_json(manifest)
+    run = read_shaped(manifest, RUN)
     write_json(manifest, run | {"penalty_tuning": run.get("penalty_tuning", {}) | tunings})
 
 

@@ -17,7 +17,8 @@ from preferences.inputs import check_head_dir
 from utils.config import home_path, input_path
 from utils.hub import push_folder
 from utils.hub_names import hub_model_id
-from utils.jsonl import read_json
+from utils.own_files import MEASURED_HEAD, VALIDATION
+from utils.shapes import read_shaped
 
 # Pairs whose completions an exported model scores before it gets its name.
 _N_COMPARED = 4
@@ -46,9 +47,10 @@ def publish_head(
     """Upload the best head of a finished run, and print where it is."""
     folder = output_dir / "best"
     check_head_dir(folder)
-    saved = read_json(folder / "config.json")
+    saved = read_shaped(folder / "config.json", MEASURED_HEAD)
     validation = output_dir / "validation.json"
-    facts = card_facts(saved, read_json(validation) if validation.is_file() else None, preferences)
+    figures = read_shaped(validation, VALIDATION) if validation.is_file() else None
+    facts = card_facts(saved, figures, preferences)
     base = hub_model_id(saved["base_model"]) or Path(saved["base_model"]).name
     texts = {
         "README.md": head_card(facts, tokenizer, template, repo_id, base),
@@ -65,9 +67,9 @@ def export_head(
 
     The errors are those of `export_classifier`.
     """
-    saved = read_json(folder / "config.json")
+    saved = read_shaped(folder / "config.json", MEASURED_HEAD)
     validation = folder.parent / "validation.json"
-    figures = read_json(validation) if validation.is_file() else None
+    figures = read_shaped(validation, VALIDATION) if validation.is_file() else None
     # The figures on test are those of the head that was validated last.
     is_validated = figures is not None and input_path(figures["checkpoint"]) == folder
     facts = card_facts(saved, figures if is_validated else None, preferences)

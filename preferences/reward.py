@@ -24,8 +24,10 @@ from preferences.reward_config import FEATURE_KEYS
 from utils.atomic import atomic_write
 from utils.completions import parse_completion
 from utils.config import portable_path
-from utils.jsonl import read_json, write_json
+from utils.jsonl import write_json
+from utils.own_files import HEAD
 from utils.schema import is_label_answer
+from utils.shapes import lenient, read_shaped
 from utils.text import chunk_text, contains_tokens, tokenize
 
 PENALTIES = ("citation", "confidence", "length", "overcitation", "span", "refusal")
@@ -79,7 +81,7 @@ def load_head(folder: Path) -> tuple[RewardHead, dict]:
     width = state["hidden.weight"].shape[0] if "hidden.weight" in state else 0
     head = RewardHead(len(state["mean"]), width)
     head.load_state_dict(state)
-    return head.eval(), read_json(folder / "config.json")
+    return head.eval(), read_shaped(folder / "config.json", lenient(HEAD))
 
 
 def head_config(config: dict, scale: dict[str, float], metrics: dict) -> dict:

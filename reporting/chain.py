@@ -11,7 +11,8 @@ from pathlib import Path
 
 from evaluation.predictions import predictions_path
 from reporting.outputs import Outputs, Run, read_outputs
-from utils.jsonl import read_json_object, sha256_file
+from utils.jsonl import sha256_file
+from utils.shapes import read_shaped
 
 
 def pairs_path(run: Run) -> Path:
@@ -34,7 +35,7 @@ def _trained_checkpoint(home: Path, model_path: str | None) -> str | None:
     manifest = home / model_path / "run.json" if model_path else None
     if manifest is None or not manifest.is_file():
         return model_path
-    return read_json_object(manifest).get("merged_from") or model_path
+    return read_shaped(manifest, {"merged_from?": str}).get("merged_from") or model_path
 
 
 def _checkpoint_of(outputs: Outputs, run: Run) -> str | None:

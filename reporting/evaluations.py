@@ -10,7 +10,8 @@ from evaluation.selective import Selection
 from reporting.answered import Answered, answered_samples
 from utils.config import input_path
 from utils.errors import DataError
-from utils.jsonl import read_json
+from utils.own_files import CALIBRATION
+from utils.shapes import read_shaped
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def _selection(home: Path, results: dict) -> Selection | None:
     isotonic = None
     if selective["kind"] == "calibrated":
         checkpoint = find_input(home, results["run"]["settings"]["model_path"])
-        isotonic = read_json(checkpoint.parent / "calibration.json")["isotonic"]
+        isotonic = read_shaped(checkpoint.parent / "calibration.json", CALIBRATION).get("isotonic")
     return Selection(selective["threshold"], selective["kind"], isotonic)
 
 

@@ -5,12 +5,16 @@ is read but small JSON files, and nothing is followed deeper than three folders.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+from evaluation.file_shapes import RESULTS, SUITES
 from utils.errors import DataError
 from utils.jsonl import read_json_object
+from utils.own_files import BUILD, CACHE, PREFERENCE_STATS, REWARD_RUN, RUN, TRAINED
+from utils.shapes import check_shape, lenient, read_shaped, shape_problem
 
 REPORT_NAME = "report.html"
 _MAX_DEPTH = 3
@@ -31,6 +35,10 @@ _SETTINGS_OF = {
     "sft": {"model_name", "lora"},
     "reward": {"citation_penalty_weight"},
 }
+
+# What the run.json of a stage contains. A section goes without what an earlier version did not write.
+_SHAPES = {"data": BUILD, "prompts": RUN, "policy": TRAINED, "sft": TRAINED, "reward": REWARD_RUN}
+_HAS_SETTINGS = {"run": {"settings": dict}}
 
 
 @dataclass(frozen=True)
@@ -121,31 +129,46 @@ def _is_results(path: Path) -> bool:
         return bool(_RESULTS_START.match(handle.read(200)))
 
 
-def _runs_in(folder: Path) -> Iterator[tuple[str, Run]]:
-    """(stage, run) of each output in a folder. DataError and OSError name a damaged file."""
-    manifest = folder / "run.json"
-    if manifest.is_file():
-        found = read_json_object(manifest)
-        stage = _stage_of(found)
-        if stage:
-            yield stage, Run(folder, found)
+def _read_manifest(path: Path) -> tuple[str, Run] | None:
+    """(stage, run) of the run.json of an output; None for another one, and where there is none."""
+    if not path.is_file():
+        return None
+    found = read_json_object(path)
+    stage = _stage_of(found)
+    if stage is None:
+        return None
+    check_shape(path, found, lenient(_SHAPES[stage]))
+    return stage, Run(path.parent, found)
+
+
+def _read_results(path: Path) -> tuple[str, Run] | None:
+    """(stage, run) of a results file; None for another file."""
+    if not _is_results(path):
+        return None
+    content = read_json_object(path)
+    if shape_problem(content, _HAS_SETTINGS):
+        return None
+    stage = "robustness" if "suites" in content else "evaluation"
+    check_shape(path, content, lenient(SUITES if stage == "robustness" else RESULTS))
+    return stage, Run(path, content["run"], content)
+
+
+def _read_statistics(path: Path) -> tuple[str, Run]:
+    """The statistics of a preferences file, with the manifest of the candidates that it was made of."""
+    stats = read_shaped(path, {**lenient(PREFERENCE_STATS), "settings": {"cache": str}})
+    manifest = path.parent / "cache" / stats["settings"]["cache"] / "manifest.json"
+    wanted = {**lenient(CACHE), "settings": dict}
+    found = read_shaped(manifest, wanted) if manifest.is_file() else {"settings": {}}
+    return "preferences", Run(path, found, stats)
+
+
+def _readers(folder: Path) -> Iterator[Callable[[], tuple[str, Run] | None]]:
+    """What reads each output in a folder. Each raises DataError or OSError for a damaged file."""
+    yield partial(_read_manifest, folder / "run.json")
     for path in sorted(folder.glob("*.json")):
-        if not _is_results(path):
-            continue
-        content = read_json_object(path)
-        if isinstance(content.get("run"), dict) and isinstance(content["run"].get("settings"), dict):
-            stage = "robustness" if "suites" in content else "evaluation"
-            yield stage, Run(path, content["run"], content)
-
-
-def _preferences_in(folder: Path) -> Iterator[tuple[str, Run]]:
-    """The statistics of each preferences file, with the manifest of the candidates that it was made of."""
+        yield partial(_read_results, path)
     for path in folder.glob("preference_stats_*.json"):
-        stats = read_json_object(path)
-        manifest = folder / "cache" / str(stats["settings"]["cache"]) / "run.json"
-        manifest = manifest.with_name("manifest.json")
-        found = read_json_object(manifest) if manifest.is_file() else {"settings": {}}
-        yield "preferences", Run(path, found, stats)
+        yield partial(_read_statistics, path)
 
 
 def read_outputs(home: Path) -> Outputs:
@@ -153,14 +176,16 @@ def read_outputs(home: Path) -> Outputs:
     runs: dict[str, list[Run]] = {}
     problems = []
     for folder in _folders(home):
-        for read in (_runs_in, _preferences_in):
+        for read in _readers(folder):
             try:
-                for stage, run in read(folder):
-                    runs.setdefault(stage, []).append(run)
-            except (DataError, OSError, KeyError, TypeError) as error:
-                problems.append(f"{type(error).__name__}: {error}")
-    for name, found in runs.items():
-        runs[name] = sorted(found, key=lambda run: run.when, reverse=True)
+                found = read()
+            except (DataError, OSError) as error:
+                problems.append(str(error))
+                continue
+            if found:
+                runs.setdefault(found[0], []).append(found[1])
+    for of_stage in runs.values():
+        of_stage.sort(key=lambda run: run.when, reverse=True)
     # Preferences of one cache share its manifest: the file that was written last is the newest.
     if "preferences" in runs:
         runs["preferences"].sort(key=lambda run: run.path.stat().st_mtime, reverse=True)

@@ -28,8 +28,9 @@ from reporting.html import PageWriter
 from reporting.outputs import Outputs, Run
 from reporting.stages import ODD_FILE, StageView, all_views
 from reporting.verdict import NET_SCORE, caveats, plain_verdict, verdict_sentence
-from utils.jsonl import read_json_object
+from utils.own_files import HISTORY, VALIDATION
 from utils.runs import note
+from utils.shapes import lenient, read_shaped
 
 # The page stays below 3 MB for any number of samples (a test makes one of a thousand long ones).
 MAX_BYTES = 2_900_000
@@ -91,7 +92,9 @@ def _verdict(evaluation: Evaluation | None) -> dict:
 def _curves(run: Run, charts_of: Callable[[dict, Any], list[Chart]], n: Any) -> list[dict]:
     """The curves of a training; none before it has ended and written its history."""
     path = run.path / "training_history.json"
-    return [placed(chart) for chart in charts_of(read_json_object(path), n)] if path.is_file() else []
+    if not path.is_file():
+        return []
+    return [placed(chart) for chart in charts_of(read_shaped(path, lenient(HISTORY)), n)]
 
 
 def _sft_curves(run: Run) -> list[dict]:
@@ -107,7 +110,7 @@ def _reward_section(run: Run) -> dict:
     charts = _curves(run, reward_charts, run.manifest.get("n_pairs") or {})
     found: dict = {"charts": charts, "scores": None}
     if (run.path / "validation.json").is_file():
-        validation = read_json_object(run.path / "validation.json")
+        validation = read_shaped(run.path / "validation.json", lenient(VALIDATION))
         charts += [placed(chart) for chart in calibration_charts(validation)]
         found |= {"scores": tables.reward_scores(validation), "n_pairs": validation["n_test_pairs"]}
     return found

@@ -19,6 +19,14 @@ from utils.runs import note
 _MAX_SAMPLE_BYTES = 100 << 20
 
 
+def _outputs(home: Path) -> Outputs:
+    """`find_outputs`, with a note for each file that is left out."""
+    outputs = find_outputs(home)
+    for problem in outputs.problems:
+        note(f"report: left out: {problem}")
+    return outputs
+
+
 def _chosen_evaluation(outputs: Outputs) -> Evaluation | None:
     run = outputs.chosen("evaluation")
     return read_evaluation(run.path, outputs.home, _MAX_SAMPLE_BYTES) if run else None
@@ -32,7 +40,7 @@ def refresh_report(home: Path | None = None) -> Path | None:
     home = home or home_path(".")
     path = home / REPORT_NAME
     try:
-        outputs = find_outputs(home)
+        outputs = _outputs(home)
         page, _ = render(outputs, _chosen_evaluation(outputs))
         write_text(path, page)
         drop_temporaries(path)
@@ -47,7 +55,7 @@ def refresh_report(home: Path | None = None) -> Path | None:
 def write_report(path: Path, results_path: Path) -> str:
     """The same page about one evaluation, for `--report`. Returns its size and what was cut, in words."""
     home = home_path(".")
-    outputs = find_outputs(home)
+    outputs = _outputs(home)
     page, cut = render(outputs, read_evaluation(results_path, home))
     write_text(path, page)
     return f"{len(page.encode()) / 1e6:.1f} MB, {cut or 'all samples'}"

@@ -12,8 +12,9 @@ from evaluation.tables import all_models
 from evidence.shortcuts import shortcut_warnings
 from reporting.outputs import Outputs, Run
 from reporting.staleness import changed_data, older_than_checkpoint, other_preferences
-from utils.jsonl import read_json_object
+from utils.own_files import AUDIT, VALIDATION
 from utils.runs import format_seconds
+from utils.shapes import lenient, read_shaped
 from utils.templates import edited_files
 
 # From this ROC-AUC on, features without any meaning of the text nearly decide a pair.
@@ -44,7 +45,7 @@ def _counts(numbers: dict[str, int]) -> str:
 
 
 def data(outputs: Outputs, run: Run) -> Facts:
-    audit = read_json_object(run.path / "audit.json")
+    audit = read_shaped(run.path / "audit.json", lenient(AUDIT))
     per_source: dict[str, int] = {}
     for sources in audit["counts"].values():
         for source, kinds in sources.items():
@@ -171,7 +172,7 @@ def reward(outputs: Outputs, run: Run) -> Facts:
     warnings = []
     validation = run.path / "validation.json"
     if validation.is_file():
-        figures = read_json_object(validation)
+        figures = read_shaped(validation, lenient(VALIDATION))
         test = figures["test"]
         facts.append(("ROC-AUC on test", format_number(test["reward"]["roc_auc"])))
         warnings += _style_warnings(test)

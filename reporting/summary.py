@@ -10,7 +10,8 @@ from reporting.evaluations import read_evaluation
 from reporting.pipeline import refresh_report
 from reporting.verdict import verdict_text
 from utils.config import home_path
-from utils.jsonl import read_json
+from utils.own_files import VALIDATION
+from utils.shapes import read_shaped
 from utils.startup import run_main
 
 _METRICS = (
@@ -31,7 +32,7 @@ def main(argv: list[str] | None) -> None:
     print(metric_table(f"{results['sft']['n']} test samples", shown, _METRICS))
 
     # On pairs of the test split: the pairs that chose the checkpoint are not among them.
-    reward = read_json(home_path("checkpoints/rm/validation.json"))
+    reward = read_shaped(home_path("checkpoints/rm/validation.json"), VALIDATION)
     figures = {name: reward["test"][name]["roc_auc"] for name in ("reward", "style_only")}
     scores = ", ".join(f"{name} {format_number(value)}" for name, value in figures.items())
     print(f"\nreward model on {reward['n_test_pairs']} test pairs, ROC-AUC: {scores}")

@@ -6,13 +6,15 @@ A raw file that changes unseen would change the data under an old name.
 from pathlib import Path
 
 from utils.errors import DataError
-from utils.jsonl import read_json_object, sha256_file, write_json
+from utils.jsonl import sha256_file, write_json
+from utils.own_files import PINS
 from utils.runs import note
+from utils.shapes import read_shaped
 
 
 def read_pins(pins_path: Path) -> dict[str, str]:
     """SHA-256 by `<source>/<file>`; empty before the first build."""
-    return read_json_object(pins_path) if pins_path.is_file() else {}
+    return read_shaped(pins_path, PINS) if pins_path.is_file() else {}
 
 
 def _pin_name(name: str, hashes: dict[str, str], pins: dict[str, str]) -> str:

@@ -520,16 +520,20 @@ def test_a_confidence_is_that_of_the_answers_under_the_decisions(tmp_path):
     place = tmp_path / "sft"
     place.mkdir()
     model_path = str(place / "checkpoint-best")
-    stored = {"isotonic": "plain", "answers": [1], "precision": "p"}
+    plain = {"x": [0.0], "y": [0.5]}
+    fitted = {"x": [0.0], "y": [0.6]}
+    answers = [{"stated": None, "probability": 0.5, "right": True}]
+    stored = {"isotonic": plain, "answers": [], "precision": "p"}
     (place / "calibration.json").write_text(json.dumps(stored))
     assert read_calibration(model_path) == read_calibration(model_path, "plain") == stored
     for missing in (model_path, None):
         with pytest.raises(DataError, match="no decisions were fitted"):
             read_calibration(missing, "fitted")
-    stored["decisions"] = {"calibration": {"isotonic": "fitted", "answers": [2]}}
+    of_decisions = {"isotonic": fitted, "answers": answers}
+    stored["decisions"] = {"biases": dataclasses.asdict(Decisions()), "calibration": of_decisions}
     (place / "calibration.json").write_text(json.dumps(stored))
-    assert read_calibration(model_path, "fitted") == {**stored, "isotonic": "fitted", "answers": [2]}
-    assert read_calibration(model_path)["isotonic"] == "plain"
+    assert read_calibration(model_path, "fitted") == {**stored, **of_decisions}
+    assert read_calibration(model_path)["isotonic"] == plain
 
 
 def test_vllm_refuses_fitted_decisions_in_one_line():

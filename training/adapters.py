@@ -19,9 +19,10 @@ from models.memory import release_memory
 from training.whole import mark_whole
 from utils.config import portable_path
 from utils.errors import OutOfMemory, StageError, UsageError
-from utils.jsonl import read_json
 from utils.launch import trains_sharded
 from utils.moving import move_folder
+from utils.own_files import CHECKPOINT
+from utils.shapes import read_shaped
 
 # In float32, merging only changes the order of additions; a larger gap means that something else changed.
 MAX_LOGIT_GAP = 1e-2
@@ -146,7 +147,7 @@ def merge_checkpoint(
             "nothing was written"
         )
     model = model.to(dtype)
-    run = read_json(checkpoint / "run.json")
+    run = read_shaped(checkpoint / "run.json", CHECKPOINT)
     facts = {key: value for key, value in run.items() if key not in ("files", "hashes", "status")}
     # The target appears in one rename, so that a cut leaves no half-written model under its name.
     partial = target.with_name(f".{target.name}.partial")

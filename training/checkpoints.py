@@ -16,9 +16,11 @@ from training.card import AVERAGED
 from training.sft_config import LOSS
 from training.stopping import StopSignals
 from training.whole import BEST, CARD, is_whole, mark_whole, numbered_checkpoints, save_points
-from utils.jsonl import finite, read_json, write_text
+from utils.jsonl import finite, write_text
+from utils.own_files import CHECKPOINT
 from utils.replacing import put_in_place
 from utils.runs import note
+from utils.shapes import Maybe, read_shaped
 
 
 class RunFiles(TrainerCallback):
@@ -46,7 +48,9 @@ class RunFiles(TrainerCallback):
         self.card = card
         self.trainer: Any = None  # set once it exists
         best = output_dir / BEST
-        self.best: float | None = read_json(best / "run.json")[metric] if is_whole(best) else None
+        self.best: float | None = None
+        if is_whole(best):
+            self.best = read_shaped(best / "run.json", {**CHECKPOINT, metric: Maybe(float)})[metric]
         self.evaluated_step = -1
         # What the evaluation of that step measured.
         self.measured: dict[str, float | None] = {}

@@ -25,9 +25,11 @@ from training.validation import calibration
 from utils.config import input_path
 from utils.decisions import BRANCHES, calibration_path
 from utils.errors import DataError
-from utils.jsonl import read_json_object, write_json
+from utils.jsonl import write_json
+from utils.own_files import CALIBRATION
 from utils.progress import progress
 from utils.schema import pick_samples, read_samples
+from utils.shapes import read_shaped
 
 
 def branches_of(sample: dict) -> Sequence[str]:
@@ -130,5 +132,5 @@ def calibrate(job: Export) -> str:
     batch_size = 4 * config["training"]["per_device_eval_batch_size"]
     fitted = fit_to_answers(model, builder, samples, batch_size)
     fitted["precision"] = weights_precision(options)
-    write_json(path, {**read_json_object(path), "decisions": fitted})
+    write_json(path, {**read_shaped(path, CALIBRATION), "decisions": fitted})
     return f"{path}: {describe_fit(fitted)}"

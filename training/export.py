@@ -26,9 +26,11 @@ from training.validation import answer_samples
 from training.whole import CARD, checkpoint_damage
 from utils.config import home_path, input_path
 from utils.errors import DataError, UsageError
-from utils.jsonl import read_json, write_text
+from utils.jsonl import write_text
+from utils.own_files import CHECKPOINT
 from utils.runs import note
 from utils.schema import pick_samples, read_samples
+from utils.shapes import read_shaped
 from utils.tokens import set_prompt_ids
 
 # Prompts on which the logits before and after merging are compared.
@@ -93,7 +95,8 @@ class Export:
             save_end(partial, self.card.tokenizer)
             parity = check_parity(expected, self.exported_answers(partial, "merged"), f"--merge {target}")
             place = local_place(self.config["model_name"], partial)
-            write_text(partial / CARD, self.card.text(read_json(checkpoint / "run.json"), "model", place))
+            facts = read_shaped(checkpoint / "run.json", CHECKPOINT)
+            write_text(partial / CARD, self.card.text(facts, "model", place))
             return parity
 
         return self.in_smallest_type(lambda dtype: self.merge_as(dtype, target, finish))

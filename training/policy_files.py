@@ -5,8 +5,9 @@ It compares metrics of generated val answers, and knows nothing about how the po
 
 from training.checkpoints import RunFiles
 from training.sft_config import LOSS
-from utils.jsonl import read_json
+from utils.own_files import CHECKPOINT
 from utils.runs import note
+from utils.shapes import read_shaped
 
 # Metric -> the key of the YAML's `keep` block that says by how much it may fall.
 _KEPT = {"eval_em_answerable": "max_em_drop", "eval_answered_rate": "max_answered_drop"}
@@ -46,7 +47,8 @@ class PolicyFiles(RunFiles):
 
     def verdict(self) -> dict:
         """What is said of a finished round: the step of checkpoint-best, and whether the round is kept."""
-        best = read_json(self.output_dir / "checkpoint-best" / "run.json")
+        wanted = {**CHECKPOINT, "step": int, self.metric: float}
+        best = read_shaped(self.output_dir / "checkpoint-best" / "run.json", wanted)
         start = {name: value for name, value in self._start().items() if name.startswith("eval_")}
         is_kept = best["step"] > 0
         if is_kept:

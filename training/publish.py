@@ -13,7 +13,9 @@ from utils.config import home_path
 from utils.errors import DataError
 from utils.hub import push_folder
 from utils.hub_names import hub_model_id
-from utils.jsonl import read_json
+from utils.jsonl import read_json_object
+from utils.own_files import CHECKPOINT
+from utils.shapes import read_shaped
 
 
 def finished_checkpoint(output_dir: Path) -> Path:
@@ -30,14 +32,14 @@ def hub_files(checkpoint: Path, card: SftCard, repo_id: str) -> dict[str, str]:
     """File name -> text of the files that say something else on the hub than here."""
     base = card.config["model_name"]
     hub_base = hub_model_id(base) or Path(base).name
-    run = read_json(checkpoint / "run.json")
+    run = read_shaped(checkpoint / "run.json", CHECKPOINT)
     kind = kind_of(checkpoint)
     texts = {CARD: card.text(run, kind, Place(repo_id, hub_base), evaluation_of(checkpoint))}
     # Sizes and hashes are those of the files here.
     facts = {name: value for name, value in run.items() if name not in ("files", "hashes")}
     texts["run.json"] = json.dumps({**facts, "base_model": hub_base}, indent=2, ensure_ascii=False)
     if kind == "adapter":
-        adapter = read_json(checkpoint / "adapter_config.json")
+        adapter = read_json_object(checkpoint / "adapter_config.json")
         adapter["base_model_name_or_path"] = hub_base
         texts["adapter_config.json"] = json.dumps(adapter, indent=2, ensure_ascii=False)
     calibration = checkpoint.parent / "calibration.json"

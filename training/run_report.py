@@ -22,8 +22,10 @@ from training.trainer import CompletionTrainer
 from training.validation import calibration, selection_metrics
 from training.whole import CARD, is_whole
 from utils.config import input_path
-from utils.jsonl import finite, read_json, write_json, write_text
+from utils.jsonl import finite, write_json, write_text
+from utils.own_files import CHECKPOINT
 from utils.public import public_value
+from utils.shapes import read_shaped
 
 Files = TypeVar("Files", bound=RunFiles)
 
@@ -114,7 +116,7 @@ def write_last_cards(job: TrainingJob, files: RunFiles, last_step: int, measured
     for directory in sorted(job.output_dir.glob("checkpoint-*")):
         if not is_whole(directory):
             continue
-        facts = read_json(directory / "run.json")
+        facts = read_shaped(directory / "run.json", {**CHECKPOINT, "step": int})
         # Where weights were averaged, those of the last step itself gave no answers.
         has_last_weights = facts.get(AVERAGED) == files.facts.get(AVERAGED)
         if facts["step"] == last_step and has_last_weights:
@@ -123,7 +125,7 @@ def write_last_cards(job: TrainingJob, files: RunFiles, last_step: int, measured
     # A loss that never was a number leaves no best checkpoint.
     directory = best if is_whole(best) else job.output_dir / "checkpoint-final"
     place = local_place(job.config["model_name"], job.output_dir, directory.name)
-    facts = read_json(directory / "run.json")
+    facts = read_shaped(directory / "run.json", CHECKPOINT)
     write_text(job.output_dir / CARD, job.card.text(facts, kind_of(directory), place))
 
 

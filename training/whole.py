@@ -9,9 +9,11 @@ from pathlib import Path
 from models.manifest import MANIFEST, damage, describe_files
 from utils.atomic import sync_file
 from utils.errors import DataError
-from utils.jsonl import read_json, read_json_object, write_json
+from utils.jsonl import read_json_object, write_json
+from utils.own_files import RUN
 from utils.replacing import finish_swap
 from utils.runs import note
+from utils.shapes import read_shaped
 
 # No part of what makes a checkpoint complete: it may be written again, with more metrics.
 CARD = "README.md"
@@ -138,7 +140,7 @@ def check_finished(output_dir: Path) -> None:
     for name in (BEST, FINAL):
         directory = output_dir / name
         # A loss that never was a number leaves no best checkpoint.
-        has_none = name == BEST and read_json(output_dir / MANIFEST).get("best") is None
+        has_none = name == BEST and read_shaped(output_dir / MANIFEST, RUN).get("best") is None
         if has_none and not directory.exists():
             continue
         if problem := checkpoint_damage(directory):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from utils.config import input_path
 from utils.errors import DataError
-from utils.jsonl import read_json_object
+from utils.own_files import CALIBRATION
+from utils.shapes import read_shaped
 
 # What --decisions takes; settings that name none mean plain.
 DECISIONS = ("plain", "fitted")
@@ -35,6 +36,19 @@ def calibration_path(model_path: str) -> Path:
     return input_path(model_path).parent / "calibration.json"
 
 
+def _read_fits(path: Path) -> dict:
+    """The content of a calibration.json. DataError for one that nothing can be looked up in."""
+    calibration = read_shaped(path, CALIBRATION)
+    for block in (calibration, calibration.get("decisions", {}).get("calibration", {})):
+        fit = block.get("isotonic")
+        if fit and not 0 < len(fit["x"]) == len(fit["y"]):
+            raise DataError(
+                f"{path}: field 'isotonic': expected as many x as y, found {len(fit['x'])} and "
+                f"{len(fit['y'])}; delete it and run the training with its config again"
+            )
+    return calibration
+
+
 def read_calibration(model_path: str | None, decisions: str | None = None) -> dict:
     """calibration.json of the training run that the checkpoint belongs to; empty without one.
 
@@ -42,7 +56,7 @@ def read_calibration(model_path: str | None, decisions: str | None = None) -> di
     under the biases; DataError if none were fitted.
     """
     path = calibration_path(model_path) if model_path else None
-    calibration = read_json_object(path) if path and path.is_file() else {}
+    calibration = _read_fits(path) if path and path.is_file() else {}
     if decisions != "fitted":
         return calibration
     return {**calibration, **_fitted_block(calibration, path)["calibration"]}

@@ -7,9 +7,11 @@ as it was, and what it had written in `<name>.new`; the next run clears that.
 import shutil
 from pathlib import Path
 
-from utils.jsonl import read_json_object, write_json
+from utils.jsonl import write_json
 from utils.moving import move_folder
+from utils.own_files import RUN
 from utils.runs import close_run_dir, open_run_dir
+from utils.shapes import read_shaped
 
 
 def _beside(run_dir: Path, suffix: str) -> Path:
@@ -71,7 +73,7 @@ def open_replacement(run_dir: Path, run: dict, overwrite: bool) -> tuple[str, Pa
     """
     _recover(run_dir.resolve(), _beside(run_dir, ".old"))
     manifest = run_dir / "run.json"
-    if not overwrite or not manifest.is_file() or read_json_object(manifest).get("status") != "complete":
+    if not overwrite or not manifest.is_file() or read_shaped(manifest, RUN).get("status") != "complete":
         return open_run_dir(run_dir, run, overwrite), run_dir
     new = _beside(run_dir, ".new")
     if new.exists():

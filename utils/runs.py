@@ -13,10 +13,12 @@ from pathlib import Path
 
 from utils.aside import drop_aside, has_no_output, restore_aside, set_aside
 from utils.config import portable_path
-from utils.jsonl import read_json_object, sha256_file, sha256_value, write_json
+from utils.jsonl import sha256_file, sha256_value, write_json
+from utils.own_files import RUN
 from utils.progress import print_line
 from utils.public import public_value, public_word
 from utils.run_changes import changed_settings, refuse_changed
+from utils.shapes import read_shaped
 
 # Packages whose version can change a number. Versions are read from metadata, so none of them is imported for
 # this.
@@ -121,7 +123,7 @@ def open_run_dir(run_dir: Path, run: dict, overwrite: bool, defaults: dict | Non
         write_json(manifest, run)
         return "new"
 
-    old = read_json_object(manifest)
+    old = read_shaped(manifest, RUN)
     changed = changed_settings(old, run, defaults)
     is_complete = old.get("status") == "complete"
     # Resumed even with `overwrite`: its checkpoints were made with exactly these settings.
@@ -139,7 +141,7 @@ def open_run_dir(run_dir: Path, run: dict, overwrite: bool, defaults: dict | Non
 def write_progress(run_dir: Path, progress: dict) -> None:
     """Write how far an unfinished run is into the manifest of its directory."""
     manifest = run_dir / "run.json"
-    write_json(manifest, {**read_json_object(manifest), "progress": progress})
+    write_json(manifest, {**read_shaped(manifest, RUN), "progress": progress})
 
 
 def close_run_dir(run_dir: Path, run: dict, **facts) -> None:

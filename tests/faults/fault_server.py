@@ -35,6 +35,7 @@ NAMES = (
     *("train_rm", "train_dpo"),
 )
 SCRIPTS = {f"{name}.py": importlib.import_module(name) for name in NAMES}
+SCRIPTS["reporting/summary.py"] = importlib.import_module("reporting.summary")
 
 
 def run_child(job: dict, log_path: str) -> None:

@@ -103,8 +103,11 @@ class FaultServer:
         return json.loads(self.process.stdout.readline())
 
     def run_several(self, stage: str, home: Path, n: int, more: str = "", **job) -> list[Ended]:
-        """How each of `n` runs of a stage in a home ended, with the `faults` of the job."""
-        script, *argv = f"{STAGES[stage]} {more}".split()
+        """How each of `n` runs of a stage in a home ended, with the `faults` of the job.
+
+        `stage`: one of STAGES, or a command.
+        """
+        script, *argv = f"{STAGES.get(stage, stage)} {more}".split()
         argv = [argument.format(home=home) for argument in argv]
         # Outside the home, which may be full or invisible to this process.
         logs = [self.logs / f"{i}.log" for i in range(n)]
