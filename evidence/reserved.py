@@ -143,7 +143,9 @@ def ids_problem(checkpoint: str) -> str | None:
     # Policies, and checkpoints of earlier versions, do not record what the file was.
     recorded = facts.get("train_ids")
     is_whole = text.endswith("\n") and "\x00" not in text and "\ufffd" not in text
-    if recorded != ids_hash(text) if recorded else not is_whole:
+    if recorded:
+        is_whole = recorded == ids_hash(text)
+    if not is_whole:
         return "train_ids.txt is not as it was written"
     return None
 
