@@ -393,7 +393,10 @@ def test_compare_says_why_there_are_no_paired_differences(canned, capsys):
     evaluate("--compare a.json a.json")
     assert "no paired differences" in capsys.readouterr().out
     write_json(canned / "other.json", {"x": 1})
-    with pytest.raises(DataError, match="not a results file"):
+    with pytest.raises(
+        DataError,
+        match="other.json: field 'baselines' is missing; not what evaluate_sft_fast_robust.py writes",
+    ):
         evaluate("--compare a.json other.json")
 
 

@@ -27,7 +27,8 @@ def world(tmp_path, monkeypatch):
             (folder / name).write_text("{}")
     (tmp_path / "sft/train_ids.txt").write_text("a\nb")
     (tmp_path / "data.jsonl").write_text('{"id": "a"}\n')
-    fitted = {"biases": {"refuse_claim": 0.1, "refuse_question": 0.2, "refuted": 0.3}}
+    biases = {"refuse_claim": 0.1, "refuse_question": 0.2, "refuted": 0.3}
+    fitted = {"biases": biases, "calibration": {}}
     write_json(tmp_path / "sft/calibration.json", {"decisions": fitted})
     return checkpoint
 
@@ -150,7 +151,8 @@ def test_templates_precision_and_fitted_biases_change_the_signature(world, tmp_p
     found = {signature(world)}
     found.add(signature(world, templates={"default": "{evidence}\n{question}"}))
     found.add(signature(world, "--decisions", "fitted"))
-    fitted = {"biases": {"refuse_claim": 0.5, "refuse_question": 0.2, "refuted": 0.3}}
+    biases = {"refuse_claim": 0.5, "refuse_question": 0.2, "refuted": 0.3}
+    fitted = {"biases": biases, "calibration": {}}
     write_json(tmp_path / "sft/calibration.json", {"decisions": fitted})
     found.add(signature(world, "--decisions", "fitted"))
     monkeypatch.setattr(candidates, "choose_dtype", lambda: "torch.float32")

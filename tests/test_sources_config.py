@@ -88,7 +88,7 @@ def test_an_unknown_source_is_named_with_those_that_there_are(tmp_path):
 def test_pins_that_are_no_object_are_named(text, tmp_path):
     path = tmp_path / "source_hashes.json"
     path.write_text(text)
-    with pytest.raises(DataError, match="source_hashes.json: expected a JSON object"):
+    with pytest.raises(DataError, match="source_hashes.json: expected an object"):
         read_pins(path)
 
 
