@@ -172,4 +172,4 @@ def test_a_killed_phase_writes_the_bytes_of_an_undisturbed_one(phase, number, ph
 def test_a_stopped_phase_says_so_and_is_continued(phase, number, phases, tmp_path):
     home = phases.home(phase, tmp_path / "home")
     phases.stop(phase, home, SIGNALS[number % 2], **phases.moment(phase, number, N_STOPS))
-    phases.check_rerun(phase, home)
+    phases.check_rerun(phase, home, was_stopped=True)

@@ -145,11 +145,11 @@ def phases(server, prepared, tmp_path_factory):
     return StoppedPhases(server, PHASES, prepared, results_in, tmp_path_factory.mktemp("undisturbed"))
 
 
-def check_rerun(phase: str, home: Path, phases: StoppedPhases) -> None:
+def check_rerun(phase: str, home: Path, phases: StoppedPhases, *, was_stopped: bool = False) -> None:
     if (home / "ev.json").exists() and "evaluation" in phase:
         # Results that are there have their own predictions beside them.
         check_outputs(home, read_json(home / "ev.json")["run"], "ev.json")
-    phases.check_rerun(phase, home)
+    phases.check_rerun(phase, home, was_stopped=was_stopped)
 
 
 @pytest.mark.parametrize("number", range(N_KILLS))
@@ -165,7 +165,7 @@ def test_a_killed_stage_writes_the_bytes_of_an_undisturbed_one(phase, number, ph
 def test_a_stopped_stage_says_so_and_is_continued(phase, number, phases, tmp_path):
     home = phases.home(phase, tmp_path / "home")
     phases.stop(phase, home, SIGNALS[number % 2], **phases.moment(phase, number, N_STOPS))
-    check_rerun(phase, home, phases)
+    check_rerun(phase, home, phases, was_stopped=True)
 
 
 # In the short form one point of each stage, the last that leaves most behind.
