@@ -116,8 +116,8 @@ class StoppedPhases:
     def check_rerun(self, phase: str, home: Path, *, was_stopped: bool = False) -> None:
         """The same command ends well, and leaves what an undisturbed run does.
 
-        `was_stopped`: a training saved a checkpoint when it was told to stop, and keeps it in place of an older
-        one; that is no difference.
+        `was_stopped`: a training saved a checkpoint when it was told to stop, and keeps it in place of an
+        older one; that is no difference.
         """
         assert self.server.run(self.commands[phase], home)["code"] == 0
         found = differences(self.results_in(home), self.undisturbed(phase)[0])
