@@ -32,6 +32,7 @@ from preferences.pairs import interval, pair_metrics, split_groups, style_check
 from preferences.rows import preference_stats
 from utils.completions import gold_completion, parse_completion, render_completion
 from utils.config import input_path
+from utils.errors import UsageError
 from utils.jsonl import write_jsonl
 from utils.schema import read_preferences, read_samples
 from utils.startup import run_main
@@ -212,11 +213,21 @@ def measured(name: str, path: Path, n: int) -> tuple[int, float, float]:
     return answers.get()
 
 
+def chosen_steps(text: str) -> list[str]:
+    """The names in a list with commas. UsageError for one that no step has."""
+    names = text.split(",")
+    for name in names:
+        if name not in STEPS:
+            raise UsageError(f"--steps: no step {name!r}; known: {', '.join(STEPS)}")
+    return names
+
+
 def main(argv: list[str] | None) -> None:
     args = build_parser().parse_args(argv)
+    names = chosen_steps(args.steps)
     path = input_path(args.test_data)
     table = []
-    for name in args.steps.split(","):
+    for name in names:
         for n in map(int, args.samples.split(",")):
             n_rows, seconds, peak = measured(name, path, n)
             per_row = f"{peak * 1e6 / n_rows:.1f}"
