@@ -315,9 +315,9 @@ BAD_FILES = [
     ("nq_open", "rows.jsonl", LINES.decode().encode("utf-16-le"), ["rows.jsonl:1: UTF-16"]),
     ("hotpotqa", "rows.json", LIST.decode().encode("utf-16"), ["rows.json:1: UTF-16"]),
     ("popqa", "rows.tsv", TABLE.encode("utf-16"), ["rows.tsv:1: UTF-16"]),
-    ("nq_open", "rows.jsonl.gz", gzip.compress(LINES)[:-9], ["rows.jsonl.gz: damaged gzip"]),
-    ("hotpotqa", "rows.json.gz", gzip.compress(LIST)[:-9], ["rows.json.gz: damaged gzip"]),
-    ("popqa", "rows.tsv.gz", gzip.compress(TABLE.encode())[:-9], ["rows.tsv.gz: damaged gzip"]),
+    ("nq_open", "rows.jsonl.gz", gzip.compress(LINES, mtime=0)[:-9], ["rows.jsonl.gz: damaged gzip"]),
+    ("hotpotqa", "rows.json.gz", gzip.compress(LIST, mtime=0)[:-9], ["rows.json.gz: damaged gzip"]),
+    ("popqa", "rows.tsv.gz", gzip.compress(TABLE.encode(), mtime=0)[:-9], ["rows.tsv.gz: damaged gzip"]),
     ("own", "rows.jsonl.gz", LINES, ["rows.jsonl.gz: damaged gzip"]),
     # Two lists in one file: the second one would stay unread.
     ("hotpotqa", "rows.json", LIST + b"\n" + LIST, ["rows.json:2: ", "more text after the end of the list"]),
