@@ -1,8 +1,8 @@
 # make demo       run the whole pipeline on CPU: embedded model, bundled sample, all output under demo/
 # make demo-gemma the same with the embedded Gemma-3-270M, under demo-gemma/; the Gemma terms apply
 # make loop       behind make demo: one round of a policy on its checkpoint
-# make test       run all tests
-# make test-fast  run the tests that need no model and start no process (under a minute on 2 cores)
+# make test       run all tests, in two processes (JOBS=1: in one)
+# make test-fast  run the tests that need no model and start no process (a few minutes on 2 cores)
 # make lint       check style (ruff) and types (mypy)
 # make docs       redraw the picture in docs/architecture.md
 # make audit      check the code with bandit and the pinned packages with pip-audit, which asks pypi.org

@@ -362,7 +362,11 @@ ASK = [
         ["--min-confidence", "0 to 1"],
     ),
     (f"{ASKED} --question Who? --evidence odd/notes.txt --passages 0", 2, ["--passages"]),
-    (f"{ASKED} --question Who? --evidence odd/notes.txt --encoding utf9", 2, ["no encoding is named utf9"]),
+    (
+        f"{ASKED} --question Who? --evidence odd/notes.txt --encoding utf9",
+        2,
+        ["text is named utf9"],
+    ),
     (f"{ASKED} --question Who? --evidence odd/notes.txt --port 8000", 2, ["--port", "--web"]),
     (f"{ASKED} --question Who? --evidence odd/notes.txt --template nope", 2, ["'nope'"]),
     ("ask.py --model rm/best --evidence odd/notes.txt --question Who?", 3, ["a reward model"]),

@@ -226,7 +226,9 @@ def test_every_table_of_an_evaluation_and_of_a_comparison_fits_a_terminal(home, 
     capsys.readouterr()
     evaluation.main("--compare a.json b.json".split())
     text = capsys.readouterr().out
-    assert max(map(len, text.splitlines())) <= TERMINAL_COLUMNS
+    # The places of the two files are as long as they are.
+    tables = [line for line in text.splitlines() if not line.startswith(("A = ", "B = "))]
+    assert max(map(len, tables)) <= TERMINAL_COLUMNS
 
     results, _ = score_all(rows, samples, 0)
     text = results_text(results)
