@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 from models.distributed import Shards
 from training.card import AVERAGED
 from training.sft_config import LOSS
-from training.stopping import StopSignals
+from training.stopping import NothingLeft, StopSignals
 from training.whole import BEST, CARD, is_whole, mark_whole, numbered_checkpoints, save_points
 from utils.jsonl import finite, write_text
 from utils.own_files import CHECKPOINT
@@ -113,6 +113,11 @@ class RunFiles(TrainerCallback):
     def on_epoch_begin(self, args, state, control, **kwargs):
         # Trainer's own call misses the sampler if several processes resume in the middle of an epoch.
         self.trainer.sampler.set_epoch(int(state.epoch or 0))
+        # A stop saves its step, and leaves the evaluation of that step to the run that resumes.
+        if is_evaluation_owed(args, state):
+            self.trainer.evaluate()
+            if control.should_training_stop:
+                raise NothingLeft
 
     def on_epoch_end(self, args, state, control, **kwargs):
         # Trainer also comes here when a stop cuts an epoch.
@@ -133,7 +138,7 @@ class RunFiles(TrainerCallback):
         if self.is_stopped:
             control.should_save = True
             control.should_training_stop = True
-            # Whoever stops a run does not want to wait for an evaluation.
+            # Whoever stops a run does not want to wait for an evaluation: `on_epoch_begin` makes up for it.
             control.should_evaluate = is_last
         return control
 
@@ -168,6 +173,15 @@ class RunFiles(TrainerCallback):
 
 
 # --- logs
+
+
+def is_evaluation_owed(args, state) -> bool:
+    """Whether the step that a run resumes from is due for an evaluation of which its log has nothing."""
+    step = state.global_step
+    is_end_of_epoch = float(state.epoch or 0).is_integer()
+    if step == 0 or not (is_end_of_epoch or step % args.eval_steps == 0):
+        return False
+    return not any(log["step"] == step and LOSS in log for log in state.log_history)
 
 
 def is_timing(name: str) -> bool:
