@@ -1,6 +1,7 @@
 """The loss and labels of SFT, against sums worked out token by token; and runs of train_sft.py in-process."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ import train_sft
 from models.cpu_attention import takes_packed, use_grouped_attention
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
 from train_sft import SFTTrainer, gold_ids, make_collator
+from training.checkpoints import is_evaluation_owed
 from training.rows import encode_rows
 from training.sampler import RowOrder
 from utils.jsonl import read_json
@@ -243,3 +245,23 @@ def test_quantised_training_reaches_the_adapter(flag, tiny_gemma_dir, data_home,
     bits = f"{flag.removeprefix('load_in_').removesuffix('bit')}-bit"
     for name in ("checkpoint-best/run.json", "checkpoint-final/run.json", "calibration.json"):
         assert read_json(tmp_path / "sft" / name)["precision"].startswith(bits)
+
+
+@pytest.mark.parametrize(
+    ("step", "epoch", "logged", "is_owed"),
+    [
+        (4, 0.4, [2], True),
+        (4, 0.4, [2, 4], False),
+        (3, 0.3, [2], False),
+        (5, 1.0, [2, 4], True),
+        (5, 1.0, [2, 4, 5], False),
+        (0, 0.0, [], False),
+    ],
+)
+def test_a_resumed_run_knows_which_evaluation_its_stop_left_out(step, epoch, logged, is_owed):
+    state = SimpleNamespace(global_step=step, epoch=epoch, log_history=[])
+    for number in range(1, step + 1):
+        state.log_history.append({"step": number, "loss": 1.0})
+        if number in logged:
+            state.log_history.append({"step": number, "eval_loss": 1.0})
+    assert is_evaluation_owed(SimpleNamespace(eval_steps=2), state) == is_owed
