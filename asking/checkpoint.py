@@ -13,7 +13,7 @@ from utils.decisions import Decisions, read_calibration, read_decisions
 from utils.jsonl import read_json_object
 from utils.own_files import CHECKPOINT
 from utils.runs import note
-from utils.shapes import read_shaped
+from utils.shapes import read_if_there
 from utils.templates import load_template
 
 
@@ -80,8 +80,7 @@ def ask_settings(
 
     `say` gets a line for each thing that the checkpoint does not tell.
     """
-    manifest = model_dir / "run.json"
-    facts = read_shaped(manifest, CHECKPOINT) if manifest.is_file() else {}
+    facts = read_if_there(model_dir / "run.json", CHECKPOINT)
     sizes = _sizes(model_dir, facts, say)
     calibration = read_calibration(str(model_dir), decisions)
     if not _has_fit(calibration):

@@ -15,7 +15,7 @@ from utils.jsonl import read_jsonl
 from utils.own_files import CHECKPOINT
 from utils.recognition import check_kind
 from utils.scoring import outcome, score_sample
-from utils.shapes import read_shaped
+from utils.shapes import read_if_there
 
 
 def prompt_settings(
@@ -25,8 +25,7 @@ def prompt_settings(
 
     Template name and token limit are those given, else those in the checkpoint's run.json, else the defaults.
     """
-    manifest = Path(model_dir) / "run.json"
-    run = read_shaped(manifest, CHECKPOINT) if manifest.is_file() else {}
+    run = read_if_there(Path(model_dir) / "run.json", CHECKPOINT)
     return {
         "model_dir": portable_path(model_dir),
         "template": template or run.get("template", "default"),

@@ -12,7 +12,7 @@ from utils.config import home_path, input_path
 from utils.errors import UsageError
 from utils.jsonl import read_jsonl, sha256_value
 from utils.own_files import RUN
-from utils.shapes import read_shaped
+from utils.shapes import read_if_there
 
 TEST_FILE = "test.jsonl"
 _TEST_NAMES = (TEST_FILE, "test.jsonl.gz")
@@ -23,8 +23,7 @@ _DEFAULT_TEST = "data/processed/test.jsonl"
 
 
 def _manifest(folder: Path) -> dict:
-    path = folder / "run.json"
-    return read_shaped(path, RUN) if path.is_file() else {}
+    return read_if_there(folder / "run.json", RUN)
 
 
 def is_evaluation_build(folder: Path) -> bool:
@@ -107,12 +106,17 @@ def refuse_test_data(
 # --- samples that were trained on
 
 
+def ids_text(rows: list[dict]) -> str:
+    """The content of the train_ids.txt of a run that trains on these rows."""
+    return "".join(row["id"] + "\n" for row in rows)
+
+
 def ids_hash(text: str) -> str:
     """What a checkpoint records of the text of its train_ids.txt, whatever the line ends of the system."""
     return sha256_value(text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
-def _ids_text(checkpoint: str) -> str | None:
+def _read_ids(checkpoint: str) -> str | None:
     """The text of a checkpoint's train_ids.txt; None without that file."""
     directory = input_path(checkpoint)
     # Beside the checkpoints of a run, and in a merged model.
@@ -125,7 +129,7 @@ def _ids_text(checkpoint: str) -> str | None:
 
 def train_ids(checkpoint: str) -> set[str]:
     """The ids in a checkpoint's train_ids.txt; empty without one."""
-    text = _ids_text(checkpoint)
+    text = _read_ids(checkpoint)
     return set(text.split("\n")) if text else set()
 
 
@@ -137,7 +141,7 @@ def ids_problem(checkpoint: str) -> str | None:
     facts = _manifest(input_path(checkpoint))
     if not facts:
         return None
-    text = _ids_text(checkpoint)
+    text = _read_ids(checkpoint)
     if text is None:
         return "train_ids.txt is missing"
     # Policies, and checkpoints of earlier versions, do not record what the file was.

@@ -18,7 +18,7 @@ from utils.errors import DataError, UsageError
 from utils.jsonl import read_appended, sha256_file, write_json
 from utils.own_files import CACHE, JUDGED_CACHE, UNFINISHED_CACHE
 from utils.runs import note
-from utils.shapes import read_shaped
+from utils.shapes import read_if_there, read_shaped
 
 # Flags that change the generated texts, with their defaults. The parser's own default is None, "not given":
 # the judge phase compares a cache only with the flags that were given.
@@ -72,8 +72,7 @@ def claim_cache(cache: Path, overwrite: bool, revision: str | None = None) -> bo
     unless `overwrite`, where the cache is of another one.
     """
     restore_aside(cache)
-    manifest = cache / "manifest.json"
-    found = read_shaped(manifest, UNFINISHED_CACHE) if manifest.is_file() else {}
+    found = read_if_there(cache / "manifest.json", UNFINISHED_CACHE)
     is_complete = found.get("status") == "complete"
     known = found.get("base_revision")
     if revision and known and known != revision and not overwrite:

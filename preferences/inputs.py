@@ -21,8 +21,6 @@ from utils.schema import check_rows, read_completion_rows, read_preferences, rea
 from utils.shapes import lenient, read_shaped
 from utils.templates import load_template
 
-# What every config.json of a head has.
-
 
 def check_inputs(args: argparse.Namespace) -> None:
     """DataError or UsageError for the first input of make_prefs.py that is not what its flag needs."""

@@ -22,7 +22,7 @@ from utils.errors import DataError
 from utils.intervals import MIN_GROUPS, column_sums, group_index, mean_with_interval, percentile_interval
 from utils.own_files import RUN
 from utils.runs import note
-from utils.shapes import read_shaped
+from utils.shapes import read_if_there
 
 
 def find_preferences(named: str | None, folder: str) -> Path:
@@ -41,7 +41,7 @@ def check_preferences(path: Path, rows: list[dict], allow_test: bool) -> list[st
     samples = [{**row, "id": row["sample_id"]} for row in rows]
     gensig = path.stem.removeprefix("preferences_").partition("-")[0]
     manifest = path.parent / "cache" / gensig / "manifest.json"
-    inputs = read_shaped(manifest, RUN).get("inputs", {}) if manifest.is_file() else {}
+    inputs = read_if_there(manifest, RUN).get("inputs", {})
     near = input_path(next(iter(inputs))) if inputs else None
     warning = refuse_test_data(path, samples, allow_test, near=near)
     return [warning] if warning else []

@@ -89,25 +89,24 @@ def _annotations(row: dict, passage: Passage) -> list[tuple[str, tuple[int, ...]
     return found
 
 
-def _n_comparisons(annotations: list[tuple[str, tuple[int, ...]]], passage: Passage) -> int:
-    """How many pairs of words `shared_runs` would compare, of answers and their sentences."""
+def _is_comparable(annotations: list[tuple[str, tuple[int, ...]]], passage: Passage) -> bool:
+    """Whether `shared_runs` has few enough pairs of words to compare, of answers and their sentences."""
     n_words = [len(sentence.split()) for sentence in passage.sentences]
-    return sum(len(written.split()) * sum(n_words[i] for i in numbers) for written, numbers in annotations)
+    n_pairs = sum(len(written.split()) * sum(n_words[i] for i in numbers) for written, numbers in annotations)
+    return n_pairs <= _MAX_COMPARISONS
 
 
-def _doubt(annotations: list[tuple[str, tuple[int, ...]]], passage: Passage, answers: list[str]) -> str:
+def _doubt(answers: list[str], is_answerable: bool, is_comparable: bool) -> str:
     """Why the row may have no accepted answer though it is answerable; empty if it has one."""
-    if answers or not annotations:
+    if answers or not is_answerable:
         return ""
-    if _n_comparisons(annotations, passage) > _MAX_COMPARISONS:
+    if not is_comparable:
         return "the written answers are too long to be compared with their sentences"
     return "the written answer shares no words with its sentences"
 
 
 def _answers(annotations: list[tuple[str, tuple[int, ...]]], passage: Passage, question: str) -> list[str]:
     """Per annotator the shared run that says most beyond the question, the one that says most first."""
-    if _n_comparisons(annotations, passage) > _MAX_COMPARISONS:
-        return []
     asked = stems(question)
 
     def new_words(run: str) -> tuple[int, int]:
@@ -126,7 +125,8 @@ def _to_record(row: dict, official_split: str) -> Record:
     passage = _passage(row)
     annotations = _annotations(row, passage)
     question = question_text(row, "input")
-    answers = _answers(annotations, passage, question)
+    is_comparable = _is_comparable(annotations, passage)
+    answers = _answers(annotations, passage, question) if is_comparable else []
     gold_sets = []
     for _, numbers in annotations:
         gold_sets.append(tuple((passage.page, i) for i in numbers))
@@ -140,7 +140,7 @@ def _to_record(row: dict, official_split: str) -> Record:
         gold_sets=tuple(dict.fromkeys(gold_sets)),
         passages=(passage,),
         is_read_whole=True,
-        doubt=_doubt(annotations, passage, answers),
+        doubt=_doubt(answers, bool(annotations), is_comparable),
         metadata={"type": "long answer", "written_answers": [written for written, _ in annotations]},
     )
 

@@ -9,12 +9,12 @@ from utils.errors import DataError
 from utils.jsonl import sha256_file, write_json
 from utils.own_files import PINS
 from utils.runs import note
-from utils.shapes import read_shaped
+from utils.shapes import read_if_there
 
 
 def read_pins(pins_path: Path) -> dict[str, str]:
     """SHA-256 by `<source>/<file>`; empty before the first build."""
-    return read_shaped(pins_path, PINS) if pins_path.is_file() else {}
+    return read_if_there(pins_path, PINS)
 
 
 def _pin_name(name: str, hashes: dict[str, str], pins: dict[str, str]) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evidence.reserved import ids_text
 from models.distributed import Shards
 from models.untrusted import UnpicklingError
 from training.averaging import end_with_average
@@ -158,7 +159,7 @@ def describe_rows(rows: Rows, n_prefix: int, n_processes: int) -> str:
 def write_train_ids(job: TrainingJob, rows: Rows) -> None:
     """train_ids.txt, by which later stages know what the model has seen, also that of an unfinished run."""
     if job.shards.is_main:
-        write_text(job.output_dir / "train_ids.txt", "".join(row["id"] + "\n" for row in rows.train))
+        write_text(job.output_dir / "train_ids.txt", ids_text(rows.train))
 
 
 def _train(trainer: CompletionTrainer, checkpoint: str | None) -> float:

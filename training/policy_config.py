@@ -18,7 +18,7 @@ from utils.errors import DataError, UsageError
 from utils.json_values import is_number
 from utils.jsonl import read_json_object
 from utils.own_files import CHECKPOINT, RUN
-from utils.shapes import read_shaped
+from utils.shapes import read_if_there
 
 # The losses of train_dpo.py.
 LOSS_NAMES = ("dpo", "ipo", "rejection")
@@ -131,7 +131,7 @@ def sft_facts(checkpoint: str) -> dict:
         raise DataError(f"sft_model: {folder}: no such checkpoint; train it with train_sft.py first")
     check_adapter_dir(str(folder))
     path = folder / "run.json"
-    facts = read_shaped(path, CHECKPOINT) if path.is_file() else {}
+    facts = read_if_there(path, CHECKPOINT)
     lacking = [key for key in ("template", "base_model", "max_prompt_tokens") if facts.get(key) is None]
     if lacking:
         raise DataError(
@@ -143,8 +143,7 @@ def sft_facts(checkpoint: str) -> dict:
 
 def _training_file(checkpoint: str, val_path: str) -> str:
     """The training data of the SFT run where its run.json is at hand, else the file beside `val_path`."""
-    manifest = input_path(checkpoint).parent / "run.json"
-    run = read_shaped(manifest, RUN) if manifest.is_file() else {}
+    run = read_if_there(input_path(checkpoint).parent / "run.json", RUN)
     data = run.get("settings", {}).get("data", {})
     return data.get("train_path") or str(Path(val_path).with_name("train.jsonl"))
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 from evaluation.figures import sft_charts
 from evaluation.plots import plot_charts
 from evidence.chunk_sizes import sizes_of_build, sizes_of_samples
-from evidence.reserved import ids_hash
+from evidence.reserved import ids_hash, ids_text
 from models.choices import LoadOptions
 from models.hardware import merge_for_speed, weights_precision
 from models.revisions import base_facts
@@ -50,7 +50,7 @@ def checkpoint_facts(job: TrainingJob, rows: Rows) -> dict:
         "evidence": asdict(sizes),
         "n_val_rows": len(rows.val),
         # Of train_ids.txt, so that a later stage knows whether it is whole.
-        "train_ids": ids_hash("".join(row["id"] + "\n" for row in rows.train)),
+        "train_ids": ids_hash(ids_text(rows.train)),
         "sources": count_sources(job.samples["train"]),
     }
 

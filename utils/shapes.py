@@ -110,3 +110,8 @@ def read_shaped(path: str | Path, shape: Any, remedy: str = _REMEDY) -> Any:
     value = read_json(path)
     check_shape(path, value, shape, remedy)
     return value
+
+
+def read_if_there(path: Path, shape: Any) -> dict:
+    """`read_shaped` of a file with an object; an empty one without the file."""
+    return read_shaped(path, shape) if path.is_file() else {}

@@ -19,7 +19,7 @@ from tests.faults.own_files import (
     found_in,
     some_damages,
 )
-from tests.faults.stage_world import STAGES, FaultServer, prepare
+from tests.faults.stage_world import STAGES, prepare
 from utils.jsonl import read_json
 
 pytestmark = [pytest.mark.slow] if count(0, 1) else []
@@ -28,13 +28,6 @@ PER_FILE = count(3, int(os.environ.get("FACTUALITY_DAMAGES", "10000")))
 N_READERS = count(list(READERS).index("summary"), len(READERS))
 NEEDED = ("build", "prompts", "sft", "evaluate", "generate", "judge", "rm", "score")
 STAGES_RUN = tuple(STAGES)[: count(0, len(STAGES))] or NEEDED
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    found = FaultServer(tmp_path_factory.mktemp("logs"))
-    yield found
-    found.close()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.form import count
-from tests.faults.stage_world import STAGES, FaultServer, prepare, results_in
+from tests.faults.stage_world import STAGES, prepare, results_in
 from tests.killing import differences
 
 SHORT = ("build", "sft", "evaluate", "generate", "judge", "rm")
@@ -18,13 +18,6 @@ TRIED = tuple(STAGES)[: count(0, len(STAGES))] or SHORT
 MOMENTS = range(count(1, 6))
 N_PAIRS = count(1, 5)
 _LARGE = "size=300m"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    found = FaultServer(tmp_path_factory.mktemp("logs"))
-    yield found
-    found.close()
 
 
 @pytest.fixture(scope="module")
