@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, TrainingArguments
+from transformers import AutoModelForCausalLM, TrainerState, TrainingArguments
 
 import train_sft
 from models.loading import LoadOptions, load_model
@@ -224,7 +224,8 @@ def test_an_epoch_begun_again_has_its_own_order(tmp_path):
     sampler = TwinSampler(units, [1] * 4, [True] * 4, 3, RowOrder(n_blocks=2))
     files.trainer = SimpleNamespace(sampler=sampler)
     # In the middle of the second epoch, several processes once resumed in the order of the first.
-    files.on_epoch_begin(None, SimpleNamespace(epoch=1.25), None)
+    state = TrainerState(epoch=1.25, global_step=5)
+    files.on_epoch_begin(SimpleNamespace(eval_steps=100), state, None)
     assert sorted(files.trainer.sampler) == [4, 5, 6, 7]
 
 
