@@ -64,7 +64,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     strict_help = "fail, and write no samples, when a shortcut probe is above its limit (docs/data.md)"
     add("--strict-shortcuts", action="store_true", help=strict_help)
-    made_help = "further rows for training: contrast,contrast_twins,questions,easy_claims (docs/data.md)"
+    made_help = (
+        "further rows for training: contrast,contrast_twins,questions,easy_claims,planted (docs/data.md)"
+    )
     add("--made", type=read_kinds, metavar="KINDS", help=made_help)
     add("--skip-bad", action="store_true", help="count and skip malformed source rows instead of stopping")
 

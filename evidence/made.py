@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from evidence.contrast import contrast_rows, contrast_twin_rows
 from evidence.easy_claims import easy_claim_rows
 from evidence.made_row import Making
+from evidence.planted import planted_rows
 from utils.errors import DataError, UsageError
 from utils.runs import format_drops
 from utils.schema import unit_of
@@ -35,6 +36,7 @@ MAKERS: dict[str, Maker] = {
     "contrast_twins": contrast_twin_rows,
     "questions": _question_rows,
     "easy_claims": easy_claim_rows,
+    "planted": planted_rows,
 }
 OF_LEFT_OUT = ("easy_claims",)
 

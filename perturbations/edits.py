@@ -7,9 +7,9 @@ Randomness comes in as `rng`. `perturbations/suites.py` decides which edits make
 import random
 from collections import Counter
 
+from evidence.answer_types import AnswerType, answer_types, written_form
 from evidence.paraphrase import answer_parts, stems
 from evidence.queries import claim_of
-from perturbations.answer_types import AnswerType, answer_types, written_form
 from utils.schema import is_label_answer
 from utils.text import REFUSAL, answer_pattern, chunk_text, contains_tokens, holds_answer, tokenize
 
