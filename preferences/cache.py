@@ -167,10 +167,17 @@ def _no_cache_fits(folder: Path, manifests: dict[str, dict], wanted: dict) -> Da
 def find_cache(folder: Path, wanted: dict, cache_sig: str | None) -> str:
     """Signature of the newest complete cache with all `wanted` settings, or of the one named `cache_sig`.
 
-    DataError when there is none; it lists every cache with its differences from `wanted`.
+    DataError when there is none; it lists every cache with its differences from `wanted`. A cache with a
+    damaged manifest is said and passed over, unless it is the one named.
     """
-    paths = sorted(folder.glob(CACHE_MANIFESTS))
-    manifests = {path.parent.name: read_shaped(path, CACHE) for path in paths}
+    manifests = {}
+    for path in sorted(folder.glob(CACHE_MANIFESTS)):
+        try:
+            manifests[path.parent.name] = read_shaped(path, CACHE)
+        except DataError as error:
+            if path.parent.name == cache_sig:
+                raise
+            note(f"warning: {error}; this cache is passed over")
     fitting = {}
     for sig, manifest in manifests.items():
         # An unfinished cache has candidates of some samples only.

@@ -257,3 +257,12 @@ def test_candidates_that_are_made_again_are_kept_until_the_new_ones_are_complete
     complete_cache(cache, run)
     assert [path.name for path in tmp_path.iterdir()] == ["abc"]
     assert find_cache(tmp_path, {}, None) == "abc"
+
+
+def test_a_damaged_cache_does_not_hide_a_whole_one(tmp_path, capsys):
+    write_json(tmp_path / "whole/manifest.json", {"settings": {"seed": 1}, "status": "complete"})
+    write_json(tmp_path / "torn/manifest.json", {"settings": {"seed": 1}})
+    assert find_cache(tmp_path, {}, None) == "whole"
+    assert "torn/manifest.json: field 'status' is missing" in capsys.readouterr().err
+    with pytest.raises(DataError, match="torn/manifest.json: field 'status' is missing"):
+        find_cache(tmp_path, {}, "torn")
