@@ -26,17 +26,20 @@ def print_plan(args: argparse.Namespace) -> None:
         samples = pick_samples(samples, args.limit, args.seed)
         n_models = 0 if args.predictions else len(plan_models(args, args.template or "default"))
         n_tokens = n_models * (count_tokens(samples) + len(samples) * PLANNED_TOKENS)
+        n_predicted = n_models * len(samples) * COMPLETION_TOKENS
         if args.best_of:
             # Samples of one prompt share its reading, when they are drawn and for their rewards.
             n_tokens += 2 * (count_tokens(samples) + len(samples) * PLANNED_TOKENS)
-            n_tokens += 2 * args.best_of * len(samples) * COMPLETION_TOKENS
+            n_drawn = 2 * args.best_of * len(samples) * COMPLETION_TOKENS
+            n_tokens += n_drawn
+            n_predicted += n_drawn
             print(f"would draw {args.best_of - 1} more completions per sample, and compute their rewards")
         print(f"would evaluate {n_models} models on {len(samples)} samples, about {n_tokens:,} tokens")
         if n_models:
             width = longest_prompt(samples) + PLANNED_TOKENS
             options = load_options(args)
             memory = generation_memory(args.model_path, options, args.batch_size, width, args.max_new_tokens)
-            print(estimate(args.base_model or args.model_path, n_tokens, 1, memory))
+            print(estimate(args.base_model or args.model_path, n_tokens, n_predicted, 1, memory))
     report = f" and {home_path(args.report)}" if args.report else ""
     print(f"would write {home_path(args.output)}, its _predictions.jsonl and its _calibration.png{report}")
 

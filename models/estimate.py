@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from models.directories import is_path
 from models.embedded_models import EMBEDDED_MODELS
-from models.shape import find_shape, parameters_in_name
+from models.shape import find_shape
 from utils.config import input_path
 from utils.input_files import home_hint
 from utils.runs import format_seconds
@@ -24,14 +24,6 @@ if TYPE_CHECKING:
 CHARS_PER_TOKEN = 4.0
 # Title and text of a chunk get a number and separators in the prompt.
 _CHARS_AROUND_CHUNK = 6
-
-
-def count_parameters(name: str) -> int | None:
-    """Parameters of a model, from its files or its name ("gemma-2-9b": 9e9); None if unknown."""
-    if name not in EMBEDDED_MODELS and not input_path(name).is_dir():
-        return parameters_in_name(name)
-    shape = find_shape(name)
-    return shape.n_parameters if shape else None
 
 
 def measured_flops(dtype: "torch.dtype") -> float:
@@ -97,21 +89,26 @@ def training_passes(full_finetuning: bool, share_recomputed: float) -> float:
     return 2 + full_finetuning + share_recomputed
 
 
-def estimate(name: str, n_tokens: int, passes: float, memory: str | None, bf16: bool = True) -> str:
+def estimate(
+    name: str, n_tokens: int, n_predicted: int, passes: float, memory: str | None, bf16: bool = True
+) -> str:
     """One line with the time, memory and disk space of `passes` forward passes over `n_tokens` tokens.
 
-    `memory`: from models/planned_memory.py.
+    `n_predicted`: those of them whose next token is predicted, to train on it or to generate it. `memory`:
+    from models/planned_memory.py.
     """
-    n_parameters = count_parameters(name)
-    if n_parameters is None or memory is None:
+    shape = find_shape(name)
+    if shape is None or memory is None:
         return f"size of {name} unknown: no estimate of time and memory"
     from models.hardware import choose_dtype
 
-    # A token costs 2 FLOP per parameter. Whole runs reach about a third of the matmul speed, as measured;
-    # some took half of this time, some twice.
-    n_flop = 2 * n_parameters * n_tokens * passes
+    # A token costs 2 FLOP per weight of the layers; an embedding is looked up. The output layer, half of a
+    # small model with a large vocabulary, computes predicted tokens alone. Whole runs reach about a third of
+    # the matmul speed, as measured; some took half of this time, some twice.
+    n_output = shape.vocab * shape.hidden
+    n_flop = 2 * passes * (shape.n_inner * n_tokens + n_output * n_predicted)
     seconds = n_flop / (measured_flops(choose_dtype(bf16)) / 3)
     # Files have 16 bits per weight, however few the model has in memory.
-    disk = n_parameters * 16 / 8e9
+    disk = shape.n_parameters * 16 / 8e9
     duration = f"{format_seconds(seconds / 2)} to {format_seconds(2 * seconds)}"
     return f"{duration} on this machine, {memory}, {disk:.1f} GB of weights on disk"

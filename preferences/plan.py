@@ -18,8 +18,8 @@ from utils.config import home_path, input_path
 from utils.errors import DataError
 from utils.schema import pick_samples, read_preferences
 
-# Tokens of template and completion, roughly, and of a completion.
-_OTHER_TOKENS = 180
+# Tokens of the template, roughly, and of a completion.
+_PROMPT_TOKENS = 120
 _COMPLETION_TOKENS = 60
 
 
@@ -34,12 +34,15 @@ def print_plan(args: argparse.Namespace) -> None:
         n_texts = n_each * len((args.models or "sft").split(","))
         seed = GENERATION_DEFAULTS["seed"] if args.seed is None else args.seed
         samples = pick_samples(samples, args.max_samples, seed)
-        n_tokens = n_texts * (count_tokens(samples) + len(samples) * _OTHER_TOKENS)
+        # All candidates of a model share the reading of their prompt.
+        n_models = n_texts // n_each
+        n_predicted = n_texts * len(samples) * _COMPLETION_TOKENS
+        n_tokens = n_models * (count_tokens(samples) + len(samples) * _PROMPT_TOKENS) + n_predicted
         print(f"would generate {n_texts * len(samples)} candidates, about {n_tokens:,} tokens")
-        width = longest_prompt(samples) + _OTHER_TOKENS
+        width = longest_prompt(samples) + _PROMPT_TOKENS + _COMPLETION_TOKENS
         options = load_options(args)
         memory = generation_memory(args.sft_model, options, args.batch_size, width, _COMPLETION_TOKENS)
-        print(estimate(generator, n_tokens, 1, memory))
+        print(estimate(generator, n_tokens, n_predicted, 1, memory))
     print(f"would write {home_path(args.prefs_dir)}/ (a few MB per thousand samples)")
 
 
@@ -61,7 +64,7 @@ def print_reward_plan(args: argparse.Namespace, config: dict) -> None:
         options = LoadOptions(load_in_8bit=config["load_in_8bit"], attention=config["attn_implementation"])
         width = int(max(n_chars) / CHARS_PER_TOKEN) + _COMPLETION_TOKENS
         memory = generation_memory(name, options, config["eval_batch_size"], width, _COMPLETION_TOKENS)
-        print(estimate(name, n_tokens, 1, memory))
+        print(estimate(name, n_tokens, n_completions * _COMPLETION_TOKENS, 1, memory))
         if config["lora"]["r"]:
             # A backward pass takes about as long as two forward passes.
             n_passes = 3 * config["lora"]["num_epochs"]

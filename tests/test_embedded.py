@@ -19,7 +19,6 @@ from models import embedded
 from models.base import local_dir
 from models.directories import check_adapter_dir, check_model_name
 from models.embedded_models import EMBEDDED, EMBEDDED_GEMMA, EMBEDDED_MODELS
-from models.estimate import count_parameters
 from models.loading import load_model, load_tokenizer, resolve_model
 from models.shape import find_shape
 from tests.documents import ROOT
@@ -213,8 +212,8 @@ def test_a_mistyped_name_is_met_with_the_nearest():
 
 
 def test_plans_know_the_sizes_before_the_conversion():
-    assert count_parameters(EMBEDDED) == pytest.approx(134_515_008, rel=0.001)
-    assert count_parameters(EMBEDDED_GEMMA) == pytest.approx(268_098_176, rel=0.001)
+    assert find_shape(EMBEDDED).n_parameters == pytest.approx(134_515_008, rel=0.001)
+    assert find_shape(EMBEDDED_GEMMA).n_parameters == pytest.approx(268_098_176, rel=0.001)
     assert find_shape(EMBEDDED_GEMMA).n_inner == pytest.approx(100e6, rel=0.01)
 
 

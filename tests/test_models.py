@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from models import hardware, loading
-from models.estimate import count_parameters
 from models.hardware import choose_attention, choose_dtype, merge_for_speed
 from models.loading import LoadOptions
 from models.quantization import quantization
+from models.shape import find_shape
 from tests.conftest import tiny_config
 from utils.errors import UsageError
 from utils.launch import trains_sharded
@@ -95,7 +95,11 @@ def test_a_merged_adapter_answers_alike_and_comes_out_again(make_model):
 
 @pytest.mark.parametrize(
     "name, expected",
-    [("google/gemma-2-9b", 9_000_000_000), ("Qwen/Qwen2.5-0.5B-Instruct", 500_000_000), ("x/unknown", None)],
+    [("google/gemma-2-9b", 9.24e9), ("Qwen/Qwen2.5-0.5B-Instruct", 0.494e9), ("x/some-40b", 40e9)],
 )
 def test_the_plan_reads_sizes_from_names(name, expected):
-    assert count_parameters(name) == expected
+    assert find_shape(name).n_parameters == pytest.approx(expected, rel=0.01)
+
+
+def test_a_name_without_a_size_has_no_shape():
+    assert find_shape("x/unknown") is None

@@ -48,7 +48,8 @@ def plan_training(config: dict, samples: list[dict], n_template_chars: int, n_pr
     width = min(int(longest_prompt(samples) + n_per_row), training["max_seq_length"])
     n_passes = training_passes(config["full_finetuning"], checkpointed(training))
     memory = planned_training_memory(config, width, n_shared)
-    return [rows, estimate(config["model_name"], n_tokens, n_passes, memory, config["bf16"])]
+    n_labels = int(n_epochs * n_rows * _OTHER_TOKENS)
+    return [rows, estimate(config["model_name"], n_tokens, n_labels, n_passes, memory, config["bf16"])]
 
 
 def checkpointed(training: dict) -> float:

@@ -30,6 +30,7 @@ def print_policy_plan(config: dict, prefs_path: Path) -> None:
     # With a reference pass, which costs a third of a training pass, and a prompt that a pair reads once.
     n_copies = 2 if training["gradient_checkpointing"] else 1
     n_tokens = int(n_epochs * sum(n_copies * prompt + both for prompt, both in sizes))
+    n_labels = int(n_epochs * sum(both for _, both in sizes))
     print(
         f"would train on {len(places)} pairs ({len(held)} held out; {format_drops(drops)}), about "
         f"{n_tokens:,} tokens, {n_steps} steps"
@@ -37,7 +38,7 @@ def print_policy_plan(config: dict, prefs_path: Path) -> None:
     width = max(prompt + both for prompt, both in sizes)
     n_passes = training_passes(False, checkpointed(training)) + 1 / max(1.0, n_epochs)
     memory = planned_training_memory(config, 2 * width, 0)
-    print(estimate(config["model_name"], n_tokens, n_passes, memory, config["bf16"]))
+    print(estimate(config["model_name"], n_tokens, n_labels, n_passes, memory, config["bf16"]))
     n_kept = training["save_total_limit"] + 2
     output = home_path(config["output_dir"])
     print(f"would write {output}/ with at most {n_kept} adapters of a few to a few hundred MB")
