@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -197,8 +198,6 @@ def config_text(**changes) -> str:
 @pytest.fixture
 def policy_home(data_home, tiny_gemma_dir, tmp_path, monkeypatch):
     """A home with an SFT checkpoint of random weights, preferences, val samples and a config."""
-    import shutil
-
     monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     shutil.copytree(tiny_gemma_dir, tmp_path / "tiny")
@@ -349,7 +348,18 @@ def test_a_better_metric_with_fewer_answers_is_not_kept(policy_home, monkeypatch
     assert "step 2 is not kept: eval_answered_rate 0.700 after 0.800 (keep.max_answered_drop: 0.05)" in notes
     assert "round kept: eval_net_score on val +0.1000 at step 4" in notes
     assert read_json(policy_home / "policy/run.json")["kept"] is True
-    assert read_json(policy_home / "policy/checkpoint-best/run.json")["step"] == 4
+    folder = policy_home / "policy"
+    best = read_json(folder / "checkpoint-best/run.json")
+    assert best["step"] == 4
+
+    # Killed behind the last step, twice: what the best measured is in the log of that step alone.
+    run = read_json(folder / "run.json")
+    for _ in range(2):
+        shutil.rmtree(folder / "checkpoint-final")
+        (folder / "run.json").write_text(json.dumps({**run, "status": "running"}))
+        train_dpo.main(["-c", "dpo.yaml"])
+        assert "round kept: eval_net_score on val +0.1000 at step 4" in capsys.readouterr().err
+        assert read_json(folder / "checkpoint-best/run.json") == best
 
 
 def test_a_plan_writes_nothing(policy_home, capsys):

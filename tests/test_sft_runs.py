@@ -1,6 +1,8 @@
 """Whole runs of train_sft.py on a toy model: processes, stops, selection, weights, full training, merging."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -227,6 +229,21 @@ def test_an_epoch_begun_again_has_its_own_order(tmp_path):
     state = TrainerState(epoch=1.25, global_step=5)
     files.on_epoch_begin(SimpleNamespace(eval_steps=100), state, None)
     assert sorted(files.trainer.sampler) == [4, 5, 6, 7]
+
+
+def test_a_run_that_was_killed_behind_its_last_step_knows_what_its_best_measured(tiny_gemma_dir, home):
+    config = write_config(home, tiny_gemma_dir, max_steps=2, eval_steps=2)
+    train(config, "bf16=false")
+    run = home / "sft"
+    manifest = read_json(run / "run.json")
+    best = read_json(run / "checkpoint-best/run.json")
+    assert best["step"] == 2 and best["eval_loss"] > 0
+    # A second time, with what the first one wrote.
+    for _ in range(2):
+        shutil.rmtree(run / "checkpoint-final")
+        (run / "run.json").write_text(json.dumps({**manifest, "status": "running"}))
+        train(config, "bf16=false")
+        assert read_json(run / "checkpoint-best/run.json") == best
 
 
 def test_an_adapter_is_no_base_for_another(tiny_gemma_dir, home):

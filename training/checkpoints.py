@@ -52,8 +52,6 @@ class RunFiles(TrainerCallback):
         if is_whole(best):
             self.best = read_shaped(best / "run.json", {**CHECKPOINT, metric: Maybe(float)})[metric]
         self.evaluated_step = -1
-        # What the evaluation of that step measured.
-        self.measured: dict[str, float | None] = {}
         self.stops = StopSignals(self._note)
         self.is_stopped = False  # by a signal
         self.stop_number = 0  # of that signal, in any process
@@ -86,10 +84,18 @@ class RunFiles(TrainerCallback):
             self.complete(partial, step)
             put_in_place(partial, place)
 
+    def measured(self, step: int) -> dict[str, float | None]:
+        """What the last evaluation of a step measured; nothing where there was none."""
+        # From the log, which a resumed run has of the evaluations before it.
+        for log in reversed(self.trainer.state.log_history):
+            if log["step"] == step and LOSS in log:
+                names = [name for name in log if name.startswith("eval_") and not is_timing(name)]
+                return {name: finite(log[name]) for name in names}
+        return {}
+
     def complete(self, directory: Path, step: int, **facts) -> None:
         """Write the card and the manifest of a checkpoint: the facts of the run, of the step, and more."""
-        measured = self.measured if step == self.evaluated_step else {}
-        facts = {**self.facts, "step": step, **measured, **facts}
+        facts = {**self.facts, "step": step, **self.measured(step), **facts}
         if self.card:
             write_text(directory / CARD, self.card(directory, facts))
         mark_whole(directory, facts)
@@ -144,8 +150,6 @@ class RunFiles(TrainerCallback):
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         self.evaluated_step = state.global_step
-        names = [name for name in metrics if name.startswith("eval_") and not is_timing(name)]
-        self.measured = {name: finite(metrics[name]) for name in names}
         value = metrics.get(self.metric)
         if not math.isfinite(metrics[LOSS]):
             self._note(

@@ -30,10 +30,11 @@ class PolicyFiles(RunFiles):
     def lost(self) -> list[str]:
         """What the last evaluation lost by more than `keep` allows, in words."""
         start = self._start()
+        measured = self.measured(self.trainer.state.global_step)
         found = []
         for metric, key in _KEPT.items():
             before = start.get(metric)
-            now = self.measured.get(metric)
+            now = measured.get(metric)
             # Without answerable samples there is no EM to lose.
             if before is not None and now is not None and now < before - self.keep[key] - 1e-9:
                 found.append(f"{metric} {now:.3f} after {before:.3f} (keep.{key}: {self.keep[key]})")
