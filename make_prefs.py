@@ -100,16 +100,8 @@ if __name__ == "__main__":
 from generation.answering import load_generator, sft_and_base
 from models.distributed import Shards, hold_output
 from models.loading import load_tokenizer
-from preferences.cache import (
-    MODELS,
-    cache_key,
-    cached_rows,
-    claim_cache,
-    complete_cache,
-    find_cache,
-    given_settings,
-    read_cached_settings,
-)
+from preferences.cache import cache_key, find_cache, given_settings
+from preferences.cache_states import claim_cache, complete_cache, read_cached_settings, settle_cache
 from preferences.candidate_settings import generation_settings, n_candidates
 from preferences.candidates import CacheJob, check_data, draw_samples, fill_cache
 from preferences.completion_reader import template_source
@@ -141,7 +133,8 @@ def generate_phase(
 ) -> None:
     """Fill the cache of these settings."""
     revision = cached_revision(settings["base_model"])
-    if shards.decide(lambda: claim_cache(cache, args.overwrite, revision)):
+    judges_too = args.phase == "all"
+    if shards.decide(lambda: claim_cache(cache, args.overwrite, revision, judges_too)):
         return
     wanted = settings["n_generations"]
     if n_candidates(settings) < wanted and shards.is_main:
@@ -163,8 +156,8 @@ def generate_phase(
     if shards.is_main:
         # Where the base model made no candidate it was not asked for its commit.
         revision = models.base_revision or cached_revision(settings["base_model"])
-        complete_cache(cache, {**run, "base_revision": revision, "times": times})
-        n_written = sum(len(cached_rows(cache, name)) for name in MODELS)
+        run |= {"base_revision": revision, "times": times}
+        n_written = complete_cache(cache, run, is_unjudged=judges_too and args.overwrite)
         print(f"wrote {n_written} candidates of {len(samples)} samples to {cache}")
     shards.wait()
 
@@ -255,6 +248,7 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     write_jsonl(target, rows)
     report = folder / f"preference_stats_{cache.name}-{judgesig}.json"
     write_statistics(report, stats, rows)
+    settle_cache(cache)
     # They are outside the cache, whose lock this process has.
     for path in (target, report, report.with_suffix(".png")):
         drop_temporaries(path)

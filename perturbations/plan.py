@@ -33,6 +33,7 @@ def print_plan(args: argparse.Namespace, names: list[str]) -> None:
         width = longest_prompt(distinct) + PREFIX_TOKENS + PLANNED_TOKENS
         options = load_options(args)
         memory = generation_memory(args.model_path, options, args.batch_size, width, args.max_new_tokens)
-        print(estimate(args.model_path, n_tokens, 1, memory))
+        n_predicted = len(distinct) * PLANNED_TOKENS
+        print(estimate(args.model_path, n_tokens, n_predicted, 1, memory))
     output = home_path(args.output)
     print(f"would write {output}, {output.with_suffix('.png').name} and {output.stem}_predictions.jsonl")

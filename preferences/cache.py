@@ -1,9 +1,9 @@
-"""The cache of candidates: finds the directory that the flags describe, and reads what is to be judged.
+"""The cache of candidates: how its directory is named, and which one the flags describe.
 
 A directory is named after a hash of its settings, which are everything that changes the texts: of the models
 their contents and not their places, so that the cache of a moved folder is found. In it, manifest.json has
 the settings, and a file per model (gens_sft.jsonl, gens_base.jsonl) has one row per candidate. This
-module knows nothing about judges or scores.
+module knows nothing about judges or scores; `preferences/cache_states.py` knows how far a cache is.
 """
 
 import contextlib
@@ -12,13 +12,12 @@ from typing import Any
 
 from models.base import model_key
 from models.choices import UNNAMED_SETTINGS
-from utils.aside import drop_aside, restore_aside, set_aside
 from utils.config import portable_path
-from utils.errors import DataError, UsageError
-from utils.jsonl import read_appended, sha256_file, write_json
-from utils.own_files import CACHE, JUDGED_CACHE, UNFINISHED_CACHE
+from utils.errors import DataError
+from utils.jsonl import sha256_file
+from utils.own_files import CACHE
 from utils.runs import note
-from utils.shapes import read_if_there, read_shaped
+from utils.shapes import read_shaped
 
 # Flags that change the generated texts, with their defaults. The parser's own default is None, "not given":
 # the judge phase compares a cache only with the flags that were given.
@@ -63,53 +62,6 @@ def cache_key(settings: dict) -> dict:
 _MAX_CACHES = 5
 # The manifests below the folder of all caches, but of none that was set aside (utils/aside.py).
 CACHE_MANIFESTS = "[!.]*/manifest.json"
-
-
-def claim_cache(cache: Path, overwrite: bool, revision: str | None = None) -> bool:
-    """Prepare a cache directory for generation. True, and said, when it is complete already.
-
-    `revision`: the commit of a base model from the hub, which its key, a name, does not tell. UsageError,
-    unless `overwrite`, where the cache is of another one.
-    """
-    restore_aside(cache)
-    found = read_if_there(cache / "manifest.json", UNFINISHED_CACHE)
-    is_complete = found.get("status") == "complete"
-    known = found.get("base_revision")
-    if revision and known and known != revision and not overwrite:
-        raise UsageError(
-            f"{cache}: its candidates are of commit {known:.12} of the base model, and the copy on this "
-            f"machine is of {revision:.12}; add --overwrite to generate them again"
-        )
-    if overwrite and cache.exists():
-        # Judgements go too: they are about the texts that are generated again.
-        set_aside(cache, is_complete)
-        return False
-    if is_complete:
-        _check_whole(cache, found)
-        print(f"candidates {cache.name} are complete; nothing to generate")
-    return is_complete
-
-
-def complete_cache(cache: Path, manifest: dict) -> None:
-    """Mark a cache as complete: an interrupted one is resumed, never judged."""
-    rows = {name: len(cached_rows(cache, name)) for name in MODELS}
-    n_rows = {name: n for name, n in rows.items() if n}
-    write_json(cache / "manifest.json", {**manifest, "n_rows": n_rows, "status": "complete"})
-    drop_aside(cache)
-
-
-def _check_whole(cache: Path, manifest: dict) -> None:
-    """DataError if a complete cache has lost candidates: a judge would compare what is left, and say nothing.
-
-    Manifests of earlier versions do not say how many there were.
-    """
-    for name, wanted in manifest.get("n_rows", {}).items():
-        found = len(cached_rows(cache, name))
-        if found != wanted:
-            raise DataError(
-                f"{cache / f'gens_{name}.jsonl'}: has {found:,} of the {wanted:,} candidates that were "
-                "generated; generate them again with --overwrite, or copy the file from where it is whole"
-            )
 
 
 def given_settings(flags: dict, data_path: Path) -> dict:
@@ -190,22 +142,3 @@ def find_cache(folder: Path, wanted: dict, cache_sig: str | None) -> str:
     newest = max(fitting, key=lambda sig: (fitting[sig].get("created", 0.0), sig))
     note(f"judging cache {newest}, generated {fitting[newest].get('started', 'at an unknown time')}")
     return newest
-
-
-def read_cached_settings(cache: Path, data_path: Path) -> dict:
-    """The settings of a cache. DataError when its candidates are of another file than `data_path`."""
-    manifest = read_shaped(cache / "manifest.json", JUDGED_CACHE)
-    _check_whole(cache, manifest)
-    settings = manifest["settings"]
-    if not data_path.is_file() or sha256_file(data_path) != settings["data_sha256"]:
-        raise DataError(
-            f"{data_path}: not the file that the candidates in {cache} were generated from; "
-            "name that file with --data-path, or generate again"
-        )
-    return settings
-
-
-def cached_rows(cache: Path, name: str) -> list[dict]:
-    """The candidate rows of one of MODELS; none of a model that was not asked for."""
-    path = cache / f"gens_{name}.jsonl"
-    return read_appended(path) if path.is_file() else []

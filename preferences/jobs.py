@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from preferences.cache import MODELS, Job, cached_rows
+from preferences.cache import MODELS, Job
+from preferences.cache_states import cached_rows
 from preferences.kinds import meaning
 from utils.completions import parse_completion
 from utils.correctness import is_partial

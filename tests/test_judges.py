@@ -8,7 +8,8 @@ import torch
 
 from make_prefs import build_parser, choose_pairs
 from models.distributed import Shards
-from preferences.cache import claim_cache, complete_cache, find_cache
+from preferences.cache import find_cache
+from preferences.cache_states import claim_cache, complete_cache, settle_cache
 from preferences.completion_reader import CompletionReader
 from preferences.jobs import read_candidates
 from preferences.judges import JUDGES, judge_candidates
@@ -29,7 +30,7 @@ from preferences.verifier import LEVELS, verify
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
 from utils.completions import parse_completion, render_completion
 from utils.errors import DataError, StageError
-from utils.jsonl import write_json, write_jsonl
+from utils.jsonl import read_json, write_json, write_jsonl
 from utils.text import REFUSAL
 from utils.tokens import encode_completion
 
@@ -257,6 +258,25 @@ def test_candidates_that_are_made_again_are_kept_until_the_new_ones_are_complete
     complete_cache(cache, run)
     assert [path.name for path in tmp_path.iterdir()] == ["abc"]
     assert find_cache(tmp_path, {}, None) == "abc"
+
+
+def test_a_run_that_makes_candidates_again_is_resumed_by_the_same_command(tmp_path):
+    cache = tmp_path / "abc"
+    run = {"settings": {"data_sha256": "0"}, "status": "running", "created": 1.0, "started": ""}
+    complete_cache(cache, run)
+    # Interrupted while generating.
+    assert not claim_cache(cache, overwrite=True, judges_too=True)
+    write_json(cache / "manifest.json", run)
+    write_jsonl(cache / "gens_sft.jsonl", [{"id": "1"}])
+    assert not claim_cache(cache, overwrite=True, judges_too=True)
+    assert (cache / "gens_sft.jsonl").is_file()
+    # Interrupted while judging: the candidates are those that were made again.
+    assert complete_cache(cache, run, is_unjudged=True) == 1
+    assert claim_cache(cache, overwrite=True, judges_too=True)
+    settle_cache(cache)
+    assert "unjudged" not in read_json(cache / "manifest.json")
+    assert not claim_cache(cache, overwrite=True, judges_too=True)
+    assert not (cache / "gens_sft.jsonl").exists()
 
 
 def test_a_damaged_cache_does_not_hide_a_whole_one(tmp_path, capsys):

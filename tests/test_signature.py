@@ -7,7 +7,8 @@ import pytest
 
 import preferences.candidate_settings as candidates
 from make_prefs import build_parser
-from preferences.cache import GENERATION_DEFAULTS, cache_key, claim_cache, find_cache, given_settings
+from preferences.cache import GENERATION_DEFAULTS, cache_key, find_cache, given_settings
+from preferences.cache_states import claim_cache
 from tests.test_places import write_checkpoint, write_model
 from utils.errors import UsageError
 from utils.jsonl import sha256_value, write_json

@@ -10,11 +10,15 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from utils.errors import DataError
+from utils.jsonl import read_json_object
 from utils.moving import move_folder
 from utils.progress import print_line
 
+# Of a run, and of a cache of candidates.
+_MANIFESTS = ("run.json", "manifest.json")
 # What a run writes before its first output: there is nothing to resume yet.
-_BEFORE_OUTPUT = {"run.json", "manifest.json", "train_ids.txt"}
+_BEFORE_OUTPUT = {*_MANIFESTS, "train_ids.txt"}
 
 
 def _aside(run_dir: Path) -> Path:
@@ -39,6 +43,10 @@ def restore_aside(run_dir: Path) -> None:
     """Put back what was set aside, if the run that replaces it has ended without any output."""
     old = _aside(run_dir)
     place = run_dir.resolve()
+    if _is_complete(place):
+        # A run that was killed while it deleted the old one.
+        drop_aside(run_dir)
+        return
     if not old.is_dir() or not has_no_output(place):
         return
     shutil.rmtree(place, ignore_errors=True)
@@ -50,7 +58,7 @@ def note_aside(run_dir: Path) -> None:
     """Say how to get back what was set aside, where the run that replaces it has ended without completing."""
     old = _aside(run_dir)
     place = run_dir.resolve()
-    if not old.is_dir() or not place.is_dir():
+    if not old.is_dir() or not place.is_dir() or _is_complete(place):
         return
     # Neither of the two is deleted: the unfinished one can still be resumed.
     unfinished = _free_name(place)
@@ -72,6 +80,15 @@ def _free_name(place: Path) -> Path:
     return found
 
 
+def _is_complete(place: Path) -> bool:
+    """Whether a manifest in the directory says that its run is complete."""
+    for name in _MANIFESTS:
+        with contextlib.suppress(OSError, DataError):
+            if read_json_object(place / name).get("status") == "complete":
+                return True
+    return False
+
+
 def has_no_output(run_dir: Path) -> bool:
     """True for a directory that is missing, or that a run stopped in before its first output."""
     return not run_dir.is_dir() or {path.name for path in run_dir.iterdir()} <= _BEFORE_OUTPUT
@@ -80,8 +97,9 @@ def has_no_output(run_dir: Path) -> bool:
 def drop_aside(run_dir: Path) -> None:
     """Delete what was set aside for an output that is complete now."""
     old = _aside(run_dir)
+    shutil.rmtree(old, ignore_errors=True)
     if old.exists():
-        shutil.rmtree(old)
+        print_line(f"{old} could not be deleted; the run that replaces it is complete, so delete it by hand")
 
 
 @contextlib.contextmanager

@@ -71,7 +71,12 @@ CACHE: dict[str, Any] = {
 # One whose candidates are judged.
 JUDGED_CACHE = {**CACHE, "settings": {**CACHE["settings"], "data_sha256": str}}
 # One that a cut run left may lack what the end writes.
-UNFINISHED_CACHE = {"status?": str, "base_revision?": Maybe(str), "n_rows?": Every(int)}
+UNFINISHED_CACHE = {
+    "status?": str,
+    "base_revision?": Maybe(str),
+    "n_rows?": Every(int),
+    "unjudged?": bool,
+}
 
 # source_hashes.json (sources/pins.py): file -> SHA-256.
 PINS = Every(str)

@@ -11,7 +11,7 @@ import torch
 import build_data
 from models.directories import check_adapter_dir
 from models.folders import folder_problem
-from preferences.cache import claim_cache, complete_cache, read_cached_settings
+from preferences.cache_states import claim_cache, complete_cache, read_cached_settings
 from preferences.feature_store import FeatureStore
 from preferences.reward import RewardHead, load_head, save_head
 from tests.faults.damage import DAMAGES

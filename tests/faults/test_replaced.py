@@ -6,8 +6,8 @@ import pytest
 
 from evaluation.results import replace_predictions
 from models.distributed import hold_output
-from preferences.cache import claim_cache, complete_cache
-from utils.aside import file_aside
+from preferences.cache_states import claim_cache, complete_cache
+from utils.aside import file_aside, note_aside, restore_aside
 from utils.errors import UsageError
 from utils.jsonl import read_json, write_json, write_jsonl
 from utils.runs import close_run_dir, open_run_dir
@@ -58,6 +58,28 @@ def test_a_training_that_fails_later_keeps_both_until_it_is_complete(tmp_path):
     assert open_run_dir(folder, RUN, True) == "resume"
     close_run_dir(folder, RUN)
     assert [path.name for path in tmp_path.iterdir()] == ["sft"]
+
+
+@pytest.mark.parametrize("manifest", ["run.json", "manifest.json"])
+def test_a_kill_while_the_old_run_is_deleted_leaves_the_new_one(manifest, tmp_path, capsys):
+    folder = tmp_path / "sft"
+    write_json(folder / manifest, {**RUN, "status": "complete"})
+    write_json(tmp_path / ".sft.old" / manifest, {**RUN, "status": "complete"})
+    (tmp_path / ".sft.old/checkpoint-best").mkdir()
+    note_aside(folder)
+    assert not capsys.readouterr().err
+    restore_aside(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["sft"]
+
+
+def test_an_old_run_that_cannot_be_deleted_is_named(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "sft"
+    finish(folder)
+    assert open_run_dir(folder, RUN, True) == "new"
+    monkeypatch.setattr("utils.aside.shutil.rmtree", lambda path, ignore_errors: None)
+    close_run_dir(folder, RUN)
+    assert read_json(folder / "run.json")["status"] == "complete"
+    assert ".sft.old could not be deleted" in capsys.readouterr().err
 
 
 def test_candidates_that_could_not_be_generated_again_are_back(tmp_path):
