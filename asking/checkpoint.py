@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evidence.chunk_sizes import DEFAULT_SIZES, ChunkSizes, sizes_in, sizes_of_build
+from evidence.reserved import training_path
 from utils.config import input_path
 from utils.decisions import Decisions, read_calibration, read_decisions
-from utils.jsonl import read_json_object
 from utils.own_files import CHECKPOINT
 from utils.runs import note
-from utils.shapes import read_if_there
+from utils.shapes import manifest_in
 from utils.templates import load_template
 
 
@@ -33,21 +33,6 @@ class AskSettings:
     decisions: Decisions | None = None
 
 
-def _read_if_there(path: Path) -> dict:
-    return read_json_object(path) if path.is_file() else {}
-
-
-def _train_path(run: dict) -> str | None:
-    """The training data in the manifest of an SFT run."""
-    place = run
-    for key in ("settings", "data"):
-        place = place.get(key, {})
-        if not isinstance(place, dict):
-            return None
-    path = place.get("train_path")
-    return path if isinstance(path, str) else None
-
-
 def _has_fit(calibration: dict) -> bool:
     """Whether a calibration.json has knots to interpolate between."""
     fit = calibration.get("isotonic")
@@ -59,7 +44,7 @@ def _sizes(model_dir: Path, facts: dict, say: Callable[[str], None]) -> ChunkSiz
     recorded = sizes_in(facts.get("evidence"))
     if recorded:
         return recorded
-    train_path = _train_path(_read_if_there(model_dir.parent / "run.json"))
+    train_path = training_path(model_dir)
     sizes = sizes_of_build(input_path(train_path)) if train_path else None
     if sizes:
         say(f"{model_dir}: does not say how its evidence was cut; as in {train_path}: {sizes}")
@@ -80,7 +65,7 @@ def ask_settings(
 
     `say` gets a line for each thing that the checkpoint does not tell.
     """
-    facts = read_if_there(model_dir / "run.json", CHECKPOINT)
+    facts = manifest_in(model_dir, CHECKPOINT)
     sizes = _sizes(model_dir, facts, say)
     calibration = read_calibration(str(model_dir), decisions)
     if not _has_fit(calibration):

@@ -5,7 +5,6 @@ import itertools
 import json
 import os
 import shutil
-import signal
 import sys
 import textwrap
 import unicodedata
@@ -14,7 +13,7 @@ from typing import TextIO
 
 from asking.quotes import Quote
 from asking.reply import ANSWERED, WITHHELD, Reply
-from utils.errors import StageError, UsageError
+from utils.errors import StageError, Terminated, UsageError
 from utils.runs import note
 from utils.terminal import literal
 
@@ -155,16 +154,6 @@ def _read_question() -> str | None:
         return None
 
 
-@contextlib.contextmanager
-def _ended_by_kill() -> Iterator[None]:
-    """SIGTERM ends the process, as elsewhere with 130: only Ctrl-C cancels a question."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def ask_in_a_loop(ask: Callable[[str], Reply], as_json: bool, piped: Iterator[str] | None = None) -> int:
     """Ask `piped` questions, or those typed in the terminal until Ctrl-D. Returns the number asked.
 
@@ -182,22 +171,24 @@ def ask_in_a_loop(ask: Callable[[str], Reply], as_json: bool, piped: Iterator[st
         piped = iter(questions)
         shows_questions = len(questions) > 1
     n_asked = 0
-    with _ended_by_kill():
-        while True:
-            try:
-                question = _read_question() if piped is None else next(piped, None)
-                if question is None:
-                    return n_asked
-                if not question.strip():
-                    continue
-                if shows_questions:
-                    _print_question(question, is_first=n_asked == 0)
-                print_reply(ask(question.strip()), as_json)
-                n_asked += 1
-                if piped is None:
-                    print()
-            except KeyboardInterrupt:
-                note("\ncanceled; Ctrl-D ends")
-            except StageError as error:
-                # One bad question does not end a conversation.
-                note(f"error: {error}")
+    while True:
+        try:
+            question = _read_question() if piped is None else next(piped, None)
+            if question is None:
+                return n_asked
+            if not question.strip():
+                continue
+            if shows_questions:
+                _print_question(question, is_first=n_asked == 0)
+            print_reply(ask(question.strip()), as_json)
+            n_asked += 1
+            if piped is None:
+                print()
+        except Terminated:
+            # Only Ctrl-C cancels a question.
+            raise
+        except KeyboardInterrupt:
+            note("\ncanceled; Ctrl-D ends")
+        except StageError as error:
+            # One bad question does not end a conversation.
+            note(f"error: {error}")

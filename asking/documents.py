@@ -76,8 +76,9 @@ class Document:
 
 
 def _pdf_pages(name: str, data: bytes) -> list[Page]:
-    texts = enumerate(pdf_texts(name, data), 1)
-    return [Page(text, text_blocks(text), number) for number, text in texts]
+    texts = pdf_texts(name, data)
+    _check_parts(name, sum(map(_n_line_ends, texts)))
+    return [Page(text, text_blocks(text), number) for number, text in enumerate(texts, 1)]
 
 
 def read_document(name: str, data: bytes, path: Path | None = None, encoding: str | None = None) -> Document:
@@ -88,7 +89,8 @@ def read_document(name: str, data: bytes, path: Path | None = None, encoding: st
         pages = _pdf_pages(name, data)
     else:
         source, used = decode(name, data, kind, encoding)
-        _check_parts(name, source, kind)
+        n_tags = source.count("<") if kind == "html" else 0
+        _check_parts(name, _n_line_ends(source) + n_tags)
         pages = [Page(source, _BLOCKS_OF[kind](source))]
     if not any(block.level == 0 for page in pages for block in page.blocks):
         # A file of headings alone has no text that could be cited, so its headings are the text.
@@ -100,11 +102,13 @@ def read_document(name: str, data: bytes, path: Path | None = None, encoding: st
     return document
 
 
-def _check_parts(name: str, source: str, kind: str) -> None:
+def _n_line_ends(text: str) -> int:
+    # Those of Windows are two characters.
+    return text.count("\n") + text.count("\r") - text.count("\r\n")
+
+
+def _check_parts(name: str, n_parts: int) -> None:
     """DataError for a text of so many lines, or a page of so many tags, that its paragraphs fill memory."""
-    n_parts = source.count("\n") + source.count("\r")
-    if kind == "html":
-        n_parts += source.count("<")
     if n_parts > _MAX_PARTS:
         raise DataError(f"{name}: over the limit of {_MAX_PARTS:,} lines and tags; split it")
 

@@ -18,10 +18,11 @@ from collections.abc import Iterator
 
 def limit_itself(seconds: int, megabytes: int) -> None:
     """End this process after so many seconds, and refuse it more memory, where the system can do that."""
-    # Windows has neither; there the parent ends it, and memory has no limit.
+    # Windows has neither; there the parent ends it, and memory has no limit. Nor has it on a Mac, which
+    # refuses this limit.
     if hasattr(signal, "alarm"):
         signal.alarm(seconds)
-    with contextlib.suppress(ImportError, ValueError, OSError):
+    with contextlib.suppress(ImportError, AttributeError, ValueError, OSError):
         import resource
 
         n_bytes = megabytes << 20

@@ -19,7 +19,7 @@ from asking.documents import Document, read_document, read_documents
 from asking.judging import CLAIM_START
 from asking.reply import Reply
 from asking.web_html import CSS, model_html, problem_html, reply_html
-from utils.errors import StageError, UsageError
+from utils.errors import StageError, Terminated, UsageError
 from utils.runs import note
 
 # (question, documents, minimal confidence or None) -> reply
@@ -171,6 +171,8 @@ def serve_until_stopped(page: Any, port: int | None = None) -> None:
     note(f"open {address} in a browser on this machine; Ctrl-C stops")
     try:
         threading.Event().wait()
+    except Terminated:
+        raise
     except KeyboardInterrupt:
         note("stopped")
     finally:

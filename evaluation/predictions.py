@@ -15,7 +15,7 @@ from utils.jsonl import read_jsonl
 from utils.own_files import CHECKPOINT
 from utils.recognition import check_kind
 from utils.scoring import outcome, score_sample
-from utils.shapes import read_if_there
+from utils.shapes import manifest_in
 
 
 def prompt_settings(
@@ -25,7 +25,7 @@ def prompt_settings(
 
     Template name and token limit are those given, else those in the checkpoint's run.json, else the defaults.
     """
-    run = read_if_there(Path(model_dir) / "run.json", CHECKPOINT)
+    run = manifest_in(Path(model_dir), CHECKPOINT)
     return {
         "model_dir": portable_path(model_dir),
         "template": template or run.get("template", "default"),

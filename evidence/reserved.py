@@ -12,7 +12,7 @@ from utils.config import home_path, input_path
 from utils.errors import UsageError
 from utils.jsonl import read_jsonl, sha256_value
 from utils.own_files import RUN
-from utils.shapes import read_if_there
+from utils.shapes import manifest_in
 
 TEST_FILE = "test.jsonl"
 _TEST_NAMES = (TEST_FILE, "test.jsonl.gz")
@@ -22,22 +22,21 @@ _DEFAULT_TEST = "data/processed/test.jsonl"
 # --- test data among samples
 
 
-def _manifest(folder: Path) -> dict:
-    return read_if_there(folder / "run.json", RUN)
-
-
 def is_evaluation_build(folder: Path) -> bool:
     """Whether build_data.py filled a folder from an `evaluation_only` sources config."""
-    config = _manifest(folder).get("settings", {}).get("config")
+    config = manifest_in(folder, RUN).get("settings", {}).get("config")
     return isinstance(config, dict) and bool(config.get("evaluation_only"))
 
 
+def training_path(checkpoint: str | Path) -> str | None:
+    """`data.train_path` of the run that a checkpoint belongs to; None if its manifest does not tell."""
+    run = manifest_in(input_path(checkpoint).parent, RUN)
+    return run.get("settings", {}).get("data", {}).get("train_path")
+
+
 def _training_data(checkpoint: str | None) -> Path | None:
-    """The training file of the run that a checkpoint belongs to; None if its manifest does not tell."""
-    if checkpoint is None:
-        return None
-    data = _manifest(input_path(checkpoint).parent).get("settings", {}).get("data", {})
-    return input_path(data["train_path"]) if data.get("train_path") else None
+    path = training_path(checkpoint) if checkpoint else None
+    return input_path(path) if path else None
 
 
 def _test_files(near: Iterable[Path | None]) -> list[Path]:
@@ -138,7 +137,7 @@ def ids_problem(checkpoint: str) -> str | None:
 
     None too for a model without a manifest of ours: that never had one.
     """
-    facts = _manifest(input_path(checkpoint))
+    facts = manifest_in(input_path(checkpoint), RUN)
     if not facts:
         return None
     text = _read_ids(checkpoint)

@@ -19,7 +19,7 @@ from utils.hub_names import split_revision
 from utils.jsonl import sha256_value
 from utils.own_files import CHECKPOINT
 from utils.runs import note
-from utils.shapes import read_if_there
+from utils.shapes import manifest_in
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class TrainedOn:
 
 def trained_on(checkpoint: str | Path) -> TrainedOn | None:
     """The base model in a checkpoint's files; None for a model that train_sft.py did not write."""
-    run = read_if_there(Path(checkpoint) / "run.json", CHECKPOINT)
+    run = manifest_in(Path(checkpoint), CHECKPOINT)
     # A merged or fully trained checkpoint has a base too, which its manifest alone names.
     name = adapter_base(str(checkpoint)) or run.get("base_model")
     if name is None:

@@ -80,5 +80,5 @@ def check_attention_of(config: Any, name: str) -> None:
         if isinstance(kernel, str) and "/" in kernel:
             raise DataError(
                 f"{name}: its config.json asks for the attention kernel {kernel!r:.60}, code of the hub, "
-                "which is not loaded; remove the key _attn_implementation from it"
+                "which is not loaded; remove the key attn_implementation or _attn_implementation from it"
             )

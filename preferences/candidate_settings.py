@@ -16,7 +16,7 @@ from utils.errors import DataError, UsageError
 from utils.input_files import unreadable_reason
 from utils.jsonl import sha256_file, sha256_value
 from utils.own_files import CHECKPOINT
-from utils.shapes import read_if_there
+from utils.shapes import manifest_in
 
 # 2: one random number per token (generation/draws.py).
 _DRAWS = 2
@@ -35,7 +35,7 @@ def generation_settings(flags: dict, load_template: Callable[[str], str]) -> dic
     checkpoint, base or data are missing.
     """
     checkpoint = check_adapter_dir(flags["sft_model"])
-    trained = read_if_there(Path(checkpoint) / "run.json", CHECKPOINT)
+    trained = manifest_in(Path(checkpoint), CHECKPOINT)
     settings = {}
     for name, default in GENERATION_DEFAULTS.items():
         settings[name] = default if flags[name] is None else flags[name]

@@ -30,7 +30,7 @@ def check_inputs(args: argparse.Namespace) -> None:
     # Judging needs none of the models that generated.
     if args.phase != "generate":
         if args.judge_model and args.judge == "reward":
-            _check_head(input_path(args.judge_model))
+            check_whole_head(input_path(args.judge_model))
         elif args.judge_model:
             check_model_name(args.judge_model)
         load_template("judge", args.judge_template)
@@ -120,7 +120,7 @@ def check_head_dir(folder: Path) -> None:
         raise DataError(f"{weights}: is not what {config} was written with; train the reward model again")
 
 
-def _check_head(folder: Path) -> None:
+def check_whole_head(folder: Path) -> None:
     """DataError when `folder` does not contain a reward model whose config has every key."""
     check_head_dir(folder)
     read_shaped(folder / "config.json", HEAD, "train the reward model again")
@@ -165,7 +165,7 @@ def check_reward_inputs(args: argparse.Namespace, config: dict) -> None:
         prefs_path = input_path(args.prefs) if args.prefs else preference_files(home_path(args.prefs_dir))[-1]
         check_rows(prefs_path, read_preferences)
     if args.score or args.validate_only:
-        _check_head(find_head(args.checkpoint, home_path(config["output_dir"])))
+        check_whole_head(find_head(args.checkpoint, home_path(config["output_dir"])))
     check_model_name(config["base_model"])
     load_template("sft", config["template"])
     if args.export_hf:

@@ -18,7 +18,7 @@ from models.choices import load_options
 from models.distributed import ShardLog, Shards
 from preferences.candidates import Generator, generate_candidates
 from preferences.completion_reader import template_source
-from preferences.inputs import check_head_dir
+from preferences.inputs import check_whole_head
 from preferences.reward_config import DEFAULTS
 from preferences.scored import head_key
 from preferences.scoring import score_completions
@@ -30,7 +30,7 @@ def head_settings(folder: str | None) -> dict[str, str]:
     """The part of an evaluation's settings that its reward model decides; empty without one."""
     if folder is None:
         return {}
-    check_head_dir(input_path(folder))
+    check_whole_head(input_path(folder))
     return {"reward_key": head_key(folder)}
 
 

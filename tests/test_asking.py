@@ -1,5 +1,6 @@
 """Documents of users: read in any encoding, cut into passages, and quoted word for word or not at all."""
 
+import contextlib
 import json
 from types import SimpleNamespace
 
@@ -12,10 +13,11 @@ from asking.judging import Shown, judge, split_question
 from asking.passages import PassageIndex, passages_of
 from asking.quotes import NotVerbatim, quote_passage
 from asking.reply import Reply
+from asking.web import serve_until_stopped
 from asking.web_html import reply_html
 from evidence.chunk_sizes import ChunkSizes, sizes_of_build, sizes_of_samples
 from utils.completions import render_completion
-from utils.errors import DataError, UsageError
+from utils.errors import DataError, Terminated, UsageError
 from utils.text import REFUSAL
 
 MILL = "# The mill\n\nIt was **built** in\n1784 by [Jonas](http://x.y) Hall. It grinds rye &amp; oats.\n"
@@ -396,6 +398,31 @@ def test_json_has_one_object_per_line(mill, capsys):
     assert (
         row["quotes"][0]["text"] == mill.pages[0].source[row["quotes"][0]["start"] : row["quotes"][0]["end"]]
     )
+
+
+@pytest.mark.parametrize("stop, is_end", [(Terminated, True), (KeyboardInterrupt, False)])
+def test_a_kill_ends_the_loop_and_ctrl_c_only_the_question(stop, is_end):
+    def ask(question):
+        raise stop
+
+    ends = pytest.raises(Terminated) if is_end else contextlib.nullcontext()
+    with ends:
+        assert ask_in_a_loop(ask, as_json=True, piped=iter(["Who?", "When?"])) == 0
+
+
+@pytest.mark.parametrize("stop, is_raised", [(Terminated, True), (KeyboardInterrupt, False)])
+def test_a_kill_of_the_page_is_no_success(stop, is_raised, monkeypatch):
+    class Waiting:
+        def wait(self):
+            raise stop
+
+    closed = []
+    page = SimpleNamespace(close=lambda verbose: closed.append(verbose))
+    monkeypatch.setattr("asking.web.launch_page", lambda page, port: "http://127.0.0.1:7860")
+    monkeypatch.setattr("asking.web.threading.Event", Waiting)
+    with pytest.raises(Terminated) if is_raised else contextlib.nullcontext():
+        serve_until_stopped(page)
+    assert closed == [False]
 
 
 def test_the_loop_asks_every_line_and_survives_a_bad_one(monkeypatch, capsys):

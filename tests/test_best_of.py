@@ -11,9 +11,11 @@ from evaluation.best_of import best_of_report, pick_completions
 from preferences.completion_reader import CompletionReader, PromptSource
 from preferences.reward import RewardHead, head_config, save_head
 from preferences.reward_config import DEFAULTS
+from preferences.rewarded import head_settings
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
 from utils.completions import render_completion
-from utils.errors import UsageError
+from utils.errors import DataError, UsageError
+from utils.jsonl import read_json, write_json
 from utils.text import REFUSAL
 
 
@@ -120,6 +122,15 @@ def test_an_evaluation_returns_the_candidate_with_the_largest_reward(tiny_gemma_
     assert not list(home.glob(".out_best_of"))
     evaluate_sft_fast_robust.main(flags)
     assert "is complete with these settings" in capsys.readouterr().out
+
+
+def test_a_damaged_reward_model_is_named_before_anything_is_generated(tiny_gemma_dir, home, samples):
+    write_head(home / "rm/best", tiny_gemma_dir, samples)
+    config = read_json(home / "rm/best/config.json")
+    for field in ("score_scale", "penalty_weights"):
+        write_json(home / "rm/best/config.json", {k: v for k, v in config.items() if k != field})
+        with pytest.raises(DataError, match=f"config.json: field '{field}' is missing"):
+            head_settings("rm/best")
 
 
 def test_a_run_killed_while_rewards_are_read_keeps_its_completions(

@@ -10,6 +10,7 @@ from huggingface_hub import ModelCard
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
 import train_sft
+from evidence.reserved import ids_problem, train_ids
 from models.loading import load_tokenizer
 from tests.test_cards import trained
 from utils.errors import DataError, StageError, UsageError
@@ -78,6 +79,11 @@ def test_a_finished_run_is_uploaded_without_training_again(hub, trained, monkeyp
         assert word.encode() not in everything
     assert TOKEN not in printed.out + printed.err
     assert json.loads(hub.files["adapter_config.json"])["base_model_name_or_path"] == "tiny"
+    # Whoever evaluates it is warned of the samples that it has seen.
+    for name, content in hub.files.items():
+        (trained / "downloaded").mkdir(exist_ok=True)
+        (trained / "downloaded" / name).write_bytes(content)
+    assert ids_problem("downloaded") is None and train_ids("downloaded") == train_ids("sft/checkpoint-best")
 
     train_sft.main(["-c", str(trained / "c.yaml"), "--push-to-hub", "someone/answers", "--public"])
     assert hub.calls[-2] == ("create_repo", "someone/answers", False, True)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from utils import lock_records, locks
+from utils.atomic import own_host
 from utils.errors import UsageError
 from utils.jsonl import read_json, write_json
 from utils.lock_records import LockRecord
@@ -118,16 +119,19 @@ def test_temporary_files_of_killed_runs_are_gone_with_the_next_run(tmp_path):
     (run / "best/deep").mkdir(parents=True)
     places = [run / ".a.json.{}.tmp", run / "best/.b.{}.tmp", tmp_path / ".run.{}.tmp"]
     places.append(tmp_path / "..run.lock.json.{}.tmp")
+    killed = f"{NO_PROCESS}-{own_host()}"
+    # Another machine's processes may live, whatever their numbers.
+    others = (f"{os.getppid()}-{own_host()}", "name", f"{NO_PROCESS}-0a1b2c3d")
     for place in places:
-        for process in (NO_PROCESS, os.getppid(), "name"):
+        for process in (killed, *others):
             Path(str(place).format(process)).touch()
     # It belongs to another lock.
-    kept = run / f"best/deep/.c.{NO_PROCESS}.tmp"
+    kept = run / f"best/deep/.c.{killed}.tmp"
     kept.touch()
     with output_lock(run):
-        left = [path.name for path in tmp_path.rglob(f"*{NO_PROCESS}.tmp")]
+        left = [path.name for path in tmp_path.rglob(f"*{killed}.tmp")]
         assert left == [kept.name]
-    assert len(list(tmp_path.rglob("*.tmp"))) == 9
+    assert len(list(tmp_path.rglob("*.tmp"))) == 13
 
 
 def test_a_failed_run_leaves_no_folders(tmp_path):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from utils.errors import DataError
-from utils.shapes import Every, Maybe, read_shaped, shape_problem
+from utils.shapes import Every, Maybe, manifest_in, read_shaped, shape_problem
 
 SHAPE = {
     "status": str,
@@ -61,3 +61,18 @@ def test_a_file_of_another_shape_is_named_with_what_to_do(tmp_path):
     assert told.startswith(f'{path}: field \'status\': expected text, found {{"x": "yyy')
     assert told.endswith("; delete it and rerun the stage that writes it")
     assert len(told) < len(str(path)) + 180
+
+
+@pytest.mark.parametrize("value", [["a.txt"], {"inputs": ["a.txt"]}, {"status": "FINISHED", "inputs": 3}])
+def test_a_manifest_of_another_program_is_none(value, tmp_path):
+    assert manifest_in(tmp_path, SHAPE) == {}
+    (tmp_path / "run.json").write_text(json.dumps(value))
+    assert manifest_in(tmp_path, {"inputs?": Every(str)}) == {}
+
+
+def test_a_manifest_of_ours_is_read_or_its_damage_named(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps(GOOD))
+    assert manifest_in(tmp_path, SHAPE) == GOOD
+    (tmp_path / "run.json").write_text(json.dumps(GOOD | {"inputs": [1]}))
+    with pytest.raises(DataError, match="run.json: field 'inputs': expected an object, found .1.; delete it"):
+        manifest_in(tmp_path, SHAPE)

@@ -6,6 +6,7 @@ configs/dpo.yaml explains every key.
 import math
 from pathlib import Path
 
+from evidence.reserved import training_path
 from models.choices import ATTENTION_FLAGS
 from models.directories import check_adapter_dir
 from training.memory_config import SECOND_TYPES
@@ -17,7 +18,7 @@ from utils.config_values import Defaults, check_count
 from utils.errors import DataError, UsageError
 from utils.json_values import is_number
 from utils.jsonl import read_json_object
-from utils.own_files import CHECKPOINT, RUN
+from utils.own_files import CHECKPOINT
 from utils.shapes import read_if_there
 
 # The losses of train_dpo.py.
@@ -143,9 +144,7 @@ def sft_facts(checkpoint: str) -> dict:
 
 def _training_file(checkpoint: str, val_path: str) -> str:
     """The training data of the SFT run where its run.json is at hand, else the file beside `val_path`."""
-    run = read_if_there(input_path(checkpoint).parent / "run.json", RUN)
-    data = run.get("settings", {}).get("data", {})
-    return data.get("train_path") or str(Path(val_path).with_name("train.jsonl"))
+    return training_path(checkpoint) or str(Path(val_path).with_name("train.jsonl"))
 
 
 def _as_sft(config: dict, facts: dict) -> dict:

@@ -42,9 +42,12 @@ def hub_files(checkpoint: Path, card: SftCard, repo_id: str) -> dict[str, str]:
         adapter = read_json_object(checkpoint / "adapter_config.json")
         adapter["base_model_name_or_path"] = hub_base
         texts["adapter_config.json"] = json.dumps(adapter, indent=2, ensure_ascii=False)
-    calibration = checkpoint.parent / "calibration.json"
-    if calibration.is_file():
-        texts["calibration.json"] = calibration.read_text(encoding="utf-8")
+    # What is beside a checkpoint here: its calibration, and the ids that it was trained on, so that whoever
+    # evaluates it is warned of samples that it has seen.
+    for name in ("calibration.json", "train_ids.txt"):
+        beside = checkpoint.parent / name
+        if beside.is_file():
+            texts[name] = beside.read_text(encoding="utf-8")
     return texts
 
 

@@ -5,7 +5,10 @@ It knows nothing about what is written.
 
 import contextlib
 import errno
+import functools
+import hashlib
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -16,6 +19,12 @@ from utils.errors import StageError
 _OF_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE, errno.ENOTCONN)
 # What a network drive answers that cannot do what it is asked.
 CANNOT = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+@functools.cache
+def own_host() -> str:
+    """A name for this machine in the names of files: eight characters, none of them special."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
 @contextlib.contextmanager
@@ -57,8 +66,8 @@ def atomic_write(path: str | Path, mode: str = "w"):
     """Open a temporary file; on success flush, fsync and rename it to `path`, on failure leave nothing."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The process id keeps two processes that write one output from deleting each other's temporary file.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Two processes that write one output must not delete each other's temporary file, also of two machines.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{own_host()}.tmp")
     try:
         encoding = None if "b" in mode else "utf-8"
         with disk_errors_named(path), open(temporary, mode, encoding=encoding) as handle:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
+from utils.atomic import own_host
 from utils.errors import UsageError
 from utils.lock_records import LockRecord, is_alive
 from utils.runs import note
@@ -43,14 +44,17 @@ def _system_lock(path: Path) -> BaseFileLock:
 
 
 def drop_temporaries(output: Path) -> None:
-    """Delete the temporary files of `utils/atomic.py` that killed processes left at an output and in it."""
+    """Delete the temporary files of `utils/atomic.py` that killed processes left at an output and in it.
+
+    Of this machine: of another one on a shared drive, nothing here tells which processes live.
+    """
     name = glob.escape(output.name)
     # The second are those of the lock's record, whose own name begins with a dot.
     beside = [*output.parent.glob(f".{name}.*.tmp"), *output.parent.glob(f"..{name}.lock.json.*.tmp")]
     for path in [*beside, *output.glob(".*.tmp"), *output.glob("*/.*.tmp")]:
-        process = path.name.split(".")[-2]
+        process, _, host = path.name.split(".")[-2].partition("-")
         # Of a living one, another stage may be writing into a subfolder.
-        if process.isdigit() and not is_alive(int(process)):
+        if process.isdigit() and host == own_host() and not is_alive(int(process)):
             path.unlink(missing_ok=True)
 
 

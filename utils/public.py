@@ -4,6 +4,7 @@ Values of settings and words of a command pass through here on their way into a 
 """
 
 import os
+import re
 from typing import Any
 
 from utils.addresses import without_secrets
@@ -17,9 +18,11 @@ def _public_text(text: str) -> str:
 
 
 def public_word(word: str) -> str:
-    """A word of a command; of `--output=PATH` and `--set key=PATH` the path."""
-    name, equals, value = word.partition("=")
-    return f"{name}={_public_text(value)}" if equals and os.path.isabs(value) else _public_text(word)
+    """A word of a command; of `--output=PATH`, `--set key=PATH` and `--set=key=PATH` the path."""
+    flag_or_key = re.match(r"[\w.-]+=", word)
+    if flag_or_key is None:
+        return _public_text(word)
+    return flag_or_key[0] + public_word(word[flag_or_key.end() :])
 
 
 def public_value(value: Any) -> Any:

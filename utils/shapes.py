@@ -112,6 +112,23 @@ def read_shaped(path: str | Path, shape: Any, remedy: str = _REMEDY) -> Any:
     return value
 
 
+def manifest_in(folder: Path, shape: Any) -> dict:
+    """The run.json in a folder that anybody may have filled; an empty one without it.
+
+    Other programs write a file of this name too: one that has not the shape, and not the status of ours, is
+    theirs. DataError for one of ours that has not the shape.
+    """
+    path = folder / "run.json"
+    if not path.is_file():
+        return {}
+    value = read_json(path)
+    is_ours = isinstance(value, dict) and value.get("status") in ("running", "complete")
+    if not is_ours and shape_problem(value, shape):
+        return {}
+    check_shape(path, value, shape)
+    return value
+
+
 def read_if_there(path: Path, shape: Any) -> dict:
     """`read_shaped` of a file with an object; an empty one without the file."""
     return read_shaped(path, shape) if path.is_file() else {}

@@ -180,6 +180,20 @@ def test_a_file_of_millions_of_lines_or_tags_is_refused_before_they_fill_memory(
         read_document(name, data * 2_000_001)
 
 
+def test_a_line_end_of_windows_is_one(monkeypatch):
+    monkeypatch.setattr("asking.documents._MAX_PARTS", 10)
+    assert read_document("a.txt", b"a word\r\n" * 10).n_words == 20
+    with pytest.raises(DataError, match="over the limit of 10 lines"):
+        read_document("a.txt", b"a word\r\n" * 11)
+
+
+def test_a_pdf_of_too_many_lines_is_refused_like_a_text(monkeypatch):
+    monkeypatch.setattr("asking.documents._MAX_PARTS", 10)
+    monkeypatch.setattr("asking.documents.pdf_texts", lambda name, data: ["a\n\nb\n\n"] * 3)
+    with pytest.raises(DataError, match="a.pdf: over the limit of 10 lines"):
+        read_document("a.pdf", b"%PDF-1.4")
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_an_empty_file_and_one_of_spaces_have_no_text(name):
     for data in (b"", b"\n \r\n", b"\xef\xbb\xbf", b"\xff\xfe", b"\xff\xfe \x00"):

@@ -169,6 +169,13 @@ def test_a_manifest_names_no_folder_of_the_machine(tmp_path, monkeypatch):
     assert changed_settings({**run, "settings": {**settings, "rate": 0.6}}, run)
 
 
+@pytest.mark.parametrize("flag", ["", "--set=", "--output=", "--set=data.train_path=", "a.b_c="])
+def test_a_path_is_public_behind_any_flag_and_key(flag, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    assert public_word(f"{flag}{tmp_path}/a=b.jsonl") == f"{flag}a=b.jsonl"
+    assert "word" not in public_word(f"{flag}https://me:word@host/f?x=1")
+
+
 def test_words_and_values_of_other_kinds_stay():
     for word in ("a=b", "--x=1", "https://host/f?download=true", "~/models/a", "", "=", "x=/"):
         assert public_word(word) == word or word == "x=/"

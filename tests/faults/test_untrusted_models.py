@@ -122,8 +122,9 @@ def test_code_that_replaces_generation_does_not_run(model, canary):
     load_model(str(model)).generate(torch.tensor([[5, 6]]), max_new_tokens=1)
 
 
-def test_a_kernel_of_the_hub_that_a_config_names_is_refused(model):
-    change(model / "config.json", _attn_implementation="somebody/kernel")
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+def test_a_kernel_of_the_hub_that_a_config_names_is_refused(key, model):
+    change(model / "config.json", **{key: "somebody/kernel"})
     with pytest.raises(DataError, match="'somebody/kernel', code of the hub, which is not loaded"):
         load_model(str(model))
 
