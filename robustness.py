@@ -99,12 +99,12 @@ from models.distributed import ShardLog, Shards, hold_output, note_in_first_proc
 from models.hardware import weights_precision
 from models.loading import load_tokenizer
 from models.positions import prompt_limit
-from perturbations.measures import measured
+from perturbations.measures import level_deltas, measured
 from perturbations.plan import print_plan
 from prompt_schema import PromptBuilder, load_template
 from reporting.pipeline import refresh_report
 from utils.completions import map_citations, parse_completion
-from utils.intervals import paired_deltas, with_intervals
+from utils.intervals import with_intervals
 from utils.jsonl import write_jsonl
 from utils.metrics import ROBUSTNESS_METRICS
 from utils.progress import track
@@ -184,7 +184,7 @@ def score_suite(suite: Suite, by_key: dict[str, dict], seed: int) -> tuple[dict,
             first = terms
             first_parsed = parsed
             continue
-        deltas = paired_deltas(terms, first, [sample["group"] for sample in samples], seed)
+        deltas = level_deltas(terms, samples, first, next(iter(suite.levels.values())), seed)
         shown = [key for key in ROBUSTNESS_METRICS if key in deltas]
         intervals = {key: deltas["ci95"][key] for key in deltas["ci95"] if key in ROBUSTNESS_METRICS}
         levels[name]["deltas"] = {key: deltas[key] for key in shown} | {"ci95": intervals}

@@ -6,7 +6,8 @@ returns None where it does not apply. Citations are chunk ids of the sample.
 
 from collections.abc import Callable
 
-from utils.intervals import mean_with_interval
+from utils.intervals import mean_with_interval, paired_deltas
+from utils.metrics import RATES
 from utils.text import holds_answer, normalize_answer
 
 
@@ -53,3 +54,33 @@ def measured(
         mean, interval = mean_with_interval(values, groups, seed)
         found[name] = {"mean": mean, "interval": interval, "n": len(values)}
     return found
+
+
+def level_deltas(
+    terms: list[dict], samples: list[dict], first: list[dict], clean: list[dict], seed: int
+) -> dict:
+    """The paired differences of a level and the first one.
+
+    `terms` and `first` are the scored samples of the two, `samples` and `clean` the samples themselves.
+
+    Where a level turns answerable samples into unanswerable ones, rates over answerable samples are compared
+    on those that are answerable at both: on different samples, a model whose answers never change would seem
+    to become better or worse.
+    """
+    groups = [sample["group"] for sample in samples]
+    deltas = paired_deltas(terms, first, groups, seed)
+    pairs = zip(samples, clean)
+    kept = [i for i, (now, before) in enumerate(pairs) if now["answerable"] == before["answerable"]]
+    if len(kept) == len(samples):
+        return deltas
+
+    names = [name for name, (_, denominator) in RATES.items() if denominator == "answerable"]
+    found: dict = {"ci95": {}, "smallest_detectable": {}}
+    if any(samples[i]["answerable"] for i in kept):
+        of_kept = [groups[i] for i in kept]
+        found = paired_deltas([terms[i] for i in kept], [first[i] for i in kept], of_kept, seed)
+    for name in names:
+        deltas[name] = found.get(name)
+        for block in ("ci95", "smallest_detectable"):
+            deltas[block][name] = found[block].get(name)
+    return deltas

@@ -45,6 +45,14 @@ def test_every_gold_completion_is_strictly_valid(samples):
         ('{"answer": "insufficient evidence", "citations": [], "confidence": 0}', REFUSAL, [], 0.0, True),
         # Repeats are an error, but nothing to mend.
         ('{"answer": "A", "citations": [2, 2], "confidence": 0.5}', "A", [2, 2], 0.5, False),
+        ('{"answer": "A", "citations": "[0, 2]", "confidence": 0.5}', "A", [0, 2], 0.5, True),
+        ('{"answer": "A", "citations": "0; 2", "confidence": 0.5}', "A", [0, 2], 0.5, True),
+        ('{"answer": "A", "citations": [[0, 2]], "confidence": 0.5}', "A", [0, 2], 0.5, True),
+        ('{"answer": "A", "citations": ["0, 2", "x1"], "confidence": 0.5}', "A", [0, 2, -1], 0.5, True),
+        ('{"answer": "A", "citations": "chunk 2", "confidence": 0.5}', "A", [-1], 0.5, True),
+        ('{"answer": "A", "citations": null, "confidence": 0.5}', "A", [], 0.5, True),
+        ('{"answer": "A", "citations": "none", "confidence": 0.5}', "A", [], 0.5, True),
+        ('{"answer": "A", "citations": [null], "confidence": 0.5}', "A", [-1], 0.5, True),
         ('{"answer": "A", "citations": [], "confidence": true}', "A", [], None, True),
         ('{"answer": "A", "citations": [0], "confidence": NaN}', "A", [0], None, True),
         ('{"answer": "{", "citations": [0], "confidence": 0.5} and more {', "{", [0], 0.5, True),
@@ -59,6 +67,11 @@ def test_repair_mends_syntax_and_never_drops_a_wrong_citation(text, answer, cita
     # Strictly, only the bare words are schema-valid: as an answer, not as a refusal.
     strict = parse_completion(text, 5, strict=True)
     assert strict.is_valid is ("insufficient" in text) and not strict.is_refusal
+
+
+def test_a_whole_number_with_a_point_is_the_citation_but_no_valid_one():
+    parsed = parse_completion('{"answer": "A", "citations": [2.0, 1.5], "confidence": 0.5}', 3)
+    assert parsed.citations == [2, -1] and not parsed.is_valid
 
 
 def test_a_refusal_with_citations_stays_a_refusal_but_is_invalid():

@@ -91,6 +91,34 @@ RIGHT = [
     ("Disney+", "Disney Plus"),
     ("パリ", "パリ"),
     ("Monk's", "Monk's Café"),
+    # A lone A that is an article, and one that is a letter.
+    ("A Tale of Two Cities", "Tale of Two Cities"),
+    ("Serie A", "serie a"),
+    ("Chester A. Arthur", "Chester Arthur"),
+    # Countries, wars and currencies by their short names.
+    ("United States", "the U.S."),
+    ("United States of America", "USA"),
+    ("United States", "us"),
+    ("U.S. Open", "US Open"),
+    ("USSR", "U.S.S.R."),
+    ("United Kingdom", "UK"),
+    ("World War II", "WWII"),
+    ("World War II", "WW2"),
+    ("$1.5 million", "1.5 million USD"),
+    ("$10 million", "US$10 million"),
+    # Times, groups of digits, dates with the year first.
+    ("8:00 pm", "8 pm"),
+    ("3 000", "3000"),
+    ("3,000", "3\u00a0000"),
+    ("December 26, 2004", "2004/12/26"),
+    # Ranges and bounds in other words.
+    ("between 1881 and 1885", "from 1881 to 1885"),
+    ("1881–1885", "between 1881 and 1885"),
+    ("from 1986 to 2013", "1986 until 2013"),
+    ("1990–present", "since 1990"),
+    ("at least 100", "100 or more"),
+    ("100+", "at least 100"),
+    ("up to 10 million", "at most 10 million"),
     ("Moby Dick", "Herman Melville's Moby Dick"),
     ("Kanye West", "Kanye"),
     ("Michelle Obama", "Michelle Obama, wife of Barack"),
@@ -173,6 +201,27 @@ WRONG = [
     ("Barack Obama", "Barack Obama's wife", "something or somebody of it is named"),
     ("Barack Obama", "wife of Barack Obama", "something or somebody of it is named"),
     ("color white", "what color is white house", "the question is repeated"),
+    # A letter in place of an A.
+    ("Serie A", "Serie B", "a part is replaced"),
+    ("Serie B", "Serie A", "a part is replaced"),
+    ("Vitamin A", "Vitamin K", "a part is replaced"),
+    ("Ford Model T", "Ford Model A", "a part is replaced"),
+    ("influenza a virus", "influenza b virus", "a part is replaced"),
+    ("James A. Garfield", "James R. Garfield", "a part is replaced"),
+    ("US$5 million", "A$5 million", "a part is replaced"),
+    # Offices are no forms of address.
+    ("Prime Minister of India", "President of India", "a part is replaced"),
+    ("President of India", "Prime Minister of India", "a part is replaced"),
+    ("President of the United States", "Congress of the United States", "a part is replaced"),
+    ("Secretary of State", "President of State", "a part is replaced"),
+    ("US Senate", "UK Senate", "a part is replaced"),
+    # Bounds.
+    ("10 million", "at least 10 million", "the numbers differ"),
+    ("10 million", "up to 10 million", "the numbers differ"),
+    ("100 people", "100+ people", "the numbers differ"),
+    ("at least 100", "at most 100", "the numbers differ"),
+    ("between 1881 and 1885", "between 1881 and 1886", "the numbers differ"),
+    ("Barack Obama", "Barack Obama → Donald Trump", "an alternative is added"),
     # F1 of exactly 0.5, without any fault.
     ("Warsaw", "the city of Warsaw", None),
     ("Franklin D. Roosevelt", "Roosevelt", None),
@@ -203,6 +252,12 @@ def test_one_accepted_answer_without_a_fault_is_enough():
     # Each part is an accepted answer, so listing both adds none.
     assert is_correct("JFK or John F. Kennedy", ["John F. Kennedy", "JFK"])
     assert not is_correct("JFK or Nixon", ["John F. Kennedy", "JFK"])
+
+
+def test_a_name_that_is_a_verdict_word_too_is_no_verdict():
+    assert is_correct("Yes (band)", ["Yes", "Yes (band)"])
+    assert not is_correct("supported", ["Yes", "Yes (band)"])
+    assert is_correct("supported", ["yes", "true"])
 
 
 def test_the_lenient_rule_is_the_old_one():

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.confidence import confidence_metrics
+from evaluation.confidence import confidence_intervals, confidence_metrics
 from evaluation.tables import verdict
 from utils.calibration import (
     apply_isotonic,
@@ -40,6 +40,16 @@ def answer(text, citations=(0,), confidence=0.9):
 
 
 REFUSE = render_completion(REFUSAL, [], 0.0)
+
+
+def test_the_interval_of_ece_has_the_figure_in_it():
+    rng = np.random.default_rng(1)
+    groups = [str(i) for i in range(200)]
+    for _ in range(20):
+        stated = rng.random(200)
+        right = (rng.random(200) < stated).tolist()
+        low, high = confidence_intervals(stated.tolist(), right, groups, seed=1)["ece"]
+        assert low <= expected_calibration_error(stated.tolist(), right) <= high
 
 
 def test_squad_f1():

@@ -436,6 +436,20 @@ def test_a_model_that_remembers_is_caught(suites):
     assert levels["swapped"]["deltas"]["em_answerable"] == -1.0
 
 
+def test_answers_that_never_change_are_no_better_where_support_is_dropped(suites):
+    # Right on every second sample, whatever is shown.
+    levels = suites["support_drop"].levels
+    is_right = {sample["id"]: i % 2 == 0 for i, sample in enumerate(levels["0%"])}
+
+    def answer(row):
+        gold = row["answer"] if row["answerable"] else [*row["metadata"].get("gold_aliases", []), REFUSAL][0]
+        return render_completion(gold if is_right[row["id"]] else "Nobody", [], 0.9)
+
+    for name, level in list(levels_of(suites, "support_drop", completions(suites, answer)).items())[1:]:
+        assert level["deltas"]["em_answerable"] in (None, 0.0), name
+    assert level["n_answerable"] == 0 and level["deltas"]["em_answerable"] is None
+
+
 def test_always_refusing_looks_better_the_more_support_is_dropped(suites):
     levels = levels_of(suites, "support_drop", completions(suites, lambda row: REFUSE))
     nets = [level["net_score"] for level in levels.values()]

@@ -142,15 +142,26 @@ def _replaces_part(given: AnswerForm, wanted: AnswerForm) -> bool:
     added = [word for word in _content(given.tokens) if word not in accepted]
     missing = [word for word in _content(wanted.tokens) if word not in said]
     if not added or not missing:
-        return False
-    names_added = [word for word in added if word not in _TITLES]
-    names_missing = [word for word in missing if word not in _TITLES]
+        return _replaces_a(given, wanted, added) or _replaces_a(wanted, given, missing)
+    names_added = [word for word in added if word not in _forms_of_address(given)]
+    names_missing = [word for word in missing if word not in _forms_of_address(wanted)]
     if not names_added or not names_missing:
         # One title for another: a lord is no lady.
         return not names_added and not names_missing
     if "".join(names_added) == "".join(names_missing):
         return False
     return not (_abbreviates(names_added, names_missing) or _abbreviates(names_missing, names_added))
+
+
+def _forms_of_address(form: AnswerForm) -> frozenset[str]:
+    """Titles in front of a name. The president of a country is an office, which names somebody else there."""
+    following = (*form.tokens[1:], "")
+    return _TITLES.intersection(word for word, after in zip(form.tokens, following) if after != "of")
+
+
+def _replaces_a(one: AnswerForm, other: AnswerForm, only_in_one: list[str]) -> bool:
+    """True if one has a letter in place of the other's A: a B series is no A series."""
+    return other.lacks_a and not one.lacks_a and any(len(word) == 1 for word in only_in_one)
 
 
 def _renames(one: AnswerForm, other: AnswerForm) -> bool:

@@ -20,6 +20,7 @@ _BOUNDS = {
     **dict.fromkeys(("over", "above", "more", "exceeding"), "over"),
     **dict.fromkeys(("under", "below", "less", "fewer"), "under"),
     **{"before": "before", "until": "until", "after": "after", "since": "since", "bc": "bc"},
+    **{"atleast": "atleast", "atmost": "atmost"},
 }
 _NEGATIONS = frozenset(
     "no not never none neither nor without non wrong incorrect false untrue hardly barely unlikely "
@@ -71,6 +72,8 @@ class AnswerForm:
     months: frozenset[str]
     bounds: frozenset[str]
     denials: frozenset[str]
+    # Whether a lone "a" was taken for an article. It may be a letter: "Serie A", "Chester A. Arthur".
+    lacks_a: bool
 
     @property
     def words(self) -> list[str]:
@@ -148,4 +151,5 @@ def answer_form(text: str) -> AnswerForm:
         months=months,
         bounds=frozenset(_BOUNDS[word] for word in kept if has_numbers and word in _BOUNDS),
         denials=frozenset(_DENIALS[word] for word in kept if word in _DENIALS),
+        lacks_a="a" in words and "a" not in kept,
     )

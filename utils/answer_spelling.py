@@ -46,13 +46,45 @@ def _mixed_number(match: re.Match) -> str:
     return str(int(whole) + int(above) / int(below))
 
 
+def _date(match: re.Match) -> str:
+    """`2004-12-26` and `2004/12/26` with the month as a word; a month of 13 is no date."""
+    year, month, day = match.groups()
+    return f"{year} {MONTHS[int(month) - 1]} {day}" if 1 <= int(month) <= 12 else match[0]
+
+
+def _currency(match: re.Match) -> str:
+    return f" {_CURRENCIES[match[0].lower().replace(' ', '')]} "
+
+
+# The numbers of a range or a bound: years and amounts, also with an era or a scale behind them.
+_AMOUNT = r"(?<![\d.,])\d[\d.,]*(?:\s(?:BCE?|AD|CE|thousand|million|billion|percent)\b)?"
+_CURRENCIES = {
+    **{"usd": "USA dollar", "us$": "USA dollar", "eur": "euro", "gbp": "pound", "jpy": "yen"},
+    **dict.fromkeys(("a$", "au$"), "australian dollar"),
+    **dict.fromkeys(("c$", "ca$"), "canadian dollar"),
+    **{"nz$": "New Zealand dollar", "hk$": "Hong Kong dollar"},
+}
+
 _REWRITES: tuple[tuple[re.Pattern, str | Callable[[re.Match], str]], ...] = (
+    # Before signs become words: "US$" is no "US".
+    (re.compile(r"(?i)\b(?:us|au?|ca?|nz|hk)\s?\$|\b(?:usd|eur|gbp|jpy)\b"), _currency),
+    # "us" is a pronoun, unless it is the whole answer.
+    (re.compile(r"(?i)\bunited states(?: of america)?\b|^(?:the )?us$|\bu\.s\.(?:a\.)?(?!\w)"), "USA"),
+    (re.compile(r"\bU\.?S(?!\.?\w)"), "USA"),
+    (re.compile(r"(?i)\bunited kingdom\b"), "UK"),
+    (re.compile(r"(?i)\bww\s?(iii|ii|i|[123])\b"), lambda m: f"World War {m[1].upper()}"),
+    (re.compile(r"(?i)\b(\d{1,2}):00(?=\s*[ap]\.?m\b)"), r"\1"),
+    # A whole answer of groups of digits: "3 000".
+    (re.compile(r"^\s*\d{1,3}(?: \d{3})+\s*$"), lambda m: m[0].replace(" ", "")),
+    # Arrows join two things, as a semicolon does.
+    (re.compile("→|⇒|->|=>"), "; "),
     (re.compile(r"(?i)([$€£¥]\s?\d[\d.,]*)\s?(k|mn|m|b)\b"), lambda m: f"{m[1]} {_SCALE_OF[m[2].lower()]}"),
     # Blood groups, and names of languages and notes: one word, in which the sign cannot get lost.
     (re.compile(r"\b(A|B|AB|O|Rh)(?:\+(?!\w)|[- ]positive\b)"), r"\1positive"),
     (re.compile(r"\b(A|B|AB|O|Rh)(?:[-−–](?!\w)|[- ]negative\b)"), r"\1negative"),
     (re.compile(r"\b([A-Za-z])\+\+"), r"plusplus\1"),
     (re.compile(r"\b([A-Ga-g])[#♯]"), r"sharp\1"),
+    (re.compile(r"(?<![\w.])(\d[\d.,]*)\+(?!\w)"), r"atleast \1"),
     (re.compile(r"(?<=\w)\+(?!\w)"), " plus"),
     (re.compile(r"(?i)(?:°|\bdegrees?)\s*([CF])\b"), lambda m: f" degree {_DEGREES[m[1].lower()]}"),
     (re.compile("°"), " degree "),
@@ -61,11 +93,21 @@ _REWRITES: tuple[tuple[re.Pattern, str | Callable[[re.Match], str]], ...] = (
     (re.compile(r"(?i)\binsufficient[\s_]+evidence\b"), f" {HALF_REFUSAL} "),
     # "No. 1" is a number and denies nothing.
     (re.compile(r"(?i)\b(?:no\.?|number|#)\s*(?=\d)"), " "),
-    (re.compile(r"\b(\d{4})-(0[1-9]|1[0-2])-(\d\d)\b"), lambda m: f"{m[1]} {MONTHS[int(m[2]) - 1]} {m[3]}"),
+    (re.compile(r"\b(\d{4})[-/](\d\d)[-/](\d\d)\b"), _date),
     (re.compile(r"\b(\d\d)(\d\d)\s*[-/]\s*(\d\d)\b(?![-/.])"), r"\1\2 to \1\3"),
     (re.compile(r"(?i)\bper cent\b"), "percent"),
+    # One form for a range: a "between" or "until" of its own would be a bound, an "and" an alternative.
+    (re.compile(rf"(?i)\bbetween\s+({_AMOUNT})\s+and\s+(?={_AMOUNT})"), r"\1 to "),
+    (re.compile(rf"(?i)\bfrom\s+({_AMOUNT})\s*(?:-|to|until|till|through)\s*(?={_AMOUNT})"), r"\1 to "),
+    (re.compile(rf"(?i)({_AMOUNT})\s+(?:until|till|through)\s+(?={_AMOUNT})"), r"\1 to "),
+    (re.compile(r"(?i)\b(?:from )?(\d{4})\s*(?:-|to|until)\s*(?:present|now|today|date)\b"), r"since \1"),
     (re.compile(r"(?i)(?<=[a-z])/(?=(?:h|hr|hour|s|sec|second)\b)"), " per "),
     (re.compile(r"(?i)\b(?:as well as|along with|together with)\b"), " and "),
+    # Bounds of their own, before "less than" and "no": they include the number.
+    (re.compile(r"(?i)\bat least\b|\bno (?:less|fewer) than\b|\ba minimum of\b"), "atleast"),
+    (re.compile(r"(?i)\bat most\b|\bno more than\b|\ba maximum of\b|\bup to(?= \d)"), "atmost"),
+    (re.compile(rf"(?i)({_AMOUNT})\s+or (?:more|over|above)\b"), r"atleast \1"),
+    (re.compile(rf"(?i)({_AMOUNT})\s+or (?:less|fewer|under)\b"), r"atmost \1"),
     (re.compile(r"(?i)\b(?:more|greater|higher) than\b"), "over"),
     (re.compile(r"(?i)\b(?:less|fewer|lower) than\b"), "under"),
     (re.compile(r"(?i)\bminus\s+(?=\d)"), " -"),
@@ -91,6 +133,8 @@ def _plain_char(char: str) -> str:
 
 def plain_spelling(text: str) -> str:
     """The text with signs as words and without accents."""
+    # Spaces that no line breaks at, and thin ones, are between groups of digits.
+    text = re.sub(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))", "", text)
     # "1½" decomposes to "11/2".
     text = re.sub(r"(?<=\d)(?=[¼-¾⅐-⅞])", " ", text)
     text = unicodedata.normalize("NFKD", text)

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, replace
 
 from utils.json_search import find_object
-from utils.json_values import as_answer, as_citation, as_confidence, is_integer, is_number
+from utils.json_values import as_answer, as_citations, as_confidence, is_integer, is_number
 from utils.strict_json import parse_json, whole_characters
 from utils.text import REFUSAL, content_words, tokenize
 
@@ -123,14 +123,6 @@ def _schema_errors(row: dict, n_chunks: int) -> list[str]:
     return errors
 
 
-def _emitted_citations(row: dict) -> list:
-    """The citations as a list; a single value is a list of one, a missing key an empty list."""
-    if "citations" not in row:
-        return []
-    citations = row["citations"]
-    return citations if isinstance(citations, list) else [citations]
-
-
 def _parse_object(text: str, strict: bool) -> tuple[dict | None, bool]:
     """(the object or None, whether something around it had to be ignored)."""
     try:
@@ -146,8 +138,8 @@ def parse_completion(text: str, n_chunks: int, strict: bool = False) -> Parsed:
     """A completion as answer, citations, confidence and errors; `n_chunks` is the number of chunks shown.
 
     Strict repairs nothing. Repair mends syntax only (fences, prose or a <think> draft around the object,
-    "95%", "[1]", a number as answer, a refusal token without brackets), the same for every model, and never
-    drops a wrong citation.
+    "95%", "[1]", "0, 2", null for no citations, a number as answer, a refusal token without brackets), the
+    same for every model, and never drops a wrong citation.
     """
     row, repaired = _parse_object(text, strict)
     if row is None:
@@ -165,15 +157,15 @@ def parse_completion(text: str, n_chunks: int, strict: bool = False) -> Parsed:
     # A model may emit half a character as an escape, which no results file could contain.
     answer = whole_characters(answer)
     is_refusal = answer == REFUSAL
-    emitted = _emitted_citations(row)
+    emitted = row.get("citations", [])
     confidence = as_confidence(row.get("confidence"))
     if strict:
         citations = [c if is_integer(c) else -1 for c in emitted]
     else:
         bare_answer = answer.strip("[].").replace(" ", "_").upper()
         means_refusal = bare_answer == _BARE_REFUSAL
-        # Mended one by one and never dropped: a wrong citation is the model's, not the format's.
-        citations = [as_citation(c) for c in emitted]
+        # A wrong citation is the model's, not the format's.
+        citations = as_citations(emitted)
         is_mended = citations != emitted or confidence != row.get("confidence")
         repaired = repaired or is_mended or not is_text or (means_refusal and not is_refusal)
         is_refusal = means_refusal

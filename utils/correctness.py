@@ -6,6 +6,7 @@ It sees an answer and the accepted ones. Citations and refusals are the business
 import functools
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 from utils.answer_faults import fault, is_same, lists_only
 from utils.answer_forms import answer_form
@@ -43,6 +44,11 @@ def exact_match(answer: str, aliases: list[str]) -> float:
     return float(any(normalize_answer(answer) == normalize_answer(alias) for alias in aliases))
 
 
+def _is_label(aliases: Sequence[str]) -> bool:
+    """Whether a sample asks for a verdict or for yes or no: "Yes" with "Yes (band)" is a name."""
+    return all(map(is_label_answer, aliases))
+
+
 def label_match(answer: str, label: str) -> float:
     """1.0 when both are words of one verdict: yes, true and supported, or no, false and refuted."""
     return float(verdict_class(normalize_answer(answer)) == verdict_class(label))
@@ -50,7 +56,7 @@ def label_match(answer: str, label: str) -> float:
 
 def best_match(answer: str, aliases: list[str]) -> float:
     """Exact match against the accepted answers; of a label answer, against its class."""
-    if is_label_answer(aliases[0]):
+    if _is_label(aliases):
         return label_match(answer, aliases[0])
     return exact_match(answer, aliases)
 
@@ -61,7 +67,7 @@ def answer_overlap(answer: str, aliases: list[str]) -> tuple[float, float, float
     A yes/no or label answer is a class, so it gets its exact match three times (HotpotQA's rule for yes and
     no).
     """
-    if is_label_answer(aliases[0]):
+    if _is_label(aliases):
         return (label_match(answer, aliases[0]),) * 3
     return max((token_overlap(answer, alias) for alias in aliases), key=lambda overlap: overlap[2])
 
@@ -72,14 +78,14 @@ def is_correct(answer: str, aliases: list[str]) -> bool:
     Faults are a number, date or denial that differs, an added alternative, a replaced part and a repeated
     question (`utils/answer_faults.py`). A verdict is right when it is of the same class.
     """
-    if is_label_answer(aliases[0]):
+    if _is_label(aliases):
         return bool(label_match(answer, aliases[0]))
     return _is_correct_text(answer, tuple(aliases))
 
 
 def is_partial(answer: str, aliases: list[str]) -> bool:
     """True for an answer that is correct, but lacks words of every accepted one: it may say too little."""
-    if is_label_answer(aliases[0]) or not is_correct(answer, aliases) or lists_only(answer, tuple(aliases)):
+    if _is_label(aliases) or not is_correct(answer, aliases) or lists_only(answer, tuple(aliases)):
         return False
     given = answer_form(answer).words
     for alias in (*aliases, *map(_without_note, aliases)):

@@ -17,12 +17,40 @@ def is_number(value) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def as_citation(value) -> int:
-    """An integer as it is, "2" and "[2]" as 2, anything else as -1."""
-    if is_integer(value):
-        return value
-    match = re.fullmatch(r"\s*\[?(\d{1,6})\]?\s*", value) if isinstance(value, str) else None
-    return int(match.group(1)) if match else -1
+# Numbers with nothing between them but what stands between items of a list.
+_BETWEEN = r"[\s\[\](),;]"
+_NUMBERS = re.compile(rf"{_BETWEEN}*\d{{1,6}}(?:{_BETWEEN}+\d{{1,6}})*{_BETWEEN}*")
+
+
+def _as_citation(value) -> int:
+    """An integer as it is, 2.0 as 2, anything else as -1."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if is_integer(value) else -1
+
+
+def as_citations(value) -> list[int]:
+    """The citations that a value lists: "0, 2", "[0, 2]" and [[0, 2]] are 0 and 2; null and "none" are none.
+
+    What is no number is one citation, -1: a wrong one is never dropped.
+    """
+    if value is None:
+        return []
+    if isinstance(value, str):
+        if value.strip().lower() in ("", "none", "null"):
+            return []
+        return list(map(int, re.findall(r"\d+", value))) if _NUMBERS.fullmatch(value) else [-1]
+    if not isinstance(value, list):
+        return [_as_citation(value)]
+    found = []
+    for item in value:
+        if isinstance(item, str) and item.strip():
+            found += as_citations(item)
+        elif isinstance(item, list):
+            found += map(_as_citation, item)
+        else:
+            found.append(_as_citation(item))
+    return found
 
 
 def as_confidence(value) -> float | None:
