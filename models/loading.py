@@ -188,7 +188,9 @@ def _load_adapter(name: str, resolved: str, options: LoadOptions):
     check_loaded_base(resolved, base)
     try:
         with _loading(name), untrusted.adapter_settings_refused(resolved):
-            return PeftModel.from_pretrained(model, resolved, autocast_adapter_dtype=False).eval()
+            # PEFT would read it to the first GPU, also in the other processes of a launch.
+            where: dict[str, Any] = {"torch_device": str(model.device)}
+            return PeftModel.from_pretrained(model, resolved, autocast_adapter_dtype=False, **where).eval()
     except RuntimeError as error:
         if "size mismatch" not in str(error):
             raise
