@@ -12,7 +12,10 @@ from torch import nn
 
 from models.hardware import device, say_once
 
-# By `model_type`: for Gemma-2 and Gemma-3, the second also as the text part of a model that reads images.
+# For messages: what to do where a pass overflows all the same.
+OTHER_PRECISIONS = "a card with bfloat16, or the CPU (CUDA_VISIBLE_DEVICES= before the command)"
+
+# By `model_type`: Gemma-2 and Gemma-3, the second also as the text part of a model that reads images.
 _OVERFLOWING = {"gemma2", "gemma3", "gemma3_text"}
 
 
