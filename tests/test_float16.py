@@ -1,17 +1,24 @@
 """Cards without bfloat16 compute in float16: models that overflow it answer and train."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from generation.choice import Choice
 from generation.likelihood import next_token_logps
+from generation.rows import Row, settle
+from generation.sampling import Sampling
+from generation.transfers import LateLogps
 from models.cuda_lora import fuse_adapters
 from models.loading import LoadOptions, load_model
+from tests.conftest import tiny_config
 from tests.test_cuda_lora import adapted
 from training.adapters import load_trainable
 from training.sft_config import DEFAULTS
+from utils.errors import StageError
 
 KINDS = ("gemma2", "gemma3_text")
 BITS = ({}, {"load_in_4bit": True}, {"load_in_8bit": True})
@@ -29,12 +36,17 @@ def choose_float16(want_bf16: bool = True) -> torch.dtype:
     return torch.float16 if want_bf16 else torch.float32
 
 
+def make(kind: str):
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(tiny_config(kind, 600), attn_implementation="eager")
+
+
 @pytest.fixture(scope="module")
-def folders(make_model, tmp_path_factory):
+def folders(tmp_path_factory):
     """Models whose hidden states leave float16's range, as those of Gemma-3 do: kind -> folder."""
     found = {}
     for kind in KINDS:
-        model = make_model(kind)
+        model = make(kind)
         for layer in model.model.layers:
             torch.nn.init.constant_(layer.post_feedforward_layernorm.weight, 4e4)
         found[kind] = str(tmp_path_factory.mktemp("float16") / kind)
@@ -54,6 +66,19 @@ def logps_of(model) -> torch.Tensor:
 def test_in_plain_float16_these_models_answer_nan_alone(kind, folders):
     model = AutoModelForCausalLM.from_pretrained(folders[kind], dtype=torch.float16).eval()
     assert logps_of(model).isnan().all()
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize(
+    "dtype, remedy", [(torch.float16, "CUDA_VISIBLE_DEVICES="), (torch.bfloat16, "--attn-impl eager")]
+)
+def test_logits_that_are_no_numbers_name_what_helps_in_this_precision(temperature, dtype, remedy):
+    choice = Choice(torch.full((1, 1, 600), torch.nan, dtype=dtype), Sampling(temperature))
+    row = Row(SimpleNamespace(allowed=lambda ids: None, stop=lambda ids: False), torch.Generator())
+    late = LateLogps()
+    with pytest.raises(StageError, match=remedy):
+        settle([row], choice, 4, {1}, late)
+        late.fill()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -78,8 +103,8 @@ def test_its_adapter_is_within_range_too_also_fused(bits, folders, float16_card)
     assert (logps_of(model) - expected).abs().max() < 0.05
 
 
-def test_a_model_within_range_stays_in_float16(make_model, tmp_path, float16_card):
-    make_model("llama").save_pretrained(tmp_path)
+def test_a_model_within_range_stays_in_float16(tmp_path, float16_card):
+    make("llama").save_pretrained(tmp_path)
     model = load_model(str(tmp_path))
     found = []
     model.model.norm.register_forward_hook(lambda module, inputs, output: found.append(output.dtype))
