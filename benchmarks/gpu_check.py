@@ -52,12 +52,13 @@ from benchmarks.random_models import gemma_config, long_samples, write_models
 from benchmarks.sft import SYSTEMS, make_bench, make_ours, measure
 from generation.engine import GenerationSettings
 from models.choices import ATTENTION_FLAGS
-from models.hardware import attention_faults, choose_attention, choose_dtype, device, has_cuda
+from models.hardware import attention_fault, choose_attention, choose_dtype, device, has_cuda
 from models.peak_memory import peak_memory_gb
 from training.sft_config import DEFAULTS
 from utils.config import input_path
 
 _VERSIONS = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "trl")
+_IMPLEMENTATIONS = ("eager", "flash_attention_2", "flex_attention", "sdpa")
 _OPTIONAL = ("bitsandbytes", "trl", "liger_kernel", "flash_attn", "kernels", "vllm")
 
 
@@ -136,7 +137,8 @@ def make_models(check: Check) -> dict:
 def show_choices(check: Check) -> dict:
     config = gemma_config("2b")
     chosen = {flag: choose_attention(flag, config) for flag in ATTENTION_FLAGS}
-    return {"chosen": chosen, "faults": attention_faults(config), "dtype": str(choose_dtype())}
+    faults = {name: attention_fault(name, config) for name in _IMPLEMENTATIONS}
+    return {"chosen": chosen, "faults": faults, "dtype": str(choose_dtype())}
 
 
 # --- right
@@ -163,7 +165,7 @@ def check_attention(check: Check) -> dict:
         "position_ids": (mask.cumsum(1) - 1).clamp(min=0),
         "logits_to_keep": 5,
     }
-    usable = [name for name, fault in attention_faults(gemma_config("tiny")).items() if not fault]
+    usable = [name for name in _IMPLEMENTATIONS if not attention_fault(name, gemma_config("tiny"))]
     found = {}
     with torch.inference_mode():
         expected = load("eager", torch.float32)(**inputs).logits

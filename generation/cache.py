@@ -78,13 +78,20 @@ def attention_window(model) -> int:
 
 
 def prefix_cache(model, prefix: list[int]) -> DynamicCache:
-    """Keys and values of a prefix (token ids), one row. UsageError for a model that keeps none."""
+    """Keys and values of a prefix (token ids), one row. UsageError for a model that keeps none.
+
+    Layers with a sliding window keep those of all its tokens, as others do.
+    """
     ids = on_device([prefix], model.device)
+    cache = DynamicCache(config=model.config)
+    # A sliding layer would forget what is out of its window, and roomy layers must all have the same length.
+    if takes_holes(model):
+        cache.layers = [DynamicLayer() for _ in cache.layers]
     # The output layer is the widest of the model and is not needed here.
     no_logits = torch.empty(0, dtype=torch.long, device=model.device)
     output = model(
         input_ids=ids,
-        past_key_values=DynamicCache(config=model.config),
+        past_key_values=cache,
         use_cache=True,
         logits_to_keep=no_logits,
     )

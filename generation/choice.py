@@ -117,7 +117,7 @@ class Choice:
         for part in parts:
             tokens = next(numbers)
             logps = next(numbers)
-            check_logps(logps)
+            check_logps(logps, self.logits.dtype)
             for i, token, logp in zip(part, tokens, logps):
                 picks[i] = (int(token), None if self._is_late(places[i]) else logp)
         return picks

@@ -131,7 +131,7 @@ def settle(
         for place in reversed(unused):
             place.take_back_draw()
     if places:
-        late.add(choice.logps(places, tokens), slots)
+        late.add(choice.logps(places, tokens), slots, choice.logits.dtype)
     return [None if walk.is_finished else walk.n_right for walk in walks]
 
 

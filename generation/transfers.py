@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
+from models.float16 import OTHER_PRECISIONS
 from utils.errors import StageError
 
 
@@ -37,14 +38,20 @@ def fetch(tensors: Sequence[torch.Tensor]) -> list[list[float]]:
     return lists
 
 
-def check_logps(logps: Sequence[float]) -> None:
-    """StageError if one is not a number, as after an overflow in float16."""
+def check_logps(logps: Sequence[float], dtype: torch.dtype) -> None:
+    """StageError if one is not a number, as after an overflow in float16; `dtype` is that of the logits."""
     # NaN alone differs from itself.
-    if any(logp != logp for logp in logps):
+    if all(logp == logp for logp in logps):
+        return
+    if dtype == torch.float16:
         raise StageError(
-            "the model's logits are not numbers (NaN): a pass overflowed in half precision, or the weights "
-            "are damaged; try --attn-impl eager, or a device with bfloat16"
+            "the model's logits are not numbers (NaN): a pass overflowed in float16, or the weights are "
+            f"damaged; use {OTHER_PRECISIONS}"
         )
+    raise StageError(
+        "the model's logits are not numbers (NaN): the weights are damaged, or the attention fails on this "
+        "device; try --attn-impl eager"
+    )
 
 
 class LateLogps:
@@ -54,9 +61,11 @@ class LateLogps:
         self._values: list[torch.Tensor] = []
         # The list and the index in it that each value belongs to.
         self._slots: list[tuple[list, int]] = []
+        self._dtype = torch.float32
 
-    def add(self, values: torch.Tensor, slots: list[tuple[list, int]]) -> None:
-        """Keep values (n_slots,) for these slots."""
+    def add(self, values: torch.Tensor, slots: list[tuple[list, int]], dtype: torch.dtype) -> None:
+        """Keep values (n_slots,) for these slots; `dtype` is that of the logits."""
+        self._dtype = dtype
         self._values.append(values)
         self._slots += slots
 
@@ -65,6 +74,6 @@ class LateLogps:
         if not self._slots:
             return
         [logps] = fetch([torch.cat(self._values)])
-        check_logps(logps)
+        check_logps(logps, self._dtype)
         for (numbers, place), logp in zip(self._slots, logps):
             numbers[place] = logp

@@ -47,7 +47,8 @@ class _FusedForward:
         y = layer.base_layer(x)
         a, scaled_b = self._in_precision(y.dtype)
         inner = x.reshape(-1, x.shape[-1]).to(y.dtype) @ a  # (n_tokens, r)
-        return y.reshape(-1, y.shape[-1]).addmm_(inner, scaled_b).view(y.shape)
+        # Autocast makes the product float16 where a quantized base returned float32.
+        return y.reshape(-1, y.shape[-1]).addmm_(inner.to(y.dtype), scaled_b).view(y.shape)
 
 
 def _is_plain(layer: Any, adapter: str) -> bool:

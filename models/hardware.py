@@ -101,24 +101,24 @@ def supported_attention(config) -> set[str]:
     return found - {"sdpa"} if _is_soft_capped(config) else found
 
 
-def attention_faults(config, half: bool = True) -> dict[str, str | None]:
-    """Why each implementation cannot run a model here, and what to install; None where it can."""
-    supported = supported_attention(config)
-    faults: dict[str, str | None] = {"eager": None}
-    for name in ("flash_attention_2", "flex_attention", "sdpa"):
-        faults[name] = None if name in supported else f"{config.model_type} models do not have it"
-        if name != "sdpa" and not has_cuda():
-            faults[name] = faults[name] or "needs a GPU"
-    if _is_soft_capped(config):
-        faults["sdpa"] = "it does not soft-cap scores"
-    # Triton multiplies blocks of at least 16.
-    if largest_head(config) < 16:
-        faults["flex_attention"] = faults["flex_attention"] or "takes heads of 16 dimensions or more"
+def attention_fault(name: str, config, half: bool = True) -> str | None:
+    """Why an implementation cannot run a model here (`half`: in half precision), or None; what to install."""
+    if name == "eager":
+        return None
+    if name == "sdpa" and _is_soft_capped(config):
+        return "it does not soft-cap scores"
+    if name not in supported_attention(config):
+        return f"{config.model_type} models do not have it"
+    if name == "sdpa":
+        return None
+    if not has_cuda():
+        return "needs a GPU"
+    if name == "flex_attention":
+        # Triton multiplies blocks of at least 16.
+        return "takes heads of 16 dimensions or more" if largest_head(config) < 16 else None
+    fault = gpu_fault(config, compute_capability()) if half else "takes no float32"
     # The kernels are looked up last: on a first use they may be loaded from the hub.
-    flash = faults["flash_attention_2"] or (None if half else "takes no float32")
-    flash = flash or gpu_fault(config, compute_capability())
-    faults["flash_attention_2"] = flash or kernel_fault(_is_soft_capped(config))
-    return faults
+    return fault or kernel_fault(_is_soft_capped(config))
 
 
 def choose_attention(flag: str, config, half: bool = True) -> str:
@@ -127,23 +127,24 @@ def choose_attention(flag: str, config, half: bool = True) -> str:
     `auto` is FlashAttention 2 where it can run, else eager for soft-capped models and sdpa for others.
     `config` is the model's, `half` says that passes run in half precision. UsageError for an unknown flag.
     """
-    faults = attention_faults(config, half)
-    # Flex never: it compiles for each new shape until torch gives up, and then computes all scores.
-    fastest = next(name for name in ("flash_attention_2", "sdpa", "eager") if not faults[name])
-    if flag == "auto":
-        missing = faults["flash_attention_2"] or ""
-        if has_cuda() and "pip install" in missing:
-            say_once(f"attention: using {fastest}; flash_attention_2 would be faster ({missing})")
-        # Of a soft-capped model it is known, and on a CPU our own kernel replaces eager.
-        elif fastest == "eager" and not _is_soft_capped(config):
-            say_once(f"attention: {config.model_type} models have no sdpa in transformers, using eager")
-        return fastest
-    wanted = ATTENTION_NAMES.get(flag, flag)
-    if wanted not in faults:
+    if flag not in ATTENTION_FLAGS and flag not in ATTENTION_NAMES.values():
         raise UsageError(f"attention {flag!r} is unknown; choose one of {', '.join(ATTENTION_FLAGS)}")
-    if not faults[wanted]:
+    wanted = ATTENTION_NAMES.get(flag, flag)
+    # Asked one after another: who wants eager or sdpa needs no kernels from the hub.
+    fault = None if flag == "auto" else attention_fault(wanted, config, half)
+    if flag != "auto" and not fault:
         return wanted
-    say_once(f"attention: {wanted} is not available, using {fastest} ({faults[wanted]})")
+    # Flex never: it compiles for each new shape until torch gives up, and then computes all scores.
+    missing = attention_fault("flash_attention_2", config, half)
+    slower = "eager" if attention_fault("sdpa", config) else "sdpa"
+    fastest = slower if missing else "flash_attention_2"
+    if flag != "auto":
+        say_once(f"attention: {wanted} is not available, using {fastest} ({fault})")
+    elif has_cuda() and "pip install" in (missing or ""):
+        say_once(f"attention: using {fastest}; flash_attention_2 would be faster ({missing})")
+    # Of a soft-capped model it is known, and on a CPU our own kernel replaces eager.
+    elif fastest == "eager" and not _is_soft_capped(config):
+        say_once(f"attention: {config.model_type} models have no sdpa in transformers, using eager")
     return fastest
 
 

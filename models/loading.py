@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
@@ -23,6 +24,7 @@ from models.choices import LoadOptions
 from models.directories import adapter_base, is_path, missing_checkpoint
 from models.embedded import embedded_dir
 from models.embedded_models import EMBEDDED_MODELS
+from models.float16 import keep_in_range, leaves_float16
 from models.hardware import choose_attention, choose_dtype, device, has_cuda, say_once
 from models.hub_cache import load_from
 from models.memory import describe_memory
@@ -154,6 +156,8 @@ def load_model(name: str, options: LoadOptions = LoadOptions()):
         model = _load_with_attention(load, name, attention)
     if options.load_in_4bit and not has_cuda():
         keep_4bit_layout(model)
+    if dtype == torch.float16 and leaves_float16(config):
+        keep_in_range(model)
     return model.eval()
 
 
@@ -184,7 +188,9 @@ def _load_adapter(name: str, resolved: str, options: LoadOptions):
     check_loaded_base(resolved, base)
     try:
         with _loading(name), untrusted.adapter_settings_refused(resolved):
-            return PeftModel.from_pretrained(model, resolved, autocast_adapter_dtype=False).eval()
+            # PEFT would read it to the first GPU, also in the other processes of a launch.
+            where: dict[str, Any] = {"torch_device": str(model.device)}
+            return PeftModel.from_pretrained(model, resolved, autocast_adapter_dtype=False, **where).eval()
     except RuntimeError as error:
         if "size mismatch" not in str(error):
             raise

@@ -12,18 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from peft import PeftModel
 from transformers import get_cosine_schedule_with_warmup
 
 from models.base import trained_on
-from models.choices import LoadOptions
 from models.folders import header_problem
-from models.hardware import choose_dtype, speed_up_training
-from models.loading import load_model, load_tokenizer
-from models.lora import add_lora, train_further
+from models.hardware import choose_dtype
+from models.loading import load_tokenizer
 from models.manifest import damage, describe_files
 from models.memory import release_memory
 from models.revisions import base_facts
+from preferences.adapter_limits import check_loss, memory_errors
+from preferences.adapter_model import trainable
 from preferences.adapter_scores import AdapterScorer, PromptPairs, pairs_by_prompt
 from preferences.adapter_state import load_state, save_state
 from preferences.completion_reader import PromptSource
@@ -44,24 +43,6 @@ def with_adapter(config: dict) -> dict:
     if not config["lora"]["r"]:
         return config
     return config | {"base_model": str(Path(config["output_dir"]) / "lora")}
-
-
-def _trainable(config: dict):
-    """The base model with the adapter to train: the one that it has, or a new one."""
-    options = LoadOptions(
-        autocast=True,
-        load_in_8bit=config["load_in_8bit"],
-        attention=config["attn_implementation"],
-        trust_remote_code=config["trust_remote_code"],
-    )
-    name = config["base_model"]
-    model = load_model(name, options)
-    if isinstance(model, PeftModel):
-        note(f"lora: training the adapter of {name} further; r, alpha and target_modules are its own")
-        train_further(model)
-    else:
-        model = add_lora(model, name, config["lora"])
-    return speed_up_training(model, config["attn_implementation"]).train()
 
 
 class AdapterTraining:
@@ -87,13 +68,17 @@ class AdapterTraining:
         # The first step of a warmup has a rate of 0, so that a run of one step would learn nothing.
         n_warmup = min(math.ceil(self.n_steps * config["warmup_ratio"]), self.n_steps - 1)
         self.schedule = get_cosine_schedule_with_warmup(self.optimizer, n_warmup, self.n_steps)
+        self.dtype = choose_dtype()
+        # In float16 small gradients would become zero; elsewhere it does nothing.
+        is_half = self.dtype == torch.float16
+        self.scaler = torch.amp.GradScaler(scorer.model.device.type, enabled=is_half)
         self.step = 0
         # Of each step: its mean loss, and the share of its pairs that it ranks right before it learns them.
         self.history: dict[str, list[float]] = {"losses": [], "accuracies": []}
 
     def save(self) -> None:
         """Write all that the next step depends on."""
-        facts = {"step": self.step, "history": self.history}
+        facts = {"step": self.step, "history": self.history, "scaler": self.scaler.state_dict()}
         save_state(self.path, self.scorer.parameters(), self.optimizer, self.schedule, facts)
 
     def resume(self) -> None:
@@ -106,6 +91,9 @@ class AdapterTraining:
         facts = load_state(self.path, self.scorer.parameters(), self.optimizer, self.schedule)
         self.history = facts["history"]
         self.step = facts["step"]
+        # States of earlier versions have none.
+        if facts.get("scaler"):
+            self.scaler.load_state_dict(facts["scaler"])
         note(f"lora: going on behind step {self.step} of {self.n_steps}")
 
     def _batch(self, step: int) -> list[PromptPairs]:
@@ -134,11 +122,10 @@ class AdapterTraining:
         batch = self._batch(self.step)
         n_pairs = sum(len(prompt.rows) for prompt in batch)
         device = self.scorer.model.device
-        dtype = choose_dtype()
         total = 0.0
         n_right = 0
         for prompt in batch:
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
                 scores = self.scorer.scores(prompt.prompt, prompt.completions)
             chosen = scores[prompt.chosen]
             rejected = scores[prompt.rejected]
@@ -146,11 +133,14 @@ class AdapterTraining:
             weights = self.facts.weights[prompt.rows].to(device)
             # One prompt after another, as memory allows; together they are the mean over the step's pairs.
             loss = pair_loss(chosen, rejected, margins, weights) * len(prompt.rows) / n_pairs
-            loss.backward()
+            self.scaler.scale(loss).backward()
             total += loss.item()
             n_right += int((chosen > rejected).sum())
+        check_loss(total, self.step + 1, self.dtype)
+        self.scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(self.scorer.parameters(), 1.0)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.optimizer.zero_grad()
         self.schedule.step()
         self.step += 1
@@ -183,14 +173,15 @@ def train_adapter(
     tokenizer = load_tokenizer(name, config["trust_remote_code"], config["max_seq_length"])
     builder = prompts.builder(tokenizer, max_tokens=config["max_seq_length"] - COMPLETION_TOKENS)
     torch.manual_seed(config["seed"])
-    model = _trainable(config)
+    model = trainable(config)
     scorer = AdapterScorer(model, tokenizer.pad_token_id)
     pairs = pairs_by_prompt(preferences, train_rows, tokenizer, builder)
     # Penalties are no part of the loss.
     facts = pair_facts(preferences, np.zeros(2 * len(preferences)), config)
     training = AdapterTraining(config, pairs, facts, scorer, partial)
     training.resume()
-    training.run(pair_loss, config["logging_steps"])
+    with memory_errors(config):
+        training.run(pair_loss, config["logging_steps"])
     # The embeddings are those of the base; PEFT would look for its config at the path of the YAML.
     model.save_pretrained(partial, save_embedding_layers=False)
     tokenizer.save_pretrained(partial)

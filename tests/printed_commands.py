@@ -18,7 +18,7 @@ from tests.finished_demo import TEST_ROWS
 
 HISTORY = "docs/log.md"
 # The first word of a line of a page that is a command, and not output or a row of a file.
-PROGRAMS = "python|python3|cat|export|source|make|git|pip|accelerate|huggingface-cli|\\.venv/bin/\\S+"
+PROGRAMS = "python|python3|cat|export|source|make|git|pip|accelerate|hf|\\.venv/bin/\\S+"
 BLOCK_LINE = re.compile(rf"^    (?:- )?((?:{PROGRAMS}) .*)$", re.MULTILINE)
 INLINE = re.compile(r"`((?:python|make) [^`]+)`")
 
@@ -174,7 +174,7 @@ def rule_for(command: Command) -> tuple[str, str]:
         return "plan", "would install packages, and run for minutes"
     if program in ("pip", "python3") or program.endswith("/pip"):
         return "parse", "needs the package index"
-    if program == "huggingface-cli":
+    if program == "hf":
         return "parse", "needs an account"
     if program == "accelerate":
         return "parse", "needs several GPUs"

@@ -9,10 +9,13 @@ import transformers
 
 from generation.batches import pad_left
 from generation.engine import GenerationSettings, generate
+from generation.likelihood import next_token_logps
+from generation.readings import Texts, read_completions
 from models import hardware
-from models.choices import attention_settings, load_options
+from models.choices import ATTENTION_NAMES, attention_settings, load_options
 from models.hardware import choose_attention, weights_precision
 from models.loading import LoadOptions, load_model
+from preferences.adapter_scores import AdapterScorer
 from preferences.cache import cache_key
 from preferences.features import features_folder
 from preferences.judges import judge_key, judge_settings
@@ -118,6 +121,19 @@ def test_kernels_that_would_answer_otherwise_or_not_at_all_are_not_taken(machine
     assert choose_attention("flex", GEMMA) == "flash_attention_2"
 
 
+@pytest.mark.parametrize(
+    "flag, model", [("eager", GEMMA), ("eager", LLAMA), ("sdpa", LLAMA), ("flex", LLAMA)]
+)
+def test_who_asks_for_other_attention_loads_no_flash_kernels(flag, model, machine, monkeypatch):
+    machine((9, 0), HUB)
+
+    def look_up(**options):
+        raise AssertionError("this may load kernels from the hub")
+
+    monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", look_up)
+    assert choose_attention(flag, model) == ATTENTION_NAMES.get(flag, flag)
+
+
 def test_a_refused_implementation_falls_back_to_the_next_slower_one(tiny_gemma_dir, monkeypatch, capsys):
     asked = []
 
@@ -143,9 +159,9 @@ def rows_of_lengths(lengths):
     return [torch.randint(3, 200, (n,), generator=generator).tolist() for n in lengths]
 
 
-def windowed(kind: str):
+def windowed(kind: str, **layers):
     """A random model whose window is narrower than the rows of these tests."""
-    tokens = {"vocab_size": 200, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
+    tokens = {"vocab_size": 200, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2, **layers}
     torch.manual_seed(0)
     config = {
         "gemma2": lambda: transformers.Gemma2Config(**TINY, **tokens, sliding_window=24, head_dim=8),
@@ -191,6 +207,44 @@ def test_flash_attention_reads_around_holes_so_drafts_stay_on_in_long_rows(kind,
         for i, suffix in enumerate(suffixes):
             alone = model(input_ids=torch.tensor([prefix + suffix])).logits[0, -2:]
             torch.testing.assert_close(logits[i], alone, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "gemma3", "mistral"])
+@pytest.mark.parametrize("n_shared", [10, 40])
+def test_flash_attention_shares_a_beginning_longer_than_the_window(kind, n_shared, monkeypatch):
+    common, *ends = rows_of_lengths([n_shared, 5, 9, 6])
+    rows = [common + end for end in ends]
+    # Of two layers, Gemma-3 has none without a window unless it is told so; those of Mistral are all alike.
+    layers = {} if kind == "mistral" else {"layer_types": ["sliding_attention", "full_attention"]}
+    model = windowed(kind, **layers)
+    # As they are made, random weights hardly let a token attend to another.
+    for weight in model.parameters():
+        if weight.dim() > 1 and weight is not model.get_input_embeddings().weight:
+            weight.data *= 8
+    pretend_flash(monkeypatch)
+    use_flash(model)
+    with torch.no_grad():
+        logits = [model(input_ids=torch.tensor([row]), use_cache=False).logits[0] for row in rows]
+    whole = [row.log_softmax(-1) for row in logits]
+    found = {}
+    for batch in next_token_logps(model, rows, 0, 2):
+        found |= dict(batch)
+    for i, logps in enumerate(whole):
+        torch.testing.assert_close(found[i], logps[-1], rtol=0, atol=1e-4)
+    # Completions of one prompt, as reward features and --best-of read them, and as train_rm.py scores them.
+    texts = Texts(common[:3], [common[3:]] * len(ends), ends)
+    for batch in read_completions(model, texts, 0, 4):
+        for i, reading in batch:
+            n = len(ends[i])
+            told = whole[i][-n - 1 : -1].gather(1, torch.tensor(ends[i])[:, None])[:, 0]
+            torch.testing.assert_close(reading.logps, told, rtol=0, atol=1e-4)
+    scorer = AdapterScorer(model, 0)
+    torch.nn.init.normal_(scorer.direction)
+    with torch.no_grad():
+        shared = scorer.scores(common, ends)
+        scorer.reads_prefix = False
+        expected = scorer.scores(common, ends)
+    torch.testing.assert_close(shared, expected, rtol=0, atol=1e-4)
 
 
 def test_flash_attention_is_not_taken_for_local_layers_that_it_ignores(machine):

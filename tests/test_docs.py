@@ -4,6 +4,7 @@ tests/documents.py finds these references in Markdown pages, docstrings, comment
 """
 
 import fnmatch
+import importlib.metadata
 import json
 import re
 import shlex
@@ -41,7 +42,7 @@ from tests.documents import (
     tracked_files,
     words_of_code,
 )
-from tests.printed_commands import demo_commands
+from tests.printed_commands import demo_commands, pages
 from tests.test_layers import STEP_OF
 
 SCRIPTS = {
@@ -444,6 +445,14 @@ def test_every_section_that_is_named_exists(texts):
 
     missing = unknown(texts, sections_in, exists)
     assert not missing, missing
+
+
+def test_the_hub_commands_of_the_pages_are_those_of_the_installed_library():
+    installed = {script.name for script in importlib.metadata.distribution("huggingface_hub").entry_points}
+    named = set()
+    for page in pages():
+        named |= set(re.findall(r"`(hf|huggingface-cli) ", (ROOT / page).read_text()))
+    assert named and named <= installed
 
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])

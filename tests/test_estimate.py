@@ -8,7 +8,7 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 import train_sft
-from models import estimate
+from models import estimate, hardware
 from models.choices import LoadOptions
 from models.footprint import Passes, row_bytes
 from models.lora_keys import LORA_TARGETS
@@ -173,6 +173,25 @@ def test_a_run_takes_what_its_plan_says(case, stage, wide, home, capsys):
     assert done.returncode == 0, done.stderr
     run = read_json(home / "sft/run.json")
     assert said == pytest.approx(run["peak_memory_gb"], rel=0.2), planned
+
+
+@pytest.mark.parametrize("on_gpu, n", [(False, 1024), (True, 4096)])
+def test_the_first_product_is_no_measure_of_the_speed(on_gpu, n, monkeypatch):
+    # On a GPU it loads the library and its kernels.
+    clock = [0.0]
+    seconds = iter([0.3, *[0.01] * 100])
+    ones = torch.ones
+
+    def multiply(a, b):
+        assert a.shape == (n, n)
+        clock[0] += next(seconds)
+
+    monkeypatch.setattr(hardware, "has_cuda", lambda: on_gpu)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(torch, "ones", lambda *size, device, **options: ones(*size, **options))
+    monkeypatch.setattr(torch.Tensor, "__matmul__", multiply)
+    monkeypatch.setattr(estimate.time, "perf_counter", lambda: clock[0])
+    assert estimate.measured_flops(torch.float32) == pytest.approx(2 * n**3 / 0.01)
 
 
 def test_caches_of_a_row_are_in_its_bytes():

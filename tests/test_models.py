@@ -4,6 +4,8 @@ import importlib.util
 
 import pytest
 import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM
 
 from models import hardware, loading
 from models.hardware import choose_attention, choose_dtype, merge_for_speed
@@ -68,6 +70,31 @@ def test_a_model_that_fsdp_shards_is_not_put_on_the_device_whole(tiny_gemma_dir,
     # As `accelerate launch` sets it.
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     assert trains_sharded()
+
+
+@pytest.mark.parametrize("place, where", [(True, "cuda:1"), (False, "cpu")])
+def test_an_adapter_is_read_to_the_device_of_its_base(place, where, tmp_path, monkeypatch):
+    AutoModelForCausalLM.from_config(tiny_config("llama", 100)).save_pretrained(tmp_path / "base")
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    get_peft_model(base, LoraConfig(target_modules=["q_proj"])).save_pretrained(tmp_path / "a")
+
+    def load(*args, device_map, **kwargs):
+        found = torch.nn.Identity()
+        found.device = device_map[""] if device_map else torch.device("cpu")
+        return found
+
+    def read_adapter(model, *args, torch_device, **kwargs):
+        asked.append(torch_device)
+        return model
+
+    # As a second process of a launch; under FSDP the weights wait in main memory.
+    asked = []
+    monkeypatch.setattr(loading, "has_cuda", lambda: True)
+    monkeypatch.setattr(loading, "device", lambda: torch.device("cuda", 1))
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", load)
+    monkeypatch.setattr(PeftModel, "from_pretrained", read_adapter)
+    loading.load_model(str(tmp_path / "a"), LoadOptions(place=place))
+    assert asked == [where]
 
 
 def test_four_and_eight_bits_exclude_each_other():

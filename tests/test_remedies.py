@@ -1,16 +1,19 @@
-"""Training that runs out of memory says what to change in one line, and keeps its checkpoints."""
+"""Training that fills memory or leaves float16 says what to change in one line, and keeps its checkpoints."""
 
 import copy
+import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import train_sft
 from tests.test_train_sft import config_text
+from training.checkpoints import RunFiles
 from training.remedies import remedies
-from training.sft_config import DEFAULTS
+from training.sft_config import DEFAULTS, LOSS
 from training.whole import is_whole
-from utils.errors import OutOfMemory
+from utils.errors import OutOfMemory, StageError
 from utils.jsonl import read_json
 
 # What torch's CUDA and CPU allocators, and Python, raise.
@@ -102,6 +105,38 @@ def test_a_batch_that_does_not_fit_ends_the_run_in_one_line(
     assert read_json(home / "sft/run.json")["status"] == "running"
     if not in_validation:
         assert is_whole(home / "sft/checkpoint-2") and "checkpoint-2 is kept" in line
+
+
+def test_a_training_whose_first_loss_is_no_number_ends_in_one_line(tiny_gemma_dir, home, monkeypatch):
+    config = home / "c.yaml"
+    config.write_text(config_text(tiny_gemma_dir))
+    row_losses = train_sft.SFTTrainer.row_losses
+
+    def overflow(self, model, inputs):
+        losses, n_items = row_losses(self, model, inputs)
+        return losses * torch.nan, n_items
+
+    monkeypatch.setattr(train_sft.SFTTrainer, "row_losses", overflow)
+    said = "the training loss is not a number at step 1; lower training.learning_rate, with --overwrite"
+    with pytest.raises(StageError, match=said) as caught:
+        train_sft.main(["-c", str(config)])
+    assert "\n" not in str(caught.value)
+    assert not (home / "sft/checkpoint-2").exists()
+
+
+@pytest.mark.parametrize("fp16, remedy", [(True, "bf16: false"), (False, "lower training.learning_rate")])
+def test_a_loss_that_is_no_number_names_what_helps_in_this_precision(fp16, remedy, tmp_path, capsys):
+    files = RunFiles(tmp_path, 2, {})
+    args = SimpleNamespace(fp16=fp16)
+    state = SimpleNamespace(global_step=3, log_history=[{"step": 1, "loss": 0.7}, {"loss": math.nan}])
+    # Training may recover from a single one.
+    files.on_log(args, state, None, logs={"loss": math.nan})
+    files.on_evaluate(args, state, None, metrics={LOSS: math.nan})
+    said = capsys.readouterr().err
+    assert "not a number at step 3" in said and remedy in said
+    state.log_history = [{"loss": math.nan}]
+    with pytest.raises(StageError, match=remedy):
+        files.on_log(args, state, None, logs={"loss": math.nan})
 
 
 def test_other_errors_keep_their_traceback(tiny_gemma_dir, home, monkeypatch):

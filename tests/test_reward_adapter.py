@@ -18,7 +18,7 @@ from preferences.head_training import pair_facts
 from preferences.reward_config import DEFAULTS
 from tests.test_base_models import CONFIGS, WINDOWED, make
 from tests.test_reward import preference
-from utils.errors import UsageError
+from utils.errors import OutOfMemory, StageError, UsageError
 from utils.jsonl import read_json, read_jsonl, write_jsonl
 
 
@@ -125,6 +125,80 @@ def test_the_adapter_learns_and_a_resumed_training_is_the_same(tmp_path):
     assert resumed.history == whole.history
     for found, expected in zip(resumed.scorer.parameters(), whole.scorer.parameters()):
         assert torch.equal(found, expected)
+
+
+# --- float16, and limits
+
+
+@pytest.fixture
+def float16_card(monkeypatch):
+    """Until the end of a test this machine has no bfloat16, and computes in float16 as a GPU would."""
+    for module in ("models.loading", "preferences.adapter_training", "preferences.adapter_model"):
+        monkeypatch.setattr(f"{module}.choose_dtype", lambda wanted=True: torch.float16)
+
+
+def test_in_float16_small_gradients_are_not_lost(tmp_path, float16_card, monkeypatch):
+    def trained(dtype: torch.dtype) -> torch.Tensor:
+        monkeypatch.setattr("preferences.adapter_training.choose_dtype", lambda: dtype)
+        training = training_of(tmp_path / str(dtype), num_epochs=1, batch_size=6)
+        # The least that float16 has is 6e-8: most of these gradients would be zero on their way down.
+        training.run(lambda *of_pairs: 1e-6 * pair_loss(*of_pairs), logging_steps=100)
+        return torch.cat([weight.detach().flatten() for weight in training.scorer.parameters()])
+
+    # Adam's steps are of one size for all weights that have a gradient at all, however small.
+    distance = (trained(torch.float16) - trained(torch.float32)).abs()
+    assert (distance < 1e-3).float().mean() > 0.95
+
+
+def test_the_scale_of_float16_survives_a_stop(tmp_path, float16_card):
+    training = training_of(tmp_path, num_epochs=1)
+    training.scaler.scale(torch.ones(1))
+    training.scaler.update(1024.0)
+    training.save()
+    resumed = training_of(tmp_path, num_epochs=1)
+    resumed.resume()
+    assert resumed.scaler.get_scale() == 1024.0
+
+
+@pytest.mark.parametrize(
+    "dtype, said", [(torch.float16, "bfloat16, or the CPU"), (torch.float32, "no adapter")]
+)
+def test_a_loss_that_is_no_number_ends_the_training_before_the_adapter_is_written(
+    dtype, said, sample, tiny_gemma_dir, tmp_path, monkeypatch
+):
+    config = lora_run(sample, tiny_gemma_dir, tmp_path, monkeypatch)
+    monkeypatch.setattr("preferences.adapter_training.choose_dtype", lambda: dtype)
+
+    def no_numbers(self, prompt, completions):
+        return self.direction[0] * torch.full((len(completions),), torch.nan)
+
+    monkeypatch.setattr(AdapterScorer, "scores", no_numbers)
+    with pytest.raises(StageError, match=rf"loss is not a number at step 1; lower lora.*{said}"):
+        train_rm.main(["-c", str(config), "--prefs", "p.jsonl"])
+    assert not (tmp_path / "checkpoints/rm/lora").exists()
+
+
+def test_full_memory_names_keys_of_the_reward(sample, tiny_gemma_dir, tmp_path, monkeypatch):
+    config = lora_run(sample, tiny_gemma_dir, tmp_path, monkeypatch)
+
+    def fail(self, *args):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(AdapterScorer, "scores", fail)
+    with pytest.raises(OutOfMemory) as caught:
+        train_rm.main(["-c", str(config), "--prefs", "p.jsonl"])
+    said = str(caught.value)
+    assert "\n" not in said and "batch" not in said
+    assert "load_in_8bit=true, (2) max_seq_length below" in said and "lora.first_layer above 0" in said
+
+
+def lora_run(sample, base, home, monkeypatch):
+    """A config of a tiny run with an adapter, and its preferences, in this home."""
+    monkeypatch.setenv("FACTUALITY_HOME", str(home))
+    write_jsonl(home / "p.jsonl", [preference(i, sample, "nothing " * (1 + i % 3)) for i in range(10)])
+    config = {"base_model": str(base), "val_fraction": 0.2, "test_fraction": 0.2, "lora": {"r": 2}}
+    (home / "rm.yaml").write_text(json.dumps(config))
+    return home / "rm.yaml"
 
 
 def cut_after(scores, n_calls: int):

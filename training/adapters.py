@@ -12,6 +12,7 @@ import torch
 from peft import PeftModel
 
 from models.distributed import note_in_first_process
+from models.float16 import widen_hidden_states
 from models.hardware import choose_dtype, speed_up_training
 from models.loading import LoadOptions, load_model
 from models.lora import add_lora, train_further
@@ -79,19 +80,12 @@ def _ready(model, config: dict):
     # The embeddings are frozen, so without this no input of a recomputed layer would need a gradient.
     if config["training"]["gradient_checkpointing"] and not config["full_finetuning"]:
         model.enable_input_require_grads()
-    is_quantized = config["load_in_4bit"] or config["load_in_8bit"]
-    if is_quantized and choose_dtype(config["bf16"]) == torch.float16:
+    # Of any model: a training that overflows once is lost.
+    if choose_dtype(config["bf16"]) == torch.float16:
         widen_hidden_states(model)
     model = speed_up_training(model, config["attn_implementation"], config["training"]["liger_kernels"])
     note_in_first_process([_describe_model(model, config)])
     return model
-
-
-def widen_hidden_states(model) -> None:
-    """Keep the hidden states of a float16 model in float32; autocast still computes its layers in float16."""
-    # They can leave the range of float16 (65,504), which bfloat16 has no need to fear. The embeddings' output
-    # is cast, as all later hidden states take its type: their weights in float32 would take gigabytes.
-    model.get_input_embeddings().register_forward_hook(lambda module, inputs, output: output.float())
 
 
 def _describe_model(model, config: dict) -> str:

@@ -16,6 +16,7 @@ from training.card import AVERAGED
 from training.sft_config import LOSS
 from training.stopping import NothingLeft, StopSignals
 from training.whole import BEST, CARD, is_whole, mark_whole, numbered_checkpoints, save_points
+from utils.errors import StageError
 from utils.jsonl import finite, write_text
 from utils.own_files import CHECKPOINT
 from utils.replacing import put_in_place
@@ -152,15 +153,22 @@ class RunFiles(TrainerCallback):
         self.evaluated_step = state.global_step
         value = metrics.get(self.metric)
         if not math.isfinite(metrics[LOSS]):
-            self._note(
-                f"warning: {LOSS} is not a number at step {state.global_step}; lower training.learning_rate"
-            )
+            self._note(f"warning: {LOSS} is not a number at step {state.global_step}; {_remedy(args)}")
         if value is not None and self.is_better(value):
             self.best = value
             self.save_model(BEST, state.global_step)
         if AVERAGED not in self.facts and self._is_out_of_patience(state.log_history):
             control.should_training_stop = True
         return control
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        # Later a single loss may overflow and training recover. All processes log the same mean.
+        losses = [log["loss"] for log in state.log_history if "loss" in log]
+        if losses and "loss" in (logs or {}) and not any(map(math.isfinite, losses)):
+            raise StageError(
+                f"the training loss is not a number at step {state.global_step}; {_remedy(args)}, with "
+                "--overwrite, as the settings change"
+            )
 
     def on_save(self, args, state, control, **kwargs):
         # All processes have written their part (random states) before the manifest says so.
@@ -177,6 +185,13 @@ class RunFiles(TrainerCallback):
 
 
 # --- logs
+
+
+def _remedy(args) -> str:
+    """What to change where a loss is not a number; `args`: those of Trainer."""
+    if args.fp16:
+        return "passes are in float16, which may have overflowed: set bf16: false (float32)"
+    return "lower training.learning_rate"
 
 
 def is_evaluation_owed(args, state) -> bool:

@@ -73,6 +73,8 @@ def training_arguments(config: dict, output_dir: Path, n_steps: int) -> StepArgu
         save_strategy="steps",
         # A wrong set-up shows in the first loss, and the next line may be an hour away.
         logging_first_step=True,
+        # A loss that is not a number would be logged as 0, and each pass would wait to look for one.
+        logging_nan_inf_filter=False,
         bf16=dtype == torch.bfloat16,
         fp16=dtype == torch.float16,
         use_cpu=not on_cuda,
