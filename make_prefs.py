@@ -110,7 +110,7 @@ from preferences.exchange import exchange_pairs
 from preferences.jobs import read_candidates
 from preferences.judge_report import judge_report
 from preferences.model_judge import JudgeModel
-from preferences.pairing import Pairing, collect_pairs
+from preferences.pairing import Pairing, collect_pairs, prompt_outcomes
 from preferences.pairs import style_check
 from preferences.plan import print_plan
 from preferences.rows import JudgedSample, format_tallies, preference_stats
@@ -242,6 +242,7 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     # "created" decides which of several preferences files is the newest.
     stats |= {"settings": {**settings, **pairing, "cache": cache.name}, "created": time.time(), **test_facts}
     stats |= {"left_out": left_out, "style_only": style_check(rows, generation["seed"])}
+    stats["prompts"] = prompt_outcomes(jobs, judgements)
     stats["revisions"] = hub_revisions(args.judge_model)
     stats["judge"] = judge_report(jobs, judgements, generation["seed"])
     target = folder / f"preferences_{cache.name}-{judgesig}.jsonl"
@@ -253,6 +254,7 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     for path in (target, report, report.with_suffix(".png")):
         drop_temporaries(path)
     print(format_tallies(jobs, list(judgements.values()), repeated, rows, left_out))
+    print("prompts: " + ", ".join(f"{n:,} {name}" for name, n in stats["prompts"].items()))
     print(f"wrote {len(rows):,} preferences to {target} (samples {format_drops(drops)}) and {report.name}")
     note(f"next: {reward_command(generation['base_model'], target)}")
 
