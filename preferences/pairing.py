@@ -41,12 +41,11 @@ def _own_pairs(
 ) -> Iterator[tuple[JudgedSample, int, int]]:
     """(judged sample, chosen, rejected) of the models' candidates; counts the samples without a pair.
 
+    Samples with a single candidate are counted where candidates are read (preferences/jobs.py).
     A judge without gold may find best what cannot be parsed: that is no completion to learn from.
     """
     for sample, candidates in jobs:
-        # All models, in every repetition, said the same.
         if len(candidates) < 2:
-            drops["same text"] += 1
             continue
         judgement = judgements[sample["id"]]
         scores, decided_by = judge.decide(judgement)
@@ -162,7 +161,7 @@ def collect_pairs(
     choose: Callable[[list[float]], tuple[list[tuple[int, int]], str | None]],
     prompt_of: Callable[[JudgedSample], str],
 ) -> tuple[list[dict], dict[str, int], dict[str, int]]:
-    """(preference rows, samples without a pair of their own by reason, pairs left out by reason)."""
+    """(preference rows, samples with several candidates and no pair by reason, pairs left out by reason)."""
     rows = []
     drops: Counter[str] = Counter()
 

@@ -7,7 +7,6 @@ from preferences.reward_controls import probe_report, probe_rows, with_shuffled_
 from utils.completions import parse_completion, render_completion
 from utils.text import REFUSAL
 
-
 RIGHT = {"format": 1, "refusal": 1, "answer": 1, "support": 1, "precision": 1}
 
 
