@@ -21,9 +21,9 @@ from models.choices import check_engine, load_options
 from models.directories import check_adapter_dir
 from models.revisions import cached_revision, hub_revisions
 from preferences.cache import MODEL_CHOICES
-from preferences.flags import add_exchange_flags, add_generator_flags
+from preferences.flags import add_exchange_flags, add_generator_flags, check_judge_flags
 from preferences.inputs import check_exchange, check_inputs
-from preferences.judges import JUDGES, Judge, default_judge, judge_candidates, judge_key, judge_settings
+from preferences.judges import JUDGES, Judge, default_judge, judge_candidates, judge_settings
 from utils.arguments import positive_int, sample_limit, seed_number, share, stage_parser
 from utils.commands import reward_command
 from utils.config import home_path, input_path
@@ -54,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--models", choices=MODEL_CHOICES, help=models)
     add("--n-generations", type=positive_int, help="candidates per model and sample (default: 2)")
     add("--max-new-tokens", type=positive_int, help="most tokens per candidate (default: 128)")
-    longest = "most tokens per prompt; evidence is cut to fit (default: 2048)"
+    longest = "most tokens per prompt; evidence is cut to fit (default: the checkpoint's, else 2048)"
     add("--max-input-tokens", type=positive_int, help=longest)
     margin = "keep a pair when its scores differ by at least this (0-1; default: 0.1)"
     add("--min-margin", type=share, default=0.1, help=margin)
@@ -81,9 +81,8 @@ def read_arguments(argv: list[str] | None) -> argparse.Namespace:
     args = build_parser().parse_args(argv)
     if check_exchange(args):
         return args
-    judge = args.judge or default_judge(args.judge_model)
-    if args.phase != "generate" and JUDGES[judge].model and not args.judge_model:
-        raise UsageError(f"--judge {judge} needs --judge-model")
+    if args.phase != "generate":
+        check_judge_flags(args)
     if args.phase != "judge" and not args.sft_model:
         raise UsageError("--sft-model: must be given; candidates come from this checkpoint and its base")
     if args.phase != "judge":
@@ -107,10 +106,11 @@ from preferences.candidates import CacheJob, check_data, draw_samples, fill_cach
 from preferences.completion_reader import template_source
 from preferences.cuts import COMPLETION_TOKENS
 from preferences.exchange import exchange_pairs
-from preferences.jobs import read_candidates
+from preferences.jobs import NO_CANDIDATE, read_candidates
 from preferences.judge_report import judge_report
+from preferences.judgement_names import judge_version, name_judgements
 from preferences.model_judge import JudgeModel
-from preferences.pairing import Pairing, collect_pairs
+from preferences.pairing import Pairing, collect_pairs, prompt_outcomes
 from preferences.pairs import style_check
 from preferences.plan import print_plan
 from preferences.rows import JudgedSample, format_tallies, preference_stats
@@ -216,8 +216,9 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     if args.max_unparsable is None:
         # Of an untrained base model, hardly anything can be parsed.
         pairing["max_unparsable"] = 1.0 if "base" in generation.get("models", "sft,base") else 0.1
-    judgesig = sha256_value(judge_key(settings) | pairing)[:8]
-    jobs, repeated = read_candidates(cache, read_samples(data_path))
+    version = judge_version(judge, args.judge_model)
+    judgesig, settings = name_judgements(cache, settings, version, pairing, args.overwrite)
+    jobs, repeated, lost = read_candidates(cache, read_samples(data_path))
     log_path = cache / f"judgements_{judgesig}.jsonl"
     # With --overwrite, a judge that fails leaves the judgements that were there.
     with shards.hold(file_aside(log_path, args.overwrite)):
@@ -233,15 +234,18 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     choose = functools.partial(choose_pairs, min_margin=args.min_margin)
     settings_of_pairs = Pairing(**pairing, seed=generation["seed"])
     rows, drops, left_out = collect_pairs(jobs, judgements, judge, settings_of_pairs, choose, prompt_of)
+    drops = lost | drops
     if not rows:
         raise DataError(
             f"no pair has a margin of at least {args.min_margin} (samples {format_drops(drops)}); "
             "lower --min-margin, or generate with a higher temperature where all scores are equal"
         )
-    stats = preference_stats(rows, list(judgements.values()), len(jobs), drops)
+    n_samples = len(jobs) + lost.get(NO_CANDIDATE, 0)
+    stats = preference_stats(rows, list(judgements.values()), n_samples, drops)
     # "created" decides which of several preferences files is the newest.
     stats |= {"settings": {**settings, **pairing, "cache": cache.name}, "created": time.time(), **test_facts}
     stats |= {"left_out": left_out, "style_only": style_check(rows, generation["seed"])}
+    stats["prompts"] = prompt_outcomes(jobs, judgements)
     stats["revisions"] = hub_revisions(args.judge_model)
     stats["judge"] = judge_report(jobs, judgements, generation["seed"])
     target = folder / f"preferences_{cache.name}-{judgesig}.jsonl"
@@ -253,6 +257,7 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     for path in (target, report, report.with_suffix(".png")):
         drop_temporaries(path)
     print(format_tallies(jobs, list(judgements.values()), repeated, rows, left_out))
+    print("prompts: " + ", ".join(f"{n:,} {name}" for name, n in stats["prompts"].items()))
     print(f"wrote {len(rows):,} preferences to {target} (samples {format_drops(drops)}) and {report.name}")
     note(f"next: {reward_command(generation['base_model'], target)}")
 

@@ -14,7 +14,13 @@ import time
 from collections import Counter
 
 from preferences.inputs import preference_files
-from training.policy_config import POLICY_DEFAULTS, check_policy_config, run_config, sft_facts
+from training.policy_config import (
+    OF_OLDER_ROUNDS,
+    POLICY_DEFAULTS,
+    check_policy_config,
+    run_config,
+    sft_facts,
+)
 from utils.arguments import stage_parser, whole_number
 from utils.commands import stage_command
 from utils.config import errors_of, home_path, input_path, load_config, settings_flags
@@ -256,7 +262,7 @@ def run_training(args: argparse.Namespace, card: SftCard, builder: PromptBuilder
     settings = {**config, "template_hash": template_hash(card.template)}
     facts = {"allow_test": args.allow_test, "warnings": warnings, "models": run_models(config["sft_model"])}
     run = describe_run(settings, hash_inputs([prefs_path, val_path]), config["training"]["seed"], **facts)
-    state = shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite))
+    state = shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite, OF_OLDER_ROUNDS))
     if state == "complete":
         shards.decide(lambda: check_finished(output_dir))
         shards.say(f"{output_dir} is complete with these settings; nothing to do", next_command(config))

@@ -27,7 +27,8 @@ GENERATION_DEFAULTS: dict[str, Any] = {
     "models": None,
     "n_generations": 2,
     "max_new_tokens": 128,
-    "max_input_tokens": 2048,
+    # None: the longest prompt of the checkpoint's training.
+    "max_input_tokens": None,
     "temperature": 0.7,
     "top_p": 1.0,
     "top_k": 0,

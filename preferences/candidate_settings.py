@@ -18,6 +18,8 @@ from utils.jsonl import sha256_file, sha256_value
 from utils.own_files import CHECKPOINT
 from utils.shapes import manifest_in
 
+# Of a checkpoint that does not tell its longest prompt.
+_MAX_INPUT_TOKENS = 2048
 # 2: one random number per token (generation/draws.py).
 _DRAWS = 2
 
@@ -42,6 +44,9 @@ def generation_settings(flags: dict, load_template: Callable[[str], str]) -> dic
     settings["models"] = settings["models"] or _default_models(flags, settings)
     # A checkpoint answers best in the format that it was trained on.
     settings["template"] = settings["template"] or trained.get("template", "default")
+    # And to prompts of the lengths that it was trained on.
+    longest = trained.get("max_prompt_tokens", _MAX_INPUT_TOKENS)
+    settings["max_input_tokens"] = settings["max_input_tokens"] or longest
     base = base_for(checkpoint, flags["base_model"])
     if base is None:
         raise UsageError("--base-model is needed: the checkpoint names none")

@@ -4,9 +4,21 @@ import argparse
 
 from models.choices import add_bit_flags, add_model_flags
 from preferences.forms import FORMS
-from preferences.judges import JUDGES
+from preferences.judges import JUDGES, default_judge
 from preferences.label_share import MIN_LABEL_SHARE
 from utils.arguments import share, temperature, whole_number
+from utils.errors import UsageError
+
+# Flags of the judge with their defaults, and those that each kind of judge reads (`Judge.model`).
+_OF_JUDGES = {
+    "judge_model": None,
+    "judge_use_8bit": False,
+    "judge_use_4bit": False,
+    "judge_template": "default",
+    "min_label_share": MIN_LABEL_SHARE,
+}
+_SCORER_READS = ("judge_model", "judge_use_8bit")
+_READS = {"": (), "compares": tuple(_OF_JUDGES), "rewards": _SCORER_READS, "likelihood": _SCORER_READS}
 
 
 def add_exchange_flags(group: argparse._ArgumentGroup) -> None:
@@ -20,6 +32,21 @@ def add_exchange_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--prefs", metavar="FILE", help=prefs)
     bad = "count and skip malformed rows of --import instead of stopping"
     group.add_argument("--skip-bad", action="store_true", help=bad)
+
+
+def check_judge_flags(args: argparse.Namespace) -> None:
+    """UsageError for a flag that the judge of `args` does not read, and for a judge without its model."""
+    name = args.judge or default_judge(args.judge_model)
+    if JUDGES[name].model and not args.judge_model:
+        raise UsageError(f"--judge {name} needs --judge-model")
+    read = _READS[JUDGES[name].model]
+    for flag, default in _OF_JUDGES.items():
+        if flag not in read and getattr(args, flag) != default:
+            others = [other for other, judge in JUDGES.items() if flag in _READS[judge.model]]
+            raise UsageError(
+                f"--{flag.replace('_', '-')}: --judge {name} does not read it; leave it out, or judge with "
+                f"{', '.join(others)}"
+            )
 
 
 def add_generator_flags(model: argparse._ArgumentGroup) -> None:

@@ -1,5 +1,6 @@
 """What is judged: samples of a cache with candidates that differ in meaning; what is left out is counted."""
 
+from collections import Counter
 from pathlib import Path
 
 from preferences.cache import MODELS, Job
@@ -8,6 +9,9 @@ from preferences.kinds import meaning
 from utils.completions import parse_completion
 from utils.correctness import is_partial
 
+# Of a sample whose candidates are all empty or right, but not in full.
+NO_CANDIDATE = "no candidate is left"
+
 
 def _is_unclear(row: dict, sample: dict) -> bool:
     """Whether nobody knows if a candidate is right: it has most words of an accepted answer, but not all."""
@@ -15,10 +19,24 @@ def _is_unclear(row: dict, sample: dict) -> bool:
     return sample["answerable"] and answer is not None and is_partial(answer, sample["answer_aliases"])
 
 
-def read_candidates(cache: Path, samples: list[dict]) -> tuple[list[Job], dict[str, int]]:
+def _why_no_pair(candidates: list[dict], clear: list[dict]) -> str | None:
+    """Why a sample has fewer than two candidates to compare; None where it has two.
+
+    `candidates` differ in meaning, and of `clear` it is known whether they are right.
+    """
+    if len(clear) > 1:
+        return None
+    if len(candidates) > 1:
+        return "one candidate beside those right, but not in full" if clear else NO_CANDIDATE
+    # All models, in every repetition, said the same.
+    return "same text" if clear else NO_CANDIDATE
+
+
+def read_candidates(cache: Path, samples: list[dict]) -> tuple[list[Job], dict[str, int], dict[str, int]]:
     """The samples with candidates in the cache, each with candidates that differ in meaning, SFT first.
 
-    Also returns the numbers of candidates that are left out by reason.
+    Also returns the numbers of candidates that are left out by reason, and those of samples with fewer than
+    two candidates. Those with none are no jobs (`NO_CANDIDATE`).
     """
     by_id: dict[str, list[dict]] = {}
     meanings: dict[str, list] = {}
@@ -44,11 +62,15 @@ def read_candidates(cache: Path, samples: list[dict]) -> tuple[list[Job], dict[s
                 known.append(row)
                 meanings.setdefault(row["id"], []).append(said)
     jobs = []
+    lost: Counter[str] = Counter()
     for sample in samples:
-        if by_id.get(sample["id"]):
-            candidates = sorted(by_id[sample["id"]], key=lambda row: (MODELS.index(row["model"]), row["n"]))
-            clear = [row for row in candidates if not _is_unclear(row, sample)]
-            left_out["right, but not in full"] += len(candidates) - len(clear)
-            if clear:
-                jobs.append((sample, clear))
-    return jobs, left_out
+        if sample["id"] not in by_id:
+            continue
+        candidates = sorted(by_id[sample["id"]], key=lambda row: (MODELS.index(row["model"]), row["n"]))
+        clear = [row for row in candidates if not _is_unclear(row, sample)]
+        left_out["right, but not in full"] += len(candidates) - len(clear)
+        if reason := _why_no_pair(candidates, clear):
+            lost[reason] += 1
+        if clear:
+            jobs.append((sample, clear))
+    return jobs, left_out, dict(lost)

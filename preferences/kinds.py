@@ -11,10 +11,12 @@ from scipy.optimize import linear_sum_assignment
 from utils.completions import Parsed
 from utils.text import normalize_answer
 
-# Other answers; one answer with other citations; and the three in which a side is no answer.
+# Other answers; one answer with other citations, or with other confidence alone; and the three in which a
+# side is no answer.
 KINDS = (
     "other answer",
     "other citations",
+    "other confidence",
     "answer over refusal",
     "refusal over answer",
     "over unparsable",
@@ -46,8 +48,9 @@ def pair_kind(chosen: Parsed, rejected: Parsed) -> str:
         return "refusal over answer"
     if rejected.is_refusal:
         return "answer over refusal"
-    is_same = normalize_answer(chosen.answer or "") == normalize_answer(rejected.answer)
-    return "other citations" if is_same else "other answer"
+    if normalize_answer(chosen.answer or "") != normalize_answer(rejected.answer):
+        return "other answer"
+    return "other confidence" if meaning(chosen) == meaning(rejected) else "other citations"
 
 
 def form(text: str, parsed: Parsed) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from preferences.judges import Judge
 from preferences.kinds import form, match_forms
 from preferences.rows import JudgedSample, parse_candidate, preference_row, rich_fields
 from preferences.verifier import verify
-from utils.completions import gold_completion
+from utils.completions import gold_completion, render_completion
 from utils.schema import is_label_answer
 
 # A made completion with the outcome of the gold one, such as a padded answer, is half a level below it.
@@ -39,15 +39,20 @@ class Pairing:
 def _own_pairs(
     jobs: list[Job], judgements: dict[str, dict], judge: Judge, choose: Callable, drops: Counter
 ) -> Iterator[tuple[JudgedSample, int, int]]:
-    """(judged sample, chosen, rejected) of the models' candidates; counts the samples without a pair."""
+    """(judged sample, chosen, rejected) of the models' candidates; counts the samples without a pair.
+
+    Samples with a single candidate are counted where candidates are read (preferences/jobs.py).
+    A judge without gold may find best what cannot be parsed: that is no completion to learn from.
+    """
     for sample, candidates in jobs:
-        # All models, in every repetition, said the same.
         if len(candidates) < 2:
-            drops["same text"] += 1
             continue
         judgement = judgements[sample["id"]]
         scores, decided_by = judge.decide(judgement)
         pairs, reason = choose(scores)
+        if pairs and parse_candidate(candidates[pairs[0][0]]).answer is None:
+            pairs = []
+            reason = "the best is unparsable"
         if reason:
             drops[reason] += 1
         judged = JudgedSample(sample, candidates, judgement, scores, decided_by)
@@ -55,23 +60,59 @@ def _own_pairs(
             yield judged, chosen, rejected
 
 
-def _with_made(sample: dict, candidates: list[dict], made: dict[str, str]) -> tuple[JudgedSample, int]:
-    """The sample with made completions behind its candidates, and the place of the one that is chosen.
+def prompt_outcomes(jobs: list[Job], judgements: dict[str, dict]) -> dict[str, int]:
+    """How many prompts have candidates that are all right, all wrong, or some right and some not.
+
+    Right is an answer that is right, cited well or not, and a right refusal. Where all are wrong, the best of
+    them is a mistake too; where all are right, they differ at most in their citations.
+    """
+    counts = dict.fromkeys(("all right", "all wrong", "mixed"), 0)
+    for sample, candidates in jobs:
+        judgement = judgements.get(sample["id"])
+        # A single candidate is not judged.
+        checks = judgement["checks"] if judgement else [verify(candidates[0], sample)[0]]
+        are_right = {bool(passed["answer"]) for passed in checks}
+        if len(are_right) == 2:
+            counts["mixed"] += 1
+        else:
+            counts["all right" if are_right == {True} else "all wrong"] += 1
+    return counts
+
+
+def _with_gold(sample: dict, candidates: list[dict]) -> tuple[list[dict], int]:
+    """The candidates and the gold completion behind them, and the place of the one that made pairs choose.
 
     Chosen is a candidate of the models that no outcome is better than, else the gold completion.
     """
     shown = candidates[0]["shown"]
+    gold = {"completion": gold_completion(sample, shown), "shown": shown, "model": "gold"}
+    everyone = [*candidates, gold]
     top = 1.0 if sample["answerable"] else 0.75
-    added = []
-    for name, text in {"gold": gold_completion(sample, shown), **made}.items():
-        added.append({"completion": text, "shown": shown, "model": "gold" if name == "gold" else "made"})
-    everyone = [*candidates, *added]
-    checks, scores = zip(*(verify(candidate, sample) for candidate in everyone))
-    best = next(i for i, score in enumerate(scores) if score >= top)
+    return everyone, next(i for i, one in enumerate(everyone) if verify(one, sample)[1] >= top)
+
+
+def _with_made(sample: dict, everyone: list[dict], best: int, made: dict[str, str]) -> JudgedSample:
+    """The sample with made completions behind its candidates and gold, of which `best` is chosen."""
+    shown = everyone[best]["shown"]
+    added = [{"completion": text, "shown": shown, "model": "made"} for text in made.values()]
+    checks, scores = zip(*(verify(candidate, sample) for candidate in [*everyone, *added]))
     limit = scores[best] - _LEAST_MADE_MARGIN
-    lowered = [min(score, limit) if i > len(candidates) else score for i, score in enumerate(scores)]
+    of_made = [min(score, limit) for score in scores[len(everyone) :]]
     judgement = {"checks": list(checks), "llm": None}
-    return JudgedSample(sample, everyone, judgement, lowered, "made"), best
+    lowered = [*scores[: len(everyone)], *of_made]
+    return JudgedSample(sample, [*everyone, *added], judgement, lowered, "made")
+
+
+def _contrasts(sample: dict, chosen: dict, rng: random.Random, elsewhere: str | None) -> dict[str, str]:
+    """The made completions of a sample that are worse than the chosen one, by name."""
+    said = parse_candidate(chosen)
+    made = contrasts(sample, chosen["shown"], rng, elsewhere)
+    if "over-confident" in made:
+        # The chosen side itself but for its confidence, unless that is no lower.
+        del made["over-confident"]
+        if said.answer is not None and (said.confidence or 0.0) < 1:
+            made["over-confident"] = render_completion(said.answer, said.citations, 1.0)
+    return {name: text for name, text in made.items() if text != chosen["completion"]}
 
 
 def _made_pairs(jobs: list[Job], pairing: Pairing) -> Iterator[tuple[JudgedSample, int, int, str]]:
@@ -83,15 +124,14 @@ def _made_pairs(jobs: list[Job], pairing: Pairing) -> Iterator[tuple[JudgedSampl
         if sample["answerable"] and not any(set(one) <= set(shown) for one in sample["support_sets"]):
             continue
         rng = random.Random(f"{pairing.seed}:{sample['id']}")
-        made = contrasts(sample, shown, rng, rng.choice(spans) if spans else None)
+        everyone, best = _with_gold(sample, candidates)
+        made = _contrasts(sample, everyone[best], rng, rng.choice(spans) if spans else None)
         # The rarest first, so that every contrast has its share.
         names = sorted(made, key=lambda name: (n_made[name], rng.random()))[: pairing.hard_rejections]
         n_made.update(names)
-        judged, best = _with_made(sample, candidates, {name: made[name] for name in names})
-        chosen_text = judged.candidates[best]["completion"]
-        for i, name in enumerate(names, len(candidates) + 1):
-            if judged.candidates[i]["completion"] != chosen_text:
-                yield judged, best, i, name
+        judged = _with_made(sample, everyone, best, {name: made[name] for name in names})
+        for i, name in enumerate(names, len(everyone)):
+            yield judged, best, i, name
 
 
 def _limit_unparsable(rows: list[dict], most: float) -> list[dict]:
@@ -121,7 +161,7 @@ def collect_pairs(
     choose: Callable[[list[float]], tuple[list[tuple[int, int]], str | None]],
     prompt_of: Callable[[JudgedSample], str],
 ) -> tuple[list[dict], dict[str, int], dict[str, int]]:
-    """(preference rows, samples without a pair of their own by reason, pairs left out by reason)."""
+    """(preference rows, samples with several candidates and no pair by reason, pairs left out by reason)."""
     rows = []
     drops: Counter[str] = Counter()
 

@@ -31,7 +31,14 @@ def with_shuffled_evidence(preferences: list[dict], test: list[int]) -> list[dic
 
 
 def _as_gold(row: dict) -> dict | None:
-    """A pair's question with its chosen completion as the truth; None where that has no answer."""
+    """A pair's question with its chosen completion as the truth.
+
+    None where the named checks do not say that it is right and supported, or a right refusal: of a wrong
+    answer, a probe may be better. Pairs of other tools have no checks.
+    """
+    checks = row["judge"].get("checks_chosen", {})
+    if not all(checks.get(name) for name in ("answer", "support", "precision")):
+        return None
     chunks = row["evidence_chunks"]
     parsed = parse_completion(row["chosen"][-1]["content"], len(chunks))
     cited = [c for c in parsed.citations if 0 <= c < len(chunks)]
@@ -47,6 +54,7 @@ def _as_gold(row: dict) -> dict | None:
         "answerable": not parsed.is_refusal,
         "support_sets": [cited],
         "support_spans": cited,
+        "confidence": parsed.confidence,
     }
 
 
@@ -61,13 +69,16 @@ def probe_rows(preferences: list[dict], test: list[int], seed: int) -> list[dict
     spans = [gold["answer"] for _, gold in known if gold["answerable"]]
     for text, gold in known:
         rng = random.Random(f"{seed}:{gold['id']}")
-        made = contrasts(
-            gold, list(range(len(gold["evidence_chunks"]))), rng, rng.choice(spans) if spans else None
-        )
+        shown = list(range(len(gold["evidence_chunks"])))
+        elsewhere = rng.choice(spans) if spans else None
+        made = contrasts(gold, shown, rng, elsewhere, gold["confidence"])
         made["unparsable"] = _PROSE.format(answer=gold["answer"])
         facts = {name: gold[name] for name in ("id", "group", "question", "evidence_chunks")}
-        for probe, completion in ((None, text), *made.items()):
-            rows.append({**facts, "completion": completion, "probe": probe})
+        rows.append({**facts, "completion": text, "probe": None})
+        for probe, completion in made.items():
+            # A copy of the clean completion is not worse.
+            if completion != text:
+                rows.append({**facts, "completion": completion, "probe": probe})
     return rows
 
 

@@ -217,9 +217,9 @@ def test_equal_texts_are_one_candidate_and_every_loss_is_counted(sample, tmp_pat
             row |= {"id": sample["id"], "model": name}
         write_jsonl(tmp_path / f"gens_{name}.jsonl", rows)
     # The second sample has no candidates, so it is no job.
-    jobs, n_repeated = read_candidates(tmp_path, [sample, {**sample, "id": "popqa:2"}])
+    jobs, n_repeated, lost = read_candidates(tmp_path, [sample, {**sample, "id": "popqa:2"}])
     assert [(row["model"], row["completion"]) for row in jobs[0][1]] == [("sft", "x"), ("base", "y")]
-    assert len(jobs) == 1
+    assert len(jobs) == 1 and lost == {}
     rows = [{"kind": "other answer"}, {"kind": "other citations", "made": "no citation"}]
     assert format_tallies(jobs, [], n_repeated, rows, {"not matched in form": 3, "x": 0}).splitlines() == [
         "candidates: 4 read, 2 with the text of another",
@@ -234,10 +234,31 @@ def test_an_answer_that_may_say_too_little_is_no_candidate(sample, tmp_path):
     for row in rows:
         row |= {"id": sample["id"], "model": "sft"}
     write_jsonl(tmp_path / "gens_sft.jsonl", rows)
-    [(_, candidates)], left_out = read_candidates(tmp_path, [sample])
+    [(_, candidates)], left_out, lost = read_candidates(tmp_path, [sample])
     kept = [parse_completion(row["completion"], 4).answer for row in candidates]
     assert kept == ["Orange Juice", "Orange Juice, a Scottish band", "Josef K"]
-    assert left_out["right, but not in full"] == 1
+    assert left_out["right, but not in full"] == 1 and lost == {}
+
+
+def test_a_sample_without_two_candidates_says_why(sample, tmp_path):
+    sample = sample | {"answer_aliases": ["Scottish post-punk band Orange Juice", "Orange Juice"]}
+    in_part = "Scottish post-punk band"
+    said = {
+        "a": ("Josef K", "Josef K"),
+        "b": (in_part, "Josef K"),
+        "c": (in_part,),
+        "d": ("Josef K", "Orange Juice"),
+    }
+    rows = []
+    for name, answers in said.items():
+        texts = (render_completion(answer, [0], 0.9) for answer in answers)
+        rows += [row | {"id": name} for row in as_candidates(*texts)]
+    rows += [row | {"id": "e"} for row in as_candidates(" ")]
+    write_jsonl(tmp_path / "gens_sft.jsonl", rows)
+    jobs, _, lost = read_candidates(tmp_path, [sample | {"id": name} for name in "abcdef"])
+    assert [(row["id"], len(candidates)) for row, candidates in jobs] == [("a", 1), ("b", 1), ("d", 2)]
+    one = "one candidate beside those right, but not in full"
+    assert lost == {"same text": 1, one: 1, "no candidate is left": 2}
 
 
 def test_candidates_that_are_made_again_are_kept_until_the_new_ones_are_complete(tmp_path):

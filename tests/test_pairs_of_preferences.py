@@ -11,13 +11,14 @@ from sklearn.metrics import roc_auc_score
 
 from evidence.queries import CLAIM_QUESTION
 from make_prefs import choose_pairs
-from preferences.contrasts import CONTRASTS, contrasts, other_answers
+from preferences.contrasts import CONTRASTS, contrasts
 from preferences.judge_report import judge_report
 from preferences.judges import JUDGES
 from preferences.kinds import KINDS, form, match_forms, meaning, pair_kind
-from preferences.pairing import Pairing, collect_pairs
+from preferences.pairing import Pairing, collect_pairs, prompt_outcomes
 from preferences.pairs import style_check
 from preferences.verifier import verify
+from preferences.wrong_answers import other_answers
 from utils.completions import gold_completion, parse_completion, render_completion
 from utils.text import REFUSAL
 
@@ -38,6 +39,7 @@ def answer(text, *citations):
     [
         (answer("Warsaw", 0), answer("Paris", 0), "other answer"),
         (answer("Warsaw", 0), answer("the warsaw.", 1), "other citations"),
+        (answer("Warsaw", 0), render_completion("the warsaw", [0], 1.0), "other confidence"),
         (answer("Warsaw", 0), REFUSE, "answer over refusal"),
         (REFUSE, answer("Warsaw", 0), "refusal over answer"),
         (REFUSE, "I do not know", "over unparsable"),
@@ -135,6 +137,42 @@ def test_wrong_answers_are_of_the_kind_of_the_right_one(sample):
     assert all("Berg" not in one for one in other_answers(name))
 
 
+@pytest.mark.parametrize(
+    ("question", "gold", "text", "others"),
+    [
+        # Not "Germany. It", and no word that only begins a sentence.
+        (
+            "Which country is it in?",
+            "Poland",
+            "It is in Germany. It grew. Built by Prussia.",
+            ["Germany", "Prussia"],
+        ),
+        ("Who wrote it?", "Ann Lee", "However Bo Dahl did. By the Lund Press of Oslo.", ["Bo Dahl"]),
+        # No name for an occupation, no count for a year, no year for a decade.
+        ("What is her occupation?", "politician", "She was born in Rangapuram.", []),
+        ("When was it built?", "2015", "It cost 7,500 crowns in 2011.", ["2011"]),
+        ("When was it built?", "the 1830s", "In 2017, not in the 1850s.", ["the 1850s"]),
+        # The gold answer in another spelling.
+        (
+            "Who wrote it?",
+            "George Frideric Handel",
+            "By Georg Friedrich H\u00e4ndel and Carl Holm.",
+            ["Carl Holm"],
+        ),
+    ],
+)
+def test_wrong_answers_are_whole_and_of_the_type_of_the_right_one(question, gold, text, others, sample):
+    chunks = [{"title": "The page (2)", "text": text}]
+    row = {
+        **sample,
+        "question": question,
+        "answer": gold,
+        "answer_aliases": [gold],
+        "evidence_chunks": chunks,
+    }
+    assert other_answers({**row, "metadata": {}}) == others
+
+
 def job(sample, *texts):
     shown = list(range(len(sample["evidence_chunks"])))
     candidates = []
@@ -153,7 +191,7 @@ def collect(jobs, pairing):
 def test_made_pairs_stand_beside_the_models_own(sample, unanswerable):
     jobs = [job(sample, answer("Warsaw", 0), answer("Paris", 0)), job(unanswerable, REFUSE)]
     rows, drops, _ = collect(jobs, PLAIN)
-    assert [row["kind"] for row in rows] == ["other answer"] and drops == {"same text": 1}
+    assert [row["kind"] for row in rows] == ["other answer"] and drops == {}
     pairing = Pairing(0.1, "rich", 3, False, 1.0, 42)
     rows, _, _ = collect(jobs, pairing)
     made = [row for row in rows if "made" in row]
@@ -167,6 +205,44 @@ def test_made_pairs_stand_beside_the_models_own(sample, unanswerable):
     rows, _, _ = collect([job(sample, answer("Paris", 0))], pairing)
     assert {row["chosen_model"] for row in rows} == {"gold"}
     assert len({row["id"] for row in rows}) == len(rows)
+
+
+def over_confident_pairs(sample, *texts):
+    rows, _, _ = collect([job(sample, *texts)], Pairing(0.1, "rich", 20, False, 1.0, 42))
+    return [row for row in rows if row.get("made") == "over-confident"]
+
+
+def test_an_over_confident_side_differs_in_its_confidence_alone(sample):
+    [row] = over_confident_pairs(sample, answer("the Warsaw", 2))
+    assert row["kind"] == "other confidence" and row["margin"] == 0.125
+    assert row["rejected"][0]["content"] == render_completion("the Warsaw", [2], 1.0)
+    # No confidence is above the chosen side's own.
+    assert not over_confident_pairs(sample, render_completion("the Warsaw", [0], 1.0))
+
+
+def test_what_cannot_be_parsed_is_never_chosen(sample):
+    jobs = [job(sample, answer("Warsaw", 0), "Warsaw, as far as I know")]
+    [row] = JUDGES["verifier"].judge(jobs, None)
+    # A judge that sees no gold may like the prose more.
+    judgements = {sample["id"]: {**row, "llm": [0.2, 0.8]}}
+    choose = functools.partial(choose_pairs, min_margin=0.1)
+    rows, drops, _ = collect_pairs(jobs, judgements, JUDGES["llm"], PLAIN, choose, lambda judged: "prompt")
+    assert rows == [] and drops == {"the best is unparsable": 1}
+
+
+def test_prompts_are_counted_by_the_outcomes_of_their_candidates(sample, unanswerable):
+    texts = {
+        "right": (answer("Warsaw", 0), answer("Warsaw", 1)),
+        "wrong": (answer("Paris", 0), REFUSE, "prose"),
+        "mixed": (answer("Warsaw", 0), answer("Paris", 0)),
+        "one": (answer("Paris", 0),),
+    }
+    jobs = [job({**sample, "id": name}, *sides) for name, sides in texts.items()] + [
+        job(unanswerable, REFUSE)
+    ]
+    compared = [one for one in jobs if len(one[1]) > 1]
+    judgements = {row["id"]: row for row in JUDGES["verifier"].judge(compared, None)}
+    assert prompt_outcomes(jobs, judgements) == {"all right": 2, "all wrong": 2, "mixed": 1}
 
 
 def test_unparsable_sides_are_at_most_a_share(sample):

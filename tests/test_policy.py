@@ -154,7 +154,7 @@ def test_pairs_are_picked_held_out_by_group_and_counted(samples, tokenizer):
     data = {**POLICY_DEFAULTS["data"], "candidates": "sampled", "max_pairs": 10}
     kept, drops = pick_pairs([*made, *preferences[3:]], data, 0)
     assert len(kept) == 10
-    assert drops == {"not sampled from a model": 3, "over data.max_pairs": len(preferences) - 13}
+    assert +drops == {"not sampled from a model": 3, "over data.max_pairs": len(preferences) - 13}
     train, held = hold_out(preferences, 0.2, 0)
     assert {preferences[i]["group"] for i in train}.isdisjoint({preferences[i]["group"] for i in held})
     assert sorted([*train, *held]) == list(range(len(preferences)))
@@ -167,7 +167,40 @@ def test_pairs_are_picked_held_out_by_group_and_counted(samples, tokenizer):
     assert drops == {"equal completions": 1}
     best, drops = keep_best_once(rows)
     assert len(best) == len({row["id"] for row in rows}) and sum(drops.values()) == len(rows) - len(best)
-    assert sum(row["weight"] for row in best) == len(rows)
+    assert sum(row["weight"] for row in best) == pytest.approx(len(best))
+
+
+def test_a_group_that_is_too_large_is_trained_on():
+    rows = [{"group": "big"}] * 90 + [{"group": f"g{i}"} for i in range(10)]
+    assert {len(hold_out(rows, 0.1, seed)[1]) for seed in range(12)} == {10}
+    # Where all are too large, the smallest is held out.
+    rows = [{"group": "big"}] * 5 + [{"group": "small"}] * 3
+    assert {len(hold_out(rows, 0.1, seed)[1]) for seed in range(12)} == {3}
+
+
+def test_the_chosen_side_is_right_unless_any_is_asked_for(samples):
+    preferences = preferences_of(samples[:2])
+    checks = [{"answer": 1, "support": 0}, {"answer": 0, "support": 1}]
+    judged = [{**row, "judge": {"checks_chosen": one}} for row, one in zip(preferences, checks)]
+    # Of another tool, without checks.
+    rows = [*judged, preferences[2]]
+    kept, drops = pick_pairs(rows, POLICY_DEFAULTS["data"], 0)
+    assert kept == [rows[0], rows[2]] and drops == {"chosen side not right": 1}
+    kept, drops = pick_pairs(rows, POLICY_DEFAULTS["data"] | {"chosen": "any"}, 0)
+    assert kept == rows and not drops
+    with pytest.raises(DataError, match="not right 1.*questions without gold set data.chosen: any"):
+        pick_pairs(rows[1:2], POLICY_DEFAULTS["data"], 0)
+
+
+def test_a_round_of_an_earlier_version_is_not_taken_for_one_of_right_pairs(policy_home):
+    train_dpo.main(["-c", "dpo.yaml"])
+    path = policy_home / "policy/run.json"
+    run = read_json(path)
+    del run["settings"]["data"]["chosen"]
+    path.write_text(json.dumps(run))
+    with pytest.raises(UsageError, match=r"data.chosen \(was 'any', now 'right'\)"):
+        train_dpo.main(["-c", "dpo.yaml"])
+    train_dpo.main(["-c", "dpo.yaml", "--set", "data.chosen=any"])
 
 
 def test_evidence_that_is_cut_would_change_what_a_citation_means(samples, tokenizer):
@@ -239,7 +272,10 @@ def test_a_round_is_three_commands(judge, policy_home):
     if judge == "citations":
         assert {row["decided_by"] for row in pairs} == {"citations"}
         assert all(0 < row["score_rejected"] < row["score_chosen"] < 1 for row in pairs)
-    train_dpo.main(["-c", "dpo.yaml", "--prefs", str(path), "--set", "data.val_fraction=0.3"])
+    # Made pairs have the gold completion on the chosen side, and the others a wrong answer.
+    chosen = "any" if judge == "citations" else "right"
+    overrides = ["--set", "data.val_fraction=0.3", "--set", f"data.chosen={chosen}"]
+    train_dpo.main(["-c", "dpo.yaml", "--prefs", str(path), *overrides])
     assert read_json(policy_home / "policy/run.json")["status"] == "complete"
 
 
@@ -383,6 +419,7 @@ def test_kinds_have_weights_and_a_mistyped_one_is_named(policy_home):
         ("data.kind_weights={other answer: -1}", "from 0 on"),
         ("keep.max_em_drop=2", "from 0 to 1"),
         ("data.pair_weights=[kinds]", "did you mean 'kind'"),
+        ("data.chosen=rihgt", "did you mean 'right'"),
         ("data.max_generated_val_samples=0", "a policy is kept by its answers"),
         ("training.optim=adam", "training.optim"),
     ],

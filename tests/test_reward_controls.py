@@ -7,8 +7,10 @@ from preferences.reward_controls import probe_report, probe_rows, with_shuffled_
 from utils.completions import parse_completion, render_completion
 from utils.text import REFUSAL
 
+RIGHT = {"format": 1, "refusal": 1, "answer": 1, "support": 1, "precision": 1}
 
-def pair(i, text):
+
+def pair(i, text, **checks):
     chunks = [
         {"title": f"Mill {i}", "text": f"It was built in 19{i:02} by Anna Berg for the town of Lund."},
         {"title": "Other", "text": "Carl Holm sold it in 1850."},
@@ -20,6 +22,7 @@ def pair(i, text):
         "evidence_chunks": chunks,
         "prompt": [{"role": "user", "content": f"prompt {i // 2}"}],
         "chosen": [{"role": "assistant", "content": text}],
+        "judge": {"checks_chosen": RIGHT | checks},
     }
 
 
@@ -46,6 +49,31 @@ def test_probes_are_made_of_the_chosen_completion():
     assert {row["probe"] for row in rows if row["id"] == "p2"} == {None, "answered", "unparsable"}
     # What cannot be parsed tells no truth to make probes of.
     assert not [row for row in rows if row["id"] == "p4"]
+
+
+def test_probes_are_made_of_what_is_right_alone():
+    mistakes = [
+        pair(0, render_completion("Carl Holm", [1], 0.9), answer=0),
+        pair(2, render_completion("Anna Berg", [1], 0.9), support=0),
+        pair(4, render_completion("Anna Berg", [0, 1], 0.9), precision=0),
+        # The refusal of a question that has an answer.
+        pair(6, render_completion(REFUSAL, [], 0.0), answer=0, support=0),
+        # Of another tool.
+        {**pair(8, render_completion("Anna Berg", [0], 0.9)), "judge": {}},
+    ]
+    assert probe_rows(mistakes, list(range(len(mistakes))), 42) == []
+
+
+def test_probes_differ_from_the_clean_completion_in_what_they_name():
+    for confidence in (1.0, 0.3):
+        clean = render_completion("Anna Berg", [0], confidence)
+        rows = probe_rows([pair(0, clean)], [0], 42)
+        texts = {row["probe"]: row["completion"] for row in rows}
+        assert texts.pop(None) == clean and clean not in texts.values()
+        assert ("over-confident" in texts) == (confidence < 1)
+        kept = {"wrong answer", "no citation", "extra citation", "padded", "copied chunk"} & set(texts)
+        assert len(kept) == 5
+        assert {parse_completion(texts[name], 2).confidence for name in kept} == {confidence}
 
 
 def test_shares_count_what_is_below_the_clean_completion():

@@ -56,6 +56,8 @@ def test_a_pair_of_equal_texts_is_no_preference(sample):
     assert "same text" in preference_problem(row)
     reply = {"role": "assistant", "content": "y"}
     assert preference_problem({**row, "rejected": [reply]}) is None
+    whole = {**row, "rejected": [reply]}
+    assert "judge.checks_chosen must be dict" in preference_problem({**whole, "judge": {"checks_chosen": 1}})
     assert "found user, assistant" in preference_problem(
         {**row, "rejected": [{**reply, "role": "user"}, reply]}
     )

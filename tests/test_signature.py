@@ -6,9 +6,11 @@ import os
 import pytest
 
 import preferences.candidate_settings as candidates
+import preferences.judgement_names as names
 from make_prefs import build_parser
 from preferences.cache import GENERATION_DEFAULTS, cache_key, find_cache, given_settings
 from preferences.cache_states import claim_cache
+from preferences.judges import JUDGES, judge_key
 from tests.test_places import write_checkpoint, write_model
 from utils.errors import UsageError
 from utils.jsonl import sha256_value, write_json
@@ -190,6 +192,56 @@ def test_caches_of_earlier_versions_are_judged_still(world, tmp_path):
     flags = ["--sft-model", world, "--data-path", "data.jsonl", "--unseen-only", "--phase", "judge"]
     given = given_settings(vars(build_parser().parse_args(flags)), tmp_path / "data.jsonl")
     assert find_cache(tmp_path / "caches", given, None) == "early"
+
+
+def test_prompts_are_as_long_as_in_training_unless_a_flag_says_otherwise(world, tmp_path):
+    old = settings_of(world)
+    # What earlier versions took, and still where no run.json tells.
+    assert old["max_input_tokens"] == 2048
+    write_json(tmp_path / "caches/old/manifest.json", {"status": "complete", "settings": old, "created": 1.0})
+    write_json(tmp_path / "sft/checkpoint-best/run.json", {"max_prompt_tokens": 1400})
+    assert settings_of(world)["max_input_tokens"] == 1400
+    assert settings_of(world, "--max-input-tokens", "99")["max_input_tokens"] == 99
+    flags = ["--sft-model", world, "--data-path", "data.jsonl", "--phase", "judge"]
+    given = given_settings(vars(build_parser().parse_args(flags)), tmp_path / "data.jsonl")
+    assert find_cache(tmp_path / "caches", given, None) == "old"
+
+
+def test_judgements_are_named_by_precision_and_commit_and_older_ones_are_read(tmp_path, monkeypatch):
+    cache = tmp_path / "prefs/cache/abc"
+    model = "owner/name"
+    commits = {model: "1" * 40}
+    dtypes = ["torch.float32"]
+    monkeypatch.setattr(names, "choose_dtype", lambda: dtypes[0])
+    monkeypatch.setattr(names, "hub_revisions", lambda *models: {one: commits[one] for one in models})
+    settings = {"judge": "llm", "model": model, "model_key": model}
+
+    def named(overwrite=False):
+        version = names.judge_version(JUDGES["llm"], model)
+        return names.name_judgements(cache, settings, version, {"min_margin": 0.1}, overwrite)
+
+    first, facts = named()
+    assert facts == settings | {"precision": "torch.float32", "revisions": commits}
+    dtypes[0] = "torch.bfloat16"
+    assert named()[0] != first
+    dtypes[0] = "torch.float32"
+    commits[model] = "2" * 40
+    assert named()[0] != first
+
+    # Of an earlier version: read, unless it is said to be of another commit, or is to be made anew.
+    earlier = sha256_value(judge_key(settings) | {"min_margin": 0.1})[:8]
+    write_json(cache / f"judgements_{earlier}.jsonl", {})
+    assert named() == (earlier, settings)
+    assert named(overwrite=True)[0] != earlier
+    stats = {"n_pairs": 1, "n_samples": 1, "pairs_by_models": {}, "mean_margin": 0.5}
+    stats |= {"order_consistency": None, "settings": {"judge": "llm", "cache": "abc"}}
+    path = tmp_path / f"prefs/preference_stats_abc-{earlier}.json"
+    write_json(path, stats | {"revisions": {model: "2" * 40}})
+    assert named()[0] == earlier
+    write_json(path, stats | {"revisions": {model: "1" * 40}})
+    assert named()[0] != earlier
+    # The verifier has no model.
+    assert names.judge_version(JUDGES["verifier"], None) == {}
 
 
 def test_another_commit_of_a_hub_model_is_noticed(tmp_path):

@@ -9,10 +9,20 @@ from collections import Counter
 from collections.abc import Sequence
 
 from utils.errors import DataError
+from utils.runs import format_drops
 from utils.tokens import encode_completion, end_id
 
 # The sides of a pair, in the order of the columns of its log-probabilities.
 SIDES = ("chosen", "rejected")
+
+
+def _is_chosen_right(row: dict) -> bool:
+    """Whether the chosen side is a right answer, cited well or not, or a right refusal.
+
+    The named checks tell, whoever decided the pair. Pairs of other tools have none, and count as right.
+    """
+    checks = row["judge"].get("checks_chosen", {})
+    return bool(checks.get("answer", 1))
 
 
 def pick_pairs(preferences: list[dict], data: dict, seed: int) -> tuple[list[dict], Counter]:
@@ -23,20 +33,29 @@ def pick_pairs(preferences: list[dict], data: dict, seed: int) -> tuple[list[dic
         # Made and gold completions are no samples of a model.
         kept = [row for row in kept if not {"made", "gold"} & {row["chosen_model"], row["rejected_model"]}]
         drops["not sampled from a model"] = len(preferences) - len(kept)
+    if data["chosen"] == "right":
+        # Every loss raises the chosen side, or has a term that does, also the better of two wrong answers.
+        right = [row for row in kept if _is_chosen_right(row)]
+        drops["chosen side not right"] = len(kept) - len(right)
+        kept = right
     n_wanted = data["max_pairs"]
     if n_wanted is not None and n_wanted < len(kept):
         drops["over data.max_pairs"] = len(kept) - n_wanted
         drawn = sorted(random.Random(seed).sample(range(len(kept)), n_wanted))
         kept = [kept[i] for i in drawn]
     if not kept:
-        raise DataError(f"no pair is left ({dict(drops)}); make more with make_prefs.py --max-samples")
+        remedy = "make more with make_prefs.py --max-samples"
+        if drops["chosen side not right"]:
+            remedy += ", or for questions without gold set data.chosen: any"
+        raise DataError(f"no pair is left ({format_drops(drops)}); {remedy}")
     return kept, drops
 
 
 def hold_out(preferences: list[dict], fraction: float, seed: int) -> tuple[list[int], list[int]]:
     """(places of the pairs to train on, of those held out), by group: about `fraction` of them, one at least.
 
-    DataError if all pairs are of one group.
+    Groups that are larger than what is left to hold out are trained on; where all are, the smallest is held
+    out. DataError if all pairs are of one group.
     """
     groups = sorted({row["group"] for row in preferences})
     random.Random(seed).shuffle(groups)
@@ -44,10 +63,12 @@ def hold_out(preferences: list[dict], fraction: float, seed: int) -> tuple[list[
     held: set[str] = set()
     n_held = 0
     for group in groups:
-        if n_held >= fraction * len(preferences):
-            break
-        held.add(group)
-        n_held += n_of[group]
+        # Half a pair of tolerance rounds the number to the nearest whole one.
+        if n_held + n_of[group] <= fraction * len(preferences) + 0.5:
+            held.add(group)
+            n_held += n_of[group]
+    if not held:
+        held.add(min(groups, key=lambda group: n_of[group]))
     places: tuple[list[int], list[int]] = ([], [])
     for i, row in enumerate(preferences):
         places[row["group"] in held].append(i)
@@ -101,7 +122,10 @@ def encode_pairs(
 
 
 def keep_best_once(rows: list[dict]) -> tuple[list[dict], Counter]:
-    """The rows with distinct prompts and chosen completions, each with the weight of all its pairs."""
+    """The rows with distinct prompts and chosen completions, each with the weight of all its pairs.
+
+    The mean weight stays what it was, so that a step is no larger for the pairs that are left out.
+    """
     kept: dict[tuple, dict] = {}
     for row in rows:
         key = (row["unit"], tuple(row["suffix"]), tuple(row["completion"]))
@@ -109,6 +133,9 @@ def keep_best_once(rows: list[dict]) -> tuple[list[dict], Counter]:
             kept[key]["weight"] += row["weight"]
         else:
             kept[key] = dict(row)
+    share = len(kept) / max(len(rows), 1)
+    for row in kept.values():
+        row["weight"] *= share
     return list(kept.values()), Counter({"the same chosen completion": len(rows) - len(kept)})
 
 

@@ -26,6 +26,9 @@ LOSS_NAMES = ("dpo", "ipo", "rejection")
 # What the weights of pairs may be balanced by (preferences/head_training.py).
 BALANCED = ("group", "kind")
 CANDIDATES = ("all", "sampled")
+CHOSEN = ("right", "any")
+# What runs of an earlier version did where a key of today was not yet there.
+OF_OLDER_ROUNDS = {"data": {"chosen": "any"}}
 
 # Also the type of each key: a value from the YAML is converted to the type of its default.
 _VALUES = {
@@ -71,6 +74,7 @@ _VALUES = {
         "val_path": "data/processed/val.jsonl",
         "max_pairs": None,
         "candidates": "all",
+        "chosen": "right",
         "pair_weights": ["group", "kind"],
         "kind_weights": {},
         "val_fraction": 0.1,
@@ -95,6 +99,7 @@ def check_policy_config(config: dict) -> None:
     choices = {
         "objective.loss": (objective["loss"], LOSS_NAMES),
         "data.candidates": (data["candidates"], CANDIDATES),
+        "data.chosen": (data["chosen"], CHOSEN),
         "attn_implementation": (config["attn_implementation"], ATTENTION_FLAGS),
     }
     for name, (value, known) in choices.items():

@@ -130,6 +130,7 @@ PREFERENCE_STATS = {
     "mean_margin": Maybe(float),
     "order_consistency": Maybe(float),
     "settings": {"judge": str, "cache": str},
+    "revisions?": Every(str),
     "created?": float,
 }
 

@@ -71,6 +71,9 @@ def preference_problem(row: dict) -> str | None:
     # A pair of equal texts has a margin of 0 whatever the model does: it cannot teach anything.
     if row["chosen"][0]["content"] == row["rejected"][0]["content"]:
         return "chosen and rejected are the same text"
+    checks = row["judge"].get("checks_chosen", {})
+    if not isinstance(checks, dict):
+        return f"judge.checks_chosen must be dict, found {checks!r:.60}"
     if not 0 <= row["margin"] <= 1:
         return f"margin {row['margin']} is outside 0..1"
     # Pairs of other tools are answers from memory.
