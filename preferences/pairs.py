@@ -157,19 +157,25 @@ def _style_weights(style: np.ndarray, train: np.ndarray | list[int]) -> np.ndarr
     return fit.coef_[0]
 
 
+def _length_sign(n_tokens: np.ndarray, train: list[int]) -> int:
+    """1 if more of the pairs in `train` prefer the longer side, else -1; `n_tokens` is (2 n_pairs,)."""
+    longer_wins = wins(n_tokens[0::2][train], n_tokens[1::2][train]).mean()
+    return 1 if longer_wins > 0.5 else -1
+
+
 def baseline_scores(
     rows: list[dict], found: dict, penalty_sums: np.ndarray, split: dict[str, list[int]]
 ) -> dict[str, np.ndarray]:
     """Scores (n_completions,) of the baselines that a reward model must beat.
 
-    Length, style (logistic regression on the train pairs), penalties, and the base model's own mean
-    log-probability.
+    Length (longer or shorter, by the train pairs), style (logistic regression on the train pairs), both only
+    where there are train pairs; penalties, and the base model's own mean log-probability.
     """
-    # A reward model that learned nothing but style is worth no more than this baseline.
-    style = style_features(rows)
-    return {
-        "length_only": -found["n_tokens"].numpy(),
-        "style_only": style @ _style_weights(style, split["train"]),
-        "penalties_only": -penalty_sums,
-        "mean_logprob": found["mean_logp"].numpy(),
-    }
+    learned = {}
+    if train := split["train"]:
+        # A reward model that learned nothing but style is worth no more than these two.
+        style = style_features(rows)
+        n_tokens = found["n_tokens"].numpy()
+        learned["length_only"] = _length_sign(n_tokens, train) * n_tokens
+        learned["style_only"] = style @ _style_weights(style, train)
+    return {**learned, "penalties_only": -penalty_sums, "mean_logprob": found["mean_logp"].numpy()}

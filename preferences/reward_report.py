@@ -27,6 +27,8 @@ from preferences.pairs import baseline_scores, interval, pair_metrics
 from preferences.penalty_tuning import describe_tuning
 from preferences.reward import PENALTIES, load_head, penalty_table, penalty_totals, rewards
 from preferences.reward_controls import probe_report, probe_rows, with_shuffled_evidence
+from preferences.reward_pairs import RewardPairs
+from preferences.split_record import preferences_facts
 from utils.config import portable_path
 from utils.jsonl import write_json
 
@@ -69,28 +71,23 @@ def _score(checkpoint: Path, rows: list[dict], found: dict[str, torch.Tensor]) -
 
 
 def validate(
-    checkpoint: Path,
-    preferences: list[dict],
-    split: dict[str, list[int]],
-    read: Reader,
-    seed: int,
-    read_as_answerer: Reader | None = None,
+    checkpoint: Path, pairs: RewardPairs, read: Reader, seed: int, read_as_answerer: Reader | None = None
 ) -> dict:
     """validation.json: the test metrics of one head beside those of its baselines and controls.
 
     `read` is by the model that the head belongs to, `read_as_answerer` by the SFT model, if there is one,
     which with `lora` is another.
     """
-    rows = as_completions(preferences)
+    rows = as_completions(pairs.rows)
     found = read(rows)
     scored = _score(checkpoint, rows, found)
-    test = split["test"]
-    pairs = [preferences[i] for i in test]
+    test = pairs.split.sides["test"]
+    of_test = [pairs.rows[i] for i in test]
     # Only "reward" is what a user of the model gets; the others show which part of it did the work.
     scores = {
         "reward": scored.reward,
         "head_only": scored.head,
-        **baseline_scores(rows, found, scored.penalty_sums, split),
+        **baseline_scores(rows, found, scored.penalty_sums, pairs.split.sides),
     }
     _, saved = load_head(checkpoint)
     tuning = saved.get("penalty_tuning")
@@ -101,15 +98,19 @@ def validate(
     if read_as_answerer:
         scores["sft_logprob"] = _sft_logps(rows, test, read_as_answerer)
     sides = {name: (values[0::2][test], values[1::2][test]) for name, values in scores.items()}
-    shuffled = as_completions(with_shuffled_evidence(preferences, test))
+    shuffled = as_completions(with_shuffled_evidence(pairs.rows, test))
     of_shuffled = _score(checkpoint, shuffled, read(shuffled)).reward
     sides["evidence_shuffled"] = (of_shuffled[0::2], of_shuffled[1::2])
     return {
         "checkpoint": portable_path(checkpoint),
+        **preferences_facts(pairs.path),
+        "n_pairs": pairs.split.sizes,
+        # Of groups that the head's training did not have; None for a head that does not say which it had.
+        "n_new_test_pairs": pairs.split.n_new_test_pairs,
         "n_test_pairs": len(test),
-        "n_test_groups": len({row["group"] for row in pairs}),
-        **_pair_figures(pairs, sides, seed),
-        "probes": _probe_figures(checkpoint, preferences, test, read, seed),
+        "n_test_groups": len({row["group"] for row in of_test}),
+        **_pair_figures(of_test, sides, seed),
+        "probes": _probe_figures(checkpoint, pairs.rows, test, read, seed),
         "mean_penalties": _mean_penalties(scored.penalties, test),
         "penalty_weights": saved["penalty_weights"],
         # None unless --tune-penalties chose these weights.

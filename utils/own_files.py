@@ -104,6 +104,7 @@ HEAD = {
     "score_scale": {"mean": float, "std": float},
     "metrics?": {"accuracy?": Maybe(float), "roc_auc?": Maybe(float)},
     "weights_sha256?": Maybe(str),
+    "template_hash?": Maybe(str),
     "feature_layers?": [float],
     "pooling?": [str],
     "logprob_features?": bool,
@@ -112,13 +113,18 @@ HEAD = {
 # What its card and the tuning of its penalties read, too.
 MEASURED_HEAD = {**HEAD, "metrics": {"accuracy?": Maybe(float), "roc_auc?": Maybe(float)}}
 
+# split.json of a reward model (preferences/split_record.py).
+_SIDES = {"train": [str], "val": [str], "test": [str]}
+SPLIT = {"preferences": str, "groups": _SIDES, "samples": _SIDES}
+
 # validation.json of a reward model (preferences/reward_report.py).
 _AREAS = {"accuracy": Maybe(float), "roc_auc": Maybe(float), "ci95?": Every(Maybe([float]))}
 VALIDATION = {
     "checkpoint": str,
     "n_test_pairs": int,
     "n_test_groups": int,
-    "test": {"reward": _AREAS, "style_only": _AREAS, "length_only": _AREAS},
+    # The two baselines need train pairs, which another preferences file may lack.
+    "test": {"reward": _AREAS, "style_only?": _AREAS, "length_only?": _AREAS},
     "reliability?": [{"confidence": float, "accuracy": float}],
 }
 
