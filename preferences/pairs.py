@@ -16,13 +16,12 @@ from preferences.features import as_completions
 from preferences.inputs import preference_files
 from preferences.kinds import form
 from preferences.pair_report import wins
+from preferences.sft_samples import candidates_manifest
 from utils.completions import parse_completion
 from utils.config import home_path, input_path
 from utils.errors import DataError
 from utils.intervals import MIN_GROUPS, column_sums, group_index, mean_with_interval, percentile_interval
-from utils.own_files import RUN
 from utils.runs import note
-from utils.shapes import read_if_there
 
 
 def find_preferences(named: str | None, folder: str) -> Path:
@@ -39,9 +38,7 @@ def check_preferences(path: Path, rows: list[dict], allow_test: bool) -> list[st
     """Warnings for preferences that are of test data. UsageError for these without `allow_test`."""
     # The samples that the pairs are of, and the file that these came from.
     samples = [{**row, "id": row["sample_id"]} for row in rows]
-    gensig = path.stem.removeprefix("preferences_").partition("-")[0]
-    manifest = path.parent / "cache" / gensig / "manifest.json"
-    inputs = read_if_there(manifest, RUN).get("inputs", {})
+    inputs = candidates_manifest(path).get("inputs", {})
     near = input_path(next(iter(inputs))) if inputs else None
     warning = refuse_test_data(path, samples, allow_test, near=near)
     return [warning] if warning else []

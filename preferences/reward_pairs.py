@@ -12,6 +12,7 @@ from models.distributed import note_in_first_process
 from preferences.features import distinct_pairs
 from preferences.inputs import find_head
 from preferences.pairs import check_preferences, find_preferences, split_groups
+from preferences.sft_samples import SftSamples, sft_samples
 from preferences.split_record import Split, preferences_facts, split_for_head, write_split
 from utils.config import home_path
 from utils.errors import DataError
@@ -20,15 +21,16 @@ from utils.schema import read_preferences
 
 @dataclass(frozen=True)
 class RewardPairs:
-    """Preference rows of one file, their split, those left out by reason, and warnings about the data."""
+    """Preference rows of one file, their split, those left out by reason, and what is known of the data."""
 
     path: Path
     rows: list[dict]
     split: Split
     drops: Mapping[str, int]
     warnings: list[str]
+    sft: SftSamples
     # --limit, which decides what is split.
-    limit: int | None = None
+    limit: int | None
 
 
 def read_pairs(args: argparse.Namespace, config: dict) -> RewardPairs:
@@ -43,8 +45,10 @@ def read_pairs(args: argparse.Namespace, config: dict) -> RewardPairs:
     note_in_first_process(warnings)
     rows, drops = distinct_pairs(rows, config)
     drops |= {"over --limit": len(all_rows[args.limit :]) if args.limit else 0}
+    sft = sft_samples(path, config["base_model"])
     if not args.validate_only:
-        return RewardPairs(path, rows, Split(split_groups(rows, config)), drops, warnings, args.limit)
+        split = Split(split_groups(rows, config))
+        return RewardPairs(path, rows, split, drops, warnings, sft, args.limit)
     head = find_head(args.checkpoint, home_path(config["output_dir"]))
     split, said = split_for_head(head, rows, path, config)
     note_in_first_process([said])
@@ -53,7 +57,7 @@ def read_pairs(args: argparse.Namespace, config: dict) -> RewardPairs:
             f"{path}: no pair is of a val group of {head}, and weights are chosen on these; "
             "name the preferences that it was trained on with --prefs"
         )
-    return RewardPairs(path, rows, split, drops, warnings, args.limit)
+    return RewardPairs(path, rows, split, drops, warnings, sft, args.limit)
 
 
 def record_split(output_dir: Path, pairs: RewardPairs, config: dict) -> None:

@@ -15,15 +15,8 @@ from evaluation.figures import calibration_charts, reward_charts
 from evaluation.plots import plot_charts
 from preferences.cuts import COMPLETION_TOKENS, count_cut
 from preferences.features import as_completions
-from preferences.pair_report import (
-    by_part,
-    macro_leads,
-    margin_correlation,
-    preference_calibration,
-    preference_reliability,
-    wins,
-)
-from preferences.pairs import baseline_scores, interval, pair_metrics
+from preferences.pair_figures import describe_sft, pair_figures, sft_figures
+from preferences.pairs import baseline_scores
 from preferences.penalty_tuning import describe_tuning
 from preferences.reward import PENALTIES, load_head, penalty_table, penalty_totals, rewards
 from preferences.reward_controls import probe_report, probe_rows, with_shuffled_evidence
@@ -107,9 +100,8 @@ def validate(
         "n_pairs": pairs.split.sizes,
         # Of groups that the head's training did not have; None for a head that does not say which it had.
         "n_new_test_pairs": pairs.split.n_new_test_pairs,
-        "n_test_pairs": len(test),
-        "n_test_groups": len({row["group"] for row in of_test}),
-        **_pair_figures(of_test, sides, seed),
+        **pair_figures(of_test, sides, seed),
+        "sft_training": sft_figures(of_test, sides, pairs.sft, seed),
         "probes": _probe_figures(checkpoint, pairs.rows, test, read, seed),
         "mean_penalties": _mean_penalties(scored.penalties, test),
         "penalty_weights": saved["penalty_weights"],
@@ -133,30 +125,6 @@ def _sft_logps(rows: list[dict], test: list[int], read: Reader) -> np.ndarray:
     logps = np.zeros(len(rows))
     logps[places] = (found["mean_logp"] * (found["n_tokens"] + 1)).numpy()
     return logps
-
-
-def _pair_figures(pairs: list[dict], sides: dict[str, tuple[np.ndarray, np.ndarray]], seed: int) -> dict:
-    """The figures of scores (of chosen, of rejected), by name."""
-    groups = [row["group"] for row in pairs]
-    kinds = [row.get("kind", "pair") for row in pairs]
-    sources = [row["source"] for row in pairs]
-    figures = {}
-    won = {}
-    for name, (chosen, rejected) in sides.items():
-        intervals = interval(chosen, rejected, groups, seed)
-        figures[name] = pair_metrics(chosen, rejected) | {"ci95": intervals}
-        won[name] = wins(chosen, rejected)
-    margins = np.array([row["margin"] for row in pairs])
-    reliability = preference_reliability(*sides["head_only"])
-    return {
-        "test": figures,
-        "over_kinds": macro_leads(won, "reward", kinds, groups, seed),
-        "by_kind": {name: by_part(values, kinds, groups, seed) for name, values in won.items()},
-        "by_source": {name: by_part(values, sources, groups, seed) for name, values in won.items()},
-        "calibration_error": preference_calibration(reliability),
-        "reliability": reliability,
-        "margin_correlation": margin_correlation(margins, *sides["reward"]),
-    }
 
 
 def _probe_figures(
@@ -203,9 +171,13 @@ def print_validation(figures: dict) -> None:
         "lead of reward",
     ]
     print(format_table(columns, body))
+    print(describe_sft(figures["sft_training"], figures["n_test_pairs"]))
     kinds = figures["by_kind"]["reward"]
-    parts = [f"{kind} {format_number(row['accuracy'])} of {row['n']}" for kind, row in kinds.items()]
-    print(f"reward by kind of pair: {', '.join(parts)}")
+    parts = []
+    for kind, row in kinds.items():
+        areas = f"{format_number(row['accuracy'])} (roc_auc {format_number(row['roc_auc'])})"
+        parts.append(f"{kind} {areas} of {row['n']}")
+    print(f"reward by kind of pair, accuracy: {', '.join(parts)}")
     if figures["probes"]:
         shares = [
             f"{name} {format_number(row['below'])}" for name, row in figures["probes"]["reward"].items()

@@ -70,6 +70,8 @@ CACHE: dict[str, Any] = {
 }
 # One whose candidates are judged.
 JUDGED_CACHE = {**CACHE, "settings": {**CACHE["settings"], "data_sha256": str}}
+# What the pairs of a cache tell of it: its data, and the models that wrote the candidates.
+CANDIDATES = {**RUN, "settings?": {"sft_model?": str, "policy_model?": str}}
 # One that a cut run left may lack what the end writes.
 UNFINISHED_CACHE = {
     "status?": str,
