@@ -111,6 +111,7 @@ HEAD = {
     "pooling?": [str],
     "logprob_features?": bool,
     "head_width?": int,
+    "lora_r?": int,
 }
 # What its card and the tuning of its penalties read, too.
 MEASURED_HEAD = {**HEAD, "metrics": {"accuracy?": Maybe(float), "roc_auc?": Maybe(float)}}
