@@ -1,6 +1,7 @@
 """A head that is validated later keeps its split and its prompts: what it learned from is never a test."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -110,6 +111,22 @@ def test_pairs_of_new_groups_alone_have_no_train_pairs(home, monkeypatch):
     assert "style_only" not in figures["test"] and "length_only" not in figures["test"]
     with pytest.raises(DataError, match="no pair is of a val group of .*best"):
         run(home, monkeypatch, "--prefs", "p2.jsonl", "--validate-only", "--tune-penalties")
+
+
+def test_another_head_reads_nothing_again(home, monkeypatch, tmp_path):
+    copied = tmp_path / "home"
+    shutil.copytree(home, copied)
+    features = {path.name for path in (copied / "rm/features").rglob("*.safetensors")}
+
+    def load(*args):
+        raise AssertionError("the model is loaded")
+
+    monkeypatch.setattr("preferences.features.CompletionReader.load", load)
+    flags = ["--prefs", "p.jsonl", "--limit", "10", "--set", "head_width=4", "--overwrite"]
+    run(copied, monkeypatch, *flags)
+    assert read_json(copied / "rm/best/config.json")["head_width"] == 4
+    assert {path.name for path in (copied / "rm/features").rglob("*.safetensors")} == features
+    assert not (copied / ".rm.old").exists()
 
 
 def test_a_head_is_not_used_with_another_text_of_its_template(home, monkeypatch, capsys):
