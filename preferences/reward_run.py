@@ -34,9 +34,9 @@ def open_training(args: argparse.Namespace, config: dict, pairs: RewardPairs, sh
     if shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite, defaults)) != "complete":
         return run
     shards.decide(lambda: _check_heads(output_dir))
-    flags = [*settings_flags(args.set, args.limit), "--validate-only"]
     # The newest file may be another one by then.
-    flags += ["--prefs", args.prefs] if args.prefs else []
+    named = ["--prefs", args.prefs] if args.prefs else []
+    flags = [*named, *settings_flags(args.set, args.limit), "--validate-only"]
     # Weights are chosen for a trained head, so that needs no new training.
     flags += ["--tune-penalties"] if args.tune_penalties else []
     hint = f"next: {stage_command('train_rm.py', '-c', args.config, *flags)}"

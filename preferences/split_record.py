@@ -7,6 +7,7 @@ A group of another preferences file keeps its side. Groups of another build have
 are known too, by a hash of their id and question. This module knows nothing about heads or scores.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,10 +58,12 @@ def write_split(output_dir: Path, rows: list[dict], sides: dict[str, list[int]],
 def _known_sides(rows: list[dict], record: dict) -> dict[str, str]:
     """The side of each group of rows that training had; of a mixed one, the side that taught most."""
     found: dict[str, str] = {}
+    # Imported pairs may have one sample in several groups, which then tells no side.
+    n_sides = Counter(key for side in SIDES for key in record["samples"][side])
     # Last counts: a group with one pair that was trained on is no test of what was learned.
     for side in reversed(SIDES):
         groups = set(record["groups"][side])
-        samples = set(record["samples"][side])
+        samples = {key for key in record["samples"][side] if n_sides[key] == 1}
         for row in rows:
             if row["group"] in groups or _sample_key(row) in samples:
                 found[row["group"]] = side

@@ -48,6 +48,13 @@ def test_samples_are_known_by_other_group_names_and_take_their_group_along(recor
     assert split.sides == {"train": [0, 1, 2], "val": [3], "test": [4]}
 
 
+def test_a_sample_in_several_groups_tells_no_side(tmp_path):
+    rows = [{**pair(0), "group": f"g{i}"} for i in range(6)]
+    write_split(tmp_path, rows, {"train": [0, 1], "val": [2, 3], "test": [4, 5]}, {"preferences": "p"})
+    split, _ = split_for_head(tmp_path / "best", rows, tmp_path / "p", FRACTIONS)
+    assert split.sides == {"train": [0, 1], "val": [2, 3], "test": [4, 5]}
+
+
 def test_pairs_that_were_all_learned_from_are_no_test(recorded, tmp_path):
     with pytest.raises(DataError, match="all 3 pairs are of groups that .*best was trained or chosen on"):
         split_for_head(recorded, [pair(i) for i in (0, 1, 6)], tmp_path / "p2.jsonl", FRACTIONS)
