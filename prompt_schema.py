@@ -30,7 +30,7 @@ from utils.completions import (
 )
 from utils.config import home_path, input_path
 from utils.errors import DataError, StageError, UsageError
-from utils.jsonl import sha256_value, write_json, write_text
+from utils.jsonl import write_json, write_text
 from utils.locks import cache_lock
 from utils.outputs import check_folder_output
 from utils.runs import describe_run, note
@@ -45,6 +45,9 @@ from utils.templates import (
     shipped_files,
     split_template,
 )
+
+# For the training scripts, which import all that concerns prompts from here.
+from utils.templates import template_hash as template_hash
 from utils.text import REFUSAL
 from utils.tokens import ChatFrame
 from utils.validator_cases import SELF_CHECK, failing_cases
@@ -117,11 +120,6 @@ def save_prompts(prompts_dir: Path, overwrite: bool = False) -> list[str]:
     }
     write_text(prompts_dir / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
     return [*written, "output_schema.json", "config.yaml"]
-
-
-def template_hash(text: str) -> str:
-    """The hash that a run's manifest records, so that a checkpoint names the template it was trained with."""
-    return sha256_value(text)[:12]
 
 
 def render_evidence(chunks: list[dict]) -> str:

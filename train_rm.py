@@ -1,8 +1,8 @@
 """Reward model: preferences -> a Bradley-Terry head on the frozen base model, with penalties against gaming.
 
 Reads a preferences file of make_prefs.py (default: the newest). Writes output_dir/{best,final}/
-(reward_head.safetensors, config.json), features/ (a cache), training_history.json, validation.json,
-curves.png, calibration.png and run.json. --score writes FILE_scores.jsonl beside FILE.
+(reward_head.safetensors, config.json), features/ (a cache), split.json, training_history.json,
+validation.json, curves.png, calibration.png and run.json. --score writes FILE_scores.jsonl beside FILE.
 
     python train_rm.py -c configs/rm.yaml
     python train_rm.py -c configs/rm.yaml --validate-only --checkpoint best
@@ -83,34 +83,28 @@ import torch
 from torch.nn.functional import logsigmoid
 from transformers import get_cosine_schedule_with_warmup
 
-from models.distributed import Shards, hold_output, note_in_first_process
+from models.distributed import Shards, hold_output
 from models.loading import load_tokenizer
 from models.revisions import hub_revisions
 from preferences.adapter_training import train_adapter, with_adapter
 from preferences.card import write_reward_cards
+from preferences.completion_reader import PromptSource, template_source
 from preferences.cuts import note_cut
-from preferences.features import (
-    PromptSource,
-    answerer_features,
-    as_completions,
-    distinct_pairs,
-    load_features,
-)
+from preferences.features import answerer_features, as_completions, load_features
 from preferences.head_base import check_head_base
 from preferences.head_training import HeadTraining, PairFacts, one_thread, pair_facts
-from preferences.pairs import check_preferences, find_preferences, split_groups
 from preferences.penalty_tuning import record_tuning, tune_heads
 from preferences.plan import print_reward_plan
 from preferences.publish import hand_out
 from preferences.reward import load_head, penalty_table, penalty_totals, weights_of
+from preferences.reward_pairs import RewardPairs, read_pairs, record_split
 from preferences.reward_report import print_validation, validate, write_history, write_validation
 from preferences.reward_run import open_training
 from preferences.scoring import score_file
-from prompt_schema import PromptBuilder, load_template, template_hash
+from prompt_schema import PromptBuilder, load_template
 from reporting.pipeline import refresh_report
 from utils.progress import track
 from utils.runs import close_run_dir, format_drops, format_seconds, note
-from utils.schema import read_preferences
 
 # --- the loss and its training
 
@@ -182,36 +176,31 @@ def train(
 # --- the run
 
 
-def prompt_source(name: str) -> PromptSource:
-    """The SFT template of this name, for `load_features`."""
-    template = load_template("sft", name)
-    return PromptSource(template_hash(template), functools.partial(PromptBuilder, template=template))
+# Template name -> its prompts.
+prompt_source = functools.partial(template_source, prompt_builder=PromptBuilder)
 
 
-def fit(
-    config: dict,
-    preferences: list[dict],
-    split: dict[str, list[int]],
-    prompts: PromptSource,
-    shards: Shards,
-) -> dict[str, torch.Tensor]:
-    """Train the adapter, if `lora` asks for one, then the head; write them and the history.
+def fit(config: dict, pairs: RewardPairs, prompts: PromptSource, shards: Shards) -> dict[str, torch.Tensor]:
+    """Train the adapter, if `lora` asks for one, then the head; write them, the split and the history.
 
     Returns what `load_features` found.
     """
     output_dir = home_path(config["output_dir"])
+    sides = pairs.split.sides
     if shards.is_main and config["lora"]["r"]:
         pair_loss = functools.partial(bradley_terry_loss, centering=config["centering"])
-        train_adapter(config, preferences, split["train"], prompts, pair_loss)
+        train_adapter(config, pairs.rows, sides["train"], prompts, pair_loss)
     # Several processes share the reading; the head trains in seconds, so one process does it.
     shards.wait()
-    config = with_adapter(config)
-    rows = as_completions(preferences)
+    config = with_adapter(config) | {"template_hash": prompts.template_hash}
+    rows = as_completions(pairs.rows)
     found = load_features(rows, config, prompts, shards)
     if shards.is_main:
+        # Before there is a head, so that none is without it.
+        record_split(output_dir, pairs, config)
         sums = penalty_totals(penalty_table(rows, found["n_tokens"]), weights_of(config))
-        history = train(config, found["features"], pair_facts(preferences, sums, config), split, output_dir)
-        write_history(output_dir, history, {side: len(pairs) for side, pairs in split.items()})
+        history = train(config, found["features"], pair_facts(pairs.rows, sums, config), sides, output_dir)
+        write_history(output_dir, history, pairs.split.sizes)
     shards.wait()
     return found
 
@@ -220,15 +209,7 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
     """Train a head, unless --validate-only, and validate it."""
     started = time.monotonic()
     output_dir = home_path(config["output_dir"])
-    prefs_path = find_preferences(args.prefs, args.prefs_dir)
-    all_preferences = read_preferences(prefs_path)
-    preferences = all_preferences[: args.limit]
-    warnings = check_preferences(prefs_path, preferences, args.allow_test)
-    note_in_first_process(warnings)
-    preferences, drops = distinct_pairs(preferences, config)
-    drops |= {"over --limit": len(all_preferences[args.limit :]) if args.limit else 0}
-    split = split_groups(preferences, config)
-    sizes = {side: len(pairs) for side, pairs in split.items()}
+    pairs = read_pairs(args, config)
     run = None
     if args.validate_only:
         checkpoint = find_head(args.checkpoint, output_dir)
@@ -238,42 +219,41 @@ def run_stage(args: argparse.Namespace, config: dict, shards: Shards) -> None:
         config = config | reading_of(saved)
         heads = [checkpoint]
     else:
-        facts = {"n_pairs": sizes, "dropped": drops, "allow_test": args.allow_test, "warnings": warnings}
-        run = open_training(args, config, prefs_path, facts, shards)
+        run = open_training(args, config, pairs, shards)
         heads = [output_dir / "best", output_dir / "final"]
     prompts = prompt_source(config["template"])
     template = load_template("sft", config["template"])
     if not run and not args.validate_only:
         if shards.is_main:
             refresh_report()
-            hand_out(args, config, heads[0], preferences, prompts, template)
+            hand_out(args, config, heads[0], pairs.rows, prompts, template)
         return
     as_answerer = answerer_features(config, prompts, shards)
     read = functools.partial(load_features, config=with_adapter(config), prompts=prompts, shards=shards)
-    found = fit(config, preferences, split, prompts, shards) if run else read(as_completions(preferences))
+    found = fit(config, pairs, prompts, shards) if run else read(as_completions(pairs.rows))
     config = with_adapter(config)
     tunings = {}
     if shards.is_main:
         note_cut(found)
     if args.tune_penalties and shards.is_main:
-        tunings = tune_heads(heads, preferences, split["val"], found, weights_of(config))
+        tunings = tune_heads(heads, pairs.rows, pairs.split.sides["val"], found, weights_of(config))
     shards.wait()
-    figures = validate(heads[0], preferences, split, read, config["seed"], as_answerer)
+    figures = validate(heads[0], pairs, read, config["seed"], as_answerer)
     if not shards.is_main:
         return
     write_validation(output_dir, figures)
     print_validation(figures)
     if run or tunings:
         tokenizer = load_tokenizer(config["base_model"], config["trust_remote_code"])
-        write_reward_cards(heads, figures, preferences, tokenizer, template)
+        write_reward_cards(heads, figures, pairs.rows, tokenizer, template)
     if run:
         close_run_dir(output_dir, run, revisions=hub_revisions(config["base_model"]))
     record_tuning(heads[0].parent, tunings)
-    pairs = ", ".join(f"{side} {n}" for side, n in sizes.items())
-    counts = f"{pairs} pairs, {format_drops(drops)}"
+    sizes = ", ".join(f"{side} {n}" for side, n in pairs.split.sizes.items())
+    counts = f"{sizes} pairs, {format_drops(pairs.drops)}"
     print(f"wrote {output_dir} ({counts}) in {format_seconds(time.monotonic() - started)}")
     refresh_report()
-    hand_out(args, config, heads[0], preferences, prompts, template)
+    hand_out(args, config, heads[0], pairs.rows, prompts, template)
 
 
 def main(argv: list[str] | None) -> None:

@@ -3,11 +3,11 @@
 It knows a head's config.json and the run's validation, not how the head was trained.
 """
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from models.loading import resolve_model
+from preferences.card_words import head_kind, pair_sources, pair_writers
 from preferences.reward import PENALTIES
 from preferences.reward_config import DEFAULTS, FEATURE_KEYS
 from utils.cards import (
@@ -29,8 +29,8 @@ from utils.shapes import read_shaped
 _CARD = """{header}
 # {title}
 
-A linear head on the frozen base model: it scores a reply (JSON with answer, citations, confidence) to a
-question with numbered passages. The reward of the project is the standardized score minus penalties
+{kind}: it scores a reply (JSON with answer, citations, confidence)
+to a question with numbered passages. The reward of the project is the standardized score minus penalties
 against gaming, which are computed from the reply and the passages.
 
 ## Use
@@ -65,7 +65,7 @@ The base model's terms also apply to what is made with it: {licence}.
 
 ## Limits
 
-- It was trained on pairs of two models; replies in another form may get any score.
+- It was trained on pairs of replies by {writers}; replies in another form may get any score.
 - It reads the features of this base model and template alone.
 - A high score is no proof that an answer is right.
 """
@@ -93,13 +93,6 @@ score = model(torch.tensor([ids])).logits[0, 0] + model.config.score_offset
 print(score.item())"""
 
 
-def pair_sources(preferences: list[dict]) -> dict[str, dict]:
-    """Source -> number of pairs and licence."""
-    counts = Counter(row["source"] for row in preferences)
-    licences = {row["source"]: row.get("licence", "not stated") for row in preferences}
-    return {source: {"n": counts[source], "licence": licences[source]} for source in sorted(counts)}
-
-
 def reward_card(facts: dict, code: str, library: str) -> str:
     """README.md of a head. `facts`: `card_facts` of it; `code` scores a reply with this library."""
     hub_base = hub_model_id(facts["base_model"])
@@ -120,6 +113,8 @@ def reward_card(facts: dict, code: str, library: str) -> str:
     return _CARD.format(
         header=card_header(header),
         title=title,
+        kind=head_kind(facts),
+        writers=", ".join(facts["writers"]) or "models that are not stated",
         code=code,
         penalties="\n".join(f"| {name} | {weights.get(name, 0.0)} |" for name in PENALTIES),
         metrics=metric_rows(measured),
@@ -180,7 +175,12 @@ def card_facts(saved: dict, figures: dict | None, preferences: list[dict]) -> di
         reward = figures["test"]["reward"]
         measured.append(["test", figures["n_test_pairs"], {name: reward[name] for name in names}])
     decided_by = sorted({row["decided_by"] for row in preferences})
-    return {**saved, "measured": measured, "sources": pair_sources(preferences), "decided_by": decided_by}
+    about = {
+        "sources": pair_sources(preferences),
+        "writers": pair_writers(preferences),
+        "decided_by": decided_by,
+    }
+    return {**saved, "measured": measured, **about}
 
 
 def write_reward_cards(

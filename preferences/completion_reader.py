@@ -17,8 +17,7 @@ from models.loading import load_tokenizer
 from preferences.cuts import COMPLETION_TOKENS, encode_completions
 from preferences.segments import SEGMENTS, token_segments
 from utils.completions import parse_completion
-from utils.jsonl import sha256_value
-from utils.templates import load_template
+from utils.templates import load_template, template_hash
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class PromptSource:
 def template_source(name: str, prompt_builder: Callable[..., Any]) -> PromptSource:
     """The SFT template of this name; `prompt_builder(tokenizer, template=..., max_tokens=...)` builds."""
     template = load_template("sft", name)
-    return PromptSource(sha256_value(template), functools.partial(prompt_builder, template=template))
+    return PromptSource(template_hash(template), functools.partial(prompt_builder, template=template))
 
 
 def pooled(hidden: torch.Tensor, segments: list[str], pooling: list[str]) -> torch.Tensor:

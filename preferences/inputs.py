@@ -19,7 +19,7 @@ from utils.own_files import HEAD, PREFERENCE_STATS
 from utils.recognition import check_kind
 from utils.schema import check_rows, read_completion_rows, read_preferences, read_samples
 from utils.shapes import lenient, read_shaped
-from utils.templates import load_template
+from utils.templates import load_template, template_hash
 
 
 def check_inputs(args: argparse.Namespace) -> None:
@@ -121,9 +121,20 @@ def check_head_dir(folder: Path) -> None:
 
 
 def check_whole_head(folder: Path) -> None:
-    """DataError when `folder` does not contain a reward model whose config has every key."""
+    """DataError when `folder` does not contain a reward model whose config has every key.
+
+    UsageError if the template that it was trained with has another text by now.
+    """
     check_head_dir(folder)
-    read_shaped(folder / "config.json", HEAD, "train the reward model again")
+    saved = read_shaped(folder / "config.json", HEAD, "train the reward model again")
+    name = saved["template"]
+    # Heads of earlier versions do not say which text it had.
+    wanted = saved.get("template_hash")
+    if wanted and template_hash(load_template("sft", name)) != wanted:
+        raise UsageError(
+            f"{folder}: was trained with another text of the SFT template {name!r} "
+            f"({input_path('prompts')}/sft_{name}.txt); bring that text back, or train the reward model again"
+        )
 
 
 # What a head reads if it is one product with the last state of a completion.

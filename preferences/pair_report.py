@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import spearmanr
 
-from utils.intervals import MIN_GROUPS, draw_counts, group_index, mean_with_interval, percentile_interval
+from utils.intervals import MIN_GROUPS, draw_counts, group_index, percentile_interval
 
 _N_BINS = 10
 
@@ -17,16 +17,6 @@ _N_BINS = 10
 def wins(chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
     """1 where a pair is ranked right, 0.5 for a tie, else 0: (n_pairs,)."""
     return (chosen > rejected) + 0.5 * (chosen == rejected)
-
-
-def by_part(won: np.ndarray, parts: Sequence[str], groups: list[str], seed: int) -> dict[str, dict]:
-    """Accuracy per part (kind or source of the pairs), with its 95% interval by group."""
-    found = {}
-    for part in sorted(set(parts)):
-        places = [i for i, of_pair in enumerate(parts) if of_pair == part]
-        accuracy, ci95 = mean_with_interval(list(won[places]), [groups[i] for i in places], seed)
-        found[part] = {"n": len(places), "accuracy": accuracy, "ci95": ci95}
-    return found
 
 
 def _sums(won: np.ndarray, kinds: Sequence[str], groups: list[str]) -> np.ndarray:

@@ -16,13 +16,12 @@ from preferences.features import as_completions
 from preferences.inputs import preference_files
 from preferences.kinds import form
 from preferences.pair_report import wins
+from preferences.sft_samples import candidates_manifest
 from utils.completions import parse_completion
 from utils.config import home_path, input_path
 from utils.errors import DataError
 from utils.intervals import MIN_GROUPS, column_sums, group_index, mean_with_interval, percentile_interval
-from utils.own_files import RUN
 from utils.runs import note
-from utils.shapes import read_if_there
 
 
 def find_preferences(named: str | None, folder: str) -> Path:
@@ -39,9 +38,7 @@ def check_preferences(path: Path, rows: list[dict], allow_test: bool) -> list[st
     """Warnings for preferences that are of test data. UsageError for these without `allow_test`."""
     # The samples that the pairs are of, and the file that these came from.
     samples = [{**row, "id": row["sample_id"]} for row in rows]
-    gensig = path.stem.removeprefix("preferences_").partition("-")[0]
-    manifest = path.parent / "cache" / gensig / "manifest.json"
-    inputs = read_if_there(manifest, RUN).get("inputs", {})
+    inputs = candidates_manifest(path).get("inputs", {})
     near = input_path(next(iter(inputs))) if inputs else None
     warning = refuse_test_data(path, samples, allow_test, near=near)
     return [warning] if warning else []
@@ -157,19 +154,25 @@ def _style_weights(style: np.ndarray, train: np.ndarray | list[int]) -> np.ndarr
     return fit.coef_[0]
 
 
+def _length_sign(n_tokens: np.ndarray, train: list[int]) -> int:
+    """1 if more of the pairs in `train` prefer the longer side, else -1; `n_tokens` is (2 n_pairs,)."""
+    longer_wins = wins(n_tokens[0::2][train], n_tokens[1::2][train]).mean()
+    return 1 if longer_wins > 0.5 else -1
+
+
 def baseline_scores(
     rows: list[dict], found: dict, penalty_sums: np.ndarray, split: dict[str, list[int]]
 ) -> dict[str, np.ndarray]:
     """Scores (n_completions,) of the baselines that a reward model must beat.
 
-    Length, style (logistic regression on the train pairs), penalties, and the base model's own mean
-    log-probability.
+    Length (longer or shorter, by the train pairs), style (logistic regression on the train pairs), both only
+    where there are train pairs; penalties, and the base model's own mean log-probability.
     """
-    # A reward model that learned nothing but style is worth no more than this baseline.
-    style = style_features(rows)
-    return {
-        "length_only": -found["n_tokens"].numpy(),
-        "style_only": style @ _style_weights(style, split["train"]),
-        "penalties_only": -penalty_sums,
-        "mean_logprob": found["mean_logp"].numpy(),
-    }
+    learned = {}
+    if train := split["train"]:
+        # A reward model that learned nothing but style is worth no more than these two.
+        style = style_features(rows)
+        n_tokens = found["n_tokens"].numpy()
+        learned["length_only"] = _length_sign(n_tokens, train) * n_tokens
+        learned["style_only"] = style @ _style_weights(style, train)
+    return {**learned, "penalties_only": -penalty_sums, "mean_logprob": found["mean_logp"].numpy()}

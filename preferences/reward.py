@@ -92,8 +92,12 @@ def head_config(config: dict, scale: dict[str, float], metrics: dict) -> dict:
         "base_weights": model_weights(config["base_model"]),
         "base_revision": cached_revision(config["base_model"]),
         "template": config["template"],
+        # The text behind that name may be edited.
+        "template_hash": config.get("template_hash"),
         "max_seq_length": config["max_seq_length"],
         **{name: config[name] for name in (*FEATURE_KEYS, "head_width")},
+        # Above 0, the base model is an adapter that was trained for this head.
+        "lora_r": config["lora"]["r"],
         "penalty_weights": weights_of(config),
         "score_scale": scale,
         "metrics": metrics,

@@ -15,18 +15,13 @@ from evaluation.figures import calibration_charts, reward_charts
 from evaluation.plots import plot_charts
 from preferences.cuts import COMPLETION_TOKENS, count_cut
 from preferences.features import as_completions
-from preferences.pair_report import (
-    by_part,
-    macro_leads,
-    margin_correlation,
-    preference_calibration,
-    preference_reliability,
-    wins,
-)
-from preferences.pairs import baseline_scores, interval, pair_metrics
+from preferences.pair_figures import describe_sft, pair_figures, sft_figures
+from preferences.pairs import baseline_scores
 from preferences.penalty_tuning import describe_tuning
 from preferences.reward import PENALTIES, load_head, penalty_table, penalty_totals, rewards
 from preferences.reward_controls import probe_report, probe_rows, with_shuffled_evidence
+from preferences.reward_pairs import RewardPairs
+from preferences.split_record import preferences_facts
 from utils.config import portable_path
 from utils.jsonl import write_json
 
@@ -69,28 +64,23 @@ def _score(checkpoint: Path, rows: list[dict], found: dict[str, torch.Tensor]) -
 
 
 def validate(
-    checkpoint: Path,
-    preferences: list[dict],
-    split: dict[str, list[int]],
-    read: Reader,
-    seed: int,
-    read_as_answerer: Reader | None = None,
+    checkpoint: Path, pairs: RewardPairs, read: Reader, seed: int, read_as_answerer: Reader | None = None
 ) -> dict:
     """validation.json: the test metrics of one head beside those of its baselines and controls.
 
     `read` is by the model that the head belongs to, `read_as_answerer` by the SFT model, if there is one,
     which with `lora` is another.
     """
-    rows = as_completions(preferences)
+    rows = as_completions(pairs.rows)
     found = read(rows)
     scored = _score(checkpoint, rows, found)
-    test = split["test"]
-    pairs = [preferences[i] for i in test]
+    test = pairs.split.sides["test"]
+    of_test = [pairs.rows[i] for i in test]
     # Only "reward" is what a user of the model gets; the others show which part of it did the work.
     scores = {
         "reward": scored.reward,
         "head_only": scored.head,
-        **baseline_scores(rows, found, scored.penalty_sums, split),
+        **baseline_scores(rows, found, scored.penalty_sums, pairs.split.sides),
     }
     _, saved = load_head(checkpoint)
     tuning = saved.get("penalty_tuning")
@@ -101,15 +91,18 @@ def validate(
     if read_as_answerer:
         scores["sft_logprob"] = _sft_logps(rows, test, read_as_answerer)
     sides = {name: (values[0::2][test], values[1::2][test]) for name, values in scores.items()}
-    shuffled = as_completions(with_shuffled_evidence(preferences, test))
+    shuffled = as_completions(with_shuffled_evidence(pairs.rows, test))
     of_shuffled = _score(checkpoint, shuffled, read(shuffled)).reward
     sides["evidence_shuffled"] = (of_shuffled[0::2], of_shuffled[1::2])
     return {
         "checkpoint": portable_path(checkpoint),
-        "n_test_pairs": len(test),
-        "n_test_groups": len({row["group"] for row in pairs}),
-        **_pair_figures(pairs, sides, seed),
-        "probes": _probe_figures(checkpoint, preferences, test, read, seed),
+        **preferences_facts(pairs.path),
+        "n_pairs": pairs.split.sizes,
+        # Of groups that the head's training did not have; None for a head that does not say which it had.
+        "n_new_test_pairs": pairs.split.n_new_test_pairs,
+        **pair_figures(of_test, sides, seed),
+        "sft_training": sft_figures(of_test, sides, pairs.sft, seed),
+        "probes": _probe_figures(checkpoint, pairs.rows, test, read, seed),
         "mean_penalties": _mean_penalties(scored.penalties, test),
         "penalty_weights": saved["penalty_weights"],
         # None unless --tune-penalties chose these weights.
@@ -132,30 +125,6 @@ def _sft_logps(rows: list[dict], test: list[int], read: Reader) -> np.ndarray:
     logps = np.zeros(len(rows))
     logps[places] = (found["mean_logp"] * (found["n_tokens"] + 1)).numpy()
     return logps
-
-
-def _pair_figures(pairs: list[dict], sides: dict[str, tuple[np.ndarray, np.ndarray]], seed: int) -> dict:
-    """The figures of scores (of chosen, of rejected), by name."""
-    groups = [row["group"] for row in pairs]
-    kinds = [row.get("kind", "pair") for row in pairs]
-    sources = [row["source"] for row in pairs]
-    figures = {}
-    won = {}
-    for name, (chosen, rejected) in sides.items():
-        intervals = interval(chosen, rejected, groups, seed)
-        figures[name] = pair_metrics(chosen, rejected) | {"ci95": intervals}
-        won[name] = wins(chosen, rejected)
-    margins = np.array([row["margin"] for row in pairs])
-    reliability = preference_reliability(*sides["head_only"])
-    return {
-        "test": figures,
-        "over_kinds": macro_leads(won, "reward", kinds, groups, seed),
-        "by_kind": {name: by_part(values, kinds, groups, seed) for name, values in won.items()},
-        "by_source": {name: by_part(values, sources, groups, seed) for name, values in won.items()},
-        "calibration_error": preference_calibration(reliability),
-        "reliability": reliability,
-        "margin_correlation": margin_correlation(margins, *sides["reward"]),
-    }
 
 
 def _probe_figures(
@@ -202,9 +171,13 @@ def print_validation(figures: dict) -> None:
         "lead of reward",
     ]
     print(format_table(columns, body))
+    print(describe_sft(figures["sft_training"], figures["n_test_pairs"]))
     kinds = figures["by_kind"]["reward"]
-    parts = [f"{kind} {format_number(row['accuracy'])} of {row['n']}" for kind, row in kinds.items()]
-    print(f"reward by kind of pair: {', '.join(parts)}")
+    parts = []
+    for kind, row in kinds.items():
+        areas = f"{format_number(row['accuracy'])} (roc_auc {format_number(row['roc_auc'])})"
+        parts.append(f"{kind} {areas} of {row['n']}")
+    print(f"reward by kind of pair, accuracy: {', '.join(parts)}")
     if figures["probes"]:
         shares = [
             f"{name} {format_number(row['below'])}" for name, row in figures["probes"]["reward"].items()

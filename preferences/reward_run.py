@@ -10,27 +10,33 @@ from models.distributed import Shards
 from models.revisions import run_models
 from preferences.inputs import check_head_dir
 from preferences.reward_config import DEFAULTS
+from preferences.reward_pairs import RewardPairs
 from utils.commands import stage_command
 from utils.config import home_path, settings_flags
 from utils.errors import DataError
 from utils.runs import describe_run, hash_inputs, open_run_dir
+from utils.templates import load_template, template_hash
 
 
-def open_training(
-    args: argparse.Namespace, config: dict, prefs_path: Path, facts: dict, shards: Shards
-) -> dict | None:
+def open_training(args: argparse.Namespace, config: dict, pairs: RewardPairs, shards: Shards) -> dict | None:
     """The manifest of a run that starts or is resumed; None, and a note of what comes next, if complete.
 
-    `facts` go into the manifest. UsageError for a directory made with other settings.
+    UsageError for a directory made with other settings.
     """
     output_dir = home_path(config["output_dir"])
-    settings = config | {"limit": args.limit}
-    models = run_models(config["base_model"])
-    run = describe_run(settings, hash_inputs([prefs_path]), config["seed"], **facts, models=models)
-    if shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite, DEFAULTS)) != "complete":
+    template = {"template_hash": template_hash(load_template("sft", config["template"]))}
+    settings = config | {"limit": args.limit} | template
+    facts = {"n_pairs": pairs.split.sizes, "dropped": pairs.drops, "allow_test": args.allow_test}
+    facts |= {"warnings": pairs.warnings, "models": run_models(config["base_model"])}
+    run = describe_run(settings, hash_inputs([pairs.path]), config["seed"], **facts)
+    # Runs of earlier versions do not say which text their template had.
+    defaults = {**DEFAULTS, **template}
+    if shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite, defaults)) != "complete":
         return run
     shards.decide(lambda: _check_heads(output_dir))
-    flags = [*settings_flags(args.set, args.limit), "--validate-only"]
+    # The newest file may be another one by then.
+    named = ["--prefs", args.prefs] if args.prefs else []
+    flags = [*named, *settings_flags(args.set, args.limit), "--validate-only"]
     # Weights are chosen for a trained head, so that needs no new training.
     flags += ["--tune-penalties"] if args.tune_penalties else []
     hint = f"next: {stage_command('train_rm.py', '-c', args.config, *flags)}"

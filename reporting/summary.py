@@ -33,7 +33,8 @@ def main(argv: list[str] | None) -> None:
 
     # On pairs of the test split: the pairs that chose the checkpoint are not among them.
     reward = read_shaped(home_path("checkpoints/rm/validation.json"), VALIDATION)
-    figures = {name: reward["test"][name]["roc_auc"] for name in ("reward", "style_only")}
+    test = reward["test"]
+    figures = {name: test[name]["roc_auc"] for name in ("reward", "style_only") if name in test}
     scores = ", ".join(f"{name} {format_number(value)}" for name, value in figures.items())
     print(f"\nreward model on {reward['n_test_pairs']} test pairs, ROC-AUC: {scores}")
 

@@ -271,6 +271,7 @@ OUTPUTS = {
         "reward_head.safetensors",
         "training_history.json",
         "validation.json",
+        "split.json",
         "curves.png",
         "calibration.png",
         "run.json",

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from preferences.pair_report import (
-    by_part,
     macro_leads,
     margin_correlation,
     preference_calibration,
@@ -26,8 +25,6 @@ def test_kinds_weigh_alike_and_leads_are_paired():
     assert 0 < low < 0.25 < high < 0.5
     few = macro_leads({"reward": right[:5], "style": other[:5]}, "reward", kinds[:5], groups[:5], 42)
     assert few["style"]["lead_ci95"] is None
-    parts = by_part(other, kinds, groups, 42)
-    assert parts["y"]["n"] == 30 and parts["y"]["accuracy"] == 0.5 and parts["x"]["accuracy"] == 1.0
 
 
 def test_ties_win_half():

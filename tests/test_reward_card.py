@@ -9,6 +9,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 import train_rm
+from preferences.card import card_facts, reward_card
 from tests.test_cards import code_of
 from tests.test_hub import hub
 from tests.test_reward import preference
@@ -42,6 +43,37 @@ def test_best_and_final_have_cards_that_the_hub_can_read(heads):
         assert "| own | 12 | CC BY-SA 3.0 |" in card.text
         for path in (heads / "rm" / name).iterdir():
             assert str(heads).encode() not in path.read_bytes()
+
+
+def facts_of(pairs: list[tuple[str, str]], **saved) -> dict:
+    rows = []
+    for chosen, rejected in pairs:
+        row = {"source": "own", "decided_by": "verifier"}
+        rows.append({**row, "chosen_model": chosen, "rejected_model": rejected})
+    head = {"base_model": "tiny", "penalty_weights": {}, "metrics": {}, "template": "default"}
+    return card_facts({**head, **saved}, None, rows)
+
+
+@pytest.mark.parametrize(
+    "saved, kind",
+    [
+        ({}, "A linear head on the frozen base model: it scores"),
+        ({"head_width": 8, "lora_r": 0}, "A head with a hidden layer of width 8 on the frozen base model:"),
+        ({"lora_r": 4}, "A linear head on the base model with an adapter that was trained for it:"),
+        # Of an earlier version.
+        ({"base_model": "checkpoints/rm/lora"}, "A linear head on the base model with an adapter that"),
+    ],
+)
+def test_a_card_says_what_kind_of_head_it_is(saved, kind):
+    assert kind in reward_card(facts_of([("sft", "sft")], **saved), "code", "safetensors")
+
+
+def test_a_card_says_who_wrote_the_replies():
+    alone = reward_card(facts_of([("sft", "sft")]), "code", "safetensors")
+    assert "trained on pairs of replies by the SFT model; replies in another" in alone
+    several = reward_card(facts_of([("gold", "sft"), ("base", "made"), ("x", "sft")]), "code", "safetensors")
+    assert "by the SFT model, its base model, nobody (the gold answer), nobody (made" in several
+    assert "one thing worse), x; replies" in several
 
 
 def test_the_code_of_the_card_gives_the_score_of_the_project(heads, monkeypatch):

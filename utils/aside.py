@@ -1,7 +1,8 @@
 """A complete output that is made anew stays until its successor is complete, in a hidden folder beside it.
 
 For outputs that a later run can resume, which are written in their own place. `utils/replacing.py` is for
-those that are written beside the old one.
+those that are written beside the old one. A cache in an output, whose files are named after all that changes
+them, is no part of what is replaced: it moves to the new run, and back with the old one.
 """
 
 import contextlib
@@ -17,8 +18,10 @@ from utils.progress import print_line
 
 # Of a run, and of a cache of candidates.
 _MANIFESTS = ("run.json", "manifest.json")
-# What a run writes before its first output: there is nothing to resume yet.
-_BEFORE_OUTPUT = {*_MANIFESTS, "train_ids.txt"}
+# A cache that is good for every run of its place: of train_rm.py, what the model read of completions.
+_CACHE = "features"
+# What a run writes before its first output: there is nothing that another run would lose.
+_BEFORE_OUTPUT = {*_MANIFESTS, "train_ids.txt", _CACHE}
 
 
 def _aside(run_dir: Path) -> Path:
@@ -30,13 +33,39 @@ def _aside(run_dir: Path) -> Path:
 def set_aside(run_dir: Path, is_complete: bool) -> None:
     """Clear the place of an output: a complete one is set aside, anything else is deleted."""
     old = _aside(run_dir)
+    place = run_dir.resolve()
     if not is_complete:
         # A complete one that was set aside before stays, until there is another.
-        shutil.rmtree(run_dir.resolve())
+        _clear(place)
         return
     shutil.rmtree(old, ignore_errors=True)
-    move_folder(run_dir.resolve(), old)
+    move_folder(place, old)
+    _move_cache(old, place)
     print_line(f"the run that is replaced stays in {old} until the new one is complete")
+
+
+def _clear(place: Path) -> None:
+    """Delete a directory, but for its cache."""
+    if not (place / _CACHE).is_dir():
+        shutil.rmtree(place)
+        return
+    for path in place.iterdir():
+        if path.name == _CACHE:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _move_cache(source: Path, target: Path) -> None:
+    """Move the cache of an output to the one that takes its place, if it has one."""
+    found = source / _CACHE
+    wanted = target / _CACHE
+    if not found.is_dir() or wanted.exists():
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    move_folder(found, wanted)
 
 
 def restore_aside(run_dir: Path) -> None:
@@ -49,6 +78,7 @@ def restore_aside(run_dir: Path) -> None:
         return
     if not old.is_dir() or not has_no_output(place):
         return
+    _move_cache(place, old)
     shutil.rmtree(place, ignore_errors=True)
     move_folder(old, place)
     print_line(f"{run_dir} is again the run that was to be replaced")

@@ -70,6 +70,8 @@ CACHE: dict[str, Any] = {
 }
 # One whose candidates are judged.
 JUDGED_CACHE = {**CACHE, "settings": {**CACHE["settings"], "data_sha256": str}}
+# What the pairs of a cache tell of it: its data, and the models that wrote the candidates.
+CANDIDATES = {**RUN, "settings?": {"sft_model?": str, "policy_model?": str}}
 # One that a cut run left may lack what the end writes.
 UNFINISHED_CACHE = {
     "status?": str,
@@ -104,13 +106,19 @@ HEAD = {
     "score_scale": {"mean": float, "std": float},
     "metrics?": {"accuracy?": Maybe(float), "roc_auc?": Maybe(float)},
     "weights_sha256?": Maybe(str),
+    "template_hash?": Maybe(str),
     "feature_layers?": [float],
     "pooling?": [str],
     "logprob_features?": bool,
     "head_width?": int,
+    "lora_r?": int,
 }
 # What its card and the tuning of its penalties read, too.
 MEASURED_HEAD = {**HEAD, "metrics": {"accuracy?": Maybe(float), "roc_auc?": Maybe(float)}}
+
+# split.json of a reward model (preferences/split_record.py).
+_SIDES = {"train": [str], "val": [str], "test": [str]}
+SPLIT = {"preferences": str, "groups": _SIDES, "samples": _SIDES}
 
 # validation.json of a reward model (preferences/reward_report.py).
 _AREAS = {"accuracy": Maybe(float), "roc_auc": Maybe(float), "ci95?": Every(Maybe([float]))}
@@ -118,7 +126,8 @@ VALIDATION = {
     "checkpoint": str,
     "n_test_pairs": int,
     "n_test_groups": int,
-    "test": {"reward": _AREAS, "style_only": _AREAS, "length_only": _AREAS},
+    # The two baselines need train pairs, which another preferences file may lack.
+    "test": {"reward": _AREAS, "style_only?": _AREAS, "length_only?": _AREAS},
     "reliability?": [{"confidence": float, "accuracy": float}],
 }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from utils.config import input_path, nearest
 from utils.errors import UsageError
+from utils.jsonl import sha256_value
 
 SHIPPED_DIR = Path(__file__).resolve().parent.parent / "prompts"
 
@@ -85,6 +86,11 @@ def load_template(kind: str, name: str, prompts_dir: str | Path = "prompts") -> 
         needed = f"{', '.join(slots)} and exactly one {{evidence}}"
         raise UsageError(f"{path}: {_KIND_IN_WORDS[kind]} template must contain {needed}")
     return text
+
+
+def template_hash(text: str) -> str:
+    """The hash that a run's manifest records, so that a checkpoint names the template it was trained with."""
+    return sha256_value(text)[:12]
 
 
 def split_template(template: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from preferences.cache_states import claim_cache, complete_cache
 from utils.aside import file_aside, note_aside, restore_aside
 from utils.errors import UsageError
 from utils.jsonl import read_json, write_json, write_jsonl
+from utils.moving import move_folder
 from utils.runs import close_run_dir, open_run_dir
 
 RUN = {"settings": {"seed": 1}, "inputs": {}, "status": "running"}
@@ -151,6 +152,96 @@ def test_a_second_unfinished_run_gets_a_name_of_its_own(tmp_path, capsys):
         (folder / "checkpoint-2").mkdir()
         raise Failure
     assert f"mv {folder} {folder}.unfinished-2 && mv {tmp_path}/.sft.old {folder}" in capsys.readouterr().err
+
+
+# --- a cache in an output
+
+
+def read_features(folder, name: str) -> None:
+    """What train_rm.py writes of the completions that it read."""
+    (folder / "features/signature").mkdir(parents=True, exist_ok=True)
+    (folder / f"features/signature/{name}").write_text(name)
+
+
+def features_in(folder) -> list[str]:
+    return sorted(path.name for path in (folder / "features/signature").glob("*"))
+
+
+def killed_after(n_moves: int):
+    """`move_folder` that is killed instead of its next move."""
+    left = [n_moves]
+
+    def move(source, target):
+        if not left[0]:
+            raise Failure
+        left[0] -= 1
+        move_folder(source, target)
+
+    return move
+
+
+OTHER = {**RUN, "settings": {"seed": 2}}
+
+
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_a_run_that_is_replaced_leaves_its_features_to_the_new_one(is_complete, tmp_path):
+    folder = tmp_path / "rm"
+    finish(folder)
+    read_features(folder, "a")
+    if not is_complete:
+        write_json(folder / "run.json", RUN)
+    assert open_run_dir(folder, OTHER, True) == "new"
+    assert features_in(folder) == ["a"] and not (folder / "checkpoint-best").exists()
+    close_run_dir(folder, OTHER)
+    assert features_in(folder) == ["a"] and [path.name for path in tmp_path.iterdir()] == ["rm"]
+
+
+def test_a_training_that_fails_while_it_reads_features_puts_the_old_one_back_with_all_of_them(tmp_path):
+    folder = tmp_path / "rm"
+    finish(folder)
+    read_features(folder, "a")
+    for name in ("b", "c"):
+        with pytest.raises(Failure), hold_output(folder):
+            assert open_run_dir(folder, OTHER, True) == "new"
+            read_features(folder, name)
+            raise Failure
+        assert (folder / "checkpoint-best").is_dir() and read_json(folder / "run.json")["settings"][
+            "seed"
+        ] == 1
+    # The next one goes on behind what both have read.
+    assert open_run_dir(folder, OTHER, True) == "new" and features_in(folder) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("n_moves", [0, 1])
+def test_a_kill_while_a_run_is_set_aside_loses_no_features(n_moves, tmp_path, monkeypatch):
+    folder = tmp_path / "rm"
+    finish(folder)
+    read_features(folder, "a")
+    with monkeypatch.context() as patch, pytest.raises(Failure):
+        patch.setattr("utils.aside.move_folder", killed_after(n_moves))
+        open_run_dir(folder, OTHER, True)
+    assert open_run_dir(folder, RUN, False) == "complete"
+    assert features_in(folder) == ["a"] and (folder / "checkpoint-best").is_dir()
+
+
+@pytest.mark.parametrize("n_moves", [0, 1])
+def test_a_kill_while_it_is_put_back_loses_none_either(n_moves, tmp_path, monkeypatch):
+    folder = tmp_path / "rm"
+    finish(folder)
+    read_features(folder, "a")
+    assert open_run_dir(folder, OTHER, True) == "new"
+    with monkeypatch.context() as patch, pytest.raises(Failure):
+        patch.setattr("utils.aside.move_folder", killed_after(n_moves))
+        restore_aside(folder)
+    assert open_run_dir(folder, RUN, False) == "complete"
+    assert features_in(folder) == ["a"] and (folder / "checkpoint-best").is_dir()
+
+
+def test_features_alone_are_no_run_with_other_settings(tmp_path):
+    folder = tmp_path / "rm"
+    open_run_dir(folder, RUN, False)
+    read_features(folder, "a")
+    assert open_run_dir(folder, OTHER, False) == "new" and features_in(folder) == ["a"]
 
 
 # --- an evaluation
