@@ -13,6 +13,7 @@ from evidence.claims import claim_words, is_judgeable
 from evidence.paraphrase import answer_parts, asked_stems, bare_title, share_said, stems
 from evidence.records import Record
 from evidence.retrieval import BM25
+from evidence.spellings import spellings_of
 from evidence.unmarked import best_statement
 from utils.completions import MAX_ANSWER_CHARS
 from utils.schema import is_label_answer, verdict_class
@@ -41,6 +42,11 @@ class Support:
     def needles(self) -> list[str]:
         """The accepted answers as `padded_words`, to look up with `holds_words`."""
         return [padded_words(alias) for alias in self.aliases]
+
+    @functools.cached_property
+    def spellings(self) -> list[str]:
+        """The accepted answers in normal form, to look up with `holds_spelling`."""
+        return spellings_of(self.aliases)
 
     @functools.cached_property
     def parts(self) -> frozenset[str]:

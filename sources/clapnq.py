@@ -23,6 +23,7 @@ from sources.fever import unescape
 from sources.fields import bad, field, full_text, identifier, items, question_text, text
 from sources.json_list import parse_rows
 from utils.completions import MAX_ANSWER_CHARS
+from utils.text import plain_title
 
 # Comparing takes more than the square of the length. The largest row of the development set has 53,000.
 _MAX_COMPARISONS = 300_000
@@ -62,7 +63,8 @@ def _passage(row: dict) -> Passage:
     if not sentences:
         raise bad("passages[0].sentences", "a list with a sentence", sentences)
     clean = tuple(unescape(full_text(sentence, "each of passages[0].sentences")) for sentence in sentences)
-    return Passage(unescape(full_text(field(passages[0], "title"), "passages[0].title")), clean)
+    title = full_text(field(passages[0], "title"), "passages[0].title")
+    return Passage(plain_title(unescape(title)), clean)
 
 
 def _annotations(row: dict, passage: Passage) -> list[tuple[str, tuple[int, ...]]]:

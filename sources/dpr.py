@@ -7,7 +7,7 @@ Contexts files and the user's own rows have it.
 """
 
 from evidence.records import Passage, told_apart
-from sources.fields import bad, field, items, text
+from sources.fields import bad, field, items, text, title_text
 from utils.text import split_sentences
 
 # Most contexts that are read from a row, by kind: DPR's training files list dozens of negatives.
@@ -49,7 +49,7 @@ def check_contexts(row: dict, is_needed: bool = False) -> list[Context]:
             name = f"{kind}[{i}]"
             if not isinstance(context, dict):
                 raise bad(name, "an object with title and text", context)
-            title = text(field(context, "title", name), f"{name}.title")
+            title = title_text(field(context, "title", name), f"{name}.title")
             body = text(field(context, "text", name), f"{name}.text")
             is_gold = _is_marked(context, name) or kind == "positive_ctxs"
             checked.append((title, body, is_gold))

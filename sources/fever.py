@@ -19,7 +19,7 @@ from evidence.queries import CLAIM_QUESTION
 from evidence.records import Record
 from sources.fields import bad, field, full_text, identifier, items, question_text, whole_number
 from sources.json_list import parse_rows
-from utils.text import LABEL_ALIASES, STOP_WORDS, tokenize
+from utils.text import LABEL_ALIASES, STOP_WORDS, plain_title, tokenize
 
 _VERDICTS = {"SUPPORTS": "supported", "REFUTES": "refuted"}
 _LABELS = (*_VERDICTS, "NOT ENOUGH INFO")
@@ -61,7 +61,7 @@ def page_title(page_id: str) -> str:
     # Most of the millions of titles are plain words, which take a tenth of the time this way.
     if _IS_PLAIN.fullmatch(title):
         return " ".join(title.split())
-    return unescape(title)
+    return plain_title(unescape(title))
 
 
 def title_key(title: str) -> str:

@@ -7,6 +7,8 @@ reader adds file and line. Nothing here knows a layout.
 import re
 from numbers import Real
 
+from utils.text import plain_title
+
 # Questions of the known data sets have some hundred.
 _MAX_QUESTION_CHARS = 10_000
 
@@ -28,6 +30,11 @@ def text(value, name: str) -> str:
     if not isinstance(value, str):
         raise bad(name, "text", value)
     return value
+
+
+def title_text(value, name: str) -> str:
+    """A page title, which may be empty, in the spelling in which titles are compared (`plain_title`)."""
+    return plain_title(text(value, name))
 
 
 def full_text(value, name: str) -> str:

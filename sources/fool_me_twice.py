@@ -19,7 +19,7 @@ from evidence.records import Passage, Record, told_apart
 from sources.fever import read_verdict
 from sources.fields import bad, field, full_text, identifier, items, question_text
 from sources.json_list import parse_rows
-from utils.text import LABEL_ALIASES
+from utils.text import LABEL_ALIASES, plain_title
 
 
 def _sentences(row: dict, name: str, title: str, is_gold: bool) -> list[Passage]:
@@ -41,7 +41,7 @@ def _whole_claim(claim: str, title: str) -> str:
 
 def _to_record(row: dict, official_split: str) -> Record:
     """The record of a row. ValueError if the row is malformed."""
-    title = full_text(field(row, "wikipedia_page"), "wikipedia_page")
+    title = plain_title(full_text(field(row, "wikipedia_page"), "wikipedia_page"))
     gold = _sentences(row, "gold_evidence", title, is_gold=True)
     if not gold:
         raise bad("gold_evidence", "a list with a sentence", row["gold_evidence"])

@@ -10,7 +10,6 @@ In the fullwiki files, the context is retrieved and may lack a supporting page.
 """
 
 import functools
-import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from sources.fields import (
     optional_text,
     question_text,
     text,
+    title_text,
     whole_number,
 )
 from sources.json_list import parse_rows
@@ -41,11 +41,6 @@ def _pair(value, name: str) -> tuple:
     return value[0], value[1]
 
 
-def _title(value, name: str) -> str:
-    """A title in one spelling: facts and context may differ in spaces and in Unicode normalization."""
-    return unicodedata.normalize("NFC", " ".join(text(value, name).split()))
-
-
 def _passages(context) -> tuple[Passage, ...]:
     passages = []
     for i, entry in enumerate(items(context, "context")):
@@ -54,7 +49,7 @@ def _passages(context) -> tuple[Passage, ...]:
         stripped = []
         for sentence in items(sentences, f"sentences of {name}"):
             stripped.append(text(sentence, f"sentence of {name}").strip())
-        passages.append(Passage(_title(title, f"title of {name}"), tuple(stripped)))
+        passages.append(Passage(title_text(title, f"title of {name}"), tuple(stripped)))
     return told_apart(passages)
 
 
@@ -64,7 +59,7 @@ def _facts(value) -> list[tuple[str, int]]:
     for i, entry in enumerate(items(value, "supporting_facts")):
         name = f"supporting_facts[{i}]"
         title, line = _pair(entry, name)
-        facts.append((_title(title, f"title of {name}"), whole_number(line, f"sentence of {name}")))
+        facts.append((title_text(title, f"title of {name}"), whole_number(line, f"sentence of {name}")))
     if not facts:
         raise bad("supporting_facts", "a list of [title, sentence number]", value)
     return facts

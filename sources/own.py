@@ -25,7 +25,7 @@ from sources.fields import (
     items,
     optional_text,
     question_text,
-    text,
+    title_text,
 )
 from sources.json_list import parse_rows
 
@@ -37,7 +37,7 @@ def _chunks(row: dict) -> list[Passage]:
         name = f"evidence_chunks[{i}]"
         if not isinstance(chunk, dict):
             raise bad(name, "an object with title and text", chunk)
-        title = text(field(chunk, "title", name), f"{name}.title")
+        title = title_text(field(chunk, "title", name), f"{name}.title")
         chunks.append(Passage(title, (full_text(field(chunk, "text", name), f"{name}.text"),)))
     return chunks
 

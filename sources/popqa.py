@@ -16,7 +16,7 @@ from sources.json_list import EMPTY_FILE_REMEDY
 from utils.errors import DataError
 from utils.jsonl import open_bytes, read_lines
 from utils.strict_json import parse_json
-from utils.text import tokenize
+from utils.text import plain_title, tokenize
 
 _COLUMNS = {"id", "subj", "prop", "obj", "s_aliases", "s_wiki_title", "s_pop", "question", "possible_answers"}
 
@@ -57,10 +57,12 @@ def _to_record(row: dict, official_split: str) -> Record:
     for column in ("id", "subj", "prop", "question", "s_wiki_title"):
         full_text(row[column], column)
 
+    name = plain_title(row["subj"])
+    title = plain_title(row["s_wiki_title"])
     # A surname alone names other people too, so it is no name for a subject of several words.
-    n_words = min(2, len(tokenize(row["subj"])))
-    aliases = [alias for alias in _json_list(row, "s_aliases") if len(tokenize(alias)) >= n_words]
-    subject = (row["subj"], row["s_wiki_title"], *aliases)
+    n_words = min(2, len(tokenize(name)))
+    aliases = [plain_title(alias) for alias in _json_list(row, "s_aliases")]
+    subject = (name, title, *(alias for alias in aliases if len(tokenize(alias)) >= n_words))
 
     return Record(
         id=f"popqa:{row['id']}",
@@ -70,7 +72,7 @@ def _to_record(row: dict, official_split: str) -> Record:
         answers=tuple(sorted(accepted, key=lambda answer: answer != row["obj"])),
         answerable=True,
         official_split=official_split,
-        page_titles=(row["s_wiki_title"],),
+        page_titles=(title,),
         subject=subject,
         names=subject if row["prop"] in _IMPLIED else (),
         cues=stems(_CUES.get(row["prop"], "")),

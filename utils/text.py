@@ -4,6 +4,7 @@ It knows no model: token ids are in `utils/tokens.py`.
 """
 
 import functools
+import html
 import re
 import string
 import unicodedata
@@ -37,6 +38,9 @@ _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
 # End marks, closing quotes or brackets, white space, and then what can start a sentence.
 _SENTENCE_END = re.compile(r"[.!?][\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
 _INITIALS = re.compile(r"[a-z](\.[a-z])*")
+# Only with its semicolon: "Q&notes" has no sign of negation. The ampersand may be escaped several times over,
+# as in `&amp;quot;`.
+_ENTITY = re.compile(r"&(?:amp;)*(#?\w{1,32};)")
 # A shorter alias ("US") is found in far too many texts.
 _MIN_ALIAS_CHARS = 3
 
@@ -56,6 +60,16 @@ def tokenize(text: str) -> list[str]:
     """Lower-case words for matching, after NFKC. `1,047` is the one number `1047`; punctuation is dropped."""
     text = unicodedata.normalize("NFKC", text).lower()
     return _WORD.findall(_THOUSANDS.sub("", text))
+
+
+def plain_title(title: str) -> str:
+    """A page title in one spelling: HTML entities as characters, Unicode composed (NFC), single spaces.
+
+    The data sets spell the titles of one Wikipedia in each of these ways.
+    """
+    if "&" in title:
+        title = _ENTITY.sub(lambda match: html.unescape(f"&{match[1]}"), title)
+    return unicodedata.normalize("NFC", " ".join(title.split()))
 
 
 def chunk_text(chunk: dict) -> str:
