@@ -92,6 +92,9 @@ def make_rows(
     if not splits.get("train"):
         raise DataError("--made: the build has no samples in the train split; build without --made")
 
+    # Not at the top: the flags are read with this module, before anything that takes a while to import.
+    from evidence.soundness import leaked_answer
+
     # Question -> the unit that asks it: an original and its twin ask the same, and so may rows made of them.
     asked_by: dict[str, str] = {}
     for samples in splits.values():
@@ -103,7 +106,9 @@ def make_rows(
         skipped = Counter(making.skipped)
         for row in making.rows:
             own = row["metadata"]["unit"]
-            if asked_by.setdefault(padded_words(row["question"]), own) == own:
+            if leaked_answer(row):
+                skipped["a negative has the answer in another spelling"] += 1
+            elif asked_by.setdefault(padded_words(row["question"]), own) == own:
                 made.rows.append(row)
             else:
                 skipped["asked elsewhere"] += 1
