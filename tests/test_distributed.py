@@ -113,7 +113,8 @@ def test_two_processes_write_what_one_writes(home, stage, tiny_gemma_dir):
         "1.0",
         "--judge-model",
         model,
-        *("--min-label-share=0", "--min-margin=0"),
+        # A random model writes nothing that may be chosen.
+        *("--min-label-share=0", "--min-margin=0", "--hard-rejections"),
     ]
     threads = TWO_PROCESSES_ENV
     for name, launch in (("one", []), ("two", TWO_PROCESSES)):

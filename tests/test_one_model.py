@@ -69,7 +69,9 @@ def test_an_evaluation_has_the_checkpoint_or_its_base(loads, trained):
 def test_preferences_have_the_checkpoint_its_base_or_the_judge(loads, trained):
     models = ("--sft-model", FULL, "--base-model", "tiny", "--judge-model", "tiny", "--max-samples", "6")
     limits = ("--models", "sft,base", "--max-new-tokens", "8", "--min-margin", "0", "--min-label-share", "0")
-    make_prefs.main([*models, *limits, "--data-path", "data/processed/val.jsonl", "--prefs-dir", "one"])
+    # A random model writes nothing that may be chosen.
+    made = ("--data-path", "data/processed/val.jsonl", "--prefs-dir", "one", "--hard-rejections")
+    make_prefs.main([*models, *limits, *made])
     assert loads.names == ["checkpoint-best", "tiny", "tiny"]
     assert loads.kept == []
 

@@ -44,10 +44,12 @@ def pick_pairs(preferences: list[dict], data: dict, seed: int) -> tuple[list[dic
         drawn = sorted(random.Random(seed).sample(range(len(kept)), n_wanted))
         kept = [kept[i] for i in drawn]
     if not kept:
-        remedy = "make more with make_prefs.py --max-samples"
-        if drops["chosen side not right"]:
-            remedy += ", or for questions without gold set data.chosen: any"
-        raise DataError(f"no pair is left ({format_drops(drops)}); {remedy}")
+        or_any = (
+            ", or for questions without gold set data.chosen: any" if drops["chosen side not right"] else ""
+        )
+        raise DataError(
+            f"no pair is left ({format_drops(drops)}); make more with make_prefs.py --max-samples{or_any}"
+        )
     return kept, drops
 
 
