@@ -11,6 +11,7 @@ from evidence.chunks import N_SEARCHED, Chunk, PagePool, cut_all
 from evidence.claims import is_undecided
 from evidence.paraphrase import says_most, share_said, stem, stems
 from evidence.retrieval import BM25
+from evidence.spellings import holds_spelling
 from evidence.support import Support, same_name
 from utils.schema import is_label_answer
 from utils.text import content_words, holds_words, padded_words
@@ -87,7 +88,10 @@ class _Checks:
             return False
         if not self.by_page_only and holds_words(chunk.full_words, self.support.needles):
             return False
-        return not self.may_answer(chunk)
+        if self.may_answer(chunk):
+            return False
+        # The dearest check comes last.
+        return self.by_page_only or not holds_spelling(chunk.full_text, self.support.spellings)
 
 
 def _checks_of(support: Support, banned_pages: frozenset[str]) -> _Checks:

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from evidence.answer_types import AnswerType, answer_types
 from evidence.made_row import Making, made_row
 from evidence.queries import claim_of
+from evidence.spellings import says_answer
 from utils.schema import unit_of, verdict_class
 from utils.text import LABEL_ALIASES, chunk_text, holds_answer
 
@@ -78,7 +79,7 @@ def _wrong_value(sample: dict, values: dict[AnswerType, list[str]], rng: random.
     for kind in _types_of(sample):
         unseen = []
         for value in values.get(kind, []):
-            if not holds_answer(shown, [value]) and not holds_answer(value, accepted):
+            if not says_answer(shown, [value]) and not says_answer(value, accepted):
                 unseen.append(value)
         if unseen:
             return rng.choice(unseen)

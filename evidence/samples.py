@@ -11,9 +11,10 @@ from evidence.negatives import mix_pages
 from evidence.paraphrase import is_named, stems
 from evidence.queries import query_of
 from evidence.records import twin_id
+from evidence.spellings import says_answer
 from evidence.support import Support
-from utils.schema import is_label_answer
-from utils.text import REFUSAL, chunk_text, holds_words
+from utils.schema import is_label_answer, verdict_class
+from utils.text import REFUSAL, chunk_text
 
 # More alternative sets would fill a sample with support and leave no room for negatives.
 MAX_SUPPORT_SETS = 2
@@ -137,15 +138,17 @@ def _kept_hop(support: Support, sample: dict, rng: random.Random) -> list[Chunk]
         shown.add((chunk["title"], chunk["text"]))
     hops = [chunk for chunk in support.sets[0] if (chunk.title, chunk.text) in shown]
 
-    # One hop may prove a "no": if the first of two things is no plant, they are not both plants.
+    # One hop may prove a "no" or refute a claim: if the first of two things is no plant, they are not both
+    # plants.
     answer = support.aliases[0]
-    if len(hops) < 2 or answer.lower() == "no":
+    if len(hops) < 2 or verdict_class(answer) == "refuted":
         return []
     rng.shuffle(hops)
     if is_label_answer(answer):
         return hops[:1]
     for chunk in hops:
-        if not holds_words(chunk.full_words, support.needles) and not support.parts & chunk.stems:
+        is_part_said = bool(support.parts & chunk.stems)
+        if not is_part_said and not says_answer(chunk.full_text, list(support.aliases)):
             return [chunk]
     return []
 

@@ -3,6 +3,7 @@
 They are no rules of reading: older files and files of other tools may break them and still be read.
 """
 
+from evidence.spellings import says_answer
 from utils.completions import MAX_ANSWER_CHARS
 from utils.schema import is_label_answer, verdict_class
 from utils.text import chunk_text, holds_answer
@@ -18,7 +19,7 @@ def leaked_answer(sample: dict) -> str | None:
     if not aliases or is_label_answer(aliases[0]):
         return None
     for i in sample["hard_negatives"]:
-        if holds_answer(chunk_text(sample["evidence_chunks"][i]), aliases):
+        if says_answer(chunk_text(sample["evidence_chunks"][i]), aliases):
             return f"chunk {i} is a negative but contains an accepted answer, one of {aliases[:2]}"
     return None
 

@@ -13,6 +13,7 @@ from evidence.claims import claim_words, is_judgeable
 from evidence.paraphrase import answer_parts, asked_stems, bare_title, share_said, stems
 from evidence.records import Record
 from evidence.retrieval import BM25
+from evidence.spellings import spellings_of
 from evidence.unmarked import best_statement
 from utils.completions import MAX_ANSWER_CHARS
 from utils.schema import is_label_answer, verdict_class
@@ -41,6 +42,11 @@ class Support:
     def needles(self) -> list[str]:
         """The accepted answers as `padded_words`, to look up with `holds_words`."""
         return [padded_words(alias) for alias in self.aliases]
+
+    @functools.cached_property
+    def spellings(self) -> list[str]:
+        """The accepted answers in normal form, to look up with `holds_spelling`."""
+        return spellings_of(self.aliases)
 
     @functools.cached_property
     def parts(self) -> frozenset[str]:
@@ -183,8 +189,7 @@ def _found_support(
         rule = "answer in a sentence that says what is asked"
     if not found:
         return "answer not verified in any chunk"
-    # The canonical answer becomes one that the support contains: accepted answers need not be variants of
-    # one.
+    # The canonical answer becomes one that the support contains: accepted answers need not be variants.
     held = [alias for alias in aliases if holds_words(found.words, [padded_words(alias)])]
     ordered = held[:1] + [alias for alias in aliases if alias != held[0]]
     return Support(record, tuple(ordered), ((found,),), rule)

@@ -10,6 +10,7 @@ from collections import Counter
 from evidence.answer_types import AnswerType, answer_types, written_form
 from evidence.paraphrase import answer_parts, stems
 from evidence.queries import claim_of
+from evidence.spellings import says_answer
 from utils.schema import is_label_answer
 from utils.text import REFUSAL, answer_pattern, chunk_text, contains_tokens, holds_answer, tokenize
 
@@ -44,7 +45,7 @@ def relayout(sample: dict, order: Order) -> dict:
 
 
 def _chunk_holds(chunk: dict, answers: list[str]) -> bool:
-    return holds_answer(f"{chunk['title']} {chunk['text']}", answers)
+    return says_answer(chunk_text(chunk), answers)
 
 
 # --- chunks added, dropped, moved
@@ -135,9 +136,9 @@ def _typed_answers(sample: dict, donors: list[dict]) -> list[str] | str:
     for donor in donors:
         shared = set(answer_types(donor)) & set(types) if donor["source"] == sample["source"] else set()
         # "Warsaw, Poland" in place of "Warsaw" would be the old answer still.
-        if not shared or holds_answer(donor["answer"], sample["answer_aliases"]):
+        if not shared or says_answer(donor["answer"], sample["answer_aliases"]):
             continue
-        if not holds_answer(everything, [donor["answer"]]):
+        if not says_answer(everything, [donor["answer"]]):
             for kind in shared:
                 found[kind].add(donor["answer"])
     narrowest = [sorted(found[kind]) for kind in types if found[kind]]

@@ -225,6 +225,7 @@ def test_support_is_every_chunk_that_states_the_fact():
     [
         ("Cyril Orr", "Orr (born 4 May 1971) is an actor who lives in Rome.", "two answers"),
         ("Bo Marsh", "It opened on 3 May 1970 in Rome.", "answer in another chunk"),
+        ("Bo Marsh", "It opened on May 3rd, 1970 in Rome.", "another chunk may answer"),
         ("Cyril Orr", "Orr, by birth a Texan, came to Rome on 9 June 1980.", "another chunk may answer"),
         ("Cyril Orr (poet)", "Orr wrote poems in Rome.", "two pages of the name"),
     ],

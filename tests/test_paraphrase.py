@@ -179,6 +179,29 @@ def test_a_twin_of_a_no_keeps_no_hop():
         assert not {"Arum", "Bison"} & {chunk["title"] for chunk in twin["evidence_chunks"]}
 
 
+@pytest.mark.parametrize("verdict, keeps_hop", [("supported", True), ("refuted", False)])
+def test_a_twin_of_a_refuted_claim_keeps_no_hop(verdict, keeps_hop):
+    pages = {"Arum": ["Arum is a plant of the hills."], "Bison": ["Bison is an animal of the plains."]}
+    pages |= {f"Vale {i}": [f"Vale {i} has old and green plants."] for i in range(6)}
+    claim = "Arum and Bison are plants."
+    ask = record(
+        question=f"Is it so? {claim}",
+        answers=(verdict,),
+        subject=(),
+        gold_sets=((("Arum", 0), ("Bison", 0)),),
+        page_titles=("Arum", "Bison"),
+        names=("Arum", "Bison"),
+        metadata={"claim": claim},
+    )
+    pool = PagePool(pages, 20)
+    support = find_support(ask, pool)
+    ranked = negatives(support, pool)
+    sample = build_sample(support, ranked, 4, "g", random.Random(0))
+    twin = build_twin(support, sample, ranked, random.Random(0))
+    # That Bison is an animal refutes the claim without a word about Arum.
+    assert bool({"Arum", "Bison"} & {chunk["title"] for chunk in twin["evidence_chunks"]}) is keeps_hop
+
+
 def test_popqa_relations_have_cues_or_names(tmp_path):
     columns = "possible_answers id subj prop obj s_aliases s_wiki_title s_pop question".split()
     ann = ['"[""Oslo""]"', "1", "Ann", "place of birth", "Oslo", "[]", "Ann", "9", "Where was Ann born?"]

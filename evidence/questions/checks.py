@@ -11,6 +11,7 @@ from evidence.paraphrase import answer_parts, asked_stems, says_most, stems
 from evidence.questions.fact import Fact
 from evidence.questions.sentences import page_name
 from evidence.questions.spans import DATE_RE, NAME_RE
+from evidence.spellings import holds_spelling, spellings_of
 from utils.text import chunk_text, holds_words, padded_words
 
 MAX_ANSWER_WORDS = 6
@@ -38,6 +39,12 @@ class ShownChunk:
     @functools.cached_property
     def stems(self) -> frozenset[str]:
         return stems(self.text)
+
+    def may_hold(self, fact: Fact) -> bool:
+        """Whether the chunk contains the answer in another spelling."""
+        return holds_spelling(
+            chunk_text({"title": self.title, "text": self.text}), spellings_of(fact.answers)
+        )
 
     def is_about(self, fact: Fact) -> bool:
         """Whether the chunk is of the fact's page, or names its subject."""
@@ -120,7 +127,9 @@ def support_of(fact: Fact, question: str, chunks: list[ShownChunk], own: int) ->
             if not same:
                 return "answer in another chunk"
             support.append(i)
-        elif _may_state(chunk, fact) or (fact.is_title and says_most(asked_stems(question), chunk.stems)):
+            continue
+        may_name = fact.is_title and says_most(asked_stems(question), chunk.stems)
+        if may_name or _may_state(chunk, fact) or chunk.may_hold(fact):
             return "another chunk may answer"
     return sorted(support)
 
@@ -133,7 +142,7 @@ def is_unanswered(fact: Fact, question: str, chunks: list[ShownChunk]) -> bool:
     parts = answer_parts(list(fact.answers), question)
     asked = asked_stems(question)
     for chunk in chunks:
-        if holds_words(chunk.words, needles) or parts & chunk.stems:
+        if holds_words(chunk.words, needles) or parts & chunk.stems or chunk.may_hold(fact):
             return False
         if _may_state(chunk, fact) or any(_same_relation(fact, other) for other in chunk.facts):
             return False
