@@ -19,7 +19,7 @@ _N_LETTERS = 4
 _N_DIGITS = 3
 # "1.5 million" is a spelling of "1,500,000".
 _SCALES = ("hundred", "thousand", "million", "billion", "trillion", "dozen", "bn")
-# Letters that may lose an accent in the normal form, and signs behind which "m" is a million: no letters tell.
+# Of letters that may lose an accent, and of a sign behind which "m" is a million, nothing can be told.
 _UNSEEN = re.compile(r"[^\W\x00-\x7f]|[$€£¥]")
 
 # Day, month and year: "July 4, 1776" and "4 July 1776".

@@ -189,8 +189,7 @@ def _found_support(
         rule = "answer in a sentence that says what is asked"
     if not found:
         return "answer not verified in any chunk"
-    # The canonical answer becomes one that the support contains: accepted answers need not be variants of
-    # one.
+    # The canonical answer becomes one that the support contains: accepted answers need not be variants.
     held = [alias for alias in aliases if holds_words(found.words, [padded_words(alias)])]
     ordered = held[:1] + [alias for alias in aliases if alias != held[0]]
     return Support(record, tuple(ordered), ((found,),), rule)
