@@ -121,16 +121,17 @@ def find_cache(folder: Path, wanted: dict, cache_sig: str | None) -> str:
     """Signature of the newest complete cache with all `wanted` settings, or of the one named `cache_sig`.
 
     DataError when there is none; it lists every cache with its differences from `wanted`. A cache with a
-    damaged manifest is said and passed over, unless it is the one named.
+    damaged manifest is said and passed over, unless it is the one named or no other one fits.
     """
     manifests = {}
+    damaged = []
     for path in sorted(folder.glob(CACHE_MANIFESTS)):
         try:
             manifests[path.parent.name] = read_shaped(path, CACHE)
         except DataError as error:
             if path.parent.name == cache_sig:
                 raise
-            note(f"warning: {error}; this cache is passed over")
+            damaged.append(error)
     fitting = {}
     for sig, manifest in manifests.items():
         # An unfinished cache has candidates of some samples only.
@@ -139,7 +140,11 @@ def find_cache(folder: Path, wanted: dict, cache_sig: str | None) -> str:
         if sig == cache_sig or (not cache_sig and not _differences(manifest["settings"], wanted)):
             fitting[sig] = manifest
     if not fitting:
+        if damaged:
+            raise damaged[0]
         raise _no_cache_fits(folder, manifests, wanted)
+    for error in damaged:
+        note(f"warning: {error}; this cache is passed over")
     newest = max(fitting, key=lambda sig: (fitting[sig].get("created", 0.0), sig))
     note(f"judging cache {newest}, generated {fitting[newest].get('started', 'at an unknown time')}")
     return newest

@@ -127,6 +127,8 @@ def has_no_output(run_dir: Path) -> bool:
 def drop_aside(run_dir: Path) -> None:
     """Delete what was set aside for an output that is complete now."""
     old = _aside(run_dir)
+    if not old.exists():
+        return
     shutil.rmtree(old, ignore_errors=True)
     if old.exists():
         print_line(f"{old} could not be deleted; the run that replaces it is complete, so delete it by hand")

@@ -237,7 +237,7 @@ def test_a_reward_head_and_its_card_name_the_commit(hub, tokenizer):
     assert hub_revisions(f"{MODEL}@{FIRST}", MODEL) == {f"{MODEL}@{FIRST}": FIRST, MODEL: SECOND}
     facts = {**saved, "penalty_weights": dict.fromkeys(PENALTIES, 0.0), "measured": [], "sources": {}}
     template = (Path(__file__).parents[2] / "prompts/sft_default.txt").read_text()
-    card = head_card({**facts, "decided_by": []}, tokenizer, template, ".", f"{MODEL}@{FIRST}")
+    card = head_card({**facts, "decided_by": [], "writers": []}, tokenizer, template, ".", f"{MODEL}@{FIRST}")
     assert f'from_pretrained(BASE, revision="{FIRST}")' in card
     assert f'BASE = "{MODEL}"' in card
     assert json.dumps(saved)
