@@ -71,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--batch-size", type=positive_int, default=8, help="candidates generated at once (default: 8)")
     add("--judge-batch-size", type=positive_int, default=8, help="comparisons read at once (default: 8)")
     add("--seed", type=seed_number, help="seed of the choice of samples and of tokens (default: 42)")
-    add("--overwrite", action="store_true", help="delete what is cached for these settings first")
+    add("--overwrite", action="store_true", help="redo what is complete; an interrupted run is resumed")
     add("--dry-run", action="store_true", help="print the plan and write nothing")
     return parser
 

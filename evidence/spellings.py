@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 
 from utils.answer_forms import answer_form
-from utils.text import holds_answer, holds_words, padded_words
+from utils.text import holds_words, padded_words
 
 # By the first letters of a word, or digits of a number, one sees whether a text may have it: "theatre" is a
 # spelling of "theater", and "2016/17" has the number 2017. Shorter numbers may be written in too many ways.
@@ -26,7 +26,10 @@ _UNSEEN = re.compile(r"[^\W\x00-\x7f]|[$€£¥]")
 _MAX_DATE_WORDS = 3
 
 
-# Cached: many questions find the same chunks.
+# Cached: one text is searched for the answers of many questions, and many questions find the same chunks.
+_written_words = functools.lru_cache(1 << 14)(padded_words)
+
+
 @functools.lru_cache(1 << 14)
 def _spelled_words(text: str) -> str:
     """The words of a text in the normal form of answers, each with a space on both sides."""
@@ -66,11 +69,12 @@ def _may_hold(text: str, letters: str, spelling: str) -> bool:
 def holds_spelling(text: str, spellings: list[str]) -> bool:
     """True when the text contains one of the spellings as a run of words. One without any word is nowhere."""
     # The normal form of a text takes forty times as long as its words, so its letters are looked at first.
-    letters = padded_words(text).replace(" ", "")
+    letters = _written_words(text).replace(" ", "")
     possible = [spelling for spelling in spellings if _may_hold(text, letters, spelling)]
     return bool(possible) and holds_words(_spelled_words(text), possible)
 
 
 def says_answer(text: str, aliases: list[str]) -> bool:
     """True when the text contains an accepted answer, as it is written or in another spelling."""
-    return holds_answer(text, aliases) or holds_spelling(text, spellings_of(aliases))
+    is_written = holds_words(_written_words(text), [padded_words(alias) for alias in aliases])
+    return is_written or holds_spelling(text, spellings_of(aliases))

@@ -143,8 +143,8 @@ def find_cache(folder: Path, wanted: dict, cache_sig: str | None) -> str:
         if damaged:
             raise damaged[0]
         raise _no_cache_fits(folder, manifests, wanted)
-    for error in damaged:
-        note(f"warning: {error}; this cache is passed over")
+    for problem in damaged:
+        note(f"warning: {problem}; this cache is passed over")
     newest = max(fitting, key=lambda sig: (fitting[sig].get("created", 0.0), sig))
     note(f"judging cache {newest}, generated {fitting[newest].get('started', 'at an unknown time')}")
     return newest

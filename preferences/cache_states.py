@@ -34,7 +34,7 @@ def claim_cache(cache: Path, overwrite: bool, revision: str | None = None, judge
         )
     # What a run with `overwrite` began is resumed by the next one: candidates that it did not finish, or did
     # not come to judge. The name of a cache says that its settings are these.
-    is_begun = found.get(_UNJUDGED, False) and judges_too if is_complete else True
+    is_begun = not is_complete or (judges_too and found.get(_UNJUDGED, False))
     if overwrite and cache.exists() and (is_other or not is_begun):
         # Judgements go too: they are about the texts that are generated again.
         set_aside(cache, is_complete)
