@@ -21,7 +21,7 @@ from models.choices import check_engine, load_options
 from models.directories import check_adapter_dir
 from models.revisions import cached_revision, hub_revisions
 from preferences.cache import MODEL_CHOICES
-from preferences.flags import add_exchange_flags, add_generator_flags, check_judge_flags
+from preferences.flags import add_exchange_flags, add_generator_flags, check_gold, check_judge_flags
 from preferences.inputs import check_exchange, check_inputs
 from preferences.judges import JUDGES, Judge, default_judge, judge_candidates, judge_settings
 from utils.arguments import positive_int, sample_limit, seed_number, share, stage_parser
@@ -123,7 +123,7 @@ from utils.aside import file_aside
 from utils.jsonl import sha256_value, write_json, write_jsonl
 from utils.locks import drop_temporaries
 from utils.runs import describe_run, format_drops, format_seconds, hash_inputs, note
-from utils.schema import read_samples
+from utils.schema import read_questions
 
 # --- phase 1: candidates
 
@@ -218,7 +218,7 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
         pairing["max_unparsable"] = 1.0 if "base" in generation.get("models", "sft,base") else 0.1
     version = judge_version(judge, args.judge_model)
     judgesig, settings = name_judgements(cache, settings, version, pairing, args.overwrite)
-    jobs, repeated, lost = read_candidates(cache, read_samples(data_path))
+    jobs, repeated, lost = read_candidates(cache, read_questions(data_path))
     log_path = cache / f"judgements_{judgesig}.jsonl"
     # With --overwrite, a judge that fails leaves the judgements that were there.
     with shards.hold(file_aside(log_path, args.overwrite)):
@@ -274,7 +274,7 @@ def main(argv: list[str] | None) -> None:
         print_plan(args)
         return
     started = time.monotonic()
-    test_facts = check_data(args)
+    test_facts = check_data(args, check_gold)
     caches = home_path(args.prefs_dir) / "cache"
     if args.phase == "judge":
         settings = given_settings(vars(args), input_path(args.data_path))

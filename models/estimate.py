@@ -6,6 +6,7 @@ tokenizer.
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,12 +58,12 @@ def measured_flops(dtype: "torch.dtype") -> float:
     return 2 * n**3 / best
 
 
-def planned_samples(path: Path) -> list[dict] | None:
-    """The samples of a file; None, and a warning, if it does not exist yet."""
+def planned_samples(path: Path, read: Callable[[Path], list[dict]] = read_samples) -> list[dict] | None:
+    """The rows of a file as `read` reads it; None, and a warning, if it does not exist yet."""
     if not path.is_file():
         print(f"warning: {home_hint(path) or f'{path} does not exist yet; an earlier stage writes it'}")
         return None
-    return read_samples(path)
+    return read(path)
 
 
 def count_tokens(samples: list[dict]) -> int:

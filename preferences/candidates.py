@@ -27,7 +27,7 @@ from utils.decisions import decisions_of
 from utils.errors import DataError
 from utils.jsonl import sha256_value
 from utils.progress import track
-from utils.schema import pick_samples, read_samples
+from utils.schema import pick_samples, read_questions
 
 # Samples whose candidates are generated and written together: an interrupted run loses at most these.
 SAMPLES_PER_PORTION = 64
@@ -44,13 +44,15 @@ class Generator:
     batch_size: int
 
 
-def check_data(args: argparse.Namespace) -> dict:
+def check_data(args: argparse.Namespace, check: Callable[[argparse.Namespace, list[dict]], None]) -> dict:
     """Facts for the manifest: whether the data may be test data, and a warning if it is.
 
     UsageError for test data without --allow-test: a model that learns from it cannot be tested on it.
+    `check(args, rows)` says what else the flags need of the rows.
     """
     data_path = input_path(args.data_path)
-    rows = read_samples(data_path) if data_path.is_file() else []
+    rows = read_questions(data_path) if data_path.is_file() else []
+    check(args, rows)
     warning = refuse_test_data(data_path, rows, args.allow_test, args.sft_model)
     warnings = [warning] if warning else []
     note_in_first_process(warnings)
@@ -59,7 +61,7 @@ def check_data(args: argparse.Namespace) -> dict:
 
 def draw_samples(settings: dict, data_path: Path) -> list[dict]:
     """The samples that the settings choose from a data file, in file order. DataError when none is left."""
-    samples = read_samples(data_path)
+    samples = read_questions(data_path)
     if settings["unseen_only"]:
         seen = train_ids(settings["sft_model"])
         if seen and (problem := ids_problem(settings["sft_model"])):

@@ -7,7 +7,8 @@ from preferences.forms import FORMS
 from preferences.judges import JUDGES, default_judge
 from preferences.label_share import MIN_LABEL_SHARE
 from utils.arguments import share, temperature, whole_number
-from utils.errors import UsageError
+from utils.config import input_path
+from utils.errors import DataError, UsageError
 
 # Flags of the judge with their defaults, and those that each kind of judge reads (`Judge.model`).
 _OF_JUDGES = {
@@ -69,3 +70,20 @@ def add_generator_flags(model: argparse._ArgumentGroup) -> None:
     # The generators' flags are part of a cache's settings, so None marks one that was not given.
     add_model_flags(model, "the generators", default=None)
     add_bit_flags(model, "the judge", "--judge-use")
+
+
+def check_gold(args: argparse.Namespace, samples: list[dict]) -> None:
+    """DataError for questions without gold where the judge of the flags, or a made rejection, needs it."""
+    without = [sample["id"] for sample in samples if sample["answerable"] is None]
+    if args.phase == "generate" or not without:
+        return
+    kind = args.judge or default_judge(args.judge_model)
+    share = f"{len(without):,} of {len(samples):,} questions have no gold"
+    found = f"{input_path(args.data_path)}: {share}, e.g. {without[0]}"
+    if JUDGES[kind].needs_gold:
+        free = ", ".join(name for name, judge in JUDGES.items() if not judge.needs_gold)
+        raise DataError(
+            f"{found}; --judge {kind} compares with gold: take one of {free}, with its --judge-model"
+        )
+    if args.hard_rejections:
+        raise DataError(f"{found}; --hard-rejections are made of gold: leave the flag out")

@@ -17,14 +17,14 @@ from utils.jsonl import sha256_file
 from utils.outputs import check_folder_output
 from utils.own_files import HEAD, PREFERENCE_STATS
 from utils.recognition import check_kind
-from utils.schema import check_rows, read_completion_rows, read_preferences, read_samples
+from utils.schema import check_rows, read_completion_rows, read_preferences, read_questions
 from utils.shapes import lenient, read_shaped
 from utils.templates import load_template, template_hash
 
 
 def check_inputs(args: argparse.Namespace) -> None:
     """DataError or UsageError for the first input of make_prefs.py that is not what its flag needs."""
-    check_rows(input_path(args.data_path), read_samples)
+    check_rows(input_path(args.data_path), read_questions)
     if args.phase == "judge" and args.cache_sig:
         _check_cache(home_path(args.prefs_dir) / "cache", args.cache_sig)
     # Judging needs none of the models that generated.

@@ -39,7 +39,9 @@ def read_comparisons(jobs: list[Job], judgements: dict[str, dict]) -> list[Compa
     for sample, candidates in jobs:
         judgement = judgements.get(sample["id"], {})
         for i, j, as_a, other_as_a in judgement.get("comparisons") or []:
-            verified = judgement["verifier"][i] - judgement["verifier"][j]
+            # Of a question without gold the verifier prefers neither.
+            scores = [score or 0.0 for score in judgement["verifier"]]
+            verified = scores[i] - scores[j]
             better, worse = (i, j) if verified >= 0 else (j, i)
             kind = pair_kind(parse_candidate(candidates[better]), parse_candidate(candidates[worse]))
             longer = len(candidates[i]["completion"]) - len(candidates[j]["completion"])

@@ -9,7 +9,8 @@ A judgement row is {"id", "checks": {name: 0 or 1} per candidate, "verifier": a 
 score per candidate or null, "agree": comparisons with the same winner in both orders, "n_compared"}, and
 of a model "label_share", the mean probability of its two labels, and "comparisons", [i, j, probability that
 i is better as answer A, that j is as answer A] per two candidates. Judges that score each candidate alone
-add "scored", a score per candidate.
+add "scored", a score per candidate. Of a question without gold the checks are empty and the verifier's scores
+null.
 """
 
 import dataclasses
@@ -40,12 +41,13 @@ def judge_by_checks(jobs: list[Job], judge_model: JudgeModel | None) -> list[dic
     """Judgement rows from the verifier alone."""
     rows = []
     for sample, candidates in jobs:
-        checks, scores = zip(*(verify(candidate, sample) for candidate in candidates))
+        has_gold = sample["answerable"] is not None
+        verified = [verify(one, sample) if has_gold else ({}, None) for one in candidates]
         rows.append(
             {
                 "id": sample["id"],
-                "checks": list(checks),
-                "verifier": list(scores),
+                "checks": [checks for checks, _ in verified],
+                "verifier": [score for _, score in verified],
                 "llm": None,
                 "agree": 0,
                 "n_compared": 0,
@@ -115,12 +117,13 @@ class Judge:
     judge: Callable[[list[Job], Any], list[dict]]
     decide: Callable[[dict], tuple[list[float], str]]
     model: str = ""
+    needs_gold: bool = False
 
 
 JUDGES = {
     "llm": Judge(judge_by_model, llm_decides, "compares"),
-    "verifier": Judge(judge_by_checks, verifier_decides),
-    "hybrid": Judge(judge_by_model, llm_breaks_ties, "compares"),
+    "verifier": Judge(judge_by_checks, verifier_decides, needs_gold=True),
+    "hybrid": Judge(judge_by_model, llm_breaks_ties, "compares", needs_gold=True),
     "reward": Judge(judge_by_scores, reward_decides, "rewards"),
     "citations": Judge(judge_by_scores, citations_decide, "likelihood"),
 }

@@ -64,10 +64,14 @@ def prompt_outcomes(jobs: list[Job], judgements: dict[str, dict]) -> dict[str, i
     """How many prompts have candidates that are all right, all wrong, or some right and some not.
 
     Right is an answer that is right, cited well or not, and a right refusal. Where all are wrong, the best of
-    them is a mistake too; where all are right, they differ at most in their citations.
+    them is a mistake too; where all are right, they differ at most in their citations. Of questions without
+    gold nobody knows.
     """
     counts = dict.fromkeys(("all right", "all wrong", "mixed"), 0)
     for sample, candidates in jobs:
+        if sample["answerable"] is None:
+            counts["without gold"] = counts.get("without gold", 0) + 1
+            continue
         judgement = judgements.get(sample["id"])
         # A single candidate is not judged.
         checks = judgement["checks"] if judgement else [verify(candidates[0], sample)[0]]

@@ -16,7 +16,7 @@ from preferences.cache import GENERATION_DEFAULTS
 from preferences.pairs import find_preferences
 from utils.config import home_path, input_path
 from utils.errors import DataError
-from utils.schema import pick_samples, read_preferences
+from utils.schema import pick_samples, read_preferences, read_questions
 
 # Tokens of the template, roughly, and of a completion.
 _PROMPT_TOKENS = 120
@@ -27,7 +27,7 @@ def print_plan(args: argparse.Namespace) -> None:
     """`--dry-run`: what would be generated and written, and the estimated time."""
     for name in filter(None, (args.sft_model, args.base_model, args.judge_model)):
         warn_missing_model(name)
-    samples = planned_samples(input_path(args.data_path))
+    samples = planned_samples(input_path(args.data_path), read_questions)
     generator = args.base_model or args.sft_model
     if samples is not None and args.phase != "judge" and generator:
         n_each = args.n_generations or GENERATION_DEFAULTS["n_generations"]

@@ -152,6 +152,28 @@ def test_caches_are_listed_when_none_fits(home):
     assert "abc: complete, differs in n_generations 4" in line
 
 
+QUESTION = {"id": "q1", "question": "Who?", "evidence_chunks": [{"title": "A", "text": "It was her."}]}
+
+
+@pytest.mark.parametrize(
+    "flags, row, named",
+    [
+        ([], QUESTION, "--judge verifier compares with gold: take one of llm, reward, citations"),
+        (["--judge-model", "embedded", "--hard-rejections"], QUESTION, "--hard-rejections are made of gold"),
+        ([], {**QUESTION, "id": " "}, "questions.jsonl:1: id or question is empty"),
+        ([], {**QUESTION, "source": 3}, "questions.jsonl:1: source must be str, found 3"),
+        ([], {**QUESTION, "metadata": []}, "questions.jsonl:1: field 'metadata' must be dict, found []"),
+        # With one field of gold it is a sample, and must be a whole one.
+        ([], {**QUESTION, "answer": "her"}, "questions.jsonl:1: field 'source' is missing"),
+    ],
+)
+def test_questions_without_gold_are_refused_where_gold_decides(flags, row, named, home):
+    (home / "questions.jsonl").write_text(json.dumps(row) + "\n")
+    code, line = failure(make_prefs, ["--phase", "judge", "--data-path", "questions.jsonl", *flags])
+    assert code == 3
+    assert named in line
+
+
 UNNAMED_BASE = ["--test-data", "x", "--model-path", "m"]
 
 

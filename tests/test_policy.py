@@ -249,10 +249,15 @@ def policy_home(data_home, tiny_gemma_dir, tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("judge", ["verifier", "citations"])
-def test_a_round_is_three_commands(judge, policy_home):
+@pytest.mark.parametrize("judge, has_gold", [("verifier", True), ("citations", True), ("citations", False)])
+def test_a_round_is_three_commands(judge, has_gold, policy_home):
     sampled = ["--max-samples", "4", "--n-generations", "3", "--temperature", "1", "--max-new-tokens", "8"]
     data = ["--data-path", "data/val.jsonl"]
+    if not has_gold:
+        asked = [row for _, row in read_jsonl(policy_home / "data/val.jsonl")]
+        fields = ("id", "question", "evidence_chunks")
+        write_jsonl(policy_home / "data/asked.jsonl", [{name: row[name] for name in fields} for row in asked])
+        data = ["--data-path", "data/asked.jsonl"]
     model = ["--sft-model", "sft/checkpoint-best", "--base-model", "tiny", "--max-input-tokens", "1400"]
     make_prefs.main(["--phase", "generate", *model, *data, *sampled])
     [cache] = (policy_home / "prefs/cache").iterdir()
@@ -272,8 +277,12 @@ def test_a_round_is_three_commands(judge, policy_home):
     if judge == "citations":
         assert {row["decided_by"] for row in pairs} == {"citations"}
         assert all(0 < row["score_rejected"] < row["score_chosen"] < 1 for row in pairs)
-    # Made pairs have the gold completion on the chosen side, and the others a wrong answer.
-    chosen = "any" if judge == "citations" else "right"
+    assert all(isinstance(row["answerable"], bool) == has_gold for row in pairs)
+    stats = read_json(path.with_name(path.name.replace("preferences", "preference_stats", 1)[:-1]))
+    assert stats["prompts"].get("without gold", 0) == (0 if has_gold else stats["n_samples"])
+    # Made pairs have the gold completion on the chosen side, and the others a wrong answer. Without gold
+    # there are no checks, and the pairs count.
+    chosen = "any" if judge == "citations" and has_gold else "right"
     overrides = ["--set", "data.val_fraction=0.3", "--set", f"data.chosen={chosen}"]
     train_dpo.main(["-c", "dpo.yaml", "--prefs", str(path), *overrides])
     assert read_json(policy_home / "policy/run.json")["status"] == "complete"

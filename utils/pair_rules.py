@@ -13,7 +13,6 @@ _PREFERENCE_TYPES = {
     "source": str,
     "group": str,
     "question": str,
-    "answerable": bool,
     "evidence_chunks": list,
     "prompt": list,
     "chosen": list,
@@ -62,6 +61,11 @@ def preference_problem(row: dict) -> str | None:
     """The first rule of the preference row that `row` breaks, with the value found; None for a valid row."""
     if problem := type_problem(row, _PREFERENCE_TYPES) or text_problem(row, _PREFERENCE_TEXTS):
         return problem
+    if "answerable" not in row:
+        return "field 'answerable' is missing"
+    # Null for a question without gold.
+    if row["answerable"] is not None and not isinstance(row["answerable"], bool):
+        return f"field 'answerable' must be bool or null, found {row['answerable']!r:.60}"
     for field in ("prompt", "chosen", "rejected"):
         if problem := messages_problem(field, row[field]):
             return problem

@@ -20,6 +20,9 @@ _SAMPLE_TYPES = {
     "group": str,
     "metadata": dict,
 }
+# A row with one of these is a sample, and must have them all.
+_GOLD_FIELDS = ("answer", "answer_aliases", "answerable", "support_sets", "support_spans", "hard_negatives")
+_QUESTION_TYPES: dict[str, type] = {"id": str, "question": str, "evidence_chunks": list}
 _METADATA_TEXTS = (
     *("claim", "twin_of", "made_from", "unit", "type", "difficulty", "licence"),
     *("made", "support_rule", "canary"),
@@ -144,3 +147,20 @@ def sample_problem(row: dict) -> str | None:
         or _answer_problem(row)
         or _metadata_problem(row["metadata"])
     )
+
+
+def has_gold(row: dict) -> bool:
+    """Whether a row of a file says what is right: a sample does, a question alone does not."""
+    return any(row.get(field) is not None for field in _GOLD_FIELDS)
+
+
+def question_problem(row: dict) -> str | None:
+    """The first rule of a question without gold that the row breaks, with the value found."""
+    if problem := type_problem(row, _QUESTION_TYPES) or text_problem(row, ("source", "group")):
+        return problem
+    if not row["id"].strip() or not row["question"].strip():
+        return "id or question is empty"
+    metadata = row.get("metadata")
+    if metadata is not None and not isinstance(metadata, dict):
+        return f"field 'metadata' must be dict, found {metadata!r:.60}"
+    return chunks_problem(row["evidence_chunks"]) or _metadata_problem(metadata or {})

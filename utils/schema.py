@@ -14,7 +14,7 @@ from utils.errors import DataError
 from utils.jsonl import read_jsonl
 from utils.pair_rules import COMPLETION_FIELDS, completion_problem, preference_problem
 from utils.recognition import check_kind
-from utils.rules import sample_problem
+from utils.rules import has_gold, question_problem, sample_problem
 from utils.text import VERDICT_OF
 
 # About a second of reading.
@@ -57,6 +57,29 @@ def _read_checked(
 def read_samples(path: str | Path) -> list[dict]:
     """All samples of a file, checked. DataError names file, line, rule and value."""
     return _read_checked(path, "samples", sample_problem, "rebuild it with build_data.py")
+
+
+def read_questions(path: str | Path) -> list[dict]:
+    """All rows of a file of samples, of questions with evidence alone (without gold), or of both, checked.
+
+    A question gets the fields of a sample, with null for `answer` and `answerable`; of its own it needs id,
+    question and evidence_chunks. DataError names file, line, rule and value.
+    """
+
+    def problem_of(row: dict) -> str | None:
+        return sample_problem(row) if has_gold(row) else question_problem(row)
+
+    remedy = "a sample is built with build_data.py, a question without gold has id, question, evidence_chunks"
+    rows = _read_checked(path, "samples", problem_of, remedy)
+    return [row if has_gold(row) else _with_empty_gold(row) for row in rows]
+
+
+def _with_empty_gold(row: dict) -> dict:
+    """A question without gold in the fields of a sample. Its pairs are a group of their own by default."""
+    given = {name: value for name, value in row.items() if value is not None}
+    no_lists: dict[str, list] = {"support_sets": [], "support_spans": [], "hard_negatives": []}
+    no_gold = {"answer": None, "answer_aliases": [], "answerable": None, **no_lists}
+    return {"source": "questions", "group": row["id"], "metadata": {}, **given, **no_gold}
 
 
 def read_preferences(path: str | Path) -> list[dict]:
