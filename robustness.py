@@ -134,7 +134,7 @@ def generate_missing(
     model = load_generator(checkpoint, load_options(args, args.base_model, max_length=sum(limits)))
     builder = PromptBuilder(tokenizer, settings["template_text"], prompt_limit(model, *limits))
     prompts = {key: builder.build(mine[key]) for key in track(mine, "reading prompts", "prompt")}
-    biases = decision_biases(tokenizer, decisions_of(settings), mine.values())
+    biases = decision_biases(tokenizer, decisions_of(settings), list(mine.values()))
     generation = GenerationSettings(args.batch_size, args.max_new_tokens, biases=biases, known=known)
     speed = Throughput(prompts, log.shards.n_processes)
     for rows in predict(model, tokenizer, prompts, "sft", generation):

@@ -101,7 +101,7 @@ class Asker:
         """(completion, probability of its answer): greedy, and always within the output schema."""
         examples = (render_completion(REFUSAL, [], 0.0), render_completion("supported", [0], 0.9))
         drafter = Drafter([encode_completion(self._tokenizer, text) for text in examples])
-        asked = [{"question": question, "metadata": {}}]
+        asked = [{"question": question, "metadata": {}, "evidence_chunks": prompt.chunks}]
         biases = decision_biases(self._tokenizer, self.settings.decisions, asked)
         settings = GenerationSettings(batch_size=1, max_new_tokens=_MAX_NEW_TOKENS, biases=biases)
 

@@ -54,11 +54,13 @@ def trees():
     )
 
 
-def linear():
+def linear(strength: float = 1.0):
+    """Logistic regression; a smaller `strength` (scikit-learn's C) keeps the weights nearer to 0."""
     from sklearn.linear_model import LogisticRegression
 
     # liblinear runs in one thread, so that its figures do not depend on the machine.
-    return LogisticRegression(solver="liblinear", class_weight="balanced", random_state=_SEED)
+    settings = {"solver": "liblinear", "class_weight": "balanced", "random_state": _SEED}
+    return LogisticRegression(C=strength, **settings)
 
 
 def probabilities(model, rows) -> np.ndarray:

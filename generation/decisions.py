@@ -7,10 +7,10 @@ neither where the numbers come from nor what a right decision is.
 
 import functools
 import math
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from evidence.queries import claim_of
+from evidence.surface_gates import gate_biases
 from generation.choice import Bias
 from generation.schema_pattern import OPENING
 from utils.decisions import Decisions
@@ -48,13 +48,24 @@ def decision_bias(tokenizer, refuse: float, refuted: float) -> Bias | None:
     return Bias(tokens.opening, nonzero) if nonzero else None
 
 
-def decision_biases(tokenizer, decisions: Decisions | None, samples: Iterable[dict]) -> list[Bias | None]:
-    """One bias per sample, for `GenerationSettings.biases`; none at all for plain decisions (None)."""
+def decision_biases(tokenizer, decisions: Decisions | None, samples: list[dict]) -> list[Bias | None]:
+    """One bias per sample, for `GenerationSettings.biases`; none at all for plain decisions (None).
+
+    A sample has `question` and `metadata`, and `evidence_chunks` for gates.
+    """
     if decisions is None:
         return []
-    of_claims = decision_bias(tokenizer, decisions.refuse_claim, decisions.refuted)
-    of_questions = decision_bias(tokenizer, decisions.refuse_question, 0.0)
-    return [of_claims if claim_of(sample) else of_questions for sample in samples]
+    added = gate_biases(decisions.gates, samples)
+    biases = []
+    for i, sample in enumerate(samples):
+        if claim_of(sample):
+            refuse = decisions.refuse_claim + float(added["refuse_claim"][i])
+            refuted = decisions.refuted + float(added["refuted"][i])
+            biases.append(decision_bias(tokenizer, refuse, refuted))
+        else:
+            refuse = decisions.refuse_question + float(added["refuse_question"][i])
+            biases.append(decision_bias(tokenizer, refuse, 0.0))
+    return biases
 
 
 def forcing_bias(tokenizer, branch: str, is_claim: bool) -> Bias | None:

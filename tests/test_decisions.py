@@ -17,9 +17,12 @@ import train_sft
 from ask import load_asker
 from asking.checkpoint import ask_settings
 from asking.documents import read_documents
+from evaluation import decided
 from evaluation import decisions as fitting
-from evaluation.decisions import Branch, Decided, decide, fit_decisions
+from evaluation.decided import Branch, Decided, decide
+from evaluation.decisions import fit_decisions
 from evidence.queries import claim_of
+from evidence.surface_gates import fit_gates, gate_log_odds, with_factors
 from generation.answering import predict
 from generation.choice import Bias
 from generation.constrained import Schema, SchemaGuide
@@ -32,7 +35,14 @@ from tests.conftest import ROOT
 from training.decisions import complete_branches, fit_to_answers
 from training.whole import mark_whole
 from utils.completions import Parsed, gold_completion
-from utils.decisions import Decisions, read_calibration
+from utils.decisions import (
+    Decisions,
+    Gate,
+    decision_settings,
+    decisions_json,
+    decisions_of,
+    read_calibration,
+)
 from utils.errors import DataError, StageError, UsageError
 from utils.scoring import score_sample
 from utils.text import REFUSAL
@@ -178,6 +188,47 @@ def test_claims_and_other_questions_have_their_own_biases(tokenizer, samples):
     )
 
 
+def test_gates_move_the_biases_of_each_sample(tokenizer, samples):
+    opening, refusal, refuted = first_tokens(tokenizer)
+    # Twice, as 20 of each class are wanted.
+    found = fit_gates([*samples, *samples])
+    assert set(found) == {"refuse_claim", "refuse_question", "refuted"}
+    gates = with_factors(found, {"refuse_claim": 0.5, "refuse_question": 0.25, "refuted": 2.0})
+    log_odds = gate_log_odds(gates, samples)
+    decisions = Decisions(-1.0, 2.0, 0.5, gates)
+    for i, (sample, bias) in enumerate(zip(samples, decision_biases(tokenizer, decisions, samples))):
+        of_claim, of_question, verdict = (float(log_odds[name][i]) for name in gates)
+        if claim_of(sample):
+            added = ((refusal, -1.0 + 0.5 * of_claim), (refuted, 0.5 + 2.0 * verdict))
+            assert (bias, of_question) == (Bias(opening, added), 0.0)
+        else:
+            assert bias == Bias(opening, ((refusal, 2.0 + 0.25 * of_question),))
+            assert (of_claim, verdict) == (0.0, 0.0)
+    # They were fitted to these, and tell most of them.
+    refuse = log_odds["refuse_claim"] + log_odds["refuse_question"]
+    assert np.mean([(odds > 0) != sample["answerable"] for sample, odds in zip(samples, refuse)]) > 0.6
+    assert not any(odds.any() for odds in gate_log_odds({}, samples).values())
+    assert set(fit_gates([sample for sample in samples if sample["answerable"]] * 2)) <= {"refuted"}
+    assert with_factors(found, {"refuted": 1.0}).keys() == {"refuted"}
+
+
+def test_a_gate_of_other_features_is_refused(samples):
+    with pytest.raises(DataError, match="refuse_question has 2 weights for .* fit it again"):
+        gate_log_odds({"refuse_question": Gate([1.0, 2.0], 0.0)}, samples)
+
+
+def test_settings_without_gates_are_those_of_before_there_were_any(home):
+    (home / "sft").mkdir(exist_ok=True)
+    plain = {"refuse_claim": 1.0, "refuse_question": 2.0, "refuted": 3.0}
+    gates = {"gates": {"refuted": {"weights": [1.5], "intercept": -1.0, "factor": 0.5}}}
+    gated = Decisions(1.0, 2.0, 3.0, {"refuted": Gate([1.5], -1.0, 0.5)})
+    for decisions, fields in ((Decisions(1.0, 2.0, 3.0), plain), (gated, plain | gates)):
+        write_calibration(home, decisions)
+        settings = decision_settings("fitted", "sft/checkpoint-best")
+        assert settings == {"decisions": "fitted", "biases": fields}
+        assert decisions_of(settings) == decisions
+
+
 def test_a_tokenizer_that_begins_all_answers_alike_is_refused(monkeypatch):
     from generation import decisions
 
@@ -236,7 +287,7 @@ def test_the_best_biases_are_found_for_each_kind():
         claim(f"v{i}", float(4.0 + rng.normal(2 if i % 2 else -2, 1.0)), i % 2 == 1) for i in range(80)
     ]
     samples = made_up(rng, 120, 3.0) + made_up(rng, 120, -2.5, is_claim=True) + verdicts
-    biases, val = fit_decisions(samples)
+    biases, _, val = fit_decisions(samples)
     assert biases.refuse_question == pytest.approx(-3.0, abs=1.0)
     assert biases.refuse_claim == pytest.approx(2.5, abs=1.5)
     assert biases.refuted == pytest.approx(-4.0, abs=1.0)
@@ -245,14 +296,56 @@ def test_the_best_biases_are_found_for_each_kind():
     assert val["plain"]["objective"] + 0.5 < val["fitted"]["objective"]
     assert val["fitted"]["refusal_f1"] > 0.9
     # No other biases are much better: the optimum of a finer search, which follows every sample.
-    table = fitting._table(samples)
+    table = decided.table_of(samples)
     names = list(samples[0].branches[0].terms)
     best = 0.0
     for a, b, c in np.ndindex(7, 7, 7):
         tried = Decisions(2.5 + 0.5 * (a - 3), -3.0 + 0.5 * (b - 3), -4.0 + 0.5 * (c - 3))
-        sums = fitting._sums(table.terms, fitting._decide(table, tried))
-        best = max(best, float(fitting._objective(fitting._rates(sums, names))))
+        sums = decided.sums_of(table.terms, decided.decide_table(table, tried))
+        best = max(best, float(decided.objective(decided.rates_of(sums, names))))
     assert val["fitted"]["objective"] > best - 0.05
+
+
+def gated(rng, rows, spread):
+    """The rows with log-odds of gates that know what is unanswerable, or refuted, but for this much noise."""
+    found = []
+    for row in rows:
+        is_answerable = row.branches[0].terms["answerable"]
+        refuse = rng.normal(-1.5 if is_answerable else 1.5, spread)
+        is_refuted = row.is_claim and row.branches[2].terms["em_answerable"]
+        refuted = rng.normal(1.5 if is_refuted else -1.5, spread) if row.is_claim else 0.0
+        found.append(row._replace(refuse_odds=float(refuse), refuted_odds=float(refuted)))
+    return found
+
+
+def test_a_gate_is_worth_what_it_knows_beside_the_model():
+    rng = np.random.default_rng(5)
+    noisy = []
+    for row in made_up(rng, 120, 1.0) + made_up(rng, 120, -1.0, is_claim=True):
+        refused = row.branches[0]
+        refused = refused._replace(logp=refused.logp + rng.normal(0, 3))
+        noisy.append(row._replace(branches=[refused, *row.branches[1:]]))
+    noisy += [claim(f"v{i}", float(rng.normal(1 if i % 2 else -1, 3.0)), i % 2 == 1) for i in range(80)]
+    _, factors, val_without = fit_decisions(noisy)
+    assert not factors
+    knowing = gated(rng, noisy, 1.0)
+    biases, factors, val = fit_decisions(knowing)
+    # Log-odds of the model are worth little here, so those of the gates count several times.
+    assert min(factors.values()) > 1.5 and len(factors) == 3
+    assert val["plain"] == val_without["plain"]
+    assert val["cross_validated"]["objective"] > val_without["cross_validated"]["objective"] + 0.1
+    # What was looked up is what `decide` finds.
+    choices = decide(knowing, biases, factors)
+    right = [bool(row.branches[k].terms["refused_unanswerable"]) for row, k in zip(knowing, choices)]
+    unanswerable = [not row.branches[0].terms["answerable"] for row in knowing]
+    assert val["fitted"]["under_refusal_rate"] == pytest.approx(1 - sum(right) / sum(unanswerable))
+    # A gate that knows nothing hardly moves a decision, or none.
+    blind = [row._replace(refuse_odds=float(rng.normal(0, 1.5))) for row in noisy]
+    _, factors, _ = fit_decisions(blind)
+    assert max(factors.values(), default=0.0) < 0.6
+    # Too few of a kind to fit a factor to.
+    few = gated(rng, made_up(rng, 30, 0.0), 0.1)
+    assert not any(fit_decisions(few)[1].values())
 
 
 def test_the_metrics_are_those_of_the_chosen_branches():
@@ -262,10 +355,10 @@ def test_the_metrics_are_those_of_the_chosen_branches():
         question(2, 2.0, True),
         question(3, 1, True, False),
     ]
-    assert decide(samples, Decisions()) == [0, 1, 0, 0]
-    assert decide(samples, Decisions(refuse_question=-1.5)) == [1, 1, 0, 1]
-    assert decide(samples, Decisions(refuse_claim=-9.0, refuted=9.0)) == [0, 1, 0, 0]
-    _, val = fit_decisions(samples)
+    assert decide(samples, Decisions(), {}) == [0, 1, 0, 0]
+    assert decide(samples, Decisions(refuse_question=-1.5), {}) == [1, 1, 0, 1]
+    assert decide(samples, Decisions(refuse_claim=-9.0, refuted=9.0), {}) == [0, 1, 0, 0]
+    _, _, val = fit_decisions(samples)
     # Right refusal and right answer of four samples, of which three can be answered.
     assert val["plain"]["net_score"] == 0.5
     assert val["plain"]["em_answerable"] == pytest.approx(1 / 3)
@@ -274,19 +367,19 @@ def test_the_metrics_are_those_of_the_chosen_branches():
 
 def test_equal_logits_go_to_the_token_of_the_lower_id():
     tied = question(0, 0.0, True)
-    assert decide([tied], Decisions()) == [0]
+    assert decide([tied], Decisions(), {}) == [0]
     refusal, answer = tied.branches
-    assert decide([tied._replace(branches=[refusal._replace(token=9), answer])], Decisions()) == [1]
+    assert decide([tied._replace(branches=[refusal._replace(token=9), answer])], Decisions(), {}) == [1]
 
 
 def test_biases_that_do_not_help_other_groups_stay_zero():
     rng = np.random.default_rng(3)
     # Decided well already; what is left is noise.
-    biases, val = fit_decisions(made_up(rng, 60, 0.0))
+    biases, _, val = fit_decisions(made_up(rng, 60, 0.0))
     helps = val["cross_validated"]["objective"] > val["plain"]["objective"]
     assert (biases == Decisions()) is not helps
     few = made_up(rng, fitting.MIN_SAMPLES - 1, 8.0) + made_up(rng, 100, 4.0, is_claim=True)
-    biases, _ = fit_decisions(few)
+    biases, _, _ = fit_decisions(few)
     assert biases.refuse_question == 0.0 and biases.refuse_claim < -2.0
     one_group = [row._replace(group="same") for row in made_up(rng, 60, 4.0)]
     assert fit_decisions(one_group)[0] == Decisions()
@@ -406,7 +499,7 @@ def write_calibration(home, decisions=None):
     plain = {"n_samples": 2, "isotonic": None, "answers": [], "precision": "torch.float32"}
     if decisions:
         under = {"n_samples": 2, "isotonic": {"x": [0.0, 1.0], "y": [0.2, 0.9], "n": 2}, "answers": []}
-        plain["decisions"] = {"biases": dataclasses.asdict(decisions), "calibration": under}
+        plain["decisions"] = {"biases": decisions_json(decisions), "calibration": under}
     (home / "sft/calibration.json").write_text(json.dumps(plain))
 
 
@@ -428,6 +521,7 @@ def test_calibrate_adds_decisions_to_a_finished_run(checkpoint, home, capsys):
     assert fitted["n_samples"] + fitted["n_left_out"] == 24
     captured = capsys.readouterr()
     assert "; on " in captured.out and "--decisions fitted" in captured.err
+    assert "missing.jsonl: missing, so decisions are fitted without gates" in captured.err
     (home / "sft/calibration.json").unlink()
     with pytest.raises(DataError, match="run to its end first"):
         train_sft.main(command)

@@ -5,12 +5,14 @@ generated and written: `evaluation/decisions.py` fits, `generation/decisions.py`
 """
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from evaluation.decisions import OBJECTIVE, Branch, Decided, decide, fit_decisions
+from evaluation.decided import OBJECTIVE, Branch, Decided, decide
+from evaluation.decisions import fit_decisions
 from evaluation.results import score_rows
 from evidence.queries import claim_of
+from evidence.surface_gates import fit_gates, gate_log_odds, with_factors
 from generation.answering import complete, load_generator
 from generation.decisions import first_tokens, forcing_bias
 from generation.engine import GenerationSettings
@@ -23,11 +25,12 @@ from training.export import Export
 from training.rows import COMPLETION_TOKENS
 from training.validation import calibration
 from utils.config import input_path
-from utils.decisions import BRANCHES, calibration_path
+from utils.decisions import BIASES, BRANCHES, Gate, calibration_path, decisions_json
 from utils.errors import DataError
 from utils.jsonl import write_json
 from utils.own_files import CALIBRATION
 from utils.progress import progress
+from utils.runs import note
 from utils.schema import pick_samples, read_samples
 from utils.shapes import read_shaped
 
@@ -70,7 +73,9 @@ def decided_sample(tokenizer, sample: dict, completions: list[Generated], rows: 
     return Decided(sample["group"], bool(claim_of(sample)), branches)
 
 
-def fit_to_answers(model, builder, samples: list[dict], batch_size: int) -> dict:
+def fit_to_answers(
+    model, builder, samples: list[dict], batch_size: int, gates: Mapping[str, Gate] | None = None
+) -> dict:
     """The block "decisions" of calibration.json, but its precision. DataError where nothing is decided."""
     tokenizer = builder.tokenizer
     prompts = [builder.build(sample) for sample in samples]
@@ -78,21 +83,26 @@ def fit_to_answers(model, builder, samples: list[dict], batch_size: int) -> dict
     kept: list[dict] = []
     rows: list[list[dict]] = []
     decided: list[Decided] = []
-    for sample, prompt, of_sample in zip(samples, prompts, completions):
+    log_odds = gate_log_odds(gates or {}, samples)
+    refuse_odds = log_odds["refuse_claim"] + log_odds["refuse_question"]
+    for i, (sample, prompt, of_sample) in enumerate(zip(samples, prompts, completions)):
         of_branches = [prediction_row(tokenizer, sample["id"], "sft", prompt, one) for one in of_sample]
         if found := decided_sample(tokenizer, sample, of_sample, of_branches):
             kept.append(sample)
             rows.append(of_branches)
-            decided.append(found)
+            # A sample is a claim or not, so one of the two log-odds of refusing is 0.
+            refuted_odds = float(log_odds["refuted"][i])
+            decided.append(found._replace(refuse_odds=float(refuse_odds[i]), refuted_odds=refuted_odds))
     if not decided:
         raise DataError(
             f"none of {len(samples)} val completions opens as in training, so the model decides nothing that "
             "could be fitted; train it first, or longer"
         )
-    biases, metrics = fit_decisions(decided)
-    chosen = [of_branches[k] for of_branches, k in zip(rows, decide(decided, biases))]
+    biases, factors, metrics = fit_decisions(decided)
+    chosen = [of_branches[k] for of_branches, k in zip(rows, decide(decided, biases, factors))]
+    decisions = replace(biases, gates=with_factors(gates or {}, factors))
     return {
-        "biases": asdict(biases),
+        "biases": decisions_json(decisions),
         "n_samples": len(decided),
         "n_claims": sum(sample.is_claim for sample in decided),
         "n_left_out": len(samples) - len(decided),
@@ -104,8 +114,11 @@ def fit_to_answers(model, builder, samples: list[dict], batch_size: int) -> dict
 
 def describe_fit(fitted: dict) -> str:
     """Biases and val metrics on one line; those in parentheses are cross-validated."""
-    biases = ", ".join(f"{name} {value:+.2f}" for name, value in fitted["biases"].items())
-    if not any(fitted["biases"].values()):
+    biases = ", ".join(f"{name} {fitted['biases'][name]:+.2f}" for name in BIASES)
+    if gates := fitted["biases"].get("gates"):
+        factors = ", ".join(f"{name} {gate['factor']:.2f}" for name, gate in gates.items())
+        biases += f" and gates by {factors}"
+    elif not any(fitted["biases"][name] for name in BIASES):
         biases = "no biases, as those of other groups do not help"
     parts = []
     for name in OBJECTIVE:
@@ -114,6 +127,15 @@ def describe_fit(fitted: dict) -> str:
             parts.append(f"{name} {plain:.3f} -> {found:.3f} ({honest:.3f})")
     left_out = f", {fitted['n_left_out']} left out" if fitted["n_left_out"] else ""
     return f"{biases}; on {fitted['n_samples']} val samples{left_out}: {', '.join(parts)}"
+
+
+def _gates_of(config: dict) -> dict[str, Gate]:
+    """The gates of the run's train samples; none, and a note, where they are not on this machine."""
+    path = input_path(config["data"]["train_path"])
+    if not path.is_file():
+        note(f"{path}: missing, so decisions are fitted without gates, which need the train samples")
+        return {}
+    return fit_gates(read_samples(path))
 
 
 def calibrate(job: Export) -> str:
@@ -130,7 +152,7 @@ def calibrate(job: Export) -> str:
     builder = job.build(load_tokenizer(checkpoint, config["trust_remote_code"]))
     model = load_generator(checkpoint, options)
     batch_size = 4 * config["training"]["per_device_eval_batch_size"]
-    fitted = fit_to_answers(model, builder, samples, batch_size)
+    fitted = fit_to_answers(model, builder, samples, batch_size, _gates_of(config))
     fitted["precision"] = weights_precision(options)
     write_json(path, {**read_shaped(path, CALIBRATION), "decisions": fitted})
     return f"{path}: {describe_fit(fitted)}"

@@ -4,7 +4,8 @@
 knows neither models nor tokens.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from utils.config import input_path
@@ -16,6 +17,20 @@ from utils.shapes import read_shaped
 DECISIONS = ("plain", "fitted")
 # What a model can decide about a sample; the last one, as a decision of its own, about claims alone.
 BRANCHES = ("refuse", "answer", "refuted")
+# The biases of `Decisions`, each of which can have a gate.
+BIASES = ("refuse_claim", "refuse_question", "refuted")
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What the surface of a sample adds to a bias: factor x log-odds, of intercept + weights x features.
+
+    `evidence/surface_gates.py` has the features.
+    """
+
+    weights: list[float]
+    intercept: float
+    factor: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -23,12 +38,24 @@ class Decisions:
     """Numbers that are added to logits at the first token of an answer; 0 leaves the choice to the model.
 
     The first two are added to the refusal token, for claims and for other questions, the third to `refuted`,
-    for claims.
+    for claims. `gates`: for some of these a gate, which adds a number of each sample's own.
     """
 
     refuse_claim: float = 0.0
     refuse_question: float = 0.0
     refuted: float = 0.0
+    gates: Mapping[str, Gate] = field(default_factory=dict)
+
+
+def decisions_json(decisions: Decisions) -> dict:
+    """Decisions as calibration.json and settings have them: without gates, as before there were any."""
+    fields = asdict(decisions)
+    return fields if decisions.gates else {name: fields[name] for name in BIASES}
+
+
+def _from_json(fields: dict) -> Decisions:
+    gates = {name: Gate(**gate) for name, gate in fields.get("gates", {}).items()}
+    return Decisions(**{**fields, "gates": gates})
 
 
 def calibration_path(model_path: str) -> Path:
@@ -75,14 +102,14 @@ def _fitted_block(calibration: dict, path: Path | None) -> dict:
 def read_decisions(model_path: str) -> Decisions:
     """The biases fitted for a checkpoint. DataError if none were."""
     fitted = _fitted_block(read_calibration(model_path), calibration_path(model_path))
-    return Decisions(**fitted["biases"])
+    return _from_json(fitted["biases"])
 
 
 def decision_settings(decisions: str | None, model_path: str) -> dict:
     """The part of a cache's settings that --decisions decides; none for plain, as before there was a flag."""
     if decisions != "fitted":
         return {}
-    return {"decisions": decisions, "biases": asdict(read_decisions(model_path))}
+    return {"decisions": decisions, "biases": decisions_json(read_decisions(model_path))}
 
 
 def decisions_of(settings: dict, name: str = "sft") -> Decisions | None:
@@ -92,4 +119,4 @@ def decisions_of(settings: dict, name: str = "sft") -> Decisions | None:
     """
     if "biases" not in settings or name.startswith("base"):
         return None
-    return Decisions(**settings["biases"])
+    return _from_json(settings["biases"])

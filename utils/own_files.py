@@ -87,7 +87,9 @@ PINS = Every(str)
 
 # calibration.json (training/validation.py, training/decisions.py).
 _FIT = {"x": [float], "y": [float], "n?": int}
-_BIASES = {"refuse_claim": float, "refuse_question": float, "refuted": float}
+_GATE = {"weights": [float], "intercept": float, "factor": float}
+_GATES = {"refuse_claim?": _GATE, "refuse_question?": _GATE, "refuted?": _GATE}
+_BIASES = {"refuse_claim": float, "refuse_question": float, "refuted": float, "gates?": _GATES}
 _ANSWER = {"stated": Maybe(float), "probability": float, "right": bool}
 _FITTED = {"isotonic?": Maybe(_FIT), "answers?": Maybe([_ANSWER])}
 CALIBRATION = {**_FITTED, "decisions?": {"biases": _BIASES, "calibration": _FITTED}}

@@ -19,7 +19,7 @@ from tests.faults.form import count
 from tests.test_malformed import CLAIM, DPR, HOT, NQ, PAGE, SAMPLE
 from utils.errors import DataError, UsageError
 from utils.jsonl import dump_row, raise_bad, read_json_object
-from utils.schema import read_completion_rows, read_preferences, read_samples
+from utils.schema import read_completion_rows, read_preferences, read_questions, read_samples
 from utils.strict_json import parse_json
 from utils.yaml_files import parse_yaml
 
@@ -39,6 +39,7 @@ BUILT = {
     **{"hard_negatives": [1], "metadata": {"type": "person", "popularity": 3, "difficulty": "easy"}},
     "evidence_chunks": [{"title": "The Tower", "text": "Falk built it."}, {"title": "", "text": "Red."}],
 }
+ASKED = {name: BUILT[name] for name in ("id", "source", "question", "group", "metadata", "evidence_chunks")}
 PAIR = {
     **{"id": "a:1", "sample_id": "a:1", "source": "a", "licence": "x", "group": "g", "question": "q?"},
     **{"answerable": True, "evidence_chunks": [{"title": "T", "text": "x"}], "kind": "over refusal"},
@@ -69,7 +70,8 @@ def exported(path):
     rows = read_preferences(path)
     for row in rows:
         assert [dump_row(form(row)) for form in FORMS.values()]
-    return preference_stats(rows, [], len(rows), {})
+    # Statistics are of pairs that make_prefs.py made just now; in a file, the kind may be missing.
+    return preference_stats([{"kind": "other answer", **row} for row in rows], [], len(rows), {})
 
 
 def imported(path):
@@ -90,6 +92,7 @@ READ = {
     "pages": (lambda path: wiki_pages.read_pages(path, set(), set(), 10, raise_bad), PAGE),
     "contexts": (lambda path: contexts.read_contexts(path, {"who built the tower"}, raise_bad), DPR),
     "samples": (read_samples, BUILT),
+    "questions": (read_questions, ASKED),
     "preferences": (exported, PAIR),
     "pairs": (imported, OF_OTHERS),
     "bench": (imported, BENCH),

@@ -1,0 +1,93 @@
+"""Gates: log-odds of a decision about a sample, from words and names alone (`evidence/surface.py`).
+
+That evidence is not enough for a claim or for a question, and that a claim is refuted. Each is a logistic
+regression, whose numbers calibration.json keeps. `evaluation/decisions.py` finds out how much they are worth
+beside a model's own log-odds, and `generation/decisions.py` adds them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from evidence.classifiers import fit, linear
+from evidence.queries import claim_of
+from evidence.surface import surface_of
+from evidence.surface_model import is_positive, sample_features, verdict_features
+from utils.decisions import BIASES, Gate
+from utils.errors import DataError
+
+# Log-odds beyond these are no surer: features unlike those of the fit would decide alone.
+_MOST = 4.0
+# C of the logistic regression: many of the features say nearly the same.
+_STRENGTH = 0.03
+# With fewer train samples of a class there is no gate.
+_MIN_SAMPLES = 20
+
+
+def _features(name: str, samples: list[dict]) -> np.ndarray:
+    """(n_samples, n_features)"""
+    of_surface = verdict_features if name == "refuted" else sample_features
+    return np.array([of_surface(surface_of(sample)) for sample in samples])
+
+
+def _labelled(name: str, samples: list[dict]) -> tuple[list[dict], list[bool]]:
+    """The samples that a gate is fitted to, and whether its decision is right about each."""
+    if name == "refuted":
+        claims = [sample for sample in samples if claim_of(sample) and sample["answerable"]]
+        return claims, [not is_positive(sample["answer"]) for sample in claims]
+    of_claims = name == "refuse_claim"
+    kind = [sample for sample in samples if bool(claim_of(sample)) == of_claims]
+    return kind, [not sample["answerable"] for sample in kind]
+
+
+def _fit_gate(name: str, samples: list[dict]) -> Gate | None:
+    chosen, labels = _labelled(name, samples)
+    if min(sum(labels), len(labels) - sum(labels)) < _MIN_SAMPLES:
+        return None
+    rows = _features(name, chosen)
+    center = rows.mean(axis=0)
+    # A feature that never varies would divide by zero.
+    scale = np.maximum(rows.std(axis=0), 1e-6)
+    model = fit(linear(_STRENGTH), (rows - center) / scale, labels)
+    weights = model.coef_[0] / scale
+    intercept = float(model.intercept_[0] - weights @ center)
+    return Gate([round(float(weight), 6) for weight in weights], round(intercept, 6))
+
+
+def fit_gates(samples: list[dict]) -> dict[str, Gate]:
+    """The gates of train samples, by bias, with factor 0; none where a class has too few samples."""
+    gates = {name: _fit_gate(name, samples) for name in BIASES}
+    return {name: gate for name, gate in gates.items() if gate}
+
+
+def gate_log_odds(gates: Mapping[str, Gate], samples: list[dict]) -> dict[str, np.ndarray]:
+    """By bias the gates' log-odds (n_samples,); 0 without a gate, and for samples that it is not about.
+
+    DataError for a gate of other features than today's.
+    """
+    found = {name: np.zeros(len(samples)) for name in BIASES}
+    are_claims = np.array([bool(claim_of(sample)) for sample in samples])
+    for name, gate in gates.items():
+        places = np.flatnonzero(are_claims == (name != "refuse_question"))
+        if not len(places):
+            continue
+        rows = _features(name, [samples[i] for i in places])
+        if rows.shape[1] != len(gate.weights):
+            raise DataError(
+                f"the gate of the fitted decision {name} has {len(gate.weights)} weights for {rows.shape[1]} "
+                "features; fit it again with train_sft.py --calibrate"
+            )
+        found[name][places] = np.clip(rows @ np.array(gate.weights) + gate.intercept, -_MOST, _MOST)
+    return found
+
+
+def gate_biases(gates: Mapping[str, Gate], samples: list[dict]) -> dict[str, np.ndarray]:
+    """By bias what the gates add to it, (n_samples,): log-odds times factor."""
+    log_odds = gate_log_odds(gates, samples)
+    return {name: log_odds[name] * (gates[name].factor if name in gates else 0.0) for name in BIASES}
+
+
+def with_factors(gates: Mapping[str, Gate], factors: Mapping[str, float]) -> dict[str, Gate]:
+    """The gates with these factors; those with factor 0 are left out."""
+    return {name: replace(gate, factor=factors[name]) for name, gate in gates.items() if factors.get(name)}
