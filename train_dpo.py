@@ -67,7 +67,7 @@ def read_settings(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
         config["data"]["max_pairs"] = args.limit or None
     with errors_of(args.config, args.set):
         check_policy_config(config)
-    config = run_config(config, sft_facts(config["sft_model"]))
+    config = run_config(config, sft_facts(config["sft_model"], config["base_model"]))
     check_rows(input_path(config["data"]["val_path"]), read_samples)
     if not args.dry_run:
         check_folder_output(home_path(args.merge or config["output_dir"]))
@@ -260,7 +260,8 @@ def run_training(args: argparse.Namespace, card: SftCard, builder: PromptBuilder
     warnings += [text for text in [shared_val_warning(of_pairs, samples["val"])] if text]
     note_in_first_process(warnings)
     settings = {**config, "template_hash": template_hash(card.template)}
-    facts = {"allow_test": args.allow_test, "warnings": warnings, "models": run_models(config["sft_model"])}
+    models = run_models(config["sft_model"], config["base_model"])
+    facts = {"allow_test": args.allow_test, "warnings": warnings, "models": models}
     run = describe_run(settings, hash_inputs([prefs_path, val_path]), config["training"]["seed"], **facts)
     state = shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite, OF_OLDER_ROUNDS))
     if state == "complete":

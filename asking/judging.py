@@ -30,6 +30,13 @@ def split_question(text: str) -> tuple[str, str]:
         text = CLAIM_QUESTION.format(claim=claim) if claim else ""
     if not text:
         raise UsageError("the question is empty; write one, such as: Who wrote the letter?")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        # Other bytes come from a shell as half characters, which no tokenizer takes.
+        raise UsageError(
+            f"the question is not UTF-8, from its character {error.start + 1} on; write it in UTF-8"
+        ) from error
     return text, query_of({"question": text, "metadata": {}})
 
 

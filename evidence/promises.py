@@ -89,9 +89,13 @@ def _what_connects(splits: Splits) -> str:
     # One question alone shares nothing.
     if len(originals) < 2:
         return ""
-    group, n = Counter(sample["group"] for sample in originals).most_common(1)[0]
+    groups = Counter(sample["group"] for sample in originals)
+    group, n = groups.most_common(1)[0]
     if 2 * n <= len(originals):
-        return ""
+        shared = (
+            f"{len(originals)} questions share pages in {len(groups)} groups, each of which is in one split"
+        )
+        return shared if len(groups) < len(splits) else ""
 
     pages: Counter = Counter()
     for sample in originals:

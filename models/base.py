@@ -172,17 +172,18 @@ def _other_base(checkpoint: str, base: TrainedOn, given: str) -> UsageError:
     )
 
 
-def base_for(checkpoint: str, given: str | None) -> str | None:
+def base_for(checkpoint: str, given: str | None, flag: str = "--base-model") -> str | None:
     """The base model to use with a checkpoint: the one it was trained on, at `given` if that is not None.
 
-    None if neither is known. UsageError if `given` is another model; DataError if a base is missing.
+    None if neither is known. UsageError if `given`, the value of `flag`, is another model; DataError if a
+    base is missing.
     """
     base = trained_on(checkpoint)
     if base is None:
         return given
     if given is None:
         # A full model runs without its base, which may be missing.
-        return own_base(checkpoint, base) if adapter_base(checkpoint) else base.name
+        return own_base(checkpoint, base, flag) if adapter_base(checkpoint) else base.name
     is_same = is_same_model(given, base)
     # Unknown, but its own base is here: there is no reason to risk another.
     if is_same is False or (is_same is None and _is_here(base)):

@@ -30,17 +30,14 @@ def base_facts(name: str) -> dict[str, str | None]:
     }
 
 
-def run_models(*names: str) -> dict[str, str]:
+def run_models(name: str, base_model: str | None = None) -> dict[str, str]:
     """Place -> what stands for the model: the key of a local one, the commit of a copy from the hub.
 
     A run that is resumed compares them, so it does not go on with weights that were pushed in between.
+    `base_model`: where the base of an adapter is now.
     """
-    found = {}
-    for name in names:
-        key = model_key(name) if local_dir(name) else cached_revision(name)
-        if key:
-            found[portable_path(name)] = key
-    return found
+    key = model_key(name, base_model) if local_dir(name) else cached_revision(name)
+    return {portable_path(name): key} if key else {}
 
 
 def hub_revisions(*names: str | None) -> dict[str, str]:

@@ -110,10 +110,16 @@ def _header(lines: Iterator[tuple[int, str]], path: Path) -> list[str]:
 
 def read_records(path: Path, official_split: str, on_bad: Callable[[str], None]) -> Iterator[Record]:
     """One record per line of the table, .tsv or .tsv.gz. DataError for a table without the needed columns."""
+    is_empty = True
+
+    def counted(problem: str) -> None:
+        nonlocal is_empty
+        is_empty = False
+        on_bad(problem)
+
     with open_bytes(path) as handle:
-        lines = read_lines(handle, str(path), on_bad)
+        lines = read_lines(handle, str(path), counted)
         columns = _header(lines, path)
-        is_empty = True
         for number, line in lines:
             is_empty = False
             try:

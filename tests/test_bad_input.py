@@ -15,9 +15,10 @@ import evaluate_sft_fast_robust
 import make_prefs
 import train_rm
 import train_sft
+from asking.judging import split_question
 from models.directories import missing_checkpoint
 from preferences.inputs import preference_files
-from utils.errors import StageError
+from utils.errors import StageError, UsageError
 from utils.input_files import STAGE_REMEDY, missing_reason
 from utils.outputs import check_file_output
 
@@ -172,6 +173,13 @@ def test_questions_without_gold_are_refused_where_gold_decides(flags, row, named
     code, line = failure(make_prefs, ["--phase", "judge", "--data-path", "questions.jsonl", *flags])
     assert code == 3
     assert named in line
+
+
+def test_a_question_that_is_not_utf8_is_refused():
+    # As Python reads the bytes `Who \xe9?` of a command line.
+    with pytest.raises(UsageError, match="not UTF-8, from its character 5 on"):
+        split_question("Who \udce9?")
+    assert split_question("Who é?")[0] == "Who é?"
 
 
 UNNAMED_BASE = ["--test-data", "x", "--model-path", "m"]

@@ -318,7 +318,12 @@ BAD_FILES = [
     ("nq_open", "rows.jsonl.gz", gzip.compress(LINES, mtime=0)[:-9], ["rows.jsonl.gz: damaged gzip"]),
     ("hotpotqa", "rows.json.gz", gzip.compress(LIST, mtime=0)[:-9], ["rows.json.gz: damaged gzip"]),
     ("popqa", "rows.tsv.gz", gzip.compress(TABLE.encode(), mtime=0)[:-9], ["rows.tsv.gz: damaged gzip"]),
-    ("own", "rows.jsonl.gz", LINES, ["rows.jsonl.gz: damaged gzip"]),
+    (
+        "own",
+        "rows.jsonl.gz",
+        LINES,
+        ["rows.jsonl.gz: damaged gzip", "take .gz off its name if it is not packed"],
+    ),
     # Two lists in one file: the second one would stay unread.
     ("hotpotqa", "rows.json", LIST + b"\n" + LIST, ["rows.json:2: ", "more text after the end of the list"]),
     ("hotpotqa", "rows.json", LIST + b" junk", ["rows.json:1: ", "more text after the end of the list"]),
@@ -339,6 +344,14 @@ def test_a_file_with_an_unread_part_is_an_error_also_with_skip_bad(layout, name,
         with pytest.raises(DataError) as stopped:
             read_all(layout, path, on_bad)
         assert [word for word in words if word not in str(stopped.value)] == []
+
+
+def test_a_table_whose_rows_are_all_bad_is_not_called_empty(tmp_path):
+    path = tmp_path / "rows.tsv"
+    path.write_bytes(TABLE.split("\n")[0].encode() + b"\nOdense \xf8\n")
+    problems = []
+    assert read_all("popqa", path, problems.append) == []
+    assert [problem.startswith(f"{path}:2: not UTF-8") for problem in problems] == [True]
 
 
 @pytest.mark.parametrize("layout", GOOD_ROWS)

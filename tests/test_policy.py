@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 import make_prefs
 import train_dpo
 from models.cpu_attention import use_grouped_attention
+from models.loading import LoadOptions, load_model
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
 from tests.conftest import TWO_PROCESSES, TWO_PROCESSES_ENV
 from tests.test_kills import add_checkpoint
@@ -286,6 +287,20 @@ def test_a_round_is_three_commands(judge, has_gold, policy_home):
     overrides = ["--set", "data.val_fraction=0.3", "--set", f"data.chosen={chosen}"]
     train_dpo.main(["-c", "dpo.yaml", "--prefs", str(path), *overrides])
     assert read_json(policy_home / "policy/run.json")["status"] == "complete"
+
+
+def test_the_base_of_the_sft_model_may_have_moved(policy_home):
+    (policy_home / "tiny").rename(policy_home / "moved")
+    with pytest.raises(DataError, match="tiny is no longer there; .* --set base_model=DIR"):
+        train_dpo.main(["-c", "dpo.yaml"])
+    train_dpo.main(["-c", "dpo.yaml", "--set", "base_model=moved"])
+    assert read_json(policy_home / "policy/run.json")["status"] == "complete"
+    best = policy_home / "policy/checkpoint-best"
+    assert read_json(best / "run.json")["base_model"] == "moved"
+    # The policy names the place where its base is now.
+    load_model(str(best), LoadOptions(bf16=False))
+    train_dpo.main(["-c", "dpo.yaml", "--set", "base_model=moved", "--merge", "merged"])
+    assert (policy_home / "merged/config.json").is_file()
 
 
 def history(home) -> dict:

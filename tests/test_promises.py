@@ -76,6 +76,15 @@ def test_an_empty_split_is_explained_by_the_page_that_all_share():
     assert empty_split_problem(splits_of(8, 1, 1), {}) is None
 
 
+def test_an_empty_split_is_explained_by_too_few_groups():
+    rows = [sample(i, page=f"Part {i % 2}", group=f"g{i % 2}") for i in range(10)]
+    problem = empty_split_problem({"train": rows[::2], "val": rows[1::2], "test": []}, {})
+    assert problem.startswith(
+        "no test sample, because 10 questions share pages in 2 groups, each of which is"
+    )
+    assert "finer titles" in problem
+
+
 def test_a_single_question_shares_its_page_with_nobody(sample):
     problem = empty_split_problem({"train": [sample], "val": [], "test": []}, {"spare row": 39})
     assert "share the page" not in problem

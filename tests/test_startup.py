@@ -100,6 +100,8 @@ def test_values_that_look_like_flags_stay_values():
     parser.add_argument("--offset", type=int)
     args = parser.parse_args(["-cfile.yaml", "--offset", "-3", "--batch-size=2"])
     assert (args.config, args.offset, args.batch_size) == ("file.yaml", -3, 2)
+    parser.add_argument("--split")
+    assert parser.parse_args(["-c", "x", "--split", "-1,1,1"]).split == "-1,1,1"
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -163,6 +165,21 @@ def test_errors_of_the_disk_name_path_reason_and_free_space(tmp_path):
     assert " MB free); make room" in full
     read_only = describe_os_error(OSError(errno.EROFS, "Read-only file system", "/x"))
     assert read_only.startswith("/x: Read-only file system; choose a place")
+
+
+def test_a_full_standard_output_is_not_taken_for_a_full_home(monkeypatch):
+    error = OSError(errno.ENOSPC, "No space left on device")
+    assert " MB free); make room" in describe_os_error(error)
+    with open("/dev/full", "w") as full:
+        full.write("an answer")
+        monkeypatch.setattr(sys, "stdout", full)
+        assert describe_os_error(error) == (
+            "standard output: No space left on device; send it to a place with room"
+        )
+        monkeypatch.undo()
+        # Its end writes once more.
+        with pytest.raises(OSError):
+            full.close()
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it():

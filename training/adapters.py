@@ -53,9 +53,11 @@ def load_trainable(config: dict):
 
 def load_policy(config: dict, checkpoint: str):
     """An SFT checkpoint, ready to be trained further: its own adapter or, of a full model, a new one."""
-    model = load_model(checkpoint, _options(config))
+    model = load_model(checkpoint, dataclasses.replace(_options(config), base_model=config["base_model"]))
     if isinstance(model, PeftModel):
         train_further(model)
+        # Where the base is now, which the policy's checkpoints name.
+        model.peft_config["default"].base_model_name_or_path = portable_path(config["model_name"])
     else:
         model = add_lora(model, checkpoint, config["lora"])
     return _ready(model, config)

@@ -119,7 +119,8 @@ def encode_pairs(
             }
         )
     if not rows:
-        raise DataError(f"no pair is left ({dict(drops)}); make_prefs.py makes pairs for this SFT model")
+        remedy = "make_prefs.py makes pairs for this SFT model"
+        raise DataError(f"no pair is left ({format_drops(drops)}); {remedy}")
     return rows, drops
 
 

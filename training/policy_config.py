@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 from evidence.reserved import training_path
+from models.base import base_for
 from models.choices import ATTENTION_FLAGS
 from models.directories import check_adapter_dir
 from training.memory_config import SECOND_TYPES
@@ -28,11 +29,12 @@ BALANCED = ("group", "kind")
 CANDIDATES = ("all", "sampled")
 CHOSEN = ("right", "any")
 # What runs of an earlier version did where a key of today was not yet there.
-OF_OLDER_ROUNDS = {"data": {"chosen": "any"}}
+OF_OLDER_ROUNDS = {"base_model": None, "data": {"chosen": "any"}}
 
 # Also the type of each key: a value from the YAML is converted to the type of its default.
 _VALUES = {
     "sft_model": "checkpoints/sft/model/checkpoint-best",
+    "base_model": None,
     "output_dir": "checkpoints/policy/model",
     "load_in_4bit": False,
     "load_in_8bit": False,
@@ -130,8 +132,12 @@ def check_policy_config(config: dict) -> None:
 # --- the SFT model
 
 
-def sft_facts(checkpoint: str) -> dict:
-    """run.json of the SFT checkpoint that is trained further. DataError if train_sft.py did not write it."""
+def sft_facts(checkpoint: str, base_model: str | None = None) -> dict:
+    """run.json of the SFT checkpoint that is trained further, with `base_model` where that is given.
+
+    DataError if train_sft.py did not write it, or its base model is nowhere; UsageError if `base_model` is
+    another one.
+    """
     folder = input_path(checkpoint)
     if not folder.is_dir():
         raise DataError(f"sft_model: {folder}: no such checkpoint; train it with train_sft.py first")
@@ -144,7 +150,8 @@ def sft_facts(checkpoint: str) -> dict:
             f"sft_model: {path} does not tell {', '.join(lacking)}; name a checkpoint that train_sft.py or "
             "train_dpo.py wrote, with its run.json"
         )
-    return facts
+    base = base_for(str(folder), base_model, "--set base_model=DIR")
+    return {**facts, "base_model": base or facts["base_model"]}
 
 
 def _training_file(checkpoint: str, val_path: str) -> str:

@@ -105,7 +105,7 @@ def encode_preferences(
 def policy_facts(job: TrainingJob, n_val_answers: int) -> dict:
     """What the run.json of every checkpoint says: how it must be prompted, and what it came from."""
     checkpoint = job.config["sft_model"]
-    facts = sft_facts(checkpoint)
+    facts = sft_facts(checkpoint, job.config["base_model"])
     return {
         **{key: facts[key] for key in _INHERITED if key in facts},
         "template_hash": job.template_hash,

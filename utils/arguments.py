@@ -17,6 +17,8 @@ _MAX_SEED = 2**32 - 1
 _MAX_PORT = 65535
 # Dashes that word processors and web pages put in place of `--`.
 _TYPOGRAPHIC_DASHES = "\u2013\u2014\u2212"
+# Numbers of which the first is below zero; argparse knows a single one.
+_NUMBERS = re.compile(r"-[\d.]+,")
 
 
 class StageParser(argparse.ArgumentParser):
@@ -35,7 +37,7 @@ class StageParser(argparse.ArgumentParser):
     def parse_args(self, args=None, namespace=None):
         # None means the command line; read here, so that the check of the flags sees it.
         args = sys.argv[1:] if args is None else args
-        return super().parse_args(args, namespace)
+        return super().parse_args(_joined(list(args)), namespace)
 
     def _check_flags(self, args: list[str]) -> None:
         known = self._option_string_actions
@@ -51,6 +53,17 @@ class StageParser(argparse.ArgumentParser):
             is_short = re.match(r"-[A-Za-z]{2}", name) and f"-{name}" in known
             if is_long or is_short:
                 raise UsageError(f"unknown flag {name}{_nearest_flag(name, known)}")
+
+
+def _joined(args: list[str]) -> list[str]:
+    """The arguments with `--split -1,1,1` as `--split=-1,1,1`, which argparse takes for two flags."""
+    joined: list[str] = []
+    for arg in args:
+        if joined and joined[-1].startswith("--") and "=" not in joined[-1] and _NUMBERS.match(arg):
+            joined[-1] += f"={arg}"
+        else:
+            joined.append(arg)
+    return joined
 
 
 def _nearest_flag(name: str, known) -> str:

@@ -52,7 +52,9 @@ def open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
             yield cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if _is_gzip(path) else raw
     # A truncated gzip raises only at its end, so the error comes from wherever the caller is reading.
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: damaged gzip ({error}); delete it and download it again") from error
+        raise DataError(
+            f"{path}: damaged gzip ({error}); download it again, or take .gz off its name if it is not packed"
+        ) from error
 
 
 def _skip_rest_of_line(handle: IO[bytes]) -> None:

@@ -45,9 +45,23 @@ def _free_space(path: str | None) -> str:
         return ""
 
 
+def _is_output_full() -> bool:
+    """Whether what was printed cannot be written: it is still waiting, and fails again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return True
+    except (ValueError, AttributeError):
+        # Closed, or none at all.
+        return False
+    return False
+
+
 def describe_os_error(error: OSError) -> str:
     """One line: the path, the reason, and what to do."""
     path = str(error.filename) if error.filename else None
+    if path is None and error.errno in _DISK_IS_FULL and _is_output_full():
+        return f"standard output: {error.strerror or first_line(error)}; send it to a place with room"
     if path is None and error.errno in _DISK_IS_FULL:
         # A library wrote it, and did not say where: most likely below the home.
         path = _home()
