@@ -41,7 +41,8 @@ demo demo-gemma:
 	$(DEMO) build_data.py --sample --data-dir data --seed 42 --max-chunks 3 --max-chunk-words 20 --split 0.7,0.1,0.2 --made contrast,contrast_twins,easy_claims,questions
 	$(DEMO) prompt_schema.py save --prompts-dir prompts
 	$(DEMO) train_sft.py -c $(SFT)
-	$(DEMO) evaluate_sft_fast_robust.py --model-path $(CHECKPOINT) --base-model $(MODEL) --test-data data/processed/test.jsonl --compare-baseline --limit 210 --batch-size 16 --max-new-tokens 48 --output eval_results.json
+	$(DEMO) train_sft.py -c $(SFT) --set data.max_calibration_samples=199 --calibrate
+	$(DEMO) evaluate_sft_fast_robust.py --model-path $(CHECKPOINT) --base-model $(MODEL) --test-data data/processed/test.jsonl --decisions fitted --compare-baseline --limit 210 --batch-size 16 --max-new-tokens 48 --output eval_results.json
 	$(DEMO) make_prefs.py --phase generate --sft-model $(CHECKPOINT) --base-model $(MODEL) --data-path data/processed/val.jsonl --max-samples 48 --n-generations 4 --temperature 0.8 --batch-size 16 --max-new-tokens 48
 	$(DEMO) make_prefs.py --phase judge --judge verifier --data-path data/processed/val.jsonl --min-margin 0.12 --output-mode rich --hard-rejections 2
 	$(DEMO) train_rm.py $(RM)
