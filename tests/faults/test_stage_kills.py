@@ -38,6 +38,7 @@ PHASES = {
         ["--predictions", "p.jsonl", *TEST.split(), "--limit", "20", "--output", "ev.json"],
     ),
     "robustness": ("robustness.py", ROBUSTNESS.split()),
+    "robustness again": ("robustness.py", [*ROBUSTNESS.split(), "--seed", "7", "--overwrite"]),
     "rewards": ("train_rm.py", ["-c", "{home}/rm.yaml", "--score", "rows.jsonl"]),
 }
 # Phase -> texts in the paths of its outputs: one kill comes right before the first of them is touched.
@@ -50,6 +51,7 @@ POINTS = {
     "evaluation again": ["partial-0", "report.html", ".ev_predictions.jsonl", "ev_calibration", ".ev.json"],
     "scoring": ["ev_calibration", ".ev.json", "report.html"],
     "robustness": ["partial-0", ".ro_predictions.jsonl", "ro.png", ".ro.json", "report.html"],
+    "robustness again": ["partial-0", "report.html", ".ro_predictions.jsonl", "ro.png", ".ro.json"],
     "rewards": ["rm/features", "rows_scores"],
 }
 CONFIG = {"base_model": "tiny", "output_dir": "rm", "eval_batch_size": 2, "max_seq_length": 900}
@@ -113,6 +115,9 @@ def prepared(server, data_home, tiny_gemma_dir, tmp_path_factory):
     found["evaluation again"] = folder / "evaluated"
     shutil.copytree(folder / "trained", folder / "evaluated")
     server.run(PHASES["evaluation"], folder / "evaluated")
+    found["robustness again"] = folder / "perturbed"
+    shutil.copytree(folder / "trained", folder / "perturbed")
+    server.run(PHASES["robustness"], folder / "perturbed")
     return found
 
 
