@@ -54,4 +54,7 @@ def prefs_command(args: argparse.Namespace) -> str:
     train, val = (Path(args.test_data).with_name(f"{split}.jsonl") for split in ("train", "val"))
     n_train, n_val = (count_unseen(args.model_path, input_path(path)) for path in (train, val))
     data = ["--data-path", train, "--unseen-only"] if n_train > n_val else ["--data-path", val]
+    if not any(input_path(path).is_file() for path in (train, val)):
+        # The test data lies alone: what make_prefs.py reads by default.
+        data = []
     return stage_command("make_prefs.py", "--phase", "generate", *models, *data)

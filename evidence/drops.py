@@ -25,6 +25,7 @@ _WHAT_TO_DO = {
     "fewer than two verified negatives": "give longer pages or more pages",
     "malformed row": "correct the rows",
     "support does not fit the chunk limit": "raise --max-chunks",
+    "yes/no answer without gold evidence": "mark the passage that proves it, as in positive_ctxs",
 }
 
 

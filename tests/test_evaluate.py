@@ -386,6 +386,8 @@ def test_preferences_after_an_evaluation_take_unseen_samples(tmp_path, monkeypat
     for seen, data in (("0\n1", "--data-path own/train.jsonl --unseen-only"), ("0\n1\n2\n3\n4", "val.jsonl")):
         (tmp_path / "sft/train_ids.txt").write_text(seen)
         assert prefs_command(args).endswith(data)
+    args.test_data = "elsewhere/test.jsonl"
+    assert prefs_command(args).endswith("--base-model embedded")
 
 
 def test_compare_says_why_there_are_no_paired_differences(canned, capsys):
