@@ -10,6 +10,8 @@ from pathlib import Path
 _NOT_SETTINGS = {"output", "report", "dry_run", "compare", "inputs", "overwrite", "model_dir"}
 # Hashes of what `_PLACES` name, or of what another setting shows.
 _HASHES = ("_key", "_hashes", "template_hash")
+# Of a gate its factor is shown; these would fill the page (utils/decisions.py).
+_OF_GATES = (".weights", ".intercept")
 # Where a model's hash is, by the setting that names the model.
 _MODEL_KEYS = {"model_path": "model_key", "base_model": "base_key"}
 _PLACES = ("test_data", "predictions", *_MODEL_KEYS)
@@ -53,7 +55,8 @@ def _flat_run(run: dict, hidden: set[str]) -> dict[str, str]:
         is_default = value in (None, False, 0, "", [], {}) or value == _DEFAULTS.get(key)
         if not is_default and key not in hidden and not key.endswith(_HASHES):
             settings[key] = value
-    return _flat(settings | {"packages": run["packages"], "git_commit": run["git_commit"]})
+    flat = _flat(settings | {"packages": run["packages"], "git_commit": run["git_commit"]})
+    return {name: value for name, value in flat.items() if not name.endswith(_OF_GATES)}
 
 
 def differing_settings(first: dict, second: dict) -> list[list[str]]:

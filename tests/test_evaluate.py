@@ -373,6 +373,9 @@ def test_settings_written_differently_do_not_differ():
     # Another model under the same name is told by its contents.
     changed = {**first, "settings": flags | {"model_key": "ll"}}
     assert differing_settings(first, changed) == [["model_path (contents)", "kk", "ll"]]
+    gates = {"refuted": {"weights": [1.0, 2.0], "intercept": 0.5, "factor": 2.0}}
+    changed = {**first, "settings": flags | {"biases": {"gates": gates}}}
+    assert differing_settings(first, changed) == [["biases.gates.refuted.factor", "(not given)", "2.0"]]
     changed = {**first, "settings": flags | {"limit": 5}}
     assert differing_settings(first, changed) == [["limit", "(not given)", "5"]]
 
