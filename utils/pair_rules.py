@@ -78,8 +78,9 @@ def preference_problem(row: dict) -> str | None:
     checks = row["judge"].get("checks_chosen", {})
     if not isinstance(checks, dict):
         return f"judge.checks_chosen must be dict, found {checks!r:.60}"
-    if not 0 <= row["margin"] <= 1:
-        return f"margin {row['margin']} is outside 0..1"
+    for name in ("margin", "score_chosen", "score_rejected"):
+        if not 0 <= row[name] <= 1:
+            return f"{name} {row[name]} is outside 0..1"
     # Pairs of other tools are answers from memory.
     needs_evidence = row["evidence_chunks"] or row["decided_by"] != IMPORTED
     return chunks_problem(row["evidence_chunks"]) if needs_evidence else None

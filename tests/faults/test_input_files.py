@@ -18,7 +18,7 @@ from sources import READERS, contexts, own, wiki_pages
 from tests.faults.form import count
 from tests.test_malformed import CLAIM, DPR, HOT, NQ, PAGE, SAMPLE
 from utils.errors import DataError, UsageError
-from utils.jsonl import dump_row, raise_bad, read_json_object
+from utils.jsonl import dump_row, raise_bad, read_json_object, write_jsonl
 from utils.schema import read_completion_rows, read_preferences, read_questions, read_samples
 from utils.strict_json import parse_json
 from utils.yaml_files import parse_yaml
@@ -233,3 +233,11 @@ def test_yaml_that_no_config_has_is_refused_at_once(text, words):
         parse_yaml(text, "c.yaml")
     assert str(refused.value).startswith("c.yaml")
     assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("name", ["margin", "score_chosen", "score_rejected"])
+def test_a_score_that_is_no_share_is_named(name, tmp_path):
+    # Ten times the largest number is infinite, which an export cannot write.
+    write_jsonl(tmp_path / "rows.jsonl", [{**PAIR, name: 1e308}])
+    with pytest.raises(DataError, match=rf"rows.jsonl:1: {name} 1e\+308 is outside 0..1"):
+        read_preferences(tmp_path / "rows.jsonl")
