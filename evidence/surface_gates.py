@@ -12,7 +12,7 @@ import numpy as np
 
 from evidence.classifiers import fit, linear
 from evidence.queries import claim_of
-from evidence.surface import surface_of
+from evidence.surface import Surface, surface_of
 from evidence.surface_model import is_positive, sample_features, verdict_features
 from utils.decisions import BIASES, Gate
 from utils.errors import DataError
@@ -25,27 +25,30 @@ _STRENGTH = 0.03
 _MIN_SAMPLES = 20
 
 
-def _features(name: str, samples: list[dict]) -> np.ndarray:
+def _features(name: str, surfaces: list[Surface]) -> np.ndarray:
     """(n_samples, n_features)"""
     of_surface = verdict_features if name == "refuted" else sample_features
-    return np.array([of_surface(surface_of(sample)) for sample in samples])
+    return np.array([of_surface(surface) for surface in surfaces])
 
 
-def _labelled(name: str, samples: list[dict]) -> tuple[list[dict], list[bool]]:
-    """The samples that a gate is fitted to, and whether its decision is right about each."""
-    if name == "refuted":
-        claims = [sample for sample in samples if claim_of(sample) and sample["answerable"]]
-        return claims, [not is_positive(sample["answer"]) for sample in claims]
-    of_claims = name == "refuse_claim"
-    kind = [sample for sample in samples if bool(claim_of(sample)) == of_claims]
-    return kind, [not sample["answerable"] for sample in kind]
+def _labels(name: str, samples: list[dict]) -> dict[int, bool]:
+    """Place of each sample that a gate is fitted to -> whether the gate's decision is right about it."""
+    found = {}
+    for i, sample in enumerate(samples):
+        is_claim = bool(claim_of(sample))
+        if name == "refuted" and is_claim and sample["answerable"]:
+            found[i] = not is_positive(sample["answer"])
+        elif name == ("refuse_claim" if is_claim else "refuse_question"):
+            found[i] = not sample["answerable"]
+    return found
 
 
-def _fit_gate(name: str, samples: list[dict]) -> Gate | None:
-    chosen, labels = _labelled(name, samples)
+def _fit_gate(name: str, samples: list[dict], surfaces: list[Surface]) -> Gate | None:
+    found = _labels(name, samples)
+    labels = list(found.values())
     if min(sum(labels), len(labels) - sum(labels)) < _MIN_SAMPLES:
         return None
-    rows = _features(name, chosen)
+    rows = _features(name, [surfaces[i] for i in found])
     center = rows.mean(axis=0)
     # A feature that never varies would divide by zero.
     scale = np.maximum(rows.std(axis=0), 1e-6)
@@ -57,7 +60,9 @@ def _fit_gate(name: str, samples: list[dict]) -> Gate | None:
 
 def fit_gates(samples: list[dict]) -> dict[str, Gate]:
     """The gates of train samples, by bias, with factor 0; none where a class has too few samples."""
-    gates = {name: _fit_gate(name, samples) for name in BIASES}
+    # A claim is read for two gates, and its surface takes most of the time.
+    surfaces = [surface_of(sample) for sample in samples]
+    gates = {name: _fit_gate(name, samples, surfaces) for name in BIASES}
     return {name: gate for name, gate in gates.items() if gate}
 
 
@@ -68,11 +73,12 @@ def gate_log_odds(gates: Mapping[str, Gate], samples: list[dict]) -> dict[str, n
     """
     found = {name: np.zeros(len(samples)) for name in BIASES}
     are_claims = np.array([bool(claim_of(sample)) for sample in samples])
+    surfaces = [surface_of(sample) for sample in samples] if gates else []
     for name, gate in gates.items():
         places = np.flatnonzero(are_claims == (name != "refuse_question"))
         if not len(places):
             continue
-        rows = _features(name, [samples[i] for i in places])
+        rows = _features(name, [surfaces[i] for i in places])
         if rows.shape[1] != len(gate.weights):
             raise DataError(
                 f"the gate of the fitted decision {name} has {len(gate.weights)} weights for {rows.shape[1]} "

@@ -78,8 +78,8 @@ def check_gold(args: argparse.Namespace, samples: list[dict]) -> None:
     if args.phase == "generate" or not without:
         return
     kind = args.judge or default_judge(args.judge_model)
-    share = f"{len(without):,} of {len(samples):,} questions have no gold"
-    found = f"{input_path(args.data_path)}: {share}, e.g. {without[0]}"
+    n_without = f"{len(without):,} of {len(samples):,} questions have no gold"
+    found = f"{input_path(args.data_path)}: {n_without}, e.g. {without[0]}"
     if JUDGES[kind].needs_gold:
         free = ", ".join(name for name, judge in JUDGES.items() if not judge.needs_gold)
         raise DataError(

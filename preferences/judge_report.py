@@ -38,9 +38,9 @@ def read_comparisons(jobs: list[Job], judgements: dict[str, dict]) -> list[Compa
     found = []
     for sample, candidates in jobs:
         judgement = judgements.get(sample["id"], {})
+        # Of a question without gold the verifier prefers neither.
+        scores = [score or 0.0 for score in judgement.get("verifier", [])]
         for i, j, as_a, other_as_a in judgement.get("comparisons") or []:
-            # Of a question without gold the verifier prefers neither.
-            scores = [score or 0.0 for score in judgement["verifier"]]
             verified = scores[i] - scores[j]
             better, worse = (i, j) if verified >= 0 else (j, i)
             kind = pair_kind(parse_candidate(candidates[better]), parse_candidate(candidates[worse]))

@@ -145,12 +145,10 @@ def _all_rows(path: str | Path, on_bad: Callable[[str], None]) -> Iterator[tuple
         yield f"{path}:{number}", row
 
 
-def read_rows(path: str | Path, on_bad: Callable[[str], None]) -> Iterator[tuple[str, dict]]:
-    """(place, row) of the objects in a JSON list or in JSON lines, also as .gz; the place is `file:line`.
-
-    A row that is no object goes to `on_bad` with its place. DataError for a file that is damaged or has no
-    row at all.
-    """
+def never_empty(
+    path: str | Path, on_bad: Callable[[str], None], read: Callable[[Callable[[str], None]], Iterator[Parsed]]
+) -> Iterator[Parsed]:
+    """What `read(on_bad)` yields. DataError for a file without any row, be it good or bad."""
     is_empty = True
 
     def counted(problem: str) -> None:
@@ -158,11 +156,20 @@ def read_rows(path: str | Path, on_bad: Callable[[str], None]) -> Iterator[tuple
         is_empty = False
         on_bad(problem)
 
-    for where, row in _all_rows(path, counted):
+    for row in read(counted):
         is_empty = False
-        yield where, row
+        yield row
     if is_empty:
         raise DataError(f"{path}: the file has no rows; {EMPTY_FILE_REMEDY}")
+
+
+def read_rows(path: str | Path, on_bad: Callable[[str], None]) -> Iterator[tuple[str, dict]]:
+    """(place, row) of the objects in a JSON list or in JSON lines, also as .gz; the place is `file:line`.
+
+    A row that is no object goes to `on_bad` with its place. DataError for a file that is damaged or has no
+    row at all.
+    """
+    return never_empty(path, on_bad, lambda counted: _all_rows(path, counted))
 
 
 def parse_rows(

@@ -12,7 +12,7 @@ from pathlib import Path
 from evidence.paraphrase import stems
 from evidence.records import Record
 from sources.fields import answers, bad, full_text, items, whole_number
-from sources.json_list import EMPTY_FILE_REMEDY
+from sources.json_list import never_empty
 from utils.errors import DataError
 from utils.jsonl import open_bytes, read_lines
 from utils.strict_json import parse_json
@@ -108,20 +108,11 @@ def _header(lines: Iterator[tuple[int, str]], path: Path) -> list[str]:
     return columns
 
 
-def read_records(path: Path, official_split: str, on_bad: Callable[[str], None]) -> Iterator[Record]:
-    """One record per line of the table, .tsv or .tsv.gz. DataError for a table without the needed columns."""
-    is_empty = True
-
-    def counted(problem: str) -> None:
-        nonlocal is_empty
-        is_empty = False
-        on_bad(problem)
-
+def _records(path: Path, official_split: str, on_bad: Callable[[str], None]) -> Iterator[Record]:
     with open_bytes(path) as handle:
-        lines = read_lines(handle, str(path), counted)
+        lines = read_lines(handle, str(path), on_bad)
         columns = _header(lines, path)
         for number, line in lines:
-            is_empty = False
             try:
                 cells = _cells(line.rstrip("\r\n"))
                 if len(cells) != len(columns):
@@ -131,5 +122,8 @@ def read_records(path: Path, official_split: str, on_bad: Callable[[str], None])
                 on_bad(f"{path}:{number}: not a PopQA row: {error}")
                 continue
             yield record
-    if is_empty:
-        raise DataError(f"{path}: the file has no rows; {EMPTY_FILE_REMEDY}")
+
+
+def read_records(path: Path, official_split: str, on_bad: Callable[[str], None]) -> Iterator[Record]:
+    """One record per line of the table, .tsv or .tsv.gz. DataError for a table without the needed columns."""
+    return never_empty(path, on_bad, lambda counted: _records(path, official_split, counted))

@@ -7,6 +7,7 @@ generated and written: `evaluation/decisions.py` fits, `generation/decisions.py`
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from evaluation.decided import OBJECTIVE, Branch, Decided, decide
 from evaluation.decisions import fit_decisions
@@ -74,7 +75,7 @@ def decided_sample(tokenizer, sample: dict, completions: list[Generated], rows: 
 
 
 def fit_to_answers(
-    model, builder, samples: list[dict], batch_size: int, gates: Mapping[str, Gate] | None = None
+    model, builder, samples: list[dict], batch_size: int, gates: Mapping[str, Gate] = MappingProxyType({})
 ) -> dict:
     """The block "decisions" of calibration.json, but its precision. DataError where nothing is decided."""
     tokenizer = builder.tokenizer
@@ -83,7 +84,7 @@ def fit_to_answers(
     kept: list[dict] = []
     rows: list[list[dict]] = []
     decided: list[Decided] = []
-    log_odds = gate_log_odds(gates or {}, samples)
+    log_odds = gate_log_odds(gates, samples)
     refuse_odds = log_odds["refuse_claim"] + log_odds["refuse_question"]
     for i, (sample, prompt, of_sample) in enumerate(zip(samples, prompts, completions)):
         of_branches = [prediction_row(tokenizer, sample["id"], "sft", prompt, one) for one in of_sample]
@@ -100,7 +101,7 @@ def fit_to_answers(
         )
     biases, factors, metrics = fit_decisions(decided)
     chosen = [of_branches[k] for of_branches, k in zip(rows, decide(decided, biases, factors))]
-    decisions = replace(biases, gates=with_factors(gates or {}, factors))
+    decisions = replace(biases, gates=with_factors(gates, factors))
     return {
         "biases": decisions_json(decisions),
         "n_samples": len(decided),
@@ -150,9 +151,11 @@ def calibrate(job: Export) -> str:
     val = read_samples(input_path(config["data"]["val_path"]))
     samples = pick_samples(val, config["data"]["max_calibration_samples"], config["training"]["seed"])
     builder = job.build(load_tokenizer(checkpoint, config["trust_remote_code"]))
+    # Before the model, which takes longer to load than train samples that cannot be read to be named.
+    gates = _gates_of(config)
     model = load_generator(checkpoint, options)
     batch_size = 4 * config["training"]["per_device_eval_batch_size"]
-    fitted = fit_to_answers(model, builder, samples, batch_size, _gates_of(config))
+    fitted = fit_to_answers(model, builder, samples, batch_size, gates)
     fitted["precision"] = weights_precision(options)
     write_json(path, {**read_shaped(path, CALIBRATION), "decisions": fitted})
     return f"{path}: {describe_fit(fitted)}"
