@@ -21,6 +21,8 @@ from utils.runs import note
 
 # A network drive may show a new file some seconds later.
 _WAIT_SECONDS = 60.0
+# Files that this process wrote, so that it need not wait for the drive to know them.
+_WRITTEN: set[Path] = set()
 
 
 def row_key(row: dict) -> str:
@@ -44,8 +46,10 @@ class FeatureStore:
         self._look()
 
     def _look(self) -> None:
-        """Index the files that the folder shows."""
-        for path in sorted(self.folder.glob("*.safetensors")):
+        """Index the files that the folder shows, and those that this process wrote there."""
+        shown = set(self.folder.glob("*.safetensors"))
+        written = {path for path in _WRITTEN if path.parent == self.folder and path.exists()}
+        for path in sorted(shown | written):
             if path not in self._indexed:
                 self._index(path)
 
@@ -70,6 +74,7 @@ class FeatureStore:
         # The keys alone, in their order, so the file is byte-identical across runs.
         with atomic_write(path, "wb") as handle:
             handle.write(save(tensors, metadata={"keys": json.dumps(keys)}))
+        _WRITTEN.add(path)
         self._index(path)
 
     def look_for(self, keys: list[str]) -> None:

@@ -262,11 +262,23 @@ def test_features_of_another_process_are_waited_for(tmp_path, faults, monkeypatc
     faults.slow_listing(0.5)
     reader = FeatureStore(tmp_path)
     FeatureStore(tmp_path).add(["a", "b"], {"features": torch.arange(4.0).reshape(2, 2)})
+    monkeypatch.setattr(feature_store, "_WRITTEN", set())
+    assert "b" not in FeatureStore(tmp_path)
     reader.look_for(["b"])
     assert reader.read(["b", "a", "b"])["features"].tolist() == [[2, 3], [0, 1], [2, 3]]
     monkeypatch.setattr(feature_store, "_WAIT_SECONDS", 0.2)
     with pytest.raises(StageError, match="does not show all features"):
         reader.look_for(["c"])
+
+
+def test_features_of_the_same_process_are_known_at_once(tmp_path, faults):
+    faults.slow_listing(1000)
+    FeatureStore(tmp_path).add(["a", "b"], {"features": torch.arange(4.0).reshape(2, 2)})
+    assert FeatureStore(tmp_path).read(["b"])["features"].tolist() == [[2, 3]]
+    # Not those that are gone.
+    [written] = [path for path in feature_store._WRITTEN if path.parent == tmp_path]
+    written.unlink()
+    assert "b" not in FeatureStore(tmp_path)
 
 
 def test_a_checkpoint_that_shows_no_weights_is_not_averaged(tmp_path, faults):
