@@ -14,6 +14,7 @@ opens a page that takes documents and questions, on this machine alone. Writes n
 import argparse
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from models.base import base_for
@@ -26,7 +27,7 @@ from models.choices import (
 )
 from models.directories import check_adapter_dir
 from models.embedded_models import EMBEDDED_MODELS
-from utils.arguments import port_number, positive_int, share, stage_parser
+from utils.arguments import port_number, positive_int, several, share, stage_parser
 from utils.errors import UsageError
 from utils.runs import note
 from utils.startup import before_imports, run_main
@@ -49,6 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--template", help="prompt template (default: the one in the checkpoint's run.json)")
     passages = "passages to show the model (default: as many as it was trained with)"
     add("--passages", type=positive_int, metavar="N", help=passages)
+    orders = "answer with the passages in N orders and take what they agree on (slower)"
+    add("--orders", type=several, metavar="N", help=orders)
 
     add = parser.add_argument_group("questions").add_argument
     question = "a question, or `claim: ...`; may be given more than once (default: read from stdin)"
@@ -146,6 +149,7 @@ def main(argv: list[str] | None) -> None:
     settings = ask_settings(
         Path(args.model), args.template, args.passages, args.min_confidence, args.decisions
     )
+    settings = replace(settings, orders=args.orders or 1)
     if args.dry_run:
         print_plan(documents, settings)
         return

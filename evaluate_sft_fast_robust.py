@@ -109,7 +109,7 @@ if __name__ == "__main__":
 from evaluation.baselines import baseline_predictions, build_prompts, read_tuning
 from evaluation.best_of import best_of_report
 from evaluation.comparison import compare_runs
-from evaluation.model_runs import is_base, longest_row, plan_models
+from evaluation.model_runs import is_base, longest_row, plan_models, with_agreed
 from evaluation.plan import prefs_command, print_plan
 from evaluation.plots import plot_calibration
 from evaluation.predictions import (
@@ -145,7 +145,7 @@ from utils.schema import pick_samples, read_samples
 # Flags that decide the completions: predictions made with other values are not resumed.
 DECIDING_FLAGS = (
     *("compare_baseline", "baseline_fewshot", "baseline_closed_book", "baseline_gold_only", "constrained"),
-    *("max_new_tokens", "attn_impl", "limit", "temperature", "seed", "best_of"),
+    *("max_new_tokens", "attn_impl", "limit", "temperature", "seed", "best_of", "orders"),
 )
 # All settings that decide the results.
 SCORING = ("predictions", "confidence_threshold", "wanted_precision", "confidence_kind")
@@ -221,7 +221,7 @@ def generate_predictions(
         shards.wait()
         picked = best_of(args, samples, log.rows(), settings, PromptBuilder, shards)
     rows = log.merged(lambda row: (names.index(row["model"]), place[row["id"]]))
-    return without_tokens(rows) + picked, times
+    return with_agreed(without_tokens(rows), args.orders) + picked, times
 
 
 # --- the run

@@ -6,12 +6,14 @@ The terminal, the web page and other programs call the same function. It knows n
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from asking.checkpoint import AskSettings
 from asking.documents import Document
 from asking.judging import Shown, judge, split_question
 from asking.passages import Passage, PassageIndex
 from asking.reply import Reply
+from evidence.orders import agreed, rotation
 from generation.answering import load_generator
 from generation.constrained import Schema, SchemaGuide
 from generation.decisions import decision_biases
@@ -76,8 +78,7 @@ class Asker:
         ranked = index.nearest(query, self.settings.sizes.max_chunks)
         # In the order of the text: what a passage refers back to comes before it.
         passages = sorted(ranked, key=index.place)
-        prompt = self._build_prompt(asked, passages)
-        completion, probability = self._complete(prompt, asked)
+        prompt, completion, probability = self._answer(asked, passages)
         settings = self.settings
         if min_confidence is not None:
             settings = replace(settings, min_confidence=min_confidence)
@@ -88,27 +89,46 @@ class Asker:
             seconds=time.monotonic() - started,
         )
 
-    def _build_prompt(self, question: str, passages: list[Passage]):
-        chunks = [{"title": passage.title, "text": passage.text} for passage in passages]
+    def _build_prompt(self, question: str, passages: list[Passage], order: list[int]):
+        """The prompt that shows the passages in this order; `shown` has their places in `passages`."""
+        chunks = [{"title": passages[i].title, "text": passages[i].text} for i in order]
         try:
-            return self._builder.build({"id": "question", "question": question, "evidence_chunks": chunks})
+            prompt = self._builder.build({"id": "question", "question": question, "evidence_chunks": chunks})
         except DataError:
             raise UsageError(
                 f"the question is too long for this checkpoint's {self._max_tokens} tokens; shorten it"
             ) from None
+        return replace(prompt, shown=[order[i] for i in prompt.shown])
 
-    def _complete(self, prompt, question: str) -> tuple[str, float]:
-        """(completion, probability of its answer): greedy, and always within the output schema."""
+    def _answer(self, question: str, passages: list[Passage]) -> tuple[Any, str, float]:
+        """(prompt, its completion, the probability of the answer): of several orders what they agree on."""
+        n_orders = self.settings.orders
+        orders = [rotation(len(passages), number, n_orders) for number in range(n_orders)]
+        prompts = [self._build_prompt(question, passages, order) for order in orders]
+        rows = []
+        for i, (completion, probability) in enumerate(self._complete(prompts, question)):
+            row = {"completion": completion, "shown": prompts[i].shown, "probability": probability}
+            rows.append(row | {"prompt": prompts[i]})
+        row = agreed(rows) if len(rows) > 1 else rows[0]
+        return row["prompt"], row["completion"], row["probability"]
+
+    def _complete(self, prompts: list, question: str) -> list[tuple[str, float]]:
+        """(completion, probability of its answer) of each: greedy, and always within the output schema."""
         examples = (render_completion(REFUSAL, [], 0.0), render_completion("supported", [0], 0.9))
         drafter = Drafter([encode_completion(self._tokenizer, text) for text in examples])
-        asked = [{"question": question, "metadata": {}, "evidence_chunks": prompt.chunks}]
+        asked = []
+        for prompt in prompts:
+            asked.append({"question": question, "metadata": {}, "evidence_chunks": prompt.chunks})
         biases = decision_biases(self._tokenizer, self.settings.decisions, asked)
-        settings = GenerationSettings(batch_size=1, max_new_tokens=_MAX_NEW_TOKENS, biases=biases)
+        settings = GenerationSettings(len(prompts), max_new_tokens=_MAX_NEW_TOKENS, biases=biases)
 
-        def guide(_: int) -> SchemaGuide:
-            return SchemaGuide(self._schema, drafter, len(prompt.shown))
+        def guide(i: int) -> SchemaGuide:
+            return SchemaGuide(self._schema, drafter, len(prompts[i].shown))
 
-        batches = generate(self._model, self._tokenizer, [prompt.suffix], guide, prompt.prefix, settings)
-        ((_, generated),) = next(batches)
-        text = decode(self._tokenizer, generated.ids)
-        return text, answer_probability(self._tokenizer, generated)
+        suffixes = [prompt.suffix for prompt in prompts]
+        found = {}
+        for batch in generate(self._model, self._tokenizer, suffixes, guide, prompts[0].prefix, settings):
+            for i, generated in batch:
+                text = decode(self._tokenizer, generated.ids)
+                found[i] = (text, answer_probability(self._tokenizer, generated))
+        return [found[i] for i in range(len(prompts))]

@@ -31,6 +31,8 @@ class AskSettings:
     min_confidence: float = 0.0
     # Biases on refusing and on verdicts; None: the checkpoint decides by itself.
     decisions: Decisions | None = None
+    # Orders of the passages in which each question is answered; see evidence/orders.py.
+    orders: int = 1
 
 
 def _has_fit(calibration: dict) -> bool:

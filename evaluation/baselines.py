@@ -5,6 +5,7 @@ A rule takes a sample and returns (answer, citations, confidence). It sees quest
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 from evaluation.fitted_baselines import claim_answers, surface_answers
@@ -117,14 +118,14 @@ def show_only(sample: dict, ids: list[int]) -> dict:
     return {**sample, "evidence_chunks": [sample["evidence_chunks"][i] for i in ids]}
 
 
-def build_prompts(builder, samples: list[dict], view: str | None) -> list:
-    """The prompts of samples, with all their evidence or with what a view of `EVIDENCE_VIEWS` shows."""
+def build_prompts(builder, samples: list[dict], view: Callable[[dict], list[int]] | None) -> list:
+    """The prompts of samples, with all their evidence or with the chunks that a view names, in its order."""
     read = track(samples, "reading prompts", "sample")
     if view is None:
         return [builder.build(sample) for sample in read]
     prompts = []
     for sample in read:
-        ids = EVIDENCE_VIEWS[view](sample)
+        ids = view(sample)
         prompt = builder.build(show_only(sample, ids))
         # The builder numbers the chunks of the view; scoring needs the sample's own ids.
         prompts.append(dataclasses.replace(prompt, shown=[ids[i] for i in prompt.shown]))

@@ -4,21 +4,29 @@ Knows the flags of evaluate_sft_fast_robust.py, but no model.
 """
 
 import argparse
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 from evaluation.baselines import EVIDENCE_VIEWS
+from evidence.orders import agreed, rotation
 from utils.arguments import several
 from utils.errors import UsageError
 
+# With --orders, the SFT model's completions behind the chunks in their own order.
+ONE_ORDER = "one_order"
 # What the few-shot examples may take beside a checkpoint's own prompt; with embedded-gemma it is 316.
 _EXAMPLE_TOKENS = 1024
 
 
 class ModelRun(NamedTuple):
-    """The prompt template of a model's run, and its view of the evidence (None: all chunks)."""
+    """The prompt template of a model's run, and its view of the evidence (None: all chunks).
+
+    A view takes a sample and returns the ids of the chunks that the prompt shows.
+    """
 
     template: str
-    view: str | None = None
+    view: Callable[[dict], list[int]] | None = None
 
 
 def add_run_flags(group: argparse._ArgumentGroup) -> None:
@@ -31,6 +39,8 @@ def add_run_flags(group: argparse._ArgumentGroup) -> None:
     gold_only = "also evaluate with the support chunks only; the gap is what distractors cost"
     add("--baseline-gold-only", action="store_true", help=gold_only)
     add("--constrained", action="store_true", help="also evaluate each model constrained to the schema")
+    orders = "answer with the chunks in N orders and take what they agree on, at N times the cost"
+    add("--orders", type=several, metavar="N", help=orders)
     best = "also take the best of N completions, the greedy one and N-1 samples, by --reward-model"
     add("--best-of", type=several, metavar="N", help=best)
     add("--reward-model", metavar="DIR", help="head of train_rm.py, such as checkpoints/rm/best")
@@ -48,6 +58,10 @@ def check_flags(args: argparse.Namespace) -> None:
         raise UsageError("--best-of N and --reward-model DIR need each other; give both or none")
     if args.best_of and args.predictions:
         raise UsageError("--best-of N samples from a model; give --model-path instead of --predictions")
+    if args.orders and args.predictions:
+        raise UsageError("--orders N asks a model N times; give --model-path instead of --predictions")
+    if args.orders and args.best_of:
+        raise UsageError("--orders and --best-of each decide what is returned; give one")
     if args.best_of and args.temperature == 0:
         raise UsageError("--best-of N samples; give a --temperature above 0 (default: 1)")
     if args.temperature is None:
@@ -65,10 +79,37 @@ def plan_models(args: argparse.Namespace, template: str) -> dict[str, ModelRun]:
     # Constrained decoding hides format errors, so each opponent gets it too, beside the free run.
     if args.constrained:
         runs |= {f"{name}_constrained": run for name, run in runs.items()}
-    for view in EVIDENCE_VIEWS:
-        if getattr(args, f"baseline_{view}"):
-            runs[view] = ModelRun(template, view)
+    for number in range(1, args.orders or 1):
+        runs[_order_run(number)] = ModelRun(template, functools.partial(_turned, number, args.orders))
+    for name, view in EVIDENCE_VIEWS.items():
+        if getattr(args, f"baseline_{name}"):
+            runs[name] = ModelRun(template, view)
     return {name: runs[name] for name in sorted(runs, key=is_base)}
+
+
+def _order_run(number: int) -> str:
+    return f"sft_order_{number}"
+
+
+def _turned(number: int, n_orders: int, sample: dict) -> list[int]:
+    return rotation(len(sample["evidence_chunks"]), number, n_orders)
+
+
+def with_agreed(rows: list[dict], n_orders: int | None) -> list[dict]:
+    """Prediction rows, those of several orders replaced by what they agree on.
+
+    "sft" then has what is agreed on, and "one_order" what the chunks in their own order give.
+    """
+    if not n_orders:
+        return rows
+    orders = {"sft", *(_order_run(number) for number in range(1, n_orders))}
+    of_sample: dict[str, list[dict]] = {}
+    for row in rows:
+        if row["model"] in orders:
+            of_sample.setdefault(row["id"], []).append(row)
+    found = [{**agreed(several_rows), "model": "sft"} for several_rows in of_sample.values()]
+    found += [{**row, "model": ONE_ORDER} for row in rows if row["model"] == "sft"]
+    return found + [row for row in rows if row["model"] not in orders]
 
 
 def is_base(name: str) -> bool:

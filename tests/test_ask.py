@@ -7,8 +7,14 @@ import sys
 import pytest
 
 from ask import read_arguments
+from asking.answering import Asker
+from asking.checkpoint import AskSettings
+from asking.documents import read_document
 from benchmarks.questions import EXPECTED, outcome
+from evidence.chunk_sizes import ChunkSizes
+from prompt_schema import SFT_TEMPLATES, PromptBuilder
 from tests.conftest import ROOT
+from utils.completions import render_completion
 from utils.errors import DataError, UsageError
 
 MILL = ROOT / "data/ask/tide_mill.md"
@@ -30,6 +36,27 @@ def test_every_question_becomes_one_reply(tiny_gemma_dir, tmp_path):
         for quote in row["quotes"] + row["nearest"]:
             assert source[quote["start"] : quote["end"]] == quote["text"]
             assert quote["text"].splitlines()[0] in source.splitlines()[quote["line"] - 1]
+
+
+def test_several_orders_are_asked_and_their_citations_are_of_the_passages(tiny_gemma_dir, monkeypatch):
+    settings = AskSettings(ChunkSizes(3, 4), SFT_TEMPLATES["default"], 1500, {}, orders=3)
+    asker = Asker(str(tiny_gemma_dir), settings, PromptBuilder)
+    seen = []
+
+    def answer(prompts, question):
+        seen.extend(prompts)
+        # All cite the passage that names the builder, wherever it stands.
+        places = [[chunk["text"] for chunk in prompt.chunks].index(texts[1]) for prompt in prompts]
+        return [(render_completion("Jonas", [place], 0.9), 0.6) for place in places]
+
+    monkeypatch.setattr(asker, "_complete", answer)
+    parts = ("Rye is ground.", "Jonas built the mill.", "It has two wheels.")
+    document = read_document("a.txt", "\n\n".join(parts).encode())
+    texts = [passage.text for passage in asker.index([document]).passages]
+    reply = asker.ask("Who built the mill?", [document])
+    assert len(seen) == 3 and len({tuple(prompt.shown) for prompt in seen}) == len(texts) == 3
+    assert [quote.text for quote in reply.quotes] == ["Jonas built the mill."]
+    assert reply.confidence == pytest.approx(0.6)
 
 
 def test_stdin_can_be_the_evidence(tiny_gemma_dir):

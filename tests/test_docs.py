@@ -291,6 +291,7 @@ CHOSEN = {
     "eval_best.json",
     "eval_memory.json",
     "eval_fitted.json",
+    "eval_orders.json",
     "eval_external.json",
     "ablation.jsonl",
     "eval_own.json",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import evaluate_sft_fast_robust as evaluation
-from evaluation.baselines import build_prompts, lexical, tune_lexical
+from evaluation.baselines import EVIDENCE_VIEWS, build_prompts, lexical, tune_lexical
 from evaluation.differing import differing_settings
 from evaluation.macro import mean_over_sources
 from evaluation.plan import prefs_command
@@ -167,8 +167,8 @@ def test_equal_popularity_stays_in_one_part(sample):
 def test_closed_book_and_gold_only_show_what_they_say(tokenizer, sample, unanswerable):
     builder = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 1500)
     row = {**sample, "support_sets": [[2]], "support_spans": [2], "hard_negatives": [0, 1, 3]}
-    gold = build_prompts(builder, [row, unanswerable], "gold_only")
-    closed = build_prompts(builder, [row, unanswerable], "closed_book")
+    gold = build_prompts(builder, [row, unanswerable], EVIDENCE_VIEWS["gold_only"])
+    closed = build_prompts(builder, [row, unanswerable], EVIDENCE_VIEWS["closed_book"])
     assert gold[0].shown == [2] and [c["title"] for c in gold[0].chunks] == ["Warsaw"]
     # An unanswerable sample has no support to show.
     assert gold[1].shown == []

@@ -1,0 +1,89 @@
+"""Several orders of the evidence: which they are, what they agree on, and an evaluation that takes it."""
+
+import pytest
+
+import evaluate_sft_fast_robust
+from evaluation.model_runs import ONE_ORDER
+from evidence.orders import agreed, rotation
+from utils.completions import render_completion
+from utils.errors import UsageError
+from utils.jsonl import read_json, read_jsonl
+from utils.text import REFUSAL
+
+
+def row(completion: str, shown: list[int], probability: float) -> dict:
+    return {"id": "a", "completion": completion, "shown": shown, "probability": probability}
+
+
+def test_the_orders_begin_at_even_distances():
+    assert [rotation(3, number, 3) for number in range(3)] == [[0, 1, 2], [1, 2, 0], [2, 0, 1]]
+    assert [rotation(6, number, 3) for number in range(3)] == [
+        [0, 1, 2, 3, 4, 5],
+        [2, 3, 4, 5, 0, 1],
+        [4, 5, 0, 1, 2, 3],
+    ]
+    assert [rotation(1, number, 3) for number in range(3)] == [[0], [0], [0]]
+    assert rotation(0, 1, 2) == []
+
+
+def test_the_answer_and_then_its_citations_are_agreed_on_by_probability():
+    rows = [
+        row(render_completion("Lyon", [0], 0.9), [0, 1, 2], 0.5),
+        # The same chunk 0, as the third of its prompt, and another spelling.
+        row(render_completion("the Paris", [2], 0.9), [1, 2, 0], 0.4),
+        row(render_completion("Paris", [1], 0.7), [2, 0, 1], 0.2),
+    ]
+    found = agreed(rows)
+    assert found == rows[1] | {"probability": pytest.approx(0.6 / 3)}
+    # A likelier citation of another chunk wins among the rows of the answer.
+    rows[2] = row(render_completion("Paris", [0], 0.7), [2, 0, 1], 0.45)
+    assert agreed(rows)["completion"] == rows[2]["completion"]
+
+
+def test_refusals_are_answers_and_what_cannot_be_parsed_wins_against_nothing():
+    refusal = render_completion(REFUSAL, [], 0.0)
+    rows = [row(refusal, [0, 1], 0.4), row(render_completion("Lyon", [0], 0.9), [1, 0], 0.3)]
+    assert agreed(rows)["completion"] == refusal
+    assert agreed([row("no JSON", [0, 1], 1.0), *rows])["completion"] == refusal
+    assert agreed([row("no JSON", [0, 1], 0.2), row("none", [1, 0], 0.3)])["completion"] == "none"
+
+
+def test_the_first_of_equals_wins():
+    rows = [row(render_completion(answer, [0], 0.9), [0], 0.3) for answer in ("Lyon", "Paris")]
+    assert agreed(rows)["completion"] == rows[0]["completion"]
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--orders", "3", "--predictions", "p.jsonl"], "instead of --predictions"),
+        (["--orders", "3", "--best-of", "2", "--reward-model", "rm"], "each decide what is returned"),
+    ],
+)
+def test_flags_that_contradict_orders(flags, message):
+    with pytest.raises(UsageError, match=message):
+        evaluate_sft_fast_robust.read_arguments(["--test-data", "t", "--model-path", "m", *flags])
+
+
+def test_an_evaluation_agrees_over_orders_and_shows_the_first_beside_it(tiny_gemma_dir, home, capsys):
+    flags = ["--model-path", str(tiny_gemma_dir), "--test-data", "data/processed/test.jsonl", "--limit", "6"]
+    flags += ["--max-new-tokens", "12"]
+    evaluate_sft_fast_robust.main([*flags, "--output", "one.json"])
+    orders = [*flags, "--orders", "3", "--constrained", "--output", "three.json"]
+    evaluate_sft_fast_robust.main(orders)
+    alone = {row["id"]: row for _, row in read_jsonl(home / "one_predictions.jsonl")}
+    rows = [row for _, row in read_jsonl(home / "three_predictions.jsonl")]
+    assert {row["model"] for row in rows} == {"sft", ONE_ORDER, "sft_constrained"}
+    first = {row["id"]: row for row in rows if row["model"] == ONE_ORDER}
+    assert first == {name: row | {"model": ONE_ORDER} for name, row in alone.items()}
+    agreed_on = {row["id"]: row for row in rows if row["model"] == "sft"}
+    assert agreed_on.keys() == first.keys()
+    for name, found in agreed_on.items():
+        assert sorted(found["shown"]) == sorted(first[name]["shown"])
+    results = read_json(home / "three.json")
+    assert ONE_ORDER in results["deltas_to"] and results["run"]["settings"]["orders"] == 3
+    capsys.readouterr()
+    evaluate_sft_fast_robust.main(orders)
+    assert "is complete with these settings" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="orders"):
+        evaluate_sft_fast_robust.main([*flags, "--constrained", "--output", "three.json"])
