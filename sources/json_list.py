@@ -16,7 +16,6 @@ from utils.strict_json import decode_anything
 _READ_CHARS = 1 << 20
 _SPACE = " \t\r\n"
 Parsed = TypeVar("Parsed")
-EMPTY_FILE_REMEDY = "remove it from the sources config, or fill it"
 
 
 def _undecoded(text: str) -> str:
@@ -146,9 +145,15 @@ def _all_rows(path: str | Path, on_bad: Callable[[str], None]) -> Iterator[tuple
 
 
 def never_empty(
-    path: str | Path, on_bad: Callable[[str], None], read: Callable[[Callable[[str], None]], Iterator[Parsed]]
+    path: str | Path,
+    on_bad: Callable[[str], None],
+    read: Callable[[Callable[[str], None]], Iterator[Parsed]],
+    what: str = "rows",
 ) -> Iterator[Parsed]:
-    """What `read(on_bad)` yields. DataError for a file without any row, be it good or bad."""
+    """What `read(on_bad)` yields. DataError for a file without any row, be it good or bad.
+
+    `what`: what its rows are, for the message.
+    """
     is_empty = True
 
     def counted(problem: str) -> None:
@@ -160,7 +165,7 @@ def never_empty(
         is_empty = False
         yield row
     if is_empty:
-        raise DataError(f"{path}: the file has no rows; {EMPTY_FILE_REMEDY}")
+        raise DataError(f"{path}: the file has no {what}; remove it from the sources config, or fill it")
 
 
 def read_rows(path: str | Path, on_bad: Callable[[str], None]) -> Iterator[tuple[str, dict]]:

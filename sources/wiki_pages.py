@@ -5,6 +5,7 @@ once and never unpacked; it unpacks from 1.7 GB to about 7 GB. Searching the pag
 page_search.py and of the page pool.
 """
 
+import functools
 import heapq
 import io
 import itertools
@@ -16,7 +17,7 @@ from typing import IO, cast
 
 from sources.fever import page_title, title_key, unescape
 from sources.fields import field, text
-from sources.json_list import EMPTY_FILE_REMEDY
+from sources.json_list import never_empty
 from sources.page_search import PageSearch
 from utils.errors import DataError
 from utils.jsonl import read_jsonl, read_objects
@@ -135,9 +136,7 @@ def read_pages(
     """
     kept: dict[str, list[str]] = {}
     pool = _Pool(max_pool)
-    is_empty = True
-    for where, row in _read_rows(path, on_bad):
-        is_empty = False
+    for where, row in never_empty(path, on_bad, functools.partial(_read_rows, path), "pages"):
         try:
             title = page_title(text(field(row, "id"), "id"))
             lines = text(field(row, "lines"), "lines")
@@ -155,8 +154,6 @@ def read_pages(
         else:
             # Kept as text: most pages are pushed out again, and splitting all of them would take longest.
             pool.offer(title, lines)
-    if is_empty:
-        raise DataError(f"{path}: the file has no pages; {EMPTY_FILE_REMEDY}")
     return kept | pool.pages()
 
 

@@ -354,6 +354,14 @@ def test_a_table_whose_rows_are_all_bad_is_not_called_empty(tmp_path):
     assert [problem.startswith(f"{path}:2: not UTF-8") for problem in problems] == [True]
 
 
+def test_pages_whose_lines_are_all_bad_are_not_called_empty(tmp_path):
+    path = tmp_path / "pages.jsonl"
+    path.write_text("junk\nmore junk\n")
+    problems = []
+    assert read_all("pages", path, problems.append) == []
+    assert len(problems) == 2
+
+
 @pytest.mark.parametrize("layout", GOOD_ROWS)
 def test_a_folder_in_place_of_a_file_is_named(layout, tmp_path):
     with pytest.raises(DataError, match="is a folder"):
