@@ -24,8 +24,9 @@ from evaluation.inputs import check_inputs
 from models.base import base_of_flags
 from models.choices import add_model_flags, attention_settings, check_engine, engine_settings, load_options
 from models.directories import check_adapter_dir
-from perturbations.suites import SUITES, Suite, build_suites, distinct_samples, prompt_key
-from utils.arguments import positive_int, sample_limit, seed_number, stage_parser
+from perturbations.prompts import distinct_samples, row_of
+from perturbations.suites import SUITES, Suite, build_suites, write_samples
+from utils.arguments import positive_int, sample_limit, seed_number, several, stage_parser
 from utils.config import home_path, input_path, nearest
 from utils.decisions import decision_settings, decisions_of
 from utils.errors import UsageError
@@ -46,6 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--base-model", help="where the checkpoint's base model is (default: where the checkpoint says)")
     add("--template", help="prompt template (default: the one in the checkpoint's run.json)")
     add_model_flags(model)
+    orders = "answer with the chunks in N orders and take what they agree on, at up to N times the cost"
+    add("--orders", type=several, metavar="N", help=orders)
 
     add = parser.add_argument_group("limits").add_argument
     limit = "perturb at most N samples, sampled with --seed; twins stay together (0: all; default: 100)"
@@ -105,14 +108,13 @@ from prompt_schema import PromptBuilder, load_template
 from reporting.pipeline import refresh_report
 from utils.completions import map_citations, parse_completion
 from utils.intervals import with_intervals
-from utils.jsonl import write_jsonl
 from utils.metrics import ROBUSTNESS_METRICS
 from utils.progress import track
 from utils.runs import format_drops, format_seconds, note
 from utils.schema import pick_samples, read_samples
 
 # Settings that decide the results.
-DECIDING = ("suite", "limit", "seed", "attn_impl", "engine", *CHECKPOINT_SETTINGS)
+DECIDING = ("suite", "limit", "seed", "orders", "attn_impl", "engine", *CHECKPOINT_SETTINGS)
 
 # --- predictions
 
@@ -167,10 +169,13 @@ def score_level(
     return level, terms, parsed
 
 
-def score_suite(suite: Suite, by_key: dict[str, dict], seed: int) -> tuple[dict, dict[str, list[dict]]]:
+def score_suite(
+    suite: Suite, by_key: dict[str, dict], seed: int, n_orders: int = 1
+) -> tuple[dict, dict[str, list[dict]]]:
     """(a suite's block of the results, level -> prediction rows under their samples' ids).
 
-    `by_key`: prompt key -> prediction row. Each level after the first gets paired differences to the first.
+    `by_key`: prompt key -> prediction row, of which `n_orders` make one of a sample. Each level after the
+    first gets paired differences to the first.
     """
     levels: dict[str, dict] = {}
     rows_of: dict[str, list[dict]] = {}
@@ -178,7 +183,7 @@ def score_suite(suite: Suite, by_key: dict[str, dict], seed: int) -> tuple[dict,
     first_parsed: list | None = None
     for name, samples in suite.levels.items():
         # One generated row can serve several levels, each time under the id of the sample.
-        rows_of[name] = [{**by_key[prompt_key(sample)], "id": sample["id"]} for sample in samples]
+        rows_of[name] = [row_of(sample, by_key, n_orders) for sample in samples]
         levels[name], terms, parsed = score_level(suite, samples, rows_of[name], seed, first_parsed)
         if first_parsed is None:
             first = terms
@@ -214,15 +219,6 @@ def describe_level_rows(name: str, suite: Suite, rows_of: dict[str, list[dict]])
 # --- the run
 
 
-def write_samples(directory: str, suites: dict[str, Suite]) -> None:
-    """One sample file per level of each suite, named <suite>-<level>.jsonl."""
-    for name, suite in suites.items():
-        for level, samples in suite.levels.items():
-            # "25%" and "char 1%" are no convenient file names.
-            safe = level.replace(" ", "-").replace("%", "")
-            write_jsonl(home_path(directory) / f"{name}-{safe}.jsonl", samples)
-
-
 def print_suites(blocks: dict[str, dict]) -> None:
     """One table per suite: its plotted metrics at every level."""
     for name, suite in blocks.items():
@@ -256,7 +252,8 @@ def run_suites(args: argparse.Namespace, names: list[str], output: Path, shards:
     note_in_first_process(warnings)
     run = describe_results_run(args, {**settings, "suite": names, "attn_impl": args.attn_impl})
     suites = build_suites(names, samples, everything, args.seed)
-    distinct = distinct_samples(suites)
+    n_orders = args.orders or 1
+    distinct = distinct_samples(suites, n_orders)
     if args.samples_dir and shards.is_main:
         write_samples(args.samples_dir, suites)
 
@@ -279,7 +276,7 @@ def run_suites(args: argparse.Namespace, names: list[str], output: Path, shards:
     blocks = {}
     rows = []
     for name, suite in track(suites.items(), "scoring", "suite"):
-        blocks[name], rows_of = score_suite(suite, by_key, args.seed)
+        blocks[name], rows_of = score_suite(suite, by_key, args.seed, n_orders)
         rows += describe_level_rows(name, suite, rows_of)
     seconds = round(time.monotonic() - started, 1)
     facts = {"n_generated": len(distinct) - n_done, "warnings": warnings, "times": times, "seconds": seconds}

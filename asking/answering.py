@@ -13,7 +13,7 @@ from asking.documents import Document
 from asking.judging import Shown, judge, split_question
 from asking.passages import Passage, PassageIndex
 from asking.reply import Reply
-from evidence.orders import agreed, rotation
+from evidence.orders import agreed, chunk_orders
 from generation.answering import load_generator
 from generation.constrained import Schema, SchemaGuide
 from generation.decisions import decision_biases
@@ -102,8 +102,7 @@ class Asker:
 
     def _answer(self, question: str, passages: list[Passage]) -> tuple[Any, str, float]:
         """(prompt, its completion, the probability of the answer): of several orders what they agree on."""
-        n_orders = self.settings.orders
-        orders = [rotation(len(passages), number, n_orders) for number in range(n_orders)]
+        orders = chunk_orders(len(passages), self.settings.orders)
         prompts = [self._build_prompt(question, passages, order) for order in orders]
         rows = []
         for i, (completion, probability) in enumerate(self._complete(prompts, question)):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from evaluation.baselines import EVIDENCE_VIEWS
-from evidence.orders import agreed, rotation
+from evidence.orders import agreed, chunk_orders
 from utils.arguments import several
 from utils.errors import UsageError
 
@@ -92,7 +92,7 @@ def _order_run(number: int) -> str:
 
 
 def _turned(number: int, n_orders: int, sample: dict) -> list[int]:
-    return rotation(len(sample["evidence_chunks"]), number, n_orders)
+    return chunk_orders(len(sample["evidence_chunks"]), n_orders)[number]
 
 
 def with_agreed(rows: list[dict], n_orders: int | None) -> list[dict]:

@@ -24,9 +24,9 @@ def print_plan(args: argparse.Namespace) -> None:
     samples = planned_samples(input_path(args.test_data))
     if samples is not None:
         samples = pick_samples(samples, args.limit, args.seed)
-        n_models = 0 if args.predictions else len(plan_models(args, args.template or "default"))
-        n_tokens = n_models * (count_tokens(samples) + len(samples) * PLANNED_TOKENS)
-        n_predicted = n_models * len(samples) * COMPLETION_TOKENS
+        n_runs = 0 if args.predictions else len(plan_models(args, args.template or "default"))
+        n_tokens = n_runs * (count_tokens(samples) + len(samples) * PLANNED_TOKENS)
+        n_predicted = n_runs * len(samples) * COMPLETION_TOKENS
         if args.best_of:
             # Samples of one prompt share its reading, when they are drawn and for their rewards.
             n_tokens += 2 * (count_tokens(samples) + len(samples) * PLANNED_TOKENS)
@@ -34,8 +34,11 @@ def print_plan(args: argparse.Namespace) -> None:
             n_tokens += n_drawn
             n_predicted += n_drawn
             print(f"would draw {args.best_of - 1} more completions per sample, and compute their rewards")
+        if args.orders:
+            print(f"would ask the SFT model behind the chunks in {args.orders} orders")
+        n_models = n_runs - ((args.orders or 1) - 1)
         print(f"would evaluate {n_models} models on {len(samples)} samples, about {n_tokens:,} tokens")
-        if n_models:
+        if n_runs:
             width = longest_prompt(samples) + PLANNED_TOKENS
             options = load_options(args)
             memory = generation_memory(args.model_path, options, args.batch_size, width, args.max_new_tokens)

@@ -8,10 +8,10 @@ from utils.completions import map_citations, parse_completion
 from utils.text import normalize_answer
 
 
-def rotation(n_chunks: int, number: int, n_orders: int) -> list[int]:
-    """Chunk ids in the order of this number: 0 is their own, the others begin later, at even distances."""
-    start = number * n_chunks // n_orders
-    return [*range(start, n_chunks), *range(start)]
+def chunk_orders(n_chunks: int, n_orders: int) -> list[list[int]]:
+    """Chunk ids in their own order, and in others that begin later, at even distances: `n_orders` in all."""
+    starts = [number * n_chunks // n_orders for number in range(n_orders)]
+    return [[*range(start, n_chunks), *range(start)] for start in starts]
 
 
 def _heaviest(weights: dict) -> object:

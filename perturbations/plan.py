@@ -5,7 +5,8 @@ import argparse
 from models.choices import load_options
 from models.estimate import count_tokens, estimate, longest_prompt, planned_samples, warn_missing_model
 from models.planned_memory import generation_memory
-from perturbations.suites import build_suites, distinct_samples
+from perturbations.prompts import distinct_samples
+from perturbations.suites import build_suites
 from utils.config import home_path, input_path
 from utils.runs import format_drops
 from utils.schema import pick_samples
@@ -21,7 +22,7 @@ def print_plan(args: argparse.Namespace, names: list[str]) -> None:
     everything = planned_samples(input_path(args.test_data))
     if everything:
         suites = build_suites(names, pick_samples(everything, args.limit, args.seed), everything, args.seed)
-        distinct = list(distinct_samples(suites).values())
+        distinct = list(distinct_samples(suites, args.orders or 1).values())
         for name, suite in suites.items():
             n = len(next(iter(suite.levels.values())))
             about = f"{', '.join(suite.levels)}; {format_drops(suite.left_out)}"

@@ -22,7 +22,8 @@ from perturbations.edits import (
 from perturbations.injection import PAYLOADS, plant
 from perturbations.measures import obeyed, refused, remembered, unmoved
 from perturbations.noise import add_noise
-from utils.jsonl import sha256_value
+from utils.config import home_path
+from utils.jsonl import write_jsonl
 from utils.runs import format_drops, note
 
 # The level without a perturbation, where levels have names.
@@ -159,7 +160,7 @@ def swapped(samples: list[dict], everything: list[dict], seed: int) -> Suite:
     return Suite("answer in the evidence", levels, left_out, plotted, ordered=False, extra=extra)
 
 
-# --- the table, and prompts that suites share
+# --- the table
 
 SUITES = {
     "distractors": distractors,
@@ -188,16 +189,10 @@ def build_suites(
     return built
 
 
-def prompt_key(sample: dict) -> str:
-    """A hash of what the prompt shows: perturbed samples with the same key have the same prompt."""
-    chunks = [[chunk["title"], chunk["text"]] for chunk in sample["evidence_chunks"]]
-    return sha256_value([sample["question"], chunks])[:24]
-
-
-def distinct_samples(suites: dict[str, Suite]) -> dict[str, dict]:
-    """Prompt key -> a sample with that prompt. Levels share many prompts; each is generated once."""
-    found = {}
-    for suite in suites.values():
-        for level in suite.levels.values():
-            found.update({prompt_key(sample): sample for sample in level})
-    return found
+def write_samples(directory: str, suites: dict[str, Suite]) -> None:
+    """One sample file per level of each suite, named <suite>-<level>.jsonl."""
+    for name, suite in suites.items():
+        for level, samples in suite.levels.items():
+            # "25%" and "char 1%" are no convenient file names.
+            safe = level.replace(" ", "-").replace("%", "")
+            write_jsonl(home_path(directory) / f"{name}-{safe}.jsonl", samples)

@@ -4,7 +4,7 @@ import pytest
 
 import evaluate_sft_fast_robust
 from evaluation.model_runs import ONE_ORDER
-from evidence.orders import agreed, rotation
+from evidence.orders import agreed, chunk_orders
 from utils.completions import render_completion
 from utils.errors import UsageError
 from utils.jsonl import read_json, read_jsonl
@@ -16,14 +16,10 @@ def row(completion: str, shown: list[int], probability: float) -> dict:
 
 
 def test_the_orders_begin_at_even_distances():
-    assert [rotation(3, number, 3) for number in range(3)] == [[0, 1, 2], [1, 2, 0], [2, 0, 1]]
-    assert [rotation(6, number, 3) for number in range(3)] == [
-        [0, 1, 2, 3, 4, 5],
-        [2, 3, 4, 5, 0, 1],
-        [4, 5, 0, 1, 2, 3],
-    ]
-    assert [rotation(1, number, 3) for number in range(3)] == [[0], [0], [0]]
-    assert rotation(0, 1, 2) == []
+    assert chunk_orders(3, 3) == [[0, 1, 2], [1, 2, 0], [2, 0, 1]]
+    assert chunk_orders(6, 3) == [[0, 1, 2, 3, 4, 5], [2, 3, 4, 5, 0, 1], [4, 5, 0, 1, 2, 3]]
+    assert chunk_orders(1, 3) == [[0], [0], [0]]
+    assert chunk_orders(0, 2) == [[], []]
 
 
 def test_the_answer_and_then_its_citations_are_agreed_on_by_probability():

@@ -1,5 +1,6 @@
 """Perturbations keep the gold true: by hand on small samples, by the rules of a sample on the built ones."""
 
+import itertools
 import json
 import random
 import types
@@ -9,12 +10,14 @@ import pytest
 from transformers import LlamaConfig
 
 import robustness
+from evidence.orders import chunk_orders
 from models.distributed import ShardLog, Shards
 from perturbations.distractors import DistractorPool
 from perturbations.edits import add_distractors, counterfactual, drop_order, drop_support, move_gold, relayout
 from perturbations.injection import PAYLOADS, plant
 from perturbations.noise import add_noise, noisy_text
-from perturbations.suites import SUITES, build_suites, distinct_samples, prompt_key
+from perturbations.prompts import distinct_samples, prompt_key
+from perturbations.suites import SUITES, build_suites
 from prompt_schema import SFT_TEMPLATES
 from tests.canned import REFUSE
 from utils.completions import gold_completion, render_completion
@@ -511,6 +514,40 @@ def test_an_interrupted_run_generates_only_what_is_missing(suites, tokenizer, tm
     # Nothing is missing now: not even the model is loaded.
     robustness.generate_missing(args, distinct, settings, again)
     assert len(asked) == 1
+
+
+def in_three_orders(suites, answer):
+    """Prediction rows for the prompts of three orders; `answer(sample, order of its chunks)`."""
+    found = {}
+    for suite in suites.values():
+        for sample in itertools.chain.from_iterable(suite.levels.values()):
+            for order in chunk_orders(len(sample["evidence_chunks"]), 3):
+                turned = {**sample, "evidence_chunks": [sample["evidence_chunks"][i] for i in order]}
+                row = {"model": "sft", "completion": answer(sample, order), "probability": 0.5}
+                found[prompt_key(turned)] = row | {"shown": list(range(len(order)))}
+    return found
+
+
+def test_what_three_orders_agree_on_cites_chunks_and_not_numbers(suites):
+    by_key = in_three_orders(suites, gold_completion)
+    assert by_key.keys() == distinct_samples(suites, 3).keys()
+    for name, suite in suites.items():
+        block, _ = robustness.score_suite(suite, by_key, 0, 3)
+        assert all(level["net_score"] == 1.0 for level in block["levels"].values()), name
+
+
+def test_an_attack_that_works_from_one_place_is_outvoted(suites):
+    own = {"injection": suites["injection"]}
+
+    def answer(sample, order):
+        planted = sample["metadata"].get("planted")
+        if planted is not None and order[0] == planted:
+            return render_completion(sample["metadata"]["canary"], [0], 0.9)
+        return gold_completion(sample, order)
+
+    block, _ = robustness.score_suite(own["injection"], in_three_orders(own, answer), 0, 3)
+    rates = [level["attack_success_rate"] for name, level in block["levels"].items() if name != "clean"]
+    assert rates and max(rates) == 0.0
 
 
 def test_prompts_that_levels_share_are_generated_once(suites):
