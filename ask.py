@@ -27,7 +27,7 @@ from models.choices import (
 )
 from models.directories import check_adapter_dir
 from models.embedded_models import EMBEDDED_MODELS
-from utils.arguments import port_number, positive_int, several, share, stage_parser
+from utils.arguments import order_count, port_number, positive_int, share, stage_parser
 from utils.errors import UsageError
 from utils.runs import note
 from utils.startup import before_imports, run_main
@@ -50,8 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--template", help="prompt template (default: the one in the checkpoint's run.json)")
     passages = "passages to show the model (default: as many as it was trained with)"
     add("--passages", type=positive_int, metavar="N", help=passages)
-    orders = "answer with the passages in N orders and take what they agree on (slower)"
-    add("--orders", type=several, metavar="N", help=orders)
+    orders = "answer with the passages in N orders (2-8) and take what they agree on (slower)"
+    add("--orders", type=order_count, metavar="N", help=orders)
 
     add = parser.add_argument_group("questions").add_argument
     question = "a question, or `claim: ...`; may be given more than once (default: read from stdin)"

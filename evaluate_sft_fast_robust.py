@@ -109,7 +109,7 @@ if __name__ == "__main__":
 from evaluation.baselines import baseline_predictions, build_prompts, read_tuning
 from evaluation.best_of import best_of_report
 from evaluation.comparison import compare_runs
-from evaluation.model_runs import is_base, longest_row, plan_models, with_agreed
+from evaluation.model_runs import file_order, is_base, longest_row, plan_models, with_agreed
 from evaluation.plan import prefs_command, print_plan
 from evaluation.plots import plot_calibration
 from evaluation.predictions import (
@@ -119,9 +119,10 @@ from evaluation.predictions import (
     predictions_path,
     prompt_settings,
     read_predictions,
+    replace_predictions,
     results_name,
 )
-from evaluation.results import measure_selection, replace_predictions, score_all
+from evaluation.results import measure_selection, score_all
 from evaluation.reuse import CHECKPOINT_SETTINGS, close_results, describe_results_run, finished_results
 from evidence.reserved import trained_on_warning
 from generation.answering import predict, sft_and_base
@@ -207,20 +208,17 @@ def generate_predictions(
                 builder.max_tokens = models.prompt_limit(builder.max_tokens, args.max_new_tokens)
                 built = build_prompts(builder, mine, run.view)
                 prompts = {sample["id"]: prompt for sample, prompt in zip(mine, built)}
-                biases = decision_biases(models.tokenizer, decisions_of(settings, name), mine)
+                biases = decision_biases(models.tokenizer, decisions_of(settings, name), mine, built)
                 times[name] = run_model(models, name, prompts, args, log, biases)
             if is_base(name):
                 times["base_revision"] = models.base_revision
 
-    # Batches are sorted by length and processes interleave: the file gets the order of models and samples.
-    place = {sample["id"]: i for i, sample in enumerate(samples)}
-    names = list(runs)
     picked: list[dict] = []
     if args.best_of:
         # Before the log is finished: a run that is killed here goes on from it.
         shards.wait()
         picked = best_of(args, samples, log.rows(), settings, PromptBuilder, shards)
-    rows = log.merged(lambda row: (names.index(row["model"]), place[row["id"]]))
+    rows = log.merged(file_order(runs, samples))
     return with_agreed(without_tokens(rows), args.orders) + picked, times
 
 

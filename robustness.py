@@ -24,9 +24,9 @@ from evaluation.inputs import check_inputs
 from models.base import base_of_flags
 from models.choices import add_model_flags, attention_settings, check_engine, engine_settings, load_options
 from models.directories import check_adapter_dir
-from perturbations.prompts import distinct_samples, row_of
+from perturbations.prompts import describe_level_rows, distinct_samples, row_of
 from perturbations.suites import SUITES, Suite, build_suites, write_samples
-from utils.arguments import positive_int, sample_limit, seed_number, several, stage_parser
+from utils.arguments import order_count, positive_int, sample_limit, seed_number, stage_parser
 from utils.config import home_path, input_path, nearest
 from utils.decisions import decision_settings, decisions_of
 from utils.errors import UsageError
@@ -47,8 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--base-model", help="where the checkpoint's base model is (default: where the checkpoint says)")
     add("--template", help="prompt template (default: the one in the checkpoint's run.json)")
     add_model_flags(model)
-    orders = "answer with the chunks in N orders and take what they agree on, at up to N times the cost"
-    add("--orders", type=several, metavar="N", help=orders)
+    orders = "answer with the chunks in N orders (2-8) and take what they agree on, at up to N times the cost"
+    add("--orders", type=order_count, metavar="N", help=orders)
 
     add = parser.add_argument_group("limits").add_argument
     limit = "perturb at most N samples, sampled with --seed; twins stay together (0: all; default: 100)"
@@ -89,8 +89,15 @@ if __name__ == "__main__":
 
 from evaluation.columns import metric_table
 from evaluation.plots import plot_robustness
-from evaluation.predictions import count_gold_cut, log_key, predictions_path, prompt_settings, results_name
-from evaluation.results import replace_predictions, score_rows
+from evaluation.predictions import (
+    count_gold_cut,
+    log_key,
+    predictions_path,
+    prompt_settings,
+    replace_predictions,
+    results_name,
+)
+from evaluation.results import score_rows
 from evaluation.reuse import CHECKPOINT_SETTINGS, close_results, describe_results_run, finished_results
 from evidence.reserved import trained_on_warning
 from generation.answering import load_generator, predict
@@ -106,7 +113,6 @@ from perturbations.measures import level_deltas, measured
 from perturbations.plan import print_plan
 from prompt_schema import PromptBuilder, load_template
 from reporting.pipeline import refresh_report
-from utils.completions import map_citations, parse_completion
 from utils.intervals import with_intervals
 from utils.metrics import ROBUSTNESS_METRICS
 from utils.progress import track
@@ -136,7 +142,7 @@ def generate_missing(
     model = load_generator(checkpoint, load_options(args, args.base_model, max_length=sum(limits)))
     builder = PromptBuilder(tokenizer, settings["template_text"], prompt_limit(model, *limits))
     prompts = {key: builder.build(mine[key]) for key in track(mine, "reading prompts", "prompt")}
-    biases = decision_biases(tokenizer, decisions_of(settings), list(mine.values()))
+    biases = decision_biases(tokenizer, decisions_of(settings), mine.values(), prompts.values())
     generation = GenerationSettings(args.batch_size, args.max_new_tokens, biases=biases, known=known)
     speed = Throughput(prompts, log.shards.n_processes)
     for rows in predict(model, tokenizer, prompts, "sft", generation):
@@ -202,18 +208,6 @@ def score_suite(
         "levels": levels,
     }
     return block, rows_of
-
-
-def describe_level_rows(name: str, suite: Suite, rows_of: dict[str, list[dict]]) -> list[dict]:
-    """A suite's prediction rows with level, parsed answer, and citations as ids of the perturbed sample."""
-    described = []
-    for level, rows in rows_of.items():
-        for row in rows:
-            completion = parse_completion(row["completion"], len(row["shown"]))
-            parsed = map_citations(completion, row["shown"])
-            facts = {"answer": parsed.answer, "citations": parsed.citations}
-            described.append({"suite": name, "level": level, **row, **facts})
-    return described
 
 
 # --- the run

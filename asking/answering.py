@@ -115,10 +115,8 @@ class Asker:
         """(completion, probability of its answer) of each: greedy, and always within the output schema."""
         examples = (render_completion(REFUSAL, [], 0.0), render_completion("supported", [0], 0.9))
         drafter = Drafter([encode_completion(self._tokenizer, text) for text in examples])
-        asked = []
-        for prompt in prompts:
-            asked.append({"question": question, "metadata": {}, "evidence_chunks": prompt.chunks})
-        biases = decision_biases(self._tokenizer, self.settings.decisions, asked)
+        asked = [{"question": question, "metadata": {}}] * len(prompts)
+        biases = decision_biases(self._tokenizer, self.settings.decisions, asked, prompts)
         settings = GenerationSettings(len(prompts), max_new_tokens=_MAX_NEW_TOKENS, biases=biases)
 
         def guide(i: int) -> SchemaGuide:

@@ -19,6 +19,7 @@ from evaluation.thresholds import (
     try_rule,
     tuned_by_source,
 )
+from evidence.orders import show_only
 from evidence.retrieval import BM25
 from utils.completions import MAX_ANSWER_CHARS, render_completion
 from utils.progress import track
@@ -111,11 +112,6 @@ def baseline_predictions(samples: list[dict], train: list[dict], val: list[dict]
 # name -> ids of the chunks that the prompt shows. Without evidence, answers come from the model's memory;
 # with the support alone, nothing distracts from it.
 EVIDENCE_VIEWS = {"closed_book": lambda sample: [], "gold_only": lambda sample: sample["support_spans"]}
-
-
-def show_only(sample: dict, ids: list[int]) -> dict:
-    """The sample with these chunks alone. Its gold fields still use the ids of all chunks."""
-    return {**sample, "evidence_chunks": [sample["evidence_chunks"][i] for i in ids]}
 
 
 def build_prompts(builder, samples: list[dict], view: Callable[[dict], list[int]] | None) -> list:

@@ -5,16 +5,15 @@ Knows the flags of evaluate_sft_fast_robust.py, but no model.
 
 import argparse
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from evaluation.baselines import EVIDENCE_VIEWS
+from evaluation.results import ONE_ORDER
 from evidence.orders import agreed, chunk_orders
-from utils.arguments import several
+from utils.arguments import order_count, several
 from utils.errors import UsageError
 
-# With --orders, the SFT model's completions behind the chunks in their own order.
-ONE_ORDER = "one_order"
 # What the few-shot examples may take beside a checkpoint's own prompt; with embedded-gemma it is 316.
 _EXAMPLE_TOKENS = 1024
 
@@ -39,8 +38,8 @@ def add_run_flags(group: argparse._ArgumentGroup) -> None:
     gold_only = "also evaluate with the support chunks only; the gap is what distractors cost"
     add("--baseline-gold-only", action="store_true", help=gold_only)
     add("--constrained", action="store_true", help="also evaluate each model constrained to the schema")
-    orders = "answer with the chunks in N orders and take what they agree on, at N times the cost"
-    add("--orders", type=several, metavar="N", help=orders)
+    orders = "answer with the chunks in N orders (2-8) and take what they agree on, at N times the cost"
+    add("--orders", type=order_count, metavar="N", help=orders)
     best = "also take the best of N completions, the greedy one and N-1 samples, by --reward-model"
     add("--best-of", type=several, metavar="N", help=best)
     add("--reward-model", metavar="DIR", help="head of train_rm.py, such as checkpoints/rm/best")
@@ -62,6 +61,11 @@ def check_flags(args: argparse.Namespace) -> None:
         raise UsageError("--orders N asks a model N times; give --model-path instead of --predictions")
     if args.orders and args.best_of:
         raise UsageError("--orders and --best-of each decide what is returned; give one")
+    if args.orders and args.wanted_precision is not None:
+        raise UsageError(
+            "--wanted-precision has its threshold from val answers of one order; leave out --orders, or give "
+            "a --confidence-threshold"
+        )
     if args.best_of and args.temperature == 0:
         raise UsageError("--best-of N samples; give a --temperature above 0 (default: 1)")
     if args.temperature is None:
@@ -80,7 +84,7 @@ def plan_models(args: argparse.Namespace, template: str) -> dict[str, ModelRun]:
     if args.constrained:
         runs |= {f"{name}_constrained": run for name, run in runs.items()}
     for number in range(1, args.orders or 1):
-        runs[_order_run(number)] = ModelRun(template, functools.partial(_turned, number, args.orders))
+        runs[_order_run(number)] = ModelRun(template, functools.partial(_order_of, number, args.orders))
     for name, view in EVIDENCE_VIEWS.items():
         if getattr(args, f"baseline_{name}"):
             runs[name] = ModelRun(template, view)
@@ -91,8 +95,10 @@ def _order_run(number: int) -> str:
     return f"sft_order_{number}"
 
 
-def _turned(number: int, n_orders: int, sample: dict) -> list[int]:
-    return chunk_orders(len(sample["evidence_chunks"]), n_orders)[number]
+def _order_of(number: int, n_orders: int, sample: dict) -> list[int]:
+    """The chunk ids in the order of this number; of a sample with fewer orders in their own."""
+    orders = chunk_orders(len(sample["evidence_chunks"]), n_orders)
+    return orders[number] if number < len(orders) else orders[0]
 
 
 def with_agreed(rows: list[dict], n_orders: int | None) -> list[dict]:
@@ -103,11 +109,12 @@ def with_agreed(rows: list[dict], n_orders: int | None) -> list[dict]:
     if not n_orders:
         return rows
     orders = {"sft", *(_order_run(number) for number in range(1, n_orders))}
-    of_sample: dict[str, list[dict]] = {}
+    of_sample: dict[str, dict[tuple, dict]] = {}
     for row in rows:
         if row["model"] in orders:
-            of_sample.setdefault(row["id"], []).append(row)
-    found = [{**agreed(several_rows), "model": "sft"} for several_rows in of_sample.values()]
+            # An order that comes again, of a sample with few chunks, has no second vote.
+            of_sample.setdefault(row["id"], {}).setdefault(tuple(row["shown"]), row)
+    found = [{**agreed(list(of_orders.values())), "model": "sft"} for of_orders in of_sample.values()]
     found += [{**row, "model": ONE_ORDER} for row in rows if row["model"] == "sft"]
     return found + [row for row in rows if row["model"] not in orders]
 
@@ -115,6 +122,13 @@ def with_agreed(rows: list[dict], n_orders: int | None) -> list[dict]:
 def is_base(name: str) -> bool:
     """True for the runs of the base model."""
     return name.startswith("base")
+
+
+def file_order(names: Iterable[str], samples: list[dict]) -> Callable[[dict], tuple[int, int]]:
+    """The place of a prediction row: of its model, then of its sample. Batches are sorted by length."""
+    of_model = {name: i for i, name in enumerate(names)}
+    of_sample = {sample["id"]: i for i, sample in enumerate(samples)}
+    return lambda row: (of_model[row["model"]], of_sample[row["id"]])
 
 
 def longest_row(args: argparse.Namespace, max_prompt_tokens: int) -> int:

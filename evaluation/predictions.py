@@ -8,10 +8,11 @@ from pathlib import Path
 
 from evaluation.results import RESULT_KEYS, WITHOUT_MODEL
 from models.base import model_key
+from utils.atomic import atomic_write
 from utils.config import portable_path
 from utils.errors import DataError
 from utils.json_values import is_integer, is_number
-from utils.jsonl import read_jsonl
+from utils.jsonl import dump_row, read_jsonl
 from utils.own_files import CHECKPOINT
 from utils.recognition import check_kind
 from utils.scoring import outcome, score_sample
@@ -163,3 +164,16 @@ def describe_rows(predictions: list[dict], parsed: dict[str, list], samples: lis
         scores = {name: round(terms[name], 4) for name in ("em", "f1", "citation_f1")}
         described.append({**row, **fields, **scores})
     return described
+
+
+def replace_predictions(path: Path, predictions: Path, rows: list[dict]) -> None:
+    """Write the predictions of the results file that `path` will be; what `path` has been goes before them.
+
+    A kill leaves no results beside predictions of another run. The log is there until the new results are, so
+    that the rerun generates nothing again.
+    """
+    with atomic_write(predictions) as handle:
+        handle.writelines(dump_row(row) + "\n" for row in rows)
+        handle.flush()
+        # Only here: a full disk leaves the old predictions, and with them their results.
+        path.unlink(missing_ok=True)

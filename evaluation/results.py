@@ -4,23 +4,24 @@ It knows completions and gold, nothing about prompts or models. The numbers are 
 (one sample) and `utils/metrics.py` (many samples).
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
 from evaluation.confidence import confidence_curves, confidence_metrics, intervals_of_confidence
 from evaluation.macro import intervals_over_sources, mean_over_sources
 from evaluation.selective import Selection
 from evaluation.slices import paired_with_sft, slice_results
-from utils.atomic import atomic_write
 from utils.completions import map_citations, parse_completion
 from utils.intervals import Drawn, as_numbers, draw_rates, group_sums, intervals_of, total
-from utils.jsonl import dump_row
 from utils.metrics import rates_from_sums
 from utils.progress import track
 from utils.scoring import is_right_answer, score_sample
 
 # Models that have their own block in a results file; every other name is listed under "baselines".
 MAIN_MODELS = ("sft", "base")
+# With --orders, the SFT model's completions behind the chunks in their own order.
+ONE_ORDER = "one_order"
+# Those that the checkpoint's fits are about.
+OF_CHECKPOINT = ("sft", ONE_ORDER)
 # Baselines that need no language model, always evaluated.
 WITHOUT_MODEL = (
     *("always_refuse", "cite_first_chunk", "lexical"),
@@ -78,7 +79,7 @@ def selection_for(model: str, selection: Selection | None) -> Selection | None:
     """The selection that applies to a model: a calibrated one only to the checkpoint it was fitted for."""
     if selection is None:
         return None
-    return selection if selection.kind == "stated" or model == "sft" else None
+    return selection if selection.kind == "stated" or model in OF_CHECKPOINT else None
 
 
 def _probabilities(by_id: dict[str, dict], samples: list[dict]) -> list[float] | None:
@@ -144,7 +145,7 @@ def score_all(
     scored = {}
     for name, rows in track(by_model(predictions).items(), "scoring", "model"):
         # The fit describes the checkpoint's own probabilities; for any other model it would be meaningless.
-        own_fit = isotonic if name == "sft" else None
+        own_fit = isotonic if name in OF_CHECKPOINT else None
         scored[name] = score_model(name, rows, samples, seed, selection, own_fit)
 
     macro_intervals = {name: intervals_over_sources(scored[name].terms, samples, seed) for name in scored}
@@ -205,16 +206,3 @@ def measure_selection(predictions: list[dict], samples: list[dict], selection: S
         for name, rows in by_model(predictions).items()
         if selection_for(name, selection)
     }
-
-
-def replace_predictions(path: Path, predictions: Path, rows: list[dict]) -> None:
-    """Write the predictions of the results file that `path` will be; what `path` has been goes before them.
-
-    A kill leaves no results beside predictions of another run. The log is there until the new results are, so
-    that the rerun generates nothing again.
-    """
-    with atomic_write(predictions) as handle:
-        handle.writelines(dump_row(row) + "\n" for row in rows)
-        handle.flush()
-        # Only here: a full disk leaves the old predictions, and with them their results.
-        path.unlink(missing_ok=True)

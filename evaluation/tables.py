@@ -5,7 +5,7 @@ Nothing is computed here; what a metric means is in docs/metrics.md.
 
 from evaluation.columns import format_interval, format_number, format_table, metric_table
 from evaluation.leads import lead_table
-from evaluation.results import MAIN_MODELS, WITHOUT_MODEL
+from evaluation.results import MAIN_MODELS, ONE_ORDER, WITHOUT_MODEL
 from utils.metrics import DELTA_METRICS, HEADLINE, LOWER_IS_BETTER
 
 
@@ -146,6 +146,8 @@ def results_text(results: dict) -> str:
         blocks.append(interval_table(results, main))
     if "deltas" in results:
         blocks.append(delta_table(results, "base"))
+    if ONE_ORDER in results.get("deltas_to", {}):
+        blocks.append(delta_table(results, ONE_ORDER))
     strongest = strongest_baseline(results)
     if strongest and "deltas_to" in results:
         blocks.append(delta_table(results, strongest))

@@ -4,44 +4,60 @@ Where a chunk stands decides part of what a small model makes of it. Over severa
 (permutation self-consistency; Tang et al., 2024). This module runs no model.
 """
 
-from utils.completions import map_citations, parse_completion
+from utils.completions import Parsed, map_citations, parse_completion
 from utils.text import normalize_answer
 
 
 def chunk_orders(n_chunks: int, n_orders: int) -> list[list[int]]:
-    """Chunk ids in their own order, and in others that begin later, at even distances: `n_orders` in all."""
-    starts = [number * n_chunks // n_orders for number in range(n_orders)]
-    return [[*range(start, n_chunks), *range(start)] for start in starts]
+    """Chunk ids in their own order, and in others that begin later, at even distances.
+
+    `n_orders` in all, or as many as there are chunks: no order comes twice.
+    """
+    starts = {number * n_chunks // n_orders for number in range(n_orders)}
+    return [[*range(start, n_chunks), *range(start)] for start in sorted(starts)]
 
 
-def _heaviest(weights: dict) -> object:
-    """The key with the largest weight, of equals the first."""
-    return max(weights, key=lambda key: weights[key])
+def show_only(sample: dict, ids: list[int]) -> dict:
+    """The sample with these chunks alone, in this order. Its gold fields still use the ids of all chunks."""
+    return {**sample, "evidence_chunks": [sample["evidence_chunks"][i] for i in ids]}
+
+
+def _answer_of(parsed: Parsed) -> str | None:
+    return None if parsed.answer is None else normalize_answer(parsed.answer)
+
+
+def _citations_of(parsed: Parsed) -> tuple[int, ...] | None:
+    """The cited chunks; None where a number was not shown, which is -1 here."""
+    return None if -1 in parsed.citations else tuple(sorted(set(parsed.citations)))
+
+
+def _elected(votes: list, rows: list[dict]) -> object:
+    """What most rows vote for; of equals what has more probability, then the first. None wins last."""
+    weights: dict = {}
+    for vote, row in zip(votes, rows):
+        n, probability = weights.get(vote, (0, 0.0))
+        weights[vote] = (n + (vote is not None), probability + row["probability"])
+    return max(weights, key=lambda vote: weights[vote])
 
 
 def agreed(rows: list[dict]) -> dict:
     """The prediction row of one sample that its rows of several orders agree on.
 
-    Each answer weighs the sum of its probabilities, of which the heaviest wins; so do, among its rows, their
-    citations. The likeliest row that has both is returned, with the mean over all orders as the probability
-    of its answer, where an order that answers otherwise counts as 0: never more than their mixture gives it.
+    Each row has one vote for its answer, however sure it is: fitted decisions change what a model answers,
+    and not the probability that it reports. Among the rows of the answer that wins, the citations are voted
+    on in the same way. The likeliest row that has both is returned, with "n_agree", the number of rows with
+    the answer. Its probability is the mean over all rows, where another answer counts as 0.
     """
-    answers: list[str | None] = []
-    citations = []
+    parsed = []
     for row in rows:
-        parsed = map_citations(parse_completion(row["completion"], len(row["shown"])), row["shown"])
-        answers.append(None if parsed.answer is None else normalize_answer(parsed.answer))
-        citations.append(tuple(sorted(parsed.citations)))
-    weights: dict = {}
-    for row, answer in zip(rows, answers):
-        # What cannot be parsed wins against nothing.
-        weights[answer] = weights.get(answer, 0.0) + (row["probability"] if answer is not None else -1.0)
-    winner = _heaviest(weights)
-    places = [i for i, answer in enumerate(answers) if answer == winner]
-    of_citations: dict = {}
-    for i in places:
-        of_citations[citations[i]] = of_citations.get(citations[i], 0.0) + rows[i]["probability"]
-    cited = _heaviest(of_citations)
-    chosen = max((rows[i] for i in places if citations[i] == cited), key=lambda row: row["probability"])
+        completion = parse_completion(row["completion"], len(row["shown"]))
+        parsed.append(map_citations(completion, row["shown"]))
+    answers = [_answer_of(one) for one in parsed]
+    answer = _elected(answers, rows)
+    places = [i for i in range(len(rows)) if answers[i] == answer]
+    citations = [_citations_of(parsed[i]) for i in places]
+    cited = _elected(citations, [rows[i] for i in places])
+    with_both = [rows[i] for i, found in zip(places, citations) if found == cited]
+    chosen = max(with_both, key=lambda row: row["probability"])
     probability = sum(rows[i]["probability"] for i in places) / len(rows)
-    return {**chosen, "probability": probability}
+    return {**chosen, "probability": probability, "n_agree": len(places)}

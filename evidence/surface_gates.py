@@ -67,15 +67,17 @@ def fit_gates(samples: list[dict]) -> dict[str, Gate]:
 
 
 def gate_log_odds(gates: Mapping[str, Gate], samples: list[dict]) -> dict[str, np.ndarray]:
-    """By bias the gates' log-odds (n_samples,); 0 without a gate, and for samples that it is not about.
+    """By bias the gates' log-odds (n_samples,).
 
-    DataError for a gate of other features than today's.
+    0 without a gate, for samples that it is not about, and for those without chunks. DataError for a gate of
+    other features than today's.
     """
     found = {name: np.zeros(len(samples)) for name in BIASES}
     are_claims = np.array([bool(claim_of(sample)) for sample in samples])
+    have_chunks = np.array([bool(sample["evidence_chunks"]) for sample in samples])
     surfaces = [surface_of(sample) for sample in samples] if gates else []
     for name, gate in gates.items():
-        places = np.flatnonzero(are_claims == (name != "refuse_question"))
+        places = np.flatnonzero(have_chunks & (are_claims == (name != "refuse_question")))
         if not len(places):
             continue
         rows = _features(name, [surfaces[i] for i in places])

@@ -7,6 +7,7 @@ neither where the numbers come from nor what a right decision is.
 
 import functools
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from evidence.queries import claim_of
@@ -48,13 +49,21 @@ def decision_bias(tokenizer, refuse: float, refuted: float) -> Bias | None:
     return Bias(tokens.opening, nonzero) if nonzero else None
 
 
-def decision_biases(tokenizer, decisions: Decisions | None, samples: list[dict]) -> list[Bias | None]:
-    """One bias per sample, for `GenerationSettings.biases`; none at all for plain decisions (None).
+def as_shown(samples: Iterable[dict], prompts: Iterable) -> list[dict]:
+    """The samples with the chunks that their prompts show, in that order."""
+    return [{**sample, "evidence_chunks": prompt.chunks} for sample, prompt in zip(samples, prompts)]
 
-    A sample has `question` and `metadata`, and `evidence_chunks` for gates.
+
+def decision_biases(
+    tokenizer, decisions: Decisions | None, samples: Iterable[dict], prompts: Iterable
+) -> list[Bias | None]:
+    """One bias per sample and its prompt, for `GenerationSettings.biases`; none for plain decisions (None).
+
+    A sample has `question` and `metadata`; a prompt has the `chunks` that gates read.
     """
     if decisions is None:
         return []
+    samples = as_shown(samples, prompts)
     added = gate_biases(decisions.gates, samples)
     biases = []
     for i, sample in enumerate(samples):

@@ -96,13 +96,14 @@ def generate_candidates(generator: Generator, samples: list[dict], settings: dic
         digest = sha256_value([settings["seed"], generator.name, sample["id"], n])
         seeds.append(int(digest[:8], 16))
     decisions = decisions_of(settings, generator.name)
+    asked = [sample for sample, _ in todo]
     portion = SAMPLES_PER_PORTION * n_candidates(settings)
     generation = GenerationSettings(
         batch_size=generator.batch_size,
         max_new_tokens=settings["max_new_tokens"],
         sampling=Sampling(settings["temperature"], settings["top_p"], settings["top_k"]),
         seeds=seeds,
-        biases=decision_biases(generator.tokenizer, decisions, [sample for sample, _ in todo]),
+        biases=decision_biases(generator.tokenizer, decisions, asked, prompts.values()),
         portion=portion,
     )
     speed = Throughput(prompts, log.shards.n_processes)

@@ -36,6 +36,7 @@ from training.decisions import complete_branches, fit_to_answers
 from training.whole import mark_whole
 from utils.completions import Parsed, gold_completion
 from utils.decisions import (
+    BIASES,
     Decisions,
     Gate,
     decision_settings,
@@ -44,6 +45,7 @@ from utils.decisions import (
     read_calibration,
 )
 from utils.errors import DataError, StageError, UsageError
+from utils.jsonl import read_json, write_json
 from utils.scoring import score_sample
 from utils.text import REFUSAL
 from utils.tokens import encode_completion, end_id
@@ -173,15 +175,20 @@ def test_constrained_completions_decide_as_they_are_biased(batch_size, model, to
         ]
 
 
+def shown(samples):
+    """Prompts that show all chunks."""
+    return [types.SimpleNamespace(chunks=sample["evidence_chunks"]) for sample in samples]
+
+
 def test_claims_and_other_questions_have_their_own_biases(tokenizer, samples):
     kinds = [next(s for s in samples if bool(claim_of(s)) is is_claim) for is_claim in (True, False)]
     opening, refusal, refuted = first_tokens(tokenizer)
-    of_claim, of_question = decision_biases(tokenizer, Decisions(-1.0, 2.0, 0.5), kinds)
+    of_claim, of_question = decision_biases(tokenizer, Decisions(-1.0, 2.0, 0.5), kinds, shown(kinds))
     assert of_claim == Bias(opening, ((refusal, -1.0), (refuted, 0.5)))
     assert of_question == Bias(opening, ((refusal, 2.0),))
     # Without numbers there is no bias at all, so that generation takes its usual way.
-    assert decision_biases(tokenizer, None, kinds) == []
-    assert decision_biases(tokenizer, Decisions(), kinds) == [None, None]
+    assert decision_biases(tokenizer, None, kinds, shown(kinds)) == []
+    assert decision_biases(tokenizer, Decisions(), kinds, shown(kinds)) == [None, None]
     assert (opening, refusal) == (
         tuple(encode_completion(tokenizer, '{"answer": "' + REFUSAL)[: len(opening)]),
         encode_completion(tokenizer, '{"answer": "' + REFUSAL)[len(opening)],
@@ -196,7 +203,8 @@ def test_gates_move_the_biases_of_each_sample(tokenizer, samples):
     gates = with_factors(found, {"refuse_claim": 0.5, "refuse_question": 0.25, "refuted": 2.0})
     log_odds = gate_log_odds(gates, samples)
     decisions = Decisions(-1.0, 2.0, 0.5, gates)
-    for i, (sample, bias) in enumerate(zip(samples, decision_biases(tokenizer, decisions, samples))):
+    biases = decision_biases(tokenizer, decisions, samples, shown(samples))
+    for i, (sample, bias) in enumerate(zip(samples, biases)):
         of_claim, of_question, verdict = (float(log_odds[name][i]) for name in gates)
         if claim_of(sample):
             added = ((refusal, -1.0 + 0.5 * of_claim), (refuted, 0.5 + 2.0 * verdict))
@@ -210,6 +218,21 @@ def test_gates_move_the_biases_of_each_sample(tokenizer, samples):
     assert not any(odds.any() for odds in gate_log_odds({}, samples).values())
     assert set(fit_gates([sample for sample in samples if sample["answerable"]] * 2)) <= {"refuted"}
     assert with_factors(found, {"refuted": 1.0}).keys() == {"refuted"}
+
+
+def test_gates_read_what_a_prompt_shows_and_nothing_without_chunks(tokenizer, samples):
+    gates = with_factors(fit_gates([*samples, *samples]), dict.fromkeys(BIASES, 1.0))
+    sample = next(sample for sample in samples if not claim_of(sample) and sample["answerable"])
+    one = {**sample, "evidence_chunks": sample["evidence_chunks"][:1]}
+    none = {**sample, "evidence_chunks": []}
+
+    def bias(asked, prompted):
+        return decision_biases(tokenizer, Decisions(0.5, 0.5, 0.0, gates), [asked], shown([prompted]))[0]
+
+    assert bias(sample, one) == bias(one, one) != bias(sample, sample)
+    # A closed book tells nothing of what it hides.
+    opening, refusal, _ = first_tokens(tokenizer)
+    assert bias(sample, none) == Bias(opening, ((refusal, 0.5),))
 
 
 def test_a_gate_of_other_features_is_refused(samples):
@@ -227,6 +250,22 @@ def test_settings_without_gates_are_those_of_before_there_were_any(home):
         settings = decision_settings("fitted", "sft/checkpoint-best")
         assert settings == {"decisions": "fitted", "biases": fields}
         assert decisions_of(settings) == decisions
+
+
+@pytest.mark.parametrize("unknown", ["refute_question", "gates.refuted.note", "gates.maybe"])
+def test_decisions_of_a_later_version_are_named(unknown, home):
+    (home / "sft").mkdir(exist_ok=True)
+    write_calibration(home, Decisions(1.0, 2.0, 3.0, {"refuted": Gate([1.5], -1.0, 0.5)}))
+    path = home / "sft/calibration.json"
+    calibration = read_json(path)
+    fields = calibration["decisions"]["biases"]
+    *outer, last = unknown.split(".")
+    for name in outer:
+        fields = fields[name]
+    fields[last] = {"weights": [1.0], "intercept": 0.0, "factor": 1.0} if last == "maybe" else 1.0
+    write_json(path, calibration)
+    with pytest.raises(DataError, match=f"calibration.json: field 'decisions.biases.{unknown}': unknown"):
+        decision_settings("fitted", "sft/checkpoint-best")
 
 
 def test_a_tokenizer_that_begins_all_answers_alike_is_refused(monkeypatch):
@@ -472,7 +511,7 @@ def test_fitted_biases_generate_what_was_looked_up(trained, builder, samples):
             scores = [one.logps[n] + number for one, number in zip(of_sample, numbers)]
             looked_up.append(of_sample[int(np.argmax(scores))].ids)
             margins.append(np.diff(sorted(scores))[-1])
-        biases = decision_biases(builder.tokenizer, decisions, chosen)
+        biases = decision_biases(builder.tokenizer, decisions, chosen, prompts)
         texts = rows_of(trained, builder, chosen, biases)
         expected = [builder.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in looked_up]
         clear = [i for i, margin in enumerate(margins) if margin > 1e-3]

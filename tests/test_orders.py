@@ -3,7 +3,8 @@
 import pytest
 
 import evaluate_sft_fast_robust
-from evaluation.model_runs import ONE_ORDER
+from evaluation.model_runs import with_agreed
+from evaluation.results import ONE_ORDER
 from evidence.orders import agreed, chunk_orders
 from utils.completions import render_completion
 from utils.errors import UsageError
@@ -18,30 +19,48 @@ def row(completion: str, shown: list[int], probability: float) -> dict:
 def test_the_orders_begin_at_even_distances():
     assert chunk_orders(3, 3) == [[0, 1, 2], [1, 2, 0], [2, 0, 1]]
     assert chunk_orders(6, 3) == [[0, 1, 2, 3, 4, 5], [2, 3, 4, 5, 0, 1], [4, 5, 0, 1, 2, 3]]
-    assert chunk_orders(1, 3) == [[0], [0], [0]]
-    assert chunk_orders(0, 2) == [[], []]
+    # No order comes twice.
+    assert chunk_orders(2, 3) == [[0, 1], [1, 0]]
+    assert chunk_orders(3, 8) == chunk_orders(3, 3)
+    assert chunk_orders(1, 3) == [[0]]
+    assert chunk_orders(0, 2) == [[]]
 
 
-def test_the_answer_and_then_its_citations_are_agreed_on_by_probability():
+def test_each_order_has_a_vote_for_its_answer_and_then_for_its_citations():
     rows = [
-        row(render_completion("Lyon", [0], 0.9), [0, 1, 2], 0.5),
+        row(render_completion("Lyon", [0], 0.9), [0, 1, 2], 0.8),
         # The same chunk 0, as the third of its prompt, and another spelling.
         row(render_completion("the Paris", [2], 0.9), [1, 2, 0], 0.4),
         row(render_completion("Paris", [1], 0.7), [2, 0, 1], 0.2),
     ]
     found = agreed(rows)
-    assert found == rows[1] | {"probability": pytest.approx(0.6 / 3)}
-    # A likelier citation of another chunk wins among the rows of the answer.
+    # Two of three say Paris, and both cite chunk 0.
+    assert found == rows[1] | {"probability": pytest.approx(0.6 / 3), "n_agree": 2}
+    # Of two citations with a vote each the likelier one.
     rows[2] = row(render_completion("Paris", [0], 0.7), [2, 0, 1], 0.45)
     assert agreed(rows)["completion"] == rows[2]["completion"]
+
+
+def test_a_vote_that_a_fitted_bias_decided_counts_like_another():
+    refusal = render_completion(REFUSAL, [], 0.0)
+    rows = [row(refusal, [0, 1, 2], 0.2), row(refusal, [1, 2, 0], 0.2)]
+    rows.append(row(render_completion("Paris", [0], 0.9), [2, 0, 1], 0.9))
+    assert agreed(rows)["completion"] == refusal
 
 
 def test_refusals_are_answers_and_what_cannot_be_parsed_wins_against_nothing():
     refusal = render_completion(REFUSAL, [], 0.0)
     rows = [row(refusal, [0, 1], 0.4), row(render_completion("Lyon", [0], 0.9), [1, 0], 0.3)]
     assert agreed(rows)["completion"] == refusal
-    assert agreed([row("no JSON", [0, 1], 1.0), *rows])["completion"] == refusal
+    assert agreed([row("no JSON", [0, 1], 1.0), row("none", [1, 0], 1.0), *rows])["completion"] == refusal
     assert agreed([row("no JSON", [0, 1], 0.2), row("none", [1, 0], 0.3)])["completion"] == "none"
+
+
+def test_citations_that_were_not_shown_do_not_agree_with_each_other():
+    rows = [row(render_completion("Paris", [3], 0.9), [0, 1, 2], 0.3)]
+    rows.append(row(render_completion("Paris", [7], 0.9), [1, 2, 0], 0.3))
+    rows.append(row(render_completion("Paris", [0], 0.9), [2, 0, 1], 0.1))
+    assert agreed(rows)["completion"] == rows[2]["completion"]
 
 
 def test_the_first_of_equals_wins():
@@ -49,11 +68,22 @@ def test_the_first_of_equals_wins():
     assert agreed(rows)["completion"] == rows[0]["completion"]
 
 
+def test_a_repeated_order_of_few_chunks_has_no_second_vote():
+    lyon, paris = (render_completion(answer, [0], 0.9) for answer in ("Lyon", "Paris"))
+    rows = [row(lyon, [0, 1], 0.4) | {"model": "sft"}, row(paris, [1, 0], 0.7) | {"model": "sft_order_1"}]
+    rows.append(row(lyon, [0, 1], 0.4) | {"model": "sft_order_2"})
+    found = {one["model"]: one for one in with_agreed(rows, 3)}
+    assert found.keys() == {"sft", ONE_ORDER}
+    assert found["sft"]["completion"] == paris and found[ONE_ORDER]["completion"] == lyon
+
+
 @pytest.mark.parametrize(
     "flags, message",
     [
         (["--orders", "3", "--predictions", "p.jsonl"], "instead of --predictions"),
         (["--orders", "3", "--best-of", "2", "--reward-model", "rm"], "each decide what is returned"),
+        (["--orders", "3", "--wanted-precision", "0.9"], "from val answers of one order"),
+        (["--orders", "9"], "from 2 to 8"),
     ],
 )
 def test_flags_that_contradict_orders(flags, message):
@@ -76,6 +106,7 @@ def test_an_evaluation_agrees_over_orders_and_shows_the_first_beside_it(tiny_gem
     assert agreed_on.keys() == first.keys()
     for name, found in agreed_on.items():
         assert sorted(found["shown"]) == sorted(first[name]["shown"])
+    assert all(1 <= found["n_agree"] <= 3 for found in agreed_on.values())
     results = read_json(home / "three.json")
     assert ONE_ORDER in results["deltas_to"] and results["run"]["settings"]["orders"] == 3
     capsys.readouterr()

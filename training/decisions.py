@@ -15,7 +15,7 @@ from evaluation.results import score_rows
 from evidence.queries import claim_of
 from evidence.surface_gates import fit_gates, gate_log_odds, with_factors
 from generation.answering import complete, load_generator
-from generation.decisions import first_tokens, forcing_bias
+from generation.decisions import as_shown, first_tokens, forcing_bias
 from generation.engine import GenerationSettings
 from generation.predicted import prediction_row
 from generation.rows import Generated
@@ -84,7 +84,7 @@ def fit_to_answers(
     kept: list[dict] = []
     rows: list[list[dict]] = []
     decided: list[Decided] = []
-    log_odds = gate_log_odds(gates, samples)
+    log_odds = gate_log_odds(gates, as_shown(samples, prompts))
     refuse_odds = log_odds["refuse_claim"] + log_odds["refuse_question"]
     for i, (sample, prompt, of_sample) in enumerate(zip(samples, prompts, completions)):
         of_branches = [prediction_row(tokenizer, sample["id"], "sft", prompt, one) for one in of_sample]

@@ -129,6 +129,14 @@ def several(text: str) -> int:
     return _int_from(2, text, "a whole number from 2 on")
 
 
+def order_count(text: str) -> int:
+    """The value of --orders: a whole number from 2 to 8."""
+    value = _int_from(2, text, "a whole number from 2 to 8")
+    if value > 8:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 2 to 8, found {text}")
+    return value
+
+
 def sample_limit(text: str) -> int | None:
     """The value of --limit: a whole number; None, which means all, for 0."""
     return _int_from(0, text, "a whole number (0: all)") or None

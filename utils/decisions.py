@@ -58,6 +58,17 @@ def _from_json(fields: dict) -> Decisions:
     return Decisions(**{**fields, "gates": gates})
 
 
+def _unknown_field(fields: dict) -> str | None:
+    """The first field of decisions that this version does not know; None if it knows them all."""
+    known = {*BIASES, "gates"}
+    of_gate = {"weights", "intercept", "factor"}
+    unknown = [name for name in fields if name not in known]
+    for name, gate in fields.get("gates", {}).items():
+        unknown += [] if name in BIASES else [f"gates.{name}"]
+        unknown += [f"gates.{name}.{field_name}" for field_name in gate if field_name not in of_gate]
+    return unknown[0] if unknown else None
+
+
 def calibration_path(model_path: str) -> Path:
     """Where the run that a checkpoint belongs to writes its fits; a hub model has none there."""
     return input_path(model_path).parent / "calibration.json"
@@ -101,8 +112,14 @@ def _fitted_block(calibration: dict, path: Path | None) -> dict:
 
 def read_decisions(model_path: str) -> Decisions:
     """The biases fitted for a checkpoint. DataError if none were."""
-    fitted = _fitted_block(read_calibration(model_path), calibration_path(model_path))
-    return _from_json(fitted["biases"])
+    path = calibration_path(model_path)
+    fields = _fitted_block(read_calibration(model_path), path)["biases"]
+    if unknown := _unknown_field(fields):
+        raise DataError(
+            f"{path}: field 'decisions.biases.{unknown}': unknown to this version; fit it again with "
+            "train_sft.py --calibrate"
+        )
+    return _from_json(fields)
 
 
 def decision_settings(decisions: str | None, model_path: str) -> dict:

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from evaluation.results import replace_predictions
+from evaluation.predictions import replace_predictions
 from models.distributed import hold_output
 from preferences.cache_states import claim_cache, complete_cache
 from utils.aside import file_aside, note_aside, restore_aside
