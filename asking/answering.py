@@ -108,7 +108,7 @@ class Asker:
         for i, (completion, probability) in enumerate(self._complete(prompts, question)):
             row = {"completion": completion, "shown": prompts[i].shown, "probability": probability}
             rows.append(row | {"prompt": prompts[i]})
-        row = agreed(rows) if len(rows) > 1 else rows[0]
+        row = agreed(rows)
         return row["prompt"], row["completion"], row["probability"]
 
     def _complete(self, prompts: list, question: str) -> list[tuple[str, float]]:
