@@ -8,6 +8,7 @@ import textwrap
 
 from evaluation.columns import TERMINAL_COLUMNS
 from evaluation.leads import DECIDES
+from evaluation.results import ONE_ORDER
 from evaluation.tables import all_models, strongest_baseline, verdict
 from utils.metrics import DELTA_METRICS
 
@@ -40,7 +41,9 @@ def _opponents(results: dict) -> dict[str, str]:
     others = results.get("deltas_to", {})
     named = {}
     if "base" in others:
-        named["base"] = "its base"
+        named["base"] = "its base, asked in one order" if ONE_ORDER in others else "its base"
+    if ONE_ORDER in others:
+        named[ONE_ORDER] = "itself in one order of the evidence"
     strongest = strongest_baseline(results)
     if strongest and strongest in others:
         named[strongest] = f"{strongest}, the strongest rule without a model"
@@ -58,7 +61,8 @@ def verdict_sentence(results: dict) -> str:
         parts.append(comparison(shown, deltas[DECIDES], deltas["ci95"][DECIDES]))
     score = results["sft"][DECIDES]
     start = f"On {results['sft']['n']:,} samples the SFT model has a net score of {score:.3f}"
-    sentence = f"{start}: {' and '.join(parts)}." if parts else f"{start}."
+    compared = " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
+    sentence = f"{start}: {compared}." if parts else f"{start}."
     if "base" not in results.get("deltas_to", {}):
         sentence += " Its base was not evaluated: add --compare-baseline to see what training changed."
     return sentence

@@ -97,6 +97,8 @@ def test_an_evaluation_agrees_over_orders_and_shows_the_first_beside_it(tiny_gem
     evaluate_sft_fast_robust.main([*flags, "--output", "one.json"])
     orders = [*flags, "--orders", "3", "--constrained", "--output", "three.json"]
     evaluate_sft_fast_robust.main(orders)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "itself in one order of the evidence" in said and "sft against one_order" in said
     alone = {row["id"]: row for _, row in read_jsonl(home / "one_predictions.jsonl")}
     rows = [row for _, row in read_jsonl(home / "three_predictions.jsonl")]
     assert {row["model"] for row in rows} == {"sft", ONE_ORDER, "sft_constrained"}
@@ -109,7 +111,6 @@ def test_an_evaluation_agrees_over_orders_and_shows_the_first_beside_it(tiny_gem
     assert all(1 <= found["n_agree"] <= 3 for found in agreed_on.values())
     results = read_json(home / "three.json")
     assert ONE_ORDER in results["deltas_to"] and results["run"]["settings"]["orders"] == 3
-    capsys.readouterr()
     evaluate_sft_fast_robust.main(orders)
     assert "is complete with these settings" in capsys.readouterr().out
     with pytest.raises(UsageError, match="orders"):
