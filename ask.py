@@ -139,7 +139,9 @@ def print_plan(documents: list[Document], settings: AskSettings) -> None:
         n_passages = sum(passage.document is document for passage in index.passages)
         print(f"{document.name}: {document.kind}, {document.n_words:,} words, passages: {n_passages}")
     n_shown = min(settings.sizes.max_chunks, len(index.passages))
-    print(f"would show the nearest {n_shown} of {len(index.passages)} passages per question; writes nothing")
+    orders = f", in {min(settings.orders, n_shown)} orders" if settings.orders > 1 else ""
+    about = f"the nearest {n_shown} of {len(index.passages)} passages per question{orders}"
+    print(f"would show {about}; writes nothing")
 
 
 def main(argv: list[str] | None) -> None:
