@@ -13,7 +13,7 @@ from asking.documents import Document
 from asking.judging import Shown, judge, split_question
 from asking.passages import Passage, PassageIndex
 from asking.reply import Reply
-from evidence.orders import agreed, chunk_orders
+from evidence.orders import agreed, build_showing, chunk_orders
 from generation.answering import load_generator
 from generation.constrained import Schema, SchemaGuide
 from generation.decisions import decision_biases
@@ -91,14 +91,14 @@ class Asker:
 
     def _build_prompt(self, question: str, passages: list[Passage], order: list[int]):
         """The prompt that shows the passages in this order; `shown` has their places in `passages`."""
-        chunks = [{"title": passages[i].title, "text": passages[i].text} for i in order]
+        chunks = [{"title": passage.title, "text": passage.text} for passage in passages]
+        sample = {"id": "question", "question": question, "evidence_chunks": chunks}
         try:
-            prompt = self._builder.build({"id": "question", "question": question, "evidence_chunks": chunks})
+            return build_showing(self._builder, sample, order)
         except DataError:
             raise UsageError(
                 f"the question is too long for this checkpoint's {self._max_tokens} tokens; shorten it"
             ) from None
-        return replace(prompt, shown=[order[i] for i in prompt.shown])
 
     def _answer(self, question: str, passages: list[Passage]) -> tuple[Any, str, float]:
         """(prompt, its completion, the probability of the answer): of several orders what they agree on."""

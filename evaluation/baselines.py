@@ -3,7 +3,6 @@
 A rule takes a sample and returns (answer, citations, confidence). It sees question and chunks, no gold.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ from evaluation.thresholds import (
     try_rule,
     tuned_by_source,
 )
-from evidence.orders import show_only
+from evidence.orders import build_showing
 from evidence.retrieval import BM25
 from utils.completions import MAX_ANSWER_CHARS, render_completion
 from utils.progress import track
@@ -119,10 +118,4 @@ def build_prompts(builder, samples: list[dict], view: Callable[[dict], list[int]
     read = track(samples, "reading prompts", "sample")
     if view is None:
         return [builder.build(sample) for sample in read]
-    prompts = []
-    for sample in read:
-        ids = view(sample)
-        prompt = builder.build(show_only(sample, ids))
-        # The builder numbers the chunks of the view; scoring needs the sample's own ids.
-        prompts.append(dataclasses.replace(prompt, shown=[ids[i] for i in prompt.shown]))
-    return prompts
+    return [build_showing(builder, sample, view(sample)) for sample in read]

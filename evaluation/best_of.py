@@ -13,11 +13,11 @@ import numpy as np
 
 from evaluation.columns import format_interval, format_number
 from evaluation.results import score_rows
+from evidence.orders import vote_of
 from utils.completions import parse_completion
 from utils.intervals import Drawn, as_numbers, draw_rates, paired
 from utils.jsonl import sha256_value
 from utils.scoring import is_right_answer
-from utils.text import normalize_answer
 
 # The names of the picks in a results file, as models: by the reward, by votes, by the model's own
 # log-probability, by chance, and by gold.
@@ -38,8 +38,7 @@ def _vote(candidates: list[dict]) -> int:
     """The first completion with the answer that most give (self-consistency; Wang et al., 2023)."""
     answers: list[str | None] = []
     for row in candidates:
-        parsed = parse_completion(row["completion"], len(row["shown"]))
-        answers.append(None if parsed.answer is None else normalize_answer(parsed.answer))
+        answers.append(vote_of(parse_completion(row["completion"], len(row["shown"]))))
     votes = Counter(answers)
     # An unparsable completion votes for nothing.
     votes[None] = 0

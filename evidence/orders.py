@@ -4,6 +4,8 @@ Where a chunk stands decides part of what a small model makes of it. Over severa
 (permutation self-consistency; Tang et al., 2024). This module runs no model.
 """
 
+import dataclasses
+
 from utils.completions import Parsed, map_citations, parse_completion
 from utils.text import normalize_answer
 
@@ -22,7 +24,14 @@ def show_only(sample: dict, ids: list[int]) -> dict:
     return {**sample, "evidence_chunks": [sample["evidence_chunks"][i] for i in ids]}
 
 
-def _answer_of(parsed: Parsed) -> str | None:
+def build_showing(builder, sample: dict, ids: list[int]):
+    """The prompt that shows these chunks, in this order; its `shown` has the sample's own ids."""
+    prompt = builder.build(show_only(sample, ids))
+    return dataclasses.replace(prompt, shown=[ids[i] for i in prompt.shown])
+
+
+def vote_of(parsed: Parsed) -> str | None:
+    """What a completion votes for as an answer; None for one that cannot be parsed."""
     return None if parsed.answer is None else normalize_answer(parsed.answer)
 
 
@@ -52,7 +61,7 @@ def agreed(rows: list[dict]) -> dict:
     for row in rows:
         completion = parse_completion(row["completion"], len(row["shown"]))
         parsed.append(map_citations(completion, row["shown"]))
-    answers = [_answer_of(one) for one in parsed]
+    answers = [vote_of(one) for one in parsed]
     answer = _elected(answers, rows)
     places = [i for i in range(len(rows)) if answers[i] == answer]
     citations = [_citations_of(parsed[i]) for i in places]

@@ -36,6 +36,13 @@ def comparison(name: str, difference: float, interval: list[float] | None) -> st
     return f"tied with {name} ({difference:+.3f}, {_bounds(low, high, '+')})"
 
 
+def _listed(parts: list[str]) -> str:
+    """One, "one and two", or "one, two, and three"."""
+    if len(parts) < 3:
+        return " and ".join(parts)
+    return f"{', '.join(parts[:-1])}, and {parts[-1]}"
+
+
 def _opponents(results: dict) -> dict[str, str]:
     """Name in the results -> name in the sentence, of the models that the sentence compares with."""
     others = results.get("deltas_to", {})
@@ -61,8 +68,7 @@ def verdict_sentence(results: dict) -> str:
         parts.append(comparison(shown, deltas[DECIDES], deltas["ci95"][DECIDES]))
     score = results["sft"][DECIDES]
     start = f"On {results['sft']['n']:,} samples the SFT model has a net score of {score:.3f}"
-    compared = " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
-    sentence = f"{start}: {compared}." if parts else f"{start}."
+    sentence = f"{start}: {_listed(parts)}." if parts else f"{start}."
     if "base" not in results.get("deltas_to", {}):
         sentence += " Its base was not evaluated: add --compare-baseline to see what training changed."
     return sentence
@@ -90,10 +96,7 @@ def plain_verdict(results: dict) -> str:
         parts.append(f"refuses {1 - answered:.0%} of the unanswerable ones")
     if parts and (compared := _against_silence(results)):
         parts.append(compared)
-    if len(parts) < 2:
-        return f"It {parts[0]}." if parts else ""
-    comma = "," if len(parts) > 2 else ""
-    return f"It {', '.join(parts[:-1])}{comma} and {parts[-1]}."
+    return f"It {_listed(parts)}." if parts else ""
 
 
 def _worse_than_base(results: dict) -> list[str]:

@@ -112,9 +112,9 @@ def _number(text: str, kind: Callable, wanted: str):
     return value
 
 
-def _int_from(least: int, text: str, wanted: str) -> int:
+def _int_from(least: int, text: str, wanted: str, most: float = math.inf) -> int:
     value = _number(text, int, wanted)
-    if value < least:
+    if not least <= value <= most:
         raise argparse.ArgumentTypeError(f"expected {wanted}, found {text}")
     return value
 
@@ -131,10 +131,7 @@ def several(text: str) -> int:
 
 def order_count(text: str) -> int:
     """The value of --orders: a whole number from 2 to 8."""
-    value = _int_from(2, text, "a whole number from 2 to 8")
-    if value > 8:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 2 to 8, found {text}")
-    return value
+    return _int_from(2, text, "a whole number from 2 to 8", most=8)
 
 
 def sample_limit(text: str) -> int | None:
@@ -162,10 +159,7 @@ def seed_number(text: str) -> int:
 
 def port_number(text: str) -> int:
     """A port that a user's program may listen on."""
-    value = _int_from(1024, text, "a port from 1024 to 65535")
-    if value > _MAX_PORT:
-        raise argparse.ArgumentTypeError(f"expected a port from 1024 to 65535, found {text}")
-    return value
+    return _int_from(1024, text, "a port from 1024 to 65535", most=_MAX_PORT)
 
 
 def _float_between(low: float, high: float, text: str, wanted: str) -> float:

@@ -60,12 +60,12 @@ def _from_json(fields: dict) -> Decisions:
 
 def _unknown_field(fields: dict) -> str | None:
     """The first field of decisions that this version does not know; None if it knows them all."""
-    known = {*BIASES, "gates"}
-    of_gate = {"weights", "intercept", "factor"}
-    unknown = [name for name in fields if name not in known]
+    unknown = sorted(fields.keys() - Decisions.__dataclass_fields__.keys())
     for name, gate in fields.get("gates", {}).items():
-        unknown += [] if name in BIASES else [f"gates.{name}"]
-        unknown += [f"gates.{name}.{field_name}" for field_name in gate if field_name not in of_gate]
+        if name not in BIASES:
+            unknown.append(f"gates.{name}")
+        extras = sorted(gate.keys() - Gate.__dataclass_fields__.keys())
+        unknown += [f"gates.{name}.{extra}" for extra in extras]
     return unknown[0] if unknown else None
 
 
