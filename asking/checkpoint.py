@@ -10,7 +10,7 @@ from pathlib import Path
 from evidence.chunk_sizes import DEFAULT_SIZES, ChunkSizes, sizes_in, sizes_of_build
 from evidence.reserved import training_path
 from utils.config import input_path
-from utils.decisions import Decisions, read_calibration, read_decisions
+from utils.decisions import Decisions, chosen_decisions, read_calibration
 from utils.own_files import CHECKPOINT
 from utils.runs import note
 from utils.shapes import manifest_in
@@ -79,5 +79,5 @@ def ask_settings(
         max_prompt_tokens=facts.get("max_prompt_tokens", 4096),
         calibration=calibration,
         min_confidence=min_confidence,
-        decisions=read_decisions(str(model_dir)) if decisions == "fitted" else None,
+        decisions=chosen_decisions(decisions, str(model_dir)),
     )

@@ -66,6 +66,11 @@ def check_flags(args: argparse.Namespace) -> None:
             "--wanted-precision has its threshold from val answers of one order; leave out --orders, or give "
             "a --confidence-threshold"
         )
+    if args.decisions == "answer" and args.wanted_precision is not None:
+        raise UsageError(
+            "--wanted-precision has its threshold from val answers of a model that may refuse; leave out "
+            "--decisions answer, or give a --confidence-threshold"
+        )
     if args.best_of and args.temperature == 0:
         raise UsageError("--best-of N samples; give a --temperature above 0 (default: 1)")
     if args.temperature is None:

@@ -70,7 +70,7 @@ def add_bit_flags(
 
 def add_decisions_flag(parser: argparse._ActionsContainer) -> None:
     """`--decisions`; None is plain, as for `--engine`."""
-    text = "when the checkpoint refuses and which verdict it gives: as it is, or with fitted biases"
+    text = "refusals and verdicts: as the checkpoint has them, with fitted biases, or answers alone"
     parser.add_argument("--decisions", choices=DECISIONS, help=f"{text} (default: plain)")
 
 

@@ -594,6 +594,16 @@ def test_an_evaluation_with_fitted_decisions(checkpoint, home, capsys):
         evaluate_sft_fast_robust.main([*flags, "--decisions", "fitted"])
 
 
+def test_a_checkpoint_that_may_not_refuse(checkpoint, home):
+    flags = ["--model-path", str(checkpoint), "--test-data", "data/processed/test.jsonl", "--limit", "4"]
+    flags += ["--max-new-tokens", "40", "--output", "answers.json", "--decisions", "answer"]
+    with pytest.raises(UsageError, match="--decisions answer"):
+        evaluate_sft_fast_robust.main([*flags, "--wanted-precision", "0.9"])
+    evaluate_sft_fast_robust.main(flags)
+    rows = read_rows(home / "answers_predictions.jsonl")
+    assert rows and not any(REFUSAL in row["completion"] for row in rows)
+
+
 @pytest.mark.parametrize("script", [evaluate_sft_fast_robust, robustness])
 def test_results_from_before_the_flag_are_plain_ones(script, checkpoint, home, monkeypatch, capsys):
     keys = []
@@ -637,13 +647,13 @@ def test_robustness_candidates_and_questions_with_fitted_decisions(checkpoint, h
     )
 
     documents = read_documents([str(ROOT / "data/ask/tide_mill.md")])
-    for flag in (None, "fitted"):
+    for flag in (None, "fitted", "answer"):
         settings = ask_settings(checkpoint, decisions=flag, say=lambda line: None)
         asker = load_asker(str(checkpoint), settings)
         found = {
             asker.ask(text, documents).status for text in ("Who built the mill?", "claim: It is closed.")
         }
-        assert ("answered" not in found) if flag else (found != {"refused"})
+        assert ("answered" not in found) if flag == "fitted" else (found != {"refused"})
     write_calibration(home)
     with pytest.raises(DataError, match="--calibrate"):
         ask_settings(checkpoint, decisions="fitted", say=lambda line: None)

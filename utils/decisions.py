@@ -13,8 +13,8 @@ from utils.errors import DataError
 from utils.own_files import CALIBRATION
 from utils.shapes import read_shaped
 
-# What --decisions takes; settings that name none mean plain.
-DECISIONS = ("plain", "fitted")
+# What --decisions takes; settings that name none mean plain. "answer" never refuses.
+DECISIONS = ("plain", "fitted", "answer")
 # What a model can decide about a sample; the last one, as a decision of its own, about claims alone.
 BRANCHES = ("refuse", "answer", "refuted")
 # The biases of `Decisions`, each of which can have a gate.
@@ -45,6 +45,11 @@ class Decisions:
     refuse_question: float = 0.0
     refuted: float = 0.0
     gates: Mapping[str, Gate] = field(default_factory=dict)
+
+
+# No logit is as large. Infinity would not be JSON.
+_NEVER = -1000.0
+_ANSWER = Decisions(refuse_claim=_NEVER, refuse_question=_NEVER)
 
 
 def decisions_json(decisions: Decisions) -> dict:
@@ -122,17 +127,23 @@ def read_decisions(model_path: str) -> Decisions:
     return _from_json(fields)
 
 
+def chosen_decisions(decisions: str | None, model_path: str) -> Decisions | None:
+    """The biases that a value of --decisions means for a checkpoint; None for plain."""
+    if decisions == "answer":
+        return _ANSWER
+    return read_decisions(model_path) if decisions == "fitted" else None
+
+
 def decision_settings(decisions: str | None, model_path: str) -> dict:
     """The part of a cache's settings that --decisions decides; none for plain, as before there was a flag."""
-    if decisions != "fitted":
-        return {}
-    return {"decisions": decisions, "biases": decisions_json(read_decisions(model_path))}
+    chosen = chosen_decisions(decisions, model_path)
+    return {"decisions": decisions, "biases": decisions_json(chosen)} if chosen else {}
 
 
 def decisions_of(settings: dict, name: str = "sft") -> Decisions | None:
     """The biases that `decision_settings` put into settings; None for plain, and for runs of the base model.
 
-    The base model's names begin with "base". The biases were fitted to the checkpoint, not to it.
+    The base model's names begin with "base". The biases are the checkpoint's.
     """
     if "biases" not in settings or name.startswith("base"):
         return None
