@@ -561,6 +561,12 @@ def test_calibrate_adds_decisions_to_a_finished_run(checkpoint, home, capsys):
     captured = capsys.readouterr()
     assert "; on " in captured.out and "--decisions fitted" in captured.err
     assert "missing.jsonl: missing, so decisions are fitted without gates" in captured.err
+    # The same again has nothing to do; another number of samples, or --overwrite, has.
+    train_sft.main(command)
+    assert capsys.readouterr().out.startswith("nothing to do: ")
+    for flags in (["--overwrite"], ["--set", "data.max_calibration_samples=20"]):
+        train_sft.main([*command, *flags])
+        assert capsys.readouterr().out.startswith("wrote ")
     (home / "sft/calibration.json").unlink()
     with pytest.raises(DataError, match="run to its end first"):
         train_sft.main(command)

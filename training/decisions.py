@@ -6,7 +6,7 @@ generated and written: `evaluation/decisions.py` fits, `generation/decisions.py`
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import MappingProxyType
 
 from evaluation.decided import OBJECTIVE, Branch, Decided, decide
@@ -20,6 +20,7 @@ from generation.engine import GenerationSettings
 from generation.predicted import prediction_row
 from generation.rows import Generated
 from models.choices import LoadOptions
+from models.fingerprint import files_hash
 from models.hardware import weights_precision
 from models.loading import load_tokenizer
 from training.export import Export
@@ -28,7 +29,7 @@ from training.validation import calibration
 from utils.config import input_path
 from utils.decisions import BIASES, BRANCHES, Gate, calibration_path, decisions_json
 from utils.errors import DataError
-from utils.jsonl import write_json
+from utils.jsonl import sha256_value, write_json
 from utils.own_files import CALIBRATION
 from utils.progress import progress
 from utils.runs import note
@@ -139,8 +140,18 @@ def _gates_of(config: dict) -> dict[str, Gate]:
     return fit_gates(read_samples(path))
 
 
-def calibrate(job: Export) -> str:
-    """Fit the decisions of checkpoint-best and add them to calibration.json. Returns what to say about it."""
+def _key(job: Export, builder, samples: list[dict], gates: Mapping[str, Gate], precision: str) -> str:
+    """Hash of what the decisions depend on."""
+    prompts = [job.card.template, builder.prefix, builder.max_tokens]
+    weights = {name: asdict(gate) for name, gate in gates.items()}
+    return sha256_value([files_hash(job.checkpoint), prompts, samples, weights, precision])
+
+
+def calibrate(job: Export, overwrite: bool) -> str:
+    """Fit the decisions of checkpoint-best and add them to calibration.json. Returns what to say about it.
+
+    Nothing is done where they are there, unless `overwrite`.
+    """
     checkpoint = str(job.checkpoint)
     path = calibration_path(checkpoint)
     if not path.is_file():
@@ -153,9 +164,14 @@ def calibrate(job: Export) -> str:
     builder = job.build(load_tokenizer(checkpoint, config["trust_remote_code"]))
     # Before the model, which takes longer to load than train samples that cannot be read to be named.
     gates = _gates_of(config)
+    precision = weights_precision(options)
+    key = _key(job, builder, samples, gates, precision)
+    fits = read_shaped(path, CALIBRATION)
+    if not overwrite and fits.get("decisions", {}).get("key") == key:
+        return f"nothing to do: {path} has the decisions of this checkpoint and these samples"
     model = load_generator(checkpoint, options)
     batch_size = 4 * config["training"]["per_device_eval_batch_size"]
     fitted = fit_to_answers(model, builder, samples, batch_size, gates)
-    fitted["precision"] = weights_precision(options)
-    write_json(path, {**read_shaped(path, CALIBRATION), "decisions": fitted})
-    return f"{path}: {describe_fit(fitted)}"
+    fitted |= {"precision": precision, "key": key}
+    write_json(path, {**fits, "decisions": fitted})
+    return f"wrote {path}: {describe_fit(fitted)}"

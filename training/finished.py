@@ -12,7 +12,7 @@ from utils.runs import note
 def use_finished_run(args: argparse.Namespace, job: Export) -> None:
     """Do what the flags ask for with checkpoint-best."""
     if args.calibrate:
-        print(f"wrote {calibrate(job)}")
+        print(calibrate(job, args.overwrite))
         checkpoint = f"{job.config['output_dir']}/checkpoint-best"
         command = evaluate_command(job.config, checkpoint, "eval_fitted.json", "--decisions", "fitted")
         note(f"next: {command}")
