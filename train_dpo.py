@@ -53,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="resume from the latest complete checkpoint; exit 3 if there is none",
     )
-    overwrite_help = "start over: delete a finished run or one with other settings; with --calibrate, fit anew"
+    overwrite_help = "start over: delete a finished run or another one; with --calibrate, fit anew"
     add("--overwrite", action="store_true", help=overwrite_help)
     add("--dry-run", action="store_true", help="print pairs, tokens, time and memory, and write nothing")
     return parser

@@ -52,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=set_help)
     resume_help = "resume from the latest complete checkpoint; exit 3 if there is none"
     run.add_argument("--resume", action="store_true", help=resume_help)
-    overwrite_help = "start over: delete a finished run or one with other settings; with --calibrate, fit anew"
+    overwrite_help = "start over: delete a finished run or another one; with --calibrate, fit anew"
     run.add_argument("--overwrite", action="store_true", help=overwrite_help)
     dry_run_help = "print rows, tokens, time and memory, and write nothing"
     run.add_argument("--dry-run", action="store_true", help=dry_run_help)
