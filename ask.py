@@ -13,6 +13,7 @@ opens a page that takes documents and questions, on this machine alone. Writes n
 
 import argparse
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -124,9 +125,11 @@ def serve_page(args: argparse.Namespace, settings: AskSettings, documents: list[
     serve_until_stopped(page, args.port)
 
 
-def show_page(model: str, evidence: Sequence[str] = (), port: int | None = None) -> str:
+def show_page(model: str, evidence: str | Sequence[str] = (), port: int | None = None) -> str:
     """In a notebook: the page in the cell, for a checkpoint and the documents it starts with. Its address."""
     from asking.web import build_page, launch_page
+
+    evidence = [evidence] if isinstance(evidence, str) else evidence
 
     model_dir = check_adapter_dir(model)
     asker = load_asker(model_dir, ask_settings(Path(model_dir)))
@@ -135,8 +138,9 @@ def show_page(model: str, evidence: Sequence[str] = (), port: int | None = None)
 
 def print_plan(documents: list[Document], settings: AskSettings) -> None:
     index = PassageIndex(documents, settings.sizes.max_chunk_words)
+    n_of = Counter(id(passage.document) for passage in index.passages)
     for document in documents:
-        n_passages = sum(passage.document is document for passage in index.passages)
+        n_passages = n_of[id(document)]
         print(f"{document.name}: {document.kind}, {document.n_words:,} words, passages: {n_passages}")
     n_shown = min(settings.sizes.max_chunks, len(index.passages))
     orders = f", in {min(settings.orders, n_shown)} orders" if settings.orders > 1 else ""

@@ -1,6 +1,7 @@
 """Replies in a terminal: the answer, its passages with the cited words marked, and a loop of questions."""
 
 import contextlib
+import io
 import itertools
 import json
 import os
@@ -102,10 +103,13 @@ def print_reply(reply: Reply, as_json: bool, out: TextIO | None = None) -> None:
     """One JSON object on a line, or lines of text."""
     out = out or sys.stdout
     if as_json:
-        text = literal(json.dumps(reply.to_json(), ensure_ascii=False))
+        _print_json(reply.to_json(), out)
     else:
-        text = reply_text(reply, _in_color(out))
-    _print(text, out)
+        _print(reply_text(reply, _in_color(out)), out)
+
+
+def _print_json(found: dict, out: TextIO) -> None:
+    _print(literal(json.dumps(found, ensure_ascii=False)), out)
 
 
 def _print_question(question: str, is_first: bool) -> None:
@@ -121,10 +125,13 @@ def ask_each(ask: Callable[[str], Reply], questions: list[str], as_json: bool) -
 
 
 def _piped_questions() -> Iterator[str]:
-    """The lines of stdin that are not blank."""
+    """The lines of stdin that are not blank, without the byte order mark that a program may begin with."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        # As in the arguments of a command, so that one question of other bytes is refused, not all of them.
+        sys.stdin.reconfigure(errors="surrogateescape")
     for line in sys.stdin or ():
-        if line.strip():
-            yield line.strip()
+        if question := line.removeprefix("\ufeff").strip():
+            yield question
 
 
 def questions_of_stdin() -> Iterator[str] | None:
@@ -171,6 +178,7 @@ def ask_in_a_loop(ask: Callable[[str], Reply], as_json: bool, piped: Iterator[st
         piped = iter(questions)
         shows_questions = len(questions) > 1
     n_asked = 0
+    question: str | None = ""
     while True:
         try:
             question = _read_question() if piped is None else next(piped, None)
@@ -190,5 +198,7 @@ def ask_in_a_loop(ask: Callable[[str], Reply], as_json: bool, piped: Iterator[st
         except KeyboardInterrupt:
             note("\ncanceled; Ctrl-D ends")
         except StageError as error:
-            # One bad question does not end a conversation.
+            # One bad question does not end a conversation, and whoever counts objects misses none.
             note(f"error: {error}")
+            if as_json:
+                _print_json({"question": question, "status": "error", "reason": str(error)}, sys.stdout)

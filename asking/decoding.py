@@ -46,7 +46,9 @@ _SIGNATURES = (
     (b"SQLite format 3", "a database"),
 )
 _HTML_START = re.compile(rb"\s*<(!doctype html|html)\b", re.IGNORECASE)
-_META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
+_META_CHARSET = re.compile(
+    rb"<(?:meta[^>]{0,200}?charset|\?xml[^>]{0,200}?encoding)\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE
+)
 
 
 def kind_of(name: str, data: bytes) -> str:
@@ -87,11 +89,14 @@ def check_encoding(name: str | None) -> None:
         )
 
 
-def _candidates(data: bytes, kind: str) -> list[str]:
-    """The encodings to try, the likeliest first."""
+def _candidates(data: bytes, kind: str, given: str | None) -> list[str]:
+    """The encodings to try, the likeliest first. `given`: what the user says of files that are not UTF-8."""
     for mark, encoding in _MARKS:
         if data.startswith(mark):
             return [encoding]
+    if given:
+        # Encodings of 7 bits, such as ISO-2022-JP, are valid UTF-8 and something else.
+        return [given] if data.isascii() else ["utf-8", given]
     # Without a mark, the zero bytes of western text in UTF-16 are all at odd or all at even places.
     n_odd = data[1::2].count(0)
     n_even = data[::2].count(0)
@@ -107,10 +112,10 @@ def _candidates(data: bytes, kind: str) -> list[str]:
 def decode(name: str, data: bytes, kind: str, encoding: str | None = None) -> tuple[str, str]:
     """(text, encoding used); line ends stay as they are. DataError for binary data and for half a file.
 
-    `encoding`: what the user says it is; else a byte order mark, UTF-8, the page's own charset, Windows-1252.
+    A byte order mark decides, then UTF-8, then `encoding`, what the user says it is; without it the page's
+    own charset and Windows-1252.
     """
-    candidates = [encoding] if encoding else _candidates(data, kind)
-    for candidate in candidates:
+    for candidate in _candidates(data, kind, encoding):
         try:
             text = data.decode(candidate)
             # UTF-7 can name half a character, which could be neither shown nor given to a model.
@@ -118,7 +123,7 @@ def decode(name: str, data: bytes, kind: str, encoding: str | None = None) -> tu
         except UnicodeError:
             continue
         # Almost any bytes are "valid" in a one-byte encoding.
-        if encoding or _share_of_controls(text[:_N_LOOKED_AT]) < _MAX_CONTROLS:
+        if candidate == encoding or _share_of_controls(text[:_N_LOOKED_AT]) < _MAX_CONTROLS:
             return text, candidate
     if encoding:
         raise DataError(f"{name}: is not valid {encoding}; give another --encoding or save it as UTF-8")

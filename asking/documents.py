@@ -23,7 +23,7 @@ from utils.runs import note
 STDIN = "-"
 _BLOCKS_OF = {"text": text_blocks, "markdown": markdown_blocks, "html": html_blocks}
 # Fallbacks for files that are not UTF-8: any file reads as one of these, so the reader should know.
-_GUESSES = ("cp1252", "latin-1")
+GUESSES = ("cp1252", "latin-1")
 # A paragraph takes some hundred bytes of memory, however short it is.
 _MAX_PARTS = 2_000_000
 
@@ -131,7 +131,7 @@ def _read_file(path: Path, say: Callable[[str], None], encoding: str | None) -> 
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     document = read_document(str(path), data, again, encoding)
-    if document.encoding in _GUESSES and not encoding:
+    if document.encoding in GUESSES and not encoding:
         say(f"{path}: not UTF-8, read as {document.encoding}; name another one with --encoding")
     return document
 
@@ -139,17 +139,23 @@ def _read_file(path: Path, say: Callable[[str], None], encoding: str | None) -> 
 def _files_below(folder: Path, say: Callable[[str], None]) -> Iterator[Path]:
     """The documents below a folder, sorted, without hidden ones; says how many other files there are."""
     others: Counter = Counter()
-    for directory, names, files in os.walk(folder):
+
+    def say_skipped(error: OSError) -> None:
+        say(f"skipped {error.filename}: cannot be read ({error.strerror})")
+
+    for directory, names, files in os.walk(folder, onerror=say_skipped):
         # In place, so that os.walk goes on in this order and leaves hidden folders out.
         names[:] = sorted(name for name in names if not name.startswith("."))
+        for link in filter(os.path.islink, [os.path.join(directory, name) for name in names]):
+            say(f"skipped {link}: is a link to a folder; name the folder itself to have it read")
         for file in sorted(files):
             path = Path(directory) / file
             suffix = path.suffix.lower()
             if file.startswith("."):
                 continue
             # Nobody may ever write into a pipe, and a device has no end.
-            if not path.is_file():
-                say(f"skipped {path}: is no file, but a pipe, a device or a link to nothing")
+            if not os.path.isfile(path):
+                say(f"skipped {path}: is no file that can be read, but a pipe, a device or a link to nothing")
             elif not _is_below(path, folder):
                 say(f"skipped {path}: is a link out of the folder; name the file itself to have it read")
             elif suffix in KIND_OF_SUFFIX:

@@ -65,7 +65,10 @@ class Shown:
     def nearest(self) -> list[Quote]:
         """The passages that were shown, nearest first, without those that their file no longer has."""
         quotes = []
+        shown = {id(self.passages[place]) for place in self.prompt.shown}
         for passage in self.ranked:
+            if id(passage) not in shown:
+                continue
             try:
                 quotes.append(quote_passage(passage, passage.text, ""))
             except NotVerbatim:

@@ -4,99 +4,28 @@ Link targets, emphasis and list markers are left out of the words, never out of 
 from the file as it is. What is not recognized as markup stays text.
 """
 
-import html
 import re
 
+from asking.markdown_inline import Closings, visible_pieces
 from asking.markup import Block
 from asking.words import Piece, words_of
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
-_FRONT_MATTER = re.compile(r"---[ \t]*\r?\n.*?\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|$)", re.DOTALL)
+# A file may also begin with a rule, which no key and no comment follows.
+_FRONT_MATTER = re.compile(
+    r"---[ \t]*\r?\n(?=#|[\w.-]+:(?:[ \t]|\r?\n)).*?\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|$)", re.DOTALL
+)
 _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+")
 _UNDERLINE = re.compile(r" {0,3}(=+|-{2,})\s*$")
 _FENCE = re.compile(r" {0,3}(?:```|~~~)")
-_DEFINITION = re.compile(r" {0,3}\[[^\]]+\]:[ \t]*\S")
-_OPENING = re.compile(r"[ \t]*(?:>[ \t]?)*(?:[-*+][ \t]+|\d{1,3}[.)][ \t]+)(?:\[[ xX]\][ \t]+)?")
-_QUOTE = re.compile(r"[ \t]*(?:>[ \t]?)+")
-_INLINE = re.compile(
-    # Of a comment and a picture the opening; `_end_of` looks for the end.
-    r"(?P<comment><!--)"
-    r"|(?P<image>!\[[^\[\]]*\]\()"
-    # The brackets of a link and its target, of which this is the opening; the text between stays.
-    r"|\[(?=[^\[\]]+\](?:\(|\[))|(?P<target>(?<=[^\[])\]\()|(?<=[^\[])\]\[[^\]]*\]"
-    r"|</?[a-zA-Z][^<>]*>"
-    r"|\\(?=[!-/:-@\[-`{-~])"
-    r"|`+|~~"
-    # At a word's edge these are emphasis, inside a word they are text: `2*3`, `snake_case`.
-    r"|(?<!\w)[*_]{1,3}(?=\S)|(?<=\S)[*_]{1,3}(?!\w)"
-    r"|(?P<entity>&(?:#\w+|\w+);)"
-    r"|(?P<cell>\|)",
-    re.DOTALL,
+# An address and perhaps a title in quotes; `[Mary]: I went home` is text, and so is a footnote.
+_DEFINITION = re.compile(r" {0,3}\[(?!\^)[^\]]+\]:[ \t]*(?:<[^<>]*>|\S+)(?:[ \t]+[\"'(].*)?\s*$")
+_OPENING = re.compile(
+    r"[ \t]*(?:>[ \t]?)*(?:[-*+][ \t]+|(?P<number>\d{1,3})[.)][ \t]+|\[\^[^\]]+\]:[ \t]*)(?:\[[ xX]\][ \t]+)?"
 )
-_TARGET = re.compile(r"[^)\s]*(?:\s+\"[^\"]*\")?\)")
-_NO_ADDRESS = re.compile(r"[)\s]")
-
-
-class _Closings:
-    """Finds what closes a mark, in a range that ends at `end`; what is not there is looked for once."""
-
-    def __init__(self, source: str, end: int):
-        self._source = source
-        self._end = end
-        # A million openings without an end would each be searched for it.
-        self._absent: set[str] = set()
-        # Up to here, no target of a link has an end.
-        self._no_target = 0
-
-    def after(self, closing: str, start: int) -> int | None:
-        """The place behind the first `closing` from `start` on; None without any."""
-        if closing in self._absent:
-            return None
-        place = self._source.find(closing, start, self._end)
-        if place < 0:
-            self._absent.add(closing)
-            return None
-        return place + len(closing)
-
-    def after_target(self, start: int) -> int | None:
-        """The place behind the target of a link, whose bracket is before `start`; None if it has no end."""
-        if start < self._no_target:
-            return None
-        if match := _TARGET.match(self._source, start, self._end):
-            return match.end()
-        stop = _NO_ADDRESS.search(self._source, start, self._end)
-        self._no_target = stop.start() if stop else self._end
-        return None
-
-
-def _end_of(match: re.Match, closings: _Closings) -> int | None:
-    """Where a mark ends; None for an opening that nothing closes, which is text."""
-    if match["comment"]:
-        return closings.after("-->", match.end())
-    if match["target"]:
-        return closings.after_target(match.end())
-    return closings.after(")", match.end()) if match["image"] else match.end()
-
-
-def _pieces(source: str, start: int, end: int) -> list[Piece]:
-    """The visible pieces of a range of a file."""
-    pieces = []
-    place = start
-    searched = start
-    closings = _Closings(source, end)
-    while match := _INLINE.search(source, searched, end):
-        last = _end_of(match, closings)
-        searched = match.start() + 1
-        if last is None:
-            continue
-        pieces.append((source[place : match.start()], place, match.start()))
-        place = searched = last
-        if match["entity"]:
-            pieces.append((html.unescape(match["entity"]), match.start(), place))
-        elif match["cell"]:
-            pieces.append((" ", match.start(), place))
-    pieces.append((source[place:end], place, end))
-    return pieces
+_QUOTE = re.compile(r"[ \t]*(?:>[ \t]?)+")
+_CODE = re.compile(r"(?<!`)(`{1,5})(?!`).*?(?<!`)\1(?!`)")
+_BLANK_LINE = re.compile(r"(?:\n|\r(?!\n))[ \t]*(?:\r|\n)")
 
 
 def _is_rule(line: str) -> bool:
@@ -123,29 +52,74 @@ class _Collector:
         self.blocks: list[Block] = []
         self.pieces: list[Piece] = []
         self.is_quote = False
+        # The block began with a list marker.
+        self.is_item = False
 
     def add(self, start: int, end: int) -> None:
-        self.pieces += _pieces(self.source, start, end)
+        self.pieces += visible_pieces(self.source, start, end)
 
     def end(self, level: int = 0) -> None:
         words = words_of(self.pieces)
         if words.texts:
             self.blocks.append(Block(words, level))
         self.pieces = []
+        self.is_item = False
+
+
+def _begins_item(opening: re.Match | None, collector: _Collector) -> bool:
+    """Whether a list marker is one: within a paragraph a number that is not 1 is the end of its sentence."""
+    if not opening:
+        return False
+    return not collector.pieces or collector.is_item or opening["number"] in (None, "1")
+
+
+class _Comments:
+    """Finds comments of several lines, which no line by itself shows."""
+
+    def __init__(self, source: str):
+        self._closings = Closings(source, len(source))
+        self._source = source
+
+    def opened_in(self, line: re.Match) -> tuple[int, int] | None:
+        """The range of a comment that begins in this line and ends in another one; None without any."""
+        if "<!--" not in line.group():
+            return None
+        # Code shows what a comment looks like.
+        text = _CODE.sub(lambda code: " " * len(code.group()), line.group())
+        start = text.rfind("<!--")
+        if start < 0 or "-->" in text[start:]:
+            return None
+        start += line.start()
+        end = self._closings.after("-->", line.end())
+        is_inline = bool(self._source[line.start() : start].strip())
+        # A blank line ends a paragraph, and with it what was open in it.
+        if end is None or (is_inline and _BLANK_LINE.search(self._source, start, end)):
+            return None
+        return start, end
 
 
 def markdown_blocks(source: str) -> list[Block]:
     """The text of a Markdown file."""
     front_matter = _FRONT_MATTER.match(source)
     collector = _Collector(source)
+    comments = _Comments(source)
     in_fence = False
-    for line in _LINE.finditer(source, front_matter.end() if front_matter else 0):
+    place = front_matter.end() if front_matter else 0
+    while place < len(source):
+        line = _LINE.match(source, place)
+        assert line
+        place = line.end()
         if _FENCE.match(line.group()):
             in_fence = not in_fence
             collector.end()
         elif in_fence:
             # Code is text as it is: no mark in it is markup.
             collector.pieces.append((line.group(), line.start(), line.end()))
+        elif comment := comments.opened_in(line):
+            before = _LINE.match(source, line.start(), comment[0])
+            place = comment[1]
+            if before and before.group().strip():
+                _add_line(collector, before)
         else:
             _add_line(collector, line)
     collector.end()
@@ -158,9 +132,10 @@ def _add_line(collector: _Collector, line: re.Match) -> None:
     start = line.start()
     heading = _HEADING.match(text)
     underline = _UNDERLINE.match(text)
-    if underline and collector.pieces:
+    opening = _OPENING.match(text)
+    if underline and collector.pieces and not (collector.is_item or collector.is_quote):
         collector.end(level=1 if "=" in text else 2)
-    elif not text.strip() or _is_rule(text) or _DEFINITION.match(text):
+    elif underline or not text.strip() or _is_rule(text) or _DEFINITION.match(text):
         collector.end()
     elif heading:
         collector.end()
@@ -171,8 +146,9 @@ def _add_line(collector: _Collector, line: re.Match) -> None:
         collector.end()
         collector.add(start, line.end())
         collector.end()
-    elif opening := _OPENING.match(text):
+    elif opening and _begins_item(opening, collector):
         collector.end()
+        collector.is_item = True
         collector.add(start + opening.end(), line.end())
     else:
         quote = _QUOTE.match(text)

@@ -29,7 +29,7 @@ _MAX_SEARCHES = 20
 # Spelled out, because `\r\n?` would take the two halves of a Windows line end for two lines.
 _NEWLINE = r"(?:\r\n|\r(?!\n)|(?<!\r)\n)"
 _BLANK_LINE = re.compile(rf"{_NEWLINE}[ \t]*(?={_NEWLINE})")
-_LIST_ITEM = re.compile(rf"(?:{_NEWLINE}|^)[ \t]*(?:[-*+\u2022]|\d{{1,3}}[.)])[ \t]+(?=\S)")
+_LIST_ITEM = re.compile(rf"(?:{_NEWLINE}|^)[ \t]*(?:[-*+\u2022]|(?P<number>\d{{1,3}})[.)])[ \t]+(?=\S)")
 
 
 @dataclass(frozen=True)
@@ -161,9 +161,15 @@ def text_blocks(source: str) -> list[Block]:
 
 
 def _items(source: str, start: int, end: int) -> list[tuple[int, int]]:
-    """The ranges of a paragraph, cut where a line begins with a list marker, and without the markers."""
-    ranges = []
+    """The ranges of a paragraph, cut where a line begins with a list marker, and without the markers.
+
+    Within sentences, a number that is not 1 at the beginning of a line is the end of one.
+    """
+    ranges: list[tuple[int, int]] = []
     for marker in _LIST_ITEM.finditer(source, start, end):
+        is_within = not ranges and source[start : marker.start()].strip()
+        if is_within and marker["number"] not in (None, "1"):
+            continue
         ranges.append((start, marker.start()))
         start = marker.end()
     return [*ranges, (start, end)]

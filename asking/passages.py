@@ -4,12 +4,14 @@ Chunks are made by the code that made the training data (evidence/chunks.py). Th
 of a file a passage is; it does not know what answers a question.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from asking.documents import Document, Page
+from asking.markup import Block
 from asking.words import Sentence, Words
 from evidence.chunks import chunk_passage
 from evidence.paraphrase import stem
@@ -24,6 +26,10 @@ _MIN_COPIED_WORDS = 5
 # BM25's b. Passages differ little in length but for headings and list items, which are short without being
 # nearer to a question.
 _LENGTH_WEIGHT = 0.3
+# Letters and digits, and marks beside them that tell facts apart: 1.5, 3/4, -5, C++, 10%, $5.
+_TOLD = re.compile(
+    r"[^\W_]|(?<=\d)[.,:/](?=\d)|(?<![^\W_])[-+\u2212](?=\d)|(?<=[^\W_])[+#%]+|[$\u20ac\xa3\xa5\xb0]"
+)
 
 
 @dataclass(frozen=True)
@@ -52,12 +58,45 @@ def _document_title(document: Document) -> str:
             # A heading behind the first text is that of a part.
             if block.level == 0:
                 break
-    stem_words = PurePath(document.name).stem.replace("_", " ").replace("-", " ").strip()
-    return stem_words or document.name
+    # A name that is not UTF-8 has halves of characters, which no tokenizer takes.
+    name = document.name.encode("utf-8", "replace").decode()
+    stem_words = PurePath(name).stem.replace("_", " ").replace("-", " ").strip()
+    return stem_words or name
 
 
 def _ends_a_sentence(words: Words) -> bool:
     return words.texts[-1].rstrip("\"')]\u201d\u2019").endswith((".", "!", "?"))
+
+
+class _Headings:
+    """The headings that the text is below, the outermost first."""
+
+    def __init__(self, main_title: str):
+        self.main_title = main_title
+        self._open: list[Block] = []
+        # The last one has no text of its own yet.
+        self.is_bare = False
+
+    def title(self, n_left_out: int = 0) -> str:
+        """The title of a text here, or of the last headings, below those before them."""
+        names = [_title_of(block.words) for block in self._open[: len(self._open) - n_left_out]]
+        # The nearest two: more would be longer than a title of the training data.
+        named = [name for name in names if name != self.main_title][-2:]
+        # These look like this: `Juno (spacecraft)`.
+        return f"{self.main_title} ({': '.join(named)})" if named else self.main_title
+
+    def add(self, block: Block) -> None:
+        while self._open and self._open[-1].level >= block.level:
+            self._open.pop()
+        self._open.append(block)
+        self.is_bare = True
+
+    def alone(self, next_level: int) -> Words | None:
+        """The last heading, if it has no text and nothing below it: then it says something itself."""
+        if not self.is_bare or self._open[-1].level < next_level:
+            return None
+        words = self._open[-1].words
+        return None if _title_of(words) == self.main_title else words
 
 
 def _sections(document: Document) -> Iterator[tuple[Page, str, list[Words]]]:
@@ -66,25 +105,25 @@ def _sections(document: Document) -> Iterator[tuple[Page, str, list[Words]]]:
     A heading begins a part. A list item or a table row, which ends without an end mark, is one by itself: it
     would run into the next as one sentence.
     """
-    main_title = _document_title(document)
-    title = main_title
+    headings = _Headings(_document_title(document))
     for page in document.pages:
         paragraphs: list[Words] = []
-        for block in page.blocks:
+        # The end of a page ends all parts on it.
+        for block in [*page.blocks, Block(Words(), 1)]:
             is_sentences = block.level == 0 and _ends_a_sentence(block.words)
             if paragraphs and not is_sentences:
-                yield page, title, paragraphs
+                yield page, headings.title(), paragraphs
                 paragraphs = []
             if is_sentences:
                 paragraphs.append(block.words)
             elif block.level == 0:
-                yield page, title, [block.words]
-            else:
-                heading = _title_of(block.words)
-                # Titles of the training data look like this: `Juno (spacecraft)`.
-                title = main_title if heading == main_title else f"{main_title} ({heading})"
-        if paragraphs:
-            yield page, title, paragraphs
+                yield page, headings.title(), [block.words]
+            elif heading := headings.alone(block.level):
+                yield page, headings.title(1), [heading]
+            if block.level == 0:
+                headings.is_bare = False
+            elif block.words.texts:
+                headings.add(block)
 
 
 def passages_of(document: Document, max_words: int) -> list[Passage]:
@@ -103,9 +142,8 @@ def passages_of(document: Document, max_words: int) -> list[Passage]:
 
 
 def _letters(text: str) -> str:
-    """What two copies of a text have in common: its letters and digits in lower case, if it has any."""
-    letters = "".join(char for char in unicodedata.normalize("NFKC", text).casefold() if char.isalnum())
-    return letters or text
+    """What two copies of a text have in common: its letters and numbers in lower case, if it has any."""
+    return "".join(_TOLD.findall(unicodedata.normalize("NFKC", text).casefold())) or text
 
 
 def _without_copies(documents: list[Document], max_words: int) -> list[Passage]:

@@ -45,7 +45,7 @@ def _words_between(page, start: int, end: int) -> list[str]:
     found = []
     for block in page.blocks:
         for text, word_start, word_end in zip(block.words.texts, block.words.starts, block.words.ends):
-            if start <= word_start and word_end <= end and block.level == 0:
+            if start <= word_start and word_end <= end:
                 found.append(text)
     return found
 
@@ -84,9 +84,8 @@ def _end_of(page, start: int, n_words: int) -> int:
     """Where the n-th word of a page after `start` ends."""
     ends = []
     for block in page.blocks:
-        if block.level == 0:
-            starts_and_ends = zip(block.words.starts, block.words.ends)
-            ends += [word_end for word_start, word_end in starts_and_ends if word_start >= start]
+        starts_and_ends = zip(block.words.starts, block.words.ends)
+        ends += [word_end for word_start, word_end in starts_and_ends if word_start >= start]
     return ends[n_words - 1]
 
 

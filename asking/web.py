@@ -10,16 +10,15 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from asking.decoding import MAX_BYTES
-from asking.documents import Document, read_document, read_documents
+from asking.documents import GUESSES, Document, read_document
 from asking.judging import CLAIM_START
 from asking.reply import Reply
 from asking.web_html import CSS, model_html, problem_html, reply_html
-from utils.errors import StageError, Terminated, UsageError
+from utils.errors import DataError, StageError, Terminated, UsageError
 from utils.runs import note
 
 # (question, documents, minimal confidence or None) -> reply
@@ -49,30 +48,40 @@ def import_gradio() -> Any:
     return gradio
 
 
+def _read_upload(path: Path, say: Callable[[str], None]) -> Document:
+    """An uploaded document, under its own name: the page keeps it in a folder that nobody needs to know."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path.name}: is no longer there; upload it again") from error
+    document = read_document(path.name, data, path)
+    if document.encoding in GUESSES:
+        say(f"{path.name}: not UTF-8, read as {document.encoding}; save it as UTF-8 where that is wrong")
+    return document
+
+
 class Desk:
     """The documents on the page: those of the command line, uploaded ones, and a pasted text."""
 
     def __init__(self, ask: Ask, documents: Sequence[Document] = ()):
         self.ask = ask
         self._given = list(documents)
-        # The documents of the last question, under what they were read from.
-        self._last: tuple[tuple, list[Document]] | None = None
+        # The documents of the last question and what was said of them, under what they were read from.
+        self._last: tuple[tuple, list[Document], list[str]] | None = None
 
     def _documents(self, paths: list[str], pasted: str) -> tuple[list[Document], list[str]]:
         """(all documents, what was said of them); the same list as long as nothing changed."""
         key = (*paths, pasted)
         if self._last and self._last[0] == key:
-            return self._last[1], []
+            return self._last[1:]
         said: list[str] = []
-        uploaded = read_documents(paths, said.append)
-        # The page keeps uploads under long names of its own.
-        uploaded = [replace(document, name=Path(document.name).name) for document in uploaded]
+        uploaded = [_read_upload(Path(path), said.append) for path in paths]
         documents = [*self._given, *uploaded]
         if pasted.strip():
             documents.append(read_document("pasted text", pasted.encode("utf-8")))
         if not documents:
             raise UsageError("there is no document yet: upload one, or paste a text")
-        self._last = (key, documents)
+        self._last = (key, documents, said)
         return documents, said
 
     def respond(
@@ -87,7 +96,8 @@ class Desk:
         question = (question or "").strip()
         try:
             documents, said = self._documents(paths or [], pasted or "")
-            asked = f"{CLAIM_START} {question}" if is_claim and question else question
+            is_marked = question.lower().startswith(CLAIM_START)
+            asked = f"{CLAIM_START} {question}" if is_claim and question and not is_marked else question
             reply = self.ask(asked, documents, min_confidence)
         except StageError as error:
             return problem_html(str(error))
@@ -161,7 +171,8 @@ def launch_page(page: Any, port: int | None = None) -> str:
             height=800,
         )
     except OSError as error:
-        raise UsageError(f"--port {port}: in use; name another one") from error
+        which = f"--port {port}" if port else "each port from 7860 on"
+        raise UsageError(f"{which}: in use; name another one with --port") from error
     return address
 
 

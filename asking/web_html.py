@@ -2,7 +2,7 @@
 
 import html
 
-from asking.console import printable
+from asking.console import printable, printable_part
 from asking.quotes import Quote
 from asking.reply import ANSWERED, WITHHELD, Reply
 
@@ -28,15 +28,19 @@ def _marked(quote: Quote) -> str:
     parts = []
     place = 0
     for start, end in quote.marked or [(0, len(quote.text))]:
-        parts.append(html.escape(quote.text[place:start]))
-        parts.append(f"<mark>{html.escape(quote.text[start:end])}</mark>")
+        parts.append(_escaped(quote.text[place:start]))
+        parts.append(f"<mark>{_escaped(quote.text[start:end])}</mark>")
         place = end
-    parts.append(html.escape(quote.text[place:]))
+    parts.append(_escaped(quote.text[place:]))
     return "".join(parts)
 
 
+def _escaped(text: str) -> str:
+    return html.escape(printable_part(text))
+
+
 def _quote_html(quote: Quote, is_cited: bool) -> str:
-    text = _marked(quote) if is_cited else html.escape(quote.text)
+    text = _marked(quote) if is_cited else _escaped(quote.text)
     return f"<blockquote>{text}<cite>{html.escape(printable(quote.place))}</cite></blockquote>"
 
 

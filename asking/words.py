@@ -16,6 +16,9 @@ from utils.text import split_sentences
 _MAX_CHARS = 100
 _WORD = re.compile(rf"\S{{1,{_MAX_CHARS}}}")
 
+# Marks within a word that nobody sees: of a place to break it, and of none.
+_UNSEEN = dict.fromkeys(map(ord, "\xad\u2060\ufeff"))
+
 # (text, start, end): visible text and its range in the source. The two differ in length for an entity.
 Piece = tuple[str, int, int]
 
@@ -65,14 +68,17 @@ def words_of(pieces: Iterable[Piece]) -> Words:
     for text, start, end in pieces:
         is_exact = len(text) == end - start
         for match in _WORD.finditer(text):
+            seen = match.group().translate(_UNSEEN)
+            if not seen:
+                continue
             word_start = start + match.start() if is_exact else start
             word_end = start + match.end() if is_exact else end
             # A page can put any number of pieces side by side.
             if is_open and match.start() == 0 and len(words.texts[-1]) < _MAX_CHARS:
-                words.texts[-1] += match.group()
+                words.texts[-1] += seen
                 words.ends[-1] = word_end
                 continue
-            words.texts.append(match.group())
+            words.texts.append(seen)
             words.starts.append(word_start)
             words.ends.append(word_end)
         if text:

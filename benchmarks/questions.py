@@ -43,7 +43,7 @@ def table_row(reply: dict, expected: str) -> str:
 def main() -> None:
     replies = [json.loads(line) for line in sys.stdin]
     expected = EXPECTED.read_text(encoding="utf-8").splitlines()
-    print("| question | right | the demo said | confidence |\n|---|---|---|---|")
+    print("| question | right | the demo said | confidence (of the fit) |\n|---|---|---|---|")
     for reply, answer in zip(replies, expected, strict=True):
         print(table_row(reply, answer))
     counts = Counter(map(outcome, replies, expected))

@@ -2,8 +2,9 @@
 
 import shlex
 
-from reporting.chain import holds
+from reporting.chain import holds, pairs_path
 from reporting.outputs import Outputs
+from utils.commands import reward_flags, train_flags
 
 
 def _is_sample(outputs: Outputs) -> bool:
@@ -21,8 +22,8 @@ def save_prompts(outputs: Outputs) -> str:
 
 
 def train_sft(outputs: Outputs) -> str:
-    config = "configs/demo/sft.yaml" if _is_sample(outputs) else "configs/sft_gemma2.yaml"
-    return f"python train_sft.py -c {config}"
+    built = outputs.chosen("data")
+    return shlex.join(["python", "train_sft.py", *train_flags(built.path if built else None)])
 
 
 def _checkpoint(outputs: Outputs) -> tuple[str, str]:
@@ -68,9 +69,15 @@ def make_preferences(outputs: Outputs) -> str:
 
 def train_policy(outputs: Outputs) -> str:
     config = "configs/demo/loop.yaml" if _is_sample(outputs) else "configs/dpo.yaml"
-    return f"python train_dpo.py -c {config}"
+    path, _ = _checkpoint(outputs)
+    val = _data(outputs, "val")
+    return f"python train_dpo.py -c {config} --set sft_model={path} --set data.val_path={val}"
 
 
 def train_reward(outputs: Outputs) -> str:
-    config = "configs/demo/rm.yaml" if _is_sample(outputs) else "configs/rm.yaml"
-    return f"python train_rm.py -c {config}"
+    preferred = outputs.chosen("preferences")
+    if preferred is None:
+        config = "configs/demo/rm.yaml" if _is_sample(outputs) else "configs/rm.yaml"
+        return f"python train_rm.py -c {config}"
+    base = str(preferred.settings.get("base_model", "embedded"))
+    return shlex.join(["python", "train_rm.py", *reward_flags(base, pairs_path(preferred))])

@@ -9,9 +9,8 @@ from evaluation.results import WITHOUT_MODEL, score_rows, selection_for
 from evaluation.selective import Selection
 from reporting.answered import Answered, answered_samples
 from utils.config import input_path
+from utils.decisions import read_calibration
 from utils.errors import DataError
-from utils.own_files import CALIBRATION
-from utils.shapes import read_shaped
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,11 @@ def _selection(home: Path, results: dict) -> Selection | None:
         return None
     isotonic = None
     if selective["kind"] == "calibrated":
-        checkpoint = find_input(home, results["run"]["settings"]["model_path"])
-        isotonic = read_shaped(checkpoint.parent / "calibration.json", CALIBRATION).get("isotonic")
+        settings = results["run"]["settings"]
+        checkpoint = find_input(home, settings["model_path"])
+        isotonic = read_calibration(str(checkpoint), settings.get("decisions")).get("isotonic")
+        if not isotonic:
+            raise DataError(f"{checkpoint}: the fit of confidences by which the evaluation refused is gone")
     return Selection(selective["threshold"], selective["kind"], isotonic)
 
 

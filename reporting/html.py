@@ -43,7 +43,8 @@ class PageWriter:
         )
         self.markup = Markup
         # Metric names may break after an underscore, so that columns stay narrow.
-        self.environment.filters["breakable"] = lambda name: escape(name).replace("_", Markup("_<wbr>"))
+        may_break = Markup("_<wbr>")
+        self.environment.filters["breakable"] = lambda name: escape(literal(name)).replace("_", may_break)
         self.environment.filters["moment"] = _moment
         self.card_template = self.environment.get_template("card.html")
 

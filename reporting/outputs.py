@@ -4,6 +4,7 @@ An output is known by its content, not by its name, since users choose both the 
 is read but small JSON files, and nothing is followed deeper than three folders.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -103,10 +104,12 @@ def _folders(home: Path) -> Iterator[Path]:
 
 
 def _is_searched(path: Path) -> bool:
-    if _SKIPPED.match(path.name) or not path.is_dir():
+    # Of os.path, because a folder that may not be entered is none here, and no error.
+    if _SKIPPED.match(path.name) or not os.path.isdir(path):
         return False
-    # A folder with a report is a home of its own: demo/ in the repository, which is the default home.
-    return not (path / REPORT_NAME).is_file()
+    # A folder with a report and with folders is a home of its own: demo/ in the repository, the default home.
+    # One of files alone may be where `--report` of an evaluation was written.
+    return not (os.path.isfile(path / REPORT_NAME) and any(map(os.path.isdir, path.iterdir())))
 
 
 def _stage_of(manifest: dict) -> str | None:

@@ -121,7 +121,7 @@ def _title(outputs: Outputs, evaluation: Evaluation | None) -> str:
     name = settings.get("model_path") or settings.get("predictions")
     trained = outputs.chosen("sft")
     if not name and trained:
-        name = str(trained.settings["output_dir"])
+        name = str(trained.settings.get("output_dir", ""))
     return f"Report: {name}" if name else "Report of the pipeline"
 
 

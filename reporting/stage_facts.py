@@ -95,8 +95,9 @@ def _training_warnings(manifest: dict) -> list[str]:
         warnings.append("refuses nearly every answerable question of val")
     if (val.get("eval_under_refusal_rate") or 0.0) >= _NEARLY_ALL:
         warnings.append("refuses nearly no unanswerable question of val")
-    if (val.get("eval_schema_valid_rate") or 1.0) < 1.0 - _MAX_UNPARSABLE:
-        warnings.append(f"only {val['eval_schema_valid_rate']:.0%} of its val answers keep the format")
+    valid = val.get("eval_schema_valid_rate")
+    if valid is not None and valid < 1.0 - _MAX_UNPARSABLE:
+        warnings.append(f"only {valid:.0%} of its val answers keep the format")
     return warnings
 
 

@@ -16,7 +16,7 @@ from reporting.stage_facts import Facts
 from utils.errors import DataError
 
 # What a file with missing or odd fields raises: a report says so, and shows the other stages.
-ODD_FILE = (DataError, KeyError, IndexError, TypeError, ValueError, AttributeError, OSError)
+ODD_FILE = (DataError, KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, OSError)
 
 _MAX_OTHERS = 4
 
@@ -88,11 +88,19 @@ def _others(outputs: Outputs, stage: Stage) -> list[tuple[str, str]]:
     return [("other runs", ", ".join(names))] if names else []
 
 
+def _next_command(stage: Stage, outputs: Outputs) -> str:
+    """What runs a stage; empty where the files of the stages before it are damaged."""
+    try:
+        return stage.next_command(outputs)
+    except ODD_FILE:
+        return ""
+
+
 def view(stage: Stage, outputs: Outputs) -> StageView:
     """One stage of a home."""
     run = outputs.chosen(stage.name)
     if run is None:
-        return StageView(stage, "not run", command=stage.next_command(outputs))
+        return StageView(stage, "not run", command=_next_command(stage, outputs))
     shown = StageView(
         stage, "done", command=made_by(run, stage.script), when=run.when, path=outputs.shown(run.path)
     )

@@ -438,7 +438,9 @@ def test_the_loop_asks_every_line_and_survives_a_bad_one(monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.StringIO("one\n\nbad\nstop\ntwo"))
     assert ask_in_a_loop(ask, as_json=True, piped=questions_of_stdin()) == 2
     captured = capsys.readouterr()
-    assert [json.loads(line)["answer"] for line in captured.out.splitlines()] == ["ONE", "TWO"]
+    first, bad, last = map(json.loads, captured.out.splitlines())
+    assert [first["answer"], last["answer"]] == ["ONE", "TWO"]
+    assert bad == {"question": "bad", "status": "error", "reason": "too long"}
     assert "error: too long" in captured.err
     assert "canceled" in captured.err
 

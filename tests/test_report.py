@@ -16,7 +16,7 @@ from reporting.answered import answered_samples
 from reporting.cards import anchor, card, marked
 from reporting.chain import apart, find_outputs
 from reporting.charts import nice_ticks
-from reporting.evaluations import Evaluation
+from reporting.evaluations import Evaluation, _selection
 from reporting.html import PageWriter
 from reporting.outputs import Outputs
 from reporting.page import render
@@ -272,6 +272,38 @@ def test_damaged_files_are_named_and_hide_no_other_stage(canned, capsys):
     assert "net score of" in page and page.count('<details class="s"') > 10
 
 
+def test_a_training_without_its_settings_hides_nothing_else(canned):
+    run = sft_run("2030-01-01T00:00:00Z")
+    del run["settings"]["output_dir"]
+    write_json(canned / "checkpoints/sft/run.json", run)
+    page = refresh_report(canned).read_text()
+    assert "net score of" in page and page.count('<details class="s"') > 10
+
+
+def test_confidences_are_those_of_the_fit_that_the_evaluation_used(home):
+    plain = {"x": [0.0, 1.0], "y": [0.2, 0.2], "n": 9}
+    fitted = {"x": [0.0, 1.0], "y": [0.9, 0.9], "n": 9}
+    biases = {"refuse_claim": 0.0, "refuse_question": 0.0, "refuted": 0.0}
+    decisions = {"biases": biases, "calibration": {"isotonic": fitted}}
+    write_json(home / "sft/calibration.json", {"isotonic": plain, "decisions": decisions})
+    (home / "sft/checkpoint-best").mkdir()
+    for flag, expected in (("fitted", fitted), ("plain", plain), (None, plain)):
+        settings = {"model_path": "sft/checkpoint-best", "decisions": flag}
+        results = {"selective": {"kind": "calibrated", "threshold": 0.5}, "run": {"settings": settings}}
+        assert _selection(home, results).isotonic == expected
+
+
+def test_a_build_elsewhere_is_what_the_next_commands_train_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    settings = {"max_chunk_words": 70, "unanswerable_fraction": 0.3, "config": {}}
+    write_json(tmp_path / "wiki/processed/run.json", {"settings": settings})
+    commands = {view.stage.name: view.command for view in all_views(find_outputs(tmp_path))}
+    assert "--set data.train_path=wiki/processed/train.jsonl" in commands["sft"]
+    assert "--set data.val_path=wiki/processed/val.jsonl" in commands["policy"]
+    for command in filter(None, commands.values()):
+        parse(command)
+
+
 def test_a_failing_refresh_is_one_note_and_no_error(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert refresh_report(tmp_path / "file") is None
@@ -484,6 +516,10 @@ def test_a_home_inside_another_and_an_external_test_set_are_not_its_own(tmp_path
     assert find_outputs(tmp_path).chosen("sft")
     (inner / "report.html").write_text("")
     assert find_outputs(tmp_path).chosen("sft") is None and find_outputs(inner).chosen("sft")
+    # A folder of files, to which `--report` of an evaluation was written, is none.
+    write_json(tmp_path / "eval/b.json", {"suites": {}, "run": run_of({})})
+    (tmp_path / "eval/report.html").write_text("")
+    assert find_outputs(tmp_path).chosen("robustness").path == tmp_path / "eval/b.json"
 
     settings = {"max_chunk_words": 70, "unanswerable_fraction": 0.3}
     write_json(tmp_path / "data/processed/run.json", {"settings": {**settings, "config": {}}})
@@ -597,14 +633,15 @@ def test_a_quick_look_does_not_replace_the_evaluation_of_many_samples(tmp_path):
     assert find_outputs(tmp_path).chosen("evaluation").path.name == "other.json"
 
 
-def test_a_training_that_never_refuses_is_warned_of(tmp_path):
+@pytest.mark.parametrize("valid", [0.5, 0.0])
+def test_a_training_that_never_refuses_is_warned_of(valid, tmp_path):
     run = sft_run("2030-01-01T00:00:00Z")
-    val = {"eval_over_refusal_rate": 0.0, "eval_under_refusal_rate": 1.0, "eval_schema_valid_rate": 0.5}
+    val = {"eval_over_refusal_rate": 0.0, "eval_under_refusal_rate": 1.0, "eval_schema_valid_rate": valid}
     write_json(tmp_path / "sft/run.json", {**run, "val": val})
     (view,) = (view for view in all_views(find_outputs(tmp_path)) if view.stage.name == "sft")
     assert view.warnings == [
         "refuses nearly no unanswerable question of val",
-        "only 50% of its val answers keep the format",
+        f"only {valid:.0%} of its val answers keep the format",
     ]
 
 

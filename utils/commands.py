@@ -44,31 +44,33 @@ def _newest_build() -> Path | None:
     return newest.parent if newest else None
 
 
-def _is_bundled(processed: Path | None) -> bool:
+def _is_bundled(processed: Path) -> bool:
     """Whether a build is of the bundled sample alone."""
-    if processed is None:
-        return False
     try:
         return bool(read_json_object(processed / "run.json")["settings"].get("sample"))
     except (DataError, KeyError, AttributeError):
         return False
 
 
-def train_command(processed: Path | None = None) -> str:
-    """The command that trains on a build (default: the newest one), with the config that fits.
+def train_flags(processed: Path | None) -> list[str]:
+    """The flags of train_sft.py for a build, with the config that fits; without a build the demo's.
 
     Gemma-2-9B needs a GPU, and the bundled sample is too small for it.
     """
-    processed = processed or _newest_build()
     has_gpu = shutil.which("nvidia-smi") is not None
-    large = has_gpu and not _is_bundled(processed)
+    large = has_gpu and processed is not None and not _is_bundled(processed)
     flags = ["-c", "configs/sft_gemma2.yaml" if large else "configs/demo/sft.yaml"]
     # The configs name the default place.
     if processed is not None and processed.resolve() != home_path("data/processed").resolve():
         for split in ("train", "val"):
             flags += ["--set", f"data.{split}_path={portable_path(processed / f'{split}.jsonl')}"]
         flags += ["--set", f"output_dir=checkpoints/sft/{processed.parent.name}"]
-    return stage_command("train_sft.py", *flags)
+    return flags
+
+
+def train_command(processed: Path | None = None) -> str:
+    """The command that trains on a build (default: the newest one)."""
+    return stage_command("train_sft.py", *train_flags(processed or _newest_build()))
 
 
 def command_after_build(processed: Path) -> str:
@@ -87,13 +89,17 @@ def free_results(preferred: str, name: str) -> str:
     raise AssertionError("the numbers do not end")
 
 
-def reward_command(base_model: str, prefs_path: Path) -> str:
-    """The command that trains a reward model on these preferences, with the base of their candidates."""
-    prefs = ("--prefs", portable_path(prefs_path))
+def reward_flags(base_model: str, prefs_path: Path) -> list[str]:
+    """The flags of train_rm.py for these preferences, with the base of their candidates."""
     config = "configs/demo/rm.yaml" if base_model in EMBEDDED_IDS else "configs/rm.yaml"
     # The config of the small models names the first of them.
     base = [] if base_model == "embedded" else ["--set", f"base_model={base_model}"]
-    return stage_command("train_rm.py", "-c", config, *base, *prefs)
+    return ["-c", config, *base, "--prefs", portable_path(prefs_path)]
+
+
+def reward_command(base_model: str, prefs_path: Path) -> str:
+    """The command that trains a reward model on these preferences."""
+    return stage_command("train_rm.py", *reward_flags(base_model, prefs_path))
 
 
 def stage_command(script: str, *arguments: object, launch: bool = False) -> str:

@@ -1,0 +1,161 @@
+"""What a document shows is in a passage, under its heading, and what says something else is no copy."""
+
+import os
+
+import pytest
+
+from asking.decoding import decode
+from asking.documents import read_document, read_documents
+from asking.judging import Shown
+from asking.markdown import markdown_blocks
+from asking.markup import text_blocks
+from asking.passages import PassageIndex, passages_of
+from asking.quotes import quote_passage
+from asking.web import Desk
+
+
+def read(name: str, text: str):
+    return read_document(name, text.encode())
+
+
+@pytest.mark.parametrize(
+    "source, visible",
+    [
+        # A rule below a list item or a quote makes no heading of it.
+        ("- Closed in 1990\n---\nMore.", ["Closed in 1990", "More."]),
+        ("> It cost 42.\n---\nMore.", ["It cost 42.", "More."]),
+        ("Title\n---\nMore.", ["Title", "More."]),
+        # A rule at the beginning is no front matter.
+        ("---\n\nBuilt in 1784.\n\n---\n\nIt closed.", ["Built in 1784.", "It closed."]),
+        ("---\ntitle: T\n---\nIt closed.", ["It closed."]),
+        # A footnote and a speaker are text, the address of a link is none.
+        ("[^1]: It broke in 1825.", ["It broke in 1825."]),
+        ("[Mary]: I went home in 1801.", ["[Mary]: I went home in 1801."]),
+        ('[a]: http://x.y "The title"\nIt closed.', ["It closed."]),
+        # A number that begins a line within a sentence is no list.
+        (
+            "born on the 11th, not on the\n12. In May it closed.",
+            ["born on the 11th, not on the 12. In May it closed."],
+        ),
+        ("1. one\n2. two", ["one", "two"]),
+        ("Steps:\n1. one\n2. two", ["Steps:", "one", "two"]),
+        ("Write `<title>`, ``a ` b`` and `*args`.", ["Write <title>, a ` b and *args."]),
+        # Comments of several lines; what only shows one is text.
+        ("<!-- draft\nBuilt in 1900.\n-->\nBuilt in 1784.", ["Built in 1784."]),
+        ("Built <!-- or\nnot --> in 1784.", ["Built in 1784."]),
+        ("Begin with `<!--` and\nend with `-->`.", ["Begin with <!-- and end with -->."]),
+        ("Built <!-- in\n\n1784 --> here.", ["Built <!-- in", "1784 --> here."]),
+    ],
+)
+def test_all_that_markdown_shows_is_text(source, visible):
+    assert [block.words.text for block in markdown_blocks(source)] == visible
+
+
+def test_a_number_at_the_beginning_of_a_line_of_plain_text():
+    def texts(source: str) -> list[str]:
+        return [block.words.text for block in text_blocks(source)]
+
+    assert texts("It was the tenth of May\n11. In June it closed.") == [
+        "It was the tenth of May 11. In June it closed."
+    ]
+    assert texts("To do:\n1. one\n2. two") == ["To do:", "one", "two"]
+    assert texts("3. three\n4. four") == ["three", "four"]
+
+
+def test_marks_that_nobody_sees_are_in_no_word():
+    (block,) = text_blocks("The pro\xadgram \ufeffran.")
+    assert block.words.texts == ["The", "program", "ran."]
+    assert text_blocks("\xad") == []
+
+
+@pytest.mark.parametrize(
+    "data, encoding, text",
+    [
+        ("heißt Åke".encode(), "cp1252", "heißt Åke"),
+        ("heißt Åke".encode("cp1252"), "cp1252", "heißt Åke"),
+        ("heißt".encode("utf-8-sig"), "utf-8", "heißt"),
+        ("heißt".encode("utf-16"), "cp1252", "heißt"),
+        ("水車".encode("iso2022_jp"), "iso-2022-jp", "水車"),
+    ],
+)
+def test_a_named_encoding_is_that_of_files_that_are_not_utf_8(data, encoding, text):
+    assert decode("a.txt", data, "text", encoding)[0] == text
+
+
+def test_the_declaration_of_an_xml_page_names_its_encoding():
+    page = '<?xml version="1.0" encoding="iso-8859-2"?><html><p>Łódź</p></html>'.encode("iso-8859-2")
+    assert "Łódź" in decode("a.xhtml", page, "html")[0]
+
+
+@pytest.mark.parametrize(
+    "one, other, n",
+    [
+        ("The ratio was 1.5 in all of the years.", "The ratio was 15 in all of the years.", 2),
+        ("It fell to -5 degrees in the winter.", "It fell to 5 degrees in the winter.", 2),
+        ("Most of it was written in C++ then.", "Most of it was written in C# then.", 2),
+        ("It rose by 10% in the last year.", "It rose by 10 in the last year.", 2),
+        ("The mill – built in 1784 – is “old”.", 'The mill - built in 1784 - is "old".', 1),
+    ],
+)
+def test_only_what_says_the_same_is_a_copy(one, other, n):
+    assert len(PassageIndex([read("a.txt", one), read("b.txt", other)], 40).passages) == n
+
+
+def test_headings_without_a_text_are_found():
+    lines = ["# Mill", "## Opened in 1784", "## Hours", "### Monday", "It is closed."]
+    lines += ["### Sunday", "It is open.", "## Sold"]
+    document = read("mill.md", "\n\n".join(lines))
+    found = [(passage.title, passage.text) for passage in passages_of(document, 40)]
+    assert found == [
+        ("Mill", "Opened in 1784"),
+        ("Mill (Hours: Monday)", "It is closed."),
+        ("Mill (Hours: Sunday)", "It is open."),
+        ("Mill", "Sold"),
+    ]
+    for passage in passages_of(document, 40):
+        assert quote_passage(passage, passage.text, "").text == passage.text
+
+
+def test_a_name_that_is_not_utf_8_can_be_given_to_a_tokenizer():
+    (passage,) = passages_of(read(os.fsdecode(b"caf\xe9.txt"), "It opened."), 40)
+    assert passage.title.encode()
+
+
+def test_what_a_folder_does_not_give_is_said(tmp_path):
+    (tmp_path / "docs/part").mkdir(parents=True)
+    (tmp_path / "docs/a.txt").write_text("It opened.")
+    (tmp_path / "docs/linked").symlink_to(tmp_path / "docs/part")
+    said: list[str] = []
+    assert len(read_documents([str(tmp_path / "docs")], said.append)) == 1
+    assert said == [
+        f"skipped {tmp_path}/docs/linked: is a link to a folder; name the folder itself to have it read"
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_a_folder_that_may_not_be_read_is_said(tmp_path):
+    (tmp_path / "docs/part").mkdir(parents=True)
+    (tmp_path / "docs/a.txt").write_text("It opened.")
+    (tmp_path / "docs/part").chmod(0)
+    said: list[str] = []
+    read_documents([str(tmp_path / "docs")], said.append)
+    (tmp_path / "docs/part").chmod(0o700)
+    assert said == [f"skipped {tmp_path}/docs/part: cannot be read (Permission denied)"]
+
+
+def test_the_nearest_passages_are_those_that_were_shown():
+    passages = passages_of(read("a.md", "- It opened\n- It closed\n- It burnt"), 40)
+
+    class Prompt:
+        shown = (2, 0)
+
+    quotes = Shown(Prompt(), passages, list(reversed(passages))).nearest()
+    assert [quote.text for quote in quotes] == ["It burnt", "It opened"]
+
+
+def test_an_upload_is_named_without_its_folder(tmp_path):
+    desk = Desk(lambda question, documents, lowest: pytest.fail("nothing to ask"))
+    (tmp_path / "a.txt").write_bytes(b"\x00\x01\x02")
+    for name in ("a.txt", "gone.txt"):
+        shown = desk.respond([str(tmp_path / name)], "", "When?", False)
+        assert name in shown and str(tmp_path) not in shown and "--" not in shown
