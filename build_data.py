@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parent
 # What an evaluation-only build is compared with, where nothing is named.
 TRAIN_FILE = "data/processed/train.jsonl"
 SAMPLE_CONFIG = "configs/demo/sources.yaml"
+SOURCES_CONFIG = "configs/sources.yaml"
 
 # Flags that do not change what a build writes: another value is no reason to build again.
 NO_SETTINGS = (
@@ -40,7 +41,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = stage_parser(__doc__)
     add = parser.add_argument_group("files").add_argument
     add("--data-dir", default="data", help="folder of raw/, processed/, source_hashes.json (default: data)")
-    add("--sources-config", default="configs/sources.yaml", help="YAML with each source's files and licence")
+    config_help = f"YAML with each source's files and licence (default: {SOURCES_CONFIG})"
+    add("--sources-config", metavar="FILE", help=config_help)
     add("--sources", help="comma-separated subset of the sources in the config (default: all)")
     add("--sample", action="store_true", help="build the bundled sample: no network, no pinned hashes needed")
     add("--offline", action="store_true", help="download nothing; use the raw files that are there")
@@ -56,12 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
     quick = "most rows per source in place of --max-per-source, for a quick look (0: all)"
     add("--limit", type=whole_number, metavar="N", help=quick)
     add("--max-chunks", type=chunk_count, default=6, help="most evidence chunks per sample (at least 2)")
-    add(
-        "--max-chunk-words",
-        type=positive_int,
-        default=80,
-        help="most words per chunk; longer sentences stay whole",
-    )
+    words_help = "most words per chunk; longer sentences stay whole"
+    add("--max-chunk-words", type=positive_int, default=80, help=words_help)
     strict_help = "fail, and write no samples, when a shortcut probe is above its limit (docs/data.md)"
     add("--strict-shortcuts", action="store_true", help=strict_help)
     made_help = (
@@ -71,12 +69,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--skip-bad", action="store_true", help="count and skip malformed source rows instead of stopping")
 
     add = parser.add_argument_group("run").add_argument
-    add(
-        "--seed",
-        type=seed_number,
-        default=42,
-        help="decides the sampled rows, the splits and the chunk order",
-    )
+    seed_help = "decides the sampled rows, the splits and the chunk order"
+    add("--seed", type=seed_number, default=42, help=seed_help)
     add("--split", default="0.8,0.1,0.1", help="shares of train, val and test; they add up to 1")
     share_help = "share of unanswerable samples per source and split (0-0.9)"
     add("--unanswerable-fraction", type=share, default=0.33, help=share_help)
@@ -93,6 +87,9 @@ def read_arguments(argv: list[str] | None) -> argparse.Namespace:
     parse_shares(args.split)
     if args.unanswerable_fraction > 0.9:
         raise UsageError(f"--unanswerable-fraction {args.unanswerable_fraction}: must be at most 0.9")
+    if args.sample and args.sources_config:
+        raise UsageError("--sample builds the bundled sample alone; leave it or --sources-config out")
+    args.sources_config = args.sources_config or SOURCES_CONFIG
     if args.limit is not None:
         args.max_per_source = args.limit
     if not args.dry_run and not args.check:
@@ -224,7 +221,7 @@ def main(argv: list[str] | None) -> None:
     if args.check:
         check_file(input_path(args.check))
         return
-    wanted = args.sources.split(",") if args.sources else None
+    wanted = None if args.sources is None else [name.strip() for name in args.sources.split(",")]
     config = read_sources_config(SAMPLE_CONFIG if args.sample else args.sources_config, ROOT, wanted)
     data_dir = home_path(args.data_dir)
     if args.dry_run:
@@ -243,6 +240,8 @@ def run_build(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
     accept_new = args.accept_new_hash or args.sample
     pins = check_pins(files_by_name(files), pins_path, accept_new, config_pins(files))
     is_evaluation = config.get("evaluation_only", False)
+    if is_evaluation and args.made:
+        raise UsageError("--made is made of train samples, which a build with evaluation_only has none of")
     against = training_files(args.against, TRAIN_FILE, is_evaluation)
     # Other training data drops other samples, so it is one of the inputs.
     hashes = pins | {portable_path(path): digest for path, digest in against.items()}

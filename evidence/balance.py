@@ -61,7 +61,7 @@ def _verdict_is_told(sample: dict) -> bool:
     return (sample["answer"] == "refuted") == is_doubtful
 
 
-def _is_annotation_doubtful(sample: dict) -> bool:
+def is_annotation_doubtful(sample: dict) -> bool:
     """True for a refuted claim all of whose words are said, and a supported one that has a name more.
 
     Many of these are slips of FEVER's annotators (docs/log.md, hand check).
@@ -89,7 +89,7 @@ def _without_surplus_easy(pairs: list[Pair]) -> list[Pair]:
     for pair in easy:
         if _verdict_is_told(pair[0]):
             told.append(pair)
-        elif not _is_annotation_doubtful(pair[0]):
+        elif not is_annotation_doubtful(pair[0]):
             untold.append(pair)
     n_untold = min(len(untold), math.ceil(_UNTOLD_OF_EASY * n_kept))
     kept = untold[:n_untold] + told[: max(0, n_kept - n_untold)]

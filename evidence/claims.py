@@ -39,7 +39,8 @@ _RELATIONS = (
     "album song single sang singer recorded record track composed composer band music chart hit vocals",
     "released release premiered premiere debut launched aired broadcast published issued opened",
     "award awards won win winner nominated nomination prize oscar emmy grammy honor medal champion title",
-    "located located location situated city country state region province capital continent island coast",
+    "located located location situated city country state region province capital continent island coast "
+    "border bordered bordering neighboring neighbouring",
     "lived lives resided resident home moved based headquartered headquarters",
     "founded founder established created creator formed began started origin originated invented",
     "grossed gross earned budget sold sales revenue profit million billion box",

@@ -40,16 +40,19 @@ _NEAR = 50
 
 
 def _birth_and_death(text: str) -> dict[str, dict[str, str]]:
-    """The dates of birth and death as the first sentence of a biography has them in brackets."""
+    """The dates of birth and death as the first sentence of a biography has them in brackets.
+
+    Elsewhere two years in brackets may be those of a series.
+    """
     found: dict[str, str] = {}
     born = re.search(rf"\bborn\b[^;()]{{0,60}}?({DATE.pattern}|{YEAR.pattern})", text)
     # The bounds keep the time linear; names in other scripts and places fit into them.
-    lived = re.search(r"\(([^()]{0,300}?\d{4})\s*[-–]\s*([^()]{0,300}?\d{4})\)", text)
-    if lived:
+    lived = re.match(r"[^();]{1,80}\(([^()]{0,300}?\d{4})\s*[-–]\s*([^()]{0,300}?\d{4})\)", text)
+    if born:
+        found["born"] = born[1]
+    elif lived:
         found["born"] = lived[1]
         found["died"] = lived[2]
-    elif born:
-        found["born"] = born[1]
     return {name: _parts(value) for name, value in found.items()}
 
 

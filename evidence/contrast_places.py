@@ -120,6 +120,8 @@ _CITIES = (
 # What the page is in: "is a city in Yavapai County, Arizona, United States".
 _IS_IN = re.compile(
     rf"\b(?:is|was|lies|resides)\b[^.;()]*?\b(?:in|of) (?P<the>the )?(?:[a-z]+ (?:of )?)?(?P<value>{NAME})"
+    # "of Southern rock band": a name before a noun is not where something is.
+    r"(?!\w)(?! (?!(?:and|in|on|near|at|with|located|that|which|where|since|for)\b)\w)"
 )
 
 
@@ -130,8 +132,10 @@ def _place_said(case: Case, relation: str) -> str | None:
         found = _IS_IN.search(re.sub(r"\([^()]*\)", "", first))
         if found is None or len(case.texts) > 1:
             return None
+        # A name does not go on behind a full stop, unless that is one of an abbreviation.
+        value = re.sub(r"(?<=\w{4})\.\s.*", "", found["value"])
         # Of "Yavapai County, Arizona", the largest place; "the" belongs to the first one.
-        parts = found["value"].rstrip(" .,").split(", ")
+        parts = value.rstrip(" .,").split(", ")
         return f"the {parts[0]}" if found["the"] and len(parts) == 1 else parts[-1]
     begin = "headquarter" if relation.startswith("headquarter") else relation.removesuffix("ed")
     pattern = rf"\b{begin}\w*\b[^.;()]{{0,40}}?\b(?:in|from|at) (?P<value>{NAME})"
@@ -146,6 +150,11 @@ def _places_like(value: str) -> tuple[str, ...]:
     return _CITIES if ", " in value else _FAR
 
 
+def _is_place(value: str) -> bool:
+    """Whether a name is that of a country or continent, or says what it is in ("Dallas, Texas")."""
+    return ", " in value or value in _CONTINENTS or re.fullmatch(_COUNTRY, value) is not None
+
+
 def place(case: Case, rng: random.Random) -> list[Edit]:
     """Another place in a supported claim, that of the evidence in a refuted one."""
     match = _PLACE_RELATION.search(case.claim)
@@ -156,7 +165,8 @@ def place(case: Case, rng: random.Random) -> list[Edit]:
     # "the" goes with "United States".
     span = (start - len("the ") * case.claim[:start].endswith(" the "), start + len(value))
     if case.verdict == "supported":
-        if not stems(value) <= case.said:
+        # What somebody is or was in may be a film.
+        if not stems(value) <= case.said or (match["relation"] in ("is", "was") and not _is_place(value)):
             return []
         others = [other for other in _places_like(value) if not stems(other) & case.said]
         return [Edit("entity", replaced(case.claim, span, rng.choice(others)), "refuted")] if others else []

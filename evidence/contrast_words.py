@@ -109,6 +109,9 @@ def kind_of_thing(case: Case, rng: random.Random) -> list[Edit]:
     return [Edit("word", replaced(case.claim, match.span("value"), stated["value"]), "supported")]
 
 
+_ORDINAL = r"\b(?:second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth)"
+
+
 def opposite(case: Case) -> list[Edit]:
     """The opposite of a word of a supported claim; of a refuted one where the evidence says the opposite."""
     found = [m for m in re.finditer(rf"\b({_OPPOSITE})\b", case.claim) if not in_title(case, m.span())]
@@ -116,6 +119,9 @@ def opposite(case: Case) -> list[Edit]:
         return []
     word = found[0][1]
     other = _OPPOSITES[word]
+    # "The 36th largest state" and "one of the oldest" are neither the largest nor the oldest.
+    if re.search(rf"(?:\d(?:st|nd|rd|th)|{_ORDINAL}|\bone of the)[ -](?:{word}|{other})\b", case.text):
+        return []
     if case.verdict == "supported":
         if not case.says(word) or case.says(other):
             return []

@@ -7,6 +7,7 @@ learned no verdicts at all (docs/log.md, 2026-11-28).
 
 from collections import Counter
 
+from evidence.balance import is_annotation_doubtful
 from evidence.made_row import Making
 from evidence.queries import claim_of
 from utils.schema import unit_of
@@ -25,10 +26,17 @@ def easy_claim_rows(left_out: list[dict], seed: int) -> Making:
     """
     twins = {sample["metadata"].get("twin_of"): sample for sample in left_out}
     rows = []
+    n_doubtful = 0
     for sample in left_out:
-        if sample["answerable"] and claim_of(sample):
-            rows.append(_row(sample, "easy claim"))
-            if sample["id"] in twins:
-                rows.append(_row(twins[sample["id"]], "easy claim: twin"))
-    skipped = Counter({"surplus unanswerable rows": len(left_out) - len(rows)})
+        if not sample["answerable"] or not claim_of(sample):
+            continue
+        if is_annotation_doubtful(sample):
+            n_doubtful += 1 + (sample["id"] in twins)
+            continue
+        rows.append(_row(sample, "easy claim"))
+        if sample["id"] in twins:
+            rows.append(_row(twins[sample["id"]], "easy claim: twin"))
+    n_surplus = len(left_out) - len(rows) - n_doubtful
+    # A reason without a row is none.
+    skipped = +Counter({"surplus unanswerable rows": n_surplus, "doubtful annotation": n_doubtful})
     return Making(rows, skipped)

@@ -79,7 +79,8 @@ def _negatives(
                 unrelated.append(chunk)
         near = ranked_negatives(support, pool, banned, rng)
         return list(dict.fromkeys(near + unrelated))
-    marked = {chunk for chunk_set in support.sets for chunk in chunk_set}
+    # What an annotator chose whose answer shares nothing with it is no support, and no negative either.
+    marked = {chunk for chunk_set in annotated_sets(support.record, chunks) for chunk in chunk_set}
     return [chunk for chunk in chunks if chunk not in marked]
 
 

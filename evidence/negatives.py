@@ -5,11 +5,13 @@ would make a correct citation count as wrong, and a twin answerable.
 """
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from evidence.chunks import N_SEARCHED, Chunk, PagePool, cut_all
 from evidence.claims import is_undecided
 from evidence.paraphrase import says_most, share_said, stem, stems
+from evidence.records import Passage
 from evidence.retrieval import BM25
 from evidence.spellings import holds_spelling
 from evidence.support import Support, same_name
@@ -35,6 +37,10 @@ class _Checks:
     # Yes/no answers and verdicts occur in any text, so for them a page decides instead of the words.
     by_page_only: bool
     own_pages: frozenset[str]
+    # Keys of the row's passages, and of those among them that the source marks or the support is of. The pool
+    # has each passage under the key of its text, the row perhaps under its title.
+    row_passages: frozenset[str]
+    own_passages: frozenset[str]
     # An annotated claim; whether it names its page, so that a text about something else can be recognized.
     is_claim: bool
     names_subject: bool
@@ -74,7 +80,16 @@ class _Checks:
         """Whether the chunk is on a page that supports the answer."""
         if self.support.record.titles_name_pages:
             return bool(chunk.leak_pages & self.own_pages)
-        return chunk.page in {gold.page for gold in self.gold}
+        return chunk.page in self.own_passages
+
+    def is_of_another_row(self, chunk: Chunk) -> bool:
+        """Whether a chunk may be the support of the same question in another row.
+
+        Nothing tells where a claim or a yes/no question is answered but the passages that its row has.
+        """
+        record = self.support.record
+        is_told = record.answerable or record.titles_name_pages or not record.passages
+        return self.by_page_only and not is_told and chunk.page not in self.row_passages
 
     def is_negative(self, chunk: Chunk) -> bool:
         if chunk in self.gold or chunk.leak_pages & self.banned_pages:
@@ -84,6 +99,8 @@ class _Checks:
             return True
         if self.is_claim:
             return not self.may_judge(chunk)
+        if self.is_of_another_row(chunk):
+            return False
         if self.by_page_only and self.is_on_own_page(chunk):
             return False
         if not self.by_page_only and holds_words(chunk.full_words, self.support.needles):
@@ -94,17 +111,26 @@ class _Checks:
         return self.by_page_only or not holds_spelling(chunk.full_text, self.support.spellings)
 
 
+def _keys(passages: Iterable[Passage]) -> frozenset[str]:
+    return frozenset(key for passage in passages for key in (passage.page, passage.text_key))
+
+
 def _checks_of(support: Support, banned_pages: frozenset[str]) -> _Checks:
     record = support.record
     names = tuple(padded_words(name) for name in record.names if content_words(name))
     subject = tuple(padded_words(name) for name in record.subject) if record.cues else ()
     is_claim = record.is_claim and record.answerable
+    gold = frozenset(chunk for chunks in support.sets for chunk in chunks)
+    gold_pages = {chunk.page for chunk in gold}
+    own = [passage for passage in record.passages if passage.is_gold or passage.page in gold_pages]
     return _Checks(
         support=support,
-        gold=frozenset(chunk for chunks in support.sets for chunk in chunks),
+        gold=gold,
         banned_pages=banned_pages,
         by_page_only=bool(support.aliases) and is_label_answer(support.aliases[0]),
         own_pages=support.pages if record.answerable else frozenset(),
+        row_passages=_keys(record.passages),
+        own_passages=_keys(own) | gold_pages,
         is_claim=is_claim,
         names_subject=holds_words(padded_words(record.query), list(names)),
         names=names,

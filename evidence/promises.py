@@ -78,7 +78,18 @@ def missed_promises(
     if not any(splits.values()):
         return []
     missed = _split_shares_missed(splits, shares) + _unanswerable_missed(splits, fraction)
-    return missed + _cut_too_much(splits, drops)
+    return missed + _cut_too_much(splits, drops) + _lost(splits, drops)
+
+
+def _lost(splits: Splits, drops: dict[str, dict[str, int]]) -> list[str]:
+    """The sources of which all rows were dropped."""
+    kept = {sample["source"] for samples in splits.values() for sample in samples}
+    lost = []
+    for source in sorted(drops.keys() - kept):
+        reasons = Counter(drops[source])
+        main = ", ".join(f"{reason} {n:,}" for reason, n in reasons.most_common(2)) or "nothing"
+        lost.append(f"{source}: no sample (dropped: {main})")
+    return lost
 
 
 def _what_connects(splits: Splits) -> str:

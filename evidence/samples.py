@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from evidence.chunks import Chunk
 from evidence.negatives import mix_pages
-from evidence.paraphrase import is_named, stems
+from evidence.paraphrase import begins_any, is_named, stems
 from evidence.queries import query_of
 from evidence.records import twin_id
 from evidence.spellings import says_answer
@@ -65,7 +65,9 @@ def _sets_that_fit(support: Support, max_chunks: int) -> list[tuple[Chunk, ...]]
     for chunks in support.sets[:MAX_SUPPORT_SETS]:
         if len(_chunks_of([*sets, chunks])) < max_chunks:
             sets.append(chunks)
-    return sets
+    # What is shown anyway may be cited, too.
+    shown = set(_chunks_of(sets))
+    return sets + [chunks for chunks in support.sets[MAX_SUPPORT_SETS:] if shown.issuperset(chunks)]
 
 
 def _difficulty(sample: dict, pages: frozenset[str]) -> str:
@@ -144,10 +146,12 @@ def _kept_hop(support: Support, sample: dict, rng: random.Random) -> list[Chunk]
     if len(hops) < 2 or verdict_class(answer) == "refuted":
         return []
     rng.shuffle(hops)
+    # Annotators may have found one of them enough.
+    hops = [chunk for chunk in hops if (chunk,) not in support.sets]
     if is_label_answer(answer):
         return hops[:1]
     for chunk in hops:
-        is_part_said = bool(support.parts & chunk.stems)
+        is_part_said = any(begins_any(part, chunk.stems) for part in support.parts)
         if not is_part_said and not says_answer(chunk.full_text, list(support.aliases)):
             return [chunk]
     return []

@@ -104,7 +104,10 @@ def _is_about_question(chunk: Chunk, record: Record, asked: frozenset[str]) -> b
 
 
 def _stating_sets(claim: str, sets: list[tuple[Chunk, ...]]) -> list[tuple[Chunk, ...]]:
-    """The evidence sets that a claim can be judged from, of these the ones that cover most of its words."""
+    """The evidence sets that a claim can be judged from, of these the ones that cover most of its words.
+
+    Behind them those whose chunks are all in one of them: annotators found a part of what is shown enough.
+    """
     wanted = stems(claim)
     shares: dict[tuple[Chunk, ...], float] = {}
     for chunks in sets:
@@ -114,7 +117,9 @@ def _stating_sets(claim: str, sets: list[tuple[Chunk, ...]]) -> list[tuple[Chunk
 
     best = max(shares.values(), default=0.0)
     # `sorted` is stable, so sets of one size keep their order.
-    return sorted((chunks for chunks, share in shares.items() if share == best), key=len)
+    stating = sorted((chunks for chunks, share in shares.items() if share == best), key=len)
+    parts = [chunks for chunks in sets if any(set(chunks) < set(whole) for whole in stating)]
+    return stating + [chunks for chunks in parts if chunks not in stating]
 
 
 def _needs_gold(answer: str) -> bool:

@@ -130,6 +130,39 @@ def test_a_claim_whose_label_is_doubtful_has_no_edit():
     assert kinds_of("Low Tide is a 1999 film.", "refuted", FILM) == set()
 
 
+def test_two_years_in_brackets_are_those_of_a_life_behind_its_name_alone():
+    series = "Ada Ground (born May 22, 1974) played in Tides (2000 - 2007), her first series."
+    found = edited("date", "Ada Ground was born in 1980.", "refuted", series, "Ada Ground")
+    assert found == ("Ada Ground was born in 1974.", "supported")
+    without = "Ada Ground played in Tides (2000 - 2007), her first series."
+    assert "date" not in kinds_of("Ada Ground was born in 1980.", "refuted", without, "Ada Ground")
+
+
+def test_an_ordinal_or_one_of_several_is_no_superlative():
+    for text in (
+        "Vale is the 36th largest state.",
+        "Vale is the second-largest state.",
+        "It is one of the largest.",
+    ):
+        found = edited("word", "Vale is the smallest state.", "refuted", text, "Vale")
+        assert found in (None, ("Vale is the second-largest state.", "supported"))
+    assert "word" in kinds_of("Vale is the smallest state.", "refuted", "Vale is the largest state.", "Vale")
+
+
+def test_a_place_is_a_place():
+    # A name before a noun, and a film.
+    band = "Johnny Vale is the singer of Southern rock band Tide."
+    assert "entity" not in kinds_of("Johnny Vale is from Paris.", "refuted", band, "Johnny Vale")
+    film = "Ann Lee was in Paper Dolls in 1984."
+    assert "entity" not in kinds_of("Ann Lee was in Paper Dolls.", "supported", film, "Ann Lee")
+    assert "entity" in kinds_of("Vale is in Norway.", "supported", "Vale is in Norway.", "Vale")
+    town = "Vale is a town in Jamaica. It has a harbor."
+    assert edited("entity", "Vale is in Norway.", "refuted", town, "Vale") == (
+        "Vale is in Jamaica.",
+        "supported",
+    )
+
+
 # --- negation
 
 

@@ -153,6 +153,15 @@ def test_easy_claims_are_what_the_train_split_left_out_with_their_twins(tmp_path
     assert file_faults(tmp_path / "train_made.jsonl") == (3, [])
 
 
+def test_easy_claims_of_a_doubtful_annotation_are_left_out_and_counted():
+    # Refuted, although every word is said.
+    doubtful = claim_sample("She was born in 1868.", "refuted", "She was born in 1868.")
+    kept = claim_sample("She was born in 1869.", "supported", "She was born in 1869.", number=3)
+    left = [doubtful, twin_of(doubtful)]
+    found = make_rows(["easy_claims"], {"train": [kept]}, seed=1, left_out=left)
+    assert found.rows == [] and found.figures["easy_claims"] == {"doubtful annotation": 2}
+
+
 def test_easy_claims_that_a_test_split_asks_are_left_out():
     easy = claim_sample("She was born in 1867.", "supported", "She was born in 1867.")
     asked = claim_sample("She was born in 1867.", "supported", "She was born in 1867.", number=2)

@@ -170,6 +170,14 @@ def test_the_syntax_gives_a_question(text, question, answer):
     assert asked("Nym", text)[question] == answer
 
 
+def test_a_part_ends_before_its_verb_and_a_pronoun_is_of_a_person():
+    part = asked("Phaeno Science Center", "The centre was finished and welcomed its guests in 2005.", "long")
+    assert all("centre was of" not in question for question in part) and part
+    assert asked("Terbium", "He published the result in 1843.", "long") == {}
+    novel = "Jenny is a novel about a young woman painter and her search for love."
+    assert "occupation" not in facts_of("Jenny", novel)
+
+
 def test_of_several_names_none_is_asked_for():
     text = "Nym is a song by the American recording artists Ann Lee, Bo Marsh and Cy Orr."
     assert "Ann Lee" not in asked("Nym", text).values()

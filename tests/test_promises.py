@@ -44,6 +44,12 @@ def test_shares_that_whole_groups_allow_are_not_called_missed(sizes):
     assert missed_promises(splits_of(*sizes), {}, SHARES, 0.33) == []
 
 
+def test_a_source_without_a_sample_is_named_with_its_reasons():
+    drops = {"own": {"spare": 2}, "hotpotqa": {"too long": 30, "odd": 1}}
+    (line,) = missed_promises(splits_of(80, 10, 10), drops, SHARES, 0.33)
+    assert line == "hotpotqa: no sample (dropped: too long 30, odd 1)"
+
+
 def test_missed_shares_are_said_with_what_was_asked():
     (line,) = missed_promises(splits_of(96, 2, 2), {}, SHARES, 0.33)
     assert line == "split shares: train 0.96 (asked 0.80), val 0.02 (asked 0.10), test 0.02 (asked 0.10)"

@@ -33,7 +33,7 @@ _LOOSE = re.compile(
 )
 _LAST_STOP = re.compile(r"[.!?][\"']?$")
 _FRONT = re.compile(rf"(?:In|On) ({DATE}), (.*)$")
-_PART = re.compile(rf"The (?!only |next |new |most )((?:[a-z-]+ ){{1,3}})(?=(?:was|were|is|are|{PAST}) )")
+_PART = re.compile(rf"The (?!only |next |new |most )((?:[a-z-]+ ){{1,3}}?)(?=(?:was|were|is|are|{PAST}) )")
 _NOUN_PHRASE = re.compile(rf"((?:[Tt]he )?(?:[a-z]+ ){{0,2}}(?:{NAME})) (?=(?:was|were|is|are|{PAST}) )")
 _NO_SUBJECT = re.compile(
     r"(?:In|On|At|As|For|After|Before|During|By|With|From|When|While|His|Her|Its|Their|A|An)\b"

@@ -12,7 +12,7 @@ _PERSON = re.compile(
     r"(?:is|was) an? (?:(?:retired|former|professional|contemporary|award-winning) )*"
     rf"(?P<nation>(?:{DEMONYMS})\b(?! and\b|-))?(?P<rest>.*)$"
 )
-_JOBS_END = re.compile(r"\b(?:who|known|best|whose|that|from|of|in|for|at|with|on|and the|by)\b|\.")
+_JOBS_END = re.compile(r"\b(?:who|known|best|whose|that|from|of|in|for|at|with|on|and the|by|about)\b|\.")
 _MAX_JOB_WORDS = 14
 _LIFE = re.compile(rf"(?P<birth>{DATE})(?: in [^–;-]+|, [^–;\d-]+)? ?[–-] ?(?P<death>{DATE})")
 _BORN = re.compile(rf"\bborn:? (?:in )?(?:on )?(?P<date>{DATE})(?:,? in (?P<place>{PLACE})$)?")

@@ -120,7 +120,9 @@ def _subject_and_predicate(text: str, title: str, is_open: bool) -> tuple[str, s
     if found and _VERB.match(rest, found.end()):
         return name, rest[found.end() :], False
     indirect = _INDIRECT.match(text)
-    if indirect and is_open:
+    # A page whose name is one word is rarely a person's, so somebody else is meant.
+    is_other = bool(indirect and indirect[0] in ("He", "She") and len(name.split()) == 1)
+    if indirect and is_open and not is_other:
         rest = text[indirect.end() + 1 :]
         return (name, rest, True) if _VERB.match(rest) else ("", "", False)
     head = _HEAD.match(text)
