@@ -21,11 +21,18 @@ _STRUCTURE = set('", "citations": [0123456789], "confidence": 0.0}')
 # In a token: the colon of a key with the space and the beginning of its value.
 _ACROSS = re.compile(r'(^|"): ([\[01]|$)')
 
+# The name of a token of one byte, below 128, in vocabularies with byte fallback.
+_ASCII_BYTE = re.compile(r"<0x[0-7][0-9A-Fa-f]>")
+
 _NOTHING = torch.empty(0, dtype=torch.long)
 
 
 def token_texts(tokenizer) -> list[str | None]:
-    """The text that each token adds after another; None for special tokens."""
+    """The text that each token adds after another; None for special tokens, and for spare ASCII bytes.
+
+    Behind bytes that are no whole character, byte fallback shows an ASCII byte as another character, so the
+    text would not be the one that was judged. Most have an ordinary token as well.
+    """
     # Some tokenizers drop the space of a text's first token; after an anchor it is kept.
     anchor = encode_plain(tokenizer, ":")
     n_anchor = len(tokenizer.decode(anchor, clean_up_tokenization_spaces=False))
@@ -33,7 +40,15 @@ def token_texts(tokenizer) -> list[str | None]:
         [[*anchor, i] for i in range(len(tokenizer))], clean_up_tokenization_spaces=False
     )
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    return [None if i in special else text[n_anchor:] for i, text in enumerate(texts)]
+    names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    is_byte = [bool(_ASCII_BYTE.fullmatch(name or "")) for name in names]
+    added = [text[n_anchor:] for text in texts]
+    ordinary = {text for text, byte in zip(added, is_byte) if not byte}
+    found: list[str | None] = []
+    for i, text in enumerate(added):
+        is_spare = is_byte[i] and text in ordinary
+        found.append(None if i in special or is_spare else text)
+    return found
 
 
 class Schema:

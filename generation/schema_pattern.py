@@ -13,7 +13,7 @@ from utils.text import REFUSAL
 
 # What every completion begins with; the pattern describes the rest.
 OPENING = '{"answer": "'
-_ESCAPE = r'\\["\\/bfnrt]'
+_ESCAPE = r'\\["\\/]'
 _UNQUOTED = r'"\\\x00-\x1f'
 _CHAR = rf"(?:[^{_UNQUOTED}]|{_ESCAPE})"
 # The spaces of str.isspace, written out: engines differ in what \s is.

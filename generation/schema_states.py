@@ -46,7 +46,8 @@ def step(state: State, char: str, n_chunks: int) -> State | None:
     if kind == "answer":
         return _step_answer(state[1], char)
     if kind == "escape":
-        return ("answer", state[1] + char) if char in '"\\/bfnrt' else None
+        # The others stand for control characters, which no answer has.
+        return ("answer", state[1] + char) if char in '"\\/' else None
     if kind == "list":
         return _step_list(state[1], state[2], char, n_chunks)
     if kind == "comma":

@@ -155,20 +155,24 @@ def check_loaded_base(checkpoint: str, used: str) -> None:
         return
     is_same = is_same_model(used, base)
     if is_same is False:
-        raise _other_base(checkpoint, base, used)
+        raise other_base(checkpoint, base, used)
     if is_same is None:
         note(f"using {used} as the base of {checkpoint}; {base.name} is not here to compare it with")
 
 
-def _other_base(checkpoint: str, base: TrainedOn, given: str) -> UsageError:
+def other_base(checkpoint: str, base: TrainedOn, given: str, flag: str = "--base-model ") -> UsageError:
+    """The error that says that `given` is another model, or has other weights by now, and what to name.
+
+    `flag`: what a name follows.
+    """
     if given == base.name:
-        remedy = "name its former copy with --base-model"
+        remedy = f"name its former copy with {flag.strip(' =')}"
         if base.revision:
-            remedy = f"name that commit: --base-model {split_revision(given)[0]}@{base.revision}"
+            remedy = f"name that commit: {flag}{split_revision(given)[0]}@{base.revision}"
         return UsageError(f"{given}: has other weights than when {checkpoint} was trained on it; {remedy}")
     return UsageError(
-        f"--base-model {given}: {checkpoint} was trained on {base.name}, which is another model; "
-        "leave --base-model out, or name that one"
+        f"{flag}{given}: {checkpoint} was trained on {base.name}, which is another model; "
+        f"leave {flag.strip(' =')} out, or name that one"
     )
 
 
@@ -187,6 +191,6 @@ def base_for(checkpoint: str, given: str | None, flag: str = "--base-model") -> 
     is_same = is_same_model(given, base)
     # Unknown, but its own base is here: there is no reason to risk another.
     if is_same is False or (is_same is None and _is_here(base)):
-        raise _other_base(checkpoint, base, given)
+        raise other_base(checkpoint, base, given)
     # Unknown is not refused: a model that has yet to come from the hub is compared when it is loaded.
     return given

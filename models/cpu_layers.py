@@ -6,7 +6,7 @@ module does not decide when it is used; models/hardware.py does.
 
 import functools
 from collections import Counter
-from typing import cast
+from typing import Any, cast
 
 import torch
 from peft.tuners.lora import Linear as LoraLayer
@@ -14,6 +14,8 @@ from torch import nn
 from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
+
+from models.lora_layers import is_plain_lora
 
 # Only norms with the formula of `_FrozenNorm` or `_FrozenGemmaNorm`.
 _NORMS = (LlamaRMSNorm, Qwen2RMSNorm, Gemma3RMSNorm)
@@ -128,12 +130,12 @@ def _is_on_cpu(layer: nn.Module) -> bool:
     return cast(torch.Tensor, layer.weight).device.type == "cpu"
 
 
-def _is_plain_lora(layer: nn.Module, adapter: str) -> bool:
-    """True for a LoRA layer on a CPU without dropout, quantized weights or variants such as DoRA."""
-    if not isinstance(layer, LoraLayer) or type(layer.base_layer) is not nn.Linear:
+def _is_plain_lora(layer: Any, adapter: str) -> bool:
+    """True for a plain LoRA layer on a CPU without dropout and quantized weights."""
+    if not is_plain_lora(layer, adapter) or type(layer.base_layer) is not nn.Linear:
         return False
     has_dropout = not isinstance(layer.lora_dropout[adapter], nn.Identity)
-    return _is_on_cpu(layer.base_layer) and not layer.lora_variant and not has_dropout
+    return _is_on_cpu(layer.base_layer) and not has_dropout
 
 
 def _is_frozen_norm(layer: nn.Module) -> bool:

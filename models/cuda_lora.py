@@ -11,8 +11,9 @@ models/hardware.py does.
 from typing import Any
 
 import torch
-from peft.tuners.lora import LoraLayer
 from torch import nn
+
+from models.lora_layers import is_plain_lora
 
 
 class _FusedForward:
@@ -51,20 +52,12 @@ class _FusedForward:
         return y.reshape(-1, y.shape[-1]).addmm_(inner.to(y.dtype), scaled_b).view(y.shape)
 
 
-def _is_plain(layer: Any, adapter: str) -> bool:
-    """True for LoRA on a linear layer, without variants such as DoRA."""
-    if not isinstance(layer, LoraLayer) or not isinstance(layer.base_layer, nn.Linear):
-        return False
-    # Under embeddings and convolutions the adapter has other names.
-    return adapter in layer.lora_A and not layer.lora_variant and not layer.lora_bias[adapter]
-
-
 def fuse_adapters(model, adapter: str = "default") -> int:
     """Replace the forward passes of plain LoRA layers by those above; returns how many.
 
     A disabled or merged adapter, another active one, and passes with gradients take PEFT's own forward pass.
     """
-    layers = [layer for layer in model.modules() if _is_plain(layer, adapter)]
+    layers = [layer for layer in model.modules() if is_plain_lora(layer, adapter)]
     for layer in layers:
         # On the instance: the class's own forward pass stays reachable.
         layer.forward = _FusedForward(layer, adapter)

@@ -4,7 +4,7 @@ Gemma adds up the layers' results behind norms with large weights: in the 270 M 
 state was 103,821 and the result of a single norm 19,853, but no product of a matrix more than 506. So hidden
 states and norms are kept in float32, and autocast computes the products in float16. That model's next-token
 probabilities then differ from those of float32 by a KL divergence of at most 4.4e-5 (bfloat16: 2.0e-3), where
-plain float16 gave NaN alone. Weights and caches keep their size.
+plain float16 gave NaN alone. Weights keep their size; caches are in float32, twice as large.
 """
 
 import torch

@@ -24,8 +24,12 @@ def cached_dir(name: str) -> Path | None:
         return None
     directory = Path(found).parent
     index = directory / "model.safetensors.index.json"
-    parts = set(read_json_object(index)["weight_map"].values()) if index.is_file() else set()
-    return directory if all((directory / part).is_file() for part in parts) else None
+    if index.is_file():
+        parts = set(read_json_object(index)["weight_map"].values())
+        is_whole = all((directory / part).is_file() for part in parts)
+    else:
+        is_whole = any(path.suffix in (".safetensors", ".bin") for path in directory.iterdir())
+    return directory if is_whole else None
 
 
 def load_from(resolved: str) -> dict[str, str]:

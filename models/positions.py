@@ -19,6 +19,9 @@ def n_positions(config: Any) -> int | None:
     # Positions that were stretched after the training (YaRN) may count from those of the training.
     rope = getattr(config, "rope_parameters", None) or {}
     trained = rope.get("original_max_position_embeddings")
+    if rope.get("rope_type") == "longrope":
+        # Beyond these it rotates all positions otherwise: a text would be read by the longest one beside it.
+        return min(limit, trained or getattr(config, "original_max_position_embeddings", None) or limit)
     factor = rope.get("factor")
     return max(limit, int(trained * factor)) if trained and factor else limit
 
@@ -38,6 +41,11 @@ def prompt_limit(model, max_tokens: int, n_new: int) -> int:
     limit = n_positions(model.config)
     if limit is None or max_tokens + n_new <= limit:
         return max_tokens
+    if limit <= n_new:
+        raise UsageError(
+            f"--max-new-tokens {n_new}: {model.config.model_type} has {limit} positions here, and a prompt "
+            "needs some; give a smaller number"
+        )
     # Evidence that does not fit is cut, as for any other limit.
     say_once(
         f"prompts: {limit - n_new} tokens at most; {model.config.model_type} has {limit} positions here, and "

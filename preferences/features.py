@@ -19,6 +19,7 @@ from models.choices import attention_settings
 from models.distributed import Shards
 from models.hardware import choose_dtype
 from models.loading import load_tokenizer
+from models.revisions import cached_revision
 from preferences.completion_reader import CompletionReader, PromptSource
 from preferences.cuts import drop_equal_pairs
 from preferences.feature_store import FeatureStore, prompt_key, row_key
@@ -64,6 +65,9 @@ def _signature(config: dict, template_hash: str) -> str:
     settings["template"] = template_hash
     # What the model is, not where: its folder may move, and another model may take its place.
     settings["base_key"] = model_key(config["base_model"])
+    # A name of the hub stands for other weights after a push.
+    if revision := cached_revision(config["base_model"]):
+        settings["base_revision"] = revision
     settings["precision"] = str(choose_dtype())
     settings |= attention_settings(config["attn_implementation"])
     return sha256_value(settings)[:16]

@@ -146,10 +146,12 @@ def check_exportable(settings: dict) -> None:
     for key, wanted in {**_EXPORTABLE, "load_in_8bit": False}.items():
         found = settings.get(key, wanted)
         if found != wanted:
+            what = "multiplies the last token's state of the last layer"
+            if key == "load_in_8bit":
+                what = "is written with the base model's own weights"
             raise UsageError(
                 f"--export-hf: {key} is {json.dumps(found)}, but a sequence classifier of transformers "
-                f"multiplies the last token's state of the last layer; train a head with "
-                f"{key}: {json.dumps(wanted)}"
+                f"{what}; train a head with {key}: {json.dumps(wanted)}"
             )
 
 
@@ -170,6 +172,10 @@ def check_reward_inputs(args: argparse.Namespace, config: dict) -> None:
         raise UsageError("--tune-penalties: weights are chosen on pairs; leave --score out, then score")
     if args.score and args.export_hf:
         raise UsageError("--export-hf: scores nothing; leave --score out")
+    for flag in ("push_to_hub", "validate_only", "limit", "prefs"):
+        if args.score and getattr(args, flag):
+            name = "--" + flag.replace("_", "-")
+            raise UsageError(f"{name}: --score reads one file and writes its rewards; leave {name} out")
     if args.score:
         check_rows(input_path(args.score), read_completion_rows)
     else:

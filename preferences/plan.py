@@ -55,9 +55,10 @@ def print_reward_plan(args: argparse.Namespace, config: dict) -> None:
         print(f"warning: {error}")
         preferences = []
     if preferences:
-        # The two completions of a pair share one prompt, at 4 characters per token.
-        n_chars = [len(row["prompt"][0]["content"]) for row in preferences]
-        n_tokens = sum(n // 2 + _COMPLETION_TOKENS for n in n_chars)
+        # The two completions of a pair share one prompt, which is cut to max_seq_length.
+        n_most = CHARS_PER_TOKEN * config["max_seq_length"]
+        n_chars = [min(len(row["prompt"][0]["content"]), n_most) for row in preferences]
+        n_tokens = sum(int(n / CHARS_PER_TOKEN) + 2 * _COMPLETION_TOKENS for n in n_chars)
         n_completions = 2 * len(preferences)
         print(f"would read {n_completions} completions, about {n_tokens:,} tokens; the head takes seconds")
         name = config["base_model"]

@@ -95,6 +95,7 @@ def head_config(config: dict, scale: dict[str, float], metrics: dict) -> dict:
         # The text behind that name may be edited.
         "template_hash": config.get("template_hash"),
         "max_seq_length": config["max_seq_length"],
+        "load_in_8bit": config["load_in_8bit"],
         **{name: config[name] for name in (*FEATURE_KEYS, "head_width")},
         # Above 0, the base model is an adapter that was trained for this head.
         "lora_r": config["lora"]["r"],

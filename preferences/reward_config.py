@@ -74,7 +74,8 @@ _COUNTS = (
 
 def reading_of(saved: dict) -> dict:
     """The keys of a config that decide what a head with this config.json reads."""
-    names = {key: saved[key] for key in ("template", "max_seq_length")}
+    # Heads of earlier versions do not say in how many bits their base was read.
+    names = {key: saved[key] for key in ("template", "max_seq_length", "load_in_8bit") if key in saved}
     return names | {key: saved.get(key, DEFAULTS[key]) for key in FEATURE_KEYS}
 
 

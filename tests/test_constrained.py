@@ -55,6 +55,9 @@ def test_every_completion_of_training_is_allowed_token_by_token(answer, citation
         render_completion("x" * 121, [1], 0.9),
         render_completion("", [1], 0.9),
         '{"answer": 7}',
+        # Control characters, alone and behind a refusal.
+        '{"answer": "\\n", "citations": [0], "confidence": 0.5}',
+        f'{{"answer": "{REFUSAL}\\n", "citations": [0], "confidence": 0.5}}',
     ],
 )
 def test_what_the_schema_forbids_is_refused(text, schema):

@@ -48,7 +48,7 @@ def test_loss_and_gradients_are_those_of_peft(make_model, kind, n_norms):
     assert torch.allclose(fast_gradients, gradients, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("options", [{"lora_dropout": 0.1}, {"use_dora": True}])
+@pytest.mark.parametrize("options", [{"lora_dropout": 0.1}, {"use_dora": True}, {"lora_bias": True}])
 def test_layers_with_dropout_and_other_variants_are_left_alone(make_model, options):
     changed = speed_up_layers(lora_model(make_model, "llama", **options))
     assert all("Linear" not in layer.__name__ for layer in changed)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import train_rm
+from preferences.inputs import check_exportable
 from preferences.penalty_tuning import ScoredPairs, describe_tuning, search_weights
 from preferences.reward import PENALTIES
+from preferences.reward_config import reading_of
 from tests.test_reward import preference
 from utils.completions import render_completion
 from utils.errors import UsageError
@@ -105,7 +107,19 @@ def test_a_finished_head_is_tuned_without_training_again(home, capsys):
     assert (home / "rm/best/reward_head.safetensors").read_bytes() == before
 
 
-def test_rows_to_score_choose_no_weights(home):
+def test_rows_to_score_choose_no_weights_and_take_no_flag_that_changes_nothing(home):
     write_jsonl(home / "c.jsonl", [])
+    run = ["-c", str(home / "rm.yaml"), "--score", "c.jsonl"]
     with pytest.raises(UsageError, match="leave --score out"):
-        train_rm.main(["-c", str(home / "rm.yaml"), "--score", "c.jsonl", "--tune-penalties"])
+        train_rm.main([*run, "--tune-penalties"])
+    for flags in (["--validate-only"], ["--limit", "2"], ["--prefs", "p.jsonl"], ["--push-to-hub", "a/b"]):
+        with pytest.raises(UsageError, match=f"leave {flags[0]} out"):
+            train_rm.main([*run, *flags])
+
+
+def test_a_head_is_read_in_the_bits_it_was_trained_in():
+    saved = {"template": "default", "max_seq_length": 64}
+    assert "load_in_8bit" not in reading_of(saved)
+    assert reading_of({**saved, "load_in_8bit": True})["load_in_8bit"] is True
+    with pytest.raises(UsageError, match="load_in_8bit is true, .* base model's own weights"):
+        check_exportable({"load_in_8bit": True})

@@ -300,7 +300,7 @@ def test_a_reward_head_reads_features_of_its_own_base_alone(tmp_path):
     copy = str(write_model(tmp_path / "copy", 1))
     # --score takes the head's base, whatever the YAML names; --validate-only refuses another.
     assert base_of_head(tmp_path / "rm/best", saved, other) == str(base)
-    with pytest.raises(UsageError, match=f"base_model: {other}: .*best was trained on features of {base}"):
+    with pytest.raises(UsageError, match=f"base_model={other}: .*best was trained on {base}"):
         check_head_base(tmp_path / "rm/best", saved, other)
     check_head_base(tmp_path / "rm/best", saved, copy)
     shutil.rmtree(base)

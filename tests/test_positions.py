@@ -18,6 +18,12 @@ def llama(**options):
     return transformers.LlamaConfig(**{**TINY, **options})
 
 
+def phi3(**options):
+    factors = [1.0] * (TINY["hidden_size"] // TINY["num_attention_heads"] // 2)
+    rope = {"rope_type": "longrope", "short_factor": factors, "long_factor": factors, "rope_theta": 1e4}
+    return transformers.Phi3Config(**{**TINY, "rope_parameters": rope, "pad_token_id": 0, **options})
+
+
 def yarn(trained, factor):
     return {
         "rope_type": "yarn",
@@ -38,6 +44,8 @@ def yarn(trained, factor):
         # Qwen counts the positions of the training, others those after the stretching.
         (llama(max_position_embeddings=512, rope_parameters=yarn(512, 4.0)), 2048),
         (llama(max_position_embeddings=2048, rope_parameters=yarn(512, 4.0)), 2048),
+        # Beyond the first positions all are rotated otherwise, by the longest text of a pass.
+        (phi3(max_position_embeddings=2048, original_max_position_embeddings=512), 512),
     ],
 )
 def test_the_positions_of_a_config(config, expected):
@@ -86,3 +94,11 @@ def test_a_judge_or_reward_refuses_what_it_cannot_read(folder):
         list(next_token_logps(model, [[5] * 30, [5] * 401], 0, 2))
     assert "\n" not in str(caught.value)
     assert list(next_token_logps(model, [[5] * 400], 0, 2))
+
+
+def test_a_completion_that_leaves_no_position_for_a_prompt_is_refused(make_model):
+    model = make_model("llama")
+    n = n_positions(model.config)
+    assert prompt_limit(model, 8 * n, n - 1) == 1
+    with pytest.raises(UsageError, match=f"--max-new-tokens {n}: .* a prompt needs some"):
+        prompt_limit(model, 8 * n, n)

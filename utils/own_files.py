@@ -104,6 +104,7 @@ HEAD = {
     "base_revision?": Maybe(str),
     "template": str,
     "max_seq_length": int,
+    "load_in_8bit?": bool,
     "penalty_weights": Every(float),
     "score_scale": {"mean": float, "std": float},
     "metrics?": {"accuracy?": Maybe(float), "roc_auc?": Maybe(float)},

@@ -21,6 +21,8 @@ from models.loading import load_model, load_tokenizer
 from models.revisions import hub_revisions, run_models
 from models.shape import parameters_in_name
 from preferences.card import head_card
+from preferences.features import features_folder
+from preferences.head_base import base_of_head
 from preferences.reward import PENALTIES, head_config
 from preferences.reward_config import DEFAULTS
 from tests.test_train_sft import config_text
@@ -169,6 +171,29 @@ def test_a_base_that_was_pushed_to_is_refused_and_its_former_commit_named(hub, t
     # A commit that is not here cannot be compared before it is loaded, and is no other model for that.
     elsewhere = f"{MODEL}@{'3' * 40}"
     assert base_for(checkpoint, elsewhere) == elsewhere
+
+
+def test_a_head_whose_base_was_pushed_to_is_refused_and_reads_no_features_of_another_commit(hub):
+    named = f"{MODEL}@{FIRST}"
+    saved = {"base_model": MODEL, "base_weights": model_weights(named), "base_revision": FIRST}
+    with pytest.raises(UsageError, match=f"has other weights .* --set base_model={named}"):
+        base_of_head(Path("rm/best"), saved, MODEL)
+    assert base_of_head(Path("rm/best"), saved, named) == named
+    config = DEFAULTS | {"base_model": MODEL, "output_dir": "rm"}
+    folders = []
+    for commit in (FIRST, SECOND):
+        push(hub, commit)
+        folders.append(features_folder(config, "t"))
+    assert folders[0] != folders[1]
+
+
+def test_a_copy_without_weights_is_none(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    write_json(tmp_path / f"models--owner--tiny/snapshots/{FIRST}/config.json", {})
+    push(tmp_path, FIRST)
+    assert cached_dir(MODEL) is None
+    (tmp_path / f"models--owner--tiny/snapshots/{FIRST}/model.safetensors").write_bytes(b"x")
+    assert cached_dir(MODEL).name == FIRST
 
 
 def test_a_checkpoint_on_a_hub_model_finds_its_base_though_no_commit_was_recorded(hub, tmp_path):
