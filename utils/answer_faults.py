@@ -19,7 +19,9 @@ _FILLERS = frozenset(
     "that the these this those to was were with about around approximately circa roughly year date".split()
 )
 # In front of a name they make another name: New Mexico is not Mexico, a vice president is no president.
-_RENAMING = frozenset("north south east west new vice deputy".split())
+_RENAMING = frozenset(
+    "north south east west northern southern eastern western upper lower greater new vice deputy".split()
+)
 _RELATIVES = frozenset("wife husband father mother son daughter brother sister widow child parent".split())
 # From the start of a word: tried from each letter of a very long one, it would take hours.
 _OWNED = re.compile(r"(?<![^\W\d_])([^\W\d_]+)'s\s+([^\W\d_]+)", re.IGNORECASE)
@@ -154,9 +156,13 @@ def _replaces_part(given: AnswerForm, wanted: AnswerForm) -> bool:
 
 
 def _forms_of_address(form: AnswerForm) -> frozenset[str]:
-    """Titles in front of a name. The president of a country is an office, which names somebody else there."""
+    """Titles in front of a name. The president of a country is an office, which names somebody else there.
+
+    At the end a title is what somebody is, or a house or a street: a senator is no representative.
+    """
     following = (*form.tokens[1:], "")
-    return _TITLES.intersection(word for word, after in zip(form.tokens, following) if after != "of")
+    before_names = (word for word, after in zip(form.tokens, following) if after not in ("of", ""))
+    return _TITLES.intersection(before_names)
 
 
 def _replaces_a(one: AnswerForm, other: AnswerForm, only_in_one: list[str]) -> bool:

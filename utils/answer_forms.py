@@ -20,6 +20,7 @@ _BOUNDS = {
     **dict.fromkeys(("over", "above", "more", "exceeding"), "over"),
     **dict.fromkeys(("under", "below", "less", "fewer"), "under"),
     **{"before": "before", "until": "until", "after": "after", "since": "since", "bc": "bc"},
+    **{"pre": "before", "prior": "before", "post": "after", "following": "after"},
     **{"atleast": "atleast", "atmost": "atmost"},
 }
 _NEGATIONS = frozenset(
@@ -32,14 +33,24 @@ _SAME_WORD = {
     **{"professor": "prof", "centre": "center", "theatre": "theater", "colour": "color"},
     **{"harbour": "harbor", "km": "kilometer", "kilometre": "kilometer", "metre": "meter", "kg": "kilogram"},
     **{"litre": "liter", "kph": "kilometer per hour", "bce": "bc", "ce": "ad", "versus": "vs"},
-    **{"movie": "film", "tv": "television", "ft": "foot", "feet": "foot", "mph": "mile per hour"},
+    **{"movie": "film", "tv": "television", "feet": "foot", "mph": "mile per hour"},
+    **{"grey": "gray", "labour": "labor", "fort": "ft", "co": "company", "corp": "corporation"},
+    # Of "Bros."
+    **{"inc": "incorporated", "ltd": "limited", "bro": "brother", "univ": "university"},
+    **{"gen": "general", "maj": "major", "lt": "lieutenant", "col": "colonel", "capt": "captain"},
+    **{"sgt": "sergeant", "gov": "governor", "pres": "president", "rev": "reverend", "vol": "volume"},
+    **{"dept": "department", "ave": "avenue", "rd": "road", "blvd": "boulevard", "ep": "episode"},
 }
-# Short for a unit where a number or "per" stands before it.
+# Short for a unit where a number, "per" or "square" stands before it.
 _UNITS = {
     **{"m": "meter", "cm": "centimeter", "mm": "millimeter", "mi": "mile", "yd": "yard", "g": "gram"},
     **{"mg": "milligram", "lb": "pound", "lbs": "pound", "oz": "ounce", "l": "liter", "ml": "milliliter"},
     **{"h": "hour", "hr": "hour", "hrs": "hour", "min": "minute", "s": "second", "sec": "second"},
+    **{"ft": "foot", "gb": "gigabyte", "mb": "megabyte", "tb": "terabyte", "hz": "hertz"},
+    **{"khz": "kilohertz", "mhz": "megahertz", "ghz": "gigahertz", "w": "watt", "kw": "kilowatt"},
 }
+# Between a number and its unit.
+_MEASURING = ("per", "square", "cubic")
 # A number, or initials, or a word, or a mark between parts. A hyphen before a digit is a sign only where
 # nothing stands before it: "1914-1918" is no negative number.
 _TOKEN = re.compile(
@@ -131,7 +142,7 @@ def answer_form(text: str) -> AnswerForm:
     for token in tokens:
         # Only beside a number is "Jan" a month, and not a name.
         month = MONTH_OF.get(token) if has_numbers else None
-        is_measured = bool(words) and (is_number(words[-1]) or words[-1] == "per")
+        is_measured = bool(words) and (is_number(words[-1]) or words[-1] in _MEASURING)
         unit = _UNITS.get(_singular(token)) if is_measured else None
         words += (month or unit or _SAME_WORD.get(_singular(token)) or _singular(token)).split()
     # A lone letter can be the answer itself, so articles go only where something else is left.

@@ -4,6 +4,7 @@ The first step of the normal form in `utils/answer_forms.py`. It sees characters
 around numbers.
 """
 
+import math
 import re
 import unicodedata
 from collections.abc import Callable
@@ -65,7 +66,28 @@ _CURRENCIES = {
     **{"nz$": "New Zealand dollar", "hk$": "Hong Kong dollar"},
 }
 
+_TIMES = {"once": "1", "twice": "2", "thrice": "3"}
+
+
+def _lone_fraction(match: re.Match) -> str:
+    """`1/2` -> `0.5`; "6/8", a time of music, is not 3/4."""
+    above = int(match[1])
+    below = int(match[2])
+    return str(above / below) if above < below and math.gcd(above, below) == 1 else match[0]
+
+
+def _and_a_half(match: re.Match) -> str:
+    """`two and a half` -> `2.5`."""
+    whole = match[1].lower()
+    return f"{_COUNTS.index(whole) + 1 if whole in _COUNTS else whole}.5"
+
+
 _REWRITES: tuple[tuple[re.Pattern, str | Callable[[re.Match], str]], ...] = (
+    # Before the currency's sign is gone: "US$5m".
+    (
+        re.compile(r"(?i)((?:[$€£¥]|\b(?:usd|eur|gbp|jpy))\s?\d[\d.,]*)\s?(k|mn|m|b)\b"),
+        lambda m: f"{m[1]} {_SCALE_OF[m[2].lower()]}",
+    ),
     # Before signs become words: "US$" is no "US".
     (re.compile(r"(?i)\b(?:us|au?|ca?|nz|hk)\s?\$|\b(?:usd|eur|gbp|jpy)\b"), _currency),
     # "us" is a pronoun, unless it is the whole answer.
@@ -78,12 +100,20 @@ _REWRITES: tuple[tuple[re.Pattern, str | Callable[[re.Match], str]], ...] = (
     (re.compile(r"^\s*\d{1,3}(?: \d{3})+\s*$"), lambda m: m[0].replace(" ", "")),
     # Arrows join two things, as a semicolon does.
     (re.compile("→|⇒|->|=>"), "; "),
-    (re.compile(r"(?i)([$€£¥]\s?\d[\d.,]*)\s?(k|mn|m|b)\b"), lambda m: f"{m[1]} {_SCALE_OF[m[2].lower()]}"),
     # Blood groups, and names of languages and notes: one word, in which the sign cannot get lost.
     (re.compile(r"\b(A|B|AB|O|Rh)(?:\+(?!\w)|[- ]positive\b)"), r"\1positive"),
     (re.compile(r"\b(A|B|AB|O|Rh)(?:[-−–](?!\w)|[- ]negative\b)"), r"\1negative"),
     (re.compile(r"\b([A-Za-z])\+\+"), r"plusplus\1"),
     (re.compile(r"\b([A-Ga-g])[#♯]"), r"sharp\1"),
+    (re.compile(r"\b([A-Ga-g])♭"), r"flat\1"),
+    (re.compile(r"\b([A-G])[- ](sharp|flat)(?= (?:major|minor)\b)"), r"\2\1"),
+    # The sign of a time zone would join its letters.
+    (re.compile(r"\b(UTC|GMT)\s?[-−–](?=\d)"), r"\1 minus "),
+    (re.compile(r"(?i)^\s*(once|twice|thrice)\s*$"), lambda m: _TIMES[m[1].lower()]),
+    (re.compile(r"(?i)^\s*(\w+) times\s*$"), r"\1"),
+    (re.compile(r"(?i)\bsq\.?\s?(?=(?:km|m|mi|ft|mile|kilomet|met|feet|foot))"), "square "),
+    (re.compile(r"(?i)\b(km|cm|m|mi|ft)2\b"), r"square \1"),
+    (re.compile(r"(?i)\b(\d{1,2})\.(\d\d)(?=\s*[ap]\.?m\b)"), r"\1:\2"),
     (re.compile(r"(?<![\w.])(\d[\d.,]*)\+(?!\w)"), r"atleast \1"),
     (re.compile(r"(?<=\w)\+(?!\w)"), " plus"),
     (re.compile(r"(?i)(?:°|\bdegrees?)\s*([CF])\b"), lambda m: f" degree {_DEGREES[m[1].lower()]}"),
@@ -112,11 +142,16 @@ _REWRITES: tuple[tuple[re.Pattern, str | Callable[[re.Match], str]], ...] = (
     (re.compile(r"(?i)\b(?:less|fewer|lower) than\b"), "under"),
     (re.compile(r"(?i)\bminus\s+(?=\d)"), " -"),
     (re.compile(r"(?i)\b(?:c\.|ca\.?)\s*(?=\d{3,4}\b)"), "circa "),
-    (re.compile(r"(?i)\bhalf an? (?=hundred|thousand|million|billion|trillion|dozen)"), "0.5 "),
+    (re.compile(rf"(?i)\b(\d{{1,9}}|{'|'.join(_COUNTS)}) and a half\b"), _and_a_half),
+    (re.compile(r"(?i)\b(?:an?|one) (\w+) and a half\b"), r"1.5 \1"),
+    (re.compile(r"(?i)\bhalf (?:of )?an? (?=\w)"), "0.5 "),
+    (re.compile(r"(?i)\b(?:a )?quarter (?:of )?an? (?=\w)"), "0.25 "),
+    (re.compile(r"(?i)\b(?:a )?quarter (?=(?:million|billion|trillion)\b)"), "0.25 "),
     (re.compile(r"(?i)^\s*(?:an? )?half\s*$"), "1/2"),
     (re.compile(rf"(?i)\b({'|'.join(_COUNTS)})[- ]({'|'.join(_PARTS)})(s?)\b"), _fraction),
     # Of more digits, a float would change the last ones.
     (re.compile(r"(?<![\d/.])(\d{1,12})\s+(\d)/([2458])(?![\d/])"), _mixed_number),
+    (re.compile(r"(?<![\d/.])(\d)/([2458])(?![\d/])"), _lone_fraction),
     (re.compile(r"(?<![\w.,])\.(?=\d)"), "0."),
 )
 

@@ -110,8 +110,9 @@ def _is_correct_text(answer: str, aliases: tuple[str, ...]) -> bool:
         # The same words in normal form may overlap more: "twenty-one years" and "21 years".
         given = answer_form(answer).words
         wanted = answer_form(alias).words
-        # Two texts of signs alone share nothing.
-        overlap = max(token_overlap(answer, alias)[2], word_overlap(given, wanted)[2] if given else 0.0)
+        # Two texts of signs or articles alone share nothing.
+        as_written = token_overlap(answer, alias)[2] if normalize_answer(answer) else 0.0
+        overlap = max(as_written, word_overlap(given, wanted)[2] if given else 0.0)
         if overlap > CORRECT_F1 and fault(answer, alias) is None:
             return True
     return lists_only(answer, aliases)
