@@ -106,7 +106,7 @@ def read_arguments(argv: list[str] | None) -> argparse.Namespace:
 if __name__ == "__main__":
     before_imports(lambda: read_arguments(None))
 
-from evaluation.baselines import baseline_predictions, build_prompts, read_tuning
+from evaluation.baselines import baseline_predictions, build_prompts, read_tuning, tuning_hashes
 from evaluation.best_of import best_of_report
 from evaluation.comparison import compare_runs
 from evaluation.model_runs import file_order, is_base, longest_row, plan_models, with_agreed
@@ -150,7 +150,7 @@ DECIDING_FLAGS = (
 )
 # All settings that decide the results.
 SCORING = ("predictions", "confidence_threshold", "wanted_precision", "confidence_kind")
-DECIDING = (*DECIDING_FLAGS, "engine", *SCORING, *CHECKPOINT_SETTINGS)
+DECIDING = (*DECIDING_FLAGS, "engine", "fitted_on", *SCORING, *CHECKPOINT_SETTINGS)
 
 # --- predictions
 
@@ -254,7 +254,7 @@ def evaluate(args: argparse.Namespace, output: Path, shards: Shards) -> None:
     warnings = [text for text in found if text]
     note_in_first_process([*warnings, *([FAST_NOTE] if args.fast or args.buckets else [])])
     train, val = read_tuning(input_path(args.test_data))
-    run = describe_results_run(args, settings)
+    run = describe_results_run(args, settings | {"fitted_on": tuning_hashes(input_path(args.test_data))})
     finished = shards.decide(lambda: finished_results(output, "baselines", run, DECIDING, args.overwrite))
     if finished:
         if shards.is_main:

@@ -236,9 +236,12 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     rows, drops, left_out = collect_pairs(jobs, judgements, judge, settings_of_pairs, choose, prompt_of)
     drops = lost | drops
     if not rows:
+        found = f"no pair is left (samples {format_drops(drops)}; pairs {format_drops(left_out)})"
+        if any(left_out.values()):
+            raise DataError(f"{found}; leave out --match-form, or raise --max-unparsable")
         raise DataError(
-            f"no pair has a margin of at least {args.min_margin} (samples {format_drops(drops)}); "
-            "lower --min-margin, or generate with a higher temperature where all scores are equal"
+            f"{found}: none has a margin of at least {args.min_margin}; lower --min-margin, or generate with "
+            "a higher temperature where all scores are equal"
         )
     n_samples = len(jobs) + lost.get(NO_CANDIDATE, 0)
     stats = preference_stats(rows, list(judgements.values()), n_samples, drops)

@@ -109,7 +109,7 @@ from models.distributed import ShardLog, Shards, hold_output, note_in_first_proc
 from models.hardware import weights_precision
 from models.loading import load_tokenizer
 from models.positions import prompt_limit
-from perturbations.measures import level_deltas, measured
+from perturbations.measures import changed_and_shown, level_deltas, measured
 from perturbations.plan import print_plan
 from prompt_schema import PromptBuilder, load_template
 from reporting.pipeline import refresh_report
@@ -121,6 +121,9 @@ from utils.schema import pick_samples, read_samples
 
 # Settings that decide the results.
 DECIDING = ("suite", "limit", "seed", "orders", "attn_impl", "engine", *CHECKPOINT_SETTINGS)
+
+# A level whose prompts lack more chunks than this, in the mean, is not what its name says.
+_CUT_SHOWN = 0.1
 
 # --- predictions
 
@@ -164,7 +167,7 @@ def score_level(
     terms, parsed = score_rows(rows, samples)
     groups = [sample["group"] for sample in samples]
     level = {"n": len(samples), **with_intervals(terms, groups, seed, ROBUSTNESS_METRICS)}
-    for name, found in measured(suite.extra, samples, parsed, first or parsed, seed).items():
+    for name, found in measured(suite.extra, samples, rows, parsed, first or parsed, seed).items():
         level[name] = found["mean"]
         level["ci95"][name] = found["interval"]
         # Only the samples that it applies to count, so their number goes into the file.
@@ -172,6 +175,7 @@ def score_level(
     # Dropped support turns answerable samples into unanswerable ones, which the metrics divide by.
     level["n_answerable"] = sum(sample["answerable"] for sample in samples)
     level["gold_cut"] = count_gold_cut(rows, samples)
+    level |= changed_and_shown(samples, rows, next(iter(suite.levels.values())))
     return level, terms, parsed
 
 
@@ -217,6 +221,11 @@ def print_suites(blocks: dict[str, dict]) -> None:
     """One table per suite: its plotted metrics at every level."""
     for name, suite in blocks.items():
         print(metric_table(f"{name}, {suite['n']} samples", suite["levels"], suite["plotted"]))
+        for level, found in suite["levels"].items():
+            # Results of earlier versions do not say it.
+            if found.get("chunks", 0.0) - found.get("chunks_shown", 0.0) > _CUT_SHOWN:
+                what = f"{found['chunks_shown']:.1f} of {found['chunks']:.1f} chunks"
+                print(f"{level}: prompts show {what} on average; the rest is over the checkpoint's limit")
         print()
 
 

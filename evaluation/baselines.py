@@ -21,6 +21,7 @@ from evaluation.thresholds import (
 from evidence.orders import build_showing
 from evidence.retrieval import BM25
 from utils.completions import MAX_ANSWER_CHARS, render_completion
+from utils.jsonl import sha256_file
 from utils.progress import track
 from utils.runs import note
 from utils.schema import read_samples
@@ -68,6 +69,16 @@ def tune_lexical(val: list[dict]) -> float:
 
 # Fitted on train, so they are left out without it.
 FITTED = {"surface_model": surface_answers, "claim_only": claim_answers}
+
+
+def tuning_hashes(test_path: Path) -> dict[str, str]:
+    """The hashes of the files that `read_tuning` reads, by split."""
+    found = {}
+    for split in ("train", "val"):
+        path = test_path.with_name(f"{split}.jsonl")
+        if path.is_file() and path != test_path:
+            found[split] = sha256_file(path)
+    return found
 
 
 def read_tuning(test_path: Path) -> tuple[list[dict], list[dict]]:

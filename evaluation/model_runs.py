@@ -14,6 +14,11 @@ from evidence.orders import agreed, chunk_orders
 from utils.arguments import order_count, several
 from utils.errors import UsageError
 
+# Flags by which a model is asked, which completions of a file are not.
+_ASKING = (
+    *("compare_baseline", "baseline_fewshot", "baseline_closed_book", "baseline_gold_only", "constrained"),
+    *("orders", "best_of", "template"),
+)
 # What the few-shot examples may take beside a checkpoint's own prompt; with embedded-gemma it is 316.
 _EXAMPLE_TOKENS = 1024
 
@@ -55,10 +60,16 @@ def check_flags(args: argparse.Namespace) -> None:
         raise UsageError("--confidence-threshold and --wanted-precision both set a threshold; give one")
     if bool(args.best_of) != bool(args.reward_model):
         raise UsageError("--best-of N and --reward-model DIR need each other; give both or none")
-    if args.best_of and args.predictions:
-        raise UsageError("--best-of N samples from a model; give --model-path instead of --predictions")
-    if args.orders and args.predictions:
-        raise UsageError("--orders N asks a model N times; give --model-path instead of --predictions")
+    for name in _ASKING if args.predictions else ():
+        if getattr(args, name):
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"{flag} asks a model; give --model-path instead of --predictions")
+    has_threshold = args.confidence_threshold is not None or args.wanted_precision is not None
+    if args.confidence_kind == "calibrated" and not has_threshold:
+        raise UsageError(
+            "--confidence-kind says what a threshold applies to; add a --confidence-threshold or "
+            "--wanted-precision"
+        )
     if args.orders and args.best_of:
         raise UsageError("--orders and --best-of each decide what is returned; give one")
     if args.orders and args.wanted_precision is not None:

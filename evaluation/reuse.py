@@ -73,6 +73,8 @@ def finished_results(path: Path, block: str, run: dict, names: Iterable[str], ov
     if overwrite or not path.exists():
         return None
     results = _read_finished(path, block)
+    # Results of earlier versions do not say what the rules beside the models were fitted on.
+    names = [name for name in names if name != "fitted_on" or name in results["run"]["settings"]]
     refuse_changed(path, changed_settings(_deciding(results["run"], names), _deciding(run, names)))
     check_shape(path, results, SHOWN.get(block, {}), "add --overwrite to make these results again")
     check_outputs(path.parent, results["run"], path.name)

@@ -40,8 +40,8 @@ class Suite:
 
     `axis` labels the levels; `left_out`: reason -> number of samples that the suite cannot use.
     `plotted`: metrics that get a curve; `ordered`: the levels have an order, so a line joins them.
-    `extra`: metrics of this suite alone, name -> function of (sample, parsed completion, that of the same
-    sample at the first level) that returns None where the metric does not apply.
+    `extra`: metrics of this suite alone, name -> function of (sample, prediction row, parsed completion, that
+    of the same sample at the first level) that returns None where the metric does not apply.
     """
 
     axis: str

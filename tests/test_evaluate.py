@@ -350,6 +350,32 @@ def test_compare_prints_what_differs_and_paired_differences(canned, capsys, test
     assert "settings, inputs and versions are the same" in text and "+0.000" in text
 
 
+def test_flags_that_would_change_nothing_are_refused(canned):
+    for flag in ("--constrained", "--compare-baseline", "--baseline-closed-book", "--template x"):
+        with pytest.raises(UsageError, match=f"{flag.split()[0]} asks a model"):
+            evaluate(f"--predictions a.jsonl {TEST_DATA} --output b.json {flag}")
+    with pytest.raises(UsageError, match="--confidence-kind says what a threshold applies to"):
+        evaluate(f"--predictions a.jsonl {TEST_DATA} --output b.json --confidence-kind calibrated")
+
+
+def test_other_samples_beside_the_test_file_are_another_run(canned, capsys):
+    evaluate(f"--predictions p.jsonl {TEST_DATA} --output b.json")
+    evaluate(f"--predictions p.jsonl {TEST_DATA} --output b.json")
+    assert "nothing to do" in capsys.readouterr().out
+    results = read_json(canned / "b.json")
+    train = Path(results["run"]["settings"]["test_data"]).with_name("train.jsonl")
+    hashes = results["run"]["settings"]["fitted_on"]
+    assert (canned / train).is_file() == ("train" in hashes)
+    results["run"]["settings"]["fitted_on"] = {**hashes, "train": "other"}
+    write_json(canned / "b.json", results)
+    with pytest.raises(UsageError, match="fitted_on.train"):
+        evaluate(f"--predictions p.jsonl {TEST_DATA} --output b.json")
+    # Results of earlier versions do not say it.
+    del results["run"]["settings"]["fitted_on"]
+    write_json(canned / "b.json", results)
+    evaluate(f"--predictions p.jsonl {TEST_DATA} --output b.json")
+
+
 def test_compare_says_that_its_tables_are_of_different_samples(canned, capsys, test_samples):
     write_jsonl(canned / "q.jsonl", gold_rows(test_samples))
     evaluate(f"--predictions q.jsonl {TEST_DATA} --limit 12 --output b.json")
