@@ -172,6 +172,8 @@ class PromptBuilder:
         head, self._rest = split_template(template)
         self._frame = ChatFrame(tokenizer, head)
         self.prefix = self._frame.prefix
+        if not self.prefix:
+            raise UsageError("the template begins with a slot: begin it with a word, such as `Evidence:`")
 
     def beside(self, template: str) -> "PromptBuilder":
         """Prompts of another template, with as much room for evidence: a longer prefix takes none of it."""

@@ -23,7 +23,7 @@ from training.policy_config import (
 )
 from utils.arguments import stage_parser, whole_number
 from utils.commands import stage_command
-from utils.config import errors_of, home_path, input_path, load_config, settings_flags
+from utils.config import errors_of, home_path, input_path, load_config, portable_path, settings_flags
 from utils.outputs import check_folder_output
 from utils.schema import check_rows, read_preferences, read_samples
 from utils.startup import before_imports, run_main
@@ -219,7 +219,8 @@ def train(
 
 
 def resume_command(args: argparse.Namespace) -> str:
-    flags = ["--prefs", args.prefs] if args.prefs else []
+    # By its name: preferences that are made meanwhile would be the newest.
+    flags = ["--prefs", portable_path(find_preferences(args.prefs, args.prefs_dir))]
     flags += [*settings_flags(args.set, args.limit), *(["--allow-test"] if args.allow_test else [])]
     return stage_command("train_dpo.py", "-c", args.config, *flags, "--resume", launch=True)
 

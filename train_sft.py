@@ -19,7 +19,7 @@ from training.sft_config import DEFAULTS, OF_OLDER_RUNS, check_config
 from utils.arguments import stage_parser, whole_number
 from utils.commands import stage_command
 from utils.config import errors_of, home_path, load_config, settings_flags
-from utils.errors import StageError
+from utils.errors import StageError, UsageError
 from utils.hub import check_hub_access, check_repo_id
 from utils.outputs import check_folder_output
 from utils.startup import before_imports, run_main
@@ -67,6 +67,8 @@ def read_settings(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
         config["data"]["max_samples"] = args.limit or None
     with errors_of(args.config, args.set):
         check_config(config)
+    if args.push_to_hub and (args.merge or args.export or args.calibrate):
+        raise UsageError("--push-to-hub uploads a training; leave --merge, --export and --calibrate out")
     if not args.dry_run:
         check_folder_output(home_path(args.merge or config["output_dir"]))
         check_inputs(config, merges=bool(args.merge or args.export or args.calibrate))
@@ -207,7 +209,7 @@ def train(job: TrainingJob, checkpoint: str | None, resume_command: str) -> tupl
     """Fine-tune, save and calibrate. Returns the facts of the run, and its dropped samples by reason."""
     rows = encode(job, gold_ids)
     training = job.config["training"]
-    n_taken = thin_labels(rows.blocks, training["skeleton_share"], training["seed"])
+    n_taken = thin_labels(rows.blocks, rows.train, training["skeleton_share"], training["seed"])
     if n_taken:
         note_in_first_process([f"{n_taken:,} tokens of the JSON around the answers have no label"])
     # Before the model is built: the first weights of its adapter are random.

@@ -36,7 +36,7 @@ class _LoraProduct(torch.autograd.Function):
         inner = rows @ a.T  # (n_tokens, r)
         ctx.save_for_backward(rows, inner, weight, a, scaled_b)
         ctx.scale = scale
-        return (rows @ weight.T).addmm_(inner, scaled_b.T).view(*x.shape[:-1], -1)
+        return (rows @ weight.T).addmm_(inner, scaled_b.T).view(*x.shape[:-1], len(weight))
 
     @staticmethod
     def backward(ctx, grad):
@@ -48,7 +48,7 @@ class _LoraProduct(torch.autograd.Function):
         # layer.
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = (grad @ weight).addmm_(grad_inner, a).view(*shape[:-1], -1)
+            grad_x = (grad @ weight).addmm_(grad_inner, a).view(*shape[:-1], weight.shape[1])
         # Adapters are float32 whatever the base is, so their gradients are too. `scaled_b` already has the
         # scale, `inner` not.
         grad_a = (grad_inner.T @ rows).float()

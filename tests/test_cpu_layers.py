@@ -48,6 +48,17 @@ def test_loss_and_gradients_are_those_of_peft(make_model, kind, n_norms):
     assert torch.allclose(fast_gradients, gradients, rtol=1e-4, atol=1e-7)
 
 
+def test_an_adapted_layer_takes_no_rows_at_all(make_model):
+    model = lora_model(make_model, "llama")
+    speed_up_layers(model)
+    layer = model.base_model.model.model.layers[0].mlp.up_proj
+    x = torch.zeros(1, 0, layer.in_features, requires_grad=True)
+    y = layer(x)
+    assert y.shape == (1, 0, layer.out_features)
+    y.sum().backward()
+    assert x.grad.shape == x.shape
+
+
 @pytest.mark.parametrize("options", [{"lora_dropout": 0.1}, {"use_dora": True}, {"lora_bias": True}])
 def test_layers_with_dropout_and_other_variants_are_left_alone(make_model, options):
     changed = speed_up_layers(lora_model(make_model, "llama", **options))

@@ -13,7 +13,7 @@ from training.gguf import read_gguf, write_gguf
 from training.parity import check_parity
 from utils.completions import render_completion
 from utils.errors import StageError
-from utils.jsonl import read_json
+from utils.jsonl import read_json, write_json
 
 __all__ = ["trained"]
 
@@ -98,6 +98,28 @@ def test_other_architectures_are_sent_to_their_converter(tiny_gemma_dir, tmp_pat
     with pytest.raises(StageError, match="gemma2 models are not written here; convert the folder of --merge"):
         write_gguf(tiny_gemma_dir, tmp_path / "model.gguf")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        (
+            "rope_parameters",
+            {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4},
+            "positions of the kind",
+        ),
+        ("attention_bias", True, "biases of attention"),
+    ],
+)
+def test_positions_and_biases_that_would_be_lost_are_sent_there_too(
+    name, value, message, make_model, tokenizer, tmp_path
+):
+    make_model("llama").save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    config = tmp_path / "model/config.json"
+    write_json(config, {**read_json(config), name: value})
+    with pytest.raises(StageError, match=message):
+        write_gguf(tmp_path / "model", tmp_path / "x.gguf")
 
 
 def test_a_gguf_file_appears_when_its_answers_are_the_same(trained, monkeypatch):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import make_prefs
 import train_dpo
@@ -301,6 +301,43 @@ def test_the_base_of_the_sft_model_may_have_moved(policy_home):
     load_model(str(best), LoadOptions(bf16=False))
     train_dpo.main(["-c", "dpo.yaml", "--set", "base_model=moved", "--merge", "merged"])
     assert (policy_home / "merged/config.json").is_file()
+
+
+def test_a_policy_of_a_full_model_has_that_model_as_its_base(policy_home):
+    full = policy_home / "full/checkpoint-best"
+    shutil.copytree(policy_home / "tiny", full)
+    # Weights that are not those of what it was trained from.
+    weights = load_file(full / "model.safetensors")
+    save_file({name: value * 1.01 for name, value in weights.items()}, full / "model.safetensors")
+    facts = {
+        "template": "evidence_first",
+        "base_model": "tiny",
+        "base_weights": "old",
+        "max_prompt_tokens": 1400,
+    }
+    (full / "run.json").write_text(json.dumps(facts))
+    train_dpo.main(["-c", "dpo.yaml", "--set", "sft_model=full/checkpoint-best"])
+    best = policy_home / "policy/checkpoint-best"
+    assert read_json(best / "run.json")["base_model"] == "full/checkpoint-best"
+    load_model(str(best), LoadOptions(bf16=False))
+    train_dpo.main(["-c", "dpo.yaml", "--set", "sft_model=full/checkpoint-best", "--merge", "merged"])
+    merged = load_file(policy_home / "merged/model.safetensors")
+    # The adapter of a few steps is small, and the base is not the first one.
+    near = [
+        (merged[name].float() - 1.01 * value.float()).abs().max().item() for name, value in weights.items()
+    ]
+    far = [(merged[name].float() - value.float()).abs().max().item() for name, value in weights.items()]
+    assert max(near) < max(far)
+    # The next round goes on from there.
+    second = ["--set", "sft_model=policy/checkpoint-best", "--set", "output_dir=second"]
+    train_dpo.main(["-c", "dpo.yaml", *second])
+    assert read_json(policy_home / "second/checkpoint-best/run.json")["base_model"] == "full/checkpoint-best"
+
+
+def test_the_resume_command_names_the_preferences_that_were_read(policy_home):
+    args = train_dpo.build_parser().parse_args(["-c", "dpo.yaml", "--limit", "0"])
+    command = train_dpo.resume_command(args)
+    assert "--prefs prefs/preferences_a-b.jsonl" in command and "--limit 0" in command
 
 
 def history(home) -> dict:

@@ -7,7 +7,7 @@ import pytest
 
 import train_sft
 from tests.test_train_sft import config_text
-from training.selection import cap_sources, follow_origins, pick_balanced, read_run_samples
+from training.selection import cap_sources, follow_origins, pick_balanced, read_run_samples, training_rows
 from training.sft_config import DEFAULTS, check_config
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_json, read_jsonl, write_jsonl
@@ -28,6 +28,18 @@ def test_a_balanced_draw_prefers_originals_of_its_twins(sample, unanswerable):
     assert {row["id"] for row in drawn if row["answerable"]} == twins
     # Ten unanswerable rows cannot be half of more than twenty.
     assert len(pick_balanced(rows, None, 0.5, seed=1)) == 20
+
+
+@pytest.mark.parametrize(
+    "share, n, n_unanswerable", [(0.2, 37, 7), (0.0, 30, 0), (0.25, 40, 10), (0.5, 20, 10)]
+)
+def test_a_share_is_kept_above_and_below_the_natural_one(share, n, n_unanswerable, sample, unanswerable):
+    rows = [copy.deepcopy(sample) | {"id": f"popqa:{i}"} for i in range(30)]
+    rows += [copy.deepcopy(unanswerable) | {"id": f"popqa:u{i}"} for i in range(10)]
+    drawn = pick_balanced(rows, None, share, seed=1)
+    assert (len(drawn), sum(not row["answerable"] for row in drawn)) == (n, n_unanswerable)
+    config = {"data": {"max_per_source": None, "max_samples": None, "unanswerable_fraction": share}}
+    assert len(training_rows(rows, config | {"training": {"seed": 1}})) == n
 
 
 def test_a_large_source_is_capped_and_twins_stay_together(sample):

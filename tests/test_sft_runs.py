@@ -1,6 +1,7 @@
 """Whole runs of train_sft.py on a toy model: processes, stops, selection, weights, full training, merging."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -24,11 +25,12 @@ from training.rows import row_weight
 from training.run_report import write_history
 from training.sampler import RowOrder, TwinSampler
 from training.sft_config import DEFAULTS, check_config
+from training.stopping import NothingLeft
 from training.trainer import training_arguments
 from training.whole import is_whole, mark_whole, numbered_checkpoints
 from utils.commands import stage_command
 from utils.errors import DataError, UsageError
-from utils.jsonl import read_json
+from utils.jsonl import read_json, read_jsonl, write_jsonl
 from utils.runs import close_run_dir, open_run_dir
 
 HISTORY = "training_history.json"
@@ -329,6 +331,40 @@ def test_generated_val_answers_choose_the_checkpoint_and_stop_early(tiny_gemma_d
     assert is_whole(home / "sft/checkpoint-final")
 
 
+def test_a_run_that_was_cut_behind_an_early_stop_trains_no_further(tmp_path):
+    files = RunFiles(tmp_path, 2, {}, "eval_net_score", 1, None)
+    state = TrainerState(log_history=[{"eval_net_score": 0.5, "step": 1}, {"eval_net_score": 0.4, "step": 2}])
+    with pytest.raises(NothingLeft):
+        files.on_train_begin(None, state, None)
+    state.log_history.pop()
+    files.on_train_begin(None, state, None)
+
+
+def test_a_metric_that_no_val_sample_can_measure_is_refused_before_the_training(tiny_gemma_dir, home):
+    rows = [row for _, row in read_jsonl(home / "data/processed/val.jsonl") if row["answerable"]]
+    write_jsonl(home / "answerable.jsonl", rows)
+    config = write_config(home, tiny_gemma_dir, max_steps=2)
+    with pytest.raises(UsageError, match="eval_refusal_f1 needs unanswerable samples"):
+        train(
+            config,
+            "data.val_path=answerable.jsonl",
+            "data.max_generated_val_samples=4",
+            "training.metric_for_best=eval_refusal_f1",
+        )
+
+
+def test_what_would_upload_nothing_is_refused(tiny_gemma_dir, home):
+    config = write_config(home, tiny_gemma_dir)
+    with pytest.raises(UsageError, match="--push-to-hub uploads a training"):
+        train_sft.main(["-c", str(config), "--merge", "m", "--push-to-hub", "owner/name"])
+
+
+def test_rows_without_a_twin_come_first_by_their_units(tiny_gemma_dir):
+    data = {**DEFAULTS["data"], "answerable_first": 0.1, "twin_pairs": "shuffled"}
+    with pytest.raises(UsageError, match="data.answerable_first: rows without a twin"):
+        check_config({**DEFAULTS, "data": data})
+
+
 def test_weights_scale_the_loss_of_their_rows(tiny_gemma_dir, home, samples):
     weights = {samples[0]["source"]: 0.5, "answerable": 3.0, "unanswerable": 3.0}
     assert row_weight(samples[0], weights) == 1.5
@@ -411,6 +447,7 @@ def test_the_adapter_needs_no_more_than_peft_and_vllm_read(tiny_gemma_dir, home)
         ("training", "early_stopping_patience", 1.5, "early_stopping_patience: expected a whole number"),
         ("training", "save_total_limit", 0, "save_total_limit: expected a whole number from 1 on"),
         ("training", "num_train_epochs", 0.0, "must be above 0"),
+        ("training", "num_train_epochs", math.inf, "must be above 0"),
     ],
 )
 def test_values_that_no_type_check_sees_are_refused(block, key, value, message):

@@ -11,7 +11,7 @@ from prompt_schema import SFT_TEMPLATES, PromptBuilder
 from tests.test_train_sft import bare_trainer
 from train_sft import gold_ids, make_collator
 from training.rows import encode_rows
-from training.skeleton import skeleton_of, thin_labels
+from training.skeleton import skeleton_of, thin_labels, told_contexts
 
 OPENS = [7, 8, 9, 10]
 CITES = [20, 21, 22, 23]
@@ -32,9 +32,14 @@ def rows_of(completions: list[list[int]]) -> list[dict]:
     return [{"completion": ids, "labels": ids} for ids in completions]
 
 
+def skeletons(completions: list[list[int]]) -> list[list[bool]]:
+    told = told_contexts(completions)
+    return [skeleton_of(ids, told) for ids in completions]
+
+
 def test_the_skeleton_is_what_the_tokens_before_it_always_tell():
     completions = completions_of(400)
-    for ids, told in zip(completions, skeleton_of(completions)):
+    for ids, told in zip(completions, skeletons(completions)):
         n_answer = len(ids) - 11
         assert told[:4] == [True] * 4
         # An answer may end or go on: its tokens are learned, and so is the first token behind it.
@@ -46,32 +51,41 @@ def test_the_skeleton_is_what_the_tokens_before_it_always_tell():
 
 def test_tokens_of_few_completions_are_learned():
     completions = [*completions_of(400), *[[*OPENS, 50, 51, 52, *CITES, 40, *END]] * 49]
-    told = skeleton_of(completions)[-1]
+    told = skeletons(completions)[-1]
     assert told[4:8] == [False] * 4
-    told = skeleton_of([*completions, completions[-1]])[-1]
+    told = skeletons([*completions, completions[-1]])[-1]
     # 50 times the same answer: its first token tells the others.
     assert told[4:8] == [False, True, True, True]
 
 
 def test_a_share_of_the_rows_keeps_all_labels_whatever_their_order():
     rows = rows_of(completions_of(400))
-    assert thin_labels(rows, 1.0, seed=1) == 0
+    assert thin_labels(rows, rows, 1.0, seed=1) == 0
     assert all(row["labels"] == row["completion"] for row in rows)
 
-    n_taken = thin_labels(rows, 0.25, seed=1)
+    n_taken = thin_labels(rows, rows, 0.25, seed=1)
     whole = [row for row in rows if row["labels"] == row["completion"]]
     assert 70 < len(whole) < 130
     assert n_taken == sum(label == -100 for row in rows for label in row["labels"])
     for row in rows:
         assert all(label in (-100, token) for label, token in zip(row["labels"], row["completion"]))
     again = rows_of(completions_of(400))
-    thin_labels(again, 0.25, seed=1)
+    thin_labels(again, again, 0.25, seed=1)
     assert again == rows
+
+
+def test_a_rare_answer_is_learned_however_often_it_is_read():
+    rare = [*OPENS, 50, 51, 52, *CITES, 40, *END]
+    once = rows_of([*completions_of(400), *[rare] * 20])
+    epochs = [row for _ in range(4) for row in rows_of([row["completion"] for row in once])]
+    thin_labels(epochs, once, 0.0, seed=1)
+    kept = [row["labels"] for row in epochs if row["completion"] == rare]
+    assert len(kept) == 80 and all(labels[4:7] == [50, 51, 52] for labels in kept)
 
 
 def test_no_row_is_left_without_a_label():
     rows = rows_of([[*OPENS, *END]] * 60)
-    thin_labels(rows, 0.0, seed=1)
+    thin_labels(rows, rows, 0.0, seed=1)
     assert all(row["labels"] == row["completion"] for row in rows)
 
 

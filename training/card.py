@@ -209,7 +209,9 @@ def _method(config: dict) -> str:
     lora = config["lora"]
     if config["full_finetuning"]:
         return "all weights trained"
-    text = f"LoRA, r {lora['r']}, alpha {lora['alpha']}, on {', '.join(lora['target_modules'])}"
+    modules = lora["target_modules"]
+    text = f"LoRA, r {lora['r']}, alpha {lora['alpha']}, on "
+    text += modules if isinstance(modules, str) else ", ".join(modules)
     for bits in (4, 8):
         text += f", base in {bits} bits" if config[f"load_in_{bits}bit"] else ""
     return text

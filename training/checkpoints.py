@@ -117,6 +117,11 @@ class RunFiles(TrainerCallback):
 
     # --- what Trainer calls
 
+    def on_train_begin(self, args, state, control, **kwargs):
+        # A run that was cut behind its last evaluation has nothing left either.
+        if AVERAGED not in self.facts and self._is_out_of_patience(state.log_history):
+            raise NothingLeft
+
     def on_epoch_begin(self, args, state, control, **kwargs):
         # Trainer's own call misses the sampler if several processes resume in the middle of an epoch.
         self.trainer.sampler.set_epoch(int(state.epoch or 0))

@@ -20,6 +20,11 @@ def check_data(config: dict) -> None:
     for key, known in {"twin_pairs": ("adjacent", "shuffled"), "prompt_ids": ("whole", "pieces")}.items():
         if data[key] not in known:
             raise UsageError(f"data.{key}: expected {' or '.join(known)}, found {data[key]!r}")
+    if data["answerable_first"] and data["twin_pairs"] == "shuffled":
+        raise UsageError(
+            "data.answerable_first: rows without a twin are known by their unit, which data.twin_pairs: "
+            "shuffled takes apart; set one of them otherwise"
+        )
     for key in ("unanswerable_fraction", "answerable_first", "short_evidence_first"):
         if data[key] is not None and not (is_number(data[key]) and 0 <= data[key] < 1):
             raise UsageError(f"data.{key}: expected a share from 0 to below 1, found {data[key]!r}")

@@ -87,6 +87,8 @@ class Export:
         checkpoint = self.checkpoint
         if target.exists() and any(target.iterdir()):
             raise UsageError(f"--merge {target}: the directory is not empty; name a new one")
+        if kind_of(checkpoint) == "model":
+            raise UsageError(f"{checkpoint}: this is a full model, so there is nothing to merge")
         # Before the merge: two models at once may not fit the device.
         expected = self.expected
 

@@ -24,6 +24,10 @@ def _check_kind(model: Any, tokenizer: Any) -> None:
         raise StageError(f"--export gguf: {kind} models are not written here; {_ELSEWHERE}")
     if type(backend.model).__name__ != "BPE" or "ByteLevel" not in str(backend.pre_tokenizer):
         raise StageError(f"--export gguf: this kind of tokenizer is not written here; {_ELSEWHERE}")
+    rope = model.config.rope_parameters.get("rope_type", "default")
+    if rope != "default" or getattr(model.config, "attention_bias", False):
+        what = f"positions of the kind {rope}" if rope != "default" else "biases of attention"
+        raise StageError(f"--export gguf: {what} are not written here; {_ELSEWHERE}")
 
 
 def _interleaved(weight: torch.Tensor, n_heads: int) -> torch.Tensor:

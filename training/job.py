@@ -29,7 +29,7 @@ from training.steps import opening_rows, steps_and_epochs
 from training.stopping import NoFurtherStep, NothingLeft, interruption
 from training.trainer import CompletionTrainer
 from training.validation import answer_samples, selection_metrics
-from utils.errors import DataError
+from utils.errors import DataError, UsageError
 from utils.jsonl import write_text
 from utils.runs import format_drops, note
 from utils.schema import pick_samples
@@ -64,11 +64,20 @@ class TrainingJob:
         return answer_samples(model, self.builder, samples, name, batch_size, COMPLETION_TOKENS)
 
     def answer_meter(self) -> Callable | None:
-        """A function from the model to the metrics of its val answers; None if the config generates none."""
+        """A function from the model to the metrics of its val answers; None if the config generates none.
+
+        UsageError for a metric of unanswerable samples where there are none: it would choose no checkpoint.
+        """
         n_samples = self.config["data"]["max_generated_val_samples"]
         if not n_samples:
             return None
         samples = self.pick_val(n_samples)
+        metric = self.config["training"]["metric_for_best"]
+        if metric == "eval_refusal_f1" and all(sample["answerable"] for sample in samples):
+            raise UsageError(
+                f"training.metric_for_best: {metric} needs unanswerable samples, and none of the "
+                f"{len(samples)} of val is one; choose eval_net_score, or raise data.max_generated_val_samples"
+            )
 
         def measure(model) -> dict[str, float | None]:
             return selection_metrics(self.answer(model, samples, "val"), samples)

@@ -9,7 +9,8 @@ from pathlib import Path
 from evidence.reserved import training_path
 from models.base import base_for
 from models.choices import ATTENTION_FLAGS
-from models.directories import check_adapter_dir
+from models.directories import adapter_base, check_adapter_dir
+from models.revisions import base_facts
 from training.memory_config import SECOND_TYPES
 from training.rows import COMPLETION_TOKENS
 from training.sft_config import DEFAULTS as SFT_DEFAULTS
@@ -151,7 +152,11 @@ def sft_facts(checkpoint: str, base_model: str | None = None) -> dict:
             "train_dpo.py wrote, with its run.json"
         )
     base = base_for(str(folder), base_model, "--set base_model=DIR")
-    return {**facts, "base_model": base or facts["base_model"]}
+    facts = {**facts, "base_model": base or facts["base_model"]}
+    if adapter_base(str(folder)) is None:
+        # A full or merged model is the base of the adapter that is trained on it.
+        facts |= base_facts(checkpoint)
+    return facts
 
 
 def _training_file(checkpoint: str, val_path: str) -> str:

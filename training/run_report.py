@@ -75,6 +75,11 @@ def run_files(job: TrainingJob, facts: dict, kind: type[Files]) -> Files:
     return files
 
 
+def n_labels(row: dict) -> int:
+    """The tokens of a row that the loss is on."""
+    return sum(label != -100 for label in row.get("labels", row["completion"]))
+
+
 def write_report(
     job: TrainingJob, rows: Rows, trainer: CompletionTrainer, files: RunFiles, train_seconds: float
 ) -> dict:
@@ -96,7 +101,7 @@ def write_report(
         **files.facts,
         "n_rows": len(rows.train),
         "n_steps": trainer.state.global_step,
-        "n_supervised_tokens": sum(len(row["completion"]) for row in rows.train),
+        "n_supervised_tokens": sum(n_labels(row) for row in rows.train),
         "train_seconds": round(train_seconds, 1),
         **pace,
         "metric_for_best": files.metric,

@@ -71,7 +71,7 @@ def training_rows(samples: list[dict], config: dict) -> list[dict]:
     seed = config["training"]["seed"]
     if data["max_per_source"]:
         samples = cap_sources(samples, data["max_per_source"], seed)
-    if data["unanswerable_fraction"]:
+    if data["unanswerable_fraction"] is not None:
         return pick_balanced(samples, data["max_samples"], data["unanswerable_fraction"], seed)
     return pick_samples(samples, data["max_samples"], seed)
 
@@ -101,8 +101,11 @@ def pick_balanced(
     answerable = [sample for sample in samples if sample["answerable"]]
     rng.shuffle(unanswerable)
     rng.shuffle(answerable)
-    # The share is kept rather than the number: too few unanswerable samples make the whole set smaller.
-    n_wanted = min(n_wanted or len(samples), len(samples), int(len(unanswerable) / unanswerable_fraction))
+    # The share is kept rather than the number: too few samples of one kind make the whole set smaller.
+    n_wanted = min(n_wanted or len(samples), len(samples))
+    shares = ((unanswerable, unanswerable_fraction), (answerable, 1 - unanswerable_fraction))
+    for of_kind, share in shares:
+        n_wanted = min(n_wanted, int(len(of_kind) / share + 1e-9)) if share else n_wanted
     chosen = unanswerable[: round(n_wanted * unanswerable_fraction)]
     originals = {sample["metadata"].get("twin_of") for sample in chosen}
     answerable.sort(key=lambda sample: sample["id"] not in originals)

@@ -159,7 +159,9 @@ def _check_ranges(config: dict) -> None:
 
 def _check_training(config: dict) -> None:
     training = config["training"]
-    if not (training["num_train_epochs"] > 0 and training["learning_rate"] > 0) or training["max_steps"] == 0:
+    is_finite = math.isfinite(training["num_train_epochs"])
+    is_positive = is_finite and training["num_train_epochs"] > 0 and training["learning_rate"] > 0
+    if not is_positive or training["max_steps"] == 0:
         raise UsageError(
             "training: num_train_epochs and learning_rate must be above 0, and max_steps too "
             "(or -1: as many steps as the epochs need)"

@@ -24,8 +24,8 @@ def _contexts(completion: list[int]) -> list[list[tuple]]:
     return contexts
 
 
-def skeleton_of(completions: list[list[int]]) -> list[list[bool]]:
-    """Of each token of each completion, whether it follows what comes before it wherever that comes."""
+def told_contexts(completions: list[list[int]]) -> set[tuple]:
+    """What is followed by the same token wherever it comes, and often."""
     followers: dict[tuple, Counter] = {}
     for completion in completions:
         for contexts, token in zip(_contexts(completion), completion):
@@ -35,26 +35,30 @@ def skeleton_of(completions: list[list[int]]) -> list[list[bool]]:
     for context, tokens in followers.items():
         if len(tokens) == 1 and tokens.total() >= _MIN_TIMES:
             told.add(context)
-
-    def is_told(contexts: list[tuple]) -> bool:
-        return not told.isdisjoint(contexts)
-
-    return [list(map(is_told, _contexts(completion))) for completion in completions]
+    return told
 
 
-def thin_labels(rows: list[dict], share: float, seed: int) -> int:
+def skeleton_of(completion: list[int], told: set[tuple]) -> list[bool]:
+    """Of each token of a completion, whether it follows what comes before it wherever that comes."""
+    return [not told.isdisjoint(contexts) for contexts in _contexts(completion)]
+
+
+def thin_labels(rows: list[dict], train: list[dict], share: float, seed: int) -> int:
     """Set the labels of rows to the ids of their completion, -100 for its skeleton in all but a share.
 
-    Which rows keep the labels of the skeleton is drawn by `seed`. Returns the number of labels taken away.
+    `train`: the rows of one epoch, by which the skeleton is known: a rare answer does not become a part of it
+    by being read again. Which rows keep the labels of the skeleton is drawn by `seed`. Returns the number of
+    labels taken away.
     """
     # Rows come with all labels, and looking for the skeleton reads all of them.
     if share == 1:
         return 0
     rng = random.Random(seed)
     n_taken = 0
-    skeletons = skeleton_of([row["completion"] for row in rows])
-    for row, is_told in zip(rows, skeletons):
+    told_before = told_contexts([row["completion"] for row in train])
+    for row in rows:
         labels = row["completion"]
+        is_told = skeleton_of(labels, told_before)
         # A row without a label would teach nothing.
         if rng.random() >= share and not all(is_told):
             labels = [-100 if told else token for told, token in zip(is_told, row["completion"])]

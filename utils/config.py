@@ -181,4 +181,4 @@ def settings_flags(overrides: list[str], limit: int | None) -> list[str]:
     flags = []
     for override in overrides:
         flags += ["--set", override]
-    return flags + (["--limit", str(limit)] if limit else [])
+    return flags + (["--limit", str(limit)] if limit is not None else [])
