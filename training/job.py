@@ -76,7 +76,7 @@ class TrainingJob:
         if metric == "eval_refusal_f1" and all(sample["answerable"] for sample in samples):
             raise UsageError(
                 f"training.metric_for_best: {metric} needs unanswerable samples, and none of the "
-                f"{len(samples)} of val is one; choose eval_net_score, or raise data.max_generated_val_samples"
+                f"{len(samples)} of val is one; choose eval_net_score, or read more of val"
             )
 
         def measure(model) -> dict[str, float | None]:
