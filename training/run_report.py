@@ -109,7 +109,8 @@ def write_report(
         "val": selection_metrics(answers, samples),
     }
     if job.shards.is_main:
-        fit = {"precision": facts["precision"], **calibration(answers, samples)}
+        step = trainer.state.global_step
+        fit = {"precision": facts["precision"], "step": step, **calibration(answers, samples)}
         write_json(job.output_dir / "calibration.json", fit)
         val = {**facts["val"], "right_with_support": fit["accuracy"]}
         write_last_cards(job, files, trainer.state.global_step, {"val": val, "n_val_answers": len(samples)})

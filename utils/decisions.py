@@ -4,14 +4,16 @@
 knows neither models nor tokens.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from utils.config import input_path
 from utils.errors import DataError
-from utils.own_files import CALIBRATION
-from utils.shapes import read_shaped
+from utils.own_files import CALIBRATION, CHECKPOINT
+from utils.runs import note
+from utils.shapes import lenient, read_if_there, read_shaped
 
 # What --decisions takes; settings that name none mean plain. "answer" never refuses.
 DECISIONS = ("plain", "fitted", "answer")
@@ -96,13 +98,23 @@ def read_calibration(model_path: str | None, decisions: str | None = None) -> di
     """calibration.json of the training run that the checkpoint belongs to; empty without one.
 
     `decisions`: the value of --decisions. With "fitted", the fit of confidences and the val answers are those
-    under the biases; DataError if none were fitted.
+    under the biases; DataError if none were fitted. Without, a note where they are those of another step.
     """
     path = calibration_path(model_path) if model_path else None
     calibration = _read_fits(path) if path and path.is_file() else {}
     if decisions != "fitted":
+        if model_path and "step" in calibration:
+            _note_other_step(str(path), calibration["step"], model_path)
         return calibration
     return {**calibration, **_fitted_block(calibration, path)["calibration"]}
+
+
+@functools.cache
+def _note_other_step(path: str, step: int, model_path: str) -> None:
+    """Say it once if a checkpoint, such as the best one, is of another step than the fit of its run."""
+    own = read_if_there(input_path(model_path) / "run.json", lenient(CHECKPOINT)).get("step")
+    if own not in (None, step):
+        note(f"{path}: confidences are fitted to step {step}, and {model_path} is step {own}")
 
 
 def _fitted_block(calibration: dict, path: Path | None) -> dict:
