@@ -685,6 +685,19 @@ def test_a_confidence_is_that_of_the_answers_under_the_decisions(tmp_path):
     assert read_calibration(model_path)["isotonic"] == plain
 
 
+def test_a_fit_of_another_step_is_pointed_out(tmp_path, capsys):
+    fit = {"isotonic": {"x": [0.0], "y": [0.5]}, "step": 30}
+    for step in (30, 20):
+        place = tmp_path / f"at_{step}/checkpoint-best"
+        place.mkdir(parents=True)
+        (place / "run.json").write_text(json.dumps({"step": step}))
+        (place.parent / "calibration.json").write_text(json.dumps(fit))
+        read_calibration(str(place))
+    said = capsys.readouterr().err
+    assert "fitted to step 30, and" in said and "at_20/checkpoint-best is step 20" in said
+    assert "at_30/checkpoint-best is" not in said
+
+
 def test_vllm_refuses_fitted_decisions_in_one_line():
     from models.choices import check_engine
 

@@ -92,11 +92,8 @@ _GATES = {"refuse_claim?": _GATE, "refuse_question?": _GATE, "refuted?": _GATE}
 _BIASES = {"refuse_claim": float, "refuse_question": float, "refuted": float, "gates?": _GATES}
 _ANSWER = {"stated": Maybe(float), "probability": float, "right": bool}
 _FITTED = {"isotonic?": Maybe(_FIT), "answers?": Maybe([_ANSWER])}
-CALIBRATION = {
-    **_FITTED,
-    "step?": int,
-    "decisions?": {"biases": _BIASES, "calibration": _FITTED, "key?": str},
-}
+_DECISIONS = {"biases": _BIASES, "calibration": _FITTED, "key?": str}
+CALIBRATION = {**_FITTED, "step?": int, "decisions?": _DECISIONS}
 
 # training_history.json of SFT and policy, and that of the reward model.
 HISTORY = {"train_losses": list, "eval_metrics": [dict], "config?": {"training?": dict}}
