@@ -223,6 +223,8 @@ def main(argv: list[str] | None) -> None:
         return
     wanted = None if args.sources is None else [name.strip() for name in args.sources.split(",")]
     config = read_sources_config(SAMPLE_CONFIG if args.sample else args.sources_config, ROOT, wanted)
+    if args.made and config.get("evaluation_only"):
+        raise UsageError("--made is made of train samples, which a build with evaluation_only has none of")
     data_dir = home_path(args.data_dir)
     if args.dry_run:
         print_plan(args, config, data_dir, ROOT)
@@ -240,8 +242,6 @@ def run_build(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
     accept_new = args.accept_new_hash or args.sample
     pins = check_pins(files_by_name(files), pins_path, accept_new, config_pins(files))
     is_evaluation = config.get("evaluation_only", False)
-    if is_evaluation and args.made:
-        raise UsageError("--made is made of train samples, which a build with evaluation_only has none of")
     against = training_files(args.against, TRAIN_FILE, is_evaluation)
     # Other training data drops other samples, so it is one of the inputs.
     hashes = pins | {portable_path(path): digest for path, digest in against.items()}

@@ -155,7 +155,7 @@ def _files_below(folder: Path, say: Callable[[str], None]) -> Iterator[Path]:
                 continue
             # Nobody may ever write into a pipe, and a device has no end.
             if not os.path.isfile(path):
-                say(f"skipped {path}: is no file that can be read, but a pipe, a device or a link to nothing")
+                say(f"skipped {path}: is no file, but a pipe, a device or a link to nothing")
             elif not _is_below(path, folder):
                 say(f"skipped {path}: is a link out of the folder; name the file itself to have it read")
             elif suffix in KIND_OF_SUFFIX:

@@ -6,7 +6,8 @@ It takes the annotation at its word; whether it covers claim or question is chec
 from collections.abc import Callable
 
 from evidence.chunks import Chunk
-from evidence.paraphrase import share_said
+from evidence.claims import is_judgeable
+from evidence.paraphrase import share_said, stems
 from evidence.records import Record
 from utils.schema import is_label_answer
 from utils.text import holds_answer
@@ -53,3 +54,23 @@ def marked_sets(
         if len(chunks) == 1 or is_about_question(best):
             sets.append((best,))
     return sets
+
+
+def stating_sets(claim: str, sets: list[tuple[Chunk, ...]]) -> list[tuple[Chunk, ...]]:
+    """The evidence sets that a claim can be judged from, of these the ones that cover most of its words.
+
+    Behind them those whose chunks are all in one of them: annotators found a part of what is shown enough.
+    """
+    wanted = stems(claim)
+    shares: dict[tuple[Chunk, ...], float] = {}
+    for chunks in sets:
+        said = frozenset().union(*(chunk.stems for chunk in chunks))
+        if is_judgeable(claim, said):
+            shares[chunks] = share_said(wanted, said)
+
+    best = max(shares.values(), default=0.0)
+    # `sorted` is stable, so sets of one size keep their order.
+    stating = sorted((chunks for chunks, share in shares.items() if share == best), key=len)
+    shown = list(map(set, stating))
+    parts = [chunks for chunks in sets if any(map(set(chunks).__lt__, shown))]
+    return stating + [chunks for chunks in parts if chunks not in stating]

@@ -7,9 +7,9 @@ Where nothing is found, none is invented: the row is dropped and the reason coun
 import functools
 from dataclasses import dataclass
 
-from evidence.annotation import annotated_sets, marked_sets, with_answer
+from evidence.annotation import annotated_sets, marked_sets, stating_sets, with_answer
 from evidence.chunks import Chunk, PagePool, cut_all
-from evidence.claims import claim_words, is_judgeable
+from evidence.claims import claim_words
 from evidence.paraphrase import answer_parts, asked_stems, bare_title, share_said, stems
 from evidence.records import Record
 from evidence.retrieval import BM25
@@ -103,25 +103,6 @@ def _is_about_question(chunk: Chunk, record: Record, asked: frozenset[str]) -> b
     return share_said(asked, chunk.stems) >= _SAID_BY_GOLD
 
 
-def _stating_sets(claim: str, sets: list[tuple[Chunk, ...]]) -> list[tuple[Chunk, ...]]:
-    """The evidence sets that a claim can be judged from, of these the ones that cover most of its words.
-
-    Behind them those whose chunks are all in one of them: annotators found a part of what is shown enough.
-    """
-    wanted = stems(claim)
-    shares: dict[tuple[Chunk, ...], float] = {}
-    for chunks in sets:
-        said = frozenset().union(*(chunk.stems for chunk in chunks))
-        if is_judgeable(claim, said):
-            shares[chunks] = share_said(wanted, said)
-
-    best = max(shares.values(), default=0.0)
-    # `sorted` is stable, so sets of one size keep their order.
-    stating = sorted((chunks for chunks, share in shares.items() if share == best), key=len)
-    parts = [chunks for chunks in sets if any(set(chunks) < set(whole) for whole in stating)]
-    return stating + [chunks for chunks in parts if chunks not in stating]
-
-
 def _needs_gold(answer: str) -> bool:
     """True for answers that occur in texts by chance: yes/no and verdicts, one letter, numbers below 100."""
     return is_label_answer(answer) or len(answer) < 2 or (answer.isdigit() and len(answer) < 3)
@@ -163,7 +144,7 @@ def _annotated_support(
     if not sets:
         return "gold evidence does not contain the answer"
     if record.is_claim:
-        sets = _stating_sets(record.query, sets)
+        sets = stating_sets(record.query, sets)
         if not sets:
             return "gold evidence covers too little of the claim"
     return Support(record, tuple(aliases), tuple(sets), "gold annotation", size)

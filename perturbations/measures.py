@@ -78,8 +78,10 @@ def changed_and_shown(samples: list[dict], rows: list[dict], first: list[dict]) 
     `n_changed`: samples whose question or evidence is another one than at the first level. `chunks` and
     `chunks_shown`: means over the samples; evidence over the prompt's limit is cut.
     """
-    texts = ("question", "evidence_chunks")
-    n_changed = sum(any(now[name] != before[name] for name in texts) for now, before in zip(samples, first))
+    n_changed = 0
+    for now, before in zip(samples, first):
+        is_same = now["question"] == before["question"]
+        n_changed += not (is_same and now["evidence_chunks"] == before["evidence_chunks"])
     n = max(len(samples), 1)
     return {
         "n_changed": n_changed,

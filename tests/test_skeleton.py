@@ -77,7 +77,7 @@ def test_a_share_of_the_rows_keeps_all_labels_whatever_their_order():
 def test_a_rare_answer_is_learned_however_often_it_is_read():
     rare = [*OPENS, 50, 51, 52, *CITES, 40, *END]
     once = rows_of([*completions_of(400), *[rare] * 20])
-    epochs = [row for _ in range(4) for row in rows_of([row["completion"] for row in once])]
+    epochs = rows_of(4 * [row["completion"] for row in once])
     thin_labels(epochs, once, 0.0, seed=1)
     kept = [row["labels"] for row in epochs if row["completion"] == rare]
     assert len(kept) == 80 and all(labels[4:7] == [50, 51, 52] for labels in kept)
