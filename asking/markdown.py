@@ -86,8 +86,8 @@ class _Comments:
             return None
         # Code shows what a comment looks like.
         text = _CODE.sub(lambda code: " " * len(code.group()), line.group())
-        start = text.rfind("<!--")
-        if start < 0 or "-->" in text[start:]:
+        start = text.find("<!--", max(text.rfind("-->"), 0))
+        if start < 0:
             return None
         start += line.start()
         end = self._closings.after("-->", line.end())

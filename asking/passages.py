@@ -120,6 +120,7 @@ def _sections(document: Document) -> Iterator[tuple[Page, str, list[Words]]]:
                 yield page, headings.title(), [block.words]
             elif heading := headings.alone(block.level):
                 yield page, headings.title(1), [heading]
+                headings.is_bare = False
             if block.level == 0:
                 headings.is_bare = False
             elif block.words.texts:

@@ -43,6 +43,7 @@ def read(name: str, text: str):
         # Comments of several lines; what only shows one is text.
         ("<!-- draft\nBuilt in 1900.\n-->\nBuilt in 1784.", ["Built in 1784."]),
         ("Built <!-- or\nnot --> in 1784.", ["Built in 1784."]),
+        ("Built <!-- a --> in <!-- b <!-- c\nd --> 1784.", ["Built in 1784."]),
         ("Begin with `<!--` and\nend with `-->`.", ["Begin with <!-- and end with -->."]),
         ("Built <!-- in\n\n1784 --> here.", ["Built <!-- in", "1784 --> here."]),
     ],
