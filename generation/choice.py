@@ -65,10 +65,11 @@ def token_logps(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
 
 def _add(bias: Bias, logps: torch.Tensor, allowed: torch.Tensor | None) -> torch.Tensor:
     """Log-probabilities (n_places, n_choices) plus the bias; `allowed` has the tokens of the choices."""
-    choices = torch.arange(logps.shape[1], device=logps.device) if allowed is None else allowed
-    for token, number in bias.added:
-        logps = logps + torch.where(choices == token, number, 0.0)
-    return logps
+    tokens = torch.tensor([token for token, _ in bias.added], device=logps.device)
+    numbers = torch.tensor([number for _, number in bias.added], dtype=logps.dtype, device=logps.device)
+    if allowed is None:
+        return logps.index_add(1, tokens, numbers.expand(len(logps), -1))
+    return logps + torch.where(allowed[:, None] == tokens, numbers, 0.0).sum(1)
 
 
 class Choice:

@@ -19,6 +19,10 @@ from utils.errors import StageError
 from utils.text import REFUSAL
 from utils.tokens import encode_plain
 
+# Above any difference of log-probabilities; infinity would make the verdicts equal.
+_SURELY = 1000.0
+_OPENS_REFUSAL = ("[", "(", "{", "<", "\\", '"', REFUSAL[1:4])
+
 
 class FirstTokens(NamedTuple):
     """The ids of a completion's opening, and those that the decided answers begin with behind it."""
@@ -26,6 +30,7 @@ class FirstTokens(NamedTuple):
     opening: tuple[int, ...]
     refusal: int
     refuted: int
+    supported: int
 
 
 @functools.lru_cache(maxsize=16)
@@ -38,7 +43,7 @@ def first_tokens(tokenizer) -> FirstTokens:
             "the tokenizer begins a refusal and the two verdicts with the same token, so decisions cannot be "
             "fitted for it; leave out --calibrate"
         )
-    return FirstTokens(opening, first[0], first[1])
+    return FirstTokens(opening, *first)
 
 
 def decision_bias(tokenizer, refuse: float, refuted: float) -> Bias | None:
@@ -47,6 +52,21 @@ def decision_bias(tokenizer, refuse: float, refuted: float) -> Bias | None:
     added = [(tokens.refusal, refuse), (tokens.refuted, refuted)]
     nonzero = tuple((token, number) for token, number in added if number)
     return Bias(tokens.opening, nonzero) if nonzero else None
+
+
+@functools.lru_cache(maxsize=4)
+def _refusing_tokens(tokenizer) -> tuple[int, ...]:
+    """The tokens that begin a refusal, also one in more brackets, which a model falls back on."""
+    texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
+    return tuple(i for i, text in enumerate(texts) if text.strip().startswith(_OPENS_REFUSAL))
+
+
+def answering_bias(tokenizer, is_claim: bool) -> Bias:
+    """The bias under which nothing is refused: a claim has one of the verdicts, whichever is likelier."""
+    tokens = first_tokens(tokenizer)
+    if is_claim:
+        return Bias(tokens.opening, ((tokens.supported, _SURELY), (tokens.refuted, _SURELY)))
+    return Bias(tokens.opening, tuple((token, -math.inf) for token in _refusing_tokens(tokenizer)))
 
 
 def as_shown(samples: Iterable[dict], prompts: Iterable) -> list[dict]:
@@ -63,6 +83,8 @@ def decision_biases(
     """
     if decisions is None:
         return []
+    if decisions.answers:
+        return [answering_bias(tokenizer, bool(claim_of(sample))) for sample in samples]
     samples = as_shown(samples, prompts)
     added = gate_biases(decisions.gates, samples)
     biases = []

@@ -160,7 +160,7 @@ def test_constrained_completions_decide_as_they_are_biased(batch_size, model, to
 
     options = {"guide": guide, "batch_size": batch_size, "max_new_tokens": 60}
     plain = run(model, tokenizer, prompts, **options)
-    opening, refusal, refuted = first_tokens(tokenizer)
+    opening, refusal, refuted, _ = first_tokens(tokenizer)
     n = len(opening)
     assert all(tuple(row.ids[:n]) == opening for row in plain)
     for branch, token in (("refuse", refusal), ("refuted", refuted)):
@@ -182,7 +182,7 @@ def shown(samples):
 
 def test_claims_and_other_questions_have_their_own_biases(tokenizer, samples):
     kinds = [next(s for s in samples if bool(claim_of(s)) is is_claim) for is_claim in (True, False)]
-    opening, refusal, refuted = first_tokens(tokenizer)
+    opening, refusal, refuted, _ = first_tokens(tokenizer)
     of_claim, of_question = decision_biases(tokenizer, Decisions(-1.0, 2.0, 0.5), kinds, shown(kinds))
     assert of_claim == Bias(opening, ((refusal, -1.0), (refuted, 0.5)))
     assert of_question == Bias(opening, ((refusal, 2.0),))
@@ -196,7 +196,7 @@ def test_claims_and_other_questions_have_their_own_biases(tokenizer, samples):
 
 
 def test_gates_move_the_biases_of_each_sample(tokenizer, samples):
-    opening, refusal, refuted = first_tokens(tokenizer)
+    opening, refusal, refuted, _ = first_tokens(tokenizer)
     # Twice, as 20 of each class are wanted.
     found = fit_gates([*samples, *samples])
     assert set(found) == {"refuse_claim", "refuse_question", "refuted"}
@@ -231,7 +231,7 @@ def test_gates_read_what_a_prompt_shows_and_nothing_without_chunks(tokenizer, sa
 
     assert bias(sample, one) == bias(one, one) != bias(sample, sample)
     # A closed book tells nothing of what it hides.
-    opening, refusal, _ = first_tokens(tokenizer)
+    opening, refusal, *_ = first_tokens(tokenizer)
     assert bias(sample, none) == Bias(opening, ((refusal, 0.5),))
 
 
@@ -598,6 +598,21 @@ def test_an_evaluation_with_fitted_decisions(checkpoint, home, capsys):
     write_calibration(home)
     with pytest.raises(DataError, match="--calibrate"):
         evaluate_sft_fast_robust.main([*flags, "--decisions", "fitted"])
+
+
+def test_what_never_refuses_chooses_between_two_verdicts_and_bans_brackets(tokenizer, samples):
+    claims = [sample for sample in samples if claim_of(sample)][:2]
+    others = [sample for sample in samples if not claim_of(sample)][:2]
+    decisions = Decisions(answers=True)
+    assert decisions_of({"biases": decisions_json(decisions)}) == decisions
+    biases = decision_biases(tokenizer, decisions, [*claims, *others], shown([*claims, *others]))
+    _, refusal, refuted, supported = first_tokens(tokenizer)
+    for bias in biases[:2]:
+        assert dict(bias.added) == {supported: 1000.0, refuted: 1000.0}
+    for bias in biases[2:]:
+        banned = dict(bias.added)
+        assert refusal in banned and set(banned.values()) == {-math.inf}
+        assert supported not in banned and refuted not in banned
 
 
 def test_a_checkpoint_that_may_not_refuse(checkpoint, home):

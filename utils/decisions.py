@@ -40,24 +40,24 @@ class Decisions:
     """Numbers that are added to logits at the first token of an answer; 0 leaves the choice to the model.
 
     The first two are added to the refusal token, for claims and for other questions, the third to `refuted`,
-    for claims. `gates`: for some of these a gate, which adds a number of each sample's own.
+    for claims. `gates`: for some of these a gate, which adds a number of each sample's own. `answers`: in
+    place of all of them, a claim gets one of the two verdicts, and another question an answer.
     """
 
     refuse_claim: float = 0.0
     refuse_question: float = 0.0
     refuted: float = 0.0
     gates: Mapping[str, Gate] = field(default_factory=dict)
-
-
-# No logit is as large. Infinity would not be JSON.
-_NEVER = -1000.0
-_ANSWER = Decisions(refuse_claim=_NEVER, refuse_question=_NEVER)
+    answers: bool = False
 
 
 def decisions_json(decisions: Decisions) -> dict:
     """Decisions as calibration.json and settings have them: without gates, as before there were any."""
     fields = asdict(decisions)
-    return fields if decisions.gates else {name: fields[name] for name in BIASES}
+    for name in ("gates", "answers"):
+        if not fields[name]:
+            del fields[name]
+    return fields
 
 
 def _from_json(fields: dict) -> Decisions:
@@ -142,7 +142,7 @@ def read_decisions(model_path: str) -> Decisions:
 def chosen_decisions(decisions: str | None, model_path: str) -> Decisions | None:
     """The biases that a value of --decisions means for a checkpoint; None for plain."""
     if decisions == "answer":
-        return _ANSWER
+        return Decisions(answers=True)
     return read_decisions(model_path) if decisions == "fitted" else None
 
 
