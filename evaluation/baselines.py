@@ -71,25 +71,23 @@ def tune_lexical(val: list[dict]) -> float:
 FITTED = {"surface_model": surface_answers, "claim_only": claim_answers}
 
 
+def _tuning_files(test_path: Path) -> dict[str, Path]:
+    """The train and val files beside a test file that are there, by split."""
+    paths = {split: test_path.with_name(f"{split}.jsonl") for split in ("train", "val")}
+    return {split: path for split, path in paths.items() if path.is_file() and path != test_path}
+
+
 def tuning_hashes(test_path: Path) -> dict[str, str]:
     """The hashes of the files that `read_tuning` reads, by split."""
-    found = {}
-    for split in ("train", "val"):
-        path = test_path.with_name(f"{split}.jsonl")
-        if path.is_file() and path != test_path:
-            found[split] = sha256_file(path)
-    return found
+    return {split: sha256_file(path) for split, path in _tuning_files(test_path).items()}
 
 
 def read_tuning(test_path: Path) -> tuple[list[dict], list[dict]]:
     """(train, val) samples beside the test file, to fit and tune rules on; empty for a missing file."""
-    found = []
-    for split in ("train", "val"):
-        path = test_path.with_name(f"{split}.jsonl")
-        found.append(read_samples(path) if path.is_file() and path != test_path else [])
-    if not found[0]:
+    found = {split: read_samples(path) for split, path in _tuning_files(test_path).items()}
+    if not found.get("train"):
         note(f"{' and '.join(FITTED)} left out: they are fitted on a train.jsonl beside {test_path}")
-    return found[0], found[1]
+    return found.get("train", []), found.get("val", [])
 
 
 def baseline_predictions(samples: list[dict], train: list[dict], val: list[dict]) -> list[dict]:

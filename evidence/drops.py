@@ -47,6 +47,11 @@ class DroppedRows(Counter[str]):
 Drops = dict[str, DroppedRows]
 
 
+def main_reasons(reasons: Counter[str]) -> str:
+    """The two reasons for which most rows were dropped, with their numbers; empty without any."""
+    return ", ".join(f"{reason} {n:,}" for reason, n in reasons.most_common(2))
+
+
 def first_dropped(drops: Drops) -> dict[str, dict[str, dict[str, str]]]:
     """Source -> reason -> id -> question of its first rows, for audit.json."""
     return {source: rows.first for source, rows in drops.items()}

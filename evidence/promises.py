@@ -5,7 +5,7 @@ It reads finished samples and the counts of dropped rows. Rules that no sample m
 
 from collections import Counter
 
-from evidence.drops import few_left
+from evidence.drops import few_left, main_reasons
 from evidence.leaks import support_pages
 from evidence.splits import CUT_REASON
 from utils.runs import format_drops
@@ -86,8 +86,7 @@ def _lost(splits: Splits, drops: dict[str, dict[str, int]]) -> list[str]:
     kept = {sample["source"] for samples in splits.values() for sample in samples}
     lost = []
     for source in sorted(drops.keys() - kept):
-        reasons = Counter(drops[source])
-        main = ", ".join(f"{reason} {n:,}" for reason, n in reasons.most_common(2)) or "nothing"
+        main = main_reasons(Counter(drops[source])) or "nothing"
         lost.append(f"{source}: no sample (dropped: {main})")
     return lost
 

@@ -7,7 +7,7 @@ import hashlib
 from collections import Counter, defaultdict
 
 from evidence.chunks import PagePool
-from evidence.drops import SPARE_REASON, Drops
+from evidence.drops import SPARE_REASON, Drops, main_reasons
 from evidence.records import Record
 from evidence.support import Support, find_support
 from utils.progress import track
@@ -76,5 +76,5 @@ def _too_few(source: str, n_verified: int, n_wanted: int, reasons: Counter[str])
     enough = n_wanted if n_wanted and n_tried >= n_wanted else _SHORT * n_tried
     if n_verified >= enough:
         return None
-    main = ", ".join(f"{reason} {n:,}" for reason, n in reasons.most_common(2))
+    main = main_reasons(reasons)
     return f"{source}: only {n_verified:,} of {n_tried:,} rows verified (dropped: {main})"

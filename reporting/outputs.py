@@ -107,9 +107,15 @@ def _is_searched(path: Path) -> bool:
     # Of os.path, because a folder that may not be entered is none here, and no error.
     if _SKIPPED.match(path.name) or not os.path.isdir(path):
         return False
+    if not os.path.isfile(path / REPORT_NAME):
+        return True
     # A folder with a report and with folders is a home of its own: demo/ in the repository, the default home.
     # One of files alone may be where `--report` of an evaluation was written.
-    return not (os.path.isfile(path / REPORT_NAME) and any(map(os.path.isdir, path.iterdir())))
+    try:
+        return not any(map(os.path.isdir, path.iterdir()))
+    except OSError:
+        # A folder that cannot be listed has nothing to show.
+        return False
 
 
 def _stage_of(manifest: dict) -> str | None:
