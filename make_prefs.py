@@ -108,7 +108,7 @@ from preferences.cuts import COMPLETION_TOKENS
 from preferences.exchange import exchange_pairs
 from preferences.jobs import NO_CANDIDATE, read_candidates
 from preferences.judge_report import judge_report
-from preferences.judgement_names import judge_version, name_judgements
+from preferences.judgement_names import judge_version, name_judgements, same_judgements
 from preferences.model_judge import JudgeModel
 from preferences.pairing import Pairing, collect_pairs, prompt_outcomes
 from preferences.pairs import style_check
@@ -220,10 +220,11 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     judgesig, settings = name_judgements(cache, settings, version, pairing, args.overwrite)
     jobs, repeated, lost = read_candidates(cache, read_questions(data_path))
     log_path = cache / f"judgements_{judgesig}.jsonl"
+    same = None if args.overwrite else same_judgements(cache, settings, pairing)
     # With --overwrite, a judge that fails leaves the judgements that were there.
     with shards.hold(file_aside(log_path, args.overwrite)):
         open_model = functools.partial(open_judge, args, judge, generation)
-        judgements = judge_candidates(jobs, judge, open_model, log_path, shards)
+        judgements = judge_candidates(jobs, judge, open_model, log_path, shards, same)
     if not shards.is_main:
         return
 

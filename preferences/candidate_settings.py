@@ -38,10 +38,7 @@ def generation_settings(flags: dict, load_template: Callable[[str], str]) -> dic
     """
     checkpoint = check_adapter_dir(flags["sft_model"])
     trained = manifest_in(Path(checkpoint), CHECKPOINT)
-    settings = {}
-    for name, default in GENERATION_DEFAULTS.items():
-        settings[name] = default if flags[name] is None else flags[name]
-    settings["models"] = settings["models"] or _default_models(flags, settings)
+    settings = sampling_settings(flags)
     # A checkpoint answers best in the format that it was trained on.
     settings["template"] = settings["template"] or trained.get("template", "default")
     # And to prompts of the lengths that it was trained on.
@@ -68,6 +65,15 @@ def generation_settings(flags: dict, load_template: Callable[[str], str]) -> dic
         **_rare_settings(settings, checkpoint, base),
         **_policy_settings(flags),
     }
+
+
+def sampling_settings(flags: dict) -> dict:
+    """Whose candidates are taken, how many, and how they are drawn: the flags, or the defaults."""
+    settings = {}
+    for name, default in GENERATION_DEFAULTS.items():
+        settings[name] = default if flags[name] is None else flags[name]
+    settings["models"] = settings["models"] or _default_models(flags, settings)
+    return settings
 
 
 def _default_models(flags: dict, settings: dict) -> str:

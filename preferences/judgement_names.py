@@ -56,3 +56,17 @@ def name_judgements(
         if not _is_other(folder / f"preference_stats_{cache.name}-{earlier}.json", version):
             return earlier, settings
     return signature, settings | version
+
+
+def same_judgements(cache: Path, settings: dict, pairing: dict) -> Path | None:
+    """Complete judgements of the candidates in a cache by the same judge, for pairs that other flags made.
+
+    None without any. `settings`: of `name_judgements`; `pairing` names the flags that change no judgement.
+    """
+    for stats_path in sorted(cache.parent.parent.glob(f"preference_stats_{cache.name}-*.json")):
+        known = read_if_there(stats_path, lenient(PREFERENCE_STATS)).get("settings", {})
+        judged_by = {name: value for name, value in known.items() if name not in {*pairing, "cache"}}
+        found = cache / f"judgements_{stats_path.stem.rpartition('-')[2]}.jsonl"
+        if judge_key(judged_by) == judge_key(settings) and found.is_file():
+            return found
+    return None

@@ -28,7 +28,7 @@ from preferences.model_judge import JudgeModel, compare_candidates, win_scores
 from preferences.scored import ScoreModel, head_key, score_candidates
 from preferences.verifier import VERIFIER_VERSION, verify
 from utils.config import portable_path
-from utils.jsonl import read_appended
+from utils.jsonl import read_appended, write_jsonl
 from utils.progress import progress
 
 # Samples judged between two writes: an interrupted run loses at most this many.
@@ -173,13 +173,23 @@ def judge_key(settings: dict) -> dict:
 
 
 def judge_candidates(
-    jobs: list[Job], judge: Judge, open_model: Callable[[], Any], path: Path, shards: Shards
+    jobs: list[Job],
+    judge: Judge,
+    open_model: Callable[[], Any],
+    path: Path,
+    shards: Shards,
+    same: Path | None = None,
 ) -> dict[str, dict]:
     """Judgement rows by sample id, read from `path` where it exists, else judged and written there.
 
     Samples with fewer than two candidates are not judged. `open_model` is called at most once, and only
-    when there is something left to judge. StageError for a model that does not answer with the labels.
+    when there is something left to judge. `same`: judgements that these would repeat, which are copied.
+    StageError for a model that does not answer with the labels.
     """
+    if same and shards.is_main and not path.is_file():
+        write_jsonl(path, read_appended(same))
+        print(f"judgements of {same.name} are taken: the same judge, and other flags for the pairs")
+    shards.wait()
     if shards.share(path.is_file()):
         if shards.is_main:
             drop_partials(path)

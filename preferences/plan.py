@@ -12,7 +12,7 @@ from models.estimate import (
     warn_missing_model,
 )
 from models.planned_memory import generation_memory
-from preferences.cache import GENERATION_DEFAULTS
+from preferences.candidate_settings import n_candidates, sampling_settings
 from preferences.pairs import find_preferences
 from utils.config import home_path, input_path
 from utils.errors import DataError
@@ -30,12 +30,11 @@ def print_plan(args: argparse.Namespace) -> None:
     samples = planned_samples(input_path(args.data_path), read_questions)
     generator = args.base_model or args.sft_model
     if samples is not None and args.phase != "judge" and generator:
-        n_each = args.n_generations or GENERATION_DEFAULTS["n_generations"]
-        n_texts = n_each * len((args.models or "sft").split(","))
-        seed = GENERATION_DEFAULTS["seed"] if args.seed is None else args.seed
-        samples = pick_samples(samples, args.max_samples, seed)
+        settings = sampling_settings(vars(args))
+        n_models = len(settings["models"].split(","))
+        n_texts = n_candidates(settings) * n_models
+        samples = pick_samples(samples, args.max_samples, settings["seed"])
         # All candidates of a model share the reading of their prompt.
-        n_models = n_texts // n_each
         n_predicted = n_texts * len(samples) * _COMPLETION_TOKENS
         n_tokens = n_models * (count_tokens(samples) + len(samples) * _PROMPT_TOKENS) + n_predicted
         print(f"would generate {n_texts * len(samples)} candidates, about {n_tokens:,} tokens")

@@ -5,15 +5,17 @@ import os
 
 import pytest
 
+import make_prefs
 import preferences.candidate_settings as candidates
 import preferences.judgement_names as names
 from make_prefs import build_parser
+from models.distributed import Shards
 from preferences.cache import GENERATION_DEFAULTS, cache_key, find_cache, given_settings
 from preferences.cache_states import claim_cache
-from preferences.judges import JUDGES, judge_key
+from preferences.judges import JUDGES, judge_candidates, judge_key
 from tests.test_places import write_checkpoint, write_model
 from utils.errors import UsageError
-from utils.jsonl import sha256_value, write_json
+from utils.jsonl import sha256_value, write_json, write_jsonl
 
 TEMPLATES = {"default": "{evidence} {question}", "simple": "{question} {evidence}"}
 
@@ -242,6 +244,48 @@ def test_judgements_are_named_by_precision_and_commit_and_older_ones_are_read(tm
     assert named()[0] != earlier
     # The verifier has no model.
     assert names.judge_version(JUDGES["verifier"], None) == {}
+
+
+def test_another_margin_takes_the_judgements_that_are_there(world, tmp_path, capsys):
+    cache = tmp_path / "prefs/cache/abc"
+    settings = {
+        "judge": "llm",
+        "model": "some/place",
+        "model_key": "owner/name",
+        "precision": "torch.float32",
+    }
+    rows = [{"id": "a", "llm": [0.9, 0.1]}]
+    write_jsonl(cache / "judgements_11111111.jsonl", rows)
+    pairing = {"min_margin": 0.1, "output_mode": "lite"}
+    stats_path = tmp_path / "prefs/preference_stats_abc-11111111.json"
+    write_json(stats_path, {"settings": {**settings, **pairing, "cache": "abc"}})
+    # A model that was moved is the same judge.
+    found = names.same_judgements(cache, settings | {"model": "another/place"}, pairing)
+    assert found == cache / "judgements_11111111.jsonl"
+
+    def no_model():
+        raise AssertionError("nothing is left to judge")
+
+    path = cache / "judgements_22222222.jsonl"
+    jobs = [({"id": "a"}, [{}, {}])]
+    assert judge_candidates(jobs, JUDGES["llm"], no_model, path, Shards(), found) == {"a": rows[0]}
+    assert "judgements of judgements_11111111.jsonl are taken" in capsys.readouterr().out
+
+    for other in ({"model_key": "owner/other"}, {"precision": "torch.bfloat16"}, {"judge": "hybrid"}):
+        assert names.same_judgements(cache, settings | other, pairing) is None
+    (cache / "judgements_11111111.jsonl").unlink()
+    assert names.same_judgements(cache, settings, pairing) is None
+
+
+@pytest.mark.parametrize(
+    "flags, n_texts",
+    [("", 4), ("--temperature 0", 4), ("--n-generations 3", 6), ("--policy-model sft/checkpoint-best", 8)],
+)
+def test_the_plan_counts_the_candidates_of_every_model(flags, n_texts, world, sample, tmp_path, capsys):
+    write_jsonl(tmp_path / "data.jsonl", [sample, sample | {"id": "popqa:2"}])
+    plan = ["--sft-model", world, "--data-path", "data.jsonl", "--phase", "generate", "--dry-run"]
+    make_prefs.main([*plan, *flags.split()])
+    assert f"would generate {n_texts} candidates" in capsys.readouterr().out
 
 
 def test_another_commit_of_a_hub_model_is_noticed(tmp_path):
