@@ -50,19 +50,39 @@ class _Collector:
     def __init__(self, source: str):
         self.source = source
         self.blocks: list[Block] = []
-        self.pieces: list[Piece] = []
+        self._pieces: list[Piece] = []
+        # Lines that follow each other are read together: a link may begin in one and end in the next.
+        self._lines = (0, 0)
         self.is_quote = False
         # The block began with a list marker.
         self.is_item = False
 
+    @property
+    def is_begun(self) -> bool:
+        first, last = self._lines
+        return first < last or bool(self._pieces)
+
     def add(self, start: int, end: int) -> None:
-        self.pieces += visible_pieces(self.source, start, end)
+        first, last = self._lines
+        if last != start:
+            self._read_lines()
+            first = start
+        self._lines = (first, end)
+
+    def add_code(self, start: int, end: int) -> None:
+        """Code is text as it is: no mark in it is markup."""
+        self._pieces.append((self.source[start:end], start, end))
+
+    def _read_lines(self) -> None:
+        self._pieces += visible_pieces(self.source, *self._lines)
 
     def end(self, level: int = 0) -> None:
-        words = words_of(self.pieces)
+        self._read_lines()
+        words = words_of(self._pieces)
         if words.texts:
             self.blocks.append(Block(words, level))
-        self.pieces = []
+        self._pieces = []
+        self._lines = (0, 0)
         self.is_item = False
 
 
@@ -70,7 +90,7 @@ def _begins_item(opening: re.Match | None, collector: _Collector) -> bool:
     """Whether a list marker is one: within a paragraph a number that is not 1 is the end of its sentence."""
     if not opening:
         return False
-    return not collector.pieces or collector.is_item or opening["number"] in (None, "1")
+    return not collector.is_begun or collector.is_item or opening["number"] in (None, "1")
 
 
 class _Comments:
@@ -113,8 +133,7 @@ def markdown_blocks(source: str) -> list[Block]:
             in_fence = not in_fence
             collector.end()
         elif in_fence:
-            # Code is text as it is: no mark in it is markup.
-            collector.pieces.append((line.group(), line.start(), line.end()))
+            collector.add_code(line.start(), line.end())
         elif comment := comments.opened_in(line):
             before = _LINE.match(source, line.start(), comment[0])
             place = comment[1]
@@ -133,7 +152,7 @@ def _add_line(collector: _Collector, line: re.Match) -> None:
     heading = _HEADING.match(text)
     underline = _UNDERLINE.match(text)
     opening = _OPENING.match(text)
-    if underline and collector.pieces and not (collector.is_item or collector.is_quote):
+    if underline and collector.is_begun and not (collector.is_item or collector.is_quote):
         collector.end(level=1 if "=" in text else 2)
     elif underline or not text.strip() or _is_rule(text) or _DEFINITION.match(text):
         collector.end()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from html.parser import HTMLParser
 
+from asking.hidden_elements import HiddenElements
 from asking.words import Piece, Words, words_of
 
 _SKIPPED = frozenset("script style template noscript svg iframe object".split())
@@ -51,6 +52,7 @@ class _PageParser(HTMLParser):
         self._pieces: list[Piece] = []
         self._level = 0
         self._n_skipped = 0
+        self._hidden = HiddenElements(_BLOCKS | _HEADINGS)
         # Characters that may still be searched in vain.
         self._n_left = _MAX_SEARCHES * len(source) + (1 << 20)
         # Where each line begins, as the parser counts lines.
@@ -69,7 +71,7 @@ class _PageParser(HTMLParser):
         self._pieces = []
 
     def _add(self, text: str, start: int, end: int) -> None:
-        if not self._n_skipped:
+        if not self._n_skipped and not self._hidden:
             self._pieces.append((text, start, end))
 
     def _bounded(self, parse: Callable[..., int], start: int, *options) -> int:
@@ -100,6 +102,9 @@ class _PageParser(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list) -> None:
         if tag in _SKIPPED:
             self._n_skipped += 1
+        elif self._hidden.start(tag, attrs):
+            if tag in _BLOCKS:
+                self.end_block()
         elif tag in _BLOCKS or tag in _HEADINGS:
             self.end_block()
             # A heading that nobody closed ends where the next block begins.
@@ -117,6 +122,8 @@ class _PageParser(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag in _SKIPPED:
             self._n_skipped = max(0, self._n_skipped - 1)
+        elif self._hidden.end(tag):
+            return
         elif tag in _BLOCKS or tag in _HEADINGS:
             self.end_block()
             self._level = 0

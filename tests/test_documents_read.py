@@ -8,7 +8,7 @@ from asking.decoding import decode
 from asking.documents import read_document, read_documents
 from asking.judging import Shown
 from asking.markdown import markdown_blocks
-from asking.markup import text_blocks
+from asking.markup import html_blocks, text_blocks
 from asking.passages import PassageIndex, passages_of
 from asking.quotes import quote_passage
 from asking.web import Desk
@@ -45,11 +45,40 @@ def read(name: str, text: str):
         ("Built <!-- or\nnot --> in 1784.", ["Built in 1784."]),
         ("Built <!-- a --> in <!-- b <!-- c\nd --> 1784.", ["Built in 1784."]),
         ("Begin with `<!--` and\nend with `-->`.", ["Begin with <!-- and end with -->."]),
+        # A link, code and emphasis of two lines.
+        ("See [the\nmill](http://x.y) here.", ["See the mill here."]),
+        ('See [the mill](http://x.y\n"A title") here.', ["See the mill here."]),
+        ("Write `*a\nb*` and *two\nwords*.", ["Write *a b* and two words."]),
+        ("- See [the\n  mill](http://x.y).\n- It *closed", ["See the mill.", "It closed"]),
         ("Built <!-- in\n\n1784 --> here.", ["Built <!-- in", "1784 --> here."]),
     ],
 )
 def test_all_that_markdown_shows_is_text(source, visible):
     assert [block.words.text for block in markdown_blocks(source)] == visible
+
+
+@pytest.mark.parametrize(
+    "source, visible",
+    [
+        ("<p>A</p><p hidden>B</p><p>C</p>", ["A", "C"]),
+        ("<p>A <span style='color: red; DISPLAY:none !important'>B</span>C</p>", ["A C"]),
+        ("<div style='visibility: hidden'><p>B</p><div>B</div></div><p>C</p>", ["C"]),
+        ("<p style='display: nonexistent'>A</p><p aria-hidden=true>B</p>", ["A", "B"]),
+        # Elements without an end: what is behind them is shown.
+        ("<p>A<p hidden>B<p>C", ["A", "C"]),
+        ("<ul><li hidden>B <b>B<li>C</ul>D", ["C", "D"]),
+        ("<ul><li hidden>B<div>B<li>B</div></ul>D", ["D"]),
+        ("<ul><li hidden>B<li>C</ul>D", ["C", "D"]),
+        ("<ul><li hidden>B<ul><li>B</ul></ul>D", ["D"]),
+        ("<table><tr><td hidden>B<td>C<tr hidden><td>B<tr><td>E</table>", ["C", "E"]),
+        ("<input hidden>A<br hidden>B", ["A B"]),
+        ("<section><span hidden>B</section>C", ["C"]),
+        ("<div hidden>B</b></i>B<script></div>B</script>B</div>C", ["C"]),
+        ("<div hidden><p>B", []),
+    ],
+)
+def test_what_a_page_hides_is_no_text(source, visible):
+    assert [block.words.text for block in html_blocks(source)] == visible
 
 
 def test_a_number_at_the_beginning_of_a_line_of_plain_text():
