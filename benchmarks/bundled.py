@@ -22,5 +22,7 @@ def samples_of(data: str | None) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(ROOT / "build_data.py"), "--sample", "--data-dir", "data"]
         environment = {**os.environ, "FACTUALITY_HOME": folder}
-        subprocess.run(command, check=True, cwd=ROOT, env=environment, capture_output=True)
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"the bundled samples could not be built:\n{done.stderr}")
         return read_samples(Path(folder) / "data/processed/train.jsonl")

@@ -10,7 +10,6 @@ Reads nothing; writes its zips into a temporary folder.
 import argparse
 import json
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,8 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.process_memory import peak_mb
 
 N_WORDS = 200_000
 N_WANTED = 5_000
@@ -80,11 +81,6 @@ def write_zip(path: Path, n_pages: int) -> None:
             with archive.open(name, "w", force_zip64=True) as member:
                 for i in range(start, min(start + PAGES_PER_MEMBER, n_pages)):
                     member.write(json.dumps(make_page(i, rng)).encode() + b"\n")
-
-
-def peak_mb() -> float:
-    # Linux counts kilobytes.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def queries_of(chunks: list, n_queries: int) -> list[str]:

@@ -184,6 +184,11 @@ SYSTEMS: dict[str, Callable | None] = {
 }
 
 
+def merged_model(model):
+    """The model with its adapter in its weights, if it has one."""
+    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
 def convert_for_ctranslate2(model, tokenizer, compute_type: str, folder: str):
     """The same weights, adapter merged, as a CTranslate2 generator."""
     # Not a requirement of this project.
@@ -192,7 +197,8 @@ def convert_for_ctranslate2(model, tokenizer, compute_type: str, folder: str):
 
     source = Path(folder) / "merged"
     if not source.is_dir():
-        merged = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+        # A copy: the other systems keep their adapter.
+        merged = merged_model(copy.deepcopy(model))
         merged.save_pretrained(source)
         tokenizer.save_pretrained(source)
     target = Path(folder) / compute_type
@@ -219,13 +225,18 @@ def by_ctranslate2(generator, tokenizer, prompts: list, args: argparse.Namespace
 
 
 @contextlib.contextmanager
-def attention(model, name: str):
-    """Within it, our systems use the kernels of the device, and all others the attention of transformers."""
+def kernels(model, name: str):
+    """Within it, our systems use the kernels of the device, and all others those of transformers and peft."""
     before = model.config._attn_implementation
+    own = {layer for layer in model.modules() if "forward" in vars(layer)}
     if name in ("free", "constrained", "no_drafts"):
         speed_up_generation(model)
     yield
     model.set_attn_implementation(before)
+    # The next system would run with our layers.
+    for layer in model.modules():
+        if layer not in own:
+            vars(layer).pop("forward", None)
 
 
 def answers(texts: list[str], prompts: list) -> list[tuple]:
@@ -250,7 +261,7 @@ def time_systems(model, tokenizer, prompts: list, args: argparse.Namespace) -> N
         for number in range(args.rounds):
             for name in names:
                 started = clock()
-                with attention(model, name):
+                with kernels(model, name):
                     run = SYSTEMS[name] or by_ctranslate2
                     texts[name] = run(models.get(name, model), tokenizer, prompts, args)
                 seconds[name].append(clock() - started)
@@ -306,9 +317,9 @@ EXACTNESS_SETTINGS = (
 
 
 def first_difference(model, prompt, expected: list[int], found: list[int]) -> float | None:
-    """None for equal tokens; else the distance of the two best logits where they part.
+    """None for equal tokens; else how far below the best logit the worse of the two is where they part.
 
-    In float32, one row, without a cache.
+    In float32, one row, without a cache. Where one of them has ended: the distance of the two best logits.
     """
     if expected == found:
         return None
@@ -317,8 +328,9 @@ def first_difference(model, prompt, expected: list[int], found: list[int]) -> fl
     ids = torch.tensor([prompt.ids + expected[:n]], device=model.device)
     with torch.inference_mode():
         logits = model(input_ids=ids, logits_to_keep=1).logits[0, -1]
-    best = logits.topk(2).values
-    return float(best[0] - best[1])
+    chosen = [*expected[n : n + 1], *found[n : n + 1]]
+    values = logits[chosen] if len(chosen) == 2 else logits.topk(2).values
+    return float(logits.max() - values.min())
 
 
 def tokens_of_ours(model, tokenizer, prompts: list, max_new_tokens: int, setting: Setting) -> list[list[int]]:
@@ -372,7 +384,7 @@ def check_exactness(model, tokenizer, prompts: list, args: argparse.Namespace) -
     print("| batch | sorted | prefix shared | attention | equal | ties below 1e-4 | other differences |")
     print("|---|---|---|---|---|---|---|")
     for setting in EXACTNESS_SETTINGS:
-        with attention(model, "free"):
+        with kernels(model, "free"):
             used = model.config._attn_implementation
             found = tokens_of_ours(model, tokenizer, prompts, args.max_new_tokens, setting)
         # The judge of a difference is the attention of transformers.
@@ -416,7 +428,7 @@ def time_prefill(model, prompts: list, args: argparse.Namespace) -> None:
     }
     for name in ("generate", "free"):
         rates = []
-        with attention(model, name), torch.inference_mode():
+        with kernels(model, name), torch.inference_mode():
             for _ in range(2 * args.rounds + 1):
                 started = clock()
                 model(**inputs)
@@ -437,7 +449,7 @@ def main(args: argparse.Namespace) -> None:
     tokenizer = load_tokenizer(args.model)
     # Exactness is a matter of float32: in bfloat16 the order of additions decides many tokens.
     model = load_model(args.model, LoadOptions(bf16=not (args.float32 or args.exactness)))
-    model = model.merge_and_unload() if args.merge or args.exactness else model
+    model = merged_model(model) if args.merge or args.exactness else model
     if "ct2" in args.systems and importlib.util.find_spec("ctranslate2") is None:
         sys.exit("ctranslate2 is not installed; run pip install ctranslate2, or leave it out of --systems")
     prompts = make_prompts(tokenizer, args)

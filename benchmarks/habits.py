@@ -22,6 +22,7 @@ from utils.startup import run_main
 from utils.text import normalize_answer
 
 # --- habits: (parsed completion, sample) -> number, or None where a completion has no such thing
+# The chunks of the sample are those that the prompt shows.
 
 
 def answered(parsed: Parsed, sample: dict) -> float | None:
@@ -118,12 +119,16 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parsed_rows(path: str, model: str, by_id: dict[str, dict]) -> dict[str, Parsed]:
-    """Sample id -> parsed completion of a predictions file, with citations as numbers of the prompt."""
+def parsed_rows(path: str, model: str, by_id: dict[str, dict]) -> dict[str, tuple[Parsed, dict]]:
+    """Sample id -> (parsed completion, the sample with the chunks that its prompt showed)."""
     found = {}
     for _, row in read_jsonl(input_path(path)):
         if row["model"] == model and row["id"] in by_id:
-            found[row["id"]] = parse_completion(row["completion"], len(row["shown"]))
+            sample = by_id[row["id"]]
+            # A prompt that was cut shows fewer, and citations are numbers of the prompt.
+            chunks = [sample["evidence_chunks"][i] for i in row["shown"]]
+            parsed = parse_completion(row["completion"], len(chunks))
+            found[row["id"]] = (parsed, {**sample, "evidence_chunks": chunks})
     return found
 
 
@@ -132,14 +137,14 @@ def mean(values: list[float]) -> float | None:
 
 
 def habit_row(
-    habit: Callable, samples: list[dict], before: dict[str, Parsed], after: dict[str, Parsed], seed: int
+    habit: Callable, samples: list[dict], before: dict[str, tuple], after: dict[str, tuple], seed: int
 ) -> tuple[float | None, float | None, float | None, list[float] | None]:
     """(mean before, mean after, mean difference where both have the habit, its interval)."""
     sides: tuple[list[float], list[float]] = ([], [])
     differences: list[float] = []
     groups: list[str] = []
     for sample in samples:
-        pair = [habit(side[sample["id"]], sample) for side in (before, after)]
+        pair = [habit(*side[sample["id"]]) for side in (before, after)]
         for values, value in zip(sides, pair):
             if value is not None:
                 values.append(value)

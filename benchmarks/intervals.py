@@ -28,7 +28,7 @@ HEADER = [
     "one model's metrics s",
     "a paired difference s",
     "baselines' answers s",
-    "whole results, 5 models s",
+    "whole results s",
 ]
 
 

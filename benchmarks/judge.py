@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.bundled import samples_of
 from benchmarks.device import clock, device_name
-from benchmarks.generation import attention
+from benchmarks.generation import kernels
 from generation.batches import pad_left
 from generation.drafting import Drafter, FreeGuide
 from generation.engine import GenerationSettings, generate
@@ -168,7 +168,7 @@ def time_in_turns(model, systems: dict[str, Callable], n_rounds: int) -> dict[st
     seconds: dict[str, list[float]] = {name: [] for name in systems}
     for number in range(n_rounds):
         for name, run in systems.items():
-            with attention(model, name):
+            with kernels(model, name):
                 started = clock()
                 run()
                 seconds[name].append(clock() - started)

@@ -32,7 +32,7 @@ from preferences.pairs import interval, pair_metrics, split_groups, style_check
 from preferences.rows import preference_stats
 from utils.completions import gold_completion, parse_completion, render_completion
 from utils.config import input_path
-from utils.errors import UsageError
+from utils.errors import StageError, UsageError
 from utils.jsonl import write_jsonl
 from utils.schema import read_preferences, read_samples
 from utils.startup import run_main
@@ -227,12 +227,17 @@ def main(argv: list[str] | None) -> None:
     names = chosen_steps(args.steps)
     path = input_path(args.test_data)
     table = []
+    failed = []
     for name in names:
         for n in map(int, args.samples.split(",")):
             n_rows, seconds, peak = measured(name, path, n)
             per_row = f"{peak * 1e6 / n_rows:.1f}"
+            if seconds != seconds:
+                failed.append(f"{name} at {n:,}")
             table.append([name, f"{n_rows:,}", f"{seconds:.1f}", f"{peak:.2f}", per_row])
     print(format_table(HEADER, table))
+    if failed:
+        raise StageError(f"these steps ended without a result (see above): {', '.join(failed)}")
 
 
 if __name__ == "__main__":

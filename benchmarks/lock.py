@@ -8,6 +8,7 @@ alone brings along: its builds for CPU and for each CUDA come from other indexes
 package index.
 """
 
+import argparse
 import importlib.metadata
 import json
 import platform
@@ -79,6 +80,8 @@ def lock_text(versions: dict[str, str], hashes: dict[str, str]) -> str:
 
 
 def main() -> None:
+    formatter = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(description=__doc__, formatter_class=formatter, allow_abbrev=False).parse_args()
     versions = needed([name for path in INPUTS for name in named_in(ROOT / path)])
     (ROOT / "requirements.lock").write_text(lock_text(versions, hashed(versions)), encoding="utf-8")
     print(f"wrote requirements.lock ({len(versions)} packages)")

@@ -114,6 +114,8 @@ def read_seeds(paths: list[str]) -> list[dict]:
     """The results files, each with an SFT model. DataError for files of other samples than the first."""
     runs = [read_results(input_path(path)) for path in paths]
     drawn = []
+    if twice := [path for path in paths if paths.count(path) > 1]:
+        raise UsageError(f"{twice[0]} is named twice; each file is the run of one seed")
     for path, results in zip(paths, runs):
         if "sft" not in results:
             raise DataError(f"{path}: no model named sft; name the results of a checkpoint")
@@ -165,7 +167,10 @@ def lead_rows_of(runs: list[dict], other: str, wanted: list[str]) -> list[list[s
     """A row per part: the mean lead over another model, each seed's with its interval, and the verdict."""
     rows = []
     for part in wanted:
-        found = [leads_by_part(run).get(part, {}).get(other) for run in runs]
+        # Of a file with one source, that source is a part too.
+        found = [
+            {**run.get("deltas_by_source", {}), **leads_by_part(run)}.get(part, {}).get(other) for run in runs
+        ]
         known = [deltas for deltas in found if deltas is not None]
         if len(known) < len(found):
             rows.append([other, part, "-", *map(_lead, found), "not evaluated"])
@@ -215,12 +220,13 @@ def transfer_rows(runs: list[dict], source: str, figures: tuple[Figure, ...]) ->
 def verdict_rows(runs: list[dict], source: str) -> list[list[str]]:
     """EM where each verdict is right: a model that always says one of them has 1 and 0."""
     rows = []
-    for part, models in runs[0]["slices"].get("verdict", {}).items():
+    for part, models in runs[0].get("slices", {}).get("verdict", {}).items():
         if not part.startswith(f"{source} "):
             continue
         columns = []
         for name in ("sft", *_others(runs)):
-            found = [run["slices"]["verdict"][part].get(name, {}) for run in runs]
+            verdicts = [run.get("slices", {}).get("verdict", {}) for run in runs]
+            found = [parts.get(part, {}).get(name, {}) for parts in verdicts]
             columns.append([metrics.get("em_answerable") for metrics in found])
         rows.append(figure_row(f"{part} ({models['sft']['n']}): accuracy", Figure("", ""), columns))
     return rows

@@ -2,9 +2,10 @@
 
 Reads preferences of make_prefs.py, or makes pairs of samples: a gold completion over each made rejection.
 Prints a table and writes no file. Both sides get the same base model, token ids, batch size, learning rate
-and number of epochs. TRL reads every pair in every epoch and trains its linear head on the last state; ours
-reads every completion once, which counts in its time, and trains its head on that. Loading the model counts
-for neither. Systems take turns within a round, ratios are taken within a round, and the table shows medians.
+and number of epochs; warm-up, margins and weights of pairs are each side's own. TRL reads every pair in every
+epoch and trains its linear head on the last state; ours reads every completion once, which counts in its
+time, and trains its head on that. Loading the model counts for neither. Systems take turns within a round,
+ratios are taken within a round; the table shows medians, and of the accuracy the mean.
 TRL's side needs `pip install trl==1.16.0`; without it, only our own runs.
 
     python benchmarks/rm.py --model embedded
@@ -48,6 +49,7 @@ from utils.schema import read_preferences
 
 # Completions that are read at once, so that those of one prompt share its pass: as load_features does.
 _PAIRS_PER_PORTION = 64
+_PAIRS_PER_QUESTION = 2
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -72,12 +74,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def made_pairs(samples: list[dict]) -> list[dict]:
-    """Preference rows of samples: the gold completion over each made rejection."""
+    """Preference rows of samples: the gold completion over made rejections, two per question.
+
+    With all of them, a few questions would make all pairs, and our side reads a question's prompt once.
+    """
     rows = []
-    for sample in samples:
+    for number, sample in enumerate(samples):
         shown = list(range(len(sample["evidence_chunks"])))
         gold = gold_completion(sample, shown)
-        for name, text in contrasts(sample, shown, random.Random(sample["id"]), None).items():
+        made = list(contrasts(sample, shown, random.Random(sample["id"]), None).items())
+        # Other kinds for other questions.
+        first = number % max(len(made), 1)
+        for name, text in (made[first:] + made[:first])[:_PAIRS_PER_QUESTION]:
             facts = {key: sample[key] for key in ("question", "evidence_chunks", "group")}
             sides = {"chosen": [{"content": gold}], "rejected": [{"content": text}]}
             rows.append({"id": f"{sample['id']}#{name}", **facts, **sides, "margin": 0.25})
@@ -280,12 +288,17 @@ def print_table(found: dict[str, list[dict]], n_pairs: int) -> None:
         print(f"| {name} | {rate:.3f} | {ratio:.2f} | {right:.3f} |")
 
 
+def n_questions(rows: list[dict]) -> int:
+    return len({row["id"].rpartition("#")[0] for row in rows})
+
+
 def main(args: argparse.Namespace) -> None:
     rows = read_preferences(input_path(args.prefs)) if args.prefs else made_pairs(samples_of(args.data))
     train, test = split_pairs(rows, args.train_pairs, args.test_pairs)
     print(
-        f"{args.model}: {len(train)} pairs, {args.epochs} epochs in batches of {args.batch_size}, "
-        f"{len(test)} pairs held out, {device_name()}\n",
+        f"{args.model}: {len(train)} pairs of {n_questions(train)} questions, {args.epochs} epochs in "
+        f"batches of {args.batch_size}; {len(test)} pairs of {n_questions(test)} questions held out; "
+        f"{device_name()}\n",
         flush=True,
     )
     print_table(run_rounds(args, train, test), len(train))

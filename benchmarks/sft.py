@@ -2,8 +2,9 @@
 
 Reads a sample file and prints a table; writes no file. Each run is a separate process. Systems take turns
 within a round, ratios are computed within a round, and the table shows medians. Each round has another seed,
-so other first weights and, beyond 64 questions, another order; the loss is compared as the mean over rounds
-with its standard error. The comparison needs `pip install trl==1.16.0`; without it, only our own systems run.
+so other first weights and, with more rows than are sorted by length together, another order; the loss is
+compared as the mean over rounds with its standard error. The comparison needs `pip install trl==1.16.0`;
+without it, only our own systems run.
 
 On a GPU as on a CPU: memory is that of the device, and gradient checkpointing, 4 and 8 bits are those of the
 YAML for both, each by its own means. The speed is that of the steps after the first, which warms up.

@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import random
-import re
 import statistics
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from process_memory import peak_mb
 from wiki_pool import write_zip
 
 FULL_PAGES = 5_416_537
@@ -100,12 +100,6 @@ def check_supports(args: argparse.Namespace, folder: Path, zip_path: Path) -> No
 
 
 # --- speed
-
-
-def peak_mb() -> float:
-    """Peak memory of this process. `ru_maxrss` would include that of the parent it was forked from."""
-    status = Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1024
 
 
 def measure(zip_path: Path, n_questions: int, folder: Path) -> dict[str, float]:

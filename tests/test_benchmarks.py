@@ -97,6 +97,32 @@ def test_only_what_each_position_is_multiplied_with_counts(make_model):
     assert generation.count_multiplied(model) == sum(p.numel() for p in model.parameters()) - n_embedded
 
 
+def test_the_rival_gets_its_own_layers_back(make_model):
+    from peft import LoraConfig, get_peft_model
+
+    model = get_peft_model(make_model("llama"), LoraConfig(target_modules=["q_proj"]))
+    attention = model.config._attn_implementation
+
+    def n_replaced() -> int:
+        return sum("forward" in vars(layer) for layer in model.modules())
+
+    before = n_replaced()
+    with generation.kernels(model, "free"):
+        assert n_replaced() > before
+    assert n_replaced() == before and model.config._attn_implementation == attention
+
+
+def test_a_tie_is_between_the_tokens_that_were_chosen(make_model):
+    model = make_model("llama")
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor([[5, 6]])).logits[0, -1]
+    order = logits.argsort(descending=True).tolist()
+    prompt = SimpleNamespace(ids=[5, 6])
+    gap = generation.first_difference(model, prompt, [order[0]], [order[9]])
+    assert gap == pytest.approx(float(logits[order[0]] - logits[order[9]]), abs=1e-5)
+    assert generation.first_difference(model, prompt, [order[3]], [order[3]]) is None
+
+
 def test_prompts_that_the_model_has_no_positions_for_are_named(make_model, tokenizer, tmp_path, test_file):
     model = make_model("llama")
     model.config.max_position_embeddings = 128
@@ -158,4 +184,5 @@ def test_policy_steps_are_timed_from_one_adapter_on_both_sides(system, tiny_gemm
 
 def test_no_question_is_on_both_sides_of_the_reward_benchmark(samples):
     train, test = rm.split_pairs(rm.made_pairs(samples), 9, 9)
+    assert 5 <= rm.n_questions(train) <= 9
     assert not {row["group"] for row in train} & {row["group"] for row in test}

@@ -84,6 +84,30 @@ def test_a_section_that_fails_says_so_and_the_next_one_runs(tmp_path, monkeypatc
     assert found["bars"]["every stage command exits with 0"] == {"found": None, "met": None}
 
 
+@pytest.mark.parametrize(
+    "exits, found, is_met",
+    [((0, 0), [], True), ((0, 1), ["b"], False), ((0, None), [], None), ((1, None), ["a"], False)],
+)
+def test_commands_that_were_left_out_are_not_met(exits, found, is_met):
+    commands = {}
+    for name, code in zip("ab", exits):
+        commands[name] = {"skipped": "no time left"} if code is None else {"exit": code}
+    results = {"notebook": {**commands, "seconds": 3.0}}
+    check = SimpleNamespace(results=results)
+    assert gpu_check.judge(check)["every stage command exits with 0"] == {"found": found, "met": is_met}
+
+
+def test_the_speed_is_compared_with_the_faster_of_the_others_runs():
+    results = {"train_4bit": {"tokens_per_s": 130.0, "first_loss": 1.0, "peak_gb": 3.0}}
+    results["train_trl_4bit"] = {"tokens_per_s": 100.0, "first_loss": 1.0, "peak_gb": 4.0}
+    name = "QLoRA at least 1.3 times TRL"
+    assert gpu_check.judge(SimpleNamespace(results=results))[name] == {"found": 1.3, "met": True}
+    results["train_trl_4bit_liger"] = {"tokens_per_s": 125.0, "first_loss": 1.0, "peak_gb": 2.0}
+    bars = gpu_check.judge(SimpleNamespace(results=results))
+    assert bars[name] == {"found": 1.04, "met": False}
+    assert bars["memory not above TRL's"] == {"found": 1.5, "met": False}
+
+
 def test_layers_that_liger_replaces_are_transformers_own_in_the_next_section(tmp_path, monkeypatch):
     own = modeling_gemma2.Gemma2MLP
 

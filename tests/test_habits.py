@@ -37,11 +37,25 @@ def test_a_difference_is_over_samples_where_both_answer(sample):
         name: parse_completion(render_completion(name, [0], 0.9), 4)
         for name in ("Ada", "Ada Lovelace", REFUSAL)
     }
-    before = {row["id"]: parsed["Ada"] for row in samples}
-    after = {row["id"]: parsed["Ada Lovelace" if i < 20 else REFUSAL] for i, row in enumerate(samples)}
+    before = {row["id"]: (parsed["Ada"], row) for row in samples}
+    after = {}
+    for i, row in enumerate(samples):
+        after[row["id"]] = (parsed["Ada Lovelace" if i < 20 else REFUSAL], row)
     first, second, difference, interval = habit_row(habits.characters, samples, before, after, 1)
     assert (first, second, difference) == (3, 12, 9) and interval == [9, 9]
     assert habit_row(habits.answered, samples, before, after, 1)[2] == -1 / 3
+
+
+def test_citations_are_counted_among_the_chunks_of_the_prompt(sample, tmp_path):
+    rows = []
+    for name, citations in (("all", [0, 1]), ("another", [2])):
+        text = render_completion("Warsaw", citations, 0.5)
+        rows.append({"id": name, "model": "sft", "shown": [0, 2], "completion": text})
+    write_jsonl(tmp_path / "cut.jsonl", rows)
+    by_id = {row["id"]: {**sample, "id": row["id"]} for row in rows}
+    found = habits.parsed_rows(str(tmp_path / "cut.jsonl"), "sft", by_id)
+    assert habits.cites_everything(*found["all"]) == 1 and habits.cites_what_is_not_there(*found["all"]) == 0
+    assert habits.cites_what_is_not_there(*found["another"]) == 1
 
 
 def test_the_table_names_every_habit(sample, tmp_path, capsys):

@@ -5,6 +5,7 @@ import pytest
 from benchmarks import quality
 from evaluation.results import score_all
 from tests.canned import canned_rows
+from tests.conftest import ROOT
 from utils.completions import render_completion
 from utils.errors import DataError, UsageError
 from utils.jsonl import write_json, write_jsonl
@@ -70,6 +71,21 @@ def test_a_lead_that_one_seed_lacks_is_counted(tmp_path, own, capsys):
     assert table[-1][:2] == ["always_refuse", "popqa"] and table[-1][-1] == "1 of 2"
     with pytest.raises(UsageError, match="these results have all, fever, popqa"):
         quality.main(["--results", *files, "--parts", "nq_open"])
+
+
+def test_a_file_with_one_source_has_a_lead_on_it(tmp_path, sample, capsys):
+    file = write_results(tmp_path / "one.json", samples_of("popqa", sample), 0.0, 1)
+    table = printed(capsys, "--results", file, "--against", "overlap_rule", "--parts", "all,popqa")
+    assert [row[-1] for row in table[-2:]] == ["yes", "yes"]
+    with pytest.raises(UsageError, match="is named twice"):
+        quality.main(["--results", file, file])
+
+
+@pytest.mark.parametrize("kind", ["symmetric", "clapnq"])
+def test_the_results_that_are_in_the_repository_can_be_shown(kind, capsys):
+    files = sorted((ROOT / "benchmarks/results").glob(f"real_gemma3_{kind}_s4*.json"))
+    assert len(files) == 3
+    assert printed(capsys, "--transfer", *map(str, files))[1][3]
 
 
 def test_seeds_must_be_of_the_same_samples(tmp_path, own):
