@@ -59,7 +59,7 @@ class RoomyLayer(DynamicLayer):
 def takes_holes(model) -> bool:
     """True when every layer keeps plain keys and values, so that positions can be masked out later."""
     # Other layers, recurrent ones for example, mix positions into a state from which none can be taken out.
-    layers = DynamicCache(config=model.config).layers
+    layers = DynamicCache(config=getattr(model, "module", model).config).layers
     return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
 
 

@@ -30,9 +30,10 @@ from models.hub_cache import load_from
 from models.memory import describe_memory
 from models.positions import check_max_seq_length
 from models.quantization import keep_4bit_layout, quantization
-from models.special_tokens import set_special_tokens
+from models.special_tokens import check_spelling, choose_chat_template, set_special_tokens
+from models.suitable import check_architecture, check_weights
 from utils.config import input_path
-from utils.errors import DataError, OutOfMemory, StageError, UsageError, is_out_of_memory
+from utils.errors import DataError, OutOfMemory, StageError, is_out_of_memory
 from utils.hub import check_reachable
 
 
@@ -68,25 +69,34 @@ def _loading(name: str):
             check_reachable(name)
         with untrusted.pickles_refused(name):
             yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise OutOfMemory(
+    except StageError:
+        raise
+    # A damaged file makes the libraries raise anything.
+    except Exception as error:
+        raise _loading_error(name, error) from error
+
+
+def _loading_error(name: str, error: Exception) -> StageError:
+    """What a library raised while it loaded a model or a tokenizer, as an error of one line."""
+    if is_out_of_memory(error):
+        return OutOfMemory(
             f"{name}: does not fit on {describe_memory()}; load it in 4 or 8 bits, or choose a smaller model"
-        ) from error
-    except (OSError, ValueError) as error:
-        text = str(error).strip() or type(error).__name__
-        if "trust_remote_code" in text:
-            raise StageError(
-                f"{name}: needs code from the hub; set trust_remote_code: true in the YAML if you trust it"
-            ) from error
-        # Any other ValueError is a bug here and keeps its traceback.
-        if not isinstance(error, OSError):
-            raise
-        raise DataError(
+        )
+    text = " ".join(str(error).split())
+    if "trust_remote_code" in text:
+        return StageError(
+            f"{name}: needs code from the hub; set trust_remote_code: true in the YAML if you trust it"
+        )
+    if isinstance(error, OSError):
+        return DataError(
             f"{name}: cannot be loaded from this machine or the hub; check name and revision, log in for "
-            f"gated models, or use `embedded` ({text.splitlines()[0]:.120})"
-        ) from error
+            f"gated models, or use `embedded` ({text or type(error).__name__:.120})"
+        )
+    return DataError(
+        f"{name}: its config, tokenizer or weights are damaged, do not fit each other, or are of a kind that "
+        f"transformers cannot load; copy or download it again, or choose another model "
+        f"({type(error).__name__}: {text:.200})"
+    )
 
 
 def load_tokenizer(name: str, trust_remote_code: bool = False, max_seq_length: int = 0):
@@ -100,7 +110,9 @@ def load_tokenizer(name: str, trust_remote_code: bool = False, max_seq_length: i
         tokenizer = AutoTokenizer.from_pretrained(**load_from(resolved), trust_remote_code=trust_remote_code)
     tokenizer.padding_side = "left"
     config = _model_config(resolved, trust_remote_code)
+    choose_chat_template(tokenizer, name)
     set_special_tokens(tokenizer, name, getattr(config, "vocab_size", None))
+    check_spelling(tokenizer, name)
     if config is not None:
         check_max_seq_length(config, name, max_seq_length)
     return tokenizer
@@ -114,10 +126,6 @@ def _model_config(resolved: str, trust_remote_code: bool) -> Any:
         return AutoConfig.from_pretrained(**source, trust_remote_code=trust_remote_code).get_text_config()
     except (OSError, ValueError, StageError):
         return None
-
-
-# Their attention bias is by the distance of columns, and takes no position ids.
-_COUNT_PADDING = ("mpt",)
 
 
 def load_model(name: str, options: LoadOptions = LoadOptions()):
@@ -138,11 +146,7 @@ def load_model(name: str, options: LoadOptions = LoadOptions()):
     with _loading(name):
         where = load_from(resolved)
         config = AutoConfig.from_pretrained(**where, trust_remote_code=options.trust_remote_code)
-        if config.model_type in _COUNT_PADDING:
-            raise UsageError(
-                f"{name}: the positions of {config.model_type} models in transformers count padding, so a "
-                "row's answer would depend on its batch; choose another base model"
-            )
+        check_architecture(config, name)
         untrusted.check_attention_of(config, name)
         attention = choose_attention(options.attention, config, half=options.bf16 or options.autocast)
         load = functools.partial(
@@ -152,8 +156,10 @@ def load_model(name: str, options: LoadOptions = LoadOptions()):
             quantization_config=quantized,
             device_map={"": device()} if on_device else None,
             trust_remote_code=options.trust_remote_code,
+            output_loading_info=True,
         )
-        model = _load_with_attention(load, name, attention)
+        model, found = _load_with_attention(load, name, attention)
+    check_weights(found, config, name)
     if options.load_in_4bit and not has_cuda():
         keep_4bit_layout(model)
     if dtype == torch.float16 and leaves_float16(config):
@@ -162,7 +168,7 @@ def load_model(name: str, options: LoadOptions = LoadOptions()):
 
 
 def _load_with_attention(load: Callable, name: str, attention: str):
-    """`load(attn_implementation=...)` with this one or, where the model refuses it, the next slower one."""
+    """What `load(attn_implementation=...)` gives, with the next slower one where the model refuses it."""
     # A class whose code comes with the model tells only now what it does not support.
     slower = ["sdpa", "eager"] if attention != "sdpa" else ["eager"]
     for fallback in slower:
@@ -186,12 +192,18 @@ def _load_adapter(name: str, resolved: str, options: LoadOptions):
     untrusted.check_adapter_config(Path(resolved))
     model = load_model(base, dataclasses.replace(options, base_model=None))
     check_loaded_base(resolved, base)
-    try:
-        with _loading(name), untrusted.adapter_settings_refused(resolved):
-            # PEFT would read it to the first GPU, also in the other processes of a launch.
-            where: dict[str, Any] = {"torch_device": str(model.device)}
+    # PEFT would read it to the first GPU, also in the other processes of a launch.
+    where: dict[str, Any] = {"torch_device": str(model.device)}
+    with _loading(name), untrusted.adapter_settings_refused(resolved), warnings.catch_warnings():
+        warnings.filterwarnings("error", "Found missing adapter keys")
+        try:
             return PeftModel.from_pretrained(model, resolved, autocast_adapter_dtype=False, **where).eval()
-    except RuntimeError as error:
-        if "size mismatch" not in str(error):
-            raise
-        raise DataError(f"{resolved}: its adapter does not fit {base}, which has other layers") from error
+        except UserWarning as error:
+            raise DataError(
+                f"{resolved}: its files lack weights of the adapter, which would be as before any training; "
+                f"copy the checkpoint again ({' '.join(str(error).split()):.160})"
+            ) from error
+        except RuntimeError as error:
+            if "size mismatch" not in str(error):
+                raise
+            raise DataError(f"{resolved}: its adapter does not fit {base}, which has other layers") from error

@@ -1,4 +1,4 @@
-"""The special tokens that every stage relies on: the end of a completion, and padding.
+"""What every stage relies on of a tokenizer: the end of a completion, padding, and that it can spell JSON.
 
 It knows tokenizers and the size of a vocabulary, not how either is loaded.
 """
@@ -7,8 +7,36 @@ from pathlib import Path
 
 from transformers import GenerationConfig
 
+from utils.completions import render_completion
 from utils.errors import DataError
-from utils.tokens import end_id
+from utils.text import REFUSAL
+from utils.tokens import decode, encode_completion, end_id
+
+# A completion with all that the format needs.
+_SPELLED = render_completion(REFUSAL, [0, 1], 0.85)
+
+
+def choose_chat_template(tokenizer, name: str) -> None:
+    """Of several chat templates, take the one named "default". DataError without it."""
+    templates = tokenizer.chat_template
+    if not isinstance(templates, dict):
+        return
+    if "default" not in templates:
+        raise DataError(
+            f"{name}: its tokenizer has the chat templates {', '.join(sorted(templates))}, and none named "
+            "default; leave one of them in its config"
+        )
+    tokenizer.chat_template = templates["default"]
+
+
+def check_spelling(tokenizer, name: str) -> None:
+    """DataError for a tokenizer that cannot write a completion, as those of uncased models."""
+    found = decode(tokenizer, encode_completion(tokenizer, _SPELLED)).strip()
+    if found != _SPELLED:
+        raise DataError(
+            f"{name}: its tokenizer turns the completion {_SPELLED} into {found:.120}, so no answer could be "
+            "read; choose a model whose tokenizer keeps every character"
+        )
 
 
 def set_special_tokens(tokenizer, name: str, n_embedded: int | None) -> None:
@@ -35,9 +63,26 @@ def set_special_tokens(tokenizer, name: str, n_embedded: int | None) -> None:
             f"{name}: its chat template ends a turn with {token}, id {end_id(tokenizer)}, but the model has "
             f"embeddings for {n_embedded} tokens; resize the model's embeddings, or remove the chat template"
         )
+    _check_added_tokens(tokenizer, name, n_embedded)
     # Padding is masked everywhere, so EOS can serve.
     if tokenizer.pad_token_id is None or _is_outside(tokenizer.pad_token_id, n_embedded):
         tokenizer.pad_token = tokenizer.eos_token
+
+
+def _check_added_tokens(tokenizer, name: str, n_embedded: int | None) -> None:
+    """DataError for a token that a text may contain and the model has no embedding of.
+
+    Special tokens that no prompt contains, such as one for padding, may be beyond them.
+    """
+    template = str(tokenizer.chat_template or "")
+    for token_id, token in tokenizer.added_tokens_decoder.items():
+        is_used = not token.special or token.content in template
+        if is_used and _is_outside(token_id, n_embedded):
+            raise DataError(
+                f"{name}: its tokenizer has the token {token.content!r} with the id {token_id}, but the "
+                f"model has embeddings for {n_embedded} tokens; resize the model's embeddings, or take the "
+                "token out"
+            )
 
 
 def save_end(folder: Path, tokenizer) -> None:

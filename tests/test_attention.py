@@ -141,7 +141,7 @@ def test_a_refused_implementation_falls_back_to_the_next_slower_one(tiny_gemma_d
         asked.append(attn_implementation)
         if attn_implementation != "eager":
             raise ImportError(f"{attn_implementation}: undefined symbol in flash_attn_2_cuda.so")
-        return torch.nn.Identity()
+        return torch.nn.Identity(), {}
 
     monkeypatch.setattr(hardware, "_SAID", set())
     monkeypatch.setattr("models.loading.choose_attention", lambda *args, **kwargs: "flash_attention_2")

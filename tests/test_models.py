@@ -58,7 +58,7 @@ def test_a_model_that_fsdp_shards_is_not_put_on_the_device_whole(tiny_gemma_dir,
 
     def from_pretrained(*args, **kwargs):
         asked.append(kwargs["device_map"])
-        return torch.nn.Identity()
+        return torch.nn.Identity(), {}
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(loading, "device", lambda: "cuda:0")
@@ -81,7 +81,7 @@ def test_an_adapter_is_read_to_the_device_of_its_base(place, where, tmp_path, mo
     def load(*args, device_map, **kwargs):
         found = torch.nn.Identity()
         found.device = device_map[""] if device_map else torch.device("cpu")
-        return found
+        return found, {}
 
     def read_adapter(model, *args, torch_device, **kwargs):
         asked.append(torch_device)

@@ -55,9 +55,9 @@ def kinds_of_layers(monkeypatch) -> list[set[str]]:
     load = loading.AutoModelForCausalLM.from_pretrained
 
     def watched(*args, **kwargs):
-        model = load(*args, **kwargs)
+        model, found = load(*args, **kwargs)
         kinds.append({type(m).__name__ for m in model.modules() if isinstance(m, torch.nn.Linear)})
-        return model
+        return model, found
 
     monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", watched)
     return kinds

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from generation.batches import last_positions, positions_behind
-from generation.cache import attention_window, expand_cache, prefix_cache
+from generation.cache import attention_window, expand_cache, prefix_cache, takes_holes
 from models.cpu_attention import GROUPED, pack_rows, takes_packed
 from models.cpu_blocks import tree_blocks
 
@@ -24,7 +24,8 @@ def logits_after_prefix(model, share_prefix: bool, pack: bool = False) -> Callab
     `share_prefix`: run the prefix once per batch; `pack`: run no padding, where each row has its own prefix.
     """
     each_with_prefix = row_after_row_logits if pack else whole_row_logits
-    if not share_prefix:
+    # Layers that keep a state in place of keys and values cannot be given to several rows.
+    if not share_prefix or not takes_holes(model):
         return each_with_prefix
     # Packed, each layer runs once per batch; with a cache it runs twice, for the prefix and for the rows.
     shared = packed_logits if takes_packed(model) else cached_prefix_logits
