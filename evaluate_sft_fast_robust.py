@@ -28,11 +28,10 @@ from models.choices import (
     engine_settings,
     load_options,
 )
-from models.directories import check_adapter_dir
+from models.directories import check_adapter_dir, no_base
 from utils.arguments import positive_int, sample_limit, seed_number, share, stage_parser, temperature
 from utils.config import home_path, input_path
 from utils.decisions import decision_settings, decisions_of, read_calibration
-from utils.errors import UsageError
 from utils.outputs import check_file_output
 from utils.startup import before_imports, run_main
 
@@ -87,10 +86,9 @@ def read_arguments(argv: list[str] | None) -> argparse.Namespace:
         return args
     check_flags(args)
     needs_base = (args.compare_baseline or args.baseline_fewshot) and not args.base_model
-    no_base = UsageError("--compare-baseline and --baseline-fewshot need --base-model: the model names none")
     # A missing model names no base either; what is wrong with the flags comes before what is missing.
     if needs_base and not (args.model_path and input_path(args.model_path).exists()):
-        raise no_base
+        raise no_base(args.model_path)
     if not args.dry_run:
         check_file_output(*(home_path(path) for path in (args.output, args.report) if path))
         check_inputs(args)
@@ -99,7 +97,7 @@ def read_arguments(argv: list[str] | None) -> argparse.Namespace:
         check_engine(args)
         args.base_model = base_of_flags(args)
     if needs_base and not args.base_model:
-        raise no_base
+        raise no_base(args.model_path)
     return args
 
 

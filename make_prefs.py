@@ -50,8 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--max-samples", "--limit", type=sample_limit, metavar="N", help=samples)
     unseen = "skip samples named in the checkpoint's train_ids.txt"
     add("--unseen-only", action="store_true", default=None, help=unseen)
-    models = "whose candidates are taken (default: sft, and a second model where there is one candidate)"
-    add("--models", choices=MODEL_CHOICES, help=models)
+    models = "whose candidates: sft, base, policy or several, as sft,base (default: sft; for one, both)"
+    add("--models", choices=MODEL_CHOICES, metavar="A,B", help=models)
     add("--n-generations", type=positive_int, help="candidates per model and sample (default: 2)")
     add("--max-new-tokens", type=positive_int, help="most tokens per candidate (default: 128)")
     longest = "most tokens per prompt; evidence is cut to fit (default: the checkpoint's, else 2048)"

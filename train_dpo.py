@@ -25,6 +25,7 @@ from utils.arguments import stage_parser, whole_number
 from utils.commands import stage_command
 from utils.config import errors_of, home_path, input_path, load_config, portable_path, settings_flags
 from utils.outputs import check_folder_output
+from utils.run_folders import TRAINED_NAMES, check_new_folder
 from utils.schema import check_rows, read_preferences, read_samples
 from utils.startup import before_imports, run_main
 
@@ -73,6 +74,7 @@ def read_settings(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
         check_folder_output(home_path(args.merge or config["output_dir"]))
     if args.merge or args.calibrate:
         return args, config
+    check_new_folder(home_path(config["output_dir"]), TRAINED_NAMES)
     named = input_path(args.prefs) if args.prefs else preference_files(home_path(args.prefs_dir))[-1]
     check_rows(named, read_preferences)
     return args, config
@@ -264,7 +266,10 @@ def run_training(args: argparse.Namespace, card: SftCard, builder: PromptBuilder
     models = run_models(config["sft_model"], config["base_model"])
     facts = {"allow_test": args.allow_test, "warnings": warnings, "models": models}
     run = describe_run(settings, hash_inputs([prefs_path, val_path]), config["training"]["seed"], **facts)
-    state = shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite, OF_OLDER_ROUNDS))
+    open_run = functools.partial(
+        open_run_dir, output_dir, run, args.overwrite, OF_OLDER_ROUNDS, TRAINED_NAMES
+    )
+    state = shards.decide(open_run)
     if state == "complete":
         shards.decide(lambda: check_finished(output_dir))
         shards.say(f"{output_dir} is complete with these settings; nothing to do", next_command(config))

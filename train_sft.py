@@ -22,6 +22,7 @@ from utils.config import errors_of, home_path, load_config, settings_flags
 from utils.errors import StageError, UsageError
 from utils.hub import check_hub_access, check_repo_id
 from utils.outputs import check_folder_output
+from utils.run_folders import TRAINED_NAMES
 from utils.startup import before_imports, run_main
 
 
@@ -273,7 +274,7 @@ def run_training(args: argparse.Namespace, card: SftCard, builder: PromptBuilder
     models = run_models(config["model_name"])
     facts = {"allow_test": args.allow_test, "warnings": data.warnings, "models": models}
     run = describe_run(settings, hash_inputs(data.paths), config["training"]["seed"], **facts)
-    state = shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite, OF_OLDER_RUNS))
+    state = shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite, OF_OLDER_RUNS, TRAINED_NAMES))
     if state == "complete":
         shards.decide(lambda: check_finished(output_dir))
         if shards.is_main:

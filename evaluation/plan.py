@@ -4,12 +4,14 @@ import argparse
 from pathlib import Path
 
 from evaluation.model_runs import plan_models
+from evaluation.selective import choose_selection
 from evidence.reserved import count_unseen
 from models.choices import load_options
 from models.estimate import count_tokens, estimate, longest_prompt, planned_samples, warn_missing_model
 from models.planned_memory import generation_memory
 from utils.commands import stage_command
 from utils.config import home_path, input_path
+from utils.decisions import decision_settings, read_calibration
 from utils.schema import pick_samples
 
 # Tokens of the instructions, which every prompt repeats, and of a completion.
@@ -17,8 +19,22 @@ COMPLETION_TOKENS = 30
 PLANNED_TOKENS = 150 + COMPLETION_TOKENS
 
 
+def check_fits(args: argparse.Namespace) -> None:
+    """The run's own error where the checkpoint's calibration.json lacks the fit that a flag needs.
+
+    Nothing is said of a checkpoint that is not there yet.
+    """
+    if args.model_path and not input_path(args.model_path).exists():
+        return
+    calibration = read_calibration(args.model_path, args.decisions)
+    choose_selection(args.confidence_threshold, args.wanted_precision, args.confidence_kind, calibration)
+    if not args.predictions:
+        decision_settings(args.decisions, args.model_path)
+
+
 def print_plan(args: argparse.Namespace) -> None:
     """Print rows, tokens, time and memory, and what would be written, from files and names alone."""
+    check_fits(args)
     for name in dict.fromkeys(filter(None, (args.model_path, args.base_model))):
         warn_missing_model(name)
     samples = planned_samples(input_path(args.test_data))

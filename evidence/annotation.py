@@ -9,8 +9,8 @@ from evidence.chunks import Chunk
 from evidence.claims import is_judgeable
 from evidence.paraphrase import share_said, stems
 from evidence.records import Record
+from evidence.stated import states_answer
 from utils.schema import is_label_answer
-from utils.text import holds_answer
 
 
 def annotated_sets(record: Record, candidates: list[Chunk]) -> list[tuple[Chunk, ...]]:
@@ -33,7 +33,7 @@ def with_answer(sets: list[tuple[Chunk, ...]], aliases: list[str]) -> list[tuple
     """The sets that contain an accepted answer; of yes/no and label answers, which are classes, all sets."""
     if is_label_answer(aliases[0]):
         return sets
-    return [chunks for chunks in sets if any(holds_answer(chunk.full_text, aliases) for chunk in chunks)]
+    return [chunks for chunks in sets if any(states_answer(chunk.full_text, aliases) for chunk in chunks)]
 
 
 def marked_sets(

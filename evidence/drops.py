@@ -23,7 +23,10 @@ _WHAT_TO_DO = {
     "what the text is about",
     "connects two splits": "give titles of smaller parts, one per section",
     "fewer than two verified negatives": "give longer pages or more pages",
+    "gold page is there twice with different text": "leave one text of the page in the pages files",
     "malformed row": "correct the rows",
+    "no evidence found": "give each row its passages (ctxs, positive_ctxs or evidence_chunks), or the source "
+    "pages to search",
     "support does not fit the chunk limit": "raise --max-chunks",
     "yes/no answer without gold evidence": "mark the passage that proves it, as in positive_ctxs",
 }

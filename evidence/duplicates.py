@@ -56,7 +56,8 @@ def _rarest(counts: csr_matrix, threshold: float) -> csr_matrix:
 
 def near_duplicates(questions: list[str], threshold: float = NEAR_DUPLICATE) -> list[tuple[int, int]]:
     """Index pairs (i < j) whose word 1- and 2-gram sets have at least this Jaccard similarity, exactly."""
-    if len(questions) < 2:
+    # scikit-learn has no matrix for questions that are all without a word.
+    if len(questions) < 2 or not any(map(shingles, questions)):
         return []
     counts = _shingle_matrix(questions)
     sizes = np.diff(counts.indptr)

@@ -9,7 +9,7 @@ from evidence.duplicates import near_duplicates
 from evidence.queries import query_of
 from evidence.records import leak_page
 from utils.schema import is_label_answer
-from utils.text import normalize_answer
+from utils.text import normalize_answer, plain_question
 
 # Shared answers are counted for information: "1957" or "France" answers many questions.
 _KINDS = ("support_pages", "questions", "near_duplicate_questions", "groups", "answers")
@@ -27,7 +27,7 @@ def support_pages(sample: dict) -> set[str]:
 def _keys_of(sample: dict) -> set[tuple[str, str]]:
     """(kind, value) of everything in a sample that must not be in another split, and of its answer."""
     keys = {("support_pages", page) for page in support_pages(sample)}
-    keys |= {("questions", sample["question"].casefold()), ("groups", sample["group"])}
+    keys |= {("questions", plain_question(sample["question"])), ("groups", sample["group"])}
     if sample["answerable"] and not is_label_answer(sample["answer"]):
         keys.add(("answers", normalize_answer(sample["answer"])))
     return keys

@@ -10,6 +10,7 @@ import unicodedata
 
 from utils.numerals import CARDINALS, roman_value
 from utils.text import content_words, padded_words, tokenize
+from utils.writing_systems import in_pairs, is_unspaced
 
 # Numbers as words, without the teens. Roman numerals except I, V and X: those are more often an initial or a
 # letter.
@@ -64,8 +65,12 @@ def forms_of(stem_text: str) -> set[str]:
 # Cached because many questions find the same chunks.
 @functools.lru_cache(1 << 14)
 def stems(text: str) -> frozenset[str]:
-    """The stems of a text's content words."""
-    return frozenset(stem(token) for token in dict.fromkeys(content_words(text)))
+    """The stems of a text's content words, and of pairs of characters in scripts without spaces."""
+    words = content_words(text)
+    if is_unspaced(text):
+        words = in_pairs(words)
+    # A lone vowel sign has no stem.
+    return frozenset(stem(word) for word in dict.fromkeys(words)) - {""}
 
 
 def asked_stems(question: str) -> frozenset[str]:

@@ -14,6 +14,7 @@ from evidence.paraphrase import answer_parts, asked_stems, bare_title, share_sai
 from evidence.records import Record
 from evidence.retrieval import BM25
 from evidence.spellings import spellings_of
+from evidence.stated import states_answer
 from evidence.unmarked import best_statement
 from utils.completions import MAX_ANSWER_CHARS
 from utils.schema import is_label_answer, verdict_class
@@ -22,6 +23,8 @@ from utils.text import holds_words, normalize_answer, padded_words, tokenize, us
 # Share of the question's words that a passage must contain which the source marks as gold. For others there
 # is a stricter rule (unmarked.py).
 _SAID_BY_GOLD = 0.5
+
+_TOO_LONG = f"answer longer than {MAX_ANSWER_CHARS} characters"
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ def find_support(record: Record, pool: PagePool) -> Support | str:
     if {verdict_class(alias) for alias in record.answers} >= {"supported", "refuted"}:
         return "accepted answers contradict each other"
     if len(aliases[0]) > MAX_ANSWER_CHARS:
-        return f"answer longer than {MAX_ANSWER_CHARS} characters"
+        return _TOO_LONG
 
     if record.gold_sets:
         return _annotated_support(record, candidates, aliases, pool.max_words)
@@ -176,7 +179,11 @@ def _found_support(
     if not found:
         return "answer not verified in any chunk"
     # The canonical answer becomes one that the support contains: accepted answers need not be variants.
-    held = [alias for alias in aliases if holds_words(found.words, [padded_words(alias)])]
+    held = [alias for alias in aliases if states_answer(found.text, [alias])]
+    # The support may contain a long form alone, which no completion may give.
+    held = [alias for alias in held if len(alias) <= MAX_ANSWER_CHARS]
+    if not held:
+        return _TOO_LONG
     ordered = held[:1] + [alias for alias in aliases if alias != held[0]]
     return Support(record, tuple(ordered), ((found,),), rule)
 
@@ -188,12 +195,11 @@ def _nearest_known(record: Record, candidates: list[Chunk], aliases: list[str]) 
     scholarship of that town), so they become neither support nor negatives.
     """
     asked = asked_stems(record.query)
-    needles = [padded_words(alias) for alias in aliases]
     may_be_unmarked = bool(record.subject) and not _needs_gold(aliases[0])
     found = []
     for chunk in candidates:
         is_usable = chunk.is_gold or may_be_unmarked
-        if is_usable and holds_words(chunk.words, needles) and _is_about_question(chunk, record, asked):
+        if is_usable and states_answer(chunk.text, aliases) and _is_about_question(chunk, record, asked):
             found.append(chunk)
     if not found:
         return None

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from evidence.chunks import Chunk
 from evidence.paraphrase import asked_stems, bare_title, stem, stems
 from evidence.relations import FILLERS, STATED_BY_PAGE, is_said
+from evidence.stated import states_answer
 from utils.text import holds_words, normalize_answer, padded_words, split_sentences, tokenize
 
 # Shares of what is asked, weighted by rarity, that have to be said by the sentence with the answer, the
@@ -81,9 +82,9 @@ class OpenQuestion:
         self._weights = {part: rarity(part) for part in self._asked}
         self._total = sum(self._weights.values())
         self._deciding = frozenset(part for part in self._asked if _is_deciding(part))
-        of_kind = [alias for alias in aliases if _is_of_asked_kind(question, alias)]
-        self._answers = {normalize_answer(alias) for alias in of_kind}
-        self._needles = [padded_words(alias) for alias in of_kind]
+        self._of_kind = [alias for alias in aliases if _is_of_asked_kind(question, alias)]
+        self._answers = {normalize_answer(alias) for alias in self._of_kind}
+        self._needles = [padded_words(alias) for alias in self._of_kind]
 
     def _share(self, parts: frozenset[str], of: frozenset[str]) -> float:
         """Share (0-1), by weight, of the asked stems `of` that are among `parts`; 1 if there are none."""
@@ -106,7 +107,9 @@ class OpenQuestion:
         return max((shares for shares in found if shares), default=None)
 
     def _states_answer(self, sentence: str, title: str) -> bool:
-        """Whether a sentence contains an answer beyond the name of its page, unless that is the answer."""
+        """Whether a sentence states an answer beyond the name of its page, unless that is the answer."""
+        if not states_answer(sentence, self._of_kind):
+            return False
         words = padded_words(sentence)
         if not self._is_answer(title):
             words = words.replace(padded_words(title), " | ")

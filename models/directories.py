@@ -10,21 +10,28 @@ from pathlib import Path
 from models.embedded_models import EMBEDDED_MODELS
 from models.folders import check_model_folder
 from utils.config import input_path
-from utils.errors import DataError
+from utils.errors import DataError, UsageError
 from utils.hub_names import split_revision
 from utils.input_files import home_hint
 from utils.jsonl import read_json_object
 
 # An owner and a name, or a name alone.
 _HUB_ID = r"([\w.-]+/)?[\w.-]+"
+# Runs that a message names.
+_MAX_RUNS = 5
 
 
-def missing_checkpoint(path: Path) -> str:
-    """The message for a path without a checkpoint: it names the checkpoints nearby."""
+def missing_checkpoint(path: Path, flag: str | None = None) -> str:
+    """The message for a path without a checkpoint: it names the checkpoints nearby.
+
+    `flag`: what takes a base model, where the path is that of one, which may have moved.
+    """
     if hint := home_hint(path):
         return f"{path}: no such checkpoint; {hint}"
     folder = path.parent
     present = sorted(folder.glob("checkpoint-*")) or sorted(folder.glob("[!.]*/checkpoint-best"))
+    if flag and not present:
+        return f"{path}: no such checkpoint and no such model; name the folder where it is now with {flag}"
     if not present:
         remedy = "train one with train_sft.py"
         if not folder.is_dir():
@@ -49,6 +56,21 @@ def adapter_base(name: str) -> str | None:
     return f"{base}@{revision}" if revision and not is_path(base) else base
 
 
+def _check_folder(path: Path) -> None:
+    """DataError for a folder that is no model; in one above runs, the best checkpoints of these are named."""
+    is_model = (path / "config.json").exists() or (path / "adapter_config.json").exists()
+    if not is_model and not any(path.glob("checkpoint-*")):
+        found = sorted([*path.glob("[!.]*/checkpoint-best"), *path.glob("[!.]*/[!.]*/checkpoint-best")])
+        if found:
+            names = ", ".join(str(best.parent.relative_to(path)) for best in found[:_MAX_RUNS])
+            more = f" and {len(found) - _MAX_RUNS} more" if len(found) > _MAX_RUNS else ""
+            raise DataError(
+                f"{path}: found a folder of runs ({names}{more}), expected one model; name a checkpoint of "
+                f"one of them, such as {found[0]}"
+            )
+    check_model_folder(path)
+
+
 def check_adapter_dir(name: str) -> str:
     """The directory of a model to evaluate, PEFT checkpoint or full model. DataError if it is neither."""
     path = input_path(name)
@@ -59,8 +81,22 @@ def check_adapter_dir(name: str) -> str:
         )
     if not path.exists() and not path.is_symlink():
         raise DataError(missing_checkpoint(path))
-    check_model_folder(path)
+    _check_folder(path)
     return str(path)
+
+
+def no_base(model_path: str | None) -> UsageError:
+    """The error where a model is compared with its base, and neither it nor a flag names one.
+
+    Of a model that is missing, that is what it says: its files would have named the base.
+    """
+    needed = "--compare-baseline and --baseline-fewshot need --base-model"
+    if model_path and not input_path(model_path).exists():
+        try:
+            check_adapter_dir(model_path)
+        except DataError as error:
+            return UsageError(f"--model-path {error} ({needed}, or a checkpoint that names its base)")
+    return UsageError(f"{needed}: the model names none")
 
 
 def is_path(name: str) -> bool:
@@ -68,8 +104,11 @@ def is_path(name: str) -> bool:
     return name.startswith((".", "/", "~")) or split_revision(name)[0].count("/") > 1
 
 
-def check_model_name(name: str) -> None:
-    """DataError for a model that is no hub id, no folder of a model or checkpoint, and no embedded model."""
+def check_model_name(name: str, flag: str = "--base-model DIR") -> None:
+    """DataError for a model that is no hub id, no folder of a model or checkpoint, and no embedded model.
+
+    `flag`: what the name is the value of.
+    """
     path = input_path(name)
     if name in EMBEDDED_MODELS:
         return
@@ -77,9 +116,9 @@ def check_model_name(name: str) -> None:
     if revision and hub_id in EMBEDDED_MODELS:
         raise DataError(f"{name}: an embedded model has one version; write {hub_id}")
     if path.exists() or path.is_symlink():
-        check_model_folder(path)
+        _check_folder(path)
     elif is_path(name):
-        raise DataError(missing_checkpoint(path))
+        raise DataError(missing_checkpoint(path, flag))
     elif close := difflib.get_close_matches(name.lower(), EMBEDDED_MODELS, n=1, cutoff=0.8):
         raise DataError(f"{name}: no such model; did you mean {close[0]}?")
     elif not re.fullmatch(_HUB_ID, split_revision(name)[0]):

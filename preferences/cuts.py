@@ -7,14 +7,10 @@ from collections import Counter
 
 import torch
 
+from preferences.reward_config import COMPLETION_TOKENS
 from utils.errors import DataError
 from utils.runs import note
 from utils.tokens import encode_completion, end_id
-
-# Tokens of max_seq_length that are kept free for a completion and the token that ends it. The length
-# penalty is at its maximum from 128 tokens on, so cutting a longer completion does not hide its length from
-# the reward.
-COMPLETION_TOKENS = 160
 
 
 def encode_completions(tokenizer, rows: list[dict]) -> tuple[list[list[int]], list[bool]]:

@@ -17,6 +17,7 @@ from utils.jsonl import sha256_file
 from utils.outputs import check_folder_output
 from utils.own_files import HEAD, PREFERENCE_STATS
 from utils.recognition import check_kind
+from utils.run_folders import REWARD_NAMES, check_new_folder
 from utils.schema import check_rows, read_completion_rows, read_preferences, read_questions
 from utils.shapes import lenient, read_shaped
 from utils.templates import load_template, template_hash
@@ -32,7 +33,7 @@ def check_inputs(args: argparse.Namespace) -> None:
         if args.judge_model and args.judge == "reward":
             check_whole_head(input_path(args.judge_model))
         elif args.judge_model:
-            check_model_name(args.judge_model)
+            check_model_name(args.judge_model, "--judge-model DIR")
         load_template("judge", args.judge_template)
     if args.phase != "judge":
         checkpoint = check_adapter_dir(args.sft_model)
@@ -166,8 +167,15 @@ def _check_export(args: argparse.Namespace, config: dict) -> None:
         check_exportable(read_shaped(folder / "config.json", lenient(HEAD)))
 
 
+def check_training_folder(args: argparse.Namespace, config: dict) -> None:
+    """UsageError if a head would be trained into a folder with something else in it."""
+    if not (args.score or args.validate_only):
+        check_new_folder(home_path(config["output_dir"]), REWARD_NAMES)
+
+
 def check_reward_inputs(args: argparse.Namespace, config: dict) -> None:
     """DataError or UsageError for the first input of train_rm.py that is not what its flag or key needs."""
+    check_training_folder(args, config)
     if args.score and args.tune_penalties:
         raise UsageError("--tune-penalties: weights are chosen on pairs; leave --score out, then score")
     if args.score and args.export_hf:
@@ -183,7 +191,7 @@ def check_reward_inputs(args: argparse.Namespace, config: dict) -> None:
         check_rows(prefs_path, read_preferences)
     if args.score or args.validate_only:
         check_whole_head(find_head(args.checkpoint, home_path(config["output_dir"])))
-    check_model_name(config["base_model"])
+    check_model_name(config["base_model"], "--set base_model=DIR")
     load_template("sft", config["template"])
     if args.export_hf:
         _check_export(args, config)

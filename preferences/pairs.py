@@ -34,10 +34,24 @@ def find_preferences(named: str | None, folder: str) -> Path:
     return found[-1]
 
 
+def _metadata(path: Path, row: dict) -> dict:
+    """What a row of make_prefs.py takes over from its sample; files of other tools may have null there."""
+    found = row.get("metadata")
+    if found is not None and not isinstance(found, dict):
+        raise DataError(
+            f"{path}: pair {row['id']}: field 'metadata' must be dict or null, found {found!r:.60}; "
+            "rebuild it with make_prefs.py"
+        )
+    return found or {}
+
+
 def check_preferences(path: Path, rows: list[dict], allow_test: bool) -> list[str]:
-    """Warnings for preferences that are of test data. UsageError for these without `allow_test`."""
+    """Warnings for preferences that are of test data. UsageError for these without `allow_test`.
+
+    DataError for a row whose metadata are none.
+    """
     # The samples that the pairs are of, and the file that these came from.
-    samples = [{**row, "id": row["sample_id"]} for row in rows]
+    samples = [{**row, "id": row["sample_id"], "metadata": _metadata(path, row)} for row in rows]
     inputs = candidates_manifest(path).get("inputs", {})
     near = input_path(next(iter(inputs))) if inputs else None
     warning = refuse_test_data(path, samples, allow_test, near=near)

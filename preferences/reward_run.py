@@ -4,6 +4,7 @@ It knows settings and manifests, not how a head is trained.
 """
 
 import argparse
+import functools
 from pathlib import Path
 
 from models.distributed import Shards
@@ -14,6 +15,7 @@ from preferences.reward_pairs import RewardPairs
 from utils.commands import stage_command
 from utils.config import home_path, settings_flags
 from utils.errors import DataError
+from utils.run_folders import REWARD_NAMES
 from utils.runs import describe_run, hash_inputs, open_run_dir
 from utils.templates import load_template, template_hash
 
@@ -31,7 +33,8 @@ def open_training(args: argparse.Namespace, config: dict, pairs: RewardPairs, sh
     run = describe_run(settings, hash_inputs([pairs.path]), config["seed"], **facts)
     # Runs of earlier versions do not say which text their template had.
     defaults = {**DEFAULTS, **template}
-    if shards.decide(lambda: open_run_dir(output_dir, run, args.overwrite, defaults)) != "complete":
+    open_run = functools.partial(open_run_dir, output_dir, run, args.overwrite, defaults, REWARD_NAMES)
+    if shards.decide(open_run) != "complete":
         return run
     shards.decide(lambda: _check_heads(output_dir))
     # The newest file may be another one by then.

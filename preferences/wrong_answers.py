@@ -86,8 +86,8 @@ def _is_of_type(text: str, sample: dict) -> bool:
     form = written_form(answer)
     if form is None or written_form(text) != form:
         return False
-    # A preference row has no metadata.
-    typed = {"metadata": {}, **sample}
+    # A preference row has no metadata, or null.
+    typed = {**sample, "metadata": sample.get("metadata") or {}}
     types = answer_types(typed)
     if not types:
         return len(text.split()) == len(answer.split())
@@ -135,7 +135,7 @@ def unfounded_answers(sample: dict) -> list[str]:
     these, where the answer that was taken away is known, only what looks like it.
     """
     # A preference row has no metadata, but its question tells a claim.
-    metadata = sample.get("metadata", {})
+    metadata = sample.get("metadata") or {}
     if claim_of({**sample, "metadata": metadata}):
         return ["supported", "refuted"]
     wanted = metadata.get("gold_aliases") or [""]

@@ -5,6 +5,7 @@ description of a malformed row to `on_bad`, which raises or counts it. Readers v
 found in evidence/.
 """
 
+import difflib
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,5 +33,7 @@ def reader_of(source: str) -> Reader:
     if source in READERS:
         return READERS[source]
     # Otherwise a new reader that is missing from the table seems to fail on the first line of its file.
-    note(f"{source}: read as your own questions (no reader has that name)")
+    close = difflib.get_close_matches(source.lower().replace("-", "_"), READERS, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    note(f"{source}: read as your own questions (no reader has that name{hint})")
     return functools.partial(own.read_records, source=source)

@@ -33,7 +33,7 @@ def read_contexts(path: Path, wanted: set[str], on_bad: Callable[[str], None]) -
         try:
             key = question_key(question_text(row, "question"))
             # Every row is checked, so that the count of bad ones does not depend on the questions drawn.
-            checked = check_contexts(row, is_needed=True)
+            checked = check_contexts(row, is_own=False)
         except ValueError as error:
             on_bad(f"{where}: not a row with question and ctxs: {error}")
             continue

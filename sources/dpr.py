@@ -8,10 +8,13 @@ Contexts files and the user's own rows have it.
 
 from evidence.records import Passage, told_apart
 from sources.fields import bad, field, items, text, title_text
-from utils.text import split_sentences
+from utils.text import split_sentences, without_entities
 
-# Most contexts that are read from a row, by kind: DPR's training files list dozens of negatives.
+# Most contexts that are read from a row, by kind: DPR's training files list dozens of negatives, and of a
+# question with many positives the first ones are nearest.
 _MOST = {"ctxs": None, "positive_ctxs": 3, "hard_negative_ctxs": 10, "negative_ctxs": 10}
+# Who writes rows of their own marks what supports the answer, so none of it is left out.
+_MOST_OF_OWN = {**_MOST, "positive_ctxs": None}
 
 # (title, text, whether the row marks it as gold)
 Context = tuple[str, str, bool]
@@ -35,15 +38,16 @@ def _is_marked(context: dict, name: str) -> bool:
     return bool(mark)
 
 
-def check_contexts(row: dict, is_needed: bool = False) -> list[Context]:
+def check_contexts(row: dict, is_own: bool) -> list[Context]:
     """The contexts of a row that are read. ValueError names one that is malformed, also of the others.
 
-    `is_needed`: a row with no field for contexts at all is malformed too.
+    `is_own`: a row of the user's own questions, which may have no contexts at all. Else it is a row of a
+    contexts file, where that is malformed, and at most three of its positives are read.
     """
-    if is_needed and not _MOST.keys() & row.keys():
+    if not is_own and not _MOST.keys() & row.keys():
         raise ValueError(f"none of the fields {', '.join(_MOST)} is there")
     found: list[Context] = []
-    for kind, n_most in _MOST.items():
+    for kind, n_most in (_MOST_OF_OWN if is_own else _MOST).items():
         checked = []
         for i, context in enumerate(items(row.get(kind, []), kind)):
             name = f"{kind}[{i}]"
@@ -51,6 +55,8 @@ def check_contexts(row: dict, is_needed: bool = False) -> list[Context]:
                 raise bad(name, "an object with title and text", context)
             title = title_text(field(context, "title", name), f"{name}.title")
             body = text(field(context, "text", name), f"{name}.text")
+            if is_own:
+                body = without_entities(body)
             is_gold = _is_marked(context, name) or kind == "positive_ctxs"
             checked.append((title, body, is_gold))
         found += checked[:n_most]

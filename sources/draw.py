@@ -68,4 +68,4 @@ def draw_records(
         n_needed = n_wanted * CLAIMS_PER_ROW if is_claims else n_wanted
         drawn = heapq.nlargest(n_needed * _TIMES_WITH_EVIDENCE, drawn)
     kept = [record for _, _, record in sorted(drawn, key=lambda item: item[1])]
-    return [record for record in kept if not repeats.is_contradictory(record)]
+    return [record for record in kept if repeats.is_used(record)]

@@ -7,7 +7,7 @@ reader adds file and line. Nothing here knows a layout.
 import re
 from numbers import Real
 
-from utils.text import plain_title
+from utils.text import plain_title, tokenize
 
 # Questions of the known data sets have some hundred.
 _MAX_QUESTION_CHARS = 10_000
@@ -47,6 +47,9 @@ def full_text(value, name: str) -> str:
 def question_text(row: dict, name: str) -> str:
     """The question or claim of a row. One of a page's length would keep the patterns that read it busy."""
     question = full_text(field(row, name), name)
+    # Emoji and punctuation alone are found in no text, and all such questions would be one.
+    if not tokenize(question):
+        raise bad(name, "text with a word", question)
     if len(question) > _MAX_QUESTION_CHARS:
         raise bad(name, f"at most {_MAX_QUESTION_CHARS:,} characters", question)
     return question
@@ -87,5 +90,8 @@ def answers(value, name: str) -> list[str]:
     accepted = []
     for answer in listed:
         is_number = isinstance(answer, Real) and not isinstance(answer, bool)
+        # A table of years with a gap in it has all of them as floats.
+        if isinstance(answer, float) and answer.is_integer():
+            answer = int(answer)
         accepted.append(str(answer) if is_number else text(answer, f"each of {name}").strip())
     return [answer for answer in accepted if answer]

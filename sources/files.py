@@ -11,6 +11,7 @@ from sources.config import ROLES, download_name
 from sources.download import NotFetched, fetch
 from utils.config import home_path
 from utils.errors import DataError, StageError
+from utils.input_files import unreadable_reason
 from utils.runs import note
 
 # The files of one source by role: (path, its entry in the config).
@@ -41,10 +42,12 @@ def locate(entry: dict, raw_dir: Path, root: Path, offline: bool, pins: dict[str
     DataError for a missing file, NotFetched if no url gives it.
     """
     path = entry_path(entry, raw_dir, root)
-    if "$" in os.path.expandvars(entry.get("path", "")):
+    # A file may have the sign in its name.
+    if "$" in os.path.expandvars(entry.get("path", "")) and not path.is_file():
         raise DataError(
             f"{entry['path']}: environment variable not set; export it or edit the sources config"
         )
+    is_noted = False
     if "path" not in entry and not path.is_file() and not offline:
         pin = entry.get("sha256") or pins.get(f"{raw_dir.name}/{path.name}")
         try:
@@ -53,13 +56,18 @@ def locate(entry: dict, raw_dir: Path, root: Path, offline: bool, pins: dict[str
             if not entry.get("optional"):
                 raise
             note(f"{raw_dir.name}: built without an optional file: {error}")
+            is_noted = True
 
     if path.is_file():
         return path
-    if entry.get("optional"):
-        return None
     if path.is_dir():
         raise DataError(f"{path}: is a folder; name the file in it in the sources config")
+    if path.is_symlink() or path.exists():
+        raise DataError(f"{path}: {unreadable_reason(path)}")
+    if entry.get("optional"):
+        if not is_noted:
+            note(f"{raw_dir.name}: built without an optional file: {path}: no such file")
+        return None
     remedy = "run once without --offline" if "url" in entry else "correct the path in the sources config"
     raise DataError(f"{path}: no such file; {remedy}")
 

@@ -27,10 +27,11 @@ from sources.fields import (
     whole_number,
 )
 from sources.json_list import parse_rows
-from utils.schema import is_label_answer
+from utils.schema import is_label_answer, verdict_class
 from utils.text import holds_answer
 
-# Two paragraphs of one title, as converters of other data sets write them: the facts name only the title.
+# Two paragraphs of one title, as converters of other data sets write them: the facts name only the title. Or
+# two titles that differ in case alone, where the fact has neither of them.
 _AMBIGUOUS = "supporting fact may mean two paragraphs of one title"
 
 
@@ -43,7 +44,10 @@ def _pair(value, name: str) -> tuple:
 
 def _passages(context) -> tuple[Passage, ...]:
     passages = []
-    for i, entry in enumerate(items(context, "context")):
+    # Without any page to read, every question would be unanswerable.
+    if not items(context, "context"):
+        raise bad("context", "a list of [title, sentences]", context)
+    for i, entry in enumerate(context):
         name = f"context[{i}]"
         title, sentences = _pair(entry, name)
         stripped = []
@@ -81,20 +85,28 @@ def _meant(named: list[Passage], lines: list[int], answer: str) -> Passage | Non
     return with_answer[0] if len(with_answer) == 1 else None
 
 
+def _loose(title: str) -> str:
+    """A title without what copies of the data change: case, and underscores in place of spaces."""
+    return " ".join(title.replace("_", " ").split()).casefold()
+
+
 def _pages_of(facts: list[tuple[str, int]], passages: tuple[Passage, ...], answer: str) -> dict[str, str]:
     """Title -> page of the passage that the facts with this title mean, without those that cannot be told.
 
-    A title without any passage is its own page.
+    A title without any passage is its own page; one in another spelling counts where no passage has it as it
+    is written.
     """
     lines_of: dict[str, list[int]] = {}
     for title, line in facts:
         lines_of.setdefault(title, []).append(line)
     named_so: dict[str, list[Passage]] = {}
+    named_alike: dict[str, list[Passage]] = {}
     for passage in passages:
         named_so.setdefault(passage.title, []).append(passage)
+        named_alike.setdefault(_loose(passage.title), []).append(passage)
     pages = {}
     for title, lines in lines_of.items():
-        named = named_so.get(title, [])
+        named = named_so.get(title) or named_alike.get(_loose(title), [])
         if not named:
             pages[title] = title
         elif meant := _meant(named, lines, answer):
@@ -119,7 +131,7 @@ def _to_record(row: dict, official_split: str) -> Record:
         doubt = "supporting fact beyond the end of its page"
     # "Are A and B both plants?": the page of A alone may prove the no, so the row is neither answerable for
     # sure nor unanswerable.
-    if is_missing and answer.lower() == "no":
+    if is_missing and verdict_class(answer) == "refuted":
         doubt = "answer no may be provable without the missing page"
 
     return Record(

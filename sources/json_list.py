@@ -5,6 +5,7 @@ It knows nothing about what the rows mean; the readers of the sources do.
 
 import codecs
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +16,7 @@ from utils.strict_json import decode_anything
 
 _READ_CHARS = 1 << 20
 _SPACE = " \t\r\n"
+_LIST_OF_OBJECTS = re.compile(rb"\[\s*(\{|$)")
 Parsed = TypeVar("Parsed")
 
 
@@ -122,20 +124,34 @@ def _read_list(path: str | Path, on_bad: Callable[[str], None]) -> Iterator[tupl
             ) from error
 
 
-def _is_list(path: str | Path) -> bool:
-    """Whether a file contains one JSON list: its first character tells, except of a .jsonl file."""
-    if Path(path).name.removesuffix(".gz").endswith(".jsonl"):
+def _is_open(line: bytes) -> bool:
+    """Whether a file's first line begins an object that continues on the next line."""
+    if not line.startswith(b"{") or not line.endswith((b"{", b"[", b",")):
         return False
+    _, end, _ = decode_anything(line.decode("utf-8", "replace"), 0)
+    return end is None
+
+
+def _is_list(path: str | Path) -> bool:
+    """Whether a file contains one JSON list: its beginning tells.
+
+    In a .jsonl file, a list of other values than objects is a bad row. DataError for one object over several
+    lines.
+    """
+    if Path(path).name.lower().removesuffix(".gz").endswith((".csv", ".tsv")):
+        problem = "found a table (CSV or TSV), which this source does not read"
+        raise DataError(f"{path}: {problem}; write its rows as JSON lines")
     with open_bytes(path) as handle:
         head = without_mark(handle.read(_READ_CHARS), str(path)).lstrip()
     # Read as lines, each line of it would count as a malformed row.
-    if head.split(b"\n", 1)[0].strip() == b"{":
+    if _is_open(head.split(b"\n", 1)[0].strip()):
         problem = "one JSON object over several lines, such as a raw SQuAD file"
         raise DataError(f"{path}:1: {problem}; write its rows as a JSON list, or one per line")
-    return head.startswith(b"[")
+    is_lines = Path(path).name.removesuffix(".gz").endswith(".jsonl")
+    return bool(_LIST_OF_OBJECTS.match(head)) if is_lines else head.startswith(b"[")
 
 
-def _all_rows(path: str | Path, on_bad: Callable[[str], None]) -> Iterator[tuple[str, dict]]:
+def all_rows(path: str | Path, on_bad: Callable[[str], None]) -> Iterator[tuple[str, dict]]:
     """(`file:line`, row) of the objects in a JSON list or in JSON lines."""
     if _is_list(path):
         yield from _read_list(path, on_bad)
@@ -174,7 +190,7 @@ def read_rows(path: str | Path, on_bad: Callable[[str], None]) -> Iterator[tuple
     A row that is no object goes to `on_bad` with its place. DataError for a file that is damaged or has no
     row at all.
     """
-    return never_empty(path, on_bad, lambda counted: _all_rows(path, counted))
+    return never_empty(path, on_bad, lambda counted: all_rows(path, counted))
 
 
 def parse_rows(

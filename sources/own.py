@@ -28,6 +28,7 @@ from sources.fields import (
     title_text,
 )
 from sources.json_list import parse_rows
+from utils.text import REFUSAL, without_entities
 
 
 def _chunks(row: dict) -> list[Passage]:
@@ -38,7 +39,8 @@ def _chunks(row: dict) -> list[Passage]:
         if not isinstance(chunk, dict):
             raise bad(name, "an object with title and text", chunk)
         title = title_text(field(chunk, "title", name), f"{name}.title")
-        chunks.append(Passage(title, (full_text(field(chunk, "text", name), f"{name}.text"),)))
+        text = full_text(field(chunk, "text", name), f"{name}.text")
+        chunks.append(Passage(title, (without_entities(text),)))
     return chunks
 
 
@@ -48,6 +50,8 @@ def _support_sets(row: dict, n_chunks: int) -> list[list[int]]:
     for support_set in items(field(row, "support_sets"), "support_sets"):
         if not items(support_set, "each of support_sets"):
             raise bad("each of support_sets", "a list of chunk ids", support_set)
+        if not n_chunks:
+            raise bad("evidence_chunks", "a list of the chunks that support_sets names", [])
         for i in support_set:
             if not isinstance(i, int) or isinstance(i, bool) or not 0 <= i < n_chunks:
                 raise bad("support_sets", f"chunk ids 0-{n_chunks - 1}", i)
@@ -55,11 +59,22 @@ def _support_sets(row: dict, n_chunks: int) -> list[list[int]]:
     return sets
 
 
+def _no_refusal(accepted: list[str], name: str) -> list[str]:
+    """The accepted answers. ValueError if one is the refusal, which says that there is no answer."""
+    if any(answer.upper() == REFUSAL for answer in accepted):
+        raise ValueError(f"{name} has {REFUSAL}, which no question with an answer may have")
+    return list(map(without_entities, accepted))
+
+
 def _accepted(row: dict, is_answerable: bool, metadata: dict) -> list[str]:
     """The accepted answers of a row in sample layout, of an unanswerable one those of the removed answer."""
     aliases = answers(field(row, "answer_aliases"), "answer_aliases")
     if is_answerable:
-        return [full_text(field(row, "answer"), "answer"), *aliases]
+        # A list of one, since it may be a number.
+        given = answers([field(row, "answer")], "answer")
+        if not given:
+            raise bad("answer", "text that is not empty", row["answer"])
+        return _no_refusal([*given, *aliases], "answer")
     return aliases or answers(metadata.get("gold_aliases") or [], "metadata.gold_aliases")
 
 
@@ -74,7 +89,9 @@ def _sample_fields(row: dict) -> dict:
 
     is_answerable = field(row, "answerable")
     support_sets = _support_sets(row, len(chunks))
-    if not isinstance(is_answerable, bool) or (support_sets and not is_answerable):
+    if not isinstance(is_answerable, bool):
+        raise bad("answerable", "true or false", is_answerable)
+    if support_sets and not is_answerable:
         raise ValueError(f"answerable is {is_answerable!r} but support_sets is {support_sets!r}")
     metadata = row.get("metadata", {})
     if not isinstance(metadata, dict):
@@ -94,18 +111,19 @@ def _sample_fields(row: dict) -> dict:
 
 def _dpr_fields(row: dict) -> dict:
     """The record's fields of a row in DPR layout. Without any answer, the row is unanswerable (SQuAD 2.0)."""
-    accepted = answers(field(row, "answers"), "answers")
+    accepted = _no_refusal(answers(field(row, "answers"), "answers"), "answers")
     return {
         "answers": tuple(accepted),
         "answerable": bool(accepted),
-        "passages": to_passages(check_contexts(row)),
+        "passages": to_passages(check_contexts(row, is_own=True)),
     }
 
 
 def _to_record(row: dict, official_split: str, source: str) -> Record:
     """The record of a row. ValueError if the row is malformed."""
     fields = _sample_fields(row) if "evidence_chunks" in row else _dpr_fields(row)
-    question = question_text(row, "question")
+    # People copy their rows from web pages.
+    question = without_entities(question_text(row, "question"))
     if row.get("id") is None:
         row_id = hashlib.sha1(question.encode("utf-8"), usedforsecurity=False).hexdigest()[:12]
     else:

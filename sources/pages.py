@@ -16,7 +16,10 @@ from evidence.records import Passage, Record, told_apart
 from sources import contexts, fever
 from sources.files import SourceFiles
 from sources.page_search import PageSearch
-from sources.wiki_pages import page_sentences, read_pages, sample_texts
+from sources.wiki_pages import KeptPages, page_sentences, sample_texts
+from utils.runs import note
+
+TWO_TEXTS = "gold page is there twice with different text"
 
 # Pages of one name, or of several names in a claim, that a NOT ENOUGH INFO claim gets at most.
 _MAX_NAMED_PAGES = 4
@@ -75,6 +78,22 @@ def _with_found_pages(
     return [dataclasses.replace(record, passages=found.get(record.id, record.passages)) for record in records]
 
 
+def _with_doubt(records: list[Record], two_texts: set[str]) -> list[Record]:
+    """The records, with a doubt about those whose gold is on a page that the files have with two texts."""
+    if not two_texts:
+        return records
+    what = "the first text of each is used, and rows with gold on it are dropped"
+    note(f"pages that are there twice with different text: {len(two_texts)} ({min(two_texts)!r}); {what}")
+    doubted = []
+    for record in records:
+        gold = {page for pairs in record.gold_sets for page, _ in pairs}
+        # Gold on a passage of the row itself does not mean the page.
+        if not two_texts.isdisjoint(gold.intersection(record.page_titles)):
+            record = dataclasses.replace(record, doubt=record.doubt or TWO_TEXTS)
+        doubted.append(record)
+    return doubted
+
+
 def read_page_pool(
     files: dict[str, SourceFiles],
     records: list[Record],
@@ -95,10 +114,11 @@ def read_page_pool(
 
     paths = {path: name for name in files for path, _ in files[name]["pages"]}
     open_records, search = _start_search(records, list(paths))
-    pages: dict[str, list[str]] = {}
+    kept = KeptPages(wanted, keys, max_pool, search)
     for path, name in paths.items():
-        pages |= read_pages(path, wanted, keys, max_pool, functools.partial(on_bad, name=name), search)
-    records = _with_found_pages(records, open_records, search)
+        kept.read(path, functools.partial(on_bad, name=name))
+    pages = kept.by_title
+    records = _with_doubt(_with_found_pages(records, open_records, search), kept.two_texts)
 
     # Passages of other pages serve the searches of all records.
     distinct: dict[str, Passage] = {}
@@ -108,8 +128,8 @@ def read_page_pool(
                 distinct.setdefault(passage.text_key, passage)
     # An untitled passage is a page of its own.
     pages_of = {key: passage.leak_page for key, passage in distinct.items()}
-    kept = _lowest_hashes(list(dict.fromkeys(pages_of.values())), max_pool)
-    chosen = [distinct[key] for key, page in pages_of.items() if page in kept]
+    lowest = _lowest_hashes(list(dict.fromkeys(pages_of.values())), max_pool)
+    chosen = [distinct[key] for key, page in pages_of.items() if page in lowest]
     return records, PagePool(pages, max_words, chosen)
 
 

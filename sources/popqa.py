@@ -101,8 +101,13 @@ def _header(lines: Iterator[tuple[int, str]], path: Path) -> list[str]:
     except ValueError as error:
         raise DataError(f"{path}:{number}: not a PopQA table: {error}") from error
     missing = _COLUMNS - set(columns)
+    if missing == _COLUMNS and "," in line:
+        raise DataError(
+            f"{path}:1: not a PopQA table: its cells are not separated by tabs; convert it to TSV"
+        )
     if missing:
-        raise DataError(f"{path}:1: not a PopQA table, columns missing: {', '.join(sorted(missing))}")
+        state = "" if line else " (the file is empty)"
+        raise DataError(f"{path}:1: not a PopQA table{state}, columns missing: {', '.join(sorted(missing))}")
     if len(set(columns)) < len(columns):
         raise DataError(f"{path}:1: a column name repeats in {', '.join(columns)}; rename one")
     return columns

@@ -1,4 +1,4 @@
-"""FEVER's wiki pages: a zip of JSONL members (or one plain JSONL file) -> sentences by page title.
+"""FEVER's wiki pages: a zip of JSONL members (or one plain file of rows) -> sentences by page title.
 
 Each line: {"id", "text", "lines": "0<TAB>sentence<TAB>links...<NEWLINE>1<TAB>..."}. The zip is streamed
 once and never unpacked; it unpacks from 1.7 GB to about 7 GB. Searching the pages is the work of
@@ -17,10 +17,10 @@ from typing import IO, cast
 
 from sources.fever import page_title, title_key, unescape
 from sources.fields import field, text
-from sources.json_list import never_empty
+from sources.json_list import all_rows, never_empty
 from sources.page_search import PageSearch
 from utils.errors import DataError
-from utils.jsonl import read_jsonl, read_objects
+from utils.jsonl import read_objects
 from utils.progress import open_watched
 
 # Bounds against zip bombs, far above the public zip, which unpacks to about 4 times its size.
@@ -41,8 +41,13 @@ def _jsonl_members(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo
     members = []
     for member in archive.infolist():
         # macOS adds a folder of metadata with the same file names.
-        if member.filename.endswith(".jsonl") and not member.filename.startswith("__MACOSX"):
+        if member.filename.lower().endswith(".jsonl") and not member.filename.startswith("__MACOSX"):
             members.append(member)
+    if not members:
+        found = ", ".join(archive.namelist()[:3])
+        raise DataError(
+            f"{path}: no .jsonl file in the zip, only {found or 'nothing'}; pack the pages as JSON lines"
+        )
     if sum(member.file_size for member in members) > _MAX_UNPACKED_BYTES:
         raise DataError(f"{path}: unpacks to over {_MAX_UNPACKED_BYTES >> 30} GB; not a FEVER zip")
     return sorted(members, key=lambda member: member.filename)
@@ -55,9 +60,8 @@ def _read_rows(
 
     With `n_sampled`, that many pages at most: the first ones of every member, as many of each.
     """
-    if path.suffix != ".zip":
-        for number, row in itertools.islice(read_jsonl(path, on_bad), n_sampled):
-            yield f"{path}:{number}", row
+    if path.suffix.lower() != ".zip":
+        yield from itertools.islice(all_rows(path, on_bad), n_sampled)
         return
     try:
         with open_watched(path) as packed, zipfile.ZipFile(packed) as archive:
@@ -115,10 +119,61 @@ def _text_of(row: dict) -> str:
 def sample_texts(paths: list[Path]) -> Iterator[str]:
     """The texts of about `_N_SAMPLED` pages from all parts of the files. Broken rows are left out."""
     for path in paths:
-        # `read_pages` reports the broken rows.
+        # `KeptPages` reports the broken rows.
         for _, row in _read_rows(path, lambda problem: None, _N_SAMPLED // len(paths)):
             if isinstance(row.get("lines"), str):
                 yield _text_of(row)
+
+
+class KeptPages:
+    """The pages of all files that rows name, and of each file a pool of `max_pool` others.
+
+    `by_title`: title -> sentences, where the index is the FEVER line number (missing lines are empty).
+    `two_texts`: titles that are there with another text too. The first one is kept: which text the line
+    numbers of gold sets mean, nobody knows. `search` is offered every page.
+    """
+
+    def __init__(
+        self, wanted: set[str], wanted_keys: set[str], max_pool: int, search: PageSearch | None = None
+    ):
+        self.by_title: dict[str, list[str]] = {}
+        self.two_texts: set[str] = set()
+        self._wanted = wanted
+        self._wanted_keys = wanted_keys
+        self._max_pool = max_pool
+        self._search = search
+
+    def read(self, path: Path, on_bad: Callable[[str], None]) -> None:
+        """One pass over the pages of a file; `on_bad` gets malformed rows."""
+        pool = _Pool(self._max_pool)
+        for where, row in never_empty(path, on_bad, functools.partial(_read_rows, path), "pages"):
+            try:
+                title = page_title(text(field(row, "id"), "id"))
+                lines = text(field(row, "lines"), "lines")
+            except ValueError as error:
+                on_bad(f"{where}: not a wiki page: {error}")
+                continue
+            # The public zip has one page without a name.
+            if not title:
+                continue
+            key = title_key(title)
+            if self._search:
+                self._search.offer(title, key, _text_of(row), lines)
+            if title in self._wanted or key in self._wanted_keys:
+                self._keep(title, page_sentences(lines))
+            else:
+                # Kept as text: most pages are pushed out again, and splitting all of them would take longest.
+                pool.offer(title, lines)
+        for title, sentences in pool.pages().items():
+            self.by_title.setdefault(title, sentences)
+
+    def _keep(self, title: str, sentences: list[str]) -> None:
+        """Keep the first text of a page. A page without any text says nothing else than one that has some."""
+        known = self.by_title.get(title, [])
+        if not any(known):
+            self.by_title[title] = sentences
+        elif any(sentences) and sentences != known:
+            self.two_texts.add(title)
 
 
 def read_pages(
@@ -129,32 +184,10 @@ def read_pages(
     on_bad: Callable[[str], None],
     search: PageSearch | None = None,
 ) -> dict[str, list[str]]:
-    """One pass over the pages: those with a wanted title or title key, and a pool of `max_pool` others.
-
-    `search` is offered every page. Returns title -> sentences, where the index is the FEVER line number
-    (missing lines are empty).
-    """
-    kept: dict[str, list[str]] = {}
-    pool = _Pool(max_pool)
-    for where, row in never_empty(path, on_bad, functools.partial(_read_rows, path), "pages"):
-        try:
-            title = page_title(text(field(row, "id"), "id"))
-            lines = text(field(row, "lines"), "lines")
-        except ValueError as error:
-            on_bad(f"{where}: not a wiki page: {error}")
-            continue
-        # The public zip has one page without a name.
-        if not title:
-            continue
-        key = title_key(title)
-        if search:
-            search.offer(title, key, _text_of(row), lines)
-        if title in wanted or key in wanted_keys:
-            kept[title] = page_sentences(lines)
-        else:
-            # Kept as text: most pages are pushed out again, and splitting all of them would take longest.
-            pool.offer(title, lines)
-    return kept | pool.pages()
+    """The pages of one file, as `KeptPages` has them: title -> sentences by FEVER line number."""
+    kept = KeptPages(wanted, wanted_keys, max_pool, search)
+    kept.read(path, on_bad)
+    return kept.by_title
 
 
 def page_sentences(lines: str) -> list[str]:

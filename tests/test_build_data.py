@@ -405,14 +405,30 @@ def test_output_is_byte_identical_for_any_workers_hash_seed_locale_and_working_d
         assert (tmp_path / name).read_bytes() == (data_home / name).read_bytes()
 
 
-def test_offline_uses_what_is_there_and_names_what_is_not(tmp_path):
+def test_offline_uses_what_is_there_and_names_what_is_not(tmp_path, capsys):
     # Port 9 discards: a download would fail at once.
     entry = {"url": "http://127.0.0.1:9/NQ-open.dev.jsonl", "file": "nq.jsonl"}
     with pytest.raises(DataError, match="nq.jsonl: no such file; run once without --offline"):
         locate(entry, tmp_path, tmp_path, True, {})
     assert locate(entry | {"optional": True}, tmp_path, tmp_path, True, {}) is None
+    assert "built without an optional file: " in capsys.readouterr().err
     (tmp_path / "nq.jsonl").write_text("{}")
     assert locate(entry, tmp_path, tmp_path, True, {}) == tmp_path / "nq.jsonl"
+
+
+def test_a_path_that_is_no_file_is_named_as_what_it_is(tmp_path):
+    (tmp_path / "dead.jsonl").symlink_to(tmp_path / "gone")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "co$t.jsonl").write_text("{}")
+    for name, words in (
+        ("dead", "is a link to .*gone, which does not exist"),
+        ("pipe", "is a pipe or device"),
+    ):
+        with pytest.raises(DataError, match=f"{name}.jsonl: {words}"):
+            locate({"path": f"{name}.jsonl", "optional": True}, tmp_path, tmp_path, True, {})
+    assert locate({"path": "co$t.jsonl"}, tmp_path, tmp_path, True, {}) == tmp_path / "co$t.jsonl"
+    with pytest.raises(DataError, match="environment variable not set"):
+        locate({"path": "$UNSET_HERE/t.jsonl"}, tmp_path, tmp_path, True, {})
 
 
 def test_a_gold_page_missing_from_fullwiki_makes_the_question_unanswerable(tmp_path):

@@ -337,10 +337,10 @@ def test_signs_without_words_are_not_all_one_answer():
 
 
 def test_verdicts_are_two_classes_on_both_sides():
-    for accepted in ("yes", "supported", "True"):
+    for accepted in ("yes", "supported", "True", "Yes."):
         for answer in ("yes", "Yes.", "true", "supported", "SUPPORTS"):
             assert is_correct(answer, [accepted]) and not is_correct(answer, ["refuted", "refutes", "false"])
-    for accepted in ("no", "refuted"):
+    for accepted in ("no", "refuted", "No!"):
         for answer in ("no", "No.", "false", "refuted", "refutes"):
             assert is_correct(answer, [accepted]) and not is_correct(answer, ["supported", "supports"])
     assert not is_correct("yes and no", ["yes"]) and not is_correct("not supported", ["supported"])

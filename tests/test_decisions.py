@@ -680,6 +680,38 @@ def test_robustness_candidates_and_questions_with_fitted_decisions(checkpoint, h
         ask_settings(checkpoint, decisions="fitted", say=lambda line: None)
 
 
+@pytest.mark.parametrize(
+    "script, flags",
+    [
+        (evaluate_sft_fast_robust, "--test-data data/processed/test.jsonl --limit 4 --model-path"),
+        (robustness, "--test-data data/processed/test.jsonl --limit 4 --suite order --model-path"),
+        (make_prefs, "--phase generate --data-path data/processed/val.jsonl --limit 4 --sft-model"),
+    ],
+)
+def test_a_plan_is_refused_where_the_run_would_be(script, flags, checkpoint, home, capsys):
+    plan = [*flags.split(), str(checkpoint), "--base-model", str(checkpoint)]
+    plan += ["--decisions", "fitted", "--dry-run"]
+    script.main(plan)
+    assert "would write" in capsys.readouterr().out
+    write_calibration(home)
+    said = []
+    for command in (plan, plan[:-1]):
+        with pytest.raises(DataError, match="no decisions were fitted") as refused:
+            script.main(command)
+        said.append(str(refused.value))
+    assert said[0] == said[1]
+    # A checkpoint that a training will write has no decisions yet either.
+    plan[plan.index(str(checkpoint))] = "checkpoints/sft/later/checkpoint-best"
+    script.main(plan)
+    assert "does not exist yet" in capsys.readouterr().out
+
+
+def test_a_planned_threshold_needs_the_val_answers_of_the_run(checkpoint):
+    flags = ["--model-path", str(checkpoint), "--test-data", "data/processed/test.jsonl"]
+    with pytest.raises(DataError, match="--wanted-precision needs the val answers"):
+        evaluate_sft_fast_robust.main([*flags, "--wanted-precision", "0.9", "--dry-run"])
+
+
 def test_a_confidence_is_that_of_the_answers_under_the_decisions(tmp_path):
     place = tmp_path / "sft"
     place.mkdir()

@@ -1,5 +1,6 @@
 """A passage is its title and its text: doubled, missing and shared titles, in every reader and in a build."""
 
+import dataclasses
 import json
 import random
 
@@ -113,6 +114,20 @@ def test_a_fact_that_may_mean_two_paragraphs_drops_the_row(facts, context, answe
     assert find_support(record, PagePool({}, 80)) == reason
 
 
+@pytest.mark.parametrize("title", ["the tower (Ek)", "The_Tower_(Ek)", "THE TOWER (EK)"])
+def test_a_fact_finds_its_title_in_another_case_or_with_underscores(title, tmp_path):
+    context = [["The Tower (Ek)", ["Falk built it."]], ["The Tower", ["It is red."]]]
+    found = hotpot_record(tmp_path, [[title, 0]], context)
+    assert found.answerable
+    assert found.gold_sets == ((("The Tower (Ek)", 0),),)
+    # A title that is written so comes first, and of two that are alike the one that has the answer is meant.
+    context.append([title, ["Ek paid for it."]])
+    assert hotpot_record(tmp_path, [[title, 0]], context).gold_sets == (((title, 0),),)
+    context = [["The tower (ek)", ["Falk built it."]], ["The TOWER (ek)", ["Falk painted it."]]]
+    unclear = hotpot_record(tmp_path, [[title, 0]], context)
+    assert unclear.doubt == "supporting fact may mean two paragraphs of one title"
+
+
 def test_the_same_paragraph_twice_is_one_passage(tmp_path):
     record = hotpot_record(tmp_path, [["The tower", 1]], [ANSWERING, ANSWERING, HARBOR])
     assert record.doubt == ""
@@ -159,11 +174,14 @@ def test_untitled_rows_fill_all_splits(tmp_path, monkeypatch):
     assert figures["rules_broken"] == []
 
 
-def test_a_marked_passage_supports_a_yes_no_answer_and_negatives_may_have_its_title(tmp_path, monkeypatch):
+@pytest.mark.parametrize("words", [("yes", "no"), ("Yes.", "No!")])
+def test_a_marked_passage_supports_a_yes_no_answer_and_negatives_may_have_its_title(
+    words, tmp_path, monkeypatch
+):
     rows = []
     for i in range(30):
         question = f"Was Person {i} the youngest child of a family?"
-        rows.append(dpr_row(i, f"Handbook {i}", answer=[("yes", "no")[i % 2]], question=question))
+        rows.append(dpr_row(i, f"Handbook {i}", answer=[words[i % 2]], question=question))
     path = write_rows(tmp_path / "mine.jsonl", rows)
     splits, _ = build(tmp_path, monkeypatch, {path: "any"})
     samples = [sample for split in splits.values() for sample in split]
@@ -267,6 +285,16 @@ def test_no_row_has_the_id_of_another_rows_twin(ids, tmp_path, monkeypatch):
     found = [sample["id"] for samples in splits.values() for sample in samples]
     assert len(set(found)) == len(found)
     assert f"handbook:{ids[1]}@own" in found
+
+
+def test_an_answer_that_no_completion_may_give_never_becomes_the_answer(tmp_path):
+    long = "Bergen as the youngest child " + "of a large family " * 8
+    row = dpr_row(0, "Person 0", answer=["Bergenhus", long])
+    row["positive_ctxs"][0]["text"] = f"Person 0 was born in {long}."
+    (record,) = own.read_records(write_rows(tmp_path / "own.jsonl", [row]), "any", stop, source="mine")
+    assert find_support(record, PagePool({}, 80)) == "answer longer than 120 characters"
+    both = dataclasses.replace(record, answers=("Bergenhus", long, "Bergen"))
+    assert find_support(both, PagePool({}, 80)).aliases[0] == "Bergen"
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,14 @@ import codecs
 import copy
 import gzip
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
 
 import build_data
 from evidence.drops import DroppedRows
-from sources import READERS, contexts, fever, hotpotqa, nq_open, own, popqa, wiki_pages
+from sources import READERS, contexts, fever, hotpotqa, nq_open, own, popqa, reader_of, wiki_pages
 from sources.dpr import whole_title
 from sources.draw import draw_records
 from utils.errors import DataError
@@ -188,6 +189,7 @@ BAD_ROWS = [
     ("hotpotqa", changed("hotpotqa", context=[["T", "One."]]), ["sentences of context[0]", "'One.'"]),
     ("hotpotqa", changed("hotpotqa", context=[["T", ["One.", None]]]), ["sentence of context[0]", "None"]),
     ("hotpotqa", changed("hotpotqa", context=[[7, ["One."]]]), ["title of context[0]", "7"]),
+    ("hotpotqa", changed("hotpotqa", context=[]), ["context must be a list of [title, sentences]", "[]"]),
     ("hotpotqa", changed("hotpotqa", context={"title": ["T"]}), ["context must be a list", "title"]),
     ("hotpotqa", changed("hotpotqa", level=["easy"]), ["level must be text", "['easy']"]),
     ("hotpotqa", "[1, 2]", ["expected a JSON object", "list"]),
@@ -204,7 +206,14 @@ BAD_ROWS = [
     ("nq_open", changed("nq_open", answer={"text": "Falk"}), ["answer", "{'text': 'Falk'}"]),
     ("nq_open", changed("nq_open", answer=True), ["answer", "True"]),
     ("nq_open", json.dumps([NQ, NQ]), ["expected a JSON object", "list"]),
-    ("nq_open", json.dumps(NQ) + json.dumps(NQ), ["more text after the value"]),
+    ("nq_open", json.dumps(NQ) + ",", ["more text after the value"]),
+    ("sample", changed("sample", answerable="true"), ["answerable must be true or false", "'true'"]),
+    ("sample", changed("sample", evidence_chunks=[]), ["evidence_chunks must be a list of the chunks", "[]"]),
+    ("sample", changed("sample", answer=" "), ["answer must be text that is not empty"]),
+    ("own", {**DPR, "question": "🎉?"}, ["question must be text with a word", "🎉?"]),
+    ("fever", changed("fever", claim="..."), ["claim must be text with a word", "..."]),
+    ("own", {**DPR, "answers": ["[INSUFFICIENT_EVIDENCE]"]}, ["answers has [INSUFFICIENT_EVIDENCE]"]),
+    ("sample", changed("sample", answer="[INSUFFICIENT_EVIDENCE]"), ["answer has [INSUFFICIENT_EVIDENCE]"]),
     ("nq_open", json.dumps(NQ)[:-4], ["not a JSON object"]),
     ("nq_open", b'{"question": "caf\xe9", "answer": ["x"]}', ["not UTF-8", "0xe9"]),
     ("nq_open", b'{"question": "a\x00b", "answer": ["x"]}', ["not a JSON object"]),
@@ -292,7 +301,14 @@ BAD_FILES = [
     ("nq_open", "rows.jsonl", b"\n \n", ["rows.jsonl: the file has no rows"]),
     ("hotpotqa", "rows.json", b"", ["rows.json: the file has no rows"]),
     ("hotpotqa", "rows.json", b"[]", ["rows.json: the file has no rows"]),
-    ("popqa", "rows.tsv", b"", ["rows.tsv:1: not a PopQA table", "columns missing"]),
+    ("popqa", "rows.tsv", b"", ["rows.tsv:1: not a PopQA table (the file is empty)", "columns missing"]),
+    ("popqa", "rows.tsv", TABLE.replace("\t", ",").encode(), ["rows.tsv:1: ", "not separated by tabs"]),
+    (
+        "own",
+        "rows.csv",
+        b"question,answers\nWho?,Falk\n",
+        ["rows.csv: found a table (CSV or TSV)", "JSON lines"],
+    ),
     ("popqa", "rows.tsv", b"id,subj,prop\n1,2,3\n", ["rows.tsv:1: not a PopQA table"]),
     ("popqa", "rows.tsv", TABLE.replace("id", "id\tid", 1).encode(), ["rows.tsv:1: a column name repeats"]),
     ("popqa", "rows.tsv", TABLE.replace("\n", "\r").encode(), ["rows.tsv:1: not a PopQA table: its cells"]),
@@ -309,6 +325,34 @@ BAD_FILES = [
         "rows.json",
         json.dumps({"data": [DPR]}, indent=1).encode(),
         ["rows.json:1: one JSON object over"],
+    ),
+    # A first line that ends within the object, whatever the name of the file.
+    (
+        "own",
+        "rows.jsonl",
+        b'{"version": "1.0",\n "data": []\n}\n',
+        ["rows.jsonl:1: one JSON object over"],
+    ),
+    ("pages", "pages.json", json.dumps(PAGE, indent=1).encode(), ["pages.json:1: one JSON object over"]),
+    # Rows of one line would be counted as one.
+    (
+        "nq_open",
+        "rows.jsonl",
+        LINES.replace(b"\n", b"\r"),
+        ["rows.jsonl:1: the line ends are CR alone", "LF"],
+    ),
+    (
+        "nq_open",
+        "rows.jsonl",
+        LINES.replace(b"\n", b" ", 1),
+        ["rows.jsonl:1: several JSON values on one line"],
+    ),
+    ("pages", "pages.jsonl", 2 * json.dumps(PAGE).encode(), ["pages.jsonl:1: several JSON values"]),
+    (
+        "nq_open",
+        "rows.jsonl",
+        (json.dumps(NQ) + "\r").encode() * 250_000,
+        ["rows.jsonl:1: the line ends are CR alone"],
     ),
     ("own", "rows.jsonl", b"PK\x03\x04", ["rows.jsonl: a zip file", "unpack it"]),
     ("nq_open", "rows.jsonl", LINES.decode().encode("utf-16"), ["rows.jsonl:1: UTF-16"]),
@@ -396,6 +440,19 @@ def test_a_list_and_lines_are_read_alike(layout, tmp_path):
     assert len(read_all(layout, as_list, raise_bad)) == 2
 
 
+@pytest.mark.parametrize("layout", ["own", "nq_open", "pages", "fever"])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_list_in_a_file_of_any_name_is_read(layout, indent, tmp_path):
+    rows = [good(layout, i) for i in range(3)]
+    lines = write_file(tmp_path, layout, rows)
+    expected = read_all(layout, lines, raise_bad)
+    for name in ("list.json", "list.jsonl"):
+        path = tmp_path / name
+        path.write_text(json.dumps(rows, indent=indent))
+        assert read_all(layout, path, raise_bad) == expected
+    assert len(expected) == 3
+
+
 def test_rows_on_the_border_of_the_buffer_are_counted_exactly(tmp_path):
     # 4 MB in a buffer of 1 MB, so that bad rows of every kind are cut somewhere.
     rows = []
@@ -413,6 +470,56 @@ def test_numbers_as_tables_write_them_are_read(tmp_path):
     path = write_file(tmp_path, "fever", rows)
     records = read_all("fever", path, raise_bad)
     assert {record.gold_sets for record in records} == {((("The Tower", 0),),)}
+
+
+def test_every_positive_of_an_own_row_is_read_and_of_a_contexts_file_the_first_three(tmp_path):
+    row = {"question": DPR["question"], "answers": ["Falk"]}
+    row["positive_ctxs"] = [{"title": f"T{i}", "text": f"Falk built tower {i}."} for i in range(12)]
+    row["hard_negative_ctxs"] = [{"title": f"N{i}", "text": f"Ship {i}."} for i in range(12)]
+    path = write_file(tmp_path, "own", [row])
+    (record,) = own.read_records(path, "any", raise_bad, source="mine")
+    assert [passage.title for passage in record.passages if passage.is_gold] == [f"T{i}" for i in range(12)]
+    assert sum(not passage.is_gold for passage in record.passages) == 10
+    key = contexts.question_key(row["question"])
+    found = contexts.read_contexts(path, {key}, raise_bad)[key]
+    assert [passage.title for passage in found if passage.is_gold] == ["T0", "T1", "T2"]
+
+
+def test_a_zip_is_read_in_any_case_of_its_names_and_one_without_pages_is_named(tmp_path):
+    path = tmp_path / "WIKI.ZIP"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("WIKI-001.JSONL", json.dumps(PAGE))
+    assert read_all("pages", path, raise_bad) == ["The Tower"]
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("pages.json", json.dumps([PAGE]))
+    with pytest.raises(DataError, match="no .jsonl file in the zip, only pages.json"):
+        read_all("pages", path, raise_bad)
+
+
+def test_entities_in_own_rows_are_characters(tmp_path):
+    row = {"question": "Who built AT&amp;T?", "answers": ["Falk &amp; Ek"]}
+    row["ctxs"] = [{"title": "AT&amp;T", "text": "Falk &amp; Ek built it."}]
+    (record,) = own.read_records(write_file(tmp_path, "own", [row]), "any", raise_bad, source="mine")
+    assert (record.question, record.answers) == ("Who built AT&T?", ("Falk & Ek",))
+    assert record.passages[0].sentences == ("Falk & Ek built it.",)
+    sample = changed("sample", answer="Falk &amp; Ek", evidence_chunks=[CHUNK | {"text": "Falk &amp; Ek."}])
+    (record,) = own.read_records(write_file(tmp_path, "sample", [sample]), "any", raise_bad, source="mine")
+    assert record.answers[0] == "Falk & Ek"
+    assert record.passages[0].sentences == ("Falk & Ek.",)
+
+
+def test_a_number_as_the_answer_is_its_text(tmp_path):
+    rows = [DPR | {"answers": [1700.0]}, DPR | {"answers": 3.5}, changed("sample", answer=1962)]
+    found = list(own.read_records(write_file(tmp_path, "own", rows), "any", raise_bad, source="mine"))
+    assert [record.answers[0] for record in found] == ["1700", "3.5", "1962"]
+
+
+@pytest.mark.parametrize(("name", "hint"), [("FEVER", "fever"), ("nq-open", "nq_open"), ("handbook", "")])
+def test_a_source_whose_name_is_nearly_that_of_a_reader_is_asked_about(name, hint, capsys):
+    reader_of(name)
+    said = capsys.readouterr().err
+    assert f"{name}: read as your own questions" in said
+    assert said.rstrip().endswith(f"; did you mean {hint}?)" if hint else "has that name)")
 
 
 def test_one_text_or_number_is_a_list_of_one_answer(tmp_path):

@@ -69,7 +69,7 @@ def test_a_key_of_a_second_type_can_be_overridden_in_part_and_as_a_whole(tmp_pat
         ("training.optim=paged_adam_8bit", "did you mean 'paged_adamw_8bit'"),
         ("training.optim=galore_adamw", "training.optim: unknown 'galore_adamw'"),
         ("training.max_grad_norm=-1", "max_grad_norm: expected a number above 0"),
-        ("training.max_grad_norm=.nan", "max_grad_norm: expected a number above 0"),
+        ("training.max_grad_norm=.nan", "max_grad_norm.: expected a finite number"),
         ("training.liger_kernels=on_gpu", "expected auto, true or false"),
         ("lora.use_rslora=1", "expected bool"),
         ("lora.target_modules=q_proj", r"write \[q_proj\] or all-linear"),

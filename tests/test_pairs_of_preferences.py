@@ -16,10 +16,11 @@ from preferences.judge_report import judge_report
 from preferences.judges import JUDGES
 from preferences.kinds import KINDS, form, match_forms, meaning, pair_kind
 from preferences.pairing import Pairing, collect_pairs, prompt_outcomes
-from preferences.pairs import style_check
+from preferences.pairs import check_preferences, style_check
 from preferences.verifier import verify
-from preferences.wrong_answers import other_answers
+from preferences.wrong_answers import other_answers, unfounded_answers
 from utils.completions import gold_completion, parse_completion, render_completion
+from utils.errors import DataError
 from utils.text import REFUSAL
 
 REFUSE = render_completion(REFUSAL, [], 0.0)
@@ -291,3 +292,18 @@ def test_the_report_on_a_judge_counts_agreement_and_biases(sample):
     low, high = report["longer_wins"]["ci95"]
     assert low < 0.2 < high
     assert judge_report(jobs, {}, 42) is None
+
+
+@pytest.mark.parametrize("metadata", [None, {}])
+def test_a_pair_may_have_no_metadata(metadata, samples, tmp_path):
+    row = {**samples[0], "sample_id": samples[0]["id"], "metadata": metadata}
+    assert check_preferences(tmp_path / "preferences_a.jsonl", [row], False) == []
+    assert unfounded_answers(row) == unfounded_answers({**row, "metadata": {}})
+    assert other_answers(row) == other_answers({**row, "metadata": {}})
+
+
+@pytest.mark.parametrize("metadata", ["text", 1, ["a"]])
+def test_metadata_of_another_kind_are_a_malformed_row(metadata, samples, tmp_path):
+    row = {**samples[0], "sample_id": samples[0]["id"], "metadata": metadata}
+    with pytest.raises(DataError, match=f"pair {row['id']}: field 'metadata' must be dict or null"):
+        check_preferences(tmp_path / "preferences_a.jsonl", [row], False)

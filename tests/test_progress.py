@@ -1,8 +1,12 @@
 """Progress: bars where lines can be redrawn, else plain lines in a log file, at most every 30 seconds."""
 
 import io
+import os
 import re
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -161,3 +165,32 @@ def test_bars_are_made_in_one_place():
         if imports and path.parent.name not in ("tests", "benchmarks"):
             others.append(str(path.relative_to(ROOT)))
     assert others == ["utils/progress.py"]
+
+
+_STOPPED_WHILE_IT_PRINTS = """
+from training.stopping import StopSignals
+from utils.progress import print_line
+
+with StopSignals() as stops:
+    while not stops.number:
+        print_line("a line " * 100)
+print_line(f"saved after signal {stops.number}")
+"""
+
+
+def test_a_signal_in_the_middle_of_a_printed_line_is_a_request_like_any_other():
+    # Without a buffer there is nothing that a second print finds in use.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-c", _STOPPED_WHILE_IT_PRINTS]
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
+    # Libraries may have something to say first.
+    while not process.stderr.readline().startswith("a line"):
+        assert process.poll() is None
+    # Nobody reads, so the pipe is full soon, and the process waits within a print.
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    said = process.stderr.read()
+    assert process.wait() == 0, said[-2000:]
+    assert "Traceback" not in said and "finishing this step and saving a checkpoint" in said
+    assert said.endswith("saved after signal 15\n")

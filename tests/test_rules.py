@@ -61,6 +61,8 @@ def test_a_pair_of_equal_texts_is_no_preference(sample):
     assert "found user, assistant" in preference_problem(
         {**row, "rejected": [{**reply, "role": "user"}, reply]}
     )
+    turned = preference_problem({**whole, "score_chosen": 0.25})
+    assert turned == "score_chosen 0.25 is below score_rejected 0.5: the sides are turned"
     assert "rejected[0].content is empty" in preference_problem(
         {**row, "rejected": [{**reply, "content": " "}]}
     )

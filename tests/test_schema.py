@@ -6,7 +6,7 @@ import json
 import pytest
 
 from utils.errors import DataError
-from utils.schema import pick_samples, read_samples
+from utils.schema import is_label_answer, pick_samples, read_samples, verdict_class
 
 
 def test_the_reader_names_file_line_and_rule(sample, tmp_path):
@@ -27,6 +27,25 @@ def test_damaged_files_are_refused(text, word, tmp_path):
     path.write_text(text)
     with pytest.raises(DataError, match=word):
         read_samples(path)
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        ("Yes.", "supported"),
+        ("yes!", "supported"),
+        ("TRUE", "supported"),
+        ("No. ", "refuted"),
+        ("no .", "refuted"),
+    ],
+)
+def test_yes_and_no_are_verdicts_also_with_an_end_mark(answer, verdict):
+    assert verdict_class(answer) == verdict
+
+
+@pytest.mark.parametrize("answer", ["Ja", "Yes, it was", "No. 5", "Yes?", ".", "!", "", "Nobody."])
+def test_other_words_are_no_verdicts(answer):
+    assert not is_label_answer(answer)
 
 
 def test_a_second_row_of_one_id_is_refused(sample, tmp_path):

@@ -72,6 +72,11 @@ def test_the_prefix_filter_finds_every_near_duplicate():
         assert len(found) == len(expected)
 
 
+def test_questions_without_any_word_are_no_near_duplicates():
+    assert near_duplicates(["🎉?", "...", "🎉?"]) == []
+    assert near_duplicates(["🎉?", "who built it", "🎉?", "Who built it?"]) == [(1, 3)]
+
+
 def test_rows_of_one_page_and_near_duplicate_questions_stay_together():
     same = "in which year was the old lighthouse on the northern cape built"
     rows = [

@@ -40,6 +40,7 @@ def test_thousands_separators_do_not_split_numbers():
 
 def test_weak_aliases_are_left_out_unless_canonical():
     assert usable_aliases(["US", "us", "U.S.A.", "it", "the", "America"]) == ["US", "U.S.A.", "America"]
+    assert usable_aliases(["No.", "no", "N"]) == ["No.", "no"]
 
 
 def test_initials_and_abbreviations_end_no_sentence():

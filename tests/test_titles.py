@@ -32,6 +32,9 @@ COMPOSED = "Andr\u00e9 Nemec"
         ("A &amp B; C", "A &amp B; C"),
         ("Rise &shine;", "Rise &shine;"),
         ("", ""),
+        # Characters without a width: nobody sees them, and one of them is no title.
+        ("\u200b", ""),
+        ("The\u200b Tower\ufeff", "The Tower"),
     ],
 )
 def test_a_title_has_one_spelling(written, title):

@@ -17,6 +17,7 @@ from models.hardware import choose_dtype, speed_up_training
 from models.loading import LoadOptions, load_model
 from models.lora import add_lora, train_further
 from models.memory import release_memory
+from training.inputs import is_adapter
 from training.whole import mark_whole
 from utils.config import portable_path
 from utils.errors import OutOfMemory, StageError, UsageError
@@ -40,10 +41,8 @@ def load_trainable(config: dict):
     """
     model = load_model(config["model_name"], _options(config))
     if isinstance(model, PeftModel):
-        raise UsageError(
-            f"model_name: {config['model_name']} is an adapter, which the new one would replace; "
-            "merge it first with train_sft.py -c ITS_YAML --merge DIR, then set model_name: DIR"
-        )
+        # Of the hub: a folder is refused before.
+        raise is_adapter(config["model_name"])
     # Not PEFT's `prepare_model_for_kbit_training`, whose float32 embeddings, output layer and norms take 2 to
     # 4 GB more, and make every activation float32. `get_peft_model` freezes the base.
     if not config["full_finetuning"]:

@@ -53,7 +53,7 @@ class RunFiles(TrainerCallback):
         if is_whole(best):
             self.best = read_shaped(best / "run.json", {**CHECKPOINT, metric: Maybe(float)})[metric]
         self.evaluated_step = -1
-        self.stops = StopSignals(self._note)
+        self.stops = StopSignals()
         self.is_stopped = False  # by a signal
         self.stop_number = 0  # of that signal, in any process
         self.n_averaged = 0  # save points whose weights the end of the run needs
@@ -170,6 +170,13 @@ class RunFiles(TrainerCallback):
         # Later a single loss may overflow and training recover. All processes log the same mean.
         losses = [log["loss"] for log in state.log_history if "loss" in log]
         if losses and "loss" in (logs or {}) and not any(map(math.isfinite, losses)):
+            # Trainer logs the first step, whose loss is that of the model as it was loaded.
+            if state.global_step <= 1 and not args.fp16:
+                raise StageError(
+                    "the first training loss, before anything was learned, is not a number already: the "
+                    "weights of the model are damaged, or the attention fails on this device; copy or "
+                    "download the model again, or try attn_implementation: eager with --overwrite"
+                )
             raise StageError(
                 f"the training loss is not a number at step {state.global_step}; {_remedy(args)}, with "
                 "--overwrite, as the settings change"

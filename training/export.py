@@ -51,7 +51,9 @@ class Export:
         checkpoint = home_path(self.config["output_dir"]) / "checkpoint-best"
         if problem := checkpoint_damage(checkpoint):
             remedy = "run the training with this config first"
-            raise DataError(f"{checkpoint}: no complete checkpoint to merge ({problem}); {remedy}")
+            raise DataError(
+                f"{checkpoint}: no complete checkpoint to merge, export or calibrate ({problem}); {remedy}"
+            )
         return checkpoint
 
     @property

@@ -7,10 +7,11 @@ import importlib.util
 from pathlib import Path
 
 from evidence.reserved import data_warnings, refuse_test_data
-from models.directories import check_model_name
+from models.directories import adapter_base, check_model_name
 from training.data_config import made_files
-from utils.config import input_path, nearest
+from utils.config import home_path, input_path, nearest
 from utils.errors import DataError, UsageError
+from utils.run_folders import TRAINED_NAMES, check_new_folder
 from utils.schema import check_rows, read_samples
 from utils.templates import load_template
 
@@ -20,6 +21,8 @@ def check_inputs(config: dict, merges: bool = False) -> None:
 
     A merge reads no training data.
     """
+    if not merges:
+        check_new_folder(home_path(config["output_dir"]), TRAINED_NAMES)
     data = config["data"]
     files = [("val_path", data["val_path"])]
     if not merges:
@@ -31,7 +34,8 @@ def check_inputs(config: dict, merges: bool = False) -> None:
         except DataError as error:
             # Unlike a flag, a key is not in the command that the user sees.
             raise DataError(f"data.{key}: {error}") from error
-    check_model_name(config["model_name"])
+    check_model_name(config["model_name"], "--set model_name=DIR")
+    refuse_adapter(config["model_name"])
     template = load_template("sft", data["template"])
     # Behind different questions, equal evidence is read differently.
     if data["share_evidence"] and "{question}" in template[: template.index("{evidence}")]:
@@ -39,6 +43,20 @@ def check_inputs(config: dict, merges: bool = False) -> None:
             f"data.share_evidence: template {data['template']} has the question before the evidence; "
             "set data.template to evidence_first, or to one of your own"
         )
+
+
+def refuse_adapter(name: str) -> None:
+    """UsageError for a base model that is an adapter, wherever the model that it was trained on is."""
+    if adapter_base(str(input_path(name))):
+        raise is_adapter(name)
+
+
+def is_adapter(name: str) -> UsageError:
+    """The error that says that `model_name` is an adapter."""
+    return UsageError(
+        f"model_name: {name} is an adapter, which the new one would replace; "
+        "merge it first with train_sft.py -c ITS_YAML --merge DIR, then set model_name: DIR"
+    )
 
 
 def check_training_data(config: dict, samples: dict[str, list[dict]], allow_test: bool) -> list[str]:

@@ -23,6 +23,7 @@ from training.selection import read_run_samples
 from training.steps import rows_per_pass, steps_and_epochs
 from utils.commands import free_results, stage_command
 from utils.config import home_path, input_path
+from utils.run_folders import TRAINED_NAMES, check_new_folder
 from utils.runs import note
 from utils.templates import split_template
 
@@ -99,8 +100,9 @@ def planned_training_memory(config: dict, width: int, n_shared: int) -> str | No
 def print_plan(config: dict, template: str, allow_test: bool) -> None:
     """`--dry-run`: rows, tokens, time and memory, from files and names alone.
 
-    Data that the run would refuse or warn about is refused or warned about here.
+    Data and folders that the run would refuse or warn about are refused or warned about here.
     """
+    check_new_folder(home_path(config["output_dir"]), TRAINED_NAMES)
     warn_missing_model(config["model_name"])
     run = read_run_samples(config, allow_test, planned_samples)
     for text in [*run.warnings, *run.notes]:

@@ -10,6 +10,7 @@ from models.choices import ATTENTION_FLAGS
 from models.lora_keys import LORA_TARGETS, check_target_modules
 from training.data_config import check_data
 from training.memory_config import SECOND_TYPES, check_memory
+from training.rows import COMPLETION_TOKENS
 from utils.config import nearest
 from utils.config_values import Defaults, check_count
 from utils.errors import UsageError
@@ -127,6 +128,7 @@ SCHEDULERS = (
 def check_config(config: dict) -> None:
     """UsageError for values of the right type that make no sense, alone or together."""
     _check_counts(config)
+    _check_length(config["training"]["max_seq_length"])
     _check_ranges(config)
     _check_training(config)
     check_memory(config)
@@ -137,7 +139,16 @@ def check_config(config: dict) -> None:
 def _check_counts(config: dict) -> None:
     training = config["training"]
     for key in (*_COUNTS, *_COUNTS_OR_NULL):
-        check_count(f"training.{key}", training[key])
+        check_count(f"training.{key}", training[key], or_null=key in _COUNTS_OR_NULL)
+
+
+def _check_length(n_tokens: int) -> None:
+    # The builder of prompts would speak of a limit below 0.
+    if n_tokens <= COMPLETION_TOKENS:
+        raise UsageError(
+            f"training.max_seq_length: {n_tokens} leaves no room for a prompt, as {COMPLETION_TOKENS} tokens "
+            "are kept for the completion; expected some hundreds more"
+        )
 
 
 def _check_ranges(config: dict) -> None:

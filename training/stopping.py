@@ -1,11 +1,13 @@
 """Reasons to stop a run: SIGINT and SIGTERM as a request to save first, and nothing left to train."""
 
 import signal
-from collections.abc import Callable
 
 from transformers import TrainerCallback
 
 from utils.errors import Terminated
+from utils.progress import say_in_handler
+
+_SAID = "finishing this step and saving a checkpoint (a second Ctrl-C would lose this step)"
 
 
 class NothingLeft(Exception):
@@ -29,8 +31,7 @@ def interruption(number: int | None, message: str = "") -> KeyboardInterrupt:
 class StopSignals:
     """While it is entered, `number` is that of the signal that came, else None."""
 
-    def __init__(self, note: Callable[[str], None]):
-        self.note = note
+    def __init__(self):
         self.number: int | None = None
 
     def __enter__(self):
@@ -38,7 +39,8 @@ class StopSignals:
             if self.number:
                 raise interruption(number)
             self.number = number
-            self.note("finishing this step and saving a checkpoint (a second Ctrl-C would lose this step)")
+            # Nothing that locks: a signal may come in the middle of a printed line.
+            say_in_handler(_SAID)
 
         signals = (signal.SIGINT, signal.SIGTERM)
         self._handlers = {number: signal.signal(number, on_signal) for number in signals}

@@ -3,11 +3,15 @@
 It knows how answers are scored, not when a checkpoint is selected.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 from evaluation.results import score_rows
 from generation.answering import predict
 from generation.engine import GenerationSettings
 from models.distributed import Shards
 from utils.calibration import fit_isotonic
+from utils.errors import StageError
 from utils.intervals import as_numbers, group_sums, total
 from utils.launch import trains_sharded
 from utils.metrics import SELECTION_METRICS, rates_from_sums
@@ -32,13 +36,30 @@ def answer_samples(
     prompts = {sample["id"]: builder.build(sample) for sample in own}
     settings = GenerationSettings(batch_size, max_new_tokens)
     rows = []
-    for batch in predict(model, builder.tokenizer, prompts, name, settings):
-        rows += batch
+    with _logits_of_a_training():
+        for batch in predict(model, builder.tokenizer, prompts, name, settings):
+            rows += batch
     # All processes have generated everything here; the rows of the first one count.
     if sharded:
         return shards.share(rows)
     by_id = {row["id"]: row for row in shards.gather(rows)}
     return [by_id[sample["id"]] for sample in samples]
+
+
+@contextlib.contextmanager
+def _logits_of_a_training() -> Iterator[None]:
+    """Has the error about logits that are no numbers name keys of the YAML: trainings have no --attn-impl."""
+    try:
+        yield
+    except StageError as error:
+        # In float16 an overflow is the cause, and what is said about that is true here too.
+        if "(NaN)" not in str(error) or "float16" in str(error):
+            raise
+        raise StageError(
+            "the model's logits are not numbers (NaN): training has diverged, so lower "
+            "training.learning_rate (with --overwrite, as the settings change); where none was trained yet, "
+            "the weights are damaged, or the attention fails on this device: try attn_implementation: eager"
+        ) from error
 
 
 def selection_metrics(rows: list[dict], samples: list[dict]) -> dict[str, float | None]:

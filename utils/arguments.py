@@ -80,10 +80,12 @@ def _plain(message: str, parser: argparse.ArgumentParser) -> str:
     message = message.replace("expected one argument", "expected a value; none follows it")
     if found := re.match(r"(.+): invalid choice: (.+) \(choose from (.+)\)$", message):
         flag, value, choices = found.groups()
-        names = [choice.strip("' ") for choice in choices.split(",")]
+        # Not at commas alone, which are in some choices of --models.
+        names = [choice.strip("' ") for choice in choices.split(", ")]
         close = difflib.get_close_matches(value.strip("'"), names, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        return f"{flag}: {value} is none of {', '.join(names)}{hint}"
+        shown = map(repr, names) if "," in "".join(names) else names
+        return f"{flag}: {value} is none of {', '.join(shown)}{hint}"
     if found := re.match(r"the following arguments are required: (.+)$", message):
         # Subcommands have no flag: argparse names them as {first,second}.
         if found[1].startswith("{"):

@@ -3,6 +3,7 @@
 It converts one value and knows no keys.
 """
 
+import math
 from typing import Any
 
 from utils.errors import UsageError
@@ -53,25 +54,41 @@ _WRITTEN = {
 }
 
 
+def _check_finite(where: str, value: Any) -> None:
+    """UsageError for a number without an end, also within a list or a block of free keys."""
+    # YAML has .inf and .nan. No key means anything by them, a NaN passes many a comparison, and JSON, which
+    # the run is recorded in, has neither.
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{where}: expected a finite number, found {value}; {_WRITTEN[float]}")
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for each in inside:
+        _check_finite(where, each)
+
+
 def coerce(where: str, value: Any, default: Any, second: type | None = None) -> Any:
     """`value` as the type of `default`, or as it is if it is of the `second` type. A None default takes any.
 
-    UsageError, which names `where`, when it does not fit.
+    UsageError, which names `where`, when it does not fit, and for infinity and NaN.
     """
     if default is None or (second and isinstance(value, second)):
+        _check_finite(where, value)
         return value
     kind = type(default)
     try:
-        return _convert(value, kind)
+        converted = _convert(value, kind)
     except (TypeError, ValueError, OverflowError):
         raise UsageError(
             f"{where}: expected {kind.__name__}, found {value!r:.60}; {_WRITTEN[kind]}"
         ) from None
+    _check_finite(where, converted)
+    return converted
 
 
-def check_count(name: str, value: Any, least: int = 1) -> None:
-    """UsageError unless the value is null or a whole number from `least` on."""
+def check_count(name: str, value: Any, least: int = 1, or_null: bool = True) -> None:
+    """UsageError unless the value is a whole number from `least` on, or null where that is a value."""
     # null and 0 pass the check of types, and ended in tracebacks far from the YAML.
     # A bool is an int in Python, and `yes` in YAML is a bool.
-    if value is not None and not (is_integer(value) and value >= least):
-        raise UsageError(f"{name}: expected a whole number from {least} on, or null, found {value!r}")
+    if (value is None and or_null) or (is_integer(value) and value >= least):
+        return
+    null = ", or null" if or_null else ""
+    raise UsageError(f"{name}: expected a whole number from {least} on{null}, found {value!r}")

@@ -103,7 +103,7 @@ CONFIGS = _kinds(
     ),
     (
         *("dpo_config", "a config of train_dpo.py", "give it to train_dpo.py -c"),
-        "sft_model objective keep",
+        "sft_model objective keep bf16 lora training data",
     ),
     (
         *("rm_config", "a config of train_rm.py", "give it to train_rm.py -c"),

@@ -21,7 +21,7 @@ from utils.file_kinds import UTF16
 from utils.input_files import unreadable_reason
 from utils.progress import open_watched
 from utils.recognition import signature_kind
-from utils.strict_json import parse_json
+from utils.strict_json import OLD_LINE_ENDS, parse_json, several_values
 
 # The longest line of the real sources is under 2 MB. One over this limit is no row: its rest is skipped.
 MAX_LINE_BYTES = 16 << 20
@@ -86,6 +86,8 @@ def read_lines(handle: IO[bytes], name: str, on_bad: Callable[[str], None]) -> I
         if len(raw) > MAX_LINE_BYTES:
             if not raw.endswith(b"\n"):
                 _skip_rest_of_line(handle)
+            if b"}\r{" in raw:
+                raise DataError(f"{name}:{number}: {OLD_LINE_ENDS}")
             limit = f"{MAX_LINE_BYTES >> 20} MB"
             on_bad(f"{name}:{number}: line over {limit}; the file is damaged or has another format")
             continue
@@ -99,11 +101,14 @@ def read_lines(handle: IO[bytes], name: str, on_bad: Callable[[str], None]) -> I
 
 
 def read_objects(handle: IO[bytes], name: str, on_bad: Callable[[str], None]) -> Iterator[tuple[int, dict]]:
-    """(line number from 1, row) of JSON lines. Anything but a JSON object goes to `on_bad` as a message."""
+    """(line number from 1, row). What is no object goes to `on_bad`; DataError for a line with several."""
     for number, text in read_lines(handle, name, on_bad):
         try:
             row = parse_json(text)
         except ValueError as error:
+            # Counted as one bad row, the others of the line would be lost silently.
+            if several := several_values(text):
+                raise DataError(f"{name}:{number}: {several}") from error
             on_bad(f"{name}:{number}: not a JSON object ({error}); rebuild the file or remove the line")
             continue
         if isinstance(row, dict):

@@ -48,5 +48,8 @@ def check_folder_output(path: Path) -> None:
     """UsageError unless the path can be created as a folder, or is one that can be written to."""
     if path.is_file():
         raise UsageError(f"{path}: is a file; name a folder to write to")
+    # Runs keep a lock beside their folder, and what they replace.
+    if path.resolve() == path.resolve().parent:
+        raise UsageError(f"{path}: is the root of the file system; name a folder below it")
     # The folder itself if it is there: its parent may be read-only.
     _check_place(path / "run.json")

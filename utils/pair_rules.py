@@ -81,6 +81,9 @@ def preference_problem(row: dict) -> str | None:
     for name in ("margin", "score_chosen", "score_rejected"):
         if not 0 <= row[name] <= 1:
             return f"{name} {row[name]} is outside 0..1"
+    if row["score_chosen"] < row["score_rejected"]:
+        scores = f"score_chosen {row['score_chosen']} is below score_rejected {row['score_rejected']}"
+        return f"{scores}: the sides are turned"
     # Pairs of other tools are answers from memory.
     needs_evidence = row["evidence_chunks"] or row["decided_by"] != IMPORTED
     return chunks_problem(row["evidence_chunks"]) if needs_evidence else None

@@ -6,6 +6,7 @@ characters. Of several processes the first one reports. This module knows nothin
 
 import contextlib
 import io
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -39,6 +40,18 @@ def print_line(text: str) -> None:
     std = sys.modules.get("tqdm.std")
     with std.tqdm.external_write_mode(sys.stderr) if std else contextlib.nullcontext():
         print(literal(text), file=sys.stderr, flush=True)
+
+
+def say_in_handler(text: str) -> None:
+    """Write a line to stderr from a signal handler, in the first process alone.
+
+    A handler may run in the middle of a `print`, and Python refuses a second one then (RuntimeError).
+    """
+    if not is_first_process():
+        return
+    # Not sys.stderr, whose buffer may be in use; and whoever reads it may be gone.
+    with contextlib.suppress(OSError):
+        os.write(2, f"\n{literal(text)}\n".encode(errors="replace"))
 
 
 class LogLines:

@@ -18,6 +18,7 @@ from utils.own_files import RUN
 from utils.progress import print_line
 from utils.public import public_value, public_word
 from utils.run_changes import changed_settings, refuse_changed
+from utils.run_folders import check_new_folder, check_replaced_folder
 from utils.shapes import read_shaped
 
 # Packages whose version can change a number. Versions are read from metadata, so none of them is imported for
@@ -105,7 +106,13 @@ def describe_run(settings: dict, inputs: dict[str, str], seed: int | None, **fac
     }
 
 
-def open_run_dir(run_dir: Path, run: dict, overwrite: bool, defaults: dict | None = None) -> str:
+def open_run_dir(
+    run_dir: Path,
+    run: dict,
+    overwrite: bool,
+    defaults: dict | None = None,
+    names: tuple[str, ...] | None = None,
+) -> str:
     """Claim a directory for a run. Returns "new", "resume" (unfinished) or "complete" (nothing to do).
 
     Two runs are the same when their settings and the contents of their inputs and models are, wherever these
@@ -113,6 +120,8 @@ def open_run_dir(run_dir: Path, run: dict, overwrite: bool, defaults: dict | Non
     A directory without any output is new. UsageError for a directory made with other settings, unless
     `overwrite`, which clears it. `overwrite` also clears a complete run, which is kept aside until the new
     one is complete (`utils/aside.py`), but an unfinished one with the same settings is resumed either way.
+    `names`: what the stage writes there (`utils/run_folders.py`). With them, UsageError for a new folder that
+    has data, a model or another run in it, and for one whose clearing would delete anything else.
     The manifest is written with status "running"; `close_run_dir` marks it complete.
     """
     # A kill leaves it to the next run.
@@ -120,6 +129,8 @@ def open_run_dir(run_dir: Path, run: dict, overwrite: bool, defaults: dict | Non
     manifest = run_dir / "run.json"
     # Of a run that stopped before its first output nothing can be lost.
     if not manifest.is_file() or has_no_output(run_dir):
+        if names:
+            check_new_folder(run_dir, names)
         write_json(manifest, run)
         return "new"
 
@@ -131,6 +142,8 @@ def open_run_dir(run_dir: Path, run: dict, overwrite: bool, defaults: dict | Non
         write_json(manifest, run)
         return "resume"
     if overwrite:
+        if names:
+            check_replaced_folder(run_dir, names, old, run)
         set_aside(run_dir, is_complete)
         write_json(manifest, run)
         return "new"

@@ -15,7 +15,7 @@ from utils.jsonl import read_jsonl
 from utils.pair_rules import COMPLETION_FIELDS, completion_problem, preference_problem
 from utils.recognition import check_kind
 from utils.rules import has_gold, question_problem, sample_problem
-from utils.text import VERDICT_OF
+from utils.text import verdict_of
 
 # About a second of reading.
 _MAX_CHECKED_BYTES = 32 << 20
@@ -28,7 +28,7 @@ def is_label_answer(answer: str) -> bool:
 
 def verdict_class(answer: str) -> str | None:
     """`supported` for yes, true and their like, `refuted` for no and false; None for any other text."""
-    return VERDICT_OF.get(answer.strip().lower())
+    return verdict_of(answer)
 
 
 def _read_checked(

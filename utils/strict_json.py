@@ -11,6 +11,7 @@ from collections.abc import Iterable
 # The escape of one half of a character outside the Basic Multilingual Plane. Two that belong together are
 # read as one character; a half alone cannot be encoded, so it would end a run when its text is written.
 _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+OLD_LINE_ENDS = "the line ends are CR alone, so all rows are one line; convert them to LF"
 # Blocks within blocks. No row of ours has ten; Python ends a run that shows or writes a value of hundreds.
 _MAX_DEPTH = 64
 
@@ -113,6 +114,17 @@ def parse_json(text: str):
     if end < len(text):
         raise ValueError(f"more text after the value: {text[end : end + 40]!r:.40}")
     return value
+
+
+def several_values(text: str) -> str:
+    """The problem of a line with more rows behind its first value, and the remedy; "" for other lines."""
+    text = text.strip()
+    _, end, _ = decode_anything(text, 0)
+    # The line of a list ends with a comma; nothing else is behind it.
+    rest = "" if end is None else text[end:]
+    if not rest.lstrip(" ,\t\r").startswith(("{", "[")):
+        return ""
+    return OLD_LINE_ENDS if "\r" in rest else "several JSON values on one line; write one per line"
 
 
 def whole_characters(text: str) -> str:

@@ -9,6 +9,8 @@ import re
 import string
 import unicodedata
 
+from utils.writing_systems import is_unspaced, run_pattern, words_of
+
 REFUSAL = "[INSUFFICIENT_EVIDENCE]"
 
 # Accepted forms of a verdict. They are classes, so the words need not occur in the evidence. Yes/no questions
@@ -18,6 +20,8 @@ LABEL_ALIASES = {
     "refuted": ["refuted", "refutes", "false", "no"],
 }
 VERDICT_OF = {word: verdict for verdict, words in LABEL_ALIASES.items() for word in words}
+# "Yes." and "no!" are verdicts too, as people write them; "Yes, it was" is a sentence.
+_END_MARKS = ".!"
 
 # Function words only: a content word missing here costs a little precision in matching, a wrong one costs
 # recall.
@@ -33,16 +37,24 @@ _ABBREVIATIONS = frozenset(
 _MAX_ABBREVIATION_CHARS = 64
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
-_WORD = re.compile(r"\w+")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
-# End marks, closing quotes or brackets, white space, and then what can start a sentence.
-_SENTENCE_END = re.compile(r"[.!?][\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
+# End marks, closing quotes or brackets, white space, and then what can start a sentence. Chinese and
+# Japanese have a full stop of their own, and no space behind it; their other end marks are in names, too.
+_SENTENCE_END = re.compile(r"[.!?][\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])|[。｡][\"'」』”’）】]*\s*(?=\S)")
 _INITIALS = re.compile(r"[a-z](\.[a-z])*")
+# Characters that nobody sees: a title of them alone is none.
+_NO_WIDTH = dict.fromkeys((0x200B, 0x2060, 0xFEFF))
 # Only with its semicolon: "Q&notes" has no sign of negation. The ampersand may be escaped several times over,
 # as in `&amp;quot;`.
 _ENTITY = re.compile(r"&(?:amp;)*(#?\w{1,32};)")
-# A shorter alias ("US") is found in far too many texts.
+# A shorter alias ("US") is found in far too many texts. Two characters of a script without spaces are a name.
 _MIN_ALIAS_CHARS = 3
+_MIN_UNSPACED_CHARS = 2
+
+
+def verdict_of(answer: str) -> str | None:
+    """`supported` for yes, true and their like, `refuted` for no and false; None for any other text."""
+    return VERDICT_OF.get(answer.strip().rstrip(_END_MARKS).rstrip().lower())
 
 
 # Cached: scoring 1,000 samples with intervals and baselines normalizes the same few strings 400,000 times.
@@ -57,9 +69,19 @@ def normalize_answer(text: str) -> str:
 
 
 def tokenize(text: str) -> list[str]:
-    """Lower-case words for matching, after NFKC. `1,047` is the one number `1047`; punctuation is dropped."""
+    """Lower-case words for matching, after NFKC. `1,047` is the one number `1047`; punctuation is dropped.
+
+    In scripts without spaces every character is a word.
+    """
     text = unicodedata.normalize("NFKC", text).lower()
-    return _WORD.findall(_THOUSANDS.sub("", text))
+    return words_of(_THOUSANDS.sub("", text))
+
+
+def without_entities(text: str) -> str:
+    """The text with HTML entities as characters: `AT&amp;T` is written `AT&T` elsewhere."""
+    if "&" not in text:
+        return text
+    return _ENTITY.sub(lambda match: html.unescape(f"&{match[1]}"), text)
 
 
 def plain_title(title: str) -> str:
@@ -67,9 +89,16 @@ def plain_title(title: str) -> str:
 
     The data sets spell the titles of one Wikipedia in each of these ways.
     """
-    if "&" in title:
-        title = _ENTITY.sub(lambda match: html.unescape(f"&{match[1]}"), title)
+    title = without_entities(title).translate(_NO_WIDTH)
     return unicodedata.normalize("NFC", " ".join(title.split()))
+
+
+def plain_question(question: str) -> str:
+    """A question without regard to case, Unicode form and spaces: what is equal so has equal words.
+
+    Not by `casefold`: "Straße" and "Strasse" have other words in `tokenize`, by which rows are grouped.
+    """
+    return " ".join(unicodedata.normalize("NFKC", question).lower().split())
 
 
 def chunk_text(chunk: dict) -> str:
@@ -115,11 +144,17 @@ def answer_pattern(answers: list[str]) -> re.Pattern | None:
     Ignores case. Returns None when no answer has a word.
     """
     # Alternation takes the first match, so the answer with most words comes first.
-    runs = sorted({tuple(_WORD.findall(answer)) for answer in answers} - {()}, key=len, reverse=True)
-    alternatives = [r"\W+".join(map(re.escape, run)) for run in runs]
+    runs = sorted({tuple(words_of(answer)) for answer in answers} - {()}, key=len, reverse=True)
+    alternatives = [run_pattern(run) for run in runs]
     if not alternatives:
         return None
-    return re.compile(rf"(?<!\w)(?:{'|'.join(alternatives)})(?!\w)", re.IGNORECASE)
+    return re.compile("|".join(alternatives), re.IGNORECASE)
+
+
+def _is_weak(answer: str) -> bool:
+    """True for an alias that is found in far too many texts."""
+    n_least = _MIN_UNSPACED_CHARS if is_unspaced(answer) else _MIN_ALIAS_CHARS
+    return len(answer) < n_least or not content_words(answer)
 
 
 def usable_aliases(answers: list[str]) -> list[str]:
@@ -129,13 +164,12 @@ def usable_aliases(answers: list[str]) -> list[str]:
     """
     kept = []
     seen = set()
-    is_verdict = bool(answers) and answers[0].strip().lower() in VERDICT_OF
+    is_verdict = bool(answers) and verdict_of(answers[0]) is not None
     for i, answer in enumerate(answers):
         answer = answer.strip()
-        too_weak = len(answer) < _MIN_ALIAS_CHARS or not content_words(answer)
-        if is_verdict and answer.lower() in VERDICT_OF:
-            too_weak = False
-        if answer and answer.casefold() not in seen and (i == 0 or not too_weak):
+        is_class = is_verdict and verdict_of(answer) is not None
+        is_usable = i == 0 or is_class or not _is_weak(answer)
+        if answer and answer.casefold() not in seen and is_usable:
             kept.append(answer)
             seen.add(answer.casefold())
     return kept

@@ -1,0 +1,57 @@
+"""Words of texts in any script, also of those that are written without spaces between words.
+
+Nobody tells where a word of Chinese, Japanese, Thai, Lao, Burmese or Khmer ends without a dictionary. So each
+character is a word of its own there, and an answer is found as a run of them. Korean has spaces.
+"""
+
+import re
+from collections.abc import Sequence
+
+# Letters, vowel signs and digits of Han, Kana, Thai, Lao, Burmese and Khmer, without their punctuation.
+_UNSPACED = (
+    "\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
+    "\u3041-\u3096\u3099\u309a\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"
+    "\u0e01-\u0e3a\u0e40-\u0e4e\u0e50-\u0e59\u0e81-\u0ebd\u0ec0-\u0edf"
+    "\u1000-\u1049\u1050-\u109d\u1780-\u17d3\u17d7\u17dc\u17dd\u17e0-\u17e9"
+)
+_UNSPACED_CHAR = re.compile(f"[{_UNSPACED}]")
+_SPACED_CHAR = rf"[^\W{_UNSPACED}]"
+_WORD = re.compile(r"\w+")
+_WORD_OR_CHAR = re.compile(f"{_SPACED_CHAR}+|[{_UNSPACED}]")
+
+
+def is_unspaced(text: str) -> bool:
+    """Whether a text has a character of a script without spaces between words."""
+    return not text.isascii() and bool(_UNSPACED_CHAR.search(text))
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text as they are written; in scripts without spaces, its characters."""
+    # The plain pattern takes a third of the time.
+    return (_WORD_OR_CHAR if is_unspaced(text) else _WORD).findall(text)
+
+
+def in_pairs(words: list[str]) -> list[str]:
+    """The words, where characters of scripts without spaces are in pairs: one alone says next to nothing."""
+    flags = [is_unspaced(word) for word in words]
+    paired = []
+    for i, word in enumerate(words):
+        # Each character with the next one. The last one of a run is in the pair before it.
+        has_next = flags[i] and i + 1 < len(words) and flags[i + 1]
+        is_last = flags[i] and i > 0 and flags[i - 1]
+        if has_next:
+            paired.append(word + words[i + 1])
+        elif not is_last:
+            paired.append(word)
+    return paired
+
+
+def run_pattern(run: Sequence[str]) -> str:
+    """A pattern of words with anything but words between them, which does not begin or end within a word."""
+    flags = [is_unspaced(word) for word in run]
+    pattern = "" if flags[0] else f"(?<!{_SPACED_CHAR})"
+    for i, word in enumerate(run):
+        if i:
+            pattern += r"\W*" if flags[i - 1] or flags[i] else r"\W+"
+        pattern += re.escape(word)
+    return pattern if flags[-1] else f"{pattern}(?!{_SPACED_CHAR})"
