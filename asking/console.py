@@ -84,7 +84,9 @@ def reply_text(reply: Reply, color: bool = False) -> str:
     if quotes:
         lines += ["", "cited:" if reply.quotes else "nearest passages:"]
     for quote in quotes:
-        lines += _quote_lines(quote, color, marks=bool(reply.quotes))
+        # All of a quote is marked for a verdict, whose words no passage has.
+        marks = bool(reply.quotes) and (bool(quote.marked) or reply.is_verdict)
+        lines += _quote_lines(quote, color, marks)
     return "\n".join([*lines, "", f"{reply.looked_at}, {reply.seconds:.1f} s"])
 
 

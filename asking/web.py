@@ -26,7 +26,6 @@ Ask = Callable[[str, list[Document], float | None], Reply]
 
 HOST = "127.0.0.1"
 _INSTALL = "the web page needs gradio; run `pip install -c constraints.txt -r requirements-web.txt`"
-_FILE_TYPES = [".txt", ".md", ".html", ".htm", ".pdf", ".rst"]
 # Fonts that a system has. Those of Gradio's own themes come from a server of Google.
 _FONTS = ["system-ui", "sans-serif"]
 _MONO_FONTS = ["ui-monospace", "monospace"]
@@ -95,6 +94,8 @@ class Desk:
         """The reply to a question, as HTML; a problem of the user's as HTML too."""
         question = (question or "").strip()
         try:
+            if min_confidence is not None and not 0 <= min_confidence <= 1:
+                raise UsageError(f"lowest confidence: expected a number from 0 to 1, found {min_confidence}")
             documents, said = self._documents(paths or [], pasted or "")
             is_marked = question.lower().startswith(CLAIM_START)
             asked = f"{CLAIM_START} {question}" if is_claim and question and not is_marked else question
@@ -120,15 +121,13 @@ def build_page(
             uploads = gradio.File(
                 label="Documents (txt, md, html, pdf)",
                 file_count="multiple",
-                file_types=_FILE_TYPES,
                 height=160,
             )
             pasted = gradio.Textbox(label="or paste a text", lines=5, max_lines=12)
         question = gradio.Textbox(label="Question", placeholder="Who wrote the letter?", max_lines=3)
         is_claim = gradio.Checkbox(label="This is a claim: is it supported or refuted?")
-        lowest = gradio.Number(
-            min_confidence, label="Lowest confidence of an answer (0-1)", minimum=0, maximum=1, step=0.05
-        )
+        # Without limits, whose errors would leave the reply to the question before on the page.
+        lowest = gradio.Number(min_confidence, label="Lowest confidence of an answer (0-1)", step=0.05)
         button = gradio.Button("Ask", variant="primary")
         answer = gradio.HTML(label="Answer", min_height=60)
         inputs = [uploads, pasted, question, is_claim, lowest]

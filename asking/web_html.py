@@ -39,14 +39,16 @@ def _escaped(text: str) -> str:
     return html.escape(printable_part(text))
 
 
-def _quote_html(quote: Quote, is_cited: bool) -> str:
-    text = _marked(quote) if is_cited else _escaped(quote.text)
+def _quote_html(quote: Quote, is_marked: bool) -> str:
+    text = _marked(quote) if is_marked else _escaped(quote.text)
     return f"<blockquote>{text}<cite>{html.escape(printable(quote.place))}</cite></blockquote>"
 
 
 def reply_html(reply: Reply) -> str:
-    """A reply as a part of a page: headline, confidence or reason, quotes, what was looked at."""
-    parts = [f"<h3>{html.escape(printable(reply.headline))}</h3>"]
+    """A reply as a part of a page: question, headline, confidence or reason, quotes, what was looked at."""
+    # A page may still show the reply before, while a new one is written.
+    parts = [f'<p class="about">{html.escape(printable(reply.question))}</p>'] if reply.question else []
+    parts += [f"<h3>{html.escape(printable(reply.headline))}</h3>"]
     # The reason of a refusal is its headline.
     about = reply.reason if reply.status == WITHHELD else None
     if reply.status == ANSWERED:
@@ -57,8 +59,9 @@ def reply_html(reply: Reply) -> str:
         parts.append(f'<p class="doubt">{html.escape(reply.doubt)}</p>')
     if reply.nearest:
         parts.append('<p class="about">The nearest passages:</p>')
-    parts += [_quote_html(quote, is_cited=True) for quote in reply.quotes]
-    parts += [_quote_html(quote, is_cited=False) for quote in reply.nearest]
+    # All of a quote is marked for a verdict, whose words no passage has.
+    parts += [_quote_html(quote, bool(quote.marked) or reply.is_verdict) for quote in reply.quotes]
+    parts += [_quote_html(quote, is_marked=False) for quote in reply.nearest]
     parts.append(f'<p class="about">{reply.looked_at}, {reply.seconds:.1f} s</p>')
     return f'<div class="ask-reply">{"".join(parts)}</div>'
 

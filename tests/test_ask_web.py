@@ -69,6 +69,8 @@ def test_a_claim_is_marked_and_problems_are_shown(tmp_path):
     assert "<h3>claim: It is old.</h3>" in desk.respond(None, "It is old.", "It is old.", True)
     assert "no document yet" in desk.respond(None, "", "When?", False)
     assert "question is empty" in desk.respond(None, "Text.", " ", True)
+    for wrong in (7, -0.1, float("nan")):
+        assert "expected a number from 0 to 1" in desk.respond(None, "Text.", "When?", False, wrong)
     (tmp_path / "a.txt").write_bytes(b"\x00\x01\x02")
     assert "binary" in desk.respond([str(tmp_path / "a.txt")], "", "When?", False)
 

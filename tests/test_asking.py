@@ -363,6 +363,7 @@ def test_without_a_fit_the_confidence_is_called_uncalibrated(mill):
 def test_words_that_no_quote_has_are_pointed_out(mill):
     reply = judge(render_completion("a miller", [1], 0.9), 0.9, shown(mill), settings())
     assert "not in the cited passages" in reply_text(reply)
+    assert ">>" not in reply_text(reply) and "<mark>" not in reply_html(reply)
     verdict = judge(render_completion("refuted", [1], 0.9), 0.9, shown(mill), settings())
     assert "not in the cited passages" not in reply_text(verdict)
     assert ">>It has two wheels.<<" in reply_text(verdict)
