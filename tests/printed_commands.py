@@ -184,6 +184,8 @@ def rule_for(command: Command) -> tuple[str, str]:
         return "parse", f"reads {files[0]}, a file of the reader's own"
     if "--web" in words:
         return "parse", "serves until it is stopped"
+    if value_of(words, "--decisions") == "fitted":
+        return "parse", "needs a checkpoint with fitted decisions; --calibrate is planned alone"
     if "questions.txt" in command.text:
         return "plan", "asks many questions"
     if is_sample_builder(words):
@@ -200,8 +202,6 @@ def rule_for(command: Command) -> tuple[str, str]:
         return "parse" if is_trained_here else "plan", f"needs {away[0]}"
     if is_training(words):
         return "plan", "trains for minutes"
-    if value_of(words, "--decisions") == "fitted":
-        return "parse", "needs a checkpoint with fitted decisions; --calibrate is planned alone"
     if "--merge" in words:
         return "plan", "compares the answers of two models for minutes"
     if value_of(words, "--judge") == "citations":
