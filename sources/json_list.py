@@ -140,7 +140,7 @@ def _is_list(path: str | Path) -> bool:
     """
     if Path(path).name.lower().removesuffix(".gz").endswith((".csv", ".tsv")):
         problem = "found a table (CSV or TSV), which this source does not read"
-        raise DataError(f"{path}: {problem}; write its rows as JSON lines")
+        raise DataError(f"{path}:1: {problem}; write its rows as JSON lines")
     with open_bytes(path) as handle:
         head = without_mark(handle.read(_READ_CHARS), str(path)).lstrip()
     # Read as lines, each line of it would count as a malformed row.

@@ -307,7 +307,7 @@ BAD_FILES = [
         "own",
         "rows.csv",
         b"question,answers\nWho?,Falk\n",
-        ["rows.csv: found a table (CSV or TSV)", "JSON lines"],
+        ["rows.csv:1: found a table (CSV or TSV)", "JSON lines"],
     ),
     ("popqa", "rows.tsv", b"id,subj,prop\n1,2,3\n", ["rows.tsv:1: not a PopQA table"]),
     ("popqa", "rows.tsv", TABLE.replace("id", "id\tid", 1).encode(), ["rows.tsv:1: a column name repeats"]),

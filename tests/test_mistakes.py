@@ -140,7 +140,7 @@ SET = [
     (f"{SFT} --set lora.dropout=5", 2, ["lora.dropout", "0 to 0.99"]),
     (f"{SFT} --set lora.r=0", 2, ["lora.r", "from 1 on"]),
     (f"{SFT} --set lora.target_modules=[]", 2, ["lora.target_modules", "names of layers"]),
-    (f"{SFT} --set training.learning_rate=nan", 2, ["learning_rate", "above 0"]),
+    (f"{SFT} --set training.learning_rate=nan", 2, ["learning_rate", "finite"]),
     (f"{RM} --set learning_rate=-1", 2, ["learning_rate", "above 0"]),
 ]
 
