@@ -179,4 +179,4 @@ def main(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(main, interrupted="stopped; nothing was written")

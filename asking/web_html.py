@@ -10,6 +10,7 @@ from asking.reply import ANSWERED, WITHHELD, Reply
 CSS = """
 footer { display: none !important; }
 .ask-reply { overflow-wrap: anywhere; }
+.ask-reply + .ask-reply { margin-top: .75rem; }
 .ask-reply h3 { margin: 0 0 .25rem; font-size: 1.3rem; }
 .ask-reply .about { opacity: .75; margin: 0 0 .75rem; }
 .ask-reply .doubt { border-left: 3px solid #d97706; padding-left: .6rem; margin: 0 0 .75rem; }

@@ -84,12 +84,18 @@ def sft_charts(history: dict, n_rows: int | None = None) -> list[Chart]:
     metric = training.get("metric_for_best") or "eval_loss"
     step = best_step(rows, metric)
     best = (step, f"best {metric.removeprefix('eval_')}, step {step:g}") if step is not None else None
-    about = f"{n_rows:,} rows" if n_rows else ""
+    about = [f"{n_rows:,} rows"] if n_rows else []
+    tokens = "completion tokens"
+    share = training.get("skeleton_share", 1.0)
+    if share < 1:
+        # The two lines are means over other tokens, so the gap between them tells nothing.
+        tokens = "labeled tokens"
+        about.append(f"train: {share:.0%} of the rows have labels on the JSON around the answer; val: all")
     losses = _lines({"train": _points(history["train_losses"], "loss"), "val": _points(rows, "eval_loss")})
     generated = _lines({name.removeprefix("eval_"): _points(rows, name) for name in SELECTION_METRICS})
     charts = []
     if losses:
-        charts.append(Chart("SFT: loss on completion tokens", losses, "step", best=best, note=about))
+        charts.append(Chart(f"SFT: loss on {tokens}", losses, "step", best=best, note="; ".join(about)))
     # In a second chart: losses have no upper limit, these metrics are at most 1.
     if generated:
         charts.append(Chart("SFT: generated val answers", generated, "step", best=best))

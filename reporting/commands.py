@@ -61,9 +61,10 @@ def perturb(outputs: Outputs) -> str:
 
 def make_preferences(outputs: Outputs) -> str:
     path, base = _checkpoint(outputs)
+    # On its training rows a model makes few mistakes (docs/preferences.md).
     return (
         f"python make_prefs.py --phase all --sft-model {path} --base-model {base} "
-        f"--data-path {_data(outputs, 'train')}"
+        f"--data-path {_data(outputs, 'val')}"
     )
 
 
@@ -75,9 +76,12 @@ def train_policy(outputs: Outputs) -> str:
 
 
 def train_reward(outputs: Outputs) -> str:
-    preferred = outputs.chosen("preferences")
-    if preferred is None:
-        config = "configs/demo/rm.yaml" if _is_sample(outputs) else "configs/rm.yaml"
-        return f"python train_rm.py -c {config}"
-    base = str(preferred.settings.get("base_model", "embedded"))
-    return shlex.join(["python", "train_rm.py", *reward_flags(base, pairs_path(preferred))])
+    if preferred := outputs.chosen("preferences"):
+        base = str(preferred.settings.get("base_model", "embedded"))
+        return shlex.join(["python", "train_rm.py", *reward_flags(base, pairs_path(preferred))])
+    if trained := outputs.chosen("sft"):
+        flags = reward_flags(str(trained.settings["model_name"]), outputs.home)
+        # Without --prefs: there are none yet, and the newest ones are taken.
+        return shlex.join(["python", "train_rm.py", *flags[: flags.index("--prefs")]])
+    config = "configs/demo/rm.yaml" if _is_sample(outputs) else "configs/rm.yaml"
+    return f"python train_rm.py -c {config}"

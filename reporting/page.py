@@ -26,7 +26,7 @@ from reporting.charts import placed
 from reporting.evaluations import Evaluation
 from reporting.html import PageWriter
 from reporting.outputs import Outputs, Run
-from reporting.stages import ODD_FILE, StageView, all_views
+from reporting.stages import ODD_FILE, StageView, all_views, made_commands
 from reporting.verdict import NET_SCORE, caveats, plain_verdict, verdict_sentence
 from utils.own_files import HISTORY, VALIDATION
 from utils.runs import note
@@ -140,7 +140,7 @@ def _sections(outputs: Outputs, evaluation: Evaluation | None) -> dict:
         "net_score": NET_SCORE,
         "both_em": BOTH_EM,
         "next": next((view.command for view in views if view.state == "not run"), ""),
-        "commands": [view.command for view in views if view.state != "not run" and view.command],
+        "commands": _read(partial(made_commands, outputs, views), "commands") or [],
         "stages": views,
         "evaluation": None,
         "sft_charts": [],

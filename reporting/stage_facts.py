@@ -10,6 +10,7 @@ from evaluation.columns import format_number
 from evaluation.results import WITHOUT_MODEL
 from evaluation.tables import all_models
 from evidence.shortcuts import shortcut_warnings
+from reporting.asked import asking_facts
 from reporting.outputs import Outputs, Run
 from reporting.staleness import changed_data, older_than_checkpoint, other_preferences
 from utils.own_files import AUDIT, VALIDATION
@@ -111,6 +112,7 @@ def evaluation(outputs: Outputs, run: Run) -> Facts:
         ("samples", f"{metrics['n']:,} of {settings['test_data']}"),
         (f"{main}, net score", format_number(metrics["net_score"])),
         ("models", ", ".join(name for name in models if name not in WITHOUT_MODEL)),
+        *asking_facts(settings),
     ]
     warnings = [str(text) for text in run.manifest.get("warnings") or []]
     if not (metrics.get("ci95") or {}).get("net_score"):
@@ -130,7 +132,7 @@ def evaluation(outputs: Outputs, run: Run) -> Facts:
 def robustness(outputs: Outputs, run: Run) -> Facts:
     suites = run.content["suites"]
     n = max(suite["n"] for suite in suites.values())
-    facts = [("suites", ", ".join(suites)), ("samples", f"{n:,} per level")]
+    facts = [("suites", ", ".join(suites)), ("samples", f"{n:,} per level"), *asking_facts(run.settings)]
     warnings = []
     for name, suite in suites.items():
         for level, found in suite["levels"].items():
@@ -153,6 +155,7 @@ def preferences(outputs: Outputs, run: Run) -> Facts:
         ("pairs", f"{n_pairs:,} of {stats['n_samples']:,} samples"),
         ("judge", str(stats["settings"]["judge"])),
         ("mean margin", format_number(stats["mean_margin"])),
+        *asking_facts(run.settings),
     ]
     warnings = []
     if n_pairs < _FEW_PAIRS:

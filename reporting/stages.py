@@ -10,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from reporting import commands, stage_facts
-from reporting.chain import apart
+from reporting.chain import apart, holds
 from reporting.outputs import Outputs, Run
 from reporting.stage_facts import Facts
 from utils.errors import DataError
+from utils.json_values import is_integer
+from utils.jsonl import read_json_object
 
 # What a file with missing or odd fields raises: a report says so, and shows the other stages.
 ODD_FILE = (DataError, KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, OSError)
@@ -69,13 +71,18 @@ class StageView:
     path: str = ""
 
 
-def made_by(run: Run, script: str) -> str:
-    """The command that made an output, as it was typed. Empty for a manifest without one."""
-    words = run.manifest.get("command")
+def _typed(words: object, script: str) -> str:
+    """A command of a manifest as it was typed, but for --resume: where there is nothing yet it is refused."""
     if not isinstance(words, list) or len(words) < 2:
         return ""
+    flags = [str(word) for word in words[1:] if word != "--resume"]
     # The name of the script as it is today: in a test or a notebook the first word is another program.
-    return shlex.join(["python", script, *map(str, words[1:])])
+    return shlex.join(["python", script, *flags])
+
+
+def made_by(run: Run, script: str) -> str:
+    """The command that made an output. Empty for a manifest without one."""
+    return _typed(run.manifest.get("command"), script)
 
 
 def _others(outputs: Outputs, stage: Stage) -> list[tuple[str, str]]:
@@ -120,3 +127,50 @@ def view(stage: Stage, outputs: Outputs) -> StageView:
 def all_views(outputs: Outputs) -> list[StageView]:
     """Every stage, in the order of the pipeline."""
     return [view(stage, outputs) for stage in STAGES]
+
+
+# --- what made a home
+
+
+def _uses_fit(outputs: Outputs, trained: Run) -> bool:
+    """Whether a shown output has the decisions that were fitted for the shown training."""
+    for stage in ("evaluation", "robustness", "preferences"):
+        run = outputs.chosen(stage)
+        if run is None or run.settings.get("decisions") != "fitted":
+            continue
+        if holds(outputs.home, trained, run.settings.get("model_path") or run.settings.get("sft_model")):
+            return True
+    return False
+
+
+def fitted_by(outputs: Outputs) -> str:
+    """The command that fitted the decisions of the shown outputs; empty where these have plain ones."""
+    trained = outputs.chosen("sft")
+    if trained is None or not _uses_fit(outputs, trained):
+        return ""
+    path = trained.path / "calibration.json"
+    fit = read_json_object(path).get("decisions") if path.is_file() else None
+    if not isinstance(fit, dict):
+        return ""
+    if command := _typed(fit.get("command"), "train_sft.py"):
+        return command
+    # A fit of an earlier version, which recorded the number of its samples alone.
+    counts: list[Any] = [fit.get("n_samples"), fit.get("n_left_out")]
+    if not all(map(is_integer, counts)):
+        return ""
+    n_samples = sum(counts)
+    flags = shlex.join(["--set", f"data.max_calibration_samples={n_samples}", "--calibrate"])
+    trained_by = made_by(trained, "train_sft.py")
+    return f"{trained_by} {flags}" if trained_by else ""
+
+
+def made_commands(outputs: Outputs, views: list[StageView]) -> list[str]:
+    """The commands that made what the report shows, in the order in which they have to be run."""
+    commands = []
+    for shown in views:
+        if shown.state == "not run":
+            continue
+        commands.append(shown.command)
+        if shown.stage.name == "sft":
+            commands.append(fitted_by(outputs))
+    return [command for command in commands if command]

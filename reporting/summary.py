@@ -9,6 +9,7 @@ from reporting.answered import three_samples_text
 from reporting.evaluations import read_evaluation
 from reporting.pipeline import refresh_report
 from reporting.verdict import verdict_text
+from utils.arguments import stage_parser
 from utils.config import home_path
 from utils.own_files import VALIDATION
 from utils.shapes import read_shaped
@@ -25,6 +26,8 @@ _METRICS = (
 
 
 def main(argv: list[str] | None) -> None:
+    # It has no flags but --help.
+    stage_parser(__doc__, prog="python -m reporting.summary").parse_args(argv)
     evaluation = read_evaluation(home_path("eval_results.json"), home_path("."))
     results = evaluation.results
     models = all_models(results)

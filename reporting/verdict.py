@@ -10,6 +10,7 @@ from evaluation.columns import TERMINAL_COLUMNS
 from evaluation.leads import DECIDES
 from evaluation.results import ONE_ORDER
 from evaluation.tables import all_models, strongest_baseline, verdict
+from reporting.asked import asking_words
 from utils.metrics import DELTA_METRICS
 
 NET_SCORE = (
@@ -57,6 +58,12 @@ def _opponents(results: dict) -> dict[str, str]:
     return named
 
 
+def _asked(results: dict) -> str:
+    """How the model was asked, in words behind its name; empty where it was asked plainly."""
+    parts = asking_words(results.get("run", {}).get("settings", {}))
+    return f", {_listed(parts)}," if parts else ""
+
+
 def verdict_sentence(results: dict) -> str:
     """The verdict on the SFT model: against its base model, and against the strongest rule."""
     if "sft" not in results:
@@ -67,7 +74,8 @@ def verdict_sentence(results: dict) -> str:
         deltas = results["deltas_to"][name]
         parts.append(comparison(shown, deltas[DECIDES], deltas["ci95"][DECIDES]))
     score = results["sft"][DECIDES]
-    start = f"On {results['sft']['n']:,} samples the SFT model has a net score of {score:.3f}"
+    n = results["sft"]["n"]
+    start = f"On {n:,} samples the SFT model{_asked(results)} has a net score of {score:.3f}"
     sentence = f"{start}: {_listed(parts)}." if parts else f"{start}."
     if "base" not in results.get("deltas_to", {}):
         sentence += " Its base was not evaluated: add --compare-baseline to see what training changed."
@@ -91,7 +99,8 @@ def plain_verdict(results: dict) -> str:
     metrics = results.get("sft", {})
     parts = []
     if (right := metrics.get("em_answerable")) is not None:
-        parts.append(f"answers {right:.0%} of the answerable questions rightly")
+        # EM, as in the tables. The outcomes of the report take other forms of an answer for right, too.
+        parts.append(f"answers {right:.0%} of the answerable questions in the words of an accepted answer")
     if (answered := metrics.get("under_refusal_rate")) is not None:
         parts.append(f"refuses {1 - answered:.0%} of the unanswerable ones")
     if parts and (compared := _against_silence(results)):

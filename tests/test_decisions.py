@@ -542,7 +542,7 @@ def write_calibration(home, decisions=None):
     (home / "sft/calibration.json").write_text(json.dumps(plain))
 
 
-def test_calibrate_adds_decisions_to_a_finished_run(checkpoint, home, capsys):
+def test_calibrate_adds_decisions_to_a_finished_run(checkpoint, home, capsys, monkeypatch):
     mark_whole(checkpoint, {"template": "default", "step": 1})
     write_calibration(home)
     before = json.loads((home / "sft/calibration.json").read_text())
@@ -551,12 +551,14 @@ def test_calibrate_adds_decisions_to_a_finished_run(checkpoint, home, capsys):
         "data: {train_path: missing.jsonl, val_path: data/processed/val.jsonl, max_calibration_samples: 24}\n"
     )
     command = ["-c", str(home / "c.yaml"), "--calibrate"]
+    monkeypatch.setattr("sys.argv", ["/somewhere/train_sft.py", "-c", "c.yaml", "--calibrate"])
     train_sft.main(command)
     after = json.loads((home / "sft/calibration.json").read_text())
     fitted = after.pop("decisions")
     assert after == before
     assert set(fitted["biases"]) == {"refuse_claim", "refuse_question", "refuted"}
     assert set(fitted["val"]) == {"plain", "fitted", "cross_validated"}
+    assert fitted["command"] == ["train_sft.py", "-c", "c.yaml", "--calibrate"]
     assert fitted["n_samples"] + fitted["n_left_out"] == 24
     captured = capsys.readouterr()
     assert "; on " in captured.out and "--decisions fitted" in captured.err

@@ -117,7 +117,9 @@ def test_a_training_whose_first_loss_is_no_number_ends_in_one_line(tiny_gemma_di
         return losses * torch.nan, n_items
 
     monkeypatch.setattr(train_sft.SFTTrainer, "row_losses", overflow)
-    said = "the training loss is not a number at step 1; lower training.learning_rate, with --overwrite"
+    said = (
+        "the training loss is not a number at step 1, before anything was learned: the weights of the model"
+    )
     with pytest.raises(StageError, match=said) as caught:
         train_sft.main(["-c", str(config)])
     assert "\n" not in str(caught.value)

@@ -12,7 +12,9 @@ from evaluation.figures import calibration_charts, confidence_charts, reward_cha
 from evaluation.palette import COLORS, colors_of
 from evaluation.plots import plot_charts
 from evaluation.results import score_all, score_rows
+from reporting import summary
 from reporting.answered import answered_samples
+from reporting.asked import asking_facts
 from reporting.cards import anchor, card, marked
 from reporting.chain import apart, find_outputs
 from reporting.charts import nice_ticks
@@ -21,7 +23,7 @@ from reporting.html import PageWriter
 from reporting.outputs import Outputs
 from reporting.page import render
 from reporting.pipeline import refresh_report, write_report
-from reporting.stages import STAGES, all_views
+from reporting.stages import STAGES, all_views, made_commands
 from reporting.tables import outcome_bars
 from tests.canned import canned_rows, gold_rows
 from tests.test_docs import parse
@@ -243,6 +245,13 @@ def test_every_stage_says_its_command_before_it_has_run(tmp_path):
         # A command that its own script would refuse helps nobody.
         parse(view.command)
         assert view.command.startswith(f"python {view.stage.script} ")
+
+
+def test_the_summary_has_a_help(capsys):
+    with pytest.raises(SystemExit) as ended:
+        summary.main(["--help"])
+    assert ended.value.code == 0
+    assert "python -m reporting.summary" in capsys.readouterr().out
 
 
 def test_an_empty_home_has_a_page(tmp_path):
@@ -471,6 +480,11 @@ def test_training_charts_mark_the_best_step_and_chance(tmp_path):
     }
     (chart,) = sft_charts(history, 1054)
     assert chart.best == (10, "best loss, step 10") and chart.note == "1,054 rows"
+    # Of what the JSON says, a part of the rows teaches: the lines are means over other tokens.
+    thinned = {**history, "config": {"training": {"skeleton_share": 0.25}}}
+    (of_part,) = sft_charts(thinned, 1054)
+    assert "completion tokens" in chart.title and "completion tokens" not in of_part.title
+    assert "1,054 rows; train: 25% of the rows have labels on the JSON" in of_part.note
     plot_charts(tmp_path / "curves.png", [chart, pairs])
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
@@ -631,6 +645,65 @@ def test_a_quick_look_does_not_replace_the_evaluation_of_many_samples(tmp_path):
     # Of those that are about as large, the newest counts.
     results("other.json", 150, "2030-01-03T00:00:00Z")
     assert find_outputs(tmp_path).chosen("evaluation").path.name == "other.json"
+
+
+@pytest.fixture
+def fitted_home(mixed):
+    """`mixed`, whose evaluation has the decisions that were fitted for its training."""
+    results = read_json(mixed / "whole.json")
+    results["run"]["settings"] |= {"decisions": "fitted"}
+    results["run"]["command"] = ["evaluate_sft_fast_robust.py", "--decisions", "fitted"]
+    write_json(mixed / "whole.json", results)
+    run = read_json(mixed / "sft/a/run.json")
+    write_json(mixed / "sft/a/run.json", {**run, "command": ["train_sft.py", "-c", "c.yaml", "--resume"]})
+    return mixed
+
+
+def commands_of(home: Path) -> list[str]:
+    outputs = find_outputs(home)
+    return made_commands(outputs, all_views(outputs))
+
+
+@pytest.mark.parametrize(
+    "recorded, flags",
+    [
+        ({"command": ["x", "-c", "c.yaml", "--set", "a.b=1", "--calibrate"]}, "--set a.b=1 --calibrate"),
+        # Of an earlier version.
+        ({}, "--set data.max_calibration_samples=199 --calibrate"),
+    ],
+)
+def test_the_commands_have_the_fit_of_the_decisions_before_its_evaluation(recorded, flags, fitted_home):
+    train = "python train_sft.py -c c.yaml"
+    evaluated = "python evaluate_sft_fast_robust.py --decisions fitted"
+    assert commands_of(fitted_home)[:2] == [train, evaluated]
+    fit = {"n_samples": 190, "n_left_out": 9, **recorded}
+    write_json(fitted_home / "sft/a/calibration.json", {"decisions": fit})
+    assert commands_of(fitted_home)[:3] == [train, f"{train} {flags}", evaluated]
+    # Nothing that is shown was made with the fit.
+    results = read_json(fitted_home / "whole.json")
+    results["run"]["settings"]["decisions"] = "plain"
+    write_json(fitted_home / "whole.json", results)
+    assert commands_of(fitted_home)[:2] == [train, evaluated]
+
+
+def test_a_stage_says_that_its_figures_are_under_fitted_decisions_and_orders(canned):
+    assert asking_facts({"decisions": "plain", "orders": None}) == []
+    results = read_json(canned / "a.json")
+    results["run"]["settings"] |= {"decisions": "fitted", "orders": 3}
+    write_json(canned / "a.json", results)
+    page = refresh_report(canned).read_text()
+    assert "<dt>decisions</dt><dd>fitted on val</dd>" in page
+    assert "<dt>orders</dt><dd>what 3 orders of the evidence agree on</dd>" in page
+    assert "the SFT model, with decisions fitted on val and asked in 3 orders of the evidence, has" in page
+
+
+def test_the_next_commands_fit_the_base_and_take_other_samples_than_those_of_the_training(tmp_path):
+    run = sft_run("2030-01-01T00:00:00Z")
+    run["settings"]["model_name"] = "embedded-gemma"
+    write_json(tmp_path / "checkpoints/sft/run.json", run)
+    commands = {view.stage.name: view.command for view in all_views(find_outputs(tmp_path))}
+    assert commands["preferences"].endswith("--data-path data/processed/val.jsonl")
+    assert commands["reward"] == "python train_rm.py -c configs/demo/rm.yaml --set base_model=embedded-gemma"
 
 
 @pytest.mark.parametrize("valid", [0.5, 0.0])

@@ -22,8 +22,9 @@ from utils.arguments import (
     temperature,
     whole_number,
 )
-from utils.errors import UsageError
+from utils.errors import Terminated, UsageError
 from utils.outputs import check_file_output, check_folder_output
+from utils.startup import run_main
 from utils.system_errors import describe_import_error, describe_os_error
 
 SCRIPTS = sorted(path.name for path in ROOT.glob("*.py"))
@@ -220,6 +221,25 @@ def test_a_bug_keeps_its_traceback(tmp_path):
     )
     assert done.returncode == 1
     assert "ZeroDivisionError" in done.stderr and "Traceback" in done.stderr
+
+
+# --- the end
+
+
+@pytest.mark.parametrize("stop, code", [(Terminated, 143), (KeyboardInterrupt, 130)])
+def test_what_an_interrupt_leaves_is_said_by_the_stage(stop, code, capsys):
+    def stage(argv):
+        raise stop
+
+    with pytest.raises(SystemExit) as ended:
+        run_main(stage)
+    assert ended.value.code == code
+    assert "rerun the same command to continue" in capsys.readouterr().err
+    # ask.py has no work to continue.
+    with pytest.raises(SystemExit) as ended:
+        run_main(stage, interrupted="stopped; nothing was written")
+    assert ended.value.code == code
+    assert capsys.readouterr().err == "stopped; nothing was written\n"
 
 
 # --- malloc

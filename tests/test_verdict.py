@@ -93,7 +93,7 @@ def test_the_verdict_in_words(found, sentence):
     assert verdict_sentence(found) == sentence
 
 
-ANSWERS = "It answers 61% of the answerable questions rightly"
+ANSWERS = "It answers 61% of the answerable questions in the words of an accepted answer"
 REFUSES = "refuses 53% of the unanswerable ones"
 
 
@@ -128,6 +128,25 @@ def test_the_verdict_starts_in_plain_words(metrics, to_silence, sentence):
     assert plain_verdict(found) == sentence
     text = " ".join(verdict_text(found).split())
     assert text == f"{sentence} {verdict_sentence(found)}".strip()
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"decisions": "fitted"}, ", with decisions fitted on val,"),
+        ({"orders": 3}, ", asked in 3 orders of the evidence,"),
+        (
+            {"decisions": "fitted", "orders": 3},
+            ", with decisions fitted on val and asked in 3 orders of the evidence,",
+        ),
+        ({"decisions": "plain", "orders": None}, ""),
+    ],
+)
+def test_the_verdict_says_how_the_model_was_asked(settings, words):
+    found = {**results(None), "run": {"settings": settings}}
+    assert verdict_sentence(found) == (
+        f"On 1,210 samples the SFT model{words} has a net score of 0.400. {NO_BASE}"
+    )
 
 
 def test_the_verdict_is_followed_by_what_speaks_against_it():

@@ -173,9 +173,9 @@ class RunFiles(TrainerCallback):
             # Trainer logs the first step, whose loss is that of the model as it was loaded.
             if state.global_step <= 1 and not args.fp16:
                 raise StageError(
-                    "the first training loss, before anything was learned, is not a number already: the "
-                    "weights of the model are damaged, or the attention fails on this device; copy or "
-                    "download the model again, or try attn_implementation: eager with --overwrite"
+                    "the training loss is not a number at step 1, before anything was learned: the weights "
+                    "of the model are damaged, or the attention fails on this device; copy or download the "
+                    "model again, or try attn_implementation: eager with --overwrite"
                 )
             raise StageError(
                 f"the training loss is not a number at step {state.global_step}; {_remedy(args)}, with "

@@ -5,8 +5,10 @@ generated and written: `evaluation/decisions.py` fits, `generation/decisions.py`
 """
 
 import itertools
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from types import MappingProxyType
 
 from evaluation.decided import OBJECTIVE, Branch, Decided, decide
@@ -32,6 +34,7 @@ from utils.errors import DataError
 from utils.jsonl import sha256_value, write_json
 from utils.own_files import CALIBRATION
 from utils.progress import progress
+from utils.public import public_word
 from utils.runs import note
 from utils.schema import pick_samples, read_samples
 from utils.shapes import read_shaped
@@ -172,6 +175,8 @@ def calibrate(job: Export, overwrite: bool) -> str:
     model = load_generator(checkpoint, options)
     batch_size = 4 * config["training"]["per_device_eval_batch_size"]
     fitted = fit_to_answers(model, builder, samples, batch_size, gates)
-    fitted |= {"precision": precision, "key": key}
+    # Its own, because that of run.json trained the model.
+    command = [Path(sys.argv[0]).name, *map(public_word, sys.argv[1:])]
+    fitted |= {"precision": precision, "key": key, "command": command}
     write_json(path, {**fits, "decisions": fitted})
     return f"wrote {path}: {describe_fit(fitted)}"

@@ -186,7 +186,8 @@ def _train(trainer: CompletionTrainer, checkpoint: str | None) -> float:
 def run_to_the_end(
     job: TrainingJob, trainer: CompletionTrainer, files: RunFiles, checkpoint: str | None, resume_command: str
 ) -> float:
-    """Train, from `checkpoint` if it is given, and save checkpoint-final. Returns the seconds of training.
+    """Train, from `checkpoint` if it is given, and save checkpoint-final. Returns the seconds of training,
+    those before the checkpoint included.
 
     A stop by signal raises KeyboardInterrupt, after a checkpoint, with `resume_command` as its message.
     OutOfMemory, with what to set, if a batch does not fit.
@@ -206,4 +207,4 @@ def run_to_the_end(
         with memory_errors(trainer, job.config, job.output_dir):
             end_with_average(trainer, files)
     files.save_model("checkpoint-final", n_steps)
-    return seconds
+    return steps.seconds_before + seconds

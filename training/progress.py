@@ -8,15 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
+from transformers.trainer_callback import ExportableState
 
 from training.checkpoints import is_timing
 from training.sft_config import LOSS
+from utils.json_values import is_number
 from utils.jsonl import finite
 from utils.progress import progress
 from utils.runs import format_seconds, note, write_progress
 
 
-class StepProgress(TrainerCallback):
+def seconds_before(state) -> float:
+    """The seconds of training in front of the checkpoint that a run resumes from; 0 where none says so.
+
+    `state`: that of Trainer as it was read from the checkpoint.
+    """
+    saved = (getattr(state, "stateful_callbacks", None) or {}).get(StepProgress.__name__)
+    found = saved.get("attributes", {}).get("seconds") if isinstance(saved, dict) else None
+    # Checkpoints of earlier versions have none.
+    return float(found) if found is not None and is_number(found) else 0.0
+
+
+class StepProgress(TrainerCallback, ExportableState):
     """Shows steps and validation batches while it is entered, as a context manager.
 
     `run_dir`: the folder whose run.json says how far the run is; None: none says so.
@@ -27,6 +40,8 @@ class StepProgress(TrainerCallback):
         self.steps: Any = None
         self.validation: Any = None
         self.started = 0.0
+        # Those of the runs that this one resumes. Trainer saves them with the state of a checkpoint.
+        self.seconds_before = 0.0
         # A resumed run does not start at step 0.
         self.first_step = 0
         self.last_step = 0
@@ -40,6 +55,11 @@ class StepProgress(TrainerCallback):
             if bar:
                 bar.close()
 
+    def state(self) -> dict:
+        """What Trainer saves with a checkpoint: the seconds of all runs up to it."""
+        elapsed = time.monotonic() - self.started if self.started else 0.0
+        return {"args": {}, "attributes": {"seconds": round(self.seconds_before + elapsed, 1)}}
+
     def times(self, step: int, n_steps: int) -> tuple[float, float | None]:
         """Elapsed seconds of this process and, from its own pace, those left; None before its first step."""
         elapsed = time.monotonic() - self.started
@@ -49,6 +69,7 @@ class StepProgress(TrainerCallback):
     # --- what Trainer calls
 
     def on_train_begin(self, args, state, control, **kwargs):
+        self.seconds_before = seconds_before(state)
         self.started = time.monotonic()
         self.first_step = state.global_step
         self.last_step = state.global_step

@@ -33,14 +33,14 @@ _OUT_OF_MEMORY = (
 # --- errors that no stage raises itself
 
 
-def _describe(error: BaseException) -> tuple[str, int] | None:
+def _describe(error: BaseException, interrupted: str) -> tuple[str, int] | None:
     """(message, exit code) of an error that is no bug; None for a bug."""
     if isinstance(error, StageError):
         return f"error: {error}", error.exit_code
     if isinstance(error, KeyboardInterrupt):
         # The shell's own codes for a command that a signal ended, which schedulers know: 128 + its number.
         number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
-        return str(error) or _INTERRUPTED, 128 + number
+        return str(error) or interrupted, 128 + number
     if isinstance(error, OSError):
         return f"error: {describe_os_error(error)}", 1
     if isinstance(error, ImportError) and not is_own_module(error.name):
@@ -52,13 +52,13 @@ def _describe(error: BaseException) -> tuple[str, int] | None:
     return None
 
 
-def _end(error: BaseException) -> None:
+def _end(error: BaseException, interrupted: str = _INTERRUPTED) -> None:
     """Print an expected error as one line and exit with its code; returns for a bug."""
     if isinstance(error, BrokenPipeError):
         # `| head` has read enough. Closing stderr keeps Python from reporting the broken pipe at exit.
         sys.stderr.close()
         sys.exit(1)
-    described = _describe(error)
+    described = _describe(error, interrupted)
     if described is None:
         return
     message, code = described
@@ -131,11 +131,12 @@ def _leave_launch() -> None:
     os._exit(0)
 
 
-def run_main(main: Callable[[list[str] | None], None]) -> None:
+def run_main(main: Callable[[list[str] | None], None], interrupted: str = _INTERRUPTED) -> None:
     """Run a stage's `main` on the command line's arguments, and exit with the code of its error.
 
     An expected error (StageError, OSError, a missing package, an interrupt) prints one line; with
     FACTUALITY_DEBUG set, its traceback too. Any other exception keeps its traceback: it is a bug.
+    `interrupted`: what is said at Ctrl-C and SIGTERM by a stage that has no work to continue.
     """
     signal.signal(signal.SIGTERM, _on_sigterm)
     guard_stdout()
@@ -144,5 +145,5 @@ def run_main(main: Callable[[list[str] | None], None]) -> None:
         if process_count() > 1:
             _leave_launch()
     except BaseException as error:
-        _end(error)
+        _end(error, interrupted)
         raise
