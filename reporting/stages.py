@@ -8,6 +8,7 @@ shown, not what one writes.
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from reporting import commands, stage_facts
 from reporting.chain import apart, holds
