@@ -9,6 +9,7 @@ Each step runs in a process of its own, and its memory is what it took beyond wh
 
 import argparse
 import functools
+import math
 import multiprocessing
 import tempfile
 import time
@@ -232,7 +233,7 @@ def main(argv: list[str] | None) -> None:
         for n in map(int, args.samples.split(",")):
             n_rows, seconds, peak = measured(name, path, n)
             per_row = f"{peak * 1e6 / n_rows:.1f}"
-            if seconds != seconds:
+            if math.isnan(seconds):
                 failed.append(f"{name} at {n:,}")
             table.append([name, f"{n_rows:,}", f"{seconds:.1f}", f"{peak:.2f}", per_row])
     print(format_table(HEADER, table))

@@ -6,23 +6,21 @@ are still checked without them: a text that may have the answer is no negative.
 
 import functools
 import re
-import unicodedata
 from collections.abc import Iterable
 
+from utils.numerals import plain_numbers
 from utils.text import holds_words, padded_words
 
 # One point alone: "12.5.1990" is a date, and "1.2.3" a version.
 _DECIMAL = re.compile(r"(?<![\d.])(\d+)\.(\d+)(?!\.?\d)")
 # Nothing stands before a sign: "1914-1918" is a range, and so is "1914 -1918".
 _SIGN = re.compile(r"(?<![\w)\]])(?<!\d\s)(?:[-−–]|\bminus\s)(?=\d)", re.IGNORECASE)
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
 
 
 @functools.lru_cache(1 << 12)
 def _stated_words(text: str) -> str:
     """`padded_words` of a text in which sign, number and decimals are one word."""
-    text = _THOUSANDS.sub("", unicodedata.normalize("NFKC", text))
-    text = _DECIMAL.sub(r"\1point\2", text)
+    text = _DECIMAL.sub(r"\1point\2", plain_numbers(text))
     return padded_words(_SIGN.sub(" minus", text))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from models.float16 import OTHER_PRECISIONS
-from utils.errors import StageError
+from utils.errors import NotNumbers, StageError
 
 
 def is_remote(device: torch.device) -> bool:
@@ -48,7 +48,7 @@ def check_logps(logps: Sequence[float], dtype: torch.dtype) -> None:
             "the model's logits are not numbers (NaN): a pass overflowed in float16, or the weights are "
             f"damaged; use {OTHER_PRECISIONS}"
         )
-    raise StageError(
+    raise NotNumbers(
         "the model's logits are not numbers (NaN): the weights are damaged, or the attention fails on this "
         "device; try --attn-impl eager"
     )

@@ -8,7 +8,7 @@ from models.planned_memory import generation_memory
 from perturbations.prompts import distinct_samples
 from perturbations.suites import build_suites
 from utils.config import home_path, input_path
-from utils.decisions import decision_settings
+from utils.decisions import refuse_missing_fit
 from utils.runs import format_drops
 from utils.schema import pick_samples
 
@@ -20,9 +20,7 @@ PREFIX_TOKENS = 150
 def print_plan(args: argparse.Namespace, names: list[str]) -> None:
     """Print levels, completions, tokens and time, from files and names alone."""
     warn_missing_model(args.model_path)
-    if input_path(args.model_path).exists():
-        # For its error: a run with --decisions fitted is refused where none were fitted.
-        decision_settings(args.decisions, args.model_path)
+    refuse_missing_fit(args.decisions, args.model_path)
     everything = planned_samples(input_path(args.test_data))
     if everything:
         suites = build_suites(names, pick_samples(everything, args.limit, args.seed), everything, args.seed)

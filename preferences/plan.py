@@ -16,7 +16,7 @@ from preferences.candidate_settings import n_candidates, sampling_settings
 from preferences.inputs import check_training_folder
 from preferences.pairs import find_preferences
 from utils.config import home_path, input_path
-from utils.decisions import decision_settings
+from utils.decisions import refuse_missing_fit
 from utils.errors import DataError
 from utils.schema import pick_samples, read_preferences, read_questions
 
@@ -29,9 +29,8 @@ def print_plan(args: argparse.Namespace) -> None:
     """`--dry-run`: what would be generated and written, and the estimated time."""
     for name in filter(None, (args.sft_model, args.base_model, args.judge_model)):
         warn_missing_model(name)
-    if args.phase != "judge" and input_path(args.sft_model).exists():
-        # For its error: a run with --decisions fitted is refused where none were fitted.
-        decision_settings(args.decisions, args.sft_model)
+    if args.phase != "judge":
+        refuse_missing_fit(args.decisions, args.sft_model)
     samples = planned_samples(input_path(args.data_path), read_questions)
     generator = args.base_model or args.sft_model
     if samples is not None and args.phase != "judge" and generator:

@@ -3,15 +3,13 @@
 from models.choices import ATTENTION_FLAGS
 from models.lora_keys import LORA_TARGETS, check_target_modules
 from utils.config import errors_of, load_config, nearest
-from utils.config_values import Defaults
+from utils.config_values import MAX_SEED, Defaults, check_prompt_room
 from utils.errors import UsageError
 
 # Tokens of max_seq_length that are kept free for a completion and the token that ends it. The length
 # penalty is at its maximum from 128 tokens on, so cutting a longer completion does not hide its length from
 # the reward.
 COMPLETION_TOKENS = 160
-# The largest seed of numpy's former generators, as for train_sft.py.
-MAX_SEED = 2**32 - 1
 POOLINGS = ("last", "mean", "answer")
 # What is kept of a reading; heads of older versions name none of these, and mean the defaults.
 FEATURE_KEYS = ("feature_layers", "pooling", "logprob_features")
@@ -104,12 +102,7 @@ def _check_values(config: dict) -> None:
     for name in _COUNTS:
         if config[name] < 1:
             raise UsageError(f"{name}: expected a whole number from 1 on, found {config[name]}")
-    # The builder of prompts would speak of a limit below 0.
-    if config["max_seq_length"] <= COMPLETION_TOKENS:
-        raise UsageError(
-            f"max_seq_length: {config['max_seq_length']} leaves no room for a prompt, as {COMPLETION_TOKENS} "
-            "tokens are kept for the completion; expected some hundreds more"
-        )
+    check_prompt_room("max_seq_length", config["max_seq_length"], COMPLETION_TOKENS)
     if not config["learning_rate"] > 0:
         raise UsageError(f"learning_rate: expected a number above 0, found {config['learning_rate']}")
     for name in (

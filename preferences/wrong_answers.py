@@ -77,6 +77,11 @@ def _names(chunk: dict) -> list[str]:
     return [name for name in dict.fromkeys(map(_name, runs)) if name]
 
 
+def _with_metadata(sample: dict) -> dict:
+    """A sample or a preference row, which has no metadata, or null."""
+    return {**sample, "metadata": sample.get("metadata") or {}}
+
+
 def _is_of_type(text: str, sample: dict) -> bool:
     """Whether a text could take the place of the gold answer: it looks alike, and is of the types asked for.
 
@@ -86,8 +91,7 @@ def _is_of_type(text: str, sample: dict) -> bool:
     form = written_form(answer)
     if form is None or written_form(text) != form:
         return False
-    # A preference row has no metadata, or null.
-    typed = {**sample, "metadata": sample.get("metadata") or {}}
+    typed = _with_metadata(sample)
     types = answer_types(typed)
     if not types:
         return len(text.split()) == len(answer.split())
@@ -134,11 +138,11 @@ def unfounded_answers(sample: dict) -> list[str]:
     The labels of a claim or yes/no question, else names and numbers of the evidence that it does not name; of
     these, where the answer that was taken away is known, only what looks like it.
     """
-    # A preference row has no metadata, but its question tells a claim.
-    metadata = sample.get("metadata") or {}
-    if claim_of({**sample, "metadata": metadata}):
+    row = _with_metadata(sample)
+    # Without metadata, its question tells a claim.
+    if claim_of(row):
         return ["supported", "refuted"]
-    wanted = metadata.get("gold_aliases") or [""]
+    wanted = row["metadata"].get("gold_aliases") or [""]
     if is_label_answer(wanted[0]):
         return ["yes", "no"]
     form = written_form(wanted[0])

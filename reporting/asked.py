@@ -10,21 +10,23 @@ _DECISIONS = {
 }
 
 
+def _ways(settings: dict) -> list[tuple[str, str, str]]:
+    """(label, what a stage says, what a sentence says) of each way that is not plain."""
+    found = []
+    if words := _DECISIONS.get(str(settings.get("decisions"))):
+        found.append(("decisions", *words))
+    if n := settings.get("orders"):
+        found.append(
+            ("orders", f"what {n} orders of the evidence agree on", f"asked in {n} orders of the evidence")
+        )
+    return found
+
+
 def asking_facts(settings: dict) -> list[tuple[str, str]]:
     """(label, value) pairs; none for a model that was asked plainly."""
-    facts = []
-    if words := _DECISIONS.get(str(settings.get("decisions"))):
-        facts.append(("decisions", words[0]))
-    if n_orders := settings.get("orders"):
-        facts.append(("orders", f"what {n_orders} orders of the evidence agree on"))
-    return facts
+    return [(label, value) for label, value, _ in _ways(settings)]
 
 
 def asking_words(settings: dict) -> list[str]:
     """The same as parts of a sentence."""
-    parts = []
-    if words := _DECISIONS.get(str(settings.get("decisions"))):
-        parts.append(words[1])
-    if n_orders := settings.get("orders"):
-        parts.append(f"asked in {n_orders} orders of the evidence")
-    return parts
+    return [words for _, _, words in _ways(settings)]

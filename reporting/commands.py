@@ -80,8 +80,6 @@ def train_reward(outputs: Outputs) -> str:
         base = str(preferred.settings.get("base_model", "embedded"))
         return shlex.join(["python", "train_rm.py", *reward_flags(base, pairs_path(preferred))])
     if trained := outputs.chosen("sft"):
-        flags = reward_flags(str(trained.settings["model_name"]), outputs.home)
-        # Without --prefs: there are none yet, and the newest ones are taken.
-        return shlex.join(["python", "train_rm.py", *flags[: flags.index("--prefs")]])
+        return shlex.join(["python", "train_rm.py", *reward_flags(str(trained.settings["model_name"]))])
     config = "configs/demo/rm.yaml" if _is_sample(outputs) else "configs/rm.yaml"
     return f"python train_rm.py -c {config}"

@@ -17,7 +17,7 @@ from training.progress import StepProgress, seconds_before
 from training.sft_config import DEFAULTS, check_config
 from training.validation import answer_samples
 from utils.config import load_config
-from utils.errors import DataError, StageError, UsageError
+from utils.errors import DataError, NotNumbers, StageError, UsageError
 from utils.jsonl import write_json
 
 
@@ -130,7 +130,7 @@ def test_a_first_loss_that_is_no_number_is_not_blamed_on_the_learning_rate(tmp_p
 
 def test_a_diverged_model_names_keys_and_no_flag_of_other_stages(monkeypatch):
     def fail(*args):
-        raise StageError("the model's logits are not numbers (NaN): ...; try --attn-impl eager")
+        raise NotNumbers("the model's logits are not numbers (NaN): ...; try --attn-impl eager")
 
     monkeypatch.setattr("training.validation.predict", fail)
     with pytest.raises(StageError, match="lower training.learning_rate") as caught:

@@ -5,10 +5,8 @@ generated and written: `evaluation/decisions.py` fits, `generation/decisions.py`
 """
 
 import itertools
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from types import MappingProxyType
 
 from evaluation.decided import OBJECTIVE, Branch, Decided, decide
@@ -34,8 +32,7 @@ from utils.errors import DataError
 from utils.jsonl import sha256_value, write_json
 from utils.own_files import CALIBRATION
 from utils.progress import progress
-from utils.public import public_word
-from utils.runs import note
+from utils.runs import note, own_command
 from utils.schema import pick_samples, read_samples
 from utils.shapes import read_shaped
 
@@ -176,7 +173,6 @@ def calibrate(job: Export, overwrite: bool) -> str:
     batch_size = 4 * config["training"]["per_device_eval_batch_size"]
     fitted = fit_to_answers(model, builder, samples, batch_size, gates)
     # Its own, because that of run.json trained the model.
-    command = [Path(sys.argv[0]).name, *map(public_word, sys.argv[1:])]
-    fitted |= {"precision": precision, "key": key, "command": command}
+    fitted |= {"precision": precision, "key": key, "command": own_command()}
     write_json(path, {**fits, "decisions": fitted})
     return f"wrote {path}: {describe_fit(fitted)}"

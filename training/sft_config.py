@@ -12,7 +12,7 @@ from training.data_config import check_data
 from training.memory_config import SECOND_TYPES, check_memory
 from training.rows import COMPLETION_TOKENS
 from utils.config import nearest
-from utils.config_values import Defaults, check_count
+from utils.config_values import MAX_SEED, Defaults, check_count, check_prompt_room
 from utils.errors import UsageError
 from utils.launch import trains_sharded
 from utils.metrics import SELECTION_METRICS
@@ -114,7 +114,7 @@ _RANGES = {
     "lora.first_layer": (0, math.inf),
     "training.warmup_ratio": (0, 1),
     "training.weight_decay": (0, math.inf),
-    "training.seed": (0, 2**32 - 1),
+    "training.seed": (0, MAX_SEED),
     "training.max_steps": (-1, math.inf),
     "training.skeleton_share": (0, 1),
 }
@@ -128,7 +128,7 @@ SCHEDULERS = (
 def check_config(config: dict) -> None:
     """UsageError for values of the right type that make no sense, alone or together."""
     _check_counts(config)
-    _check_length(config["training"]["max_seq_length"])
+    check_prompt_room("training.max_seq_length", config["training"]["max_seq_length"], COMPLETION_TOKENS)
     _check_ranges(config)
     _check_training(config)
     check_memory(config)
@@ -140,15 +140,6 @@ def _check_counts(config: dict) -> None:
     training = config["training"]
     for key in (*_COUNTS, *_COUNTS_OR_NULL):
         check_count(f"training.{key}", training[key], or_null=key in _COUNTS_OR_NULL)
-
-
-def _check_length(n_tokens: int) -> None:
-    # The builder of prompts would speak of a limit below 0.
-    if n_tokens <= COMPLETION_TOKENS:
-        raise UsageError(
-            f"training.max_seq_length: {n_tokens} leaves no room for a prompt, as {COMPLETION_TOKENS} tokens "
-            "are kept for the completion; expected some hundreds more"
-        )
 
 
 def _check_ranges(config: dict) -> None:

@@ -11,7 +11,7 @@ from generation.answering import predict
 from generation.engine import GenerationSettings
 from models.distributed import Shards
 from utils.calibration import fit_isotonic
-from utils.errors import StageError
+from utils.errors import NotNumbers, StageError
 from utils.intervals import as_numbers, group_sums, total
 from utils.launch import trains_sharded
 from utils.metrics import SELECTION_METRICS, rates_from_sums
@@ -51,10 +51,7 @@ def _logits_of_a_training() -> Iterator[None]:
     """Has the error about logits that are no numbers name keys of the YAML: trainings have no --attn-impl."""
     try:
         yield
-    except StageError as error:
-        # In float16 an overflow is the cause, and what is said about that is true here too.
-        if "(NaN)" not in str(error) or "float16" in str(error):
-            raise
+    except NotNumbers as error:
         raise StageError(
             "the model's logits are not numbers (NaN): training has diverged, so lower "
             "training.learning_rate (with --overwrite, as the settings change); where none was trained yet, "

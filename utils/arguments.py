@@ -10,10 +10,9 @@ import re
 import sys
 from collections.abc import Callable
 
+from utils.config_values import MAX_SEED
 from utils.errors import UsageError
 
-# The largest seed that numpy takes.
-_MAX_SEED = 2**32 - 1
 _MAX_PORT = 65535
 # Dashes that word processors and web pages put in place of `--`.
 _TYPOGRAPHIC_DASHES = "\u2013\u2014\u2212"
@@ -154,8 +153,8 @@ def whole_number(text: str) -> int:
 def seed_number(text: str) -> int:
     """A seed that random, numpy and torch all take."""
     value = whole_number(text)
-    if value > _MAX_SEED:
-        raise argparse.ArgumentTypeError(f"expected a seed of at most {_MAX_SEED}, found {text}")
+    if value > MAX_SEED:
+        raise argparse.ArgumentTypeError(f"expected a seed of at most {MAX_SEED}, found {text}")
     return value
 
 

@@ -89,12 +89,13 @@ def free_results(preferred: str, name: str) -> str:
     raise AssertionError("the numbers do not end")
 
 
-def reward_flags(base_model: str, prefs_path: Path) -> list[str]:
-    """The flags of train_rm.py for these preferences, with the base of their candidates."""
+def reward_flags(base_model: str, prefs_path: Path | None = None) -> list[str]:
+    """The flags of train_rm.py for these preferences (None: the newest), with their candidates' base."""
     config = "configs/demo/rm.yaml" if base_model in EMBEDDED_IDS else "configs/rm.yaml"
     # The config of the small models names the first of them.
     base = [] if base_model == "embedded" else ["--set", f"base_model={base_model}"]
-    return ["-c", config, *base, "--prefs", portable_path(prefs_path)]
+    prefs = ["--prefs", portable_path(prefs_path)] if prefs_path else []
+    return ["-c", config, *base, *prefs]
 
 
 def reward_command(base_model: str, prefs_path: Path) -> str:

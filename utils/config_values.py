@@ -9,6 +9,9 @@ from typing import Any
 from utils.errors import UsageError
 from utils.json_values import is_integer
 
+# The largest seed that numpy takes.
+MAX_SEED = 2**32 - 1
+
 
 class Defaults(dict):
     """The defaults of a stage. `second_types`: full name of a key -> another type that its value may have."""
@@ -82,6 +85,16 @@ def coerce(where: str, value: Any, default: Any, second: type | None = None) -> 
         ) from None
     _check_finite(where, converted)
     return converted
+
+
+def check_prompt_room(name: str, n_tokens: int, n_kept: int) -> None:
+    """UsageError for a length in tokens of which a completion, with `n_kept` of them, leaves no prompt."""
+    # The builder of prompts would speak of a limit below 0.
+    if n_tokens <= n_kept:
+        raise UsageError(
+            f"{name}: {n_tokens} leaves no room for a prompt, as {n_kept} tokens are kept for the "
+            "completion; expected some hundreds more"
+        )
 
 
 def check_count(name: str, value: Any, least: int = 1, or_null: bool = True) -> None:

@@ -152,6 +152,12 @@ def decision_settings(decisions: str | None, model_path: str) -> dict:
     return {"decisions": decisions, "biases": decisions_json(chosen)} if chosen else {}
 
 
+def refuse_missing_fit(decisions: str | None, model_path: str) -> None:
+    """For a plan: the error of a run whose checkpoint lacks the fit; nothing for one that is yet to come."""
+    if input_path(model_path).exists():
+        decision_settings(decisions, model_path)
+
+
 def decisions_of(settings: dict, name: str = "sft") -> Decisions | None:
     """The biases that `decision_settings` put into settings; None for plain, and for runs of the base model.
 

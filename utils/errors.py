@@ -25,6 +25,10 @@ class OutOfMemory(StageError):
     """A model or one of its rows does not fit the memory (exit 1)."""
 
 
+class NotNumbers(StageError):
+    """The model's logits are not numbers, and no overflow of float16 explains it."""
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM, from `kill` or a scheduler's time limit: ends a stage as Ctrl-C does, but with exit 143."""
 

@@ -5,6 +5,7 @@ and nothing of what the text means.
 """
 
 import re
+import unicodedata
 from decimal import Decimal
 
 _ONES = (
@@ -34,6 +35,13 @@ _SCALES = {
 _MAX_SCALED_DIGITS = 16
 _ROMAN = re.compile(r"(xc|xl|l?x{0,3})(ix|iv|v?i{0,3})", re.IGNORECASE)
 _ROMAN_DIGITS = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
+
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
+
+
+def plain_numbers(text: str) -> str:
+    """The text after NFKC, without commas between thousands."""
+    return _THOUSANDS.sub("", unicodedata.normalize("NFKC", text))
 
 
 def is_number(token: str) -> bool:

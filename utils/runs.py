@@ -87,6 +87,11 @@ def hash_inputs(paths: list[Path]) -> dict[str, str]:
     return hashes
 
 
+def own_command() -> list[str]:
+    """The words of the command that this process runs, without passwords and places of this machine."""
+    return [Path(sys.argv[0]).name, *map(public_word, sys.argv[1:])]
+
+
 def describe_run(settings: dict, inputs: dict[str, str], seed: int | None, **facts) -> dict:
     """The manifest of a run that starts: command, settings, versions, input hashes and the given facts.
 
@@ -94,7 +99,7 @@ def describe_run(settings: dict, inputs: dict[str, str], seed: int | None, **fac
     """
     return {
         "status": "running",
-        "command": [Path(sys.argv[0]).name, *map(public_word, sys.argv[1:])],
+        "command": own_command(),
         "settings": public_value(settings),
         "seed": seed,
         "inputs": inputs,

@@ -9,6 +9,7 @@ import re
 import string
 import unicodedata
 
+from utils.numerals import plain_numbers
 from utils.writing_systems import is_unspaced, run_pattern, words_of
 
 REFUSAL = "[INSUFFICIENT_EVIDENCE]"
@@ -37,7 +38,6 @@ _ABBREVIATIONS = frozenset(
 _MAX_ABBREVIATION_CHARS = 64
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
 # End marks, closing quotes or brackets, white space, and then what can start a sentence. Chinese and
 # Japanese have a full stop of their own, and no space behind it; their other end marks are in names, too.
 _SENTENCE_END = re.compile(r"[.!?][\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])|[。｡][\"'」』”’）】]*\s*(?=\S)")
@@ -73,8 +73,7 @@ def tokenize(text: str) -> list[str]:
 
     In scripts without spaces every character is a word.
     """
-    text = unicodedata.normalize("NFKC", text).lower()
-    return words_of(_THOUSANDS.sub("", text))
+    return words_of(plain_numbers(text).lower())
 
 
 def without_entities(text: str) -> str:
