@@ -96,7 +96,7 @@ def module_of(script: str):
 def parse(command: Command) -> None:
     """The flags are those of the script, and the files exist that another program's command names."""
     words = [re.sub("<(\\w+)>", "\\1", word) for word in command.words]
-    scripts = [word for word in words if word.endswith(".py")]
+    scripts = [word for word in words if word.endswith(".py") or word.startswith("benchmarks.")]
     if scripts:
         arguments = words[words.index(scripts[0]) + 1 :]
         module_of(scripts[0]).build_parser().parse_args(arguments)
