@@ -123,6 +123,7 @@ from sources.plan import print_plan
 from utils.jsonl import raise_bad, write_jsonl
 from utils.locks import output_lock
 from utils.replacing import close_replacement, open_replacement
+from utils.run_folders import BUILD_NAMES
 from utils.runs import describe_run, format_drops, format_seconds, note
 from utils.schema import read_samples
 
@@ -251,7 +252,7 @@ def run_build(args: argparse.Namespace, config: dict, data_dir: Path) -> None:
         del settings["made"]
     run = describe_run({**settings, "config": config}, hashes, args.seed)
     processed = data_dir / "processed"
-    state, written_dir = open_replacement(processed, run, args.overwrite)
+    state, written_dir = open_replacement(processed, run, args.overwrite, BUILD_NAMES)
     if state == "complete":
         check_build(processed, args.strict_shortcuts)
         if accept_new:

@@ -16,7 +16,7 @@ from evidence.queries import CLAIM_QUESTION, query_of
 from utils.calibration import apply_isotonic
 from utils.completions import Parsed, parse_completion
 from utils.errors import UsageError
-from utils.text import VERDICT_OF
+from utils.text import verdict_of
 
 # A question that begins like this is a claim to be judged.
 CLAIM_START = "claim:"
@@ -59,7 +59,7 @@ class Shown:
         """The quote that a citation means. NotVerbatim if the file does not have it."""
         passage = self.passages[self.prompt.shown[citation]]
         # A verdict is about the whole passage; none of its words is the answer.
-        words = "" if answer.strip().lower() in VERDICT_OF else answer
+        words = "" if verdict_of(answer) else answer
         return quote_passage(passage, self.prompt.chunks[citation]["text"], words)
 
     def nearest(self) -> list[Quote]:

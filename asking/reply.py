@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from asking.quotes import Quote
 from utils.calibration import with_succession
-from utils.text import VERDICT_OF
+from utils.text import verdict_of
 
 ANSWERED = "answered"
 REFUSED = "refused"
@@ -100,7 +100,7 @@ class Reply:
 
     @property
     def is_verdict(self) -> bool:
-        return (self.answer or "").strip().lower() in VERDICT_OF
+        return verdict_of(self.answer or "") is not None
 
     def to_json(self) -> dict:
         """The reply as one JSON object (docs/ask.md)."""

@@ -364,7 +364,12 @@ def test_words_that_no_quote_has_are_pointed_out(mill):
     reply = judge(render_completion("a miller", [1], 0.9), 0.9, shown(mill), settings())
     assert "not in the cited passages" in reply_text(reply)
     assert ">>" not in reply_text(reply) and "<mark>" not in reply_html(reply)
-    verdict = judge(render_completion("refuted", [1], 0.9), 0.9, shown(mill), settings())
+
+
+@pytest.mark.parametrize("words", ["refuted", "Refuted.", "Yes", "Yes.", "no!"])
+def test_a_verdict_is_quoted_whole_and_looked_for_in_no_quote(words, mill):
+    verdict = judge(render_completion(words, [1], 0.9), 0.9, shown(mill), settings())
+    assert verdict.is_verdict
     assert "not in the cited passages" not in reply_text(verdict)
     assert ">>It has two wheels.<<" in reply_text(verdict)
 

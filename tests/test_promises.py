@@ -12,9 +12,10 @@ import build_data
 from evidence.drops import DroppedRows, examples, first_dropped
 from evidence.promises import empty_split_problem, missed_promises
 from tests.test_identity import build, dpr_row, write_rows
-from utils.errors import DataError
+from utils.errors import DataError, UsageError
 from utils.jsonl import read_json
 from utils.replacing import close_replacement, open_replacement
+from utils.run_folders import BUILD_NAMES
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 
@@ -236,7 +237,7 @@ def test_a_swap_that_is_cut_short_leaves_whole_data(n_renamed, tmp_path, monkeyp
     folder = tmp_path / "processed"
     run = {"settings": {"seed": 1}, "inputs": {}, "status": "running"}
     for content in ("old", "new"):
-        state, written = open_replacement(folder, run, overwrite=True)
+        state, written = open_replacement(folder, run, overwrite=True, names=BUILD_NAMES)
         (written / "train.jsonl").write_text(content)
         if content == "old":
             close_replacement(written, folder, run)
@@ -259,9 +260,22 @@ def test_a_swap_that_is_cut_short_leaves_whole_data(n_renamed, tmp_path, monkeyp
             close_replacement(written, folder, run)
 
     # The next run of any stage that asks finds one whole directory.
-    assert open_replacement(folder, run, overwrite=False) == ("complete", folder)
+    assert open_replacement(folder, run, overwrite=False, names=BUILD_NAMES) == ("complete", folder)
     assert (folder / "train.jsonl").read_text() == ("new" if n_renamed == 2 else "old")
     assert not (tmp_path / "processed.old").exists()
+
+
+def test_a_replaced_build_deletes_no_file_of_the_user(tmp_path):
+    folder = tmp_path / "processed"
+    run = {"settings": {"seed": 1}, "inputs": {}, "status": "running"}
+    _, written = open_replacement(folder, run, overwrite=False, names=BUILD_NAMES)
+    (written / "train.jsonl").write_text("old")
+    close_replacement(written, folder, run)
+    (folder / "own.jsonl").write_text("rows of the user")
+    with pytest.raises(UsageError, match=r"has own\.jsonl \(data\), which .*--overwrite would delete"):
+        open_replacement(folder, run, overwrite=True, names=BUILD_NAMES)
+    assert (folder / "own.jsonl").read_text() == "rows of the user"
+    assert (folder / "train.jsonl").read_text() == "old"
 
 
 def test_data_behind_a_link_is_replaced_where_the_link_points(tmp_path):
@@ -271,7 +285,7 @@ def test_data_behind_a_link_is_replaced_where_the_link_points(tmp_path):
     folder.symlink_to(disk)
     run = {"settings": {"seed": 1}, "inputs": {}, "status": "running"}
     for content in ("old", "new"):
-        _, written = open_replacement(folder, run, overwrite=True)
+        _, written = open_replacement(folder, run, overwrite=True, names=BUILD_NAMES)
         (written / "train.jsonl").write_text(content)
         close_replacement(written, folder, run)
     assert folder.is_symlink()

@@ -10,6 +10,7 @@ from pathlib import Path
 from utils.jsonl import write_json
 from utils.moving import move_folder
 from utils.own_files import RUN
+from utils.run_folders import check_replaced_folder
 from utils.runs import close_run_dir, open_run_dir
 from utils.shapes import read_shaped
 
@@ -66,14 +67,20 @@ def finish_swap(folder: Path) -> None:
 # --- a whole output
 
 
-def open_replacement(run_dir: Path, run: dict, overwrite: bool) -> tuple[str, Path]:
+def open_replacement(
+    run_dir: Path, run: dict, overwrite: bool, names: tuple[str, ...]
+) -> tuple[str, Path]:
     """`open_run_dir`'s answer, and the directory to write into.
 
-    That is `run_dir` itself, unless `overwrite` replaces a complete one. UsageError as in `open_run_dir`.
+    That is `run_dir` itself, unless `overwrite` replaces a complete one. UsageError as in `open_run_dir`, and
+    if `overwrite` would delete anything but `names`, which the stage writes there.
     """
     _recover(run_dir.resolve(), _beside(run_dir, ".old"))
     manifest = run_dir / "run.json"
-    if not overwrite or not manifest.is_file() or read_shaped(manifest, RUN).get("status") != "complete":
+    old = read_shaped(manifest, RUN) if overwrite and manifest.is_file() else {}
+    if old:
+        check_replaced_folder(run_dir, names, old, run)
+    if old.get("status") != "complete":
         return open_run_dir(run_dir, run, overwrite), run_dir
     new = _beside(run_dir, ".new")
     if new.exists():

@@ -1,4 +1,4 @@
-"""The folder of a training run: the names that its stage writes there, and what else is in it.
+"""The folder of a run: the names that its stage writes there, and what else is in it.
 
 `--overwrite` deletes such a folder as a whole, so it must have nothing of others: another run below it, data,
 a model, a user's notes. It knows names, not what is in the files of a run.
@@ -21,6 +21,11 @@ TRAINED_NAMES = (
 REWARD_NAMES = (
     *("run.json", "split.json", "training_history.json", "validation.json", "curves.png", "calibration.png"),
     *("README.md", "train_ids.txt", "best", "final", "checkpoint-*", "features", "lora"),
+)
+# What build_data.py writes.
+BUILD_NAMES = (
+    *("run.json", "audit.json", "README.md"),
+    *("train.jsonl", "train_made.jsonl", "val.jsonl", "test.jsonl"),
 )
 # Curves of a tracker, and what desktops and notebooks leave: no run is refused for them.
 _LEFT_BY_TOOLS = ("runs", "report.html", ".ipynb_checkpoints", "desktop.ini", "Thumbs.db", "__pycache__")
@@ -108,8 +113,8 @@ def check_replaced_folder(folder: Path, names: tuple[str, ...], old: dict, new: 
     scripts = [(manifest.get("command") or [""])[0] for manifest in (old, new)]
     if scripts[0] != scripts[1] and set(scripts) <= set(_STAGES):
         raise UsageError(
-            f"output_dir: {folder} has a run of {scripts[0]}, which --overwrite of {scripts[1]} does not "
-            "delete; name another output_dir, or move that run away"
+            f"{folder} has a run of {scripts[0]}, which --overwrite of {scripts[1]} does not delete; "
+            "write to another folder, or move that run away"
         )
     path = next(_others(folder, names), None)
     if path is None:
@@ -117,6 +122,6 @@ def check_replaced_folder(folder: Path, names: tuple[str, ...], old: dict, new: 
     found = _first_valuable(path, 0)
     what = f" ({found[1]})" if found else ""
     raise UsageError(
-        f"output_dir: {folder} has {path.name}{what}, which no run of this stage writes and "
-        "--overwrite would delete; move it away, or name another output_dir"
+        f"{folder} has {path.name}{what}, which no run of this stage writes and --overwrite would delete; "
+        "move it away, or write to another folder"
     )

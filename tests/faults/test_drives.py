@@ -207,6 +207,7 @@ def test_an_error_that_is_no_missing_ability_is_raised(tmp_path, faults):
 
 
 RUN = {"settings": {"a": 2}, "inputs": {}, "status": "running"}
+NAMES = ("run.json", "train.jsonl", "best")
 
 
 @pytest.mark.parametrize("name", [None, "EXDEV", "ENOTSUP"])
@@ -214,7 +215,7 @@ def test_a_build_is_replaced_where_no_folder_can_be_renamed(name, tmp_path, faul
     if name:
         faults.no_folder_rename(name)
     run_dir = make_run(tmp_path / "processed")
-    state, written = open_replacement(run_dir, RUN, True)
+    state, written = open_replacement(run_dir, RUN, True, names=NAMES)
     assert state == "new" and read_json(run_dir / "run.json")["text"] == "old"
     (written / "train.jsonl").write_text("new")
     close_replacement(written, run_dir, RUN)
@@ -239,7 +240,7 @@ def test_a_swap_of_copies_that_was_killed_keeps_the_old_data(cut, tmp_path):
     old = make_run(tmp_path / "processed.old")
     # What move_folder leaves of the two at such a moment.
     (old if cut == "while copying" else run_dir).joinpath("run.json").unlink()
-    open_replacement(run_dir, RUN, True)
+    open_replacement(run_dir, RUN, True, names=NAMES)
     assert read_json(run_dir / "run.json")["text"] == "old"
     assert (run_dir / "best/weights.txt").read_text() == "old"
     assert not old.exists()
