@@ -9,17 +9,18 @@ from utils.json_values import is_number
 
 # Counts that 0 switches off. For other counts, 0 could be read as none or as all.
 _MAY_BE_ZERO = ("max_generated_val_samples",)
-# A default that is a number also says that a YAML may not have null there.
-_NEVER_NULL = ("max_generated_val_samples", "max_calibration_samples")
 
 
-def check_data(config: dict) -> None:
-    """UsageError for a value of the right type that makes no sense, alone or with other keys."""
+def check_data(config: dict, defaults: dict) -> None:
+    """UsageError for a value of the right type that makes no sense, alone or with other keys.
+
+    `defaults`: those of the `data` block. Where one is null, a YAML may have null too.
+    """
     data = config["data"]
     for key in data:
         if key.startswith("max_"):
             least = 0 if key in _MAY_BE_ZERO else 1
-            check_count(f"data.{key}", data[key], least, or_null=key not in _NEVER_NULL)
+            check_count(f"data.{key}", data[key], least, or_null=defaults[key] is None)
     for key, known in {"twin_pairs": ("adjacent", "shuffled"), "prompt_ids": ("whole", "pieces")}.items():
         if data[key] not in known:
             raise UsageError(f"data.{key}: expected {' or '.join(known)}, found {data[key]!r}")

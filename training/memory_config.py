@@ -71,8 +71,7 @@ def _check_optimizer(training: dict) -> None:
         raise UsageError(f"training.optim: unknown {name!r}{nearest(name, OPTIMIZERS)}")
     if name in _BITSANDBYTES_OPTIMIZERS and importlib.util.find_spec("bitsandbytes") is None:
         raise UsageError(f"training.optim: {name} needs bitsandbytes; run `pip install bitsandbytes`")
-    # NaN fails every comparison.
-    if not training["max_grad_norm"] >= 0:
+    if training["max_grad_norm"] < 0:
         raise UsageError(
             "training.max_grad_norm: expected a number above 0, or 0 for gradients of any norm, "
             f"found {training['max_grad_norm']}"

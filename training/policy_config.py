@@ -114,8 +114,7 @@ def check_policy_config(config: dict) -> None:
     for kind, value in data["kind_weights"].items():
         if not is_number(value) or value < 0:
             raise UsageError(f"data.kind_weights.{kind}: expected a number from 0 on, found {value!r}")
-    # NaN fails every comparison.
-    if not objective["beta"] > 0:
+    if objective["beta"] <= 0:
         raise UsageError(f"objective.beta: expected a number above 0, found {objective['beta']}")
     for name, (low, high) in _RANGES.items():
         block, _, key = name.partition(".")

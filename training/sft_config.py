@@ -132,7 +132,7 @@ def check_config(config: dict) -> None:
     _check_ranges(config)
     _check_training(config)
     check_memory(config)
-    check_data(config)
+    check_data(config, DEFAULTS["data"])
     _check_selection(config)
 
 
@@ -145,7 +145,6 @@ def _check_counts(config: dict) -> None:
 def _check_ranges(config: dict) -> None:
     for name, (low, high) in _RANGES.items():
         block, _, key = name.partition(".")
-        # NaN fails every comparison.
         if not low <= config[block][key] <= high:
             limit = f"from {low} on" if math.isinf(high) else f"from {low} to {high}"
             raise UsageError(f"{name}: expected a number {limit}, found {config[block][key]}")
@@ -161,8 +160,7 @@ def _check_ranges(config: dict) -> None:
 
 def _check_training(config: dict) -> None:
     training = config["training"]
-    is_finite = math.isfinite(training["num_train_epochs"])
-    is_positive = is_finite and training["num_train_epochs"] > 0 and training["learning_rate"] > 0
+    is_positive = training["num_train_epochs"] > 0 and training["learning_rate"] > 0
     if not is_positive or training["max_steps"] == 0:
         raise UsageError(
             "training: num_train_epochs and learning_rate must be above 0, and max_steps too "
