@@ -111,6 +111,7 @@ from evaluation.model_runs import file_order, is_base, longest_row, plan_models,
 from evaluation.plan import prefs_command, print_plan
 from evaluation.plots import plot_calibration
 from evaluation.predictions import (
+    asked_settings,
     count_gold_cut,
     describe_rows,
     log_key,
@@ -245,7 +246,7 @@ def evaluate(args: argparse.Namespace, output: Path, shards: Shards) -> None:
     selection, selective = choose_selection(
         args.confidence_threshold, args.wanted_precision, args.confidence_kind, calibration
     )
-    settings = {} if args.predictions else checkpoint_settings(args)
+    settings = asked_settings(input_path(args.predictions)) if args.predictions else checkpoint_settings(args)
     found = [trained_on_warning(args.model_path, samples)]
     if not args.predictions:
         found.append(precision_warning(calibration, settings["precision"]))

@@ -6,17 +6,18 @@ This module knows files and settings; how a completion is parsed and scored is i
 
 from pathlib import Path
 
+from evaluation.file_shapes import FINISHED
 from evaluation.results import RESULT_KEYS, WITHOUT_MODEL
 from models.base import model_key
 from utils.atomic import atomic_write
 from utils.config import portable_path
 from utils.errors import DataError
 from utils.json_values import is_integer, is_number
-from utils.jsonl import dump_row, read_jsonl
+from utils.jsonl import dump_row, read_json_object, read_jsonl, sha256_file
 from utils.own_files import CHECKPOINT
 from utils.recognition import check_kind
 from utils.scoring import outcome, score_sample
-from utils.shapes import manifest_in
+from utils.shapes import manifest_in, shape_problem
 
 
 def prompt_settings(
@@ -47,6 +48,25 @@ def log_key(settings: dict) -> dict:
 def predictions_path(output: Path) -> Path:
     """The predictions file that belongs to a results file, in the same directory."""
     return output.with_name(f"{output.stem}_predictions.jsonl")
+
+
+def asked_settings(predictions: Path) -> dict:
+    """`decisions` and `orders` of the evaluation that wrote a predictions file.
+
+    Both None where its results file is not beside it, or tells of other predictions than these.
+    """
+    unknown = {"decisions": None, "orders": None}
+    path = predictions.with_name(f"{predictions.stem.removesuffix('_predictions')}.json")
+    try:
+        results = read_json_object(path)
+    except (OSError, DataError):
+        return unknown
+    if predictions_path(path) != predictions or shape_problem(results, FINISHED):
+        return unknown
+    run = results["run"]
+    if run.get("outputs", {}).get(predictions.name) != sha256_file(predictions):
+        return unknown
+    return {name: run["settings"].get(name) for name in unknown}
 
 
 def results_name(output: Path) -> Path:

@@ -4,6 +4,7 @@ import pytest
 
 import evaluate_sft_fast_robust
 from evaluation.model_runs import with_agreed
+from evaluation.predictions import asked_settings
 from evaluation.results import ONE_ORDER
 from evidence.orders import agreed, chunk_orders
 from utils.completions import render_completion
@@ -115,3 +116,12 @@ def test_an_evaluation_agrees_over_orders_and_shows_the_first_beside_it(tiny_gem
     assert "is complete with these settings" in capsys.readouterr().out
     with pytest.raises(UsageError, match="orders"):
         evaluate_sft_fast_robust.main([*flags, "--constrained", "--output", "three.json"])
+
+    # Scored again, they are still what three orders agree on; of other rows nobody knows.
+    score = ["--predictions", "three_predictions.jsonl", *flags[2:6], "--output", "again.json"]
+    evaluate_sft_fast_robust.main(score)
+    assert read_json(home / "again.json")["run"]["settings"]["orders"] == 3
+    edited = home / "three_predictions.jsonl"
+    edited.write_text(edited.read_text() + "\n")
+    for name in ("three_predictions.jsonl", "three.json", "missing_predictions.jsonl"):
+        assert asked_settings(home / name) == {"orders": None, "decisions": None}

@@ -67,9 +67,7 @@ def finish_swap(folder: Path) -> None:
 # --- a whole output
 
 
-def open_replacement(
-    run_dir: Path, run: dict, overwrite: bool, names: tuple[str, ...]
-) -> tuple[str, Path]:
+def open_replacement(run_dir: Path, run: dict, overwrite: bool, names: tuple[str, ...]) -> tuple[str, Path]:
     """`open_run_dir`'s answer, and the directory to write into.
 
     That is `run_dir` itself, unless `overwrite` replaces a complete one. UsageError as in `open_run_dir`, and
