@@ -62,9 +62,10 @@ class _Collector:
         first, last = self._lines
         return first < last or bool(self._pieces)
 
-    def add(self, start: int, end: int) -> None:
+    def add(self, start: int, end: int, line_start: int | None = None) -> None:
+        """Add the text of a line, which begins at `line_start` with marks of a quote, if it is given."""
         first, last = self._lines
-        if last != start:
+        if first == last or last not in (start, line_start):
             self._read_lines()
             first = start
         self._lines = (first, end)
@@ -168,10 +169,11 @@ def _add_line(collector: _Collector, line: re.Match) -> None:
     elif opening and _begins_item(opening, collector):
         collector.end()
         collector.is_item = True
+        collector.is_quote = bool(_QUOTE.match(text))
         collector.add(start + opening.end(), line.end())
     else:
         quote = _QUOTE.match(text)
         if bool(quote) != collector.is_quote:
             collector.end()
             collector.is_quote = bool(quote)
-        collector.add(start + (quote.end() if quote else 0), line.end())
+        collector.add(start + (quote.end() if quote else 0), line.end(), line_start=start)

@@ -20,7 +20,9 @@ _INLINE = re.compile(
     # At a word's edge these are emphasis, inside a word they are text: `2*3`, `snake_case`.
     r"|(?<!\w)[*_]{1,3}(?=\S)|(?<=\S)[*_]{1,3}(?!\w)"
     r"|(?P<entity>&(?:#\w+|\w+);)"
-    r"|(?P<cell>\|)",
+    r"|(?P<cell>\|)"
+    # What begins the later lines of a quote.
+    r"|(?<=[\r\n])[ \t]*(?:>[ \t]?)+",
     re.DOTALL,
 )
 _TARGET = re.compile(r"[^)\s]*(?:\s+\"[^\"]*\")?\)")

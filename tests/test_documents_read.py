@@ -50,6 +50,13 @@ def read(name: str, text: str):
         ('See [the mill](http://x.y\n"A title") here.', ["See the mill here."]),
         ("Write `*a\nb*` and *two\nwords*.", ["Write *a b* and two words."]),
         ("- See [the\n  mill](http://x.y).\n- It *closed", ["See the mill.", "It closed"]),
+        # The marks of a quote are on each of its lines.
+        ("> See [the\n> mill](http://x.y) **of\n> Ann**.", ["See the mill of Ann."]),
+        (">> See [the\n>> mill](http://x.y).", ["See the mill."]),
+        ("> - See [the\n>   mill](http://x.y).\n> - It\n> closed", ["See the mill.", "It closed"]),
+        # A list behind a quote is not in it.
+        ("> A quote.\n\n- See [the\n  mill](http://x.y).", ["A quote.", "See the mill."]),
+        ("2 > 1 and\n3 > 2.", ["2 > 1 and 3 > 2."]),
         ("Built <!-- in\n\n1784 --> here.", ["Built <!-- in", "1784 --> here."]),
     ],
 )
