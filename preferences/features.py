@@ -9,7 +9,7 @@ builder are handed in. This module knows nothing about rewards.
 import functools
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -31,6 +31,8 @@ from utils.progress import progress
 
 # Prompts whose completions are in one file of features: an interrupted run loses at most these.
 _PROMPTS_PER_FILE = 64
+# Prompts that a process reads between two lines of progress.
+_PROMPTS_PER_READ = 8
 
 
 def as_completions(preferences: list[dict]) -> list[dict]:
@@ -131,15 +133,22 @@ def _read_missing(
         of_prompt.setdefault(prompt_key(row), []).append(row)
     groups = list(of_prompt.values())
     with progress(len(rows), "reading completions", "completion") as bar:
-        for start in range(0, len(groups), _PROMPTS_PER_FILE):
-            portion = groups[start : start + _PROMPTS_PER_FILE]
-            mine = list(itertools.chain.from_iterable(shards.mine(portion)))
-            read = dict(shards.gather(list(zip(map(row_key, mine), reader.read(mine)))))
+        for portion in _parts(groups, _PROMPTS_PER_FILE):
+            read: dict[str, dict[str, torch.Tensor]] = {}
+            for part in _parts(portion, _PROMPTS_PER_READ * shards.n_processes):
+                mine = list(itertools.chain.from_iterable(shards.mine(part)))
+                found = dict(shards.gather(list(zip(map(row_key, mine), reader.read(mine)))))
+                read |= found
+                bar.update(len(found))
             # In the order of the portion, whatever process read them.
             keys = [row_key(row) for row in itertools.chain.from_iterable(portion)]
             if shards.is_main:
                 store.add(keys, _stacked([read[key] for key in keys]))
-            bar.update(len(read))
+
+
+def _parts(items: list, size: int) -> Iterator[list]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 def _stacked(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

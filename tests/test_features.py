@@ -15,6 +15,7 @@ from preferences.reward_config import DEFAULTS
 from preferences.segments import token_segments
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
 from utils.completions import render_completion
+from utils.progress import LogLines
 from utils.text import REFUSAL
 from utils.tokens import encode_completion
 
@@ -77,6 +78,21 @@ def test_the_answer_is_also_read_behind_its_citations_alone_and_without_evidence
     assert prose["features"][-6] == prose["features"][-1] == 0
     whole = reader.read([{**rows_of(samples, 1)[0], "evidence_chunks": samples[0]["evidence_chunks"][:1]}])[0]
     assert answered["features"][-1] == pytest.approx(whole["features"][-6].item(), abs=1e-3)
+
+
+def test_reading_shows_progress_within_a_file(config, samples, monkeypatch):
+    monkeypatch.setattr(features, "_PROMPTS_PER_READ", 2)
+    done = []
+
+    class Bar(LogLines):
+        def update(self, n: int = 1) -> None:
+            done.append(n)
+
+    monkeypatch.setattr(features, "progress", lambda total, *names: Bar(total))
+    load_features(rows_of(samples, 5), config, PROMPTS, Shards())
+    # Three completions of each of five prompts.
+    assert done == [6, 6, 3]
+    assert len(list(features_folder(config, "t").glob("*.safetensors"))) == 1
 
 
 def test_features_are_read_once_per_completion_and_resume(config, samples, monkeypatch):
