@@ -16,6 +16,8 @@ from utils.jsonl import sha256_file, sha256_value
 
 # Between an answer that its citations make likelier and one that they do not.
 _REFUSAL_SCORE = 0.5
+# Samples whose candidates are read between two lines of progress.
+_JOBS_PER_READ = 8
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,13 @@ def head_key(folder: str) -> str:
 
 def score_candidates(model: ScoreModel, jobs: list[Job]) -> list[list[float]]:
     """The scores of the candidates of each (sample, candidates)."""
+    found = []
+    for start in range(0, len(jobs), _JOBS_PER_READ):
+        found += _score_portion(model, jobs[start : start + _JOBS_PER_READ])
+    return found
+
+
+def _score_portion(model: ScoreModel, jobs: list[Job]) -> list[list[float]]:
     rows = []
     for sample, candidates in jobs:
         for candidate in candidates:

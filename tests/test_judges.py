@@ -24,7 +24,7 @@ from preferences.model_judge import (
     win_scores,
 )
 from preferences.rows import format_tallies
-from preferences.scored import citation_scores
+from preferences.scored import ScoreModel, citation_scores, score_candidates
 from preferences.segments import token_segments
 from preferences.verifier import LEVELS, verify
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
@@ -159,6 +159,17 @@ def test_a_citation_is_worth_what_it_does_to_the_likelihood_of_the_answer(make_m
     assert effects[0] == pytest.approx(mean_logp([0, 2]) - mean_logp([1, 3]), abs=1e-3)
     scores = citation_scores(rows, effects)
     assert scores[0] == pytest.approx(1 / (1 + math.exp(-effects[0]))) and scores[1:] == [0.5, 0.0]
+
+
+def test_candidates_are_scored_in_portions_that_show_progress(sample):
+    told: list[int] = []
+    model = ScoreModel(lambda rows: [float(row["completion"]) for row in rows], told.append)
+    jobs = []
+    for i in range(20):
+        candidates = [{"completion": str(i + k), "shown": [0]} for k in range(2)]
+        jobs.append((sample | {"id": str(i)}, candidates))
+    assert score_candidates(model, jobs) == [[i, i + 1] for i in range(20)]
+    assert len(told) > 1 and sum(told) == 40
 
 
 @pytest.mark.parametrize(
