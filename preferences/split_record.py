@@ -96,6 +96,6 @@ def split_for_head(head: Path, rows: list[dict], path: Path, config: dict) -> tu
     split = Split(sides, sum(row["group"] not in known for row in rows))
     sizes = ", ".join(f"{side} {n}" for side, n in split.sizes.items())
     return split, (
-        f"split of {len(rows)} pairs as {head} was trained (on {record['preferences']}): {sizes}, of which "
-        f"{split.n_new_test_pairs} are of groups that it has not seen"
+        f"split of {len(rows)} pairs as {head} was trained (on {record['preferences']}): {sizes}; "
+        f"{split.n_new_test_pairs} of the test pairs are of groups that this file had not"
     )
