@@ -38,7 +38,10 @@ def test_groups_keep_their_side_and_new_ones_are_test(recorded, tmp_path):
     split, said = split_for_head(recorded, rows, tmp_path / "p2.jsonl", FRACTIONS)
     assert split.sides == {"train": [3, 4, 5, 6], "val": [2], "test": [0, 1, 7]}
     assert split.n_new_test_pairs == 2
-    assert "(on p.jsonl): train 4, val 1, test 3; 2 of the test pairs are of groups that this file had not" in said
+    assert (
+        "(on p.jsonl): train 4, val 1, test 3; 2 of the test pairs are of groups that this file had not"
+        in said
+    )
 
 
 def test_samples_are_known_by_other_group_names_and_take_their_group_along(recorded, tmp_path):
