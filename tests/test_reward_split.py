@@ -109,7 +109,7 @@ def test_more_pairs_than_in_training_are_test_pairs(home, monkeypatch, capsys):
     run(home, monkeypatch, "--prefs", "p.jsonl", *other)
     after = read_json(home / "rm/validation.json")
     assert after["n_pairs"] == {"train": 6, "val": 2, "test": 4} and after["n_new_test_pairs"] == 2
-    assert "train 6, val 2, test 4, of which 2 are of groups" in capsys.readouterr().err
+    assert "train 6, val 2, test 4; 2 of the test pairs are of groups" in capsys.readouterr().err
 
 
 def test_pairs_of_new_groups_alone_have_no_train_pairs(home, monkeypatch):
