@@ -12,12 +12,13 @@ from models.base import model_key
 from utils.atomic import atomic_write
 from utils.config import portable_path
 from utils.errors import DataError
+from utils.finished import check_outputs
 from utils.json_values import is_integer, is_number
-from utils.jsonl import dump_row, read_json_object, read_jsonl, sha256_file
+from utils.jsonl import dump_row, read_jsonl
 from utils.own_files import CHECKPOINT
 from utils.recognition import check_kind
 from utils.scoring import outcome, score_sample
-from utils.shapes import manifest_in, shape_problem
+from utils.shapes import manifest_in, read_shaped
 
 
 def prompt_settings(
@@ -57,16 +58,16 @@ def asked_settings(predictions: Path) -> dict:
     """
     unknown = {"decisions": None, "orders": None}
     path = predictions.with_name(f"{predictions.stem.removesuffix('_predictions')}.json")
+    if predictions_path(path) != predictions:
+        return unknown
     try:
-        results = read_json_object(path)
+        run = read_shaped(path, FINISHED)["run"]
+        check_outputs(path.parent, run, path.name)
     except (OSError, DataError):
         return unknown
-    if predictions_path(path) != predictions or shape_problem(results, FINISHED):
-        return unknown
-    run = results["run"]
-    if run.get("outputs", {}).get(predictions.name) != sha256_file(predictions):
-        return unknown
-    return {name: run["settings"].get(name) for name in unknown}
+    # Those of earlier versions do not name the files that belong to them.
+    is_known = bool(run.get("outputs", {}).get(predictions.name))
+    return {name: run["settings"].get(name) for name in unknown} if is_known else unknown
 
 
 def results_name(output: Path) -> Path:

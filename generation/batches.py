@@ -7,6 +7,7 @@ import torch
 
 from generation.transfers import on_device
 from models.footprint import MAX_BATCH_TOKENS
+from utils.batched import batched
 
 
 def plan_batches(
@@ -33,10 +34,9 @@ def plan_batches(
 
 def split_units(units: list[list[int]], size: int) -> list[list[int]]:
     """The same indices in units of at most `size`; indices of different units stay apart."""
-    parts = []
+    parts: list[list[int]] = []
     for unit in units:
-        for start in range(0, len(unit), size):
-            parts.append(unit[start : start + size])
+        parts += batched(unit, size)
     return parts
 
 

@@ -13,6 +13,7 @@ import torch
 from generation.draws import draw, random_number
 from generation.sampling import Sampling
 from generation.transfers import check_logps, fetch, is_remote, on_device
+from utils.batched import batched
 
 # The most logits that one operation turns into float32: 64 MB. A pass with many drafts and a large
 # vocabulary has more.
@@ -133,7 +134,7 @@ class Choice:
 
     def _split(self, items: list, width: int) -> list[list]:
         n_items = max(1, _MAX_LOGITS // width)
-        return [items[start : start + n_items] for start in range(0, len(items), n_items)]
+        return list(batched(items, n_items))
 
     def _next_number(self, place: Place) -> torch.Tensor:
         """The random number of a place, (1,), from the row's own stream."""

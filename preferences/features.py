@@ -9,7 +9,7 @@ builder are handed in. This module knows nothing about rewards.
 import functools
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -24,6 +24,7 @@ from preferences.completion_reader import CompletionReader, PromptSource
 from preferences.cuts import drop_equal_pairs
 from preferences.feature_store import FeatureStore, prompt_key, row_key
 from preferences.reward_config import DEFAULTS, FEATURE_KEYS
+from utils.batched import batched
 from utils.config import home_path, input_path
 from utils.jsonl import sha256_value
 from utils.locks import cache_lock
@@ -133,9 +134,9 @@ def _read_missing(
         of_prompt.setdefault(prompt_key(row), []).append(row)
     groups = list(of_prompt.values())
     with progress(len(rows), "reading completions", "completion") as bar:
-        for portion in _parts(groups, _PROMPTS_PER_FILE):
+        for portion in batched(groups, _PROMPTS_PER_FILE):
             read: dict[str, dict[str, torch.Tensor]] = {}
-            for part in _parts(portion, _PROMPTS_PER_READ * shards.n_processes):
+            for part in batched(portion, _PROMPTS_PER_READ * shards.n_processes):
                 mine = list(itertools.chain.from_iterable(shards.mine(part)))
                 found = dict(shards.gather(list(zip(map(row_key, mine), reader.read(mine)))))
                 read |= found
@@ -144,11 +145,6 @@ def _read_missing(
             keys = [row_key(row) for row in itertools.chain.from_iterable(portion)]
             if shards.is_main:
                 store.add(keys, _stacked([read[key] for key in keys]))
-
-
-def _parts(items: list, size: int) -> Iterator[list]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def _stacked(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

@@ -27,6 +27,7 @@ from preferences.label_share import check_judge
 from preferences.model_judge import JudgeModel, compare_candidates, win_scores
 from preferences.scored import ScoreModel, head_key, score_candidates
 from preferences.verifier import VERIFIER_VERSION, verify
+from utils.batched import batched
 from utils.config import portable_path
 from utils.jsonl import read_appended, write_jsonl
 from utils.progress import progress
@@ -207,8 +208,8 @@ def judge_candidates(
     with progress(sum(n_of_sample), "judging", "comparison" if compares else "candidate", delay=1) as bar:
         if judge_model:
             judge_model = dataclasses.replace(judge_model, on_compared=bar.update)
-        for start in range(0, len(todo), JOBS_PER_WRITE):
-            rows = judge.judge(todo[start : start + JOBS_PER_WRITE], judge_model)
+        for portion in batched(todo, JOBS_PER_WRITE):
+            rows = judge.judge(portion, judge_model)
             if judge_model and compares:
                 check_judge(rows, judge_model.name, judge_model.min_label_share)
             log.add(rows)

@@ -90,7 +90,7 @@ def _check_lora(lora: dict) -> None:
     for name in ("r", "first_layer"):
         if lora[name] < 0:
             raise UsageError(f"lora.{name}: expected a whole number from 0 on, found {lora[name]}")
-    if not lora["learning_rate"] > 0:
+    if lora["learning_rate"] <= 0:
         raise UsageError(f"lora.learning_rate: expected a number above 0, found {lora['learning_rate']}")
     if not 0 <= lora["dropout"] < 1:
         raise UsageError(f"lora.dropout: expected a number from 0 to below 1, found {lora['dropout']}")
@@ -103,7 +103,7 @@ def _check_values(config: dict) -> None:
         if config[name] < 1:
             raise UsageError(f"{name}: expected a whole number from 1 on, found {config[name]}")
     check_prompt_room("max_seq_length", config["max_seq_length"], COMPLETION_TOKENS)
-    if not config["learning_rate"] > 0:
+    if config["learning_rate"] <= 0:
         raise UsageError(f"learning_rate: expected a number above 0, found {config['learning_rate']}")
     for name in (
         "weight_decay",

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from preferences.cache import Job
+from utils.batched import batched
 from utils.completions import parse_completion
 from utils.config import input_path
 from utils.jsonl import sha256_file, sha256_value
@@ -38,8 +39,8 @@ def head_key(folder: str) -> str:
 def score_candidates(model: ScoreModel, jobs: list[Job]) -> list[list[float]]:
     """The scores of the candidates of each (sample, candidates)."""
     found = []
-    for start in range(0, len(jobs), _JOBS_PER_READ):
-        found += _score_portion(model, jobs[start : start + _JOBS_PER_READ])
+    for portion in batched(jobs, _JOBS_PER_READ):
+        found += _score_portion(model, portion)
     return found
 
 
