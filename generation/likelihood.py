@@ -29,10 +29,22 @@ class Job:
     # Of row i, the last `n_last[i]` positions are read.
     n_last: list[int]
     pad_id: int
-    # Whether rows continue a cache; then the length of the beginning that all share, and its keys and values.
-    sharing: bool
+    # The number of columns up to which rows may continue a cache; 0 for a model whose caches take no holes.
+    window: int
+    # The length of the beginning that all rows share, and its keys and values.
     n_common: int
     common: DynamicCache | None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A batch as it is read: the heads, one per unit, then the tails, one per row."""
+
+    heads: list[list[int]]
+    tails: list[list[int]]
+    # Of each row, its index and the place of the head that it continues.
+    indices: list[int]
+    places: list[int]
 
 
 def _common_length(rows: list[list[int]]) -> int:
@@ -82,45 +94,70 @@ def _read(
 
 def make_job(model, rows: list[list[int]], n_last: list[int], pad_id: int) -> Job:
     check_text_length(model, max(map(len, rows)))
-    # A sliding window counts padding as positions: rows that it could move past are read whole, without a
-    # cache.
-    sharing = takes_holes(model) and 2 * max(map(len, rows)) <= attention_window(model)
-    n_common = _head_length(rows, n_last) if sharing else 0
+    window = attention_window(model) if takes_holes(model) else 0
+    n_common = _head_length(rows, n_last)
+    # A beginning that fills the window would leave no room for what continues it.
+    if n_common >= window:
+        n_common = 0
     common = prefix_cache(model, rows[0][:n_common]) if n_common else None
-    return Job(model, rows, n_last, pad_id, sharing, n_common, common)
+    return Job(model, rows, n_last, pad_id, window, n_common, common)
+
+
+def _shared_parts(job: Job, units: list[list[int]]) -> Parts:
+    """What the rows of each unit share is its head; both parts begin behind what all rows share."""
+    parts = Parts([], [], [], [])
+    for place, unit in enumerate(units):
+        of_unit = [job.rows[i] for i in unit]
+        n_head = max(_head_length(of_unit, [job.n_last[i] for i in unit]), job.n_common)
+        parts.heads.append(of_unit[0][job.n_common : n_head])
+        parts.tails.extend(row[n_head:] for row in of_unit)
+        parts.indices.extend(unit)
+        parts.places.extend([place] * len(unit))
+    return parts
+
+
+def _read_shared(job: Job, parts: Parts) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and logits of the tails, in two passes at most: all heads, then all tails.
+
+    In the cache: `[common][pad][head of the unit][pad][tail of the row]`.
+    """
+    model = job.model
+    past = roomy_cache(model, job.common, len(parts.heads))
+    mask = torch.ones(len(parts.heads), job.n_common, dtype=torch.long, device=model.device)
+    if any(parts.heads):
+        _, mask, _ = _read(model, past, mask, parts.heads, job.pad_id, 1)
+    owners = on_device(parts.places, model.device)
+    # An empty cache has no rows to copy.
+    if mask.shape[1] and len(owners) > len(parts.heads):
+        past.batch_select_indices(owners)
+    n_kept = max(job.n_last[i] for i in parts.indices)
+    ids, _, logits = _read(model, past, mask[owners], parts.tails, job.pad_id, n_kept)
+    return ids, logits
+
+
+def _read_whole(job: Job, indices: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and logits of rows that share nothing."""
+    rows = [job.rows[i] for i in indices]
+    mask = torch.ones(len(rows), 0, dtype=torch.long, device=job.model.device)
+    n_kept = max(job.n_last[i] for i in indices)
+    ids, _, logits = _read(job.model, None, mask, rows, job.pad_id, n_kept)
+    return ids, logits
 
 
 def _read_batch(job: Job, units: list[list[int]]) -> tuple[list[int], torch.Tensor, torch.Tensor]:
     """(indices, last ids, logits) of a batch; the last `n_last[i]` positions of row i are among them.
 
-    Ids are (n, n_kept), logits (n, n_kept, vocab). Two passes at most: the beginning of the rows of each
-    unit, once per unit; the rest. In the cache: `[common][pad][head of the unit][pad][tail of the row]`.
+    Ids are (n, n_kept), logits (n, n_kept, vocab).
     """
-    model = job.model
-    indices: list[int] = []
-    heads: list[list[int]] = []
-    tails: list[list[int]] = []
-    # Which head each row continues.
-    places: list[int] = []
-    for place, unit in enumerate(units):
-        of_unit = [job.rows[i] for i in unit]
-        n_head = _head_length(of_unit, [job.n_last[i] for i in unit]) if job.sharing else 0
-        heads.append(of_unit[0][job.n_common : n_head])
-        tails += [row[max(n_head, job.n_common) :] for row in of_unit]
-        indices += unit
-        places += [place] * len(unit)
-
-    past = roomy_cache(model, job.common, len(heads)) if job.sharing else None
-    mask = torch.ones(len(heads), job.n_common, dtype=torch.long, device=model.device)
-    if any(heads):
-        _, mask, _ = _read(model, past, mask, heads, job.pad_id, 1)
-    owners = on_device(places, model.device)
-    # An empty cache has no rows to copy.
-    if past is not None and mask.shape[1] and len(owners) > len(heads):
-        past.batch_select_indices(owners)
-    n_kept = max(job.n_last[i] for i in indices)
-    ids, _, logits = _read(model, past, mask[owners], tails, job.pad_id, n_kept)
-    return indices, ids[:, -logits.shape[1] :], logits
+    parts = _shared_parts(job, units)
+    # A sliding window counts padding as positions: rows that it could move past are read whole, without a
+    # cache.
+    n_columns = job.n_common + max(map(len, parts.heads)) + max(map(len, parts.tails))
+    if n_columns <= job.window:
+        ids, logits = _read_shared(job, parts)
+    else:
+        ids, logits = _read_whole(job, parts.indices)
+    return parts.indices, ids[:, -logits.shape[1] :], logits
 
 
 @torch.inference_mode()

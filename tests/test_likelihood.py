@@ -87,3 +87,26 @@ def test_texts_longer_than_a_sliding_window_are_read_whole(make_model):
             assert torch.allclose(
                 found[i], model(torch.tensor([prompt])).logits[0, -1].log_softmax(-1), atol=1e-4
             )
+
+
+def test_texts_of_half_a_sliding_window_and_more_share_their_beginning(make_model):
+    # 400 shared tokens and ends of up to 60: all columns fit the window of 512.
+    model = make_model("gemma2")
+    shared = [2, *(3 + (7 * k) % 400 for k in range(400))]
+    suffixes = [shared, shared, shared, shared[:380]]
+    completions = [[30] * 60 + [1], [31, 1], [32, 33, 34, 1], [35, 36, 1]]
+    n_read = []
+    handle = model.register_forward_pre_hook(
+        lambda module, args, kw: n_read.append(kw["input_ids"].numel()), with_kwargs=True
+    )
+    found = collect(read_completions(model, Texts([], suffixes, completions), 0, 4))
+    handle.remove()
+
+    for i, (suffix, completion) in enumerate(zip(suffixes, completions)):
+        n = len(completion)
+        with torch.no_grad():
+            logits = model(torch.tensor([suffix + completion])).logits
+        logps = logits[0, -n - 1 : -1].log_softmax(-1)[range(n), completion]
+        assert torch.allclose(found[i].logps, logps, atol=1e-4)
+    # What all share once (379 tokens), the rest of two prompts, and four ends as wide as the longest.
+    assert sum(n_read) < 380 + 2 * 23 + 4 * 63
