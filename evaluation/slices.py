@@ -3,6 +3,7 @@
 It knows samples and their scored terms, no completions. A new slice is one more line in `slice_names`.
 """
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -77,8 +78,8 @@ def slice_names(samples: list[dict]) -> dict[str, list[str | None]]:
 
 def _order(name: str) -> tuple[int, str]:
     """Sort key of a part's name: its first number where it has one, so that 10 comes after 9."""
-    number = name.split(" ")[0].replace(",", "")
-    return (int(number), name) if number.isdigit() else (0, name)
+    number = re.match(r"\d{1,9}$", name.split(" ")[0].replace(",", ""))
+    return (int(number[0]), name) if number else (0, name)
 
 
 def slices(samples: list[dict]) -> dict[str, dict[str, list[int]]]:

@@ -119,7 +119,7 @@ def wrong_date(case: Case, rng: random.Random) -> list[Edit]:
 def _with_ordinal(claim: str, span: tuple[int, int], new: str) -> str:
     """The claim with another day, whose "st" or "th" fits it, or another month or year."""
     changed = claim[: span[0]] + new + claim[span[1] :]
-    if not new.isdigit() or len(new) > 2:
+    if not new.isdecimal() or len(new) > 2:
         return changed
     place = span[0] + len(new)
     suffix = "th" if 10 < int(new) < 20 else {"1": "st", "2": "nd", "3": "rd"}.get(new[-1], "th")

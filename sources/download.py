@@ -71,7 +71,7 @@ def _total_size(response, n_have: int) -> int | None:
     content_range = response.headers.get("Content-Range")
     unit, _, rest = (content_range or "").partition(" ")
     span, _, total = rest.partition("/")
-    if unit != "bytes" or span.partition("-")[0] != str(n_have) or not total.isdigit():
+    if unit != "bytes" or span.partition("-")[0] != str(n_have) or not total.isdecimal():
         raise OSError(f"requested bytes from {n_have}, got Content-Range {content_range!r}")
     return int(total)
 

@@ -28,6 +28,21 @@ def test_the_confidence_target_varies_with_the_support(sample, unanswerable):
     assert target_confidence(unanswerable) == 0.0
 
 
+@pytest.mark.parametrize("wrapped", ["[ {} ]", "**{}**", '\\"[{}]\\"', "({}.)"])
+@pytest.mark.parametrize("words", ["INSUFFICIENT_EVIDENCE", "Insufficient evidence", "INSUFFICIENT-EVIDENCE"])
+def test_a_refusal_is_one_in_whatever_marks(wrapped, words):
+    answer = wrapped.format(words)
+    text = f'{{"answer": "{answer}", "citations": [], "confidence": 0}}'
+    assert parse_completion(text, 5).is_refusal
+    assert not parse_completion(text, 5, strict=True).is_refusal
+
+
+def test_a_strict_parse_reads_no_confidence_out_of_a_text():
+    text = '{"answer": "A", "citations": [0], "confidence": "95%"}'
+    assert parse_completion(text, 5).confidence == 0.95
+    assert parse_completion(text, 5, strict=True).confidence is None
+
+
 def test_every_gold_completion_is_strictly_valid(samples):
     for row in samples:
         n_chunks = len(row["evidence_chunks"])
@@ -52,6 +67,13 @@ def test_every_gold_completion_is_strictly_valid(samples):
         ('{"answer": "A", "citations": "chunk 2", "confidence": 0.5}', "A", [-1], 0.5, True),
         ('{"answer": "A", "citations": null, "confidence": 0.5}', "A", [], 0.5, True),
         ('{"answer": "A", "citations": "none", "confidence": 0.5}', "A", [], 0.5, True),
+        ('{"answer": "A", "citations": "[]", "confidence": 0.5}', "A", [], 0.5, True),
+        ('{"answer": "A", "citations": "[ ]", "confidence": 0.5}', "A", [], 0.5, True),
+        ('{"answer": "A", "citations": ["", "0"], "confidence": 0.5}', "A", [0], 0.5, True),
+        ('Of {"title": "x"}: {"answer": "A", "citations": [0], "confidence": 0.5}', "A", [0], 0.5, True),
+        ('{} {"answer": "A", "citations": [0], "confidence": 0.5}', "A", [0], 0.5, True),
+        # An object within another one is no answer.
+        ('{"a": {"answer": "A", "citations": [0], "confidence": 0.5}}', None, [], None, True),
         ('{"answer": "A", "citations": [null], "confidence": 0.5}', "A", [-1], 0.5, True),
         ('{"answer": "A", "citations": [], "confidence": true}', "A", [], None, True),
         ('{"answer": "A", "citations": [0], "confidence": NaN}', "A", [0], None, True),

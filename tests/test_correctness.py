@@ -13,6 +13,25 @@ from utils.correctness import is_correct, is_correct_lenient
 from utils.text import LABEL_ALIASES, usable_aliases
 
 RIGHT = [
+    # Capitals alone differ.
+    ("How I Met Your Mother", "How I met your mother"),
+    ("As I Lay Dying", "As I lay dying"),
+    ("How I Met Your Mother", "How I met your mother (TV series)"),
+    ("10 Things I Hate About You", "10 things I hate about you"),
+    ("Jet Li", "JET LI"),
+    ("Henry V of England", "HENRY V OF ENGLAND"),
+    ("World War II", "World War Ii"),
+    ("US Open", "Us open"),
+    ("A-flat major", "A-Flat major"),
+    ("Charles I and Charles II", "Charles I and II"),
+    # Lakhs, powers, signs of comparison, versions.
+    ("100,000", "1,00,000"),
+    ("10⁻⁹", "10^-9"),
+    ("50 square kilometers", "50 km²"),
+    ("≥100 people", "at least 100 people"),
+    ("Web 2", "Web 2.0"),
+    ("$5.50", "$5.5"),
+    ("Python 3.10", "python 3.10"),
     # More about the same thing.
     ("Warsaw", "Warsaw, Poland"),
     ("Paris", "Paris, France"),
@@ -160,6 +179,15 @@ RIGHT = [
 ]
 
 WRONG = [
+    ("106 years", "10⁶ years", "the numbers differ"),
+    ("52", "5²", "the numbers differ"),
+    ("10⁻⁹", "10-9", "the numbers differ"),
+    ("100 people", "≥ 100 people", "the numbers differ"),
+    ("100", "≤100", "the numbers differ"),
+    ("100", "≠ 100", "only one of them denies"),
+    ("Python 3.10", "Python 3.1", "the numbers differ"),
+    ("Minecraft 1.20", "Minecraft 1.2", "the numbers differ"),
+    ("4.10.1", "4.1.1", "the numbers differ"),
     # Numbers and dates.
     ("1867", "1877", "the numbers differ"),
     ("in 1867", "in 1877", "the numbers differ"),

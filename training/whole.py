@@ -49,7 +49,7 @@ def is_whole(directory: Path) -> bool:
 def step_of(directory: Path) -> int:
     """The step of a numbered checkpoint; -1 for another one."""
     number = directory.name.removeprefix("checkpoint-")
-    return int(number) if number.isdigit() else -1
+    return int(number) if number.isdecimal() else -1
 
 
 def _numbered(output_dir: Path) -> list[Path]:

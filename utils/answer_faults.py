@@ -25,11 +25,15 @@ _RENAMING = frozenset(
 _RELATIVES = frozenset("wife husband father mother son daughter brother sister widow child parent".split())
 # From the start of a word: tried from each letter of a very long one, it would take hours.
 _OWNED = re.compile(r"(?<![^\W\d_])([^\W\d_]+)'s\s+([^\W\d_]+)", re.IGNORECASE)
+_AROUND = ".,;:!?\"'“”‘’ "
 _ASKING = frozenset("what when where which who whom whose why how".split())
 
 
 def is_same(answer: str, alias: str) -> bool:
     """True for two spellings of one answer."""
+    # Where capitals alone differ, none of them tells a numeral from a word.
+    if _caseless(answer) == _caseless(alias):
+        return True
     given, wanted = _forms(answer, alias)
     # Signs alone ("∞") have no normal form.
     if not wanted.key:
@@ -68,9 +72,14 @@ def _is_accepted(part: str, accepted: Sequence[str]) -> bool:
     return any(is_same(part, alias) for alias in accepted)
 
 
+def _caseless(text: str) -> str:
+    """Without capitals, spaces in a row, and marks around it."""
+    return " ".join(text.casefold().split()).strip(_AROUND)
+
+
 def _forms(answer: str, alias: str) -> tuple[AnswerForm, AnswerForm]:
-    """Both normal forms. If one text has no capitals, the other's must not tell it more."""
-    if answer.islower() or alias.islower():
+    """Both normal forms. If one text has no capitals, or no others, the other's must not tell it more."""
+    if any(text.islower() or (text.isupper() and " " in text) for text in (answer, alias)):
         return answer_form(answer.lower()), answer_form(alias.lower())
     return answer_form(answer), answer_form(alias)
 

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from utils.answer_spelling import HALF_REFUSAL, MONTHS, plain_spelling
-from utils.numerals import NUMBER_WORDS, as_number, is_number, is_roman, roman_value, with_numbers
+from utils.numerals import NUMBER_WORDS, as_number, is_number, is_roman, is_version, roman_value, with_numbers
 from utils.text import STOP_WORDS
 
 MONTH_OF = {month[:3]: month for month in MONTHS} | {month: month for month in MONTHS} | {"sept": "september"}
@@ -54,7 +54,9 @@ _MEASURING = ("per", "square", "cubic")
 # A number, or initials, or a word, or a mark between parts. A hyphen before a digit is a sign only where
 # nothing stands before it: "1914-1918" is no negative number.
 _TOKEN = re.compile(
-    r"(?P<number>(?:(?<![\w)])(?<!\d\s)-)?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?)"
+    r"(?P<number>(?:(?<![\w)])(?<!\d\s)-)?"
+    # Groups of thousands, also with lakhs: "1,00,000".
+    r"(?:\d{1,2}(?:,\d\d)+,\d{3}(?!\d)|\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)*)"
     r"(?:(?:st|nd|rd|th)\b|(?P<decade>'?s)\b)?"
     r"|(?P<word>(?:[^\W\d_]\.)+[^\W\d_](?![^\W\d_])|[^\W\d_]+(?:['-][^\W\d_]+)*)"
     r"|(?P<hard>[;/|•\n])|(?P<soft>[,():]|\s-\s)",
@@ -107,7 +109,11 @@ def _pieces(text: str) -> list[str]:
     for i, match in enumerate(matches):
         after = raw[i + 1] if i + 1 < len(raw) else ""
         if match["number"]:
-            pieces.append(as_number(match["number"]) + ("s" if match["decade"] else ""))
+            number = match["number"]
+            if is_version(number, raw[i - 1] if i else "", after):
+                pieces += number.split(".")
+            else:
+                pieces.append(as_number(number) + ("s" if match["decade"] else ""))
         elif match["hard"] or match["soft"]:
             pieces.append(HARD if match["hard"] else SOFT)
         elif is_roman(match["word"], pieces[-1] if pieces else "", after, is_lower):

@@ -9,6 +9,8 @@ import re
 import unicodedata
 from collections.abc import Callable
 
+from utils.numerals import with_powers
+
 MONTHS = tuple(
     "january february march april may june july august september october november december".split()
 )
@@ -22,6 +24,12 @@ _SYMBOLS = {
     # No decomposition separates these letters from their strokes.
     **{"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ı": "i", "ß": "ss", "æ": "ae", "Æ": "AE"},
 }
+_COMPARISONS = {
+    **dict.fromkeys("≥⩾≧", " atleast "),
+    **dict.fromkeys("≤⩽≦", " atmost "),
+    **{"≠": " not ", "=\u0338": " not "},
+}
+_COMPARISON = re.compile("|".join(_COMPARISONS))
 _SCALE_OF = {"k": "thousand", "m": "million", "mn": "million", "b": "billion"}
 _COUNTS = "one two three four five six seven eight nine".split()
 _PARTS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "eighth": 8}
@@ -170,6 +178,9 @@ def plain_spelling(text: str) -> str:
     """The text with signs as words and without accents."""
     # Spaces that no line breaks at, and thin ones, are between groups of digits.
     text = re.sub(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))", "", text)
+    text = with_powers(text)
+    # "≠" decomposes to a sign that is lost.
+    text = _COMPARISON.sub(lambda match: _COMPARISONS[match[0]], text)
     # "1½" decomposes to "11/2".
     text = re.sub(r"(?<=\d)(?=[¼-¾⅐-⅞])", " ", text)
     text = unicodedata.normalize("NFKD", text)

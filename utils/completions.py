@@ -6,6 +6,7 @@ The validator sees a completion and the number of chunks shown. It knows nothing
 
 import itertools
 import json
+import re
 from dataclasses import dataclass, replace
 
 from utils.json_search import find_object
@@ -28,8 +29,9 @@ OUTPUT_SCHEMA: dict = {
     "required": ["answer", "citations", "confidence"],
     "additionalProperties": False,
 }
-# Repair accepts a refusal token without brackets, with spaces for underscores, or in another case.
-_BARE_REFUSAL = REFUSAL.strip("[]")
+# Repair accepts the letters of a refusal token in any case, whatever stands around and between its two words.
+_NO_LETTERS = re.compile(r"[\W_]+")
+_BARE_REFUSAL = _NO_LETTERS.sub("", REFUSAL)
 
 
 def render_completion(answer: str, citations: list[int], confidence: float) -> str:
@@ -160,10 +162,10 @@ def parse_completion(text: str, n_chunks: int, strict: bool = False) -> Parsed:
     emitted = row.get("citations", [])
     confidence = as_confidence(row.get("confidence"))
     if strict:
+        confidence = confidence if is_number(row.get("confidence")) else None
         citations = [c if is_integer(c) else -1 for c in emitted]
     else:
-        bare_answer = answer.strip("[].").replace(" ", "_").upper()
-        means_refusal = bare_answer == _BARE_REFUSAL
+        means_refusal = _NO_LETTERS.sub("", answer).upper() == _BARE_REFUSAL
         # A wrong citation is the model's, not the format's.
         citations = as_citations(emitted)
         is_mended = citations != emitted or confidence != row.get("confidence")

@@ -31,14 +31,25 @@ def _without_draft(text: str) -> str:
 
 
 def find_object(text: str) -> dict | None:
-    """The first JSON object of a text, but none of its drafts; None without any, or if looking takes long."""
+    """The first JSON object of a text with an answer, else the first one, but none of its drafts.
+
+    None without any, or if looking takes long.
+    """
     text = _without_draft(text)
     n_left = _MAX_READ_CHARS
+    first: dict | None = None
+    behind = 0
     for match in _OBJECT_START.finditer(text):
         start = match.start()
+        # An object within another is a part of it.
+        if start < behind:
+            continue
         try:
             # What begins with a key and a colon is an object.
-            return _DECODER.raw_decode(text, start)[0]
+            found, behind = _DECODER.raw_decode(text, start)
+            if "answer" in found:
+                return found
+            first = found if first is None else first
         except json.JSONDecodeError as error:
             is_unclosed = error.msg.startswith("Unterminated")
             n_left -= (len(text) if is_unclosed else error.pos) - start
@@ -47,5 +58,5 @@ def find_object(text: str) -> dict | None:
             n_left -= len(text) - start
         n_left -= start // _TIMES_FASTER
         if n_left < 0:
-            return None
-    return None
+            break
+    return first

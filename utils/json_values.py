@@ -19,6 +19,7 @@ def is_number(value) -> bool:
 
 # Numbers with nothing between them but what stands between items of a list.
 _BETWEEN = r"[\s\[\](),;]"
+_NOTHING = re.compile(rf"{_BETWEEN}*")
 _NUMBERS = re.compile(rf"{_BETWEEN}*\d{{1,6}}(?:{_BETWEEN}+\d{{1,6}})*{_BETWEEN}*")
 
 
@@ -32,19 +33,20 @@ def _as_citation(value) -> int:
 def as_citations(value) -> list[int]:
     """The citations that a value lists: "0, 2", "[0, 2]" and [[0, 2]] are 0 and 2; null and "none" are none.
 
-    What is no number is one citation, -1: a wrong one is never dropped.
+    A text without anything in it ("[]") is none, too. What else is no number is one citation, -1: a wrong one
+    is never dropped.
     """
     if value is None:
         return []
     if isinstance(value, str):
-        if value.strip().lower() in ("", "none", "null"):
+        if value.strip().lower() in ("none", "null") or _NOTHING.fullmatch(value):
             return []
         return list(map(int, re.findall(r"\d+", value))) if _NUMBERS.fullmatch(value) else [-1]
     if not isinstance(value, list):
         return [_as_citation(value)]
     found = []
     for item in value:
-        if isinstance(item, str) and item.strip():
+        if isinstance(item, str):
             found += as_citations(item)
         elif isinstance(item, list):
             found += map(_as_citation, item)

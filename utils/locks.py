@@ -54,7 +54,7 @@ def drop_temporaries(output: Path) -> None:
     for path in [*beside, *output.glob(".*.tmp"), *output.glob("*/.*.tmp")]:
         process, _, host = path.name.split(".")[-2].partition("-")
         # Of a living one, another stage may be writing into a subfolder.
-        if process.isdigit() and host == own_host() and not is_alive(int(process)):
+        if process.isdecimal() and host == own_host() and not is_alive(int(process)):
             path.unlink(missing_ok=True)
 
 

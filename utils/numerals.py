@@ -37,11 +37,21 @@ _ROMAN = re.compile(r"(xc|xl|l?x{0,3})(ix|iv|v?i{0,3})", re.IGNORECASE)
 _ROMAN_DIGITS = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
 
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
+# Behind a unit ("km²") it is none.
+_POWER = re.compile("(?<=\\d)[⁺⁻]?[⁰¹²³⁴-⁹]+")
+_VERSIONS = frozenset("version v release update patch edition chapter section".split())
+# What stands behind the I of a king or a war. Before any other word it is a pronoun: "As I lay dying".
+_BEHIND_A_FIRST = frozenset("of and or the in at".split())
 
 
 def plain_numbers(text: str) -> str:
     """The text after NFKC, without commas between thousands."""
-    return _THOUSANDS.sub("", unicodedata.normalize("NFKC", text))
+    return _THOUSANDS.sub("", unicodedata.normalize("NFKC", with_powers(text)))
+
+
+def with_powers(text: str) -> str:
+    """`10⁶` -> `10^⁶`: Unicode's plain forms of such digits would make 106 of it."""
+    return text if text.isascii() else _POWER.sub(lambda match: f"^{match[0]}", text)
 
 
 def is_number(token: str) -> bool:
@@ -55,6 +65,18 @@ def as_number(text: str) -> str:
     # Not Decimal.normalize(): it would round a number of more than 28 digits.
     digits = format(value, "f")
     return digits.rstrip("0").rstrip(".") if "." in digits else digits
+
+
+def is_version(number: str, before: str, after: str) -> bool:
+    """True for the number of a version or a chapter, whose parts count one by one: 3.10 comes after 3.9.
+
+    `before` and `after`: the words around it. One of two parts is a version behind a name ("Python 3.10").
+    """
+    if number.count(".") != 1:
+        return "." in number
+    is_named = before[:1].isupper() or before.lower() in _VERSIONS
+    # "3.10 million" is an amount; "Web 2.0" is Web 2.
+    return is_named and not after[:1].islower() and number.endswith("0") and not number.endswith(".0")
 
 
 def roman_value(text: str) -> str:
@@ -73,6 +95,8 @@ def is_roman(word: str, before: str, after: str, is_lower: bool) -> bool:
         return False
     if is_lower:
         return not after if len(word) == 1 else set(word) <= set("ivx")
+    if word == "I" and after[:1].islower():
+        return after in _BEHIND_A_FIRST
     # "John V. Smith" has an initial, "Batman V Superman" has two sides.
     return word.isupper() and (len(word) > 1 or not after[:1].isupper())
 

@@ -10,7 +10,7 @@ import string
 import unicodedata
 
 from utils.numerals import plain_numbers
-from utils.writing_systems import is_unspaced, run_pattern, words_of
+from utils.writing_systems import is_unspaced, run_pattern, without_points, words_of
 
 REFUSAL = "[INSUFFICIENT_EVIDENCE]"
 
@@ -71,9 +71,9 @@ def normalize_answer(text: str) -> str:
 def tokenize(text: str) -> list[str]:
     """Lower-case words for matching, after NFKC. `1,047` is the one number `1047`; punctuation is dropped.
 
-    In scripts without spaces every character is a word.
+    In scripts without spaces every character is a word. Arabic and Hebrew lose their points.
     """
-    return words_of(plain_numbers(text).lower())
+    return words_of(without_points(plain_numbers(text).lower()))
 
 
 def without_entities(text: str) -> str:
