@@ -18,6 +18,7 @@ from pathlib import Path
 
 from evaluation.inputs import check_inputs, check_results
 from evaluation.model_runs import add_run_flags, check_flags
+from evaluation.output_files import check_output_files, plot_path, predictions_path, results_name
 from evaluation.selective import KINDS, choose_selection
 from models.base import base_of_flags
 from models.choices import (
@@ -32,7 +33,6 @@ from models.directories import check_adapter_dir, no_base
 from utils.arguments import positive_int, sample_limit, seed_number, share, stage_parser, temperature
 from utils.config import home_path, input_path
 from utils.decisions import decision_settings, decisions_of, read_calibration
-from utils.outputs import check_file_output
 from utils.startup import before_imports, run_main
 
 
@@ -80,17 +80,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 def read_arguments(argv: list[str] | None) -> argparse.Namespace:
     """The flags. UsageError for those that contradict each other, DataError for a wrong --model-path."""
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
     if args.compare:
         check_results(args.compare)
         return args
-    check_flags(args)
+    check_flags(args, parser.get_default)
     needs_base = (args.compare_baseline or args.baseline_fewshot) and not args.base_model
     # A missing model names no base either; what is wrong with the flags comes before what is missing.
     if needs_base and not (args.model_path and input_path(args.model_path).exists()):
         raise no_base(args.model_path)
     if not args.dry_run:
-        check_file_output(*(home_path(path) for path in (args.output, args.report) if path))
+        check_output_files(args)
         check_inputs(args)
     # A rescoring reads the checkpoint's calibration alone.
     if not args.predictions:
@@ -112,14 +113,13 @@ from evaluation.plan import prefs_command, print_plan
 from evaluation.plots import plot_calibration
 from evaluation.predictions import (
     asked_settings,
+    check_probabilities,
     count_gold_cut,
     describe_rows,
     log_key,
-    predictions_path,
     prompt_settings,
     read_predictions,
     replace_predictions,
-    results_name,
 )
 from evaluation.results import measure_selection, score_all
 from evaluation.reuse import CHECKPOINT_SETTINGS, close_results, describe_results_run, finished_results
@@ -265,6 +265,7 @@ def evaluate(args: argparse.Namespace, output: Path, shards: Shards) -> None:
     times: dict = {}
     if args.predictions:
         predictions = read_predictions(input_path(args.predictions), samples)
+        check_probabilities(input_path(args.predictions), selection, predictions)
     else:
         predictions, times = generate_predictions(args, samples, predictions_path(output), settings, shards)
     # Every process has all rows now; the first alone scores and writes.
@@ -284,7 +285,7 @@ def evaluate(args: argparse.Namespace, output: Path, shards: Shards) -> None:
     seconds = round(time.monotonic() - started, 1)
     facts = {"times": times, "gold_cut": n_cut, "warnings": warnings, "seconds": seconds}
     results["run"] = run | facts
-    plot_calibration(output.with_name(f"{output.stem}_calibration.png"), results["curves"])
+    plot_calibration(plot_path(output), results["curves"])
     close_results(output, results, args, has_predictions=not args.predictions)
     show_results(output, results, args.report, answered_samples(samples, parsed, predictions))
     print(f"wrote {output} ({len(samples)} samples, gold cut {n_cut}) in {format_seconds(seconds)}")

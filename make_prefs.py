@@ -78,8 +78,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def read_arguments(argv: list[str] | None) -> argparse.Namespace:
     """The flags. UsageError for those that need another one, DataError for a wrong --sft-model."""
-    args = build_parser().parse_args(argv)
-    if check_exchange(args):
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if check_exchange(args, parser.get_default):
         return args
     if args.phase != "generate":
         check_judge_flags(args)
@@ -238,11 +239,10 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     drops = lost | drops
     if not rows:
         found = f"no pair is left (samples {format_drops(drops)}; pairs {format_drops(left_out)})"
-        if any(left_out.values()):
-            raise DataError(f"{found}; leave out --match-form, or raise --max-unparsable")
+        remedy = "leave out --match-form, " if args.match_form else ""
         raise DataError(
-            f"{found}: none has a margin of at least {args.min_margin}; lower --min-margin, or generate with "
-            "a higher temperature where all scores are equal"
+            f"{found}; {remedy}lower --min-margin (now {args.min_margin}), raise --max-unparsable, or "
+            "generate with a higher temperature where all scores are equal"
         )
     n_samples = len(jobs) + lost.get(NO_CANDIDATE, 0)
     stats = preference_stats(rows, list(judgements.values()), n_samples, drops)

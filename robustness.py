@@ -17,10 +17,10 @@ control tokens or a false statement), counterfactual (the answer swapped for ano
 
 import argparse
 import time
-from collections import Counter
 from pathlib import Path
 
 from evaluation.inputs import check_inputs
+from evaluation.output_files import check_output_files, predictions_path, results_name
 from models.base import base_of_flags
 from models.choices import add_model_flags, attention_settings, check_engine, engine_settings, load_options
 from models.directories import check_adapter_dir
@@ -30,7 +30,6 @@ from utils.arguments import order_count, positive_int, sample_limit, seed_number
 from utils.config import home_path, input_path, nearest
 from utils.decisions import decision_settings, decisions_of
 from utils.errors import UsageError
-from utils.outputs import check_file_output
 from utils.startup import before_imports, run_main
 
 
@@ -77,7 +76,7 @@ def read_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str
         if name not in SUITES:
             raise UsageError(f"--suite {args.suite}: unknown suite {name!r}{nearest(name, SUITES)}")
     if not args.dry_run:
-        check_file_output(home_path(args.output))
+        check_output_files(args)
         check_inputs(args)
     check_engine(args)
     args.base_model = base_of_flags(args)
@@ -92,10 +91,8 @@ from evaluation.plots import plot_robustness
 from evaluation.predictions import (
     count_gold_cut,
     log_key,
-    predictions_path,
     prompt_settings,
     replace_predictions,
-    results_name,
 )
 from evaluation.results import score_rows
 from evaluation.reuse import CHECKPOINT_SETTINGS, close_results, describe_results_run, finished_results
@@ -254,7 +251,7 @@ def run_suites(args: argparse.Namespace, names: list[str], output: Path, shards:
     warnings = [text for text in [trained_on_warning(args.model_path, samples)] if text]
     note_in_first_process(warnings)
     run = describe_results_run(args, {**settings, "suite": names, "attn_impl": args.attn_impl})
-    suites = build_suites(names, samples, everything, args.seed)
+    suites, dropped = build_suites(names, samples, everything, args.seed)
     n_orders = args.orders or 1
     distinct = distinct_samples(suites, n_orders)
     if args.samples_dir and shards.is_main:
@@ -289,7 +286,6 @@ def run_suites(args: argparse.Namespace, names: list[str], output: Path, shards:
     close_results(output, {"suites": blocks, "run": run | facts}, args)
     print_suites(blocks)
 
-    dropped = sum((suite.left_out for suite in suites.values()), Counter())
     about = f"{len(distinct)} completions, {n_done} of them from before; {format_drops(dropped)}"
     print(f"wrote {output} ({about}) in {format_seconds(seconds)}")
     note(f"next: look at {output.with_suffix('.png')}; the completions are in {log.path}")

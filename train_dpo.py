@@ -18,6 +18,7 @@ from training.policy_config import (
     OF_OLDER_ROUNDS,
     POLICY_DEFAULTS,
     check_policy_config,
+    planned_facts,
     run_config,
     sft_facts,
 )
@@ -68,13 +69,16 @@ def read_settings(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
         config["data"]["max_pairs"] = args.limit or None
     with errors_of(args.config, args.set):
         check_policy_config(config)
-    config = run_config(config, sft_facts(config["sft_model"], config["base_model"]))
-    check_rows(input_path(config["data"]["val_path"]), read_samples)
+    find_facts = planned_facts if args.dry_run else sft_facts
+    config = run_config(config, find_facts(config["sft_model"], config["base_model"]))
     if not args.dry_run:
+        check_rows(input_path(config["data"]["val_path"]), read_samples)
         check_folder_output(home_path(args.merge or config["output_dir"]))
     if args.merge or args.calibrate:
         return args, config
     check_new_folder(home_path(config["output_dir"]), TRAINED_NAMES)
+    if args.dry_run:
+        return args, config
     named = input_path(args.prefs) if args.prefs else preference_files(home_path(args.prefs_dir))[-1]
     check_rows(named, read_preferences)
     return args, config
@@ -236,7 +240,7 @@ def main(argv: list[str] | None) -> None:
     args, config = read_settings(argv)
     template = load_template("sft", config["data"]["template"])
     if args.dry_run:
-        print_policy_plan(config, find_preferences(args.prefs, args.prefs_dir))
+        print_policy_plan(config, functools.partial(find_preferences, args.prefs, args.prefs_dir))
         return
     with hold_output(home_path(args.merge or config["output_dir"])) as shards:
         max_tokens = config["training"]["max_seq_length"] - COMPLETION_TOKENS

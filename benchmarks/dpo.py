@@ -102,7 +102,7 @@ def pair_rows(args: argparse.Namespace, builder: PromptBuilder) -> list[dict]:
     preferences = []
     for row in given:
         preferences.append({"sample_id": row["id"].rpartition("#")[0], "answerable": True, **row})
-    found, _ = encode_pairs(preferences, [1.0] * len(preferences), builder, args.max_seq_length)
+    found, _, _ = encode_pairs(preferences, builder, args.max_seq_length)
     if len(found) < args.pairs or args.pairs <= args.batch_size:
         sys.exit(f"{min(len(found), args.pairs)} pairs are too few for two steps; change --pairs or --data")
     rows = sorted(found[: args.pairs], key=lambda row: len(row["suffix"]))

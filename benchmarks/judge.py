@@ -86,7 +86,7 @@ def make_jobs(samples: list[dict], n_pairs: int) -> list[tuple[dict, list[dict]]
     rng = random.Random(0)
     for sample in samples:
         shown = list(range(len(sample["evidence_chunks"])))
-        made = contrasts(sample, shown, rng, None)
+        made = contrasts(sample, shown, rng, [])
         if not made or len(jobs) == n_pairs:
             continue
         texts = [gold_completion(sample, shown), made[rng.choice(sorted(made))]]

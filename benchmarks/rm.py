@@ -82,7 +82,7 @@ def made_pairs(samples: list[dict]) -> list[dict]:
     for number, sample in enumerate(samples):
         shown = list(range(len(sample["evidence_chunks"])))
         gold = gold_completion(sample, shown)
-        made = list(contrasts(sample, shown, random.Random(sample["id"]), None).items())
+        made = list(contrasts(sample, shown, random.Random(sample["id"]), []).items())
         # Other kinds for other questions.
         first = number % max(len(made), 1)
         for name, text in (made[first:] + made[:first])[:_PAIRS_PER_QUESTION]:

@@ -15,7 +15,8 @@ from evaluation.columns import (
 )
 from evaluation.differing import differing_settings, file_contents
 from evaluation.file_shapes import RESULTS
-from evaluation.predictions import predictions_path, read_predictions
+from evaluation.output_files import predictions_path
+from evaluation.predictions import read_predictions
 from evaluation.results import MAIN_MODELS, by_model, score_rows
 from evaluation.tables import all_models, titled_deltas
 from utils.config import input_path

@@ -18,8 +18,8 @@ def check_inputs(args: argparse.Namespace) -> None:
     predictions = getattr(args, "predictions", None)
     if predictions:
         check_kind(input_path(predictions), "predictions")
-    # A rescoring reads the checkpoint's calibration alone.
-    elif args.model_path:
+    # A rescoring reads the checkpoint's calibration alone, but no checkpoint that is not there.
+    if args.model_path and not (predictions and input_path(args.model_path).exists()):
         check_adapter_dir(args.model_path)
     if getattr(args, "base_model", None):
         check_model_name(args.base_model)

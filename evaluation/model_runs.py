@@ -6,7 +6,7 @@ Knows the flags of evaluate_sft_fast_robust.py, but no model.
 import argparse
 import functools
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from evaluation.baselines import EVIDENCE_VIEWS
 from evaluation.results import ONE_ORDER
@@ -17,7 +17,8 @@ from utils.errors import UsageError
 # Flags by which a model is asked, which completions of a file are not.
 _ASKING = (
     *("compare_baseline", "baseline_fewshot", "baseline_closed_book", "baseline_gold_only", "constrained"),
-    *("orders", "best_of", "template"),
+    *("orders", "best_of", "template", "max_new_tokens", "temperature", "engine", "attn_impl"),
+    *("use_4bit", "use_8bit"),
 )
 # What the few-shot examples may take beside a checkpoint's own prompt; with embedded-gemma it is 316.
 _EXAMPLE_TOKENS = 1024
@@ -50,8 +51,11 @@ def add_run_flags(group: argparse._ArgumentGroup) -> None:
     add("--reward-model", metavar="DIR", help="head of train_rm.py, such as checkpoints/rm/best")
 
 
-def check_flags(args: argparse.Namespace) -> None:
-    """UsageError for flags that contradict or lack each other. Sets the temperature that was not given."""
+def check_flags(args: argparse.Namespace, default_of: Callable[[str], Any]) -> None:
+    """UsageError for flags that contradict or lack each other. Sets the temperature that was not given.
+
+    `default_of`: a flag's name -> what it is where it was not given.
+    """
     if not args.test_data:
         raise UsageError("name the samples with --test-data, for example data/processed/test.jsonl")
     if not args.predictions and not args.model_path:
@@ -61,7 +65,7 @@ def check_flags(args: argparse.Namespace) -> None:
     if bool(args.best_of) != bool(args.reward_model):
         raise UsageError("--best-of N and --reward-model DIR need each other; give both or none")
     for name in _ASKING if args.predictions else ():
-        if getattr(args, name):
+        if getattr(args, name) != default_of(name):
             flag = "--" + name.replace("_", "-")
             raise UsageError(f"{flag} asks a model; give --model-path instead of --predictions")
     has_threshold = args.confidence_threshold is not None or args.wanted_precision is not None

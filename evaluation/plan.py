@@ -6,6 +6,7 @@ from pathlib import Path
 from evaluation.model_runs import plan_models
 from evaluation.selective import choose_selection
 from evidence.reserved import count_unseen
+from models.base import trained_on
 from models.choices import load_options
 from models.estimate import count_tokens, estimate, longest_prompt, planned_samples, warn_missing_model
 from models.planned_memory import generation_memory
@@ -60,7 +61,9 @@ def print_plan(args: argparse.Namespace) -> None:
             memory = generation_memory(args.model_path, options, args.batch_size, width, args.max_new_tokens)
             print(estimate(args.base_model or args.model_path, n_tokens, n_predicted, 1, memory))
     report = f" and {home_path(args.report)}" if args.report else ""
-    print(f"would write {home_path(args.output)}, its _predictions.jsonl and its _calibration.png{report}")
+    # Completions that are scored again stay where they are.
+    predictions = "" if args.predictions else ", its _predictions.jsonl"
+    print(f"would write {home_path(args.output)}{predictions} and its _calibration.png{report}")
 
 
 def prefs_command(args: argparse.Namespace) -> str:
@@ -69,7 +72,9 @@ def prefs_command(args: argparse.Namespace) -> str:
     On its own training rows a model makes few mistakes: the samples are those of train that it was not
     trained on or, where val has more, those of val.
     """
-    models = ["--sft-model", args.model_path, "--base-model", args.base_model or args.model_path]
+    trained = trained_on(input_path(args.model_path))
+    base = args.base_model or (trained.name if trained else args.model_path)
+    models = ["--sft-model", args.model_path, "--base-model", base]
     train, val = (Path(args.test_data).with_name(f"{split}.jsonl") for split in ("train", "val"))
     n_train, n_val = (count_unseen(args.model_path, input_path(path)) for path in (train, val))
     data = ["--data-path", train, "--unseen-only"] if n_train > n_val else ["--data-path", val]

@@ -7,7 +7,9 @@ This module knows files and settings; how a completion is parsed and scored is i
 from pathlib import Path
 
 from evaluation.file_shapes import FINISHED
-from evaluation.results import RESULT_KEYS, WITHOUT_MODEL
+from evaluation.output_files import predictions_path
+from evaluation.results import RESULT_KEYS, WITHOUT_MODEL, selection_for
+from evaluation.selective import Selection
 from models.base import model_key
 from utils.atomic import atomic_write
 from utils.config import portable_path
@@ -46,11 +48,6 @@ def log_key(settings: dict) -> dict:
     return key | {"inputs": sorted(settings.get("inputs", {}).values()), "rows": "with tokens"}
 
 
-def predictions_path(output: Path) -> Path:
-    """The predictions file that belongs to a results file, in the same directory."""
-    return output.with_name(f"{output.stem}_predictions.jsonl")
-
-
 def asked_settings(predictions: Path) -> dict:
     """`decisions` and `orders` of the evaluation that wrote a predictions file.
 
@@ -68,11 +65,6 @@ def asked_settings(predictions: Path) -> dict:
     # Those of earlier versions do not name the files that belong to them.
     is_known = bool(run.get("outputs", {}).get(predictions.name))
     return {name: run["settings"].get(name) for name in unknown} if is_known else unknown
-
-
-def results_name(output: Path) -> Path:
-    """What the names of a results file and of the files beside it start with: the place of their lock."""
-    return output.with_name(output.stem)
 
 
 def _name_problem(model: str) -> str | None:
@@ -113,10 +105,12 @@ def _row_problem(row: dict) -> str | None:
 def read_predictions(path: Path, samples: list[dict]) -> list[dict]:
     """Rows {"id", "model", "completion"} of a file, without those of samples that are not evaluated.
 
-    DataError for a reserved model name, and unless each model has exactly one row for every sample.
+    DataError for a reserved model name, for chunks that a sample lacks, and unless each model has exactly one
+    row for every sample.
     """
     check_kind(path, "predictions")
-    known = {sample["id"] for sample in samples}
+    n_chunks = {sample["id"]: len(sample["evidence_chunks"]) for sample in samples}
+    known = set(n_chunks)
     seen: dict[str, set[str]] = {}
     rows = []
     number = 0
@@ -126,6 +120,12 @@ def read_predictions(path: Path, samples: list[dict]) -> list[dict]:
         # Under --limit a file of all predictions is read with a part of the samples.
         if row["id"] not in known:
             continue
+        shown = row.get("shown", [])
+        if len(set(shown)) < len(shown) or any(i >= n_chunks[row["id"]] for i in shown):
+            raise DataError(
+                f"{path}:{number}: shown is {shown!r:.60}, and {row['id']} has the chunks 0 to "
+                f"{n_chunks[row['id']] - 1}; use the --test-data that these predictions were made with"
+            )
         ids = seen.setdefault(row["model"], set())
         if row["id"] in ids:
             remedy = "keep one of the rows of each model and sample"
@@ -149,6 +149,18 @@ def read_predictions(path: Path, samples: list[dict]) -> list[dict]:
     if not rows:
         raise DataError(f"{path}: no prediction matches a sample of the test data; check --test-data")
     return rows
+
+
+def check_probabilities(path: Path, selection: Selection | None, rows: list[dict]) -> None:
+    """DataError for a row of the checkpoint that a calibrated threshold cannot be compared with."""
+    if selection is None or selection.kind != "calibrated":
+        return
+    for row in rows:
+        if selection_for(row["model"], selection) and row.get("probability") is None:
+            raise DataError(
+                f"{path}: {row['model']}, {row['id']}: has no probability, which a calibrated confidence is "
+                "made of; use --confidence-kind stated, or predictions that this script wrote"
+            )
 
 
 def _is_gold_cut(support_sets: list[list[int]], shown: list[int]) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from evaluation.file_shapes import FINISHED, SHOWN
-from evaluation.predictions import predictions_path
+from evaluation.output_files import predictions_path
 from models.choices import UNNAMED_SETTINGS
 from models.distributed import drop_partials
 from models.revisions import hub_revisions

@@ -1,18 +1,22 @@
 """Noise in the texts of a sample. Gold and ids stay as they are.
 
-Noise must leave the gold true. So what decides it stays: answers, names, numbers, negations, the words that
-ask or compare, and, of word noise, every content word of the question and of what a verdict is read from.
+Noise must leave the gold true. So what decides it stays: answers, names, numbers and their units, negations,
+pronouns, the words that ask or compare, and, of word noise, every content word of the question and of what a
+verdict is read from. These words are English, with the negations of some other languages. A word in another
+script than the Latin one stays as it is: nobody mistypes it so.
 """
 
 import random
 
 from evidence.paraphrase import stem, stems
-from evidence.queries import claim_of
+from evidence.queries import claim_of, query_of
 from perturbations.distractors import known_answers
 from utils.numerals import NUMBER_WORDS
 from utils.schema import is_label_answer
 from utils.text import STOP_WORDS, content_words, tokenize
 
+# Latin letters with all their accents come before it.
+_FIRST_OTHER_LETTER = "\u0250"
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 # Small words that carry the truth of a claim or the sense of a question: changing them would change the gold.
 _DECIDING = frozenset(
@@ -25,7 +29,12 @@ _DECIDING = frozenset(
     # Who did it to whom, and when.
     "by from to than before after since until during into out under over up down between against for with "
     # What is asked.
-    "who whom whose when where what which how why".split()
+    "who whom whose when where what which how why "
+    # A letter makes another person of them.
+    "he she him her his hers they them their theirs we us our you your "
+    # Negations of other languages.
+    "nicht kein keine keinen nie niemals ohne pas ne jamais sans ni nunca jamás sin não nem sem senza "
+    "niet geen nooit ikke inte aldrig".split()
 ) | frozenset(NUMBER_WORDS)
 
 
@@ -53,19 +62,26 @@ def _has_capital(word: str) -> bool:
 
 
 def _is_fixed(word: str, parts: list[str]) -> bool:
-    """True for names, numbers, negations and other deciding words. `parts` are the word's tokens."""
+    """True for names, numbers, negations and other deciding words, and for other scripts.
+
+    `parts` are the word's tokens.
+    """
     if _has_capital(word) or not _DECIDING.isdisjoint(parts):
+        return True
+    if any(character.isalpha() and character >= _FIRST_OTHER_LETTER for character in word):
         return True
     plain = word.lower().replace("’", "'")
     return "n't" in plain or any(character.isdigit() for character in word)
 
 
 def _protected(words: list[str], answers: list[str], spared: frozenset[str]) -> set[int]:
-    """Indices of words that must stay: answers, deciding words, and those with a token in `spared`."""
+    """Indices of words that must stay: answers, deciding words, units, and those with a token in `spared`."""
     tokens = [tokenize(word) for word in words]
     kept = set()
     for i, word in enumerate(words):
-        if _is_fixed(word, tokens[i]) or not spared.isdisjoint(tokens[i]):
+        # "3 cm" is not 3 m.
+        is_unit = i > 0 and words[i - 1][-1:].isdecimal()
+        if is_unit or _is_fixed(word, tokens[i]) or not spared.isdisjoint(tokens[i]):
             kept.add(i)
     for answer in answers:
         kept |= _answer_words(tokens, answer)
@@ -157,7 +173,7 @@ def _read_from(text: str, question: str, is_verdict: bool) -> frozenset[str]:
 
 
 def add_noise(sample: dict, kind: str, rate: float, seed: int) -> dict:
-    """The sample with noise in its question and in the text of every chunk; the gold stays true.
+    """The sample with noise in its question or claim and in the text of every chunk; the gold stays true.
 
     Letters of names stay. In the question and, of a verdict, in the support, only function words are dropped,
     doubled or moved.
@@ -167,7 +183,7 @@ def add_noise(sample: dict, kind: str, rate: float, seed: int) -> dict:
     if is_verdict:
         answers = []
     rng = random.Random(f"{seed}:{sample['id']}:{kind}")
-    question = sample["question"]
+    question = query_of(sample)
     texts = [chunk["text"] for chunk in sample["evidence_chunks"]]
     names = _names([question, *texts])
 
@@ -178,4 +194,9 @@ def add_noise(sample: dict, kind: str, rate: float, seed: int) -> dict:
         is_read = kind == "word" and i in sample["support_spans"]
         spared = names | _read_from(texts[i], question, is_verdict) if is_read else names
         chunks.append({**chunk, "text": noisy_text(texts[i], kind, rate, answers, rng, spared)})
-    return {**sample, "question": noisy_question, "evidence_chunks": chunks}
+    # Of a claim, the question around it is the instruction, in which nobody makes a mistake.
+    whole = sample["question"].replace(question, noisy_question)
+    metadata = sample["metadata"]
+    if metadata.get("claim"):
+        metadata = {**metadata, "claim": noisy_question}
+    return {**sample, "question": whole, "evidence_chunks": chunks, "metadata": metadata}

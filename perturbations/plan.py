@@ -23,7 +23,8 @@ def print_plan(args: argparse.Namespace, names: list[str]) -> None:
     refuse_missing_fit(args.decisions, args.model_path)
     everything = planned_samples(input_path(args.test_data))
     if everything:
-        suites = build_suites(names, pick_samples(everything, args.limit, args.seed), everything, args.seed)
+        samples = pick_samples(everything, args.limit, args.seed)
+        suites, _ = build_suites(names, samples, everything, args.seed)
         distinct = list(distinct_samples(suites, args.orders or 1).values())
         for name, suite in suites.items():
             n = len(next(iter(suite.levels.values())))

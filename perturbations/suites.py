@@ -23,6 +23,7 @@ from perturbations.injection import PAYLOADS, plant
 from perturbations.measures import obeyed, refused, remembered, unmoved
 from perturbations.noise import add_noise
 from utils.config import home_path
+from utils.errors import DataError
 from utils.jsonl import write_jsonl
 from utils.runs import format_drops, note
 
@@ -174,19 +175,26 @@ SUITES = {
 
 def build_suites(
     names: list[str], samples: list[dict], everything: list[dict], seed: int
-) -> dict[str, Suite]:
-    """Name -> suite, without those that fit no sample (a note names them).
+) -> tuple[dict[str, Suite], Counter]:
+    """Name -> suite, without those that fit no sample (a note names them); what all of them left out.
 
-    Foreign chunks and answers come from `everything`, all samples of the file.
+    Foreign chunks and answers come from `everything`, all samples of the file. DataError where no suite fits.
     """
     built = {}
+    left_out: Counter = Counter()
     for name in names:
         suite = SUITES[name](samples, everything, seed)
+        left_out += suite.left_out
         if any(suite.levels.values()):
             built[name] = suite
         else:
             note(f"{name}: no sample fits ({format_drops(suite.left_out)})")
-    return built
+    if not built:
+        raise DataError(
+            f"none of {len(samples)} samples fits {', '.join(names)} ({format_drops(left_out)}); "
+            "choose other suites with --suite, or samples with answers"
+        )
+    return built, left_out
 
 
 def write_samples(directory: str, suites: dict[str, Suite]) -> None:

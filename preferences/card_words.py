@@ -40,5 +40,5 @@ def head_kind(saved: dict) -> str:
 def pair_sources(preferences: list[dict]) -> dict[str, dict]:
     """Source -> number of pairs and licence."""
     counts = Counter(row["source"] for row in preferences)
-    licences = {row["source"]: row.get("licence", "not stated") for row in preferences}
+    licences = {row["source"]: row.get("licence") or "not stated" for row in preferences}
     return {source: {"n": counts[source], "licence": licences[source]} for source in sorted(counts)}

@@ -6,6 +6,7 @@ judges or pairs.
 """
 
 import random
+from collections.abc import Sequence
 
 from preferences.wrong_answers import other_answers, unfounded_answers
 from utils.completions import (
@@ -17,7 +18,10 @@ from utils.completions import (
 )
 from utils.correctness import is_correct
 from utils.schema import is_label_answer
-from utils.text import REFUSAL
+from utils.text import REFUSAL, chunk_text, holds_answer
+
+# Answers to other questions that are tried for one without support.
+N_ELSEWHERE = 8
 
 # What a made completion does to the gold one, of answerable samples and, the last, of unanswerable ones.
 CONTRASTS = (
@@ -46,18 +50,30 @@ def _cited_otherwise(cited: list[int], sample: dict, shown: list[int]) -> dict[s
     return worse
 
 
+def _unsupported(answers: Sequence[str], sample: dict, shown: list[int]) -> str | None:
+    """The first of these answers that is wrong and that no shown chunk holds; None for a verdict."""
+    if is_label_answer(sample["answer"]):
+        return None
+    texts = [chunk_text(sample["evidence_chunks"][i]) for i in shown]
+    for answer in answers:
+        is_held = any(holds_answer(text, [answer]) for text in texts)
+        if not is_held and not is_correct(answer, sample["answer_aliases"]):
+            return answer
+    return None
+
+
 def contrasts(
     sample: dict,
     shown: list[int],
     rng: random.Random,
-    elsewhere: str | None,
+    elsewhere: Sequence[str],
     confidence: float | None = None,
 ) -> dict[str, str]:
     """Worse completions of a sample by name, as its prompt shows the evidence.
 
-    `shown[i]` is the sample's id of chunk number i; its support must be among them. `elsewhere`: an answer to
-    another question, for an answer that no chunk supports. `confidence`: what those of an answerable sample
-    state, where that is not what the gold completion states.
+    `shown[i]` is the sample's id of chunk number i; its support must be among them. `elsewhere`: answers to
+    other questions, of which the first that no chunk holds is one without support. `confidence`: what those
+    of an answerable sample state, where that is not what the gold completion states.
     """
     if not sample["answerable"]:
         answers = unfounded_answers(sample)
@@ -74,8 +90,8 @@ def contrasts(
     made = {"refused": render_completion(REFUSAL, [], 0.0)}
     if others := other_answers(sample):
         made["wrong answer"] = render_completion(rng.choice(others), gold.citations, confidence)
-    if elsewhere and not is_label_answer(answer) and not is_correct(elsewhere, sample["answer_aliases"]):
-        made["unsupported answer"] = render_completion(elsewhere, gold.citations, confidence)
+    if unsupported := _unsupported(elsewhere, sample, shown):
+        made["unsupported answer"] = render_completion(unsupported, gold.citations, confidence)
     for name, citations in _cited_otherwise(gold.citations, sample, shown).items():
         made[name] = render_completion(answer, citations, confidence)
     if not is_label_answer(answer) and gold.citations:

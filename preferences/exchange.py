@@ -52,7 +52,10 @@ def read_pairs(path: Path, skip_bad: bool) -> tuple[list[dict], Counter]:
 
 def _import_pairs(args: argparse.Namespace, path: Path) -> None:
     """Write the preferences and their statistics, named after the content of the imported file."""
-    rows, dropped = read_pairs(path, args.skip_bad)
+    everything, dropped = read_pairs(path, args.skip_bad)
+    rows = everything[: args.max_samples]
+    if len(rows) < len(everything):
+        dropped["over --limit"] = len(everything) - len(rows)
     name = f"import-{sha256_file(path)[:8]}"
     target = home_path(args.prefs_dir) / f"preferences_{name}.jsonl"
     counts = f"{len(rows):,} preferences to {target} (rows {format_drops(dropped)})"
@@ -71,7 +74,7 @@ def _import_pairs(args: argparse.Namespace, path: Path) -> None:
 def _export_pairs(args: argparse.Namespace) -> None:
     """Write a preferences file in another form beside it."""
     path = find_preferences(args.prefs, args.prefs_dir)
-    rows = read_preferences(path)
+    rows = read_preferences(path)[: args.max_samples]
     # The name does not begin as that of preferences: train_rm.py must not take it for the newest.
     target = path.with_name(f"{args.export}_{path.name.removesuffix('.gz')}")
     if args.dry_run:

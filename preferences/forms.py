@@ -9,7 +9,7 @@ from typing import Any
 
 from utils.errors import DataError
 from utils.jsonl import sha256_value
-from utils.pair_rules import IMPORTED, messages_problem, preference_problem
+from utils.pair_rules import IMPORTED, kind_of, messages_problem, preference_problem
 
 # Scores of UltraFeedback are 0-10, ours 0-1.
 _MAX_SCORE = 10
@@ -42,10 +42,19 @@ def _checked_messages(name: str, value: Any, role: str) -> list[dict]:
 
 def _prompt(row: dict, before: list[dict]) -> list[dict]:
     """The messages that both sides answer; `before`: what they hold before their last message."""
-    if before and not isinstance(row.get("prompt"), list):
-        # The field repeats the first of these messages.
+    given = row.get("prompt")
+    if before and not isinstance(given, list):
+        # The field repeats one of these messages, or all of them as one text.
+        texts = [message["content"].strip() for message in before]
+        if isinstance(given, str) and not any(text in given or given.strip() in text for text in texts):
+            raise DataError(
+                "prompt is in none of the messages that chosen and rejected hold before their last"
+            )
         return before
-    prompt = _checked_messages("prompt", row.get("prompt"), "user")
+    prompt = _checked_messages("prompt", given, "user")
+    system = row.get("system")
+    if not before and isinstance(system, str) and system.strip():
+        return [{"role": "system", "content": system}, *prompt]
     if before and prompt != before:
         raise DataError("prompt differs from the conversation that chosen and rejected hold")
     return prompt
@@ -75,7 +84,7 @@ def _name(row: dict, source: str, number: int) -> str:
     own = row.get("id", row.get("prompt_id"))
     if isinstance(own, str) and own:
         return own
-    return f"{source}:{row.get('subset', 'row')}:{number if own is None else own}"
+    return f"{source}:{row.get('subset') or 'row'}:{number if own is None else own}"
 
 
 def imported_row(row: dict, number: int) -> dict:
@@ -89,9 +98,9 @@ def imported_row(row: dict, number: int) -> dict:
     if not question.strip():
         raise DataError("prompt is empty")
     score_chosen, score_rejected = _scores(row)
-    source = "rewardbench" if "subset" in row else "ultrafeedback"
+    source = "rewardbench" if row.get("subset") else "ultrafeedback"
     name = _name(row, source, number)
-    found = {
+    found: dict[str, Any] = {
         "id": name,
         "sample_id": name,
         "source": source,
@@ -101,7 +110,7 @@ def imported_row(row: dict, number: int) -> dict:
         "question": question,
         "answerable": True,
         "evidence_chunks": [],
-        "kind": row.get("subset", IMPORTED),
+        "kind": row.get("subset") or IMPORTED,
         "prompt": prompt,
         "chosen": chosen[-1:],
         "rejected": rejected[-1:],
@@ -113,7 +122,10 @@ def imported_row(row: dict, number: int) -> dict:
         "decided_by": IMPORTED,
         "judge": {},
     }
-    found |= {field: row[field] for field in _KEPT if row.get(field) is not None}
+    # Other tools mean other things by a question.
+    is_own = {"sample_id", "evidence_chunks"} <= row.keys()
+    kept = _KEPT if is_own else [field for field in _KEPT if field != "question"]
+    found |= {field: row[field] for field in kept if row.get(field) is not None}
     if problem := preference_problem(found):
         raise DataError(problem)
     return found
@@ -139,7 +151,7 @@ def ultrafeedback_row(row: dict) -> dict:
 def rewardbench_row(row: dict) -> dict:
     """A preference row as RewardBench has it: sides are texts, and the kind of the pair is its subset."""
     sides = {side: row[side][0]["content"] for side in ("chosen", "rejected")}
-    return {**_exported(row), "id": row["id"], "subset": row.get("kind", "pair"), **sides}
+    return {**_exported(row), "id": row["id"], "subset": kind_of(row), **sides}
 
 
 FORMS: dict[str, Callable[[dict], dict]] = {

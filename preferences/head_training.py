@@ -14,6 +14,7 @@ import torch
 
 from preferences.pairs import pair_metrics
 from preferences.reward import RewardHead, head_config, rewards, save_head, score_scale
+from utils.pair_rules import kind_of
 from utils.public import public_value
 
 
@@ -32,7 +33,7 @@ class PairFacts:
 
 def kinds_of(preferences: list[dict]) -> list[str]:
     """The kind of each pair; those of older files and of other programs have none."""
-    return [row.get("kind", "pair") for row in preferences]
+    return [kind_of(row) for row in preferences]
 
 
 def balanced_weights(preferences: list[dict], balanced: list[str]) -> np.ndarray:

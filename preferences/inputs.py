@@ -5,7 +5,9 @@ They run before the model libraries are imported, so a wrong file is named at on
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from models.base import base_for
 from models.directories import check_adapter_dir, check_model_name
@@ -49,12 +51,32 @@ def check_inputs(args: argparse.Namespace) -> None:
         base_for(checkpoint, args.base_model)
 
 
-def check_exchange(args: argparse.Namespace) -> bool:
-    """Whether make_prefs.py is to import or export alone. DataError or UsageError for what does not fit."""
+# What --import and --export read beside their own files.
+_READ_BY_EXCHANGE = (
+    "import_file",
+    "export",
+    "prefs",
+    "prefs_dir",
+    "skip_bad",
+    "max_samples",
+    "seed",
+    "dry_run",
+)
+
+
+def check_exchange(args: argparse.Namespace, default_of: Callable[[str], Any]) -> bool:
+    """Whether make_prefs.py is to import or export alone. DataError or UsageError for what does not fit.
+
+    `default_of`: a flag's name -> what it is where it was not given.
+    """
     if args.skip_bad and not args.import_file:
         raise UsageError("--skip-bad is about the rows of --import; name a file with --import")
     if args.prefs and not args.export:
         raise UsageError("--prefs names the file of --export; say the form with --export")
+    for name, value in vars(args).items() if args.import_file or args.export else ():
+        if name not in _READ_BY_EXCHANGE and value != default_of(name):
+            way = "--import" if args.import_file else "--export"
+            raise UsageError(f"--{name.replace('_', '-')}: {way} neither generates nor judges; leave it out")
     if args.import_file:
         check_kind(input_path(args.import_file), "pairs")
         if not args.dry_run:

@@ -17,6 +17,7 @@ from preferences.pair_report import (
 )
 from preferences.pairs import interval, pair_metrics
 from preferences.sft_samples import SftSamples
+from utils.pair_rules import kind_of
 
 Sides = dict[str, tuple[np.ndarray, np.ndarray]]
 
@@ -35,7 +36,7 @@ def by_part(
 
 
 def _kinds(pairs: list[dict]) -> list[str]:
-    return [row.get("kind", "pair") for row in pairs]
+    return [kind_of(row) for row in pairs]
 
 
 def _main_figures(pairs: list[dict], sides: Sides, seed: int) -> dict:

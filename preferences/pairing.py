@@ -6,11 +6,11 @@ knows nothing about how candidates are judged.
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from preferences.cache import Job
-from preferences.contrasts import contrasts
+from preferences.contrasts import N_ELSEWHERE, contrasts
 from preferences.judges import Judge
 from preferences.kinds import form, match_forms
 from preferences.rows import JudgedSample, parse_candidate, preference_row, rich_fields
@@ -107,7 +107,7 @@ def _with_made(sample: dict, everyone: list[dict], best: int, made: dict[str, st
     return JudgedSample(sample, [*everyone, *added], judgement, lowered, "made")
 
 
-def _contrasts(sample: dict, chosen: dict, rng: random.Random, elsewhere: str | None) -> dict[str, str]:
+def _contrasts(sample: dict, chosen: dict, rng: random.Random, elsewhere: Sequence[str]) -> dict[str, str]:
     """The made completions of a sample that are worse than the chosen one, by name."""
     said = parse_candidate(chosen)
     made = contrasts(sample, chosen["shown"], rng, elsewhere)
@@ -129,7 +129,8 @@ def _made_pairs(jobs: list[Job], pairing: Pairing) -> Iterator[tuple[JudgedSampl
             continue
         rng = random.Random(f"{pairing.seed}:{sample['id']}")
         everyone, best = _with_gold(sample, candidates)
-        made = _contrasts(sample, everyone[best], rng, rng.choice(spans) if spans else None)
+        elsewhere = rng.sample(spans, min(N_ELSEWHERE, len(spans)))
+        made = _contrasts(sample, everyone[best], rng, elsewhere)
         # The rarest first, so that every contrast has its share.
         names = sorted(made, key=lambda name: (n_made[name], rng.random()))[: pairing.hard_rejections]
         n_made.update(names)

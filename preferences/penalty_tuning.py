@@ -18,6 +18,7 @@ from preferences.pairs import pair_metrics
 from preferences.reward import PENALTIES, load_head, penalty_table, penalty_totals, rewards
 from utils.jsonl import write_json
 from utils.own_files import MEASURED_HEAD, RUN
+from utils.pair_rules import kind_of
 from utils.shapes import read_shaped
 
 # In standard deviations of the head's score: with 2 a full penalty outweighs nearly every difference of it.
@@ -107,7 +108,7 @@ def tune_heads(
 ) -> dict[str, dict]:
     """`tune_head` for each folder, by its name. `found`: the features of all completions of `preferences`."""
     pairs = [preferences[i] for i in val]
-    kinds = [row.get("kind", "pair") for row in pairs]
+    kinds = [kind_of(row) for row in pairs]
     places = [place for i in val for place in (2 * i, 2 * i + 1)]
     of_val = {name: tensor[places] for name, tensor in found.items()}
     rows = as_completions(pairs)

@@ -8,7 +8,6 @@ knows nothing about gold answers, pairs or training.
 """
 
 import hashlib
-import re
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from models.base import model_weights
 from models.revisions import cached_revision
 from preferences.inputs import HEAD_HASH, check_head_dir
 from preferences.reward_config import FEATURE_KEYS
+from utils.answer_forms import AnswerForm, answer_form
 from utils.atomic import atomic_write
 from utils.completions import parse_completion
 from utils.config import portable_path
@@ -28,15 +28,9 @@ from utils.jsonl import write_json
 from utils.own_files import HEAD
 from utils.schema import is_label_answer
 from utils.shapes import lenient, read_shaped
-from utils.text import chunk_text, contains_tokens, tokenize
+from utils.text import chunk_text, contains_tokens, holds_answer
 
 PENALTIES = ("citation", "confidence", "length", "overcitation", "span", "refusal")
-_MONTHS = {
-    name: str(i)
-    for i, name in enumerate(
-        "january february march april may june july august september october november december".split(), 1
-    )
-}
 
 # --- the head
 
@@ -108,15 +102,35 @@ def head_config(config: dict, scale: dict[str, float], metrics: dict) -> dict:
 # --- the penalties
 
 
-def _comparable_tokens(text: str) -> list[str]:
-    """Tokens with month names as numbers and without leading zeros, so that numbers and dates compare."""
-    return [_MONTHS.get(token, re.sub(r"^0+(?=\d)", "", token)) for token in tokenize(text)]
+def _holds_form(text: AnswerForm, answer: AnswerForm) -> bool:
+    """Whether a text in normal form has the words of an answer in a run; those of a date in any order."""
+    wanted = answer.words
+    words = text.words
+    if contains_tokens(words, wanted):
+        return True
+    if not answer.months:
+        return False
+    n = len(wanted)
+    return any(sorted(words[i : i + n]) == sorted(wanted) for i in range(len(words) - n + 1))
 
 
 def answer_in_chunks(answer: str, chunks: list[dict]) -> bool:
-    """True when the title and text of one chunk contain the answer's tokens in sequence."""
-    wanted = _comparable_tokens(answer)
-    return any(contains_tokens(_comparable_tokens(chunk_text(chunk)), wanted) for chunk in chunks)
+    """True when the title and text of one chunk contain the answer's tokens in sequence.
+
+    As they are written, or with numbers, dates and units in their normal form (`utils/answer_forms.py`).
+    """
+    texts = [chunk_text(chunk) for chunk in chunks]
+    if any(holds_answer(text, [answer]) for text in texts):
+        return True
+    wanted = answer_form(answer)
+    return bool(wanted.words) and any(_holds_form(answer_form(text), wanted) for text in texts)
+
+
+def _stated_confidence(parsed) -> float:
+    """The confidence of a parsed completion, 0 without one; 1 for what is none, such as 95."""
+    if parsed.confidence is not None:
+        return parsed.confidence
+    return float(any(error.startswith("confidence is not") for error in parsed.errors))
 
 
 def penalties(parsed, chunks: list[dict], n_tokens: int) -> dict[str, float]:
@@ -142,7 +156,7 @@ def penalties(parsed, chunks: list[dict], n_tokens: int) -> dict[str, float]:
     needs_span = not parsed.is_refusal and not is_label_answer(parsed.answer)
     return {
         "citation": (len(cited) - len(valid)) / len(cited) if cited else 0.0,
-        "confidence": (parsed.confidence or 0.0) if unsupported_claim else 0.0,
+        "confidence": _stated_confidence(parsed) if unsupported_claim else 0.0,
         "length": min(1.0, max(0.0, (n_tokens - 64) / 64)),
         "overcitation": min(1.0, max(0, len(set(valid)) - 3) / max(1, n_chunks - 3)),
         "span": float(needs_span and not answer_in_chunks(parsed.answer, [chunks[c] for c in valid])),

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from preferences.contrasts import contrasts
+from preferences.contrasts import N_ELSEWHERE, contrasts
+from preferences.reward import answer_in_chunks
 from utils.completions import parse_completion
 from utils.intervals import mean_with_interval
+from utils.schema import is_label_answer
 
 # Chosen completions that probes are made of.
 MAX_PROBED = 100
@@ -44,16 +46,20 @@ def _as_gold(row: dict) -> dict | None:
     cited = [c for c in parsed.citations if 0 <= c < len(chunks)]
     if parsed.answer is None or (not parsed.is_refusal and not cited):
         return None
+    # Another chunk with the answer may support it too: to cite that one is not worse.
+    is_span = not parsed.is_refusal and not is_label_answer(parsed.answer)
+    holding = [c for c, chunk in enumerate(chunks) if is_span and answer_in_chunks(parsed.answer, [chunk])]
     return {
         "id": row["id"],
         "group": row["group"],
         "question": row["question"],
         "evidence_chunks": chunks,
         "answer": parsed.answer,
-        "answer_aliases": [parsed.answer],
+        # Rows of --output-mode rich tell the others.
+        "answer_aliases": [parsed.answer, *(row.get("answer_aliases") or [])],
         "answerable": not parsed.is_refusal,
         "support_sets": [cited],
-        "support_spans": cited,
+        "support_spans": sorted({*cited, *holding}),
         "confidence": parsed.confidence,
     }
 
@@ -70,7 +76,7 @@ def probe_rows(preferences: list[dict], test: list[int], seed: int) -> list[dict
     for text, gold in known:
         rng = random.Random(f"{seed}:{gold['id']}")
         shown = list(range(len(gold["evidence_chunks"])))
-        elsewhere = rng.choice(spans) if spans else None
+        elsewhere = rng.sample(spans, min(N_ELSEWHERE, len(spans)))
         made = contrasts(gold, shown, rng, elsewhere, gold["confidence"])
         made["unparsable"] = _PROSE.format(answer=gold["answer"])
         facts = {name: gold[name] for name in ("id", "group", "question", "evidence_chunks")}

@@ -45,7 +45,7 @@ def preference_row(judged: JudgedSample, chosen: int, rejected: int, prompt: str
         "sample_id": sample["id"],
         "source": sample["source"],
         # Of the evidence: it travels into the card of what is trained on the pair.
-        "licence": sample["metadata"].get("licence", "not stated"),
+        "licence": sample["metadata"].get("licence") or "not stated",
         # train_rm.py keeps all pairs of a group on one side of its split.
         "group": sample["group"],
         "question": sample["question"],

@@ -91,7 +91,7 @@ def split_for_head(head: Path, rows: list[dict], path: Path, config: dict) -> tu
     if not sides["test"]:
         raise DataError(
             f"{path}: all {len(rows)} pairs are of groups that {head} was trained or chosen on; "
-            "make pairs of other samples with make_prefs.py"
+            "raise --limit, or make pairs of other samples with make_prefs.py"
         )
     split = Split(sides, sum(row["group"] not in known for row in rows))
     sizes = ", ".join(f"{side} {n}" for side, n in split.sizes.items())

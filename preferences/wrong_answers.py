@@ -11,7 +11,7 @@ from evidence.queries import claim_of
 from utils.completions import MAX_ANSWER_CHARS
 from utils.correctness import is_correct
 from utils.schema import is_label_answer
-from utils.text import STOP_WORDS, chunk_text, content_words, split_sentences
+from utils.text import STOP_WORDS, chunk_text, content_words, split_sentences, tokenize
 
 # A number, and the letters that are written to it: "1830s", "3rd".
 _NUMBER = re.compile(r"(\d[\d,.]*\d|\d)([^\W\d_]*)")
@@ -28,6 +28,8 @@ _OPENERS = STOP_WORDS | frozenset(
     "since some soon still though through throughout today two under unlike until upon when while "
     "within".split()
 )
+# Fewer letters are the initials of too many names.
+_MIN_INITIALS = 3
 _LABELS = {"supported": "refuted", "refuted": "supported", "yes": "no", "no": "yes"}
 
 
@@ -103,6 +105,33 @@ def _is_spelling(word: str, others: frozenset[str]) -> bool:
     return len(word) >= 4 and begins_any(word, others)
 
 
+def _initials(words: list[str]) -> set[str]:
+    """The initials of words, all of them and those of no function word."""
+    without = [word for word in words if word not in STOP_WORDS]
+    firsts = {"".join(word[0] for word in kept) for kept in (words, without)}
+    return {letters for letters in firsts if len(letters) >= _MIN_INITIALS}
+
+
+def _is_abbreviation(one: str, other: str) -> bool:
+    """Whether one name is the initials of the other: "NASA", and what it stands for."""
+    short = "".join(tokenize(one))
+    return " " not in one.strip() and short in _initials(tokenize(other))
+
+
+def _written_out(answer: str, text: str) -> frozenset[str]:
+    """The words of a text whose initials are an answer; none for an answer of several words."""
+    short = "".join(tokenize(answer))
+    if " " in answer.strip() or not answer.isupper() or len(short) < _MIN_INITIALS:
+        return frozenset()
+    words = tokenize(text)
+    found: set[str] = set()
+    for start in range(len(words)):
+        for end in range(start + len(short), min(start + 2 * len(short), len(words)) + 1):
+            if short in _initials(words[start:end]):
+                found.update(words[start:end])
+    return frozenset(found)
+
+
 def other_answers(sample: dict) -> list[str]:
     """Wrong answers of the gold answer's kind that the evidence holds, in its order.
 
@@ -120,8 +149,15 @@ def other_answers(sample: dict) -> list[str]:
     in_question = set(content_words(sample["question"]))
     aliases = sample["answer_aliases"]
     in_answers = stems(" ".join(aliases))
+    texts = [chunk_text(chunk) for chunk in sample["evidence_chunks"]]
+    written_out: set[str] = set()
+    for alias in aliases:
+        written_out.update(*(_written_out(alias, text) for text in texts))
     fitting = []
     for one in found:
+        is_short_or_long = any(_is_abbreviation(one, a) or _is_abbreviation(a, one) for a in aliases)
+        if is_short_or_long or written_out.issuperset(tokenize(one)):
+            continue
         # What the question names is not what it asks for.
         if len(one) > MAX_ANSWER_CHARS or set(content_words(one)) <= in_question:
             continue

@@ -9,7 +9,7 @@ was never run. Where nothing links a stage, its newest complete run is shown, an
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from evaluation.predictions import predictions_path
+from evaluation.output_files import predictions_path
 from reporting.outputs import Outputs, Run, read_outputs
 from utils.jsonl import sha256_file
 from utils.shapes import read_shaped

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evaluation.comparison import read_results, rescored, test_data_problem
-from evaluation.predictions import predictions_path
+from evaluation.output_files import predictions_path
 from evaluation.results import WITHOUT_MODEL, score_rows, selection_for
 from evaluation.selective import Selection
 from reporting.answered import Answered, answered_samples

@@ -13,10 +13,11 @@ from huggingface_hub import DatasetCard, ModelCard
 
 import train_sft
 from models.embedded_models import EMBEDDED_MODELS
+from preferences.card_words import pair_sources
 from prompt_schema import PromptBuilder, load_template
 from tests.test_sft_runs import write_config
 from tests.tokenizer_kinds import ACROSS_WORDS, KINDS
-from training.card import SftCard, local_place
+from training.card import SftCard, count_sources, local_place
 from training.whole import is_whole
 from utils.cards import prompt_code
 from utils.hub_names import EMBEDDED_IDS, dataset_ids, hub_model_id, licence_ids, model_licence, reference
@@ -48,6 +49,13 @@ def code_of(card: str) -> str:
 
 def folders(home: Path) -> list[Path]:
     return sorted(path for path in home.glob("*/checkpoint-*") if path.is_dir())
+
+
+@pytest.mark.parametrize("licence", [{}, {"licence": None}])
+def test_a_licence_that_is_not_stated_is_said_to_be_so(licence):
+    wanted = {"own": {"n": 1, "licence": "not stated"}}
+    assert pair_sources([{"source": "own", **licence}]) == wanted
+    assert count_sources([{"source": "own", "metadata": licence}]) == wanted
 
 
 def test_every_checkpoint_has_a_card_that_the_hub_can_read(trained):

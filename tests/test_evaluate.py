@@ -111,6 +111,16 @@ def test_shown_chunks_that_are_no_ids_are_refused_with_their_line(shown, home, t
         evaluate(f"--predictions p.jsonl {TEST_DATA} --output out.json")
 
 
+@pytest.mark.parametrize("shown", [[99], [0, 0], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]])
+def test_chunks_that_a_sample_lacks_are_refused_before_anything_is_written(shown, home, test_samples):
+    rows = gold_rows(test_samples)
+    rows[1]["shown"] = shown
+    write_jsonl(home / "p.jsonl", rows)
+    with pytest.raises(DataError, match=r"p.jsonl:2: shown is .*use the --test-data that"):
+        evaluate(f"--predictions p.jsonl {TEST_DATA} --output out.json")
+    assert not (home / "out.json").exists()
+
+
 def test_shown_numbers_are_mapped_back_to_chunk_ids(sample):
     # Chunks 2 and 3 were shown as 0 and 1: citing 0 means chunk 2, citing 2 means nothing.
     completion = render_completion("Warsaw", [0], 0.9)
@@ -351,7 +361,15 @@ def test_compare_prints_what_differs_and_paired_differences(canned, capsys, test
 
 
 def test_flags_that_would_change_nothing_are_refused(canned):
-    for flag in ("--constrained", "--compare-baseline", "--baseline-closed-book", "--template x"):
+    asking = (
+        "--constrained",
+        "--compare-baseline",
+        "--baseline-closed-book",
+        "--template x",
+        "--temperature 0.7",
+    )
+    loading = ("--max-new-tokens 5", "--attn-impl eager", "--use-8bit", "--engine vllm")
+    for flag in (*asking, *loading):
         with pytest.raises(UsageError, match=f"{flag.split()[0]} asks a model"):
             evaluate(f"--predictions a.jsonl {TEST_DATA} --output b.json {flag}")
     with pytest.raises(UsageError, match="--confidence-kind says what a threshold applies to"):
@@ -404,6 +422,59 @@ def test_settings_written_differently_do_not_differ():
     assert differing_settings(first, changed) == [["biases.gates.refuted.factor", "(not given)", "2.0"]]
     changed = {**first, "settings": flags | {"limit": 5}}
     assert differing_settings(first, changed) == [["limit", "(not given)", "5"]]
+
+
+@pytest.mark.parametrize("name", ["b.json", "b_predictions.jsonl", "b_calibration.png", "p.jsonl"])
+def test_a_page_replaces_neither_inputs_nor_results(canned, name):
+    kept = (canned / "p.jsonl").read_bytes()
+    with pytest.raises(UsageError, match="--report .* choose another name"):
+        evaluate(f"--predictions p.jsonl {TEST_DATA} --output b.json --report {name}")
+    assert not (canned / "b.json").exists() and (canned / "p.jsonl").read_bytes() == kept
+
+
+def test_a_page_replaces_a_page_alone(canned):
+    (canned / "notes.txt").write_text("mine")
+    flags = f"--predictions p.jsonl {TEST_DATA} --output b.json"
+    with pytest.raises(UsageError, match="exists and is no HTML page"):
+        evaluate(f"{flags} --report notes.txt")
+    for _ in range(2):
+        evaluate(f"{flags} --report page.html --overwrite")
+    assert (canned / "page.html").read_text().startswith("<!doctype html>")
+
+
+def test_completions_that_no_run_wrote_are_not_replaced(canned):
+    write_jsonl(canned / "mine_predictions.jsonl", [{"id": "x"}])
+    flags = ["--model-path", "x", *TEST_DATA.split(), "--output", "mine.json"]
+    with pytest.raises(UsageError, match="mine_predictions.jsonl: would be replaced"):
+        evaluation.read_arguments(flags)
+    # The log of a run that was stopped, which goes on.
+    (canned / ".mine_predictions.partial-0.jsonl").touch()
+    with pytest.raises(DataError, match="no such checkpoint"):
+        evaluation.read_arguments(flags)
+
+
+def test_a_calibrated_threshold_needs_probabilities(home, data_home, test_samples):
+    rows = gold_rows(test_samples)
+    write_jsonl(home / "p.jsonl", rows)
+    fit = {"isotonic": {"x": [0.0, 1.0], "y": [0.0, 1.0]}, "n": 9}
+    (home / "sft/checkpoint-best").mkdir(parents=True)
+    write_json(home / "sft/calibration.json", fit)
+    flags = f"--predictions p.jsonl {TEST_DATA} --output out.json --model-path sft/checkpoint-best"
+    with pytest.raises(DataError, match="p.jsonl: sft, .*: has no probability"):
+        evaluate(f"{flags} --confidence-kind calibrated --confidence-threshold 0.5")
+    assert not (home / "out.json").exists()
+
+
+def test_a_checkpoint_that_is_not_there_is_named_also_for_a_rescoring(canned):
+    with pytest.raises(DataError, match="no such checkpoint"):
+        evaluate(f"--predictions p.jsonl {TEST_DATA} --output b.json --model-path checkpoints/nothing")
+
+
+def test_preferences_after_an_evaluation_name_the_base_of_the_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    write_json(tmp_path / "sft/best/adapter_config.json", {"base_model_name_or_path": "embedded"})
+    args = argparse.Namespace(model_path="sft/best", base_model=None, test_data="own/test.jsonl")
+    assert prefs_command(args).endswith("--sft-model sft/best --base-model embedded")
 
 
 def test_preferences_after_an_evaluation_take_unseen_samples(tmp_path, monkeypatch):

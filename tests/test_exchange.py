@@ -15,7 +15,7 @@ from tests.test_reward import preference
 from utils.completions import render_completion
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_json, read_jsonl, write_jsonl
-from utils.pair_rules import IMPORTED
+from utils.pair_rules import IMPORTED, kind_of
 from utils.schema import read_preferences
 
 USER = {"role": "user", "content": "Why is the sky blue?"}
@@ -73,7 +73,26 @@ def test_a_conversation_keeps_its_turns_and_loses_what_is_no_message():
     assert row["question"].startswith("Be brief.\n\nWhy is") and row["question"].endswith("And at dusk?")
 
 
+def test_a_question_of_another_tool_is_not_the_prompt():
+    row = imported_row({**BENCH, "question": "Of something else", "system": "Be brief."}, 3)
+    assert row["prompt"] == [{"role": "system", "content": "Be brief."}, USER]
+    assert row["question"] == f"Be brief.\n\n{USER['content']}"
+
+
+@pytest.mark.parametrize("field", ["subset", "kind"])
+def test_a_null_kind_is_none(field):
+    row = imported_row({**ULTRA, field: None}, 3)
+    assert row["kind"] == IMPORTED and row["source"] == "ultrafeedback"
+    nameless = {name: value for name, value in BENCH.items() if name != "id"}
+    assert imported_row({**nameless, "subset": None}, 3)["id"] == "ultrafeedback:row:3"
+    assert kind_of({"kind": None}) == kind_of({}) == "pair"
+
+
 BAD_ROWS = {
+    "other prompt": (
+        {"prompt": "Who won?"},
+        "prompt is in none of the messages that chosen and rejected hold",
+    ),
     "null text": ({"chosen": None}, "chosen must be a text or a list of chat messages, found None"),
     "null content": ({"chosen": [USER, {**GOOD, "content": None}]}, r"chosen\[1\].content must be str"),
     "empty content": ({"rejected": [USER, {**BAD, "content": " "}]}, r"rejected\[0\].content is empty"),
@@ -167,11 +186,23 @@ def test_an_import_writes_preferences_and_statistics_that_are_the_newest(own_row
     assert stats["settings"]["judge"] == IMPORTED
 
 
+def test_a_limit_takes_the_first_pairs(own_rows, tmp_path, capsys):
+    write_jsonl(tmp_path / "pairs.jsonl", [ULTRA, BENCH])
+    make_prefs.main(["--import", "pairs.jsonl", "--limit", "1", "--dry-run"])
+    assert "would write 1 preferences" in capsys.readouterr().out
+    make_prefs.main(["--export", "rewardbench", "--limit", "2"])
+    assert "wrote 2 pairs" in capsys.readouterr().out
+
+
 def test_flags_and_files_that_do_not_fit_are_refused(own_rows, tmp_path):
     with pytest.raises(UsageError, match="--skip-bad is about the rows of --import"):
         make_prefs.main(["--export", "rewardbench", "--skip-bad"])
     with pytest.raises(UsageError, match="--prefs names the file of --export"):
         make_prefs.main(["--import", "x", "--prefs", "y"])
+    for flag in ("--match-form", "--hard-rejections", "--judge-model x", "--min-margin 0.9", "--cache-sig x"):
+        for way in ("--import x", "--export rewardbench"):
+            with pytest.raises(UsageError, match=f"{flag.split()[0]}: --.*port neither generates nor judges"):
+                make_prefs.main([*way.split(), *flag.split()])
     with pytest.raises(DataError, match="found preference pairs, expected pairs of another tool"):
         make_prefs.main(["--import", "prefs/preferences_a-b.jsonl"])
 

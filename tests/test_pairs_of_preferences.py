@@ -99,8 +99,8 @@ def test_every_contrast_is_worse_than_gold_or_says_why_not(sample, unanswerable)
     shown = [0, 1, 2, 3]
     sample = {**sample, "evidence_chunks": [dict(chunk) for chunk in sample["evidence_chunks"]]}
     sample["evidence_chunks"][1]["text"] += " It was built by Anna Kowalska in Gdansk."
-    made = contrasts(sample, shown, random.Random(0), "Helsinki") | contrasts(
-        unanswerable, [0, 1], random.Random(0), None
+    made = contrasts(sample, shown, random.Random(0), ["Helsinki"]) | contrasts(
+        unanswerable, [0, 1], random.Random(0), []
     )
     assert set(made) <= set(CONTRASTS)
     wanted = {"refused", "wrong answer", "unsupported answer", "answered", "extra citation", "over-confident"}
@@ -116,10 +116,36 @@ def test_every_contrast_is_worse_than_gold_or_says_why_not(sample, unanswerable)
         assert parse_completion(text, 4).answer
 
 
+def test_an_unsupported_answer_is_in_no_shown_chunk(sample):
+    shown = list(range(len(sample["evidence_chunks"])))
+    held = sample["evidence_chunks"][1]["text"].split()[0]
+    made = contrasts(sample, shown, random.Random(0), [held, sample["answer"], "Helsinki"])
+    assert parse_completion(made["unsupported answer"], len(shown)).answer == "Helsinki"
+    assert "unsupported answer" not in contrasts(sample, shown, random.Random(0), [held])
+
+
+NASA = "National Aeronautics and Space Administration"
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (NASA, f"It was the {NASA} (NASA). The ESA helped."),
+        ("NASA", f"It was the {NASA} (NASA). The ESA helped."),
+        ("IBM", "He left International Business Machines. The ESA helped."),
+    ],
+)
+def test_initials_are_no_other_answer(answer, text, sample):
+    chunks = [{"title": "ESA", "text": text}]
+    row = {**sample, "question": "Who did it?", "answer": answer, "answer_aliases": [answer]}
+    found = other_answers({**row, "evidence_chunks": chunks})
+    assert set(found) <= {"ESA", "The ESA"}
+
+
 def test_an_unfounded_answer_is_of_the_kind_that_the_question_asks_for(unanswerable):
     def made(metadata: dict, question: str = "Where was she born?") -> str:
         row = {**unanswerable, "metadata": metadata, "question": question}
-        text = contrasts(row, [0, 1], random.Random(0), None)["answered"]
+        text = contrasts(row, [0, 1], random.Random(0), [])["answered"]
         return parse_completion(text, 2).answer
 
     claim = CLAIM_QUESTION.format(claim="Radium glows.")

@@ -4,8 +4,10 @@ import json
 import math
 import re
 import shutil
+import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -23,7 +25,7 @@ from train_dpo import LOSSES, PolicyTrainer, policy_loss
 from training.pair_rows import encode_pairs, hold_out, keep_best_once, number_rows, pick_pairs
 from training.pair_trainer import PairLogps, make_pair_collator
 from training.policy_config import LOSS_NAMES, POLICY_DEFAULTS
-from training.policy_run import kind_factors
+from training.policy_run import encode_preferences, kind_factors
 from utils.completions import gold_completion, render_completion
 from utils.errors import DataError, UsageError
 from utils.jsonl import read_json, read_jsonl, write_jsonl
@@ -66,7 +68,7 @@ def pairs(tokenizer, samples):
     """Encoded pairs, two of some prompts, and the prefix that they share."""
     builder = PromptBuilder(tokenizer, SFT_TEMPLATES["evidence_first"], 1400)
     preferences = preferences_of(samples[:4])
-    rows, drops = encode_pairs(preferences, [1.0] * len(preferences), builder, 1500)
+    rows, _, drops = encode_pairs(preferences, builder, 1500)
     assert not drops
     number_rows(rows)
     return rows, builder.prefix
@@ -164,7 +166,8 @@ def test_pairs_are_picked_held_out_by_group_and_counted(samples, tokenizer):
 
     builder = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 1400)
     equal = {**preferences[0], "rejected": preferences[0]["chosen"]}
-    rows, drops = encode_pairs([*preferences, equal], [1.0] * (len(preferences) + 1), builder, 1500)
+    rows, fitting, drops = encode_pairs([*preferences, equal], builder, 1500)
+    assert fitting == preferences
     assert drops == {"equal completions": 1}
     best, drops = keep_best_once(rows)
     assert len(best) == len({row["id"] for row in rows}) and sum(drops.values()) == len(rows) - len(best)
@@ -204,13 +207,27 @@ def test_a_round_of_an_earlier_version_is_not_taken_for_one_of_right_pairs(polic
     train_dpo.main(["-c", "dpo.yaml", "--set", "data.chosen=any"])
 
 
+def test_what_does_not_fit_is_left_out_before_pairs_are_held_out(samples, tokenizer):
+    builder = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 1400)
+    preferences = preferences_of(samples[:12])
+    _, held = hold_out(preferences, POLICY_DEFAULTS["data"]["val_fraction"], 42)
+    training = {**POLICY_DEFAULTS["training"], "max_seq_length": 1500}
+    config = {**POLICY_DEFAULTS, "training": training}
+    job = types.SimpleNamespace(config=config, builder=builder)
+    for i in held:
+        preferences[i]["evidence_chunks"] = [{"title": "T", "text": "word " * 3000}]
+    job.shards = types.SimpleNamespace(n_processes=1)
+    rows = encode_preferences(job, preferences, lambda part, by: np.ones(len(part)))
+    assert rows.drops["evidence cut to fit the prompt"] == len(held) and rows.val and rows.train
+
+
 def test_evidence_that_is_cut_would_change_what_a_citation_means(samples, tokenizer):
     builder = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], 1400)
     rows = preferences_of(samples[:1])
     longest = len(builder.build(samples[0]).ids)
     short = PromptBuilder(tokenizer, SFT_TEMPLATES["default"], longest - 1)
     with pytest.raises(DataError, match="evidence cut to fit the prompt"):
-        encode_pairs(rows, [1.0] * len(rows), short, 1500)
+        encode_pairs(rows, short, 1500)
 
 
 # --- runs
@@ -463,6 +480,20 @@ def test_a_plan_writes_nothing(policy_home, capsys):
     train_dpo.main(["-c", "dpo.yaml", "--dry-run"])
     assert re.search(r"would train on \d+ pairs \(\d+ held out; ", capsys.readouterr().out)
     assert not (policy_home / "policy").exists()
+
+
+def test_a_plan_warns_of_what_is_not_there_yet(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    train_dpo.main(["-c", "configs/dpo.yaml", "--dry-run"])
+    out = capsys.readouterr().out
+    for missing in ("sft_model: .* does not exist yet", "val.jsonl", "no preferences_"):
+        assert re.search(f"warning: .*{missing}", out), missing
+    assert "would write" in out and not list(tmp_path.iterdir())
+
+
+def test_a_plan_names_a_mistyped_kind(policy_home):
+    with pytest.raises(UsageError, match="did you mean 'other answer'"):
+        train_dpo.main(["-c", "dpo.yaml", "--dry-run", "--set", "data.kind_weights={other answers: 2}"])
 
 
 def test_kinds_have_weights_and_a_mistyped_one_is_named(policy_home):

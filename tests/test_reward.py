@@ -48,6 +48,11 @@ def test_numbers_and_dates_are_normalised_before_the_support_penalty():
     chunks = [{"title": "T", "text": "On 7 March 1912 it had 1,200 rooms."}]
     assert answer_in_chunks("07 march 1912", chunks)
     assert answer_in_chunks("1200", chunks)
+    for answer in ("March 7, 1912", "1912-03-07", "seven March 1912", "The 1200 rooms"):
+        assert answer_in_chunks(answer, chunks), answer
+    assert not answer_in_chunks("8 March 1912", chunks)
+    assert not answer_in_chunks("5", [{"title": "T", "text": "He died in May."}])
+    assert answer_in_chunks("5 million", [{"title": "T", "text": "It cost 5,000,000 dollars."}])
     # Tokens, not characters: "1912" and "1,200" contain 12.
     assert not answer_in_chunks("12", chunks)
 

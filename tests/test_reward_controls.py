@@ -51,6 +51,22 @@ def test_probes_are_made_of_the_chosen_completion():
     assert not [row for row in rows if row["id"] == "p4"]
 
 
+def test_a_chunk_that_may_support_the_answer_too_makes_no_probe():
+    row = pair(0, render_completion("Anna Berg", [0], 0.9))
+    assert {"wrong citation", "extra citation"} <= {probe["probe"] for probe in probe_rows([row], [0], 42)}
+    row["evidence_chunks"][1]["text"] += " Anna Berg bought it back."
+    assert not {"wrong citation", "extra citation"} & {probe["probe"] for probe in probe_rows([row], [0], 42)}
+
+
+def test_another_accepted_answer_makes_no_wrong_one():
+    row = pair(0, render_completion("Anna Berg", [0], 0.9))
+    made = {probe["probe"]: probe["completion"] for probe in probe_rows([row], [0], 42)}
+    answer = parse_completion(made["wrong answer"], 2).answer
+    rich = {**row, "answer_aliases": ["Anna Berg", answer]}
+    again = {probe["probe"]: probe["completion"] for probe in probe_rows([rich], [0], 42)}
+    assert "wrong answer" not in again or parse_completion(again["wrong answer"], 2).answer != answer
+
+
 def test_probes_are_made_of_what_is_right_alone():
     mistakes = [
         pair(0, render_completion("Carl Holm", [1], 0.9), answer=0),

@@ -11,6 +11,7 @@ from transformers import LlamaConfig
 
 import robustness
 from evidence.orders import chunk_orders
+from evidence.queries import CLAIM_QUESTION
 from models.distributed import ShardLog, Shards
 from perturbations.distractors import DistractorPool
 from perturbations.edits import add_distractors, counterfactual, drop_order, drop_support, move_gold, relayout
@@ -21,7 +22,7 @@ from perturbations.suites import SUITES, build_suites
 from prompt_schema import SFT_TEMPLATES
 from tests.canned import REFUSE
 from utils.completions import gold_completion, render_completion
-from utils.errors import UsageError
+from utils.errors import DataError, UsageError
 from utils.jsonl import read_json, read_jsonl
 from utils.rules import sample_problem
 from utils.schema import is_label_answer, read_samples
@@ -35,7 +36,7 @@ def test_samples(data_home):
 
 @pytest.fixture(scope="module")
 def suites(test_samples):
-    return build_suites(list(SUITES), test_samples, test_samples, 42)
+    return build_suites(list(SUITES), test_samples, test_samples, 42)[0]
 
 
 def texts_of(row):
@@ -73,7 +74,9 @@ def test_the_levels_of_a_suite_hold_the_same_samples_in_the_same_order(suites, t
 
 def test_perturbing_leaves_the_test_samples_as_they_were_and_repeats_with_its_seed(test_samples):
     before = json.dumps(test_samples)
-    first, again, other = (build_suites(list(SUITES), test_samples, test_samples, seed) for seed in (1, 1, 2))
+    first, again, other = (
+        build_suites(list(SUITES), test_samples, test_samples, seed)[0] for seed in (1, 1, 2)
+    )
     assert json.dumps(test_samples) == before
     assert all(first[name].levels == again[name].levels for name in SUITES)
     assert first["noise"].levels != other["noise"].levels
@@ -233,6 +236,37 @@ def test_word_noise_never_touches_what_decides_a_claim(answer):
             assert kept == [word for word in CLAIM.split() if word in DECIDING]
         other = noisy["evidence_chunks"][1]["text"].split()
         assert {"Denmark", "didn’t", "only"} <= set(other)
+
+
+def test_suites_that_fit_no_sample_are_an_error_with_the_reasons(unanswerable):
+    with pytest.raises(DataError, match=r"none of 1 samples fits order, counterfactual \(dropped .*--suite"):
+        build_suites(["order", "counterfactual"], [unanswerable], [unanswerable], 42)
+
+
+def test_noise_is_in_the_claim_and_not_in_the_question_around_it():
+    sample = claim_sample("supported")
+    sample["metadata"]["claim"] = claim = "It was the old war that thirteen chronicles tell at length about."
+    sample["question"] = CLAIM_QUESTION.format(claim=claim)
+    changed = [add_noise(sample, kind, 0.5, seed) for kind in ("char", "word") for seed in range(20)]
+    for noisy in changed:
+        assert noisy["question"] == CLAIM_QUESTION.format(claim=noisy["metadata"]["claim"])
+    assert any(noisy["metadata"]["claim"] != claim for noisy in changed)
+
+
+@pytest.mark.parametrize("kind", ["char", "word"])
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("it is 3 cm wide and 12 m long there", {"3", "cm", "12", "m"}),
+        ("then she saw that he had been ill", {"she", "he"}),
+        ("das war nicht lang genug gewesen", {"nicht"}),
+        ("он не был там вчера вечером", {"он", "не", "был", "там", "вчера", "вечером"}),
+    ],
+)
+def test_noise_leaves_units_pronouns_and_other_scripts(kind, text, kept):
+    for seed in range(60):
+        noisy = noisy_text(text, kind, 0.5, [], random.Random(seed)).split()
+        assert kept <= set(noisy)
 
 
 def test_letter_noise_spares_names_numbers_and_negations_and_makes_none():

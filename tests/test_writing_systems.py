@@ -41,9 +41,7 @@ def test_an_answer_is_found_as_a_run_of_characters(text, answer, found):
     assert bool(answer_pattern([answer]).search(text)) is found
 
 
-@pytest.mark.parametrize(
-    "text", ["Café Müller, 1,047 km", "Straße 5", "서울 시청", "Москва_1", "naïve_x"]
-)
+@pytest.mark.parametrize("text", ["Café Müller, 1,047 km", "Straße 5", "서울 시청", "Москва_1", "naïve_x"])
 def test_texts_of_other_scripts_have_the_words_they_had(text):
     plain = unicodedata.normalize("NFKC", text).lower()
     assert tokenize(text) == re.findall(r"\w+", plain.replace("1,047", "1047"))

@@ -121,7 +121,7 @@ def _described_step(facts: dict) -> str:
 def count_sources(samples: list[dict]) -> dict[str, dict]:
     """Source -> number of samples and licence, as the samples give it."""
     counts = Counter(sample["source"] for sample in samples)
-    licences = {sample["source"]: sample["metadata"].get("licence", "not stated") for sample in samples}
+    licences = {sample["source"]: sample["metadata"].get("licence") or "not stated" for sample in samples}
     return {source: {"n": counts[source], "licence": licences[source]} for source in sorted(counts)}
 
 

@@ -6,9 +6,10 @@ The prompt builder is handed in. This module knows nothing about models or losse
 import itertools
 import random
 from collections import Counter
-from collections.abc import Sequence
 
-from utils.errors import DataError
+from utils.config import nearest
+from utils.errors import DataError, UsageError
+from utils.pair_rules import kind_of
 from utils.runs import format_drops
 from utils.tokens import encode_completion, end_id
 
@@ -53,6 +54,14 @@ def pick_pairs(preferences: list[dict], data: dict, seed: int) -> tuple[list[dic
     return kept, drops
 
 
+def check_kinds(preferences: list[dict], factors: dict[str, float]) -> None:
+    """UsageError for a weight that applies to no pair: most likely a mistyped kind."""
+    known = {kind_of(row) for row in preferences}
+    for kind in factors:
+        if kind not in known:
+            raise UsageError(f"data.kind_weights: no pair is of the kind {kind!r}{nearest(str(kind), known)}")
+
+
 def hold_out(preferences: list[dict], fraction: float, seed: int) -> tuple[list[int], list[int]]:
     """(places of the pairs to train on, of those held out), by group: about `fraction` of them, one at least.
 
@@ -77,24 +86,25 @@ def hold_out(preferences: list[dict], fraction: float, seed: int) -> tuple[list[
     if not all(places):
         raise DataError(
             f"{len(preferences)} pairs in {len(groups)} groups: none would be left to train on; "
-            "make more with make_prefs.py --max-samples"
+            "raise --limit or data.max_pairs, or make more with make_prefs.py --max-samples"
         )
     return places
 
 
 def encode_pairs(
-    preferences: list[dict], weights: Sequence[float], builder, max_seq_length: int
-) -> tuple[list[dict], Counter]:
-    """Rows of one pair each, and the number of pairs that are left out, by reason.
+    preferences: list[dict], builder, max_seq_length: int
+) -> tuple[list[dict], list[dict], Counter]:
+    """Rows of one pair each, the preferences that they are of, and the number of those left out, by reason.
 
     A row has "id", "suffix" (the prompt behind the builder's prefix), "completion" and "rejected" (token
-    ids), "weight", "unit" (the prompt that pairs share) and "answerable". DataError if no row is left.
+    ids), "weight" (1), "unit" (the prompt that pairs share) and "answerable". DataError if no row is left.
     """
     tokenizer = builder.tokenizer
     end = end_id(tokenizer)
     rows: list[dict] = []
+    fitting: list[dict] = []
     drops: Counter = Counter()
-    for row, weight in zip(preferences, weights):
+    for row in preferences:
         prompt = builder.build(row)
         # Citations are numbers of chunks; without one, they would name another.
         if prompt.chunks != row["evidence_chunks"]:
@@ -107,13 +117,14 @@ def encode_pairs(
         if len(prompt.ids) + max(len(chosen), len(rejected)) > max_seq_length:
             drops["completion does not fit"] += 1
             continue
+        fitting.append(row)
         rows.append(
             {
                 "id": row["sample_id"],
                 "suffix": prompt.suffix,
                 "completion": chosen,
                 "rejected": rejected,
-                "weight": float(weight),
+                "weight": 1.0,
                 "unit": row["sample_id"],
                 "answerable": row["answerable"],
             }
@@ -121,7 +132,7 @@ def encode_pairs(
     if not rows:
         remedy = "make_prefs.py makes pairs for this SFT model"
         raise DataError(f"no pair is left ({format_drops(drops)}); {remedy}")
-    return rows, drops
+    return rows, fitting, drops
 
 
 def keep_best_once(rows: list[dict]) -> tuple[list[dict], Counter]:

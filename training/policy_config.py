@@ -158,6 +158,14 @@ def sft_facts(checkpoint: str, base_model: str | None = None) -> dict:
     return facts
 
 
+def planned_facts(checkpoint: str, base_model: str | None = None) -> dict:
+    """`sft_facts` for a plan; none, and a warning, where the checkpoint does not exist yet."""
+    if input_path(checkpoint).is_dir():
+        return sft_facts(checkpoint, base_model)
+    print(f"warning: sft_model: {input_path(checkpoint)} does not exist yet; train_sft.py writes it")
+    return {}
+
+
 def _training_file(checkpoint: str, val_path: str) -> str:
     """The training data of the SFT run where its run.json is at hand, else the file beside `val_path`."""
     return training_path(checkpoint) or str(Path(val_path).with_name("train.jsonl"))

@@ -10,13 +10,13 @@ import numpy as np
 from evidence.reserved import ids_problem, train_ids
 from models.distributed import note_in_first_process
 from training.job import Rows, TrainingJob
-from training.pair_rows import encode_pairs, hold_out, keep_best_once, number_rows, pick_pairs
+from training.pair_rows import check_kinds, encode_pairs, hold_out, keep_best_once, number_rows, pick_pairs
 from training.policy_config import sft_facts
 from training.run_report import run_precision
 from training.steps import steps_and_epochs
-from utils.config import nearest, portable_path
-from utils.errors import UsageError
+from utils.config import portable_path
 from utils.jsonl import write_text
+from utils.pair_rules import kind_of
 from utils.runs import format_drops, note
 
 # What an SFT checkpoint says of its prompts, its base and its data is true of the policy too.
@@ -58,17 +58,9 @@ def describe_pairs(rows: Rows) -> str:
     )
 
 
-def _check_kinds(preferences: list[dict], factors: dict[str, float]) -> None:
-    """UsageError for a weight that applies to no pair: most likely a mistyped kind."""
-    known = {row.get("kind", "pair") for row in preferences}
-    for kind in factors:
-        if kind not in known:
-            raise UsageError(f"data.kind_weights: no pair is of the kind {kind!r}{nearest(str(kind), known)}")
-
-
 def kind_factors(preferences: list[dict], factors: dict[str, float]) -> np.ndarray:
     """The factor of each pair's kind, (n_pairs,), 1 where none is given."""
-    return np.array([factors.get(row.get("kind", "pair"), 1.0) for row in preferences])
+    return np.array([factors.get(kind_of(row), 1.0) for row in preferences])
 
 
 def encode_preferences(
@@ -82,14 +74,16 @@ def encode_preferences(
     data = config["data"]
     seed = config["training"]["seed"]
     kept, drops = pick_pairs(preferences, data, seed)
-    _check_kinds(kept, data["kind_weights"])
+    check_kinds(kept, data["kind_weights"])
+    # Before some are held out and all are weighed: what does not fit is in no part.
+    encoded, fitting, dropped = encode_pairs(kept, job.builder, config["training"]["max_seq_length"])
+    drops += dropped
     parts = []
-    for places in hold_out(kept, data["val_fraction"], seed):
-        part = [kept[i] for i in places]
+    for places in hold_out(fitting, data["val_fraction"], seed):
+        part = [fitting[i] for i in places]
         weights = balance(part, data["pair_weights"]) * kind_factors(part, data["kind_weights"])
         weights = weights / max(weights.mean(), 1e-9)
-        rows, dropped = encode_pairs(part, weights, job.builder, config["training"]["max_seq_length"])
-        drops += dropped
+        rows = [{**encoded[i], "weight": float(weight)} for i, weight in zip(places, weights)]
         if config["objective"]["loss"] == "rejection":
             rows, dropped = keep_best_once(rows)
             drops += dropped

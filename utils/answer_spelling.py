@@ -104,8 +104,9 @@ _REWRITES: tuple[tuple[re.Pattern, str | Callable[[re.Match], str]], ...] = (
     (re.compile(r"(?i)\bunited kingdom\b"), "UK"),
     (re.compile(r"(?i)\bww\s?(iii|ii|i|[123])\b"), lambda m: f"World War {m[1].upper()}"),
     (re.compile(r"(?i)\b(\d{1,2}):00(?=\s*[ap]\.?m\b)"), r"\1"),
-    # A whole answer of groups of digits: "3 000".
-    (re.compile(r"^\s*\d{1,3}(?: \d{3})+\s*$"), lambda m: m[0].replace(" ", "")),
+    # Groups of digits that an answer begins with: "3 000", "20 000 people".
+    (re.compile(r"^\s*\d{1,3}(?: \d{3})+(?=\s*$|\s[^\W\d_])"), lambda m: m[0].replace(" ", "")),
+    (re.compile(r"(?i)^\s*(\d[\d.]*)k\s*$"), r"\1 thousand"),
     # Arrows join two things, as a semicolon does.
     (re.compile("→|⇒|->|=>"), "; "),
     # Blood groups, and names of languages and notes: one word, in which the sign cannot get lost.

@@ -30,9 +30,17 @@ _PREFERENCE_TEXTS = ("licence", "kind", "made")
 # `decided_by` of a pair that make_prefs.py --import took from another tool.
 IMPORTED = "imported"
 
+# The kind of a pair that names none.
+UNNAMED_KIND = "pair"
+
 _COMPLETION_TYPES: dict[str, type] = {"question": str, "evidence_chunks": list, "completion": str}
 # What a row needs to be scored by a reward model.
 COMPLETION_FIELDS = ("id", *_COMPLETION_TYPES)
+
+
+def kind_of(row: dict) -> str:
+    """The kind of a preference row, which may be missing or null."""
+    return row.get("kind") or UNNAMED_KIND
 
 
 def messages_problem(name: str, messages: list) -> str | None:

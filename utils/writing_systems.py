@@ -3,8 +3,8 @@
 Nobody tells where a word of Chinese, Japanese, Thai, Lao, Burmese or Khmer ends without a dictionary. So each
 character is a word of its own there, and an answer is found as a run of them. Korean has spaces.
 
-Signs of vowels (Hindi, Tamil) are parts of their word, which Python's `\\w` takes for spaces. Arabic and Hebrew
-are written with points or without them, so points are no part of a word.
+Signs of vowels (Hindi, Tamil) are parts of their word, which Python's regular expressions take for spaces.
+Arabic and Hebrew are written with points or without them, so points are no part of a word.
 """
 
 import re
@@ -20,7 +20,9 @@ _UNSPACED = (
 )
 _UNSPACED_CHAR = re.compile(f"[{_UNSPACED}]")
 # Vowels and other marks on Arabic and Hebrew letters.
-_POINTS = "\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06dc"
+_POINTS = (
+    "\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06dc"
+)
 _POINT = re.compile(f"[{_POINTS}]+")
 
 
@@ -86,9 +88,7 @@ def _with_points(word: str) -> str:
     """A pattern of a word whose Arabic and Hebrew letters may have points."""
     letters = without_points(word)
     points = f"[{_POINTS}]*"
-    return "".join(
-        re.escape(char) + (points if "\u0590" <= char <= "\u06ff" else "") for char in letters
-    )
+    return "".join(re.escape(char) + (points if "\u0590" <= char <= "\u06ff" else "") for char in letters)
 
 
 def run_pattern(run: Sequence[str]) -> str:
