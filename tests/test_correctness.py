@@ -13,6 +13,9 @@ from utils.correctness import is_correct, is_correct_lenient
 from utils.text import LABEL_ALIASES, usable_aliases
 
 RIGHT = [
+    ("1984", "nineteen eighty-four"),
+    ("2012", "twenty twelve"),
+    ("2021", "Twenty twenty-one"),
     # Capitals alone differ.
     ("How I Met Your Mother", "How I met your mother"),
     ("As I Lay Dying", "As I lay dying"),
@@ -179,6 +182,8 @@ RIGHT = [
 ]
 
 WRONG = [
+    ("19", "nineteen eighty-four", "the numbers differ"),
+    ("1984", "nineteen", "the numbers differ"),
     ("106 years", "10⁶ years", "the numbers differ"),
     ("52", "5²", "the numbers differ"),
     ("10⁻⁹", "10-9", "the numbers differ"),
@@ -331,6 +336,10 @@ def test_the_same_in_other_words_is_right(accepted, answer):
 def test_near_misses_are_wrong_and_say_why(accepted, answer, why):
     assert not is_correct(answer, [accepted])
     assert fault(answer, accepted) == why
+
+
+def test_marks_alone_are_the_same_only_as_they_are():
+    assert is_correct("?!", ["?!"]) and not is_correct("!", ["?"]) and not is_correct(".", ["..."])
 
 
 def test_one_accepted_answer_without_a_fault_is_enough():

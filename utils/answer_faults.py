@@ -32,7 +32,7 @@ _ASKING = frozenset("what when where which who whom whose why how".split())
 def is_same(answer: str, alias: str) -> bool:
     """True for two spellings of one answer."""
     # Where capitals alone differ, none of them tells a numeral from a word.
-    if _caseless(answer) == _caseless(alias):
+    if _caseless(answer) == _caseless(alias) != "":
         return True
     given, wanted = _forms(answer, alias)
     # Signs alone ("∞") have no normal form.

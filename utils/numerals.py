@@ -31,6 +31,8 @@ _SCALES = {
     "bn": 10**9,
     "trillion": 10**12,
 }
+# The first halves of years in words: "nineteen eighty-four", "twenty twelve".
+_CENTURIES = {str(century): century for century in range(11, 21)}
 # Decimal calculates with 28 digits, and a trillion adds 12.
 _MAX_SCALED_DIGITS = 16
 _ROMAN = re.compile(r"(xc|xl|l?x{0,3})(ix|iv|v?i{0,3})", re.IGNORECASE)
@@ -141,6 +143,18 @@ def _may_follow(current: Decimal | None, value: int, has_hundreds: bool) -> bool
     return current % 100 >= 20 and current % 10 == 0 and 0 < value < 10
 
 
+def _with_year(pieces: list[str], century: int, number: str, end: int) -> tuple[str, int]:
+    """A year whose two halves are words: `nineteen` `eighty` `four`; else the number as it was read."""
+    if end >= len(pieces) or pieces[end] not in CARDINALS:
+        return number, end
+    rest, behind = _read_number(pieces, end)
+    return (
+        (str(100 * century + int(rest)), behind)
+        if rest.isdecimal() and 10 <= int(rest) <= 99
+        else (number, end)
+    )
+
+
 def with_numbers(pieces: list[str]) -> list[str]:
     """The pieces with number words and scales read as digits."""
     found: list[str] = []
@@ -150,6 +164,8 @@ def with_numbers(pieces: list[str]) -> list[str]:
         is_measured = bool(found) and (is_number(found[-1]) or found[-1] == "per")
         is_time = pieces[i] == "second" and is_measured
         number, end = ("", i) if is_time else _read_number(pieces, i)
+        if century := _CENTURIES.get(number) if pieces[i] in CARDINALS else None:
+            number, end = _with_year(pieces, century, number, end)
         is_negative = bool(number) and found[-1:] == ["minus"]
         if is_negative:
             found[-1] = f"-{number}"
