@@ -174,8 +174,10 @@ def run_model(models, name: str, prompts: dict, args: argparse.Namespace, log: S
     return speed.facts()
 
 
-def checkpoint_settings(args: argparse.Namespace) -> dict:
-    """Everything that decides the completions."""
+def settings_of(args: argparse.Namespace) -> dict:
+    """Everything that decides the completions; of those in a file, what is known."""
+    if args.predictions:
+        return asked_settings(input_path(args.predictions), args.decisions)
     settings = prompt_settings(check_adapter_dir(args.model_path), args.template, base_model=args.base_model)
     settings |= {flag: getattr(args, flag) for flag in DECIDING_FLAGS} | engine_settings(args.engine)
     settings |= decision_settings(args.decisions, args.model_path)
@@ -241,12 +243,12 @@ def evaluate(args: argparse.Namespace, output: Path, shards: Shards) -> None:
     """Generate or read the predictions, score them and write the results."""
     started = time.monotonic()
     samples = pick_samples(read_samples(input_path(args.test_data)), args.limit, args.seed)
-    calibration = read_calibration(args.model_path, args.decisions)
     # Whatever can fail should fail before anything is generated.
+    settings = settings_of(args)
+    calibration = read_calibration(args.model_path, settings.get("decisions"))
     selection, selective = choose_selection(
         args.confidence_threshold, args.wanted_precision, args.confidence_kind, calibration
     )
-    settings = asked_settings(input_path(args.predictions)) if args.predictions else checkpoint_settings(args)
     found = [trained_on_warning(args.model_path, samples)]
     if not args.predictions:
         found.append(precision_warning(calibration, settings["precision"]))

@@ -14,11 +14,11 @@ import time
 from collections import Counter
 
 from preferences.inputs import preference_files
+from training.modes import check_modes, modes_of
 from training.policy_config import (
     OF_OLDER_ROUNDS,
     POLICY_DEFAULTS,
     check_policy_config,
-    planned_facts,
     run_config,
     sft_facts,
 )
@@ -69,15 +69,15 @@ def read_settings(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
         config["data"]["max_pairs"] = args.limit or None
     with errors_of(args.config, args.set):
         check_policy_config(config)
-    find_facts = planned_facts if args.dry_run else sft_facts
-    config = run_config(config, find_facts(config["sft_model"], config["base_model"]))
-    if not args.dry_run:
-        check_rows(input_path(config["data"]["val_path"]), read_samples)
-        check_folder_output(home_path(args.merge or config["output_dir"]))
-    if args.merge or args.calibrate:
-        return args, config
-    check_new_folder(home_path(config["output_dir"]), TRAINED_NAMES)
+    check_modes(args)
+    config = run_config(config, sft_facts(config["sft_model"], config["base_model"], is_plan=args.dry_run))
+    if not modes_of(args):
+        check_new_folder(home_path(config["output_dir"]), TRAINED_NAMES)
     if args.dry_run:
+        return args, config
+    check_rows(input_path(config["data"]["val_path"]), read_samples)
+    check_folder_output(home_path(args.merge or config["output_dir"]))
+    if modes_of(args):
         return args, config
     named = input_path(args.prefs) if args.prefs else preference_files(home_path(args.prefs_dir))[-1]
     check_rows(named, read_preferences)
@@ -240,14 +240,14 @@ def main(argv: list[str] | None) -> None:
     args, config = read_settings(argv)
     template = load_template("sft", config["data"]["template"])
     if args.dry_run:
-        print_policy_plan(config, functools.partial(find_preferences, args.prefs, args.prefs_dir))
+        print_policy_plan(args, config, functools.partial(find_preferences, args.prefs, args.prefs_dir))
         return
     with hold_output(home_path(args.merge or config["output_dir"])) as shards:
         max_tokens = config["training"]["max_seq_length"] - COMPLETION_TOKENS
         tokenizer = load_tokenizer(config["sft_model"], config["trust_remote_code"])
         card = SftCard(config, template, tokenizer, describe_objective(config))
         build = functools.partial(PromptBuilder, template=template, max_tokens=max_tokens)
-        if args.merge or args.calibrate:
+        if modes_of(args):
             use_finished_run(args, Export(config, card, build))
         else:
             run_training(args, card, build(tokenizer), shards)

@@ -15,11 +15,12 @@ from collections import Counter
 from collections.abc import Callable
 
 from training.inputs import check_export, check_inputs
+from training.modes import check_modes, modes_of, print_modes_plan
 from training.sft_config import DEFAULTS, OF_OLDER_RUNS, check_config
 from utils.arguments import stage_parser, whole_number
 from utils.commands import stage_command
 from utils.config import errors_of, home_path, load_config, settings_flags
-from utils.errors import StageError, UsageError
+from utils.errors import StageError
 from utils.hub import check_hub_access, check_repo_id
 from utils.outputs import check_folder_output
 from utils.run_folders import TRAINED_NAMES
@@ -68,11 +69,10 @@ def read_settings(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
         config["data"]["max_samples"] = args.limit or None
     with errors_of(args.config, args.set):
         check_config(config)
-    if args.push_to_hub and (args.merge or args.export or args.calibrate):
-        raise UsageError("--push-to-hub uploads a training; leave --merge, --export and --calibrate out")
+    check_modes(args)
     if not args.dry_run:
         check_folder_output(home_path(args.merge or config["output_dir"]))
-        check_inputs(config, merges=bool(args.merge or args.export or args.calibrate))
+        check_inputs(config, merges=bool(modes_of(args)))
         if args.export:
             check_export()
     return args, config
@@ -246,7 +246,7 @@ def main(argv: list[str] | None) -> None:
     args, config = read_settings(argv)
     template = load_template("sft", config["data"]["template"])
     if args.dry_run:
-        print_plan(config, template, args.allow_test)
+        print_modes_plan(args, config) if modes_of(args) else print_plan(config, template, args.allow_test)
         return
     with hold_output(home_path(args.merge or config["output_dir"])) as shards:
         # Before anything is written: a model that cannot be reached fails here, and so does the hub.
@@ -257,7 +257,7 @@ def main(argv: list[str] | None) -> None:
             check_hub_access(args.push_to_hub)
         card = SftCard(config, template, tokenizer)
         build = functools.partial(PromptBuilder, template=template, max_tokens=max_length - COMPLETION_TOKENS)
-        if args.merge or args.export or args.calibrate:
+        if modes_of(args):
             use_finished_run(args, Export(config, card, build))
         else:
             run_training(args, card, build(tokenizer), shards)

@@ -7,7 +7,7 @@ rewards; `by_oracle` alone sees gold, and is the best that a pick could do. This
 import argparse
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -36,7 +36,7 @@ def _first_of_largest(values: Sequence) -> int:
 
 def _vote(candidates: list[dict]) -> int:
     """The first completion with the answer that most give (self-consistency; Wang et al., 2023)."""
-    answers: list[str | None] = []
+    answers: list[Hashable] = []
     for row in candidates:
         answers.append(vote_of(parse_completion(row["completion"], len(row["shown"]))))
     votes = Counter(answers)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from evaluation.model_runs import plan_models
+from evaluation.predictions import asked_settings
 from evaluation.selective import choose_selection
 from evidence.reserved import count_unseen
 from models.base import trained_on
@@ -27,7 +28,10 @@ def check_fits(args: argparse.Namespace) -> None:
     """
     if args.model_path and not input_path(args.model_path).exists():
         return
-    calibration = read_calibration(args.model_path, args.decisions)
+    decisions = args.decisions
+    if args.predictions and input_path(args.predictions).is_file():
+        decisions = asked_settings(input_path(args.predictions), decisions)["decisions"]
+    calibration = read_calibration(args.model_path, decisions)
     choose_selection(args.confidence_threshold, args.wanted_precision, args.confidence_kind, calibration)
     if not args.predictions:
         decision_settings(args.decisions, args.model_path)

@@ -13,7 +13,7 @@ from evaluation.selective import Selection
 from models.base import model_key
 from utils.atomic import atomic_write
 from utils.config import portable_path
-from utils.errors import DataError
+from utils.errors import DataError, UsageError
 from utils.finished import check_outputs
 from utils.json_values import is_integer, is_number
 from utils.jsonl import dump_row, read_jsonl
@@ -48,12 +48,13 @@ def log_key(settings: dict) -> dict:
     return key | {"inputs": sorted(settings.get("inputs", {}).values()), "rows": "with tokens"}
 
 
-def asked_settings(predictions: Path) -> dict:
+def asked_settings(predictions: Path, decisions: str | None) -> dict:
     """`decisions` and `orders` of the evaluation that wrote a predictions file.
 
-    Both None where its results file is not beside it, or tells of other predictions than these.
+    `decisions` is the value of --decisions, which counts where nothing tells: the results file is not beside
+    it, or is one of other predictions. UsageError where it tells otherwise.
     """
-    unknown = {"decisions": None, "orders": None}
+    unknown = {"decisions": decisions, "orders": None}
     path = predictions.with_name(f"{predictions.stem.removesuffix('_predictions')}.json")
     if predictions_path(path) != predictions:
         return unknown
@@ -63,8 +64,15 @@ def asked_settings(predictions: Path) -> dict:
     except (OSError, DataError):
         return unknown
     # Those of earlier versions do not name the files that belong to them.
-    is_known = bool(run.get("outputs", {}).get(predictions.name))
-    return {name: run["settings"].get(name) for name in unknown} if is_known else unknown
+    if not run.get("outputs", {}).get(predictions.name):
+        return unknown
+    made = {name: run["settings"].get(name) for name in unknown}
+    if decisions is not None and decisions != (made["decisions"] or "plain"):
+        raise UsageError(
+            f"--decisions {decisions}: {path.name} says that {predictions} was made with "
+            f"{made['decisions'] or 'plain'} decisions; leave the flag out"
+        )
+    return made
 
 
 def _name_problem(model: str) -> str | None:

@@ -5,9 +5,11 @@ Where a chunk stands decides part of what a small model makes of it. Over severa
 """
 
 import dataclasses
+from collections.abc import Hashable
 
+from utils.answer_forms import answer_form
 from utils.completions import Parsed, map_citations, parse_completion
-from utils.text import normalize_answer
+from utils.text import verdict_of
 
 
 def chunk_orders(n_chunks: int, n_orders: int) -> list[list[int]]:
@@ -30,9 +32,18 @@ def build_showing(builder, sample: dict, ids: list[int]):
     return dataclasses.replace(prompt, shown=[ids[i] for i in prompt.shown])
 
 
-def vote_of(parsed: Parsed) -> str | None:
-    """What a completion votes for as an answer; None for one that cannot be parsed."""
-    return None if parsed.answer is None else normalize_answer(parsed.answer)
+def vote_of(parsed: Parsed) -> Hashable | None:
+    """What a completion votes for as an answer; None for one that cannot be parsed.
+
+    Two verdicts of one class are one vote, and so are two spellings of one answer (`utils/answer_forms.py`).
+    """
+    if parsed.answer is None:
+        return None
+    if verdict := verdict_of(parsed.answer):
+        return verdict
+    form = answer_form(parsed.answer)
+    # Signs alone have no normal form.
+    return (form.key or parsed.answer, form.numbers, form.months, form.bounds, form.denials)
 
 
 def _citations_of(parsed: Parsed) -> tuple[int, ...] | None:

@@ -6,6 +6,7 @@ set, a training that was stopped. Figures of unrelated runs beside each other wo
 was never run. Where nothing links a stage, its newest complete run is shown, and `apart` says so.
 """
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -25,9 +26,11 @@ def holds(home: Path, trained: Run, model_path: str | None) -> bool:
     """True for the training whose folder holds a checkpoint, or is the checkpoint as an export is."""
     if not model_path:
         return False
-    # An absolute path stays as it is.
-    path = home / model_path
-    return trained.path == path or trained.path in path.parents
+    # Inputs are looked up in the home first, else where they are; an absolute path stays as it is.
+    at_home = home / model_path
+    path = at_home if at_home.exists() or not os.path.exists(model_path) else Path(model_path)
+    folder = os.path.abspath(trained.path)
+    return os.path.commonpath([folder, os.path.abspath(path)]) == folder
 
 
 def _trained_checkpoint(home: Path, model_path: str | None) -> str | None:
@@ -51,6 +54,16 @@ def _checkpoint_of(outputs: Outputs, run: Run) -> str | None:
     return _trained_checkpoint(outputs.home, model_path)
 
 
+def evaluated_policy(outputs: Outputs) -> Run | None:
+    """The policy whose checkpoint the shown evaluation is about; None where it is about another model."""
+    evaluated = outputs.chosen("evaluation")
+    model_path = _checkpoint_of(outputs, evaluated) if evaluated else None
+    for run in outputs.runs.get("policy", []):
+        if holds(outputs.home, run, model_path):
+            return run
+    return None
+
+
 def _has_input(run: Run, path: Path) -> bool:
     inputs = run.manifest.get("inputs") or {}
     return path.is_file() and sha256_file(path) in inputs.values()
@@ -69,12 +82,16 @@ def _is_linked(outputs: Outputs, stage: str, run: Run) -> bool | None:
     if stage == "sft":
         evaluated = outputs.chosen("evaluation")
         model_path = _checkpoint_of(outputs, evaluated) if evaluated else None
+        if policy := evaluated_policy(outputs):
+            model_path = policy.settings.get("sft_model")
         return holds(outputs.home, run, model_path) if model_path else None
     if stage == "data":
         return _trained_on(outputs, trained, run) if trained else None
     if stage in ("robustness", "preferences"):
         model_path = _checkpoint_of(outputs, run)
         return holds(outputs.home, trained, model_path) if trained and model_path else None
+    if stage == "policy" and (policy := evaluated_policy(outputs)):
+        return run is policy
     preferred = outputs.chosen("preferences")
     if stage in ("reward", "policy") and preferred:
         return _has_input(run, pairs_path(preferred))

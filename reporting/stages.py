@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reporting import commands, stage_facts
-from reporting.chain import apart, holds
+from reporting.chain import apart, evaluated_policy, holds
 from reporting.outputs import Outputs, Run
 from reporting.stage_facts import Facts
 from utils.errors import DataError
@@ -168,6 +168,9 @@ def fitted_by(outputs: Outputs) -> str:
 def made_commands(outputs: Outputs, views: list[StageView]) -> list[str]:
     """The commands that made what the report shows, in the order in which they have to be run."""
     commands = []
+    if evaluated_policy(outputs):
+        # The policy is there before what measures it.
+        views = sorted(views, key=lambda shown: shown.stage.name == "evaluation")
     for shown in views:
         if shown.state == "not run":
             continue

@@ -25,7 +25,7 @@ def older_than_checkpoint(outputs: Outputs, run: Run, model_path: str | None) ->
     """Says that the checkpoint that a run used has been trained again since."""
     if not model_path:
         return []
-    for trained in outputs.runs.get("sft", []):
+    for trained in [*outputs.runs.get("sft", []), *outputs.runs.get("policy", [])]:
         if holds(outputs.home, trained, model_path) and _is_older(run, trained):
             return [f"{model_path} is newer than this: it was trained again, so run this stage again"]
     return []

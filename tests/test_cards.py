@@ -12,16 +12,17 @@ import pytest
 from huggingface_hub import DatasetCard, ModelCard
 
 import train_sft
+from evaluation.evaluated import evaluation_of
 from models.embedded_models import EMBEDDED_MODELS
 from preferences.card_words import pair_sources
 from prompt_schema import PromptBuilder, load_template
 from tests.test_sft_runs import write_config
 from tests.tokenizer_kinds import ACROSS_WORDS, KINDS
-from training.card import SftCard, count_sources, local_place
+from training.card import SftCard, count_sources, local_place, measured_on_val
 from training.whole import is_whole
 from utils.cards import prompt_code
 from utils.hub_names import EMBEDDED_IDS, dataset_ids, hub_model_id, licence_ids, model_licence, reference
-from utils.jsonl import read_json
+from utils.jsonl import read_json, write_json
 from utils.text import REFUSAL
 
 # Of the hub's list; a card with another one is refused when it is pushed.
@@ -196,3 +197,32 @@ def test_the_card_of_the_data_loads_it_as_printed(data_home, tmp_path):
     done = subprocess.run(command, cwd=processed, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+
+
+def test_a_card_has_the_figures_of_a_model_that_was_asked_plainly(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    model = tmp_path / "sft/checkpoint-best"
+    model.mkdir(parents=True)
+
+    def write(name: str, n: int, net: float, more: dict, **blocks) -> None:
+        settings = {"model_path": "sft/checkpoint-best", "test_data": "data/test.jsonl", **more}
+        sft = {"n": n, "net_score": net}
+        write_json(tmp_path / name, {"sft": sft, "run": {"settings": settings}, **blocks})
+
+    write("fitted.json", 200, 0.9, {"decisions": "fitted"})
+    write("orders.json", 200, 0.9, {"orders": 3})
+    write("again.json", 200, 0.9, {"predictions": "p.jsonl"})
+    write("selective.json", 200, 0.9, {}, selective={})
+    assert evaluation_of(model) is None
+    write("whole.json", 100, 0.4, {"decisions": None})
+    write("look.json", 6, 0.8, {})
+    found = evaluation_of(model)
+    assert (found.split, found.n_samples, found.metrics["net_score"]) == ("test", 100, 0.4)
+
+
+def test_a_card_says_of_how_many_samples_each_metric_is():
+    facts = {"n_val_rows": 500, "n_val_generated": 64, "eval_loss": 0.1, "eval_net_score": 0.3}
+    assert [(m.n_samples, m.metrics) for m in measured_on_val(facts)] == [
+        (500, {"loss": 0.1}),
+        (64, {"net_score": 0.3}),
+    ]

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import math
+import shutil
 import types
 
 import numpy as np
@@ -39,10 +40,12 @@ from utils.decisions import (
     BIASES,
     Decisions,
     Gate,
+    calibration_path,
     decision_settings,
     decisions_json,
     decisions_of,
     read_calibration,
+    read_decisions,
 )
 from utils.errors import DataError, StageError, UsageError
 from utils.jsonl import read_json, write_json
@@ -732,6 +735,34 @@ def test_a_confidence_is_that_of_the_answers_under_the_decisions(tmp_path):
     (place / "calibration.json").write_text(json.dumps(stored))
     assert read_calibration(model_path, "fitted") == {**stored, **of_decisions}
     assert read_calibration(model_path)["isotonic"] == plain
+
+
+def test_decisions_have_the_precision_and_the_step_of_their_own_fit(tmp_path, capsys):
+    place = tmp_path / "sft/checkpoint-best"
+    place.mkdir(parents=True)
+    (place / "run.json").write_text(json.dumps({"step": 10}))
+    biases = dataclasses.asdict(Decisions())
+    fitted = {"biases": biases, "calibration": {}, "precision": "float32", "step": 10}
+    stored = {"isotonic": {"x": [0.0], "y": [0.5]}, "precision": "bfloat16", "step": 20, "decisions": fitted}
+    (place.parent / "calibration.json").write_text(json.dumps(stored))
+    assert read_calibration(str(place), "fitted")["precision"] == "float32"
+    assert read_decisions(str(place)) == Decisions()
+    assert "fitted to step" not in capsys.readouterr().err
+    final = place.with_name("checkpoint-final")
+    final.mkdir()
+    (final / "run.json").write_text(json.dumps({"step": 20}))
+    read_calibration(str(final), "fitted")
+    assert "decisions are fitted to step 10, and" in capsys.readouterr().err
+
+
+def test_a_merged_model_has_the_fits_of_its_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    (tmp_path / "sft/checkpoint-best").mkdir(parents=True)
+    (tmp_path / "merged").mkdir()
+    (tmp_path / "merged/run.json").write_text(json.dumps({"merged_from": "sft/checkpoint-best"}))
+    assert calibration_path("merged") == tmp_path / "sft/calibration.json"
+    shutil.rmtree(tmp_path / "sft")
+    assert calibration_path("merged") == tmp_path / "calibration.json"
 
 
 def test_a_fit_of_another_step_is_pointed_out(tmp_path, capsys):

@@ -6,8 +6,8 @@ import evaluate_sft_fast_robust
 from evaluation.model_runs import with_agreed
 from evaluation.predictions import asked_settings
 from evaluation.results import ONE_ORDER
-from evidence.orders import agreed, chunk_orders
-from utils.completions import render_completion
+from evidence.orders import agreed, chunk_orders, vote_of
+from utils.completions import parse_completion, render_completion
 from utils.errors import UsageError
 from utils.jsonl import read_json, read_jsonl
 from utils.text import REFUSAL
@@ -121,7 +121,31 @@ def test_an_evaluation_agrees_over_orders_and_shows_the_first_beside_it(tiny_gem
     score = ["--predictions", "three_predictions.jsonl", *flags[2:6], "--output", "again.json"]
     evaluate_sft_fast_robust.main(score)
     assert read_json(home / "again.json")["run"]["settings"]["orders"] == 3
+    assert asked_settings(home / "three_predictions.jsonl", "plain")["decisions"] is None
+    with pytest.raises(UsageError, match="--decisions fitted: three.json says .* plain decisions"):
+        asked_settings(home / "three_predictions.jsonl", "fitted")
     edited = home / "three_predictions.jsonl"
     edited.write_text(edited.read_text() + "\n")
     for name in ("three_predictions.jsonl", "three.json", "missing_predictions.jsonl"):
-        assert asked_settings(home / name) == {"orders": None, "decisions": None}
+        for flag in (None, "fitted"):
+            assert asked_settings(home / name, flag) == {"orders": None, "decisions": flag}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("-5", "5", False),
+        ("1.5", "15", False),
+        ("C++", "C#", False),
+        ("yes", "supported", True),
+        ("no", "Refuted", True),
+        ("yes", "no", False),
+        ("twenty-one", "21", True),
+        ("Paris", "paris.", True),
+        ("guilty", "not guilty", False),
+    ],
+)
+def test_two_spellings_are_one_vote_and_two_numbers_are_two(one, other, is_same):
+    votes = {vote_of(parse_completion(render_completion(text, [0], 0.9), 1)) for text in (one, other)}
+    assert len(votes) == (1 if is_same else 2)
+    assert vote_of(parse_completion("prose", 1)) is None

@@ -16,7 +16,7 @@ from reporting import summary
 from reporting.answered import answered_samples
 from reporting.asked import asking_facts
 from reporting.cards import anchor, card, marked
-from reporting.chain import apart, find_outputs
+from reporting.chain import apart, find_outputs, holds
 from reporting.charts import nice_ticks
 from reporting.evaluations import Evaluation, _selection
 from reporting.html import PageWriter
@@ -24,6 +24,7 @@ from reporting.outputs import Outputs
 from reporting.page import render
 from reporting.pipeline import refresh_report, write_report
 from reporting.stages import STAGES, all_views, made_commands
+from reporting.staleness import older_than_checkpoint
 from reporting.tables import outcome_bars
 from tests.canned import canned_rows, gold_rows
 from tests.test_docs import parse
@@ -605,6 +606,36 @@ def test_the_stages_follow_one_chain_from_the_evaluation(mixed):
     results["run"]["settings"] |= {"predictions": "whole_predictions.jsonl", "model_path": None}
     write_json(mixed / "again.json", {**results, "run": {**results["run"], "finished": "2032"}})
     assert chosen(mixed) == {**of_a, "evaluation": "whole.json"}
+
+
+def test_a_policy_that_was_evaluated_is_shown_with_the_model_it_was_trained_from(mixed):
+    settings = {"sft_model": "sft/a/checkpoint-best", "objective": {"loss": "dpo"}, "output_dir": "policy/p"}
+    trained = {**sft_run("2030-06"), "inputs": {}}
+    trained["settings"] = {**trained["settings"], **settings}
+    trained["command"] = ["train_dpo.py", "-c", "dpo.yaml"]
+    write_json(mixed / "policy/p/run.json", trained)
+    results = read_json(mixed / "whole.json")
+    results["run"] |= {"finished": "2030-03", "command": ["evaluate_sft_fast_robust.py", "--limit", "9"]}
+    results["run"]["settings"]["model_path"] = "policy/p/checkpoint-best"
+    write_json(mixed / "whole.json", results)
+    outputs = find_outputs(mixed)
+    assert chosen(mixed)["sft"] == "sft/a" and chosen(mixed)["policy"] == "policy/p"
+    views = {view.stage.name: view for view in all_views(outputs)}
+    assert not any("not the model of" in text for text in views["sft"].warnings)
+    # The policy ended after its evaluation.
+    evaluated = outputs.chosen("evaluation")
+    assert older_than_checkpoint(outputs, evaluated, "policy/p/checkpoint-best")
+    assert not older_than_checkpoint(outputs, evaluated, "sft/a/checkpoint-best")
+    commands = [command.split()[1] for command in made_commands(outputs, all_views(outputs))]
+    assert commands.index("train_dpo.py") < commands.index("evaluate_sft_fast_robust.py")
+
+
+def test_a_model_path_may_be_relative_to_where_the_command_ran(mixed, monkeypatch):
+    monkeypatch.chdir(mixed.parent)
+    (mixed / "sft/a/checkpoint-best").mkdir()
+    run = find_outputs(mixed).chosen("sft")
+    assert holds(mixed, run, f"{mixed.name}/sft/a/checkpoint-best")
+    assert holds(mixed, run, "sft/a/checkpoint-best") and not holds(mixed, run, "sft/ab/checkpoint-best")
 
 
 def test_without_an_evaluation_the_newest_complete_training_is_shown(mixed):

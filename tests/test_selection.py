@@ -42,6 +42,26 @@ def test_a_share_is_kept_above_and_below_the_natural_one(share, n, n_unanswerabl
     assert len(training_rows(rows, config | {"training": {"seed": 1}})) == n
 
 
+@pytest.mark.parametrize("of_kind", ["sample", "unanswerable"])
+def test_a_share_of_a_kind_that_is_not_there_is_refused(of_kind, request):
+    rows = [{**request.getfixturevalue(of_kind), "id": str(i)} for i in range(4)]
+    with pytest.raises(DataError, match="data.unanswerable_fraction: 0.3 of 4 samples, of which"):
+        pick_balanced(rows, None, 0.3, seed=1)
+
+
+def test_a_weight_is_of_the_data_and_not_of_what_is_drawn(sample, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
+    rows = [{**sample, "id": f"popqa:{i}"} for i in range(20)]
+    write_jsonl(tmp_path / "train.jsonl", [*rows, {**sample, "id": "rare:1", "source": "rare"}])
+    write_jsonl(tmp_path / "val.jsonl", [{**sample, "id": "popqa:v", "group": "v"}])
+    data = {"train_path": "train.jsonl", "val_path": "val.jsonl", "max_samples": 2}
+    config = {**DEFAULTS, "data": {**DEFAULTS["data"], **data, "weights": {"rare": 2.0}}}
+    assert len(read_run_samples(config, allow_test=False).samples["train"]) == 2
+    config["data"]["weights"] = {"rarer": 2.0}
+    with pytest.raises(UsageError, match="no sample is of 'rarer'; did you mean 'rare'"):
+        read_run_samples(config, allow_test=False)
+
+
 def test_a_large_source_is_capped_and_twins_stay_together(sample):
     def make(source: str, i: int) -> list[dict]:
         original = {**sample, "id": f"{source}:{i}", "source": source}

@@ -340,22 +340,38 @@ def test_a_run_that_was_cut_behind_an_early_stop_trains_no_further(tmp_path):
 
 
 def test_a_metric_that_no_val_sample_can_measure_is_refused_before_the_training(tiny_gemma_dir, home):
-    rows = [row for _, row in read_jsonl(home / "data/processed/val.jsonl") if row["answerable"]]
-    write_jsonl(home / "answerable.jsonl", rows)
+    rows = [row for _, row in read_jsonl(home / "data/processed/val.jsonl")]
     config = write_config(home, tiny_gemma_dir, max_steps=2)
-    with pytest.raises(UsageError, match="eval_refusal_f1 needs unanswerable samples"):
-        train(
-            config,
-            "data.val_path=answerable.jsonl",
-            "data.max_generated_val_samples=4",
-            "training.metric_for_best=eval_refusal_f1",
-        )
+    for is_answerable, lacking in ((True, "unanswerable"), (False, "answerable")):
+        write_jsonl(home / "one.jsonl", [row for row in rows if row["answerable"] is is_answerable])
+        with pytest.raises(UsageError, match=f"eval_refusal_f1 needs {lacking} samples"):
+            train(
+                config,
+                "data.val_path=one.jsonl",
+                "data.max_generated_val_samples=4",
+                "training.metric_for_best=eval_refusal_f1",
+            )
 
 
 def test_what_would_upload_nothing_is_refused(tiny_gemma_dir, home):
     config = write_config(home, tiny_gemma_dir)
     with pytest.raises(UsageError, match="--push-to-hub uploads a training"):
         train_sft.main(["-c", str(config), "--merge", "m", "--push-to-hub", "owner/name"])
+    with pytest.raises(UsageError, match="--public says how --push-to-hub uploads"):
+        train_sft.main(["-c", str(config), "--public"])
+    with pytest.raises(UsageError, match="--calibrate trains nothing"):
+        train_sft.main(["-c", str(config), "--calibrate", "--resume"])
+
+
+def test_a_plan_of_what_trains_nothing_says_what_it_would_write(tiny_gemma_dir, home, capsys):
+    config = write_config(home, tiny_gemma_dir)
+    for flags, said in (
+        (["--merge", "m"], f"would write {home / 'm'}, and compare"),
+        (["--calibrate"], "val samples with each decision, and add the fit to"),
+    ):
+        train_sft.main(["-c", str(config), *flags, "--dry-run"])
+        out = capsys.readouterr().out
+        assert said in out and "would train" not in out and "checkpoint-best does not exist yet" in out
 
 
 def test_rows_without_a_twin_come_first_by_their_units(tiny_gemma_dir):

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from models.distributed import note_in_first_process
 from training.card import AVERAGED
-from training.checkpoints import RunFiles
+from training.checkpoints import AVERAGED_LOG, RunFiles
 from training.trainer import CompletionTrainer
 from training.whole import numbered_checkpoints, save_points, step_of
 from utils.errors import StageError
@@ -78,4 +78,4 @@ def end_with_average(trainer: CompletionTrainer, files: RunFiles) -> None:
     note_in_first_process([f"averaged the weights of steps {', '.join(map(str, steps))}"])
     trainer.evaluate()
     # The history has two evaluations of the last step.
-    trainer.state.log_history[-1]["eval_averaged"] = len(points)
+    trainer.state.log_history[-1][AVERAGED_LOG] = len(points)

@@ -23,6 +23,9 @@ from utils.replacing import put_in_place
 from utils.runs import note
 from utils.shapes import Maybe, read_shaped
 
+# In the log of an evaluation of averaged weights: of how many save points they are the mean.
+AVERAGED_LOG = "eval_averaged"
+
 
 class RunFiles(TrainerCallback):
     """Marks and rotates checkpoints, and keeps the best by `metric`.
@@ -91,6 +94,8 @@ class RunFiles(TrainerCallback):
         for log in reversed(self.trainer.state.log_history):
             if log["step"] == step and LOSS in log:
                 names = [name for name in log if name.startswith("eval_") and not is_timing(name)]
+                # That an evaluation is one of averaged weights is no metric of it.
+                names = [name for name in names if name != AVERAGED_LOG]
                 return {name: finite(log[name]) for name in names}
         return {}
 

@@ -7,6 +7,7 @@ generated and written: `evaluation/decisions.py` fits, `generation/decisions.py`
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from types import MappingProxyType
 
 from evaluation.decided import OBJECTIVE, Branch, Decided, decide
@@ -30,11 +31,11 @@ from utils.config import input_path
 from utils.decisions import BIASES, BRANCHES, Gate, calibration_path, decisions_json
 from utils.errors import DataError
 from utils.jsonl import sha256_value, write_json
-from utils.own_files import CALIBRATION
+from utils.own_files import CALIBRATION, CHECKPOINT
 from utils.progress import progress
 from utils.runs import note, own_command
 from utils.schema import pick_samples, read_samples
-from utils.shapes import read_shaped
+from utils.shapes import lenient, read_if_there, read_shaped
 
 
 def branches_of(sample: dict) -> Sequence[str]:
@@ -173,6 +174,7 @@ def calibrate(job: Export, overwrite: bool) -> str:
     batch_size = 4 * config["training"]["per_device_eval_batch_size"]
     fitted = fit_to_answers(model, builder, samples, batch_size, gates)
     # Its own, because that of run.json trained the model.
-    fitted |= {"precision": precision, "key": key, "command": own_command()}
+    step = read_if_there(Path(checkpoint) / "run.json", lenient(CHECKPOINT)).get("step")
+    fitted |= {"precision": precision, "step": step, "key": key, "command": own_command()}
     write_json(path, {**fits, "decisions": fitted})
     return f"wrote {path}: {describe_fit(fitted)}"

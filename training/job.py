@@ -73,9 +73,10 @@ class TrainingJob:
             return None
         samples = self.pick_val(n_samples)
         metric = self.config["training"]["metric_for_best"]
-        if metric == "eval_refusal_f1" and all(sample["answerable"] for sample in samples):
+        if metric == "eval_refusal_f1" and len({sample["answerable"] for sample in samples}) < 2:
+            lacking = "unanswerable" if samples[0]["answerable"] else "answerable"
             raise UsageError(
-                f"training.metric_for_best: {metric} needs unanswerable samples, and none of the "
+                f"training.metric_for_best: {metric} needs {lacking} samples, and none of the "
                 f"{len(samples)} of val is one; choose eval_net_score, or read more of val"
             )
 

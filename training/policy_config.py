@@ -132,13 +132,16 @@ def check_policy_config(config: dict) -> None:
 # --- the SFT model
 
 
-def sft_facts(checkpoint: str, base_model: str | None = None) -> dict:
+def sft_facts(checkpoint: str, base_model: str | None = None, is_plan: bool = False) -> dict:
     """run.json of the SFT checkpoint that is trained further, with `base_model` where that is given.
 
     DataError if train_sft.py did not write it, or its base model is nowhere; UsageError if `base_model` is
-    another one.
+    another one. `is_plan`: none, and a warning, where the checkpoint does not exist yet.
     """
     folder = input_path(checkpoint)
+    if is_plan and not folder.is_dir():
+        print(f"warning: sft_model: {folder} does not exist yet; train_sft.py writes it")
+        return {}
     if not folder.is_dir():
         raise DataError(f"sft_model: {folder}: no such checkpoint; train it with train_sft.py first")
     check_adapter_dir(str(folder))
@@ -156,14 +159,6 @@ def sft_facts(checkpoint: str, base_model: str | None = None) -> dict:
         # A full or merged model is the base of the adapter that is trained on it.
         facts |= base_facts(checkpoint)
     return facts
-
-
-def planned_facts(checkpoint: str, base_model: str | None = None) -> dict:
-    """`sft_facts` for a plan; none, and a warning, where the checkpoint does not exist yet."""
-    if input_path(checkpoint).is_dir():
-        return sft_facts(checkpoint, base_model)
-    print(f"warning: sft_model: {input_path(checkpoint)} does not exist yet; train_sft.py writes it")
-    return {}
 
 
 def _training_file(checkpoint: str, val_path: str) -> str:

@@ -1,5 +1,6 @@
 """`--dry-run` of train_dpo.py: pairs, tokens, steps, time and memory, from files and names alone."""
 
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from models.estimate import (
     training_passes,
     warn_missing_model,
 )
+from training.modes import modes_of, print_modes_plan
 from training.pair_rows import SIDES, check_kinds, hold_out, pick_pairs
 from training.plan import checkpointed, planned_training_memory
 from training.steps import steps_and_epochs
@@ -26,11 +28,14 @@ def _n_tokens(row: dict) -> tuple[int, int]:
     return int(prompt / CHARS_PER_TOKEN), int(completions / CHARS_PER_TOKEN)
 
 
-def print_policy_plan(config: dict, find_prefs: Callable[[], Path]) -> None:
+def print_policy_plan(args: argparse.Namespace, config: dict, find_prefs: Callable[[], Path]) -> None:
     """What the run would do. DataError for pairs that it could not use; inputs to come are warned of.
 
     `find_prefs` gives the preferences file, or DataError.
     """
+    if modes_of(args):
+        print_modes_plan(args, config)
+        return
     if input_path(config["sft_model"]).is_dir():
         warn_missing_model(config["model_name"])
     planned_samples(input_path(config["data"]["val_path"]))

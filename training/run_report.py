@@ -49,6 +49,7 @@ def checkpoint_facts(job: TrainingJob, rows: Rows) -> dict:
         # ask.py cuts a user's documents as the evidence of the training data was cut.
         "evidence": asdict(sizes),
         "n_val_rows": len(rows.val),
+        "n_val_generated": len(job.pick_val(job.config["data"]["max_generated_val_samples"])),
         # Of train_ids.txt, so that a later stage knows whether it is whole.
         "train_ids": ids_hash(ids_text(rows.train)),
         "sources": count_sources(job.samples["train"]),

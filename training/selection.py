@@ -46,19 +46,22 @@ def read_run_samples(config: dict, allow_test: bool, read: Callable = read_sampl
         run.samples |= {} if found is None else {split: found}
     if "train" not in run.samples:
         return run
+    # A weight is mistyped where no row of the files has it, whatever is drawn of them.
+    weighable = run.samples["train"]
     chosen = training_rows(run.samples["train"], config)
     run.samples["train"] = chosen
     run.warnings = check_training_data(config, run.samples, allow_test)
     for name in made_files(data):
         path = input_path(name)
         found = read(path) or []
+        weighable = [*weighable, *found]
         made, drops = follow_origins(found, chosen, data["made_share"], config["training"]["seed"])
         refuse_repeated_ids(path, made, run.samples["train"])
         run.warnings += check_made_rows(config, path, made, allow_test)
         run.notes.append(f"{len(made):,} made rows of {path} ({format_drops(drops)})")
         run.paths.append(path)
         run.samples["train"] = [*run.samples["train"], *made]
-    check_weights(data["weights"], run.samples["train"])
+    check_weights(data["weights"], weighable)
     return run
 
 
@@ -110,6 +113,11 @@ def pick_balanced(
     originals = {sample["metadata"].get("twin_of") for sample in chosen}
     answerable.sort(key=lambda sample: sample["id"] not in originals)
     chosen += answerable[: n_wanted - len(chosen)]
+    if not chosen:
+        raise DataError(
+            f"data.unanswerable_fraction: {unanswerable_fraction} of {len(samples)} samples, of which "
+            f"{len(unanswerable)} are unanswerable, leaves none; set it to null, or change the data"
+        )
     kept = {sample["id"] for sample in chosen}
     return [sample for sample in samples if sample["id"] in kept]
 

@@ -77,8 +77,15 @@ def _unknown_field(fields: dict) -> str | None:
 
 
 def calibration_path(model_path: str) -> Path:
-    """Where the run that a checkpoint belongs to writes its fits; a hub model has none there."""
-    return input_path(model_path).parent / "calibration.json"
+    """Where the run that a checkpoint belongs to writes its fits; a hub model has none there.
+
+    A merged model has those of the checkpoint that it was made of, where that is still there.
+    """
+    folder = input_path(model_path)
+    merged_from = read_if_there(folder / "run.json", lenient({"merged_from?": str})).get("merged_from")
+    if merged_from and input_path(merged_from).is_dir():
+        folder = input_path(merged_from)
+    return folder.parent / "calibration.json"
 
 
 def _read_fits(path: Path) -> dict:
@@ -104,17 +111,22 @@ def read_calibration(model_path: str | None, decisions: str | None = None) -> di
     calibration = _read_fits(path) if path and path.is_file() else {}
     if decisions != "fitted":
         if model_path and "step" in calibration:
-            _note_other_step(str(path), calibration["step"], model_path)
+            _note_other_step(str(path), calibration["step"], model_path, "confidences")
         return calibration
-    return {**calibration, **_fitted_block(calibration, path)["calibration"]}
+    fitted = _fitted_block(calibration, path)
+    # Its own precision and step: the training measured checkpoint-final, in another precision maybe.
+    own = {name: fitted[name] for name in ("precision", "step") if name in fitted}
+    if path and model_path and "step" in own:
+        _note_other_step(str(path), own["step"], model_path, "decisions")
+    return {**calibration, **fitted["calibration"], **own}
 
 
 @functools.cache
-def _note_other_step(path: str, step: int, model_path: str) -> None:
+def _note_other_step(path: str, step: int, model_path: str, what: str) -> None:
     """Say it once if a checkpoint, such as the best one, is of another step than the fit of its run."""
     own = read_if_there(input_path(model_path) / "run.json", lenient(CHECKPOINT)).get("step")
     if own not in (None, step):
-        note(f"{path}: confidences are fitted to step {step}, and {model_path} is step {own}")
+        note(f"{path}: {what} are fitted to step {step}, and {model_path} is step {own}")
 
 
 def _fitted_block(calibration: dict, path: Path | None) -> dict:
@@ -130,7 +142,8 @@ def _fitted_block(calibration: dict, path: Path | None) -> dict:
 def read_decisions(model_path: str) -> Decisions:
     """The biases fitted for a checkpoint. DataError if none were."""
     path = calibration_path(model_path)
-    fields = _fitted_block(read_calibration(model_path), path)["biases"]
+    calibration = _read_fits(path) if path.is_file() else {}
+    fields = _fitted_block(calibration, path)["biases"]
     if unknown := _unknown_field(fields):
         raise DataError(
             f"{path}: field 'decisions.biases.{unknown}': unknown to this version; fit it again with "

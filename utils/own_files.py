@@ -49,6 +49,7 @@ CHECKPOINT: dict[str, Any] = {
     "merged_from?": str,
     "sources?": Every({"n": int, "licence": str}),
     "n_val_rows?": Maybe(int),
+    "n_val_generated?": Maybe(int),
     "n_val_answers?": Maybe(int),
     "val?": Every(Maybe(float)),
     "averaged_steps?": list,
