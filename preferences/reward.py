@@ -20,7 +20,7 @@ from models.base import model_weights
 from models.revisions import cached_revision
 from preferences.inputs import HEAD_HASH, check_head_dir
 from preferences.reward_config import FEATURE_KEYS
-from utils.answer_forms import AnswerForm, answer_form
+from preferences.support import answer_in_chunks
 from utils.atomic import atomic_write
 from utils.completions import parse_completion
 from utils.config import portable_path
@@ -28,7 +28,6 @@ from utils.jsonl import write_json
 from utils.own_files import HEAD
 from utils.schema import is_label_answer
 from utils.shapes import lenient, read_shaped
-from utils.text import chunk_text, contains_tokens, holds_answer
 
 PENALTIES = ("citation", "confidence", "length", "overcitation", "span", "refusal")
 
@@ -100,30 +99,6 @@ def head_config(config: dict, scale: dict[str, float], metrics: dict) -> dict:
 
 
 # --- the penalties
-
-
-def _holds_form(text: AnswerForm, answer: AnswerForm) -> bool:
-    """Whether a text in normal form has the words of an answer in a run; those of a date in any order."""
-    wanted = answer.words
-    words = text.words
-    if contains_tokens(words, wanted):
-        return True
-    if not answer.months:
-        return False
-    n = len(wanted)
-    return any(sorted(words[i : i + n]) == sorted(wanted) for i in range(len(words) - n + 1))
-
-
-def answer_in_chunks(answer: str, chunks: list[dict]) -> bool:
-    """True when the title and text of one chunk contain the answer's tokens in sequence.
-
-    As they are written, or with numbers, dates and units in their normal form (`utils/answer_forms.py`).
-    """
-    texts = [chunk_text(chunk) for chunk in chunks]
-    if any(holds_answer(text, [answer]) for text in texts):
-        return True
-    wanted = answer_form(answer)
-    return bool(wanted.words) and any(_holds_form(answer_form(text), wanted) for text in texts)
 
 
 def _stated_confidence(parsed) -> float:

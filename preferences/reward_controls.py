@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from preferences.contrasts import N_ELSEWHERE, contrasts
-from preferences.reward import answer_in_chunks
+from preferences.support import answer_in_chunks
 from utils.completions import parse_completion
 from utils.intervals import mean_with_interval
 from utils.schema import is_label_answer

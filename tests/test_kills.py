@@ -14,7 +14,7 @@ import pytest
 
 from tests.faults.form import count
 from tests.killing import RUN_FACTS, SIGNALS, KillServer, StoppedPhases
-from training.checkpoints import is_timing
+from training.logged import is_timing
 from utils.completions import gold_completion, render_completion
 from utils.jsonl import read_json, read_jsonl, write_jsonl
 

@@ -10,8 +10,9 @@ import train_rm
 from preferences.cuts import COMPLETION_TOKENS, count_cut, drop_equal_pairs, encode_completions
 from preferences.head_training import macro_metrics, pair_facts
 from preferences.pairs import interval, pair_metrics, split_groups
-from preferences.reward import RewardHead, answer_in_chunks, load_head, penalties, rewards, save_head
+from preferences.reward import RewardHead, load_head, penalties, rewards, save_head
 from preferences.reward_config import DEFAULTS
+from preferences.support import answer_in_chunks
 from utils.completions import parse_completion, render_completion
 from utils.errors import DataError, UsageError
 from utils.intervals import draw_counts, group_index, percentile_interval

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 
 from models.distributed import note_in_first_process
 from training.card import AVERAGED
-from training.checkpoints import AVERAGED_LOG, RunFiles
+from training.checkpoints import RunFiles
+from training.logged import AVERAGED_LOG
 from training.trainer import CompletionTrainer
 from training.whole import numbered_checkpoints, save_points, step_of
 from utils.errors import StageError

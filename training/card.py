@@ -128,21 +128,16 @@ def count_sources(samples: list[dict]) -> dict[str, dict]:
 def measured_on_val(facts: dict) -> list[Measured]:
     """What the run.json of a checkpoint says about val: of its evaluation, and of the answers at the end."""
     evaluated = {name.removeprefix("eval_"): facts[name] for name in facts if name.startswith("eval_")}
-    # The loss is of all rows, and metrics are of the samples that were answered.
-    n_answered = facts.get("n_val_generated", facts.get("n_val_rows"))
-    loss = {name: value for name, value in evaluated.items() if name == "loss"}
-    evaluated = {name: value for name, value in evaluated.items() if name != "loss"}
-    found = [Measured("val", facts.get("n_val_rows"), loss), Measured("val", n_answered, evaluated)]
-    if "val" in facts:
-        answered = {name.removeprefix("eval_"): value for name, value in facts["val"].items()}
-        # The metrics of more samples in place of those of fewer.
-        kept = {name: value for name, value in evaluated.items() if name not in answered}
-        found = [
-            Measured("val", facts.get("n_val_rows"), loss),
-            Measured("val", n_answered, kept),
-            Measured("val", facts.get("n_val_answers"), answered),
-        ]
-    return found
+    answered = {name.removeprefix("eval_"): value for name, value in facts.get("val", {}).items()}
+    # The metrics of more samples in place of those of fewer.
+    kept = {name: value for name, value in evaluated.items() if name != "loss" and name not in answered}
+    loss = {"loss": evaluated["loss"]} if "loss" in evaluated else {}
+    found = [
+        Measured("val", facts.get("n_val_rows"), loss),
+        Measured("val", facts.get("n_val_generated", facts.get("n_val_rows")), kept),
+        Measured("val", facts.get("n_val_answers"), answered),
+    ]
+    return [measured for measured in found if measured.metrics]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from transformers import TrainerCallback
 
 from models.distributed import Shards
 from training.card import AVERAGED
+from training.logged import is_metric
 from training.sft_config import LOSS
 from training.stopping import NothingLeft, StopSignals
 from training.whole import BEST, CARD, is_whole, mark_whole, numbered_checkpoints, save_points
@@ -22,9 +23,6 @@ from utils.own_files import CHECKPOINT
 from utils.replacing import put_in_place
 from utils.runs import note
 from utils.shapes import Maybe, read_shaped
-
-# In the log of an evaluation of averaged weights: of how many save points they are the mean.
-AVERAGED_LOG = "eval_averaged"
 
 
 class RunFiles(TrainerCallback):
@@ -93,10 +91,7 @@ class RunFiles(TrainerCallback):
         # From the log, which a resumed run has of the evaluations before it.
         for log in reversed(self.trainer.state.log_history):
             if log["step"] == step and LOSS in log:
-                names = [name for name in log if name.startswith("eval_") and not is_timing(name)]
-                # That an evaluation is one of averaged weights is no metric of it.
-                names = [name for name in names if name != AVERAGED_LOG]
-                return {name: finite(log[name]) for name in names}
+                return {name: finite(log[name]) for name in log if is_metric(name)}
         return {}
 
     def complete(self, directory: Path, step: int, **facts) -> None:
@@ -218,8 +213,3 @@ def is_evaluation_owed(args, state) -> bool:
     if step == 0 or not (is_end_of_epoch or step % args.eval_steps == 0):
         return False
     return not any(log["step"] == step and LOSS in log for log in state.log_history)
-
-
-def is_timing(name: str) -> bool:
-    """True for a name in Trainer's logs that measures the machine."""
-    return name.endswith(("runtime", "_second"))

@@ -10,7 +10,7 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
-from training.checkpoints import is_timing
+from training.logged import is_metric
 from training.sft_config import LOSS
 from utils.json_values import is_number
 from utils.jsonl import finite
@@ -93,7 +93,7 @@ class StepProgress(TrainerCallback, ExportableState):
         if not (state.is_world_process_zero and logs and ("loss" in logs or LOSS in logs)):
             return
         names = ["loss", "accuracy", "gain", "grad_norm", "learning_rate"]
-        names += [name for name in logs if name.startswith("eval_") and not is_timing(name)]
+        names += filter(is_metric, logs)
         shown = [f"{name} {float(logs[name]):.4g}" for name in names if logs.get(name) is not None]
         if logs.get("tokens_per_second") is not None:
             shown.append(f"{logs['tokens_per_second']:,.0f} tokens/s")

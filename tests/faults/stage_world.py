@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.test_kills import improve_candidates
-from training.checkpoints import is_timing
+from training.logged import is_timing
 from utils.completions import render_completion
 from utils.jsonl import read_json, read_jsonl, write_jsonl
 

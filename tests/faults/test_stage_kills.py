@@ -16,7 +16,7 @@ from preferences.reward_config import load_reward_config
 from tests.faults.form import count
 from tests.killing import RUN_FACTS, SIGNALS, KillServer, StoppedPhases
 from tests.test_train_sft import config_text
-from training.checkpoints import is_timing
+from training.logged import is_timing
 from utils.completions import gold_completion, render_completion
 from utils.finished import check_outputs
 from utils.jsonl import read_json, read_jsonl, write_jsonl
