@@ -66,7 +66,8 @@ def _refuse_other_than_page(path: Path) -> None:
 def _refuse_foreign_predictions(output: Path) -> None:
     """UsageError for completions beside `output` of which neither results nor a log tell."""
     path = predictions_path(output)
-    has_log = any(path.parent.glob(f".{path.stem}.partial-*.jsonl"))
+    # The first process of a run that was stopped has one, until its results are there.
+    has_log = path.with_name(f".{path.stem}.partial-0.jsonl").exists()
     if path.exists() and not output.exists() and not has_log:
         raise UsageError(
             f"{path}: would be replaced, and no {output.name} says that this script wrote it; "

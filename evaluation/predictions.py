@@ -100,7 +100,7 @@ def _row_problem(row: dict) -> str | None:
     """The first rule of a prediction row that `row` breaks, with the value found; None for a valid row."""
     for field in ("id", "model", "completion"):
         if not isinstance(row.get(field), str):
-            found = f"found {row[field]!r:.60}" if field in row else f"{field} is missing"
+            found = f"{field} is {row[field]!r:.60}" if field in row else f"{field} is missing"
             return f"each prediction needs the string fields id, model and completion; {found}"
     if not _is_shown(row.get("shown", [])):
         return f"shown must be a list of chunk ids, found {row['shown']!r:.60}; remove it"

@@ -115,7 +115,8 @@ def _schema_errors(row: dict, n_chunks: int) -> list[str]:
     elif any(first >= second for first, second in itertools.pairwise(citations)):
         errors.append("citations are not distinct and sorted")
     elif any(not 0 <= c < n_chunks for c in citations):
-        errors.append(f"citation out of range 0-{n_chunks - 1}")
+        shown = f"0-{n_chunks - 1}" if n_chunks else "of none: no chunk was shown"
+        errors.append(f"citation out of range {shown}")
 
     if not is_number(confidence) or not 0 <= confidence <= 1:
         errors.append("confidence is not a number in 0..1")
