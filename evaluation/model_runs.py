@@ -68,6 +68,8 @@ def check_flags(args: argparse.Namespace, default_of: Callable[[str], Any]) -> N
         if getattr(args, name) != default_of(name):
             flag = "--" + name.replace("_", "-")
             raise UsageError(f"{flag} asks a model; give --model-path instead of --predictions")
+    if args.decisions and not args.model_path:
+        raise UsageError("--decisions names a fit of a checkpoint; name that with --model-path")
     has_threshold = args.confidence_threshold is not None or args.wanted_precision is not None
     if args.confidence_kind == "calibrated" and not has_threshold:
         raise UsageError(

@@ -29,7 +29,7 @@ def check_fits(args: argparse.Namespace) -> None:
     if args.model_path and not input_path(args.model_path).exists():
         return
     decisions = args.decisions
-    if args.predictions and input_path(args.predictions).is_file():
+    if args.predictions and args.model_path and input_path(args.predictions).is_file():
         decisions = asked_settings(input_path(args.predictions), decisions)["decisions"]
     calibration = read_calibration(args.model_path, decisions)
     choose_selection(args.confidence_threshold, args.wanted_precision, args.confidence_kind, calibration)

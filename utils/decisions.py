@@ -107,16 +107,18 @@ def read_calibration(model_path: str | None, decisions: str | None = None) -> di
     `decisions`: the value of --decisions. With "fitted", the fit of confidences and the val answers are those
     under the biases; DataError if none were fitted. Without, a note where they are those of another step.
     """
-    path = calibration_path(model_path) if model_path else None
-    calibration = _read_fits(path) if path and path.is_file() else {}
+    if not model_path:
+        return {}
+    path = calibration_path(model_path)
+    calibration = _read_fits(path) if path.is_file() else {}
     if decisions != "fitted":
-        if model_path and "step" in calibration:
+        if "step" in calibration:
             _note_other_step(str(path), calibration["step"], model_path, "confidences")
         return calibration
     fitted = _fitted_block(calibration, path)
     # Its own precision and step: the training measured checkpoint-final, in another precision maybe.
-    own = {name: fitted[name] for name in ("precision", "step") if name in fitted}
-    if path and model_path and "step" in own:
+    own = {name: fitted[name] for name in ("precision", "step") if fitted.get(name) is not None}
+    if "step" in own:
         _note_other_step(str(path), own["step"], model_path, "decisions")
     return {**calibration, **fitted["calibration"], **own}
 
@@ -129,11 +131,11 @@ def _note_other_step(path: str, step: int, model_path: str, what: str) -> None:
         note(f"{path}: {what} are fitted to step {step}, and {model_path} is step {own}")
 
 
-def _fitted_block(calibration: dict, path: Path | None) -> dict:
+def _fitted_block(calibration: dict, path: Path) -> dict:
     """The block that --calibrate writes. DataError, with the command, if it is missing."""
     if "decisions" not in calibration:
         raise DataError(
-            f"{path or 'no --model-path'}: no decisions were fitted for a checkpoint; "
+            f"{path}: no decisions were fitted for a checkpoint; "
             "run `python train_sft.py -c CONFIG --calibrate`, or leave out --decisions"
         )
     return calibration["decisions"]

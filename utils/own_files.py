@@ -93,7 +93,10 @@ _GATES = {"refuse_claim?": _GATE, "refuse_question?": _GATE, "refuted?": _GATE}
 _BIASES = {"refuse_claim": float, "refuse_question": float, "refuted": float, "gates?": _GATES}
 _ANSWER = {"stated": Maybe(float), "probability": float, "right": bool}
 _FITTED = {"isotonic?": Maybe(_FIT), "answers?": Maybe([_ANSWER])}
-_DECISIONS = {"biases": _BIASES, "calibration": _FITTED, "key?": str}
+_DECISIONS = {
+    **{"biases": _BIASES, "calibration": _FITTED, "key?": str},
+    **{"precision?": Maybe(str), "step?": Maybe(int)},
+}
 CALIBRATION = {**_FITTED, "step?": int, "decisions?": _DECISIONS}
 
 # training_history.json of SFT and policy, and that of the reward model.
