@@ -12,7 +12,7 @@ from utils.errors import DataError
 from utils.metrics import HEADLINE
 from utils.shapes import read_shaped
 
-# Settings of evaluations that are not of the model as its card asks it; `decisions` is null where plain.
+# Settings of evaluations that are not of the model as its card asks it.
 _OTHER_WAYS = ("predictions", "decisions", "orders", "best_of", "temperature")
 
 
@@ -33,7 +33,8 @@ def evaluation_of(model_dir: Path) -> Measured | None:
             continue
         settings = results["run"]["settings"]
         named = settings.get("model_path")
-        is_plain = not any(settings.get(name) for name in _OTHER_WAYS) and "selective" not in results
+        ways = [settings.get(name) for name in _OTHER_WAYS]
+        is_plain = not any(way and way != "plain" for way in ways) and "selective" not in results
         if named and is_plain and input_path(named).resolve() == wanted:
             metrics = {name: results["sft"].get(name) for name in HEADLINE}
             # The name of the file, since val too can be evaluated.

@@ -28,8 +28,9 @@ _OPENERS = STOP_WORDS | frozenset(
     "since some soon still though through throughout today two under unlike until upon when while "
     "within".split()
 )
-# Fewer letters are the initials of too many names.
+# Fewer letters are the initials of too many names, and more are none.
 _MIN_INITIALS = 3
+_MAX_INITIALS = 10
 _LABELS = {"supported": "refuted", "refuted": "supported", "yes": "no", "no": "yes"}
 
 
@@ -121,7 +122,7 @@ def _is_abbreviation(one: str, other: str) -> bool:
 def _written_out(answer: str, text: str) -> frozenset[str]:
     """The words of a text whose initials are an answer; none for an answer of several words."""
     short = "".join(tokenize(answer))
-    if " " in answer.strip() or not answer.isupper() or len(short) < _MIN_INITIALS:
+    if " " in answer.strip() or not answer.isupper() or not _MIN_INITIALS <= len(short) <= _MAX_INITIALS:
         return frozenset()
     words = tokenize(text)
     found: set[str] = set()

@@ -214,7 +214,7 @@ def test_a_card_has_the_figures_of_a_model_that_was_asked_plainly(tmp_path, monk
     write("again.json", 200, 0.9, {"predictions": "p.jsonl"})
     write("selective.json", 200, 0.9, {}, selective={})
     assert evaluation_of(model) is None
-    write("whole.json", 100, 0.4, {"decisions": None})
+    write("whole.json", 100, 0.4, {"decisions": "plain"})
     write("look.json", 6, 0.8, {})
     found = evaluation_of(model)
     assert (found.split, found.n_samples, found.metrics["net_score"]) == ("test", 100, 0.4)
