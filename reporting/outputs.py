@@ -19,8 +19,11 @@ from utils.shapes import check_shape, lenient, read_shaped, shape_problem
 
 REPORT_NAME = "report.html"
 _MAX_DEPTH = 3
-# Folders of caches, raw files and single checkpoints hold no output that the report shows.
-_SKIPPED = re.compile(r"\.|raw$|cache$|features$|checkpoint-|best$|final$|node_modules$|tests$|__pycache__$")
+# Folders of caches, raw files and single checkpoints hold no output that the report shows; benchmarks/ has
+# the published figures of other machines.
+_SKIPPED = re.compile(
+    r"\.|raw$|cache$|features$|checkpoint-|best$|final$|node_modules$|tests$|benchmarks$|__pycache__$"
+)
 # Listing a folder on a mounted drive can take a tenth of a second.
 _MAX_FOLDERS = 300
 _RESULTS_START = re.compile(rb'\s*\{\s*"(sft|base|deltas|baselines|suites)"')

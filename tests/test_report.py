@@ -543,6 +543,13 @@ def test_a_home_inside_another_and_an_external_test_set_are_not_its_own(tmp_path
     assert find_outputs(tmp_path).chosen("data").path == tmp_path / "data/processed"
 
 
+def test_the_repository_as_a_home_has_no_outputs_of_its_own():
+    root = Path(__file__).resolve().parent.parent
+    # A working copy may have runs of its own, but none is one of those that are published with it.
+    found = [run.path for runs in find_outputs(root).runs.values() for run in runs]
+    assert not [path for path in found if (root / "benchmarks") in path.parents]
+
+
 def test_a_link_to_a_file_that_is_gone_hides_nothing(tmp_path):
     (tmp_path / "a.json").symlink_to(tmp_path / "gone.json")
     write_json(tmp_path / "b.json", {"suites": {}, "run": run_of({})})
