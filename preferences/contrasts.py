@@ -21,7 +21,7 @@ from utils.schema import is_label_answer
 from utils.text import REFUSAL, chunk_text, holds_answer
 
 # Answers to other questions that are tried for one without support.
-N_ELSEWHERE = 8
+_N_TRIED = 8
 
 # What a made completion does to the gold one, of answerable samples and, the last, of unanswerable ones.
 CONTRASTS = (
@@ -72,9 +72,10 @@ def contrasts(
     """Worse completions of a sample by name, as its prompt shows the evidence.
 
     `shown[i]` is the sample's id of chunk number i; its support must be among them. `elsewhere`: answers to
-    other questions, of which the first that no chunk holds is one without support. `confidence`: what those
-    of an answerable sample state, where that is not what the gold completion states.
+    other questions, of which some are tried for one that no chunk holds. `confidence`: what those of an
+    answerable sample state, where that is not what the gold completion states.
     """
+    tried = rng.sample(elsewhere, min(_N_TRIED, len(elsewhere)))
     if not sample["answerable"]:
         answers = unfounded_answers(sample)
         if not answers:
@@ -90,7 +91,7 @@ def contrasts(
     made = {"refused": render_completion(REFUSAL, [], 0.0)}
     if others := other_answers(sample):
         made["wrong answer"] = render_completion(rng.choice(others), gold.citations, confidence)
-    if unsupported := _unsupported(elsewhere, sample, shown):
+    if unsupported := _unsupported(tried, sample, shown):
         made["unsupported answer"] = render_completion(unsupported, gold.citations, confidence)
     for name, citations in _cited_otherwise(gold.citations, sample, shown).items():
         made[name] = render_completion(answer, citations, confidence)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from preferences.cache import Job
-from preferences.contrasts import N_ELSEWHERE, contrasts
+from preferences.contrasts import contrasts
 from preferences.judges import Judge
 from preferences.kinds import form, match_forms
 from preferences.rows import JudgedSample, parse_candidate, preference_row, rich_fields
@@ -129,8 +129,7 @@ def _made_pairs(jobs: list[Job], pairing: Pairing) -> Iterator[tuple[JudgedSampl
             continue
         rng = random.Random(f"{pairing.seed}:{sample['id']}")
         everyone, best = _with_gold(sample, candidates)
-        elsewhere = rng.sample(spans, min(N_ELSEWHERE, len(spans)))
-        made = _contrasts(sample, everyone[best], rng, elsewhere)
+        made = _contrasts(sample, everyone[best], rng, spans)
         # The rarest first, so that every contrast has its share.
         names = sorted(made, key=lambda name: (n_made[name], rng.random()))[: pairing.hard_rejections]
         n_made.update(names)

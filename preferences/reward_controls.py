@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from preferences.contrasts import N_ELSEWHERE, contrasts
+from preferences.contrasts import contrasts
 from preferences.support import answer_in_chunks
 from utils.completions import parse_completion
 from utils.intervals import mean_with_interval
@@ -76,8 +76,7 @@ def probe_rows(preferences: list[dict], test: list[int], seed: int) -> list[dict
     for text, gold in known:
         rng = random.Random(f"{seed}:{gold['id']}")
         shown = list(range(len(gold["evidence_chunks"])))
-        elsewhere = rng.sample(spans, min(N_ELSEWHERE, len(spans)))
-        made = contrasts(gold, shown, rng, elsewhere, gold["confidence"])
+        made = contrasts(gold, shown, rng, spans, gold["confidence"])
         made["unparsable"] = _PROSE.format(answer=gold["answer"])
         facts = {name: gold[name] for name in ("id", "group", "question", "evidence_chunks")}
         rows.append({**facts, "completion": text, "probe": None})

@@ -7,9 +7,11 @@ Signs of vowels (Hindi, Tamil) are parts of their word, which Python's regular e
 Arabic and Hebrew are written with points or without them, so points are no part of a word.
 """
 
+import functools
 import re
 import unicodedata
 from collections.abc import Sequence
+from typing import NamedTuple
 
 # Letters, vowel signs and digits of Han, Kana, Thai, Lao, Burmese and Khmer, without their punctuation.
 _UNSPACED = (
@@ -18,6 +20,7 @@ _UNSPACED = (
     "\u0e01-\u0e3a\u0e40-\u0e4e\u0e50-\u0e59\u0e81-\u0ebd\u0ec0-\u0edf"
     "\u1000-\u1049\u1050-\u109d\u1780-\u17d3\u17d7\u17dc\u17dd\u17e0-\u17e9"
 )
+_ASCII_WORD = re.compile(r"\w+")
 _UNSPACED_CHAR = re.compile(f"[{_UNSPACED}]")
 # Vowels and other marks on Arabic and Hebrew letters.
 _POINTS = (
@@ -44,13 +47,27 @@ def _marks() -> str:
     return "".join(f"{chr(first)}-{chr(last)}" for first, last in runs)
 
 
-_MARKS = _marks()
-_SPACED_LETTER = rf"[^\W{_UNSPACED}]"
-_SPACED_CHAR = rf"(?:{_SPACED_LETTER}|[{_MARKS}])"
-# Letters first, and marks only where they end: a class of both takes four times as long.
-_WORD = re.compile(rf"\w+(?:[{_MARKS}]+\w*)*")
-_WORD_OR_CHAR = re.compile(rf"{_SPACED_LETTER}+(?:[{_MARKS}]+{_SPACED_LETTER}*)*|[{_UNSPACED}]")
-_BETWEEN = rf"[^\w{_MARKS}]"
+class _Patterns(NamedTuple):
+    """Of a word, of a word or a character without spaces, and the texts of parts of `run_pattern`."""
+
+    word: re.Pattern
+    word_or_char: re.Pattern
+    spaced_char: str
+    between: str
+
+
+# Made at the first text that needs them: the marks of all scripts take longer than most modules' imports.
+@functools.cache
+def _patterns() -> _Patterns:
+    marks = _marks()
+    letter = rf"[^\W{_UNSPACED}]"
+    return _Patterns(
+        # Letters first, and marks only where they end: a class of both takes four times as long.
+        word=re.compile(rf"\w+(?:[{marks}]+\w*)*"),
+        word_or_char=re.compile(rf"{letter}+(?:[{marks}]+{letter}*)*|[{_UNSPACED}]"),
+        spaced_char=rf"(?:{letter}|[{marks}])",
+        between=rf"[^\w{marks}]",
+    )
 
 
 def is_unspaced(text: str) -> bool:
@@ -65,8 +82,10 @@ def without_points(text: str) -> str:
 
 def words_of(text: str) -> list[str]:
     """The words of a text as they are written; in scripts without spaces, its characters."""
-    # The plain pattern takes a third of the time.
-    return (_WORD_OR_CHAR if is_unspaced(text) else _WORD).findall(text)
+    if text.isascii():
+        return _ASCII_WORD.findall(text)
+    # The pattern of words takes a third of the time.
+    return (_patterns().word_or_char if is_unspaced(text) else _patterns().word).findall(text)
 
 
 def in_pairs(words: list[str]) -> list[str]:
@@ -94,9 +113,9 @@ def _with_points(word: str) -> str:
 def run_pattern(run: Sequence[str]) -> str:
     """A pattern of words with anything but words between them, which does not begin or end within a word."""
     flags = [is_unspaced(word) for word in run]
-    pattern = "" if flags[0] else f"(?<!{_SPACED_CHAR})"
+    pattern = "" if flags[0] else f"(?<!{_patterns().spaced_char})"
     for i, word in enumerate(run):
         if i:
-            pattern += f"{_BETWEEN}*" if flags[i - 1] or flags[i] else f"{_BETWEEN}+"
+            pattern += f"{_patterns().between}*" if flags[i - 1] or flags[i] else f"{_patterns().between}+"
         pattern += re.escape(word) if word.isascii() else _with_points(word)
-    return pattern if flags[-1] else f"{pattern}(?!{_SPACED_CHAR})"
+    return pattern if flags[-1] else f"{pattern}(?!{_patterns().spaced_char})"
