@@ -25,7 +25,8 @@ INLINE = re.compile(r"`((?:python|make) [^`]+)`")
 # What a model may be here: the embedded one, or one that the demo made.
 HERE = re.compile(r"embedded$|checkpoints/sft/demo/|demo/checkpoints/|merged")
 # As many samples as the finished demo was evaluated on, which --predictions needs all of.
-SMALL_FLAGS = f"--limit {TEST_ROWS} --max-new-tokens 12"
+SMALL_LIMIT = f"--limit {TEST_ROWS}"
+SMALL_COMPLETIONS = "--max-new-tokens 12"
 # Each suite has several levels of every sample.
 SMALL_SUITE = "--suite order"
 MODEL_FLAGS = {"--model-path", "--base-model", "--judge-model", "--sft-model", "--model"}
@@ -122,9 +123,10 @@ def is_in_demo(words: list[str]) -> bool:
 
 
 def generates(words: list[str]) -> bool:
-    """True for a command that lets a model answer many samples, or scores what the demo's model answered."""
-    is_evaluation = "evaluate_sft_fast_robust.py" in words and "--compare" not in words
-    return is_evaluation or bool({"robustness.py", "make_prefs.py"} & set(words))
+    """True for a command that lets a model answer many samples."""
+    if {"--predictions", "--compare", "--export"} & set(words):
+        return False
+    return bool({"evaluate_sft_fast_robust.py", "robustness.py", "make_prefs.py"} & set(words))
 
 
 def files_of_reader(words: list[str]) -> list[str]:
@@ -151,8 +153,13 @@ def is_speed_benchmark(words: list[str]) -> bool:
 
 def small_text(command: Command) -> str:
     """The command with flags behind it that make it small; the last of a repeated flag counts."""
-    is_robustness = "robustness.py" in command.words
-    return " ".join([command.text, SMALL_FLAGS, SMALL_SUITE if is_robustness else ""]).strip()
+    words = command.words
+    flags = [SMALL_LIMIT]
+    if generates(words):
+        flags.append(SMALL_COMPLETIONS)
+    if "robustness.py" in words:
+        flags.append(SMALL_SUITE)
+    return " ".join([command.text, *flags])
 
 
 # --- the rules, the first that fits
@@ -208,6 +215,8 @@ def rule_for(command: Command) -> tuple[str, str]:
         return "plan", "judges candidates that the reader has generated"
     if generates(words):
         return "small", "generates for minutes"
+    if "--predictions" in words:
+        return "small", "scores the few completions that the finished demo has"
     return "run", "works offline in the finished demo"
 
 
