@@ -15,12 +15,12 @@ import functools
 import time
 from pathlib import Path
 
+from evidence.flags import refuse_split_flags, settle_flags
 from evidence.made import MADE_FILE, make_rows, read_kinds
 from evidence.splits import expected_splits, parse_shares, split_supports
 from utils.arguments import chunk_count, positive_int, seed_number, share, stage_parser, whole_number
 from utils.commands import command_after_build
 from utils.config import home_path, input_path, portable_path
-from utils.errors import UsageError
 from utils.outputs import check_folder_output
 from utils.startup import before_imports, run_main
 
@@ -83,15 +83,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def read_arguments(argv: list[str] | None) -> argparse.Namespace:
     """The flags. UsageError for values that make no sense, and for a --data-dir that cannot be written."""
-    args = build_parser().parse_args(argv)
-    parse_shares(args.split)
-    if args.unanswerable_fraction > 0.9:
-        raise UsageError(f"--unanswerable-fraction {args.unanswerable_fraction}: must be at most 0.9")
-    if args.sample and args.sources_config:
-        raise UsageError("--sample builds the bundled sample alone; leave it or --sources-config out")
-    args.sources_config = args.sources_config or SOURCES_CONFIG
-    if args.limit is not None:
-        args.max_per_source = args.limit
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    settle_flags(args, parser, SOURCES_CONFIG)
     if not args.dry_run and not args.check:
         check_folder_output(home_path(args.data_dir))
     return args
@@ -222,10 +216,10 @@ def main(argv: list[str] | None) -> None:
     if args.check:
         check_file(input_path(args.check))
         return
-    wanted = None if args.sources is None else [name.strip() for name in args.sources.split(",")]
+    wanted = None if args.sources is None else args.sources.split(",")
     config = read_sources_config(SAMPLE_CONFIG if args.sample else args.sources_config, ROOT, wanted)
-    if args.made and config.get("evaluation_only"):
-        raise UsageError("--made is made of train samples, which a build with evaluation_only has none of")
+    if config.get("evaluation_only"):
+        refuse_split_flags(args, build_parser())
     data_dir = home_path(args.data_dir)
     if args.dry_run:
         print_plan(args, config, data_dir, ROOT)

@@ -15,7 +15,9 @@ from evidence.negatives import ranked_negatives
 from evidence.samples import build_sample, build_twin
 from evidence.splits import SPLITS
 from evidence.support import Support
+from evidence.withheld import NOTHING, Withheld, evidence_by_question
 from utils.progress import track
+from utils.text import plain_question
 
 # With fewer negatives than this, pages of the training samples may give some to val and test.
 _FEW = 2
@@ -35,12 +37,14 @@ class _Assembly:
     """Everything that a worker needs to build the samples of one support.
 
     `banned_pages`: no negatives come from these. `never_pages`: not even where there are too few others.
+    `by_question`: what answers a question of the user's own, in all rows that ask it.
     """
 
     supports: list[Support]
     groups: list[str]
     banned_pages: list[frozenset[str]]
     never_pages: list[frozenset[str]]
+    by_question: dict[str, Withheld]
     pool: PagePool
     settings: AssemblySettings
 
@@ -55,9 +59,10 @@ def _assemble(i: int) -> tuple[dict | str, dict | None]:
     support = job.supports[i]
     # The seed and the id alone decide, so the output does not depend on the order or number of the workers.
     rng = random.Random(f"{job.settings.seed}:{support.record.id}")
-    ranked = ranked_negatives(support, job.pool, job.banned_pages[i], rng)
+    alike = job.by_question.get(plain_question(support.record.query), NOTHING)
+    ranked = ranked_negatives(support, job.pool, job.banned_pages[i], rng, alike)
     if len(ranked) < _FEW and job.never_pages[i] != job.banned_pages[i]:
-        ranked = ranked_negatives(support, job.pool, job.never_pages[i], rng)
+        ranked = ranked_negatives(support, job.pool, job.never_pages[i], rng, alike)
     sample = build_sample(support, ranked, job.settings.max_chunks, job.groups[i], rng)
     if isinstance(sample, str) or not sample["answerable"]:
         return sample, None
@@ -117,6 +122,7 @@ def assemble(
             groups=groups,
             banned_pages=[banned[split] for split in splits],
             never_pages=[never[split] for split in splits],
+            by_question=evidence_by_question(supports, pool),
             pool=pool,
             settings=settings,
         )

@@ -7,17 +7,20 @@ source's own.
 
 import random
 
-from evidence.annotation import annotated_sets, with_answer
+from evidence.annotation import annotated_sets, marked_sets, with_answer
 from evidence.assembly import AssemblySettings
 from evidence.chunks import Chunk, PagePool, chunk_passage
 from evidence.drops import Drops
 from evidence.groups import group_supports
 from evidence.negatives import ranked_negatives
+from evidence.paraphrase import asked_stems
 from evidence.records import Record
 from evidence.samples import build_sample
 from evidence.soundness import leaked_answer
 from evidence.support import Support
-from utils.text import usable_aliases
+from evidence.withheld import NOTHING, Withheld, evidence_by_question
+from utils.schema import is_label_answer
+from utils.text import plain_question, usable_aliases
 
 # Chunks at random among which those without a word of the question are looked for.
 _N_RANDOM = 50
@@ -38,6 +41,13 @@ def _chunks(record: Record, pool: PagePool, max_chunks: int) -> list[Chunk]:
     return list(dict.fromkeys(chunks))
 
 
+def _marked(record: Record, chunks: list[Chunk], aliases: list[str]) -> list[tuple[Chunk, ...]]:
+    """A set per marked chunk or, for yes/no answers and verdicts, per marked passage."""
+    if is_label_answer(aliases[0]):
+        return marked_sets(chunks, asked_stems(record.query), lambda chunk: True)
+    return [(chunk,) for chunk in chunks if chunk.is_gold]
+
+
 def _support_of(record: Record, chunks: list[Chunk], max_chunks: int) -> Support | str:
     """The record with the sets that its source annotates, or the reason to drop it."""
     if record.doubt:
@@ -49,8 +59,10 @@ def _support_of(record: Record, chunks: list[Chunk], max_chunks: int) -> Support
     aliases = usable_aliases(list(record.answers))
     if not aliases:
         return "no usable answer"
+    # Without sets, a marked passage is the annotation, and its chunk that states the answer the support.
+    annotated = annotated_sets(record, chunks) if record.gold_sets else _marked(record, chunks, aliases)
     # An annotator whose answer shares nothing with its sentences leaves a set without any answer.
-    sets = with_answer(annotated_sets(record, chunks), aliases)
+    sets = with_answer(annotated, aliases)
     if not sets:
         return "no annotated support"
     return Support(record, tuple(aliases), tuple(sets), "gold annotation")
@@ -65,7 +77,12 @@ def _other_evidence(supports: list[Support], groups: list[str]) -> list[frozense
 
 
 def _negatives(
-    support: Support, chunks: list[Chunk], pool: PagePool, banned: frozenset[str], rng: random.Random
+    support: Support,
+    chunks: list[Chunk],
+    pool: PagePool,
+    banned: frozenset[str],
+    rng: random.Random,
+    asked_alike: Withheld,
 ) -> list[Chunk]:
     """Chunks that do not answer: what the annotators of a whole passage left, else what passes the checks.
 
@@ -77,7 +94,7 @@ def _negatives(
         for chunk in rng.sample(pool.chunks, min(_N_RANDOM, len(pool.chunks))):
             if not chunk.stems & support.asked and not chunk.leak_pages & (banned | support.pages):
                 unrelated.append(chunk)
-        near = ranked_negatives(support, pool, banned, rng)
+        near = ranked_negatives(support, pool, banned, rng, asked_alike)
         return list(dict.fromkeys(near + unrelated))
     # What an annotator chose whose answer shares nothing with it is no support, and no negative either.
     marked = {chunk for chunk_set in annotated_sets(support.record, chunks) for chunk in chunk_set}
@@ -103,9 +120,11 @@ def external_samples(
     names = group_supports(supports, 1.0, False, random.Random(settings.seed))
     groups = [name or support.record.id for name, support in zip(names, supports)]
     samples = []
+    by_question = evidence_by_question(supports, pool)
     for support, chunks, group, banned in zip(supports, chunks_of, groups, _other_evidence(supports, groups)):
         rng = random.Random(f"{settings.seed}:{support.record.id}")
-        negatives = _negatives(support, chunks, pool, banned, rng)
+        alike = by_question.get(plain_question(support.record.query), NOTHING)
+        negatives = _negatives(support, chunks, pool, banned, rng, alike)
         sample = build_sample(support, negatives, settings.max_chunks, group, rng, min_negatives=1)
         if isinstance(sample, dict) and leaked_answer(sample):
             sample = "a chunk beside the support has the answer"

@@ -5,6 +5,7 @@ would make a correct citation count as wrong, and a twin answerable.
 """
 
 import random
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,8 +14,9 @@ from evidence.claims import is_undecided
 from evidence.paraphrase import says_most, share_said, stem, stems
 from evidence.records import Passage
 from evidence.retrieval import BM25
-from evidence.spellings import holds_spelling
+from evidence.spellings import abbreviations_in, holds_spelling
 from evidence.support import Support, same_name
+from evidence.withheld import NOTHING, Withheld, marked_evidence, withhold
 from utils.schema import is_label_answer
 from utils.text import content_words, holds_words, padded_words
 
@@ -32,7 +34,8 @@ class _Checks:
     """The tests that a chunk must pass to be a negative of one support, with their word lists prepared."""
 
     support: Support
-    gold: frozenset[Chunk]
+    # What its source marks, and what is marked for other rows with the same question.
+    withheld: tuple[Withheld, Withheld]
     banned_pages: frozenset[str]
     # Yes/no answers and verdicts occur in any text, so for them a page decides instead of the words.
     by_page_only: bool
@@ -46,6 +49,7 @@ class _Checks:
     names_subject: bool
     names: tuple[str, ...]
     subject: tuple[str, ...]
+    abbreviations: re.Pattern | None
 
     def may_answer(self, chunk: Chunk) -> bool:
         """Whether the chunk may answer the question in other words than the accepted answers."""
@@ -91,21 +95,26 @@ class _Checks:
         is_told = record.answerable or record.titles_name_pages or not record.passages
         return self.by_page_only and not is_told and chunk.page not in self.row_passages
 
+    def is_withheld(self, chunk: Chunk) -> bool:
+        return any(evidence.holds(chunk) for evidence in self.withheld)
+
     def is_negative(self, chunk: Chunk) -> bool:
-        if chunk in self.gold or chunk.leak_pages & self.banned_pages:
+        if chunk.leak_pages & self.banned_pages:
             return False
         # The topic of an unanswerable question: its annotators found no answer there.
         if chunk.is_gold and not self.support.record.answerable:
             return True
         if self.is_claim:
-            return not self.may_judge(chunk)
+            return not self.is_withheld(chunk) and not self.may_judge(chunk)
         if self.is_of_another_row(chunk):
             return False
         if self.by_page_only and self.is_on_own_page(chunk):
             return False
         if not self.by_page_only and holds_words(chunk.full_words, self.support.needles):
             return False
-        if self.may_answer(chunk):
+        if self.abbreviations and self.abbreviations.search(chunk.full_text):
+            return False
+        if self.is_withheld(chunk) or self.may_answer(chunk):
             return False
         # The dearest check comes last.
         return self.by_page_only or not holds_spelling(chunk.full_text, self.support.spellings)
@@ -115,19 +124,21 @@ def _keys(passages: Iterable[Passage]) -> frozenset[str]:
     return frozenset(key for passage in passages for key in (passage.page, passage.text_key))
 
 
-def _checks_of(support: Support, banned_pages: frozenset[str]) -> _Checks:
+def _checks_of(
+    support: Support, pool: PagePool, banned_pages: frozenset[str], asked_alike: Withheld
+) -> _Checks:
     record = support.record
     names = tuple(padded_words(name) for name in record.names if content_words(name))
     subject = tuple(padded_words(name) for name in record.subject) if record.cues else ()
     is_claim = record.is_claim and record.answerable
-    gold = frozenset(chunk for chunks in support.sets for chunk in chunks)
-    gold_pages = {chunk.page for chunk in gold}
+    is_label = bool(support.aliases) and is_label_answer(support.aliases[0])
+    gold_pages = {chunk.page for chunks in support.sets for chunk in chunks}
     own = [passage for passage in record.passages if passage.is_gold or passage.page in gold_pages]
     return _Checks(
         support=support,
-        gold=gold,
+        withheld=(withhold(marked_evidence(support, pool)), asked_alike),
         banned_pages=banned_pages,
-        by_page_only=bool(support.aliases) and is_label_answer(support.aliases[0]),
+        by_page_only=is_label,
         own_pages=support.pages if record.answerable else frozenset(),
         row_passages=_keys(record.passages),
         own_passages=_keys(own) | gold_pages,
@@ -135,6 +146,7 @@ def _checks_of(support: Support, banned_pages: frozenset[str]) -> _Checks:
         names_subject=holds_words(padded_words(record.query), list(names)),
         names=names,
         subject=subject,
+        abbreviations=None if is_label else abbreviations_in(record.answers),
     )
 
 
@@ -168,15 +180,19 @@ def _searched(support: Support, pool: PagePool, max_words: int, n_found: int = N
 
 
 def ranked_negatives(
-    support: Support, pool: PagePool, banned_pages: frozenset[str], rng: random.Random
+    support: Support,
+    pool: PagePool,
+    banned_pages: frozenset[str],
+    rng: random.Random,
+    asked_alike: Withheld = NOTHING,
 ) -> list[Chunk]:
     """Verified negatives, best first, each text once.
 
     They come alternately from the record's own candidates and from a search of the whole pool, and never from
-    `banned_pages`: those support another split.
+    `banned_pages`: those support another split. `asked_alike`: evidence of other rows with the same question.
     """
     record = support.record
-    checks = _checks_of(support, banned_pages)
+    checks = _checks_of(support, pool, banned_pages, asked_alike)
 
     size = support.max_words or pool.max_words
     related = [chunk for title in record.related_titles for chunk in pool.by_title[title]]
@@ -191,26 +207,10 @@ def ranked_negatives(
         deep = _searched(support, pool, size, _N_DEEP)
         searched = [chunk for chunk in deep if checks.is_negative(chunk)]
 
-    seen = {chunk.words for chunk in checks.gold}
+    seen = {chunk.words for chunks in support.sets for chunk in chunks}
     distinct = []
     for chunk in _alternate(near, searched):
         if chunk.words not in seen:
             seen.add(chunk.words)
             distinct.append(chunk)
     return distinct
-
-
-def mix_pages(ranked: list[Chunk], pages: frozenset[str], n_chunks: int, rng: random.Random) -> list[Chunk]:
-    """The ranked negatives, reordered so that some from the support's own pages come first.
-
-    Their number is drawn per sample, so that a title that fits the question neither gives support away nor
-    rules it out. Where there are several, one is left for the twin, which shows it in place of the support:
-    both show the page equally often. A single one is shown by half of the samples, and by every twin.
-    Returns all of `ranked`, in the new order.
-    """
-    same_page = [chunk for chunk in ranked if chunk.title in pages]
-    others = [chunk for chunk in ranked if chunk.title not in pages]
-    n_most = min(len(same_page), n_chunks)
-    n_first = rng.randint(1, n_most - 1) if n_most > 1 else rng.randint(0, n_most)
-    n_others = n_chunks - n_first
-    return same_page[:n_first] + others[:n_others] + same_page[n_first:] + others[n_others:]

@@ -33,8 +33,8 @@ class Passage:
 
     @property
     def text_key(self) -> str:
-        """A key that no passage with another title or text has."""
-        text = " ".join(self.sentences)
+        """A key that no passage with another title or text has; spaces, which nobody sees, do not count."""
+        text = " ".join(" ".join(self.sentences).split())
         digest = hashlib.sha1(text.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
         return f"{self.title}#{digest[:12]}"
 

@@ -7,7 +7,6 @@ import random
 from collections.abc import Iterable
 
 from evidence.chunks import Chunk
-from evidence.negatives import mix_pages
 from evidence.paraphrase import begins_any, is_named, stems
 from evidence.queries import query_of
 from evidence.records import twin_id
@@ -89,6 +88,22 @@ def _difficulty(sample: dict, pages: frozenset[str]) -> str:
         n_shared.append(len(asked & stems(chunk_text(chunk))))
     best_support = max(n_shared[i] for i in sample["support_spans"])
     return "hard" if any(n_shared[i] >= best_support for i in sample["hard_negatives"]) else "easy"
+
+
+def mix_pages(ranked: list[Chunk], pages: frozenset[str], n_chunks: int, rng: random.Random) -> list[Chunk]:
+    """The ranked negatives, reordered so that some from the support's own pages come first.
+
+    Their number is drawn per sample, so that a title that fits the question neither gives support away nor
+    rules it out. Where there are several, one is left for the twin, which shows it in place of the support:
+    both show the page equally often. A single one is shown by half of the samples, and by every twin.
+    Returns all of `ranked`, in the new order.
+    """
+    same_page = [chunk for chunk in ranked if chunk.title in pages]
+    others = [chunk for chunk in ranked if chunk.title not in pages]
+    n_most = min(len(same_page), n_chunks)
+    n_first = rng.randint(1, n_most - 1) if n_most > 1 else rng.randint(0, n_most)
+    n_others = n_chunks - n_first
+    return same_page[:n_first] + others[:n_others] + same_page[n_first:] + others[n_others:]
 
 
 def build_sample(

@@ -22,6 +22,8 @@ _SCALES = ("hundred", "thousand", "million", "billion", "trillion", "dozen", "bn
 # Of letters that may lose an accent, and of a sign behind which "m" is a million, nothing can be told.
 _UNSEEN = re.compile(r"[^\W\x00-\x7f]|[$€£¥]")
 
+_ABBREVIATION = re.compile(r"[A-Z]{2}")
+
 # Day, month and year: "July 4, 1776" and "4 July 1776".
 _MAX_DATE_WORDS = 3
 
@@ -72,6 +74,15 @@ def holds_spelling(text: str, spellings: list[str]) -> bool:
     letters = _written_words(text).replace(" ", "")
     possible = [spelling for spelling in spellings if _may_hold(text, letters, spelling)]
     return bool(possible) and holds_words(_spelled_words(text), possible)
+
+
+def abbreviations_in(answers: Iterable[str]) -> re.Pattern | None:
+    """A pattern that finds accepted answers of two capitals ("US", "TV") as they are written, or None.
+
+    They are too short for aliases (`usable_aliases`): in small letters many are words of their own.
+    """
+    short = sorted({answer for answer in answers if _ABBREVIATION.fullmatch(answer)})
+    return re.compile(rf"\b(?:{'|'.join(short)})\b") if short else None
 
 
 def says_answer(text: str, aliases: list[str]) -> bool:

@@ -10,6 +10,7 @@ from evidence.chunks import PagePool
 from evidence.drops import SPARE_REASON, Drops, main_reasons
 from evidence.records import Record
 from evidence.support import Support, find_support
+from utils.errors import DataError
 from utils.progress import track
 from utils.runs import note
 
@@ -35,6 +36,16 @@ def first_drawn(records: list[Record], n_wanted: int, seed: int) -> list[Record]
     return [record for record in records if draw_rank(seed, record.id) <= last]
 
 
+def _refuse_evaluation_rows(records: list[Record]) -> None:
+    """DataError if there are rows of an external test set, which nothing may be trained on."""
+    reserved = [record.id for record in records if record.metadata.get("evaluation_only")]
+    if reserved:
+        raise DataError(
+            f"{len(reserved)} of {len(records)} rows are of an evaluation-only build, e.g. {reserved[0]}:"
+            " they are for tests alone; name other files, or add `evaluation_only: true` to the config"
+        )
+
+
 def verify_support(
     records: list[Record], pool: PagePool, n_wanted: int, seed: int, drops: Drops
 ) -> tuple[list[Support], list[str]]:
@@ -42,7 +53,9 @@ def verify_support(
 
     Of claims, twice as many are verified, since few of the easy ones are kept in the end. The rows are tried
     in the order of `draw_rank`, and returned in the order of `records`. The others are counted in `drops`.
+    DataError if rows of an evaluation-only build are among them.
     """
+    _refuse_evaluation_rows(records)
     n_verified: Counter[str] = Counter()
     reasons: dict[str, Counter[str]] = defaultdict(Counter)
     supports: dict[int, Support] = {}

@@ -60,7 +60,7 @@ def measured_flops(dtype: "torch.dtype") -> float:
 
 def planned_samples(path: Path, read: Callable[[Path], list[dict]] = read_samples) -> list[dict] | None:
     """The rows of a file as `read` reads it; None, and a warning, if it does not exist yet."""
-    if not path.is_file():
+    if not path.exists():
         print(f"warning: {home_hint(path) or f'{path} does not exist yet; an earlier stage writes it'}")
         return None
     return read(path)

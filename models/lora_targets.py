@@ -8,6 +8,7 @@ import re
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from utils.config_values import check_first_layer
 from utils.errors import UsageError
 
 
@@ -95,6 +96,5 @@ def adapted_layers(model, name: str, first_layer: int) -> list[int] | None:
         return None
     n_layers = model.config.get_text_config().num_hidden_layers
     # PEFT takes an empty list for all layers.
-    if not 0 < first_layer < n_layers:
-        raise UsageError(f"lora.first_layer: {first_layer}, but the layers of {name} are 0 to {n_layers - 1}")
+    check_first_layer(first_layer, n_layers, name)
     return list(range(first_layer, n_layers))

@@ -16,7 +16,7 @@ from utils.config import home_path, input_path, nearest
 from utils.errors import DataError, UsageError
 from utils.input_files import home_hint
 from utils.jsonl import sha256_file
-from utils.outputs import check_folder_output
+from utils.outputs import check_empty_folder, check_folder_output
 from utils.own_files import HEAD, PREFERENCE_STATS
 from utils.recognition import check_kind
 from utils.run_folders import REWARD_NAMES, check_new_folder
@@ -181,8 +181,7 @@ def check_exportable(settings: dict) -> None:
 def _check_export(args: argparse.Namespace, config: dict) -> None:
     target = home_path(args.export_hf)
     check_folder_output(target)
-    if target.exists() and any(target.iterdir()):
-        raise UsageError(f"--export-hf {target}: the directory is not empty; name a new one")
+    check_empty_folder(target, "--export-hf")
     check_exportable(config)
     if args.validate_only:
         folder = find_head(args.checkpoint, home_path(config["output_dir"]))

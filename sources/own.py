@@ -78,6 +78,11 @@ def _accepted(row: dict, is_answerable: bool, metadata: dict) -> list[str]:
     return aliases or answers(metadata.get("gold_aliases") or [], "metadata.gold_aliases")
 
 
+def _marks(metadata: dict) -> dict:
+    """What a sample of an evaluation-only build is known by, under any file name."""
+    return {name: metadata[name] for name in ("evaluation_only", "canary") if metadata.get(name)}
+
+
 def _sample_fields(row: dict) -> dict:
     """The record's fields of a row in sample layout.
 
@@ -105,7 +110,7 @@ def _sample_fields(row: dict) -> dict:
         "answerable": is_answerable,
         "gold_sets": tuple(gold_sets),
         "passages": passages,
-        "metadata": {"type": optional_text(metadata, "type")},
+        "metadata": {"type": optional_text(metadata, "type")} | _marks(metadata),
     }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from evidence.paraphrase import stems
 from evidence.records import Record
-from sources.fields import answers, bad, full_text, items, whole_number
+from sources.fields import answers, bad, full_text, identifier, items, question_text, whole_number
 from sources.json_list import never_empty
 from utils.errors import DataError
 from utils.jsonl import open_bytes, read_lines
@@ -54,7 +54,7 @@ def _to_record(row: dict, official_split: str) -> Record:
     accepted = _json_list(row, "possible_answers")
     if not accepted:
         raise bad("possible_answers", "a list of accepted answers", row["possible_answers"])
-    for column in ("id", "subj", "prop", "question", "s_wiki_title"):
+    for column in ("subj", "prop", "s_wiki_title"):
         full_text(row[column], column)
 
     name = plain_title(row["subj"])
@@ -65,9 +65,9 @@ def _to_record(row: dict, official_split: str) -> Record:
     subject = (name, title, *(alias for alias in aliases if len(tokenize(alias)) >= n_words))
 
     return Record(
-        id=f"popqa:{row['id']}",
+        id=f"popqa:{identifier(row['id'], 'id')}",
         source="popqa",
-        question=row["question"].strip(),
+        question=question_text(row, "question"),
         # The object's label is the canonical form when it is among the accepted ones.
         answers=tuple(sorted(accepted, key=lambda answer: answer != row["obj"])),
         answerable=True,

@@ -8,8 +8,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import train_sft
 from tests.test_cards import trained
+from tests.tokenizer_families import FAMILIES
 from training.export import Export
-from training.gguf import read_gguf, write_gguf
+from training.gguf import read_gguf, word_rule, write_gguf
 from training.parity import check_parity
 from utils.completions import render_completion
 from utils.errors import StageError
@@ -120,6 +121,18 @@ def test_positions_and_biases_that_would_be_lost_are_sent_there_too(
     write_json(config, {**read_json(config), name: value})
     with pytest.raises(StageError, match=message):
         write_gguf(tmp_path / "model", tmp_path / "x.gguf")
+
+
+@pytest.mark.parametrize(
+    "family, name", [("llama-3", "llama-bpe"), ("gpt-neox", "gpt-2"), ("smollm2", "smollm")]
+)
+def test_the_rule_for_words_has_its_name(family, name):
+    assert word_rule(FAMILIES[family].make(), 1000) == name
+
+
+def test_a_tokenizer_whose_rule_for_words_has_no_name_here_is_not_written():
+    with pytest.raises(StageError, match="rule for words is not known here; convert the folder of --merge"):
+        word_rule(FAMILIES["qwen2.5"].make(), 1000)
 
 
 def test_a_gguf_file_appears_when_its_answers_are_the_same(trained, monkeypatch):

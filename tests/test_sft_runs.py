@@ -374,6 +374,35 @@ def test_a_plan_of_what_trains_nothing_says_what_it_would_write(tiny_gemma_dir, 
         assert said in out and "would train" not in out and "checkpoint-best does not exist yet" in out
 
 
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--merge", ""], "--merge needs the name of a folder"),
+        (["--merge", "data"], "the directory is not empty; name a new one"),
+        (["--merge", "m", "--limit", "3"], "--limit is of a training, and --merge trains nothing"),
+        (["--calibrate", "--allow-test"], "--allow-test is of a training, and --calibrate trains"),
+        (["--export", "gguf", "--overwrite"], "--overwrite is of trainings and --calibrate"),
+    ],
+)
+@pytest.mark.parametrize("plan", [[], ["--dry-run"]])
+def test_what_a_finished_run_would_ignore_is_refused(flags, message, plan, tiny_gemma_dir, home):
+    with pytest.raises(UsageError, match=message):
+        train_sft.main(["-c", str(write_config(home, tiny_gemma_dir)), *flags, *plan])
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("lora.first_layer=9", "lora.first_layer: 9, but the layers of .* are 0 to 1"),
+        ("data.train_path=data/processed", "is a folder|directory"),
+    ],
+)
+def test_a_plan_refuses_what_the_run_would(override, message, tiny_gemma_dir, home):
+    config = write_config(home, tiny_gemma_dir)
+    with pytest.raises((UsageError, DataError), match=message):
+        train_sft.main(["-c", str(config), "--set", override, "--dry-run"])
+
+
 def test_rows_without_a_twin_come_first_by_their_units(tiny_gemma_dir):
     data = {**DEFAULTS["data"], "answerable_first": 0.1, "twin_pairs": "shuffled"}
     with pytest.raises(UsageError, match="data.answerable_first: rows without a twin"):

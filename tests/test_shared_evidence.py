@@ -248,4 +248,6 @@ def test_a_template_with_the_question_first_is_refused_before_anything_is_loaded
     arguments = ["-c", str(config), *overrides("data.share_evidence=true")]
     with pytest.raises(UsageError, match=r"template default has the question before the evidence"):
         train_sft.read_settings(arguments)
+    with pytest.raises(UsageError, match=r"template default has the question before the evidence"):
+        train_sft.main([*arguments, "--dry-run"])
     train_sft.read_settings([*arguments, *overrides("data.template=evidence_first")])

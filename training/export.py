@@ -27,6 +27,7 @@ from training.whole import CARD, checkpoint_damage
 from utils.config import home_path, input_path
 from utils.errors import DataError, UsageError
 from utils.jsonl import write_text
+from utils.outputs import check_empty_folder
 from utils.own_files import CHECKPOINT
 from utils.runs import note
 from utils.schema import pick_samples, read_samples
@@ -87,8 +88,7 @@ class Export:
     def merge(self, target: Path) -> dict:
         """Write the merged model to `target`. StageError, and nothing written, if it answers otherwise."""
         checkpoint = self.checkpoint
-        if target.exists() and any(target.iterdir()):
-            raise UsageError(f"--merge {target}: the directory is not empty; name a new one")
+        check_empty_folder(target, "--merge")
         if kind_of(checkpoint) == "model":
             raise UsageError(f"{checkpoint}: this is a full model, so there is nothing to merge")
         # Before the merge: two models at once may not fit the device.

@@ -4,6 +4,7 @@ Models of the Llama architecture with a byte-level BPE tokenizer (Llama-3, SmolL
 package. For others llama.cpp has its own converter. This module compares nothing; export.py does.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from utils.errors import StageError
 from utils.tokens import end_id
+
+# How Llama-3 cuts a text into words, of which bytes are merged.
+_LLAMA3_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_N_SMOLLM = 49152
 
 _ELSEWHERE = "convert the folder of --merge DIR with the converter of llama.cpp"
 
@@ -28,6 +36,25 @@ def _check_kind(model: Any, tokenizer: Any) -> None:
     if rope != "default" or getattr(model.config, "attention_bias", False):
         what = f"positions of the kind {rope}" if rope != "default" else "biases of attention"
         raise StageError(f"--export gguf: {what} are not written here; {_ELSEWHERE}")
+
+
+def word_rule(tokenizer: Any, n_vocab: int) -> str:
+    """llama.cpp's name for how the tokenizer cuts a text into words. StageError where it has none here.
+
+    Under another name the model would read other tokens than it was trained on.
+    """
+    parts = json.loads(tokenizer.backend_tokenizer.to_str())["pre_tokenizer"]
+    parts = parts.get("pretokenizers", [parts])
+    kinds = [part["type"] for part in parts]
+    cuts_words = parts[-1].get("use_regex", True)
+    if kinds == ["Digits", "ByteLevel"] and parts[0]["individual_digits"] and cuts_words:
+        return "smollm"
+    if kinds == ["ByteLevel"] and cuts_words:
+        # SmolLM's vocabulary has no numbers of two digits, so its rule for digits need not be told.
+        return "smollm" if n_vocab == _N_SMOLLM else "gpt-2"
+    if kinds == ["Split", "ByteLevel"] and parts[0]["pattern"] == {"Regex": _LLAMA3_WORDS} and not cuts_words:
+        return "llama-bpe"
+    raise StageError(f"--export gguf: this tokenizer's rule for words is not known here; {_ELSEWHERE}")
 
 
 def _interleaved(weight: torch.Tensor, n_heads: int) -> torch.Tensor:
@@ -63,7 +90,7 @@ def _add_tokenizer(writer: Any, tokenizer: Any, folder: Path, n_vocab: int) -> N
     tokens = [by_id.get(i, f"[PAD{i}]") for i in range(n_vocab)]
     kinds = [gguf.TokenType.CONTROL if i in special else gguf.TokenType.NORMAL for i in range(n_vocab)]
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm" if n_vocab == 49152 else "default")
+    writer.add_tokenizer_pre(word_rule(tokenizer, n_vocab))
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
     gguf.SpecialVocab(folder, load_merges=True, n_vocab=n_vocab).add_to_gguf(writer)

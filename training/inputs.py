@@ -35,7 +35,13 @@ def check_inputs(config: dict, merges: bool = False) -> None:
             # Unlike a flag, a key is not in the command that the user sees.
             raise DataError(f"data.{key}: {error}") from error
     check_model_name(config["model_name"], "--set model_name=DIR")
+    check_combination(config)
+
+
+def check_combination(config: dict) -> None:
+    """UsageError for a base model that is an adapter, and for a template whose evidence cannot be shared."""
     refuse_adapter(config["model_name"])
+    data = config["data"]
     template = load_template("sft", data["template"])
     # Behind different questions, equal evidence is read differently.
     if data["share_evidence"] and "{question}" in template[: template.index("{evidence}")]:

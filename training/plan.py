@@ -18,11 +18,13 @@ from models.estimate import (
 )
 from models.planned_memory import planned_passes, training_memory
 from models.training_footprint import Trained
+from training.inputs import check_combination
 from training.memory_config import layers_per_checkpoint
 from training.selection import read_run_samples
 from training.steps import rows_per_pass, steps_and_epochs
 from utils.commands import free_results, stage_command
 from utils.config import home_path, input_path
+from utils.config_values import check_first_layer
 from utils.run_folders import TRAINED_NAMES, check_new_folder
 from utils.runs import note
 from utils.templates import split_template
@@ -73,6 +75,7 @@ def planned_training_memory(config: dict, width: int, n_shared: int) -> str | No
     passes = planned_passes(config["model_name"], options, full)
     if passes is None:
         return None
+    check_first_layer(lora["first_layer"], passes.shape.n_layers, config["model_name"])
     targets = lora["target_modules"]
     if not isinstance(targets, list):
         targets = list(passes.shape.projections)
@@ -84,7 +87,7 @@ def planned_training_memory(config: dict, width: int, n_shared: int) -> str | No
         targets=[] if full else targets,
         r=lora["r"],
         dropout=lora["dropout"] > 0,
-        n_adapted=max(0, passes.shape.n_layers - lora["first_layer"]),
+        n_adapted=passes.shape.n_layers - lora["first_layer"],
         checkpointed=checkpointed(training),
         accumulates=training["gradient_accumulation_steps"] > 1,
         optim_8bit="8bit" in str(training.get("optim", "")),
@@ -100,9 +103,10 @@ def planned_training_memory(config: dict, width: int, n_shared: int) -> str | No
 def print_plan(config: dict, template: str, allow_test: bool) -> None:
     """`--dry-run`: rows, tokens, time and memory, from files and names alone.
 
-    Data and folders that the run would refuse or warn about are refused or warned about here.
+    What the run would refuse or warn about is refused or warned about here.
     """
     check_new_folder(home_path(config["output_dir"]), TRAINED_NAMES)
+    check_combination(config)
     warn_missing_model(config["model_name"])
     run = read_run_samples(config, allow_test, planned_samples)
     for text in [*run.warnings, *run.notes]:

@@ -8,7 +8,7 @@ import difflib
 import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from utils.config_values import MAX_SEED
 from utils.errors import UsageError
@@ -186,3 +186,12 @@ def bucket_list(text: str) -> list[int]:
     wanted = "token counts separated by commas, such as 512,1024"
     buckets = [_int_from(1, part, wanted) for part in text.split(",")]
     return sorted(set(buckets))
+
+
+def refuse_given(
+    args: argparse.Namespace, parser: argparse.ArgumentParser, names: Iterable[str], why: str
+) -> None:
+    """UsageError for the first of the flags `names` that has another value than its default."""
+    for name in names:
+        if getattr(args, name) != parser.get_default(name):
+            raise UsageError(f"--{name.replace('_', '-')}: {why}; leave it out")

@@ -105,3 +105,9 @@ def check_count(name: str, value: Any, least: int = 1, or_null: bool = True) -> 
         return
     null = ", or null" if or_null else ""
     raise UsageError(f"{name}: expected a whole number from {least} on{null}, found {value!r}")
+
+
+def check_first_layer(first_layer: int, n_layers: int, name: str) -> None:
+    """UsageError for a `lora.first_layer` that the model `name` has not."""
+    if first_layer >= n_layers:
+        raise UsageError(f"lora.first_layer: {first_layer}, but the layers of {name} are 0 to {n_layers - 1}")

@@ -53,3 +53,9 @@ def check_folder_output(path: Path) -> None:
         raise UsageError(f"{path}: is the root of the file system; name a folder below it")
     # The folder itself if it is there: its parent may be read-only.
     _check_place(path / "run.json")
+
+
+def check_empty_folder(path: Path, flag: str) -> None:
+    """UsageError unless the folder that a flag names is new, or has nothing in it."""
+    if path.is_dir() and any(path.iterdir()):
+        raise UsageError(f"{flag} {path}: the directory is not empty; name a new one")
