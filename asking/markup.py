@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 
 from asking.hidden_elements import HiddenElements
-from asking.words import Piece, Words, words_of
+from asking.words import END_MARKS, Piece, Words, words_of
 
 _SKIPPED = frozenset("script style template noscript svg iframe object".split())
 _HEADINGS = frozenset("h1 h2 h3 h4 h5 h6 title".split())
@@ -183,9 +183,8 @@ def _items(source: str, start: int, end: int) -> list[tuple[int, int]]:
 
 
 def _is_title(source: str, words: Words, next_start: int) -> bool:
-    is_short = len(words.texts) <= _MAX_TITLE_WORDS and not words.texts[-1].endswith(
-        (".", "!", "?", ",", ";")
-    )
+    has_end = words.texts[-1].endswith((*END_MARKS, ",", ";", "，", "；"))
+    is_short = len(words.texts) <= _MAX_TITLE_WORDS and not has_end
     is_one_line = not re.search(r"[\r\n]", source[words.starts[0] : words.ends[-1]])
     gap = source[words.ends[-1] : next_start]
     return is_short and is_one_line and len(re.findall(_NEWLINE, gap)) > 1

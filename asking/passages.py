@@ -12,11 +12,12 @@ from pathlib import PurePath
 
 from asking.documents import Document, Page
 from asking.markup import Block
-from asking.words import Sentence, Words
+from asking.words import END_MARKS, Sentence, Words
 from evidence.chunks import chunk_passage
 from evidence.paraphrase import stem
 from evidence.records import Passage as Sentences
 from evidence.retrieval import BM25, terms_of
+from utils.writing_systems import CLOSING_MARKS
 
 # A sentence of more than so many times the chunk's words is cut: training never showed one.
 _LONG_SENTENCE = 3
@@ -65,7 +66,7 @@ def _document_title(document: Document) -> str:
 
 
 def _ends_a_sentence(words: Words) -> bool:
-    return words.texts[-1].rstrip("\"')]\u201d\u2019").endswith((".", "!", "?"))
+    return words.texts[-1].rstrip(f")]\u201d\u2019{CLOSING_MARKS}").endswith(END_MARKS)
 
 
 class _Headings:

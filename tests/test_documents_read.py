@@ -1,6 +1,7 @@
 """What a document shows is in a passage, under its heading, and what says something else is no copy."""
 
 import os
+import re
 
 import pytest
 
@@ -103,6 +104,8 @@ def test_marks_that_nobody_sees_are_in_no_word():
     (block,) = text_blocks("The pro\xadgram \ufeffran.")
     assert block.words.texts == ["The", "program", "ran."]
     assert text_blocks("\xad") == []
+    (block,) = html_blocks("<p>&shy;<b>It </b>&shy;<i>ran.</i></p>")
+    assert block.words.texts == ["It", "ran."]
 
 
 @pytest.mark.parametrize(
@@ -156,6 +159,53 @@ def test_headings_without_a_text_are_found():
 def test_a_name_that_is_not_utf_8_can_be_given_to_a_tokenizer():
     (passage,) = passages_of(read(os.fsdecode(b"caf\xe9.txt"), "It opened."), 40)
     assert passage.title.encode()
+
+
+TOWER = "东京塔建于1958年。它高333米。「他说「好。」」设计者是内藤。｡"
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("a.txt", TOWER),
+        ("a.txt", f"{TOWER}\n\n它是红色的！\n\n- 它在东京。\n"),
+        ("a.txt", "他说「好。」"),
+        ("a.txt", "长" * 99 + "。」" * 99),
+        ("a.md", f"# 东京塔\n\n**{TOWER}**”它高。\n"),
+        ("a.md", "「**东京塔建于1958年。**」它高。\n"),
+        ("a.html", f"<h1>塔</h1><p>{TOWER}<b>它。</b>&quot;</p><p>它高。&nbsp;它<i>红。</i>」」</p>"),
+    ],
+)
+def test_sentences_that_no_space_ends_are_quoted(name, text):
+    for max_words in (1, 2, 40):
+        document = read(name, text)
+        passages = passages_of(document, max_words)
+        assert "".join("".join(passage.text.split()) for passage in passages) == "".join(
+            block.words.text.replace(" ", "") for block in document.pages[0].blocks if block.level == 0
+        )
+        for passage in passages:
+            quote = quote_passage(passage, passage.text, "")
+            # A quote has the marks of Markdown, too.
+            assert re.sub(r"[\s*-]", "", quote.text) == re.sub(r"\s", "", passage.text)
+
+
+def test_a_full_stop_ends_a_sentence_with_its_closing_marks():
+    (block,) = markdown_blocks("「**塔建于1958年。**」它高333米。’設計")
+    assert block.words.texts == ["「塔建于1958年。」", "它高333米。’", "設計"]
+    assert [passage.text for passage in passages_of(read("a.txt", "塔。它高。\n\n他说「好。」"), 40)] == [
+        "塔。 它高。 他说「好。」"
+    ]
+    assert [block.level for block in text_blocks("它是红色的。\n\n它高。")] == [0, 0]
+
+
+def test_a_folder_of_chinese_documents_is_read(tmp_path):
+    (tmp_path / "a.txt").write_text("东京塔建于1958年。它高333米。\n", encoding="utf-8")
+    (tmp_path / "b.html").write_text("<p>设计者是内藤。他说「好。」</p>", encoding="utf-8")
+    index = PassageIndex(read_documents([str(tmp_path)]), 40)
+    assert [passage.text for passage in index.passages] == [
+        "东京塔建于1958年。 它高333米。",
+        "设计者是内藤。 他说「好。」",
+    ]
 
 
 def test_what_a_folder_does_not_give_is_said(tmp_path):
