@@ -472,6 +472,30 @@ def test_each_of_several_questions_is_printed_above_its_answer(monkeypatch, caps
     assert capsys.readouterr().out.startswith("ONE\n")
 
 
+def test_a_question_that_cannot_be_asked_leaves_the_others(capsys):
+    def ask(question: str) -> Reply:
+        if "bad" in question:
+            raise UsageError(f"{question} is too long")
+        return told(question)
+
+    with pytest.raises(UsageError, match="^2 of 4 questions could not be asked"):
+        ask_each(ask, ["bad", "one", "bad two", "two"], as_json=True)
+    captured = capsys.readouterr()
+    rows = [json.loads(line) for line in captured.out.splitlines()]
+    assert [row["question"] for row in rows] == ["bad", "one", "bad two", "two"]
+    assert [row["status"] for row in rows] == ["error", "answered", "error", "answered"]
+    assert rows[0] == {"question": "bad", "status": "error", "reason": "bad is too long"}
+    assert captured.err == "error: bad is too long\nerror: bad two is too long\n"
+    # What a single question raises is said where the run ends.
+    with pytest.raises(UsageError, match="^bad is too long"):
+        ask_each(ask, ["bad"], as_json=True)
+    captured = capsys.readouterr()
+    assert (json.loads(captured.out), captured.err) == (rows[0], "")
+    with pytest.raises(UsageError, match="1 of 2"):
+        ask_each(ask, ["bad", "one"], as_json=False)
+    assert "question: one\nONE\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("text", ["", "\n  \n"])
 def test_stdin_without_a_question_is_named(monkeypatch, text):
     import io
