@@ -59,6 +59,23 @@ def read(name: str, text: str):
         ("> A quote.\n\n- See [the\n  mill](http://x.y).", ["A quote.", "See the mill."]),
         ("2 > 1 and\n3 > 2.", ["2 > 1 and 3 > 2."]),
         ("Built <!-- in\n\n1784 --> here.", ["Built <!-- in", "1784 --> here."]),
+        # Code within a line may begin with three backticks; only marks like its own end a block of code.
+        ("```pip install x``` installs *it*.\n\n- one", ["pip install x installs it.", "one"]),
+        ("``` `a`\n- *one*\n```", ["a", "one"]),
+        ("~~~ a`b\n*a*\n```\n- b\n~~~~ \n- c", ["*a* ``` - b", "c"]),
+        ("````md\n```\n*a*\n```\n````\n*b*", ["``` *a* ```", "b"]),
+        ("```\n``` sh\n    ```\n```\n*b*", ["``` sh ```", "b"]),
+        ("```\r\n*a*\r\n```\r\n*b*", ["*a*", "b"]),
+        # In a list item, too.
+        ("1. Do:\n2. ```sh\n   *a*\n     ```\n\n- ~~~\n  *b*\n  ~~~\n- *c*", ["Do:", "*a*", "*b*", "c"]),
+        # A table's rule has one dash or more per column; a cell that is empty is none.
+        ("| Name | Year |\n|:--|--:|\n| a | b |", ["Name Year", "a b"]),
+        ("a | b\n- | -\n", ["a b"]),
+        # An address may have parentheses.
+        ("See [Juno](http://x.y/Juno_(craft)) here.", ["See Juno here."]),
+        ('See [Juno](Juno_(craft)_(b) "A title"), ![J](a_(b).png)(it) here.', ["See Juno, (it) here."]),
+        ("See [Juno](Juno_(craft) here.", ["See Juno here."]),
+        ("See ![the mill](its picture.png) here.", ["See here."]),
     ],
 )
 def test_all_that_markdown_shows_is_text(source, visible):
@@ -135,6 +152,15 @@ def test_the_declaration_of_an_xml_page_names_its_encoding():
         ("Most of it was written in C++ then.", "Most of it was written in C# then.", 2),
         ("It rose by 10% in the last year.", "It rose by 10 in the last year.", 2),
         ("The mill – built in 1784 – is “old”.", 'The mill - built in 1784 - is "old".', 1),
+        ("The mill -- built in 1784---was `old`.", "The mill – built in 1784—was *old*.", 1),
+        ("It must be < 5 degrees in there.", "It must be > 5 degrees in there.", 2),
+        ("It must be ≥ 5 degrees in there.", "It must be ≤ 5 degrees in there.", 2),
+        ("Dogs in the old mill: ✅", "Dogs in the old mill: ❌", 2),
+        ("Dogs in the old mill: ✅", "Dogs in the old mill: ✅\ufe0f", 1),
+        ("They counted 10² birds in a year.", "They counted 102 birds in a year.", 2),
+        ("It has a board of 5' by 7 there.", 'It has a board of 5" by 7 there.', 2),
+        # Words of Hindi that differ in the sign of a vowel.
+        ("वह घर की ओर गया था.", "वह घर का ओर गया था.", 2),
     ],
 )
 def test_only_what_says_the_same_is_a_copy(one, other, n):
@@ -154,6 +180,31 @@ def test_headings_without_a_text_are_found():
     ]
     for passage in passages_of(document, 40):
         assert quote_passage(passage, passage.text, "").text == passage.text
+
+
+@pytest.mark.parametrize("name, mark", [("a.md", "## {}"), ("a.md", "{}\n---"), ("a.html", "<h2>{}</h2>")])
+def test_the_last_words_of_a_long_heading_are_found(name, mark):
+    heading = " ".join(f"word{i}" for i in range(20))
+    document = read(name, mark.format(heading) + "\n\nIt opened.\n")
+    title = " ".join(heading.split()[:12])
+    for text in (heading, "It opened."):
+        (passage,) = PassageIndex([document], 40).nearest(f"Is it {text}", 1)
+        assert passage.text == text
+        assert quote_passage(passage, text, "").text == text
+    assert passage.title == f"a ({title})"
+
+
+def test_a_long_title_is_one_passage():
+    title = " ".join(f"word{i}" for i in range(20))
+    page = read("a.html", f"<title>{title}</title><h1>{title}</h1><p>It opened.</p>")
+    assert [passage.text for passage in PassageIndex([page], 40).passages] == [title, "It opened."]
+
+
+def test_a_word_whose_stem_is_a_stop_word_is_searched_for():
+    for word in ("mayor", "theme", "Andes", "cans", "서울"):
+        parts = ["It was dug by many men.", f"Look at the {word} there.", "It was sold for iron.", "The end."]
+        index = PassageIndex([read("a.md", "\n\n".join(f"- {part}" for part in parts))], 6)
+        assert index.nearest(f"Who is {word}?", 1)[0].text == parts[1]
 
 
 def test_a_name_that_is_not_utf_8_can_be_given_to_a_tokenizer():
