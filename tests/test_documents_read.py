@@ -100,9 +100,43 @@ def test_all_that_markdown_shows_is_text(source, visible):
         ("<section><span hidden>B</section>C", ["C"]),
         ("<div hidden>B</b></i>B<script></div>B</script>B</div>C", ["C"]),
         ("<div hidden><p>B", []),
+        ("<p>A<dialog><p>B</p></dialog><dialog open>C</dialog>D", ["A", "C", "D"]),
     ],
 )
 def test_what_a_page_hides_is_no_text(source, visible):
+    assert [block.words.text for block in html_blocks(source)] == visible
+
+
+@pytest.mark.parametrize(
+    "source, visible",
+    [
+        # A definition is read with its term.
+        ("<dl><dt>Founder</dt>\n<dd>Ann</dd><dt>Year</dt><dd>1784</dd></dl>", ["Founder Ann", "Year 1784"]),
+        (
+            "<dl><dt>Founder<dd>Ann<dt>Year<dd><b>1784</b></dl>It closed.",
+            ["Founder Ann", "Year 1784", "It closed."],
+        ),
+        (
+            "<dl><dt>Founder</dt><dd>\n<p>Ann</p><p>More</p></dd><dd>Bo</dd></dl>",
+            ["Founder Ann", "More", "Bo"],
+        ),
+        ("<dl><div><dt>Founder</dt><dd><div>Ann</div></dd></div></dl><p>A", ["Founder Ann", "A"]),
+        ("<dl><dt>Founder</dt><dd>&amp;<p>Ann</p></dd></dl>", ["Founder &", "Ann"]),
+        ("<dl><dt>Ann</dt><dt>Bo</dt><dd hidden>C</dd></dl><dd>D</dd>", ["Ann", "Bo", "D"]),
+        # Neighbors are no single word.
+        ("A<center>B</center>C<menu><li>D</menu>E<dir>F</dir>G", ["A", "B", "C", "D", "E", "F", "G"]),
+        (
+            "A<search>B</search><hgroup>C</hgroup><select><optgroup label=x>D</optgroup>E",
+            ["A", "B", "C", "D", "E"],
+        ),
+        (
+            "<label>A</label><button>B</button><textarea>C</textarea>D<input>E<select></select>F",
+            ["A B C D E F"],
+        ),
+        ("18<del>24</del><ins>25</ins>", ["182425"]),
+    ],
+)
+def test_elements_of_a_page_are_read_together_or_apart(source, visible):
     assert [block.words.text for block in html_blocks(source)] == visible
 
 
