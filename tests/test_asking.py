@@ -107,10 +107,21 @@ def test_a_folder_is_read_as_far_as_it_can_be(tmp_path):
 def test_missing_and_empty_evidence_is_an_error(tmp_path):
     with pytest.raises(DataError, match="no such file or folder"):
         read_documents([str(tmp_path / "none.txt")])
+    # A user that does not exist, and a text in place of a file.
+    with pytest.raises(DataError, match="--evidence ~nobodyxyz/file: no such file"):
+        read_documents(["~nobodyxyz/file"])
+    with pytest.raises(DataError, match=f"--evidence {'very ' * 12}[.]{{3}}: no such file"):
+        read_documents(["very\n" * 200])
     with pytest.raises(UsageError, match="--evidence is empty"):
         read_documents([""])
     with pytest.raises(DataError, match="no document that can be read"):
         read_documents([str(tmp_path)], lambda line: None)
+
+
+def test_evidence_from_a_closed_stdin_is_an_error(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(DataError, match="standard input is closed"):
+        read_documents(["-"])
 
 
 # A process of its own reads it.
