@@ -8,12 +8,11 @@ import os
 import shutil
 import sys
 import textwrap
-import unicodedata
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from asking.quotes import Quote
-from asking.reply import ANSWERED, WITHHELD, Reply
+from asking.reply import ANSWERED, WITHHELD, Reply, printable, printable_part
 from utils.errors import StageError, Terminated, UsageError
 from utils.runs import note
 from utils.terminal import literal
@@ -27,13 +26,6 @@ _MAX_WIDTH = 100
 _PROMPT = "question> "
 
 
-def printable(text: str) -> str:
-    """A text on one line without control characters: a document must not steer the terminal."""
-    text = " ".join(text.split())
-    # "Cf" are the marks that turn the direction of writing, and others that nobody sees.
-    return "".join(char for char in text if unicodedata.category(char) not in ("Cc", "Cf"))
-
-
 def _marked(quote: Quote) -> str:
     """The text of a quote on one line, stand-ins around the marked words, or around all of it."""
     parts = []
@@ -44,14 +36,6 @@ def _marked(quote: Quote) -> str:
         place = end
     parts.append(printable_part(quote.text[place:]))
     return "".join(parts)
-
-
-def printable_part(text: str) -> str:
-    """`printable`, keeping a space at either end."""
-    inner = printable(text)
-    before = " " if text[:1].isspace() else ""
-    after = " " if text[-1:].isspace() and text.strip() else ""
-    return f"{before}{inner}{after}"
 
 
 def _in_color(out: TextIO) -> bool:
@@ -114,16 +98,36 @@ def _print_json(found: dict, out: TextIO) -> None:
     _print(literal(json.dumps(found, ensure_ascii=False)), out)
 
 
+def _print_error(question: str | None, error: StageError, as_json: bool) -> None:
+    if as_json:
+        _print_json({"question": question, "status": "error", "reason": str(error)}, sys.stdout)
+
+
 def _print_question(question: str, is_first: bool) -> None:
     _print(("" if is_first else "\n") + f"question: {printable(question)}", sys.stdout)
 
 
 def ask_each(ask: Callable[[str], Reply], questions: list[str], as_json: bool) -> None:
-    """Ask questions, and print the reply to each; above it the question, if there is more than one."""
+    """Ask questions, and print the reply to each; above it the question, if there is more than one.
+
+    A question that cannot be asked ends the run with its StageError, after the others are answered.
+    """
+    errors: list[StageError] = []
     for i, question in enumerate(questions):
         if len(questions) > 1 and not as_json:
             _print_question(question, is_first=i == 0)
-        print_reply(ask(question), as_json)
+        try:
+            print_reply(ask(question), as_json)
+        except StageError as error:
+            errors.append(error)
+            _print_error(question, error, as_json)
+            if len(questions) > 1:
+                note(f"error: {error}")
+    if errors and len(questions) > 1:
+        found = f"{len(errors)} of {len(questions)} questions could not be asked"
+        raise type(errors[0])(f"{found}; each has its reason above") from errors[0]
+    if errors:
+        raise errors[0]
 
 
 def _piped_questions() -> Iterator[str]:
@@ -202,5 +206,4 @@ def ask_in_a_loop(ask: Callable[[str], Reply], as_json: bool, piped: Iterator[st
         except StageError as error:
             # One bad question does not end a conversation, and whoever counts objects misses none.
             note(f"error: {error}")
-            if as_json:
-                _print_json({"question": question, "status": "error", "reason": str(error)}, sys.stdout)
+            _print_error(question, error, as_json)

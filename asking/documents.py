@@ -5,19 +5,17 @@ read, or it is an error.
 """
 
 import hashlib
-import os
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from asking.decoding import KIND_OF_SUFFIX, MAX_BYTES, READ_KINDS, decode, kind_of
+from asking.decoding import MAX_BYTES, READ_KINDS, decode, kind_of
+from asking.evidence_files import files_below, find_evidence
 from asking.markdown import markdown_blocks
 from asking.markup import Block, html_blocks, text_blocks
 from asking.pdf import pdf_texts
-from utils.config import home_path
-from utils.errors import DataError, StageError, UsageError
+from utils.errors import DataError, StageError
 from utils.runs import note
 
 STDIN = "-"
@@ -136,45 +134,9 @@ def _read_file(path: Path, say: Callable[[str], None], encoding: str | None) -> 
     return document
 
 
-def _files_below(folder: Path, say: Callable[[str], None]) -> Iterator[Path]:
-    """The documents below a folder, sorted, without hidden ones; says how many other files there are."""
-    others: Counter = Counter()
-
-    def say_skipped(error: OSError) -> None:
-        say(f"skipped {error.filename}: cannot be read ({error.strerror})")
-
-    for directory, names, files in os.walk(folder, onerror=say_skipped):
-        # In place, so that os.walk goes on in this order and leaves hidden folders out.
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        for link in filter(os.path.islink, [os.path.join(directory, name) for name in names]):
-            say(f"skipped {link}: is a link to a folder; name the folder itself to have it read")
-        for file in sorted(files):
-            path = Path(directory) / file
-            suffix = path.suffix.lower()
-            if file.startswith("."):
-                continue
-            # Nobody may ever write into a pipe, and a device has no end.
-            if not os.path.isfile(path):
-                say(f"skipped {path}: is no file, but a pipe, a device or a link to nothing")
-            elif not _is_below(path, folder):
-                say(f"skipped {path}: is a link out of the folder; name the file itself to have it read")
-            elif suffix in KIND_OF_SUFFIX:
-                yield path
-            else:
-                others[suffix] += 1
-    if others:
-        kinds = ", ".join(f"{n} {suffix}" for suffix, n in sorted(others.items()))
-        say(f"{folder}: skipped files of other kinds: {kinds}")
-
-
-def _is_below(path: Path, folder: Path) -> bool:
-    """True for a file of this folder: a link in one that was unpacked could name any file of the machine."""
-    return path.resolve().is_relative_to(folder.resolve())
-
-
 def _read_folder(folder: Path, say: Callable[[str], None], encoding: str | None) -> list[Document]:
     documents = []
-    for path in _files_below(folder, say):
+    for path in files_below(folder, say):
         try:
             documents.append(_read_file(path, say, encoding))
         except StageError as error:
@@ -184,13 +146,10 @@ def _read_folder(folder: Path, say: Callable[[str], None], encoding: str | None)
     return documents
 
 
-def _resolve(name: str) -> Path:
-    """The path of evidence: as given, because it is the user's own, else under FACTUALITY_HOME."""
-    path = Path(name).expanduser()
-    at_home = home_path(path)
-    if path.exists() or not at_home.exists():
-        return path
-    return at_home
+def _read_stdin(encoding: str | None) -> Document:
+    if sys.stdin is None:
+        raise DataError("--evidence -: standard input is closed; pipe the text in, or give a file")
+    return read_document("stdin", sys.stdin.buffer.read(MAX_BYTES + 1), encoding=encoding)
 
 
 def read_documents(
@@ -203,16 +162,9 @@ def read_documents(
     documents: dict[str, Document] = {}
     for name in paths:
         if name == STDIN:
-            found = [read_document("stdin", sys.stdin.buffer.read(MAX_BYTES + 1), encoding=encoding)]
+            found = [_read_stdin(encoding)]
         else:
-            # An empty name would be the working directory with all that is in it.
-            if not name.strip():
-                raise UsageError("--evidence is empty; give a file, a folder or - for stdin")
-            path = _resolve(name)
-            if not path.exists():
-                raise DataError(
-                    f"--evidence {name}: no such file or folder; give a file, a folder or - for stdin"
-                )
+            path = find_evidence(name)
             found = _read_folder(path, say, encoding) if path.is_dir() else [_read_file(path, say, encoding)]
         for document in found:
             documents.setdefault(str(document.path.resolve() if document.path else document.name), document)

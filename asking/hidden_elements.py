@@ -1,8 +1,9 @@
 """Whether a place of an HTML page is inside an element that a browser does not show.
 
-By the `hidden` attribute, or by an inline style without a box (`display: none`) or without ink (`visibility:
-hidden`). Style sheets are not read. Ends that may be left out, as that of `<p>`, follow the HTML standard's
-rules (section 13.1.2.4) for the element itself; elements inside it end with it.
+By the `hidden` attribute, as a `<dialog>` that is not `open`, or by an inline style without a box (`display:
+none`) or without ink (`visibility: hidden`). Style sheets are not read. Ends that may be left out, as that of
+`<p>`, follow the HTML standard's rules (section 13.1.2.4) for the element itself; elements inside it end with
+it.
 """
 
 import re
@@ -27,9 +28,10 @@ _MAX_UNCLOSED = 20
 _STYLE = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)\b", re.IGNORECASE)
 
 
-def _hides(attrs: list[tuple[str, str | None]]) -> bool:
+def _hides(tag: str, attrs: list[tuple[str, str | None]]) -> bool:
     found = dict(attrs)
-    return "hidden" in found or bool(_STYLE.search(found.get("style") or ""))
+    is_closed = tag == "dialog" and "open" not in found
+    return is_closed or "hidden" in found or bool(_STYLE.search(found.get("style") or ""))
 
 
 class HiddenElements:
@@ -49,7 +51,7 @@ class HiddenElements:
         """Note a start tag. True if what follows it is hidden."""
         while (place := self._ended_by(tag)) is not None:
             self._close_to(place)
-        if tag not in _VOID and (self._open or _hides(attrs)):
+        if tag not in _VOID and (self._open or _hides(tag, attrs)):
             self._open.append(tag)
             self._n_open[tag] += 1
         return bool(self._open)

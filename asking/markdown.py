@@ -17,7 +17,10 @@ _FRONT_MATTER = re.compile(
 )
 _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+")
 _UNDERLINE = re.compile(r" {0,3}(=+|-{2,})\s*$")
-_FENCE = re.compile(r" {0,3}(?:```|~~~)")
+# Of code, in a list item too. Code within a line may begin with three backticks as well, and ends in it.
+_FENCE = re.compile(
+    r"(?P<indent> {0,3}(?:(?:[-*+]|\d{1,3}[.)])[ \t]+)?)(?P<marks>`{3,}(?=[^`]*$)|~{3,})", re.DOTALL
+)
 # An address and perhaps a title in quotes; `[Mary]: I went home` is text, and so is a footnote.
 _DEFINITION = re.compile(r" {0,3}\[(?!\^)[^\]]+\]:[ \t]*(?:<[^<>]*>|\S+)(?:[ \t]+[\"'(].*)?\s*$")
 _OPENING = re.compile(
@@ -34,7 +37,16 @@ def _is_rule(line: str) -> bool:
     n_drawn = sum(line.count(mark) for mark in "-*_")
     is_indented = len(line) - len(line.lstrip(" ")) > 3 or line.lstrip(" ").startswith("\t")
     is_drawn = marks <= set("-*_ \t") and n_drawn >= 3 and not is_indented
-    return is_drawn or (marks <= set("-:| \t") and "---" in line)
+    return is_drawn or (marks <= set("-:| \t") and ("---" in line or {"-", "|"} <= marks))
+
+
+def _ends_fence(line: str, fence: re.Match) -> bool:
+    """True for a line of the marks that opened a fence, at least as many, and nothing else."""
+    text = line.strip()
+    n_indent = len(line) - len(line.lstrip(" \t"))
+    is_like = len(text) >= len(fence["marks"]) and not text.strip(fence["marks"][0])
+    # Three spaces more than where the text of the list item begins.
+    return is_like and n_indent <= len(fence["indent"].expandtabs(4)) + 3
 
 
 def _without_closing_marks(heading: str) -> str:
@@ -124,17 +136,19 @@ def markdown_blocks(source: str) -> list[Block]:
     front_matter = _FRONT_MATTER.match(source)
     collector = _Collector(source)
     comments = _Comments(source)
-    in_fence = False
+    fence: re.Match | None = None
     place = front_matter.end() if front_matter else 0
     while place < len(source):
         line = _LINE.match(source, place)
         assert line
         place = line.end()
-        if _FENCE.match(line.group()):
-            in_fence = not in_fence
+        if fence and _ends_fence(line.group(), fence):
+            fence = None
             collector.end()
-        elif in_fence:
+        elif fence:
             collector.add_code(line.start(), line.end())
+        elif fence := _FENCE.match(line.group()):
+            collector.end()
         elif comment := comments.opened_in(line):
             before = _LINE.match(source, line.start(), comment[0])
             place = comment[1]

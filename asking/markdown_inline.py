@@ -25,7 +25,8 @@ _INLINE = re.compile(
     r"|(?<=[\r\n])[ \t]*(?:>[ \t]?)+",
     re.DOTALL,
 )
-_TARGET = re.compile(r"[^)\s]*(?:\s+\"[^\"]*\")?\)")
+# An address may have pairs of parentheses: `Juno_(spacecraft)`. Without a pair, the first one ends it.
+_TARGET = re.compile(r"(?:(?:[^()\s]|\([^()\s]*\))*|[^)\s]*)(?:\s+\"[^\"]*\")?\)")
 _MAX_CODE_MARKS = 5
 _NO_ADDRESS = re.compile(r"[)\s]")
 
@@ -82,7 +83,9 @@ def _end_of(match: re.Match, closings: Closings) -> int | None:
     if match["code"]:
         # Backticks that nothing closes are no words either.
         return closings.after_code(match["code"], match.end()) or match.end()
-    return closings.after(")", match.end()) if match["image"] else match.end()
+    if match["image"]:
+        return closings.after_target(match.end()) or closings.after(")", match.end())
+    return match.end()
 
 
 def visible_pieces(source: str, start: int, end: int) -> list[Piece]:

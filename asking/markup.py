@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 
 from asking.hidden_elements import HiddenElements
-from asking.words import Piece, Words, words_of
+from asking.words import END_MARKS, Piece, Words, words_of
 
 _SKIPPED = frozenset("script style template noscript svg iframe object".split())
 _HEADINGS = frozenset("h1 h2 h3 h4 h5 h6 title".split())
 _BLOCKS = frozenset(
-    "address article aside blockquote body caption dd details div dl dt fieldset figcaption figure footer "
-    "form header hr html legend li main nav ol option p pre section summary table tbody tfoot thead tr "
-    "ul".split()
+    "address article aside blockquote body caption center dd details dialog dir div dl dt fieldset "
+    "figcaption figure footer form header hgroup hr html legend li main menu nav ol optgroup option p pre "
+    "search section summary table tbody tfoot thead tr ul".split()
 )
 # These end a word but no sentence: a table's row is read as one line.
-_SPACES = frozenset("br td th".split())
+_SPACES = frozenset("br button input label select td textarea th".split())
+# A definition is read with its term, also where it begins with a paragraph.
+_DEFINITION = frozenset(["dd"])
+_FIRST_PARAGRAPH = frozenset(["div", "p"])
 # A first line of at most so many words, without an end mark and with a blank line behind it, is a title.
 _MAX_TITLE_WORDS = 12
 # The standard library's parser looks for the end of a construct that nothing closes up to the end of the
@@ -52,6 +55,8 @@ class _PageParser(HTMLParser):
         self._pieces: list[Piece] = []
         self._level = 0
         self._n_skipped = 0
+        # Elements that would not end the block if they began here.
+        self._continuing: frozenset[str] = frozenset()
         self._hidden = HiddenElements(_BLOCKS | _HEADINGS)
         # Characters that may still be searched in vain.
         self._n_left = _MAX_SEARCHES * len(source) + (1 << 20)
@@ -69,10 +74,13 @@ class _PageParser(HTMLParser):
         if words.texts:
             self.blocks.append(Block(words, self._level))
         self._pieces = []
+        self._continuing = frozenset()
 
     def _add(self, text: str, start: int, end: int) -> None:
         if not self._n_skipped and not self._hidden:
             self._pieces.append((text, start, end))
+            if self._continuing is _FIRST_PARAGRAPH and text.strip():
+                self._continuing = frozenset()
 
     def _bounded(self, parse: Callable[..., int], start: int, *options) -> int:
         """Where the construct at `start` ends, -1 without an end; behind its `<` if enough was searched."""
@@ -105,8 +113,13 @@ class _PageParser(HTMLParser):
         elif self._hidden.start(tag, attrs):
             if tag in _BLOCKS:
                 self.end_block()
+        elif tag in self._continuing:
+            self._continuing = _FIRST_PARAGRAPH
+            self._add(" ", self.place, self.place)
         elif tag in _BLOCKS or tag in _HEADINGS:
             self.end_block()
+            if tag == "dt":
+                self._continuing = _DEFINITION
             # A heading that nobody closed ends where the next block begins.
             self._level = 0
             if tag in _HEADINGS:
@@ -124,6 +137,8 @@ class _PageParser(HTMLParser):
             self._n_skipped = max(0, self._n_skipped - 1)
         elif self._hidden.end(tag):
             return
+        elif tag == "dt" and self._continuing is _DEFINITION:
+            self._add(" ", self.place, self.place)
         elif tag in _BLOCKS or tag in _HEADINGS:
             self.end_block()
             self._level = 0
@@ -183,9 +198,8 @@ def _items(source: str, start: int, end: int) -> list[tuple[int, int]]:
 
 
 def _is_title(source: str, words: Words, next_start: int) -> bool:
-    is_short = len(words.texts) <= _MAX_TITLE_WORDS and not words.texts[-1].endswith(
-        (".", "!", "?", ",", ";")
-    )
+    has_end = words.texts[-1].endswith((*END_MARKS, ",", ";", "，", "；"))
+    is_short = len(words.texts) <= _MAX_TITLE_WORDS and not has_end
     is_one_line = not re.search(r"[\r\n]", source[words.starts[0] : words.ends[-1]])
     gap = source[words.ends[-1] : next_start]
     return is_short and is_one_line and len(re.findall(_NEWLINE, gap)) > 1

@@ -12,11 +12,12 @@ from pathlib import PurePath
 
 from asking.documents import Document, Page
 from asking.markup import Block
-from asking.words import Sentence, Words
+from asking.words import END_MARKS, Sentence, Words
 from evidence.chunks import chunk_passage
 from evidence.paraphrase import stem
 from evidence.records import Passage as Sentences
 from evidence.retrieval import BM25, terms_of
+from utils.writing_systems import CLOSING_MARKS
 
 # A sentence of more than so many times the chunk's words is cut: training never showed one.
 _LONG_SENTENCE = 3
@@ -26,10 +27,14 @@ _MIN_COPIED_WORDS = 5
 # BM25's b. Passages differ little in length but for headings and list items, which are short without being
 # nearer to a question.
 _LENGTH_WEIGHT = 0.3
-# Letters and digits, and marks beside them that tell facts apart: 1.5, 3/4, -5, C++, 10%, $5.
-_TOLD = re.compile(
-    r"[^\W_]|(?<=\d)[.,:/](?=\d)|(?<![^\W_])[-+\u2212](?=\d)|(?<=[^\W_])[+#%]+|[$\u20ac\xa3\xa5\xb0]"
-)
+# What copies of a text may differ in: white space, selectors of glyphs, and the marks of emphasis and code.
+# Any other mark may tell facts apart: < 5, 1.5, -5, C++, 10%.
+_UNTOLD = re.compile(r"\s+|[\ufe0e\ufe0f]|(?<!\w)[*_`]{1,3}(?=\w)|(?<=\w)[*_`]{1,3}(?!\w)")
+# A dash as two or three hyphens, which programs turn into one mark, as they do quotes.
+_DASH = re.compile(r"(?<=\w)-{2,3}(?=\w)|(?<=\s)-{2,3}(?=\s)")
+_PLAIN_MARKS = str.maketrans("\u2010\u2011\u2012\u2013\u2014\u2212\u2018\u2019\u201c\u201d", "------''\"\"")
+# 10² is no 102.
+_RAISED = re.compile(r"[\xb2\xb3\xb9\u2070-\u209f]")
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ def _document_title(document: Document) -> str:
 
 
 def _ends_a_sentence(words: Words) -> bool:
-    return words.texts[-1].rstrip("\"')]\u201d\u2019").endswith((".", "!", "?"))
+    return words.texts[-1].rstrip(f")]\u201d\u2019{CLOSING_MARKS}").endswith(END_MARKS)
 
 
 class _Headings:
@@ -125,6 +130,10 @@ def _sections(document: Document) -> Iterator[tuple[Page, str, list[Words]]]:
                 headings.is_bare = False
             elif block.words.texts:
                 headings.add(block)
+                if len(block.words.texts) > _MAX_TITLE_WORDS:
+                    # No title has all its words.
+                    yield page, headings.title(1), [block.words]
+                    headings.is_bare = False
 
 
 def passages_of(document: Document, max_words: int) -> list[Passage]:
@@ -143,8 +152,9 @@ def passages_of(document: Document, max_words: int) -> list[Passage]:
 
 
 def _letters(text: str) -> str:
-    """What two copies of a text have in common: its letters and numbers in lower case, if it has any."""
-    return "".join(_TOLD.findall(unicodedata.normalize("NFKC", text).casefold())) or text
+    """What two copies of a text have in common: all but its spaces, its cases and how its marks are typed."""
+    plain = unicodedata.normalize("NFKC", _RAISED.sub(r"^\g<0>", text)).casefold()
+    return _UNTOLD.sub("", _DASH.sub("-", plain).translate(_PLAIN_MARKS)) or text
 
 
 def _without_copies(documents: list[Document], max_words: int) -> list[Passage]:
@@ -180,7 +190,7 @@ class PassageIndex:
 
     def nearest(self, query: str, k: int) -> list[Passage]:
         """At most `k` passages, best first; where too few share a word with the query, their neighbors."""
-        found = self._index.top(" ".join(_stems(query)), k)
+        found = self._index.top(_stems(query), k)
         best = found[0] if found else 0
         # Training always showed several chunks, so there are several here too where the text has them.
         around = sorted(range(len(self.passages)), key=lambda i: abs(i - best))
@@ -190,4 +200,5 @@ class PassageIndex:
 
 def _stems(text: str) -> list[str]:
     """What BM25 counts here: stems, because a reader asks `opened` of what the text calls `opening`."""
-    return [stem(term) for term in terms_of(text)]
+    # A lone vowel sign has no stem.
+    return [found for term in terms_of(text) if (found := stem(term))]

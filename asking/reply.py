@@ -1,5 +1,9 @@
-"""A reply: an answer, a refusal or a withheld answer, with its quotes and its confidence in words."""
+"""A reply: an answer, a refusal or a withheld answer, with its quotes and its confidence in words.
 
+And its texts as they may be shown. It does not know where: terminal and web page take the same.
+"""
+
+import unicodedata
 from dataclasses import dataclass, field
 
 from asking.quotes import Quote
@@ -18,6 +22,21 @@ _CONFIDENCE_WORDS = (
     (0.3, "likely wrong"),
     (0.0, "very likely wrong"),
 )
+
+
+def printable(text: str) -> str:
+    """A text on one line without control characters: a document must not steer the terminal."""
+    text = " ".join(text.split())
+    # "Cf" are the marks that turn the direction of writing, and others that nobody sees.
+    return "".join(char for char in text if unicodedata.category(char) not in ("Cc", "Cf"))
+
+
+def printable_part(text: str) -> str:
+    """`printable`, keeping a space at either end."""
+    inner = printable(text)
+    before = " " if text[:1].isspace() else ""
+    after = " " if text[-1:].isspace() and text.strip() else ""
+    return f"{before}{inner}{after}"
 
 
 def _rounded(confidence: float | None) -> float | None:

@@ -2,9 +2,8 @@
 
 import html
 
-from asking.console import printable, printable_part
 from asking.quotes import Quote
-from asking.reply import ANSWERED, WITHHELD, Reply
+from asking.reply import ANSWERED, WITHHELD, Reply, printable, printable_part
 
 # For the page of asking/web.py; letters keep the color of the theme, which may be dark.
 CSS = """

@@ -10,14 +10,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from utils.text import split_sentences
+from utils.writing_systems import CLOSING_MARKS, FULL_STOPS
 
 # A longer run without a space (a key, a picture as text, Chinese) counts as several words, or no prompt could
 # contain it.
 _MAX_CHARS = 100
-_WORD = re.compile(rf"\S{{1,{_MAX_CHARS}}}")
+# A word ends behind a full stop that no space follows, because `split_sentences` ends a sentence there: each
+# sentence is a number of whole words. Closing marks are limited as other characters are.
+_STOP = rf"[{FULL_STOPS}][{CLOSING_MARKS}]{{0,8}}"
+_WORD = re.compile(rf"[^\s{FULL_STOPS}]{{1,{_MAX_CHARS}}}(?:{_STOP})?|{_STOP}")
+_AT_STOP = re.compile(rf"[{FULL_STOPS}][{CLOSING_MARKS}]*$")
+_CLOSING = re.compile(rf"[{CLOSING_MARKS}]{{1,8}}")
+
+# A paragraph that ends with one of these is of sentences.
+END_MARKS = (".", "!", "?", *FULL_STOPS, "！", "？")
 
 # Marks within a word that nobody sees: of a place to break it, and of none.
-_UNSEEN = dict.fromkeys(map(ord, "\xad\u2060\ufeff"))
+_UNSEEN_MARKS = "\xad\u2060\ufeff"
+_UNSEEN = dict.fromkeys(map(ord, _UNSEEN_MARKS))
 
 # (text, start, end): visible text and its range in the source. The two differ in length for an entity.
 Piece = tuple[str, int, int]
@@ -67,7 +77,15 @@ def words_of(pieces: Iterable[Piece]) -> Words:
     is_open = False
     for text, start, end in pieces:
         is_exact = len(text) == end - start
-        for match in _WORD.finditer(text):
+        place = 0
+        if text and is_open and _AT_STOP.search(words.texts[-1]):
+            # Of what follows a full stop only its closing marks belong to the word.
+            is_open = False
+            if (marks := _CLOSING.match(text)) and len(words.texts[-1]) < _MAX_CHARS:
+                place = marks.end()
+                words.texts[-1] += marks.group()
+                words.ends[-1] = start + place if is_exact else end
+        for match in _WORD.finditer(text, place):
             seen = match.group().translate(_UNSEEN)
             if not seen:
                 continue
@@ -81,6 +99,6 @@ def words_of(pieces: Iterable[Piece]) -> Words:
             words.texts.append(seen)
             words.starts.append(word_start)
             words.ends.append(word_end)
-        if text:
-            is_open = not text[-1].isspace()
+        if shown := text.rstrip(_UNSEEN_MARKS):
+            is_open = not shown[-1].isspace()
     return words

@@ -11,14 +11,17 @@ from utils.text import chunk_text, split_sentences
 
 
 def _without_tail(text: str) -> str:
-    """The text without its last sentence, or without a tenth of its words when it is one sentence."""
+    """The text without its last sentence, or without a tenth of its words when it is one sentence.
+
+    Always a beginning of the text as it is, because a quote is looked for in its file; one word stays.
+    """
     sentences = split_sentences(text)
     if len(sentences) > 1:
-        return " ".join(sentences[:-1])
+        return text.rstrip().removesuffix(sentences[-1]).rstrip()
     # A table or a list is one sentence of hundreds of words: a tenth at a time keeps the number of
     # measurements small.
-    words = text.split()
-    return " ".join(words[: -max(1, len(words) // 10)])
+    n_words = len(text.split())
+    return text.rsplit(None, max(1, n_words // 10))[0] if n_words > 1 else text
 
 
 def cut_evidence(
@@ -37,6 +40,7 @@ def cut_evidence(
         shown.remove(min(shown, key=lambda i: (scores[i], -i)))
         kept = [chunks[i] for i in shown]
 
-    while n_tokens(kept) > limit and len(kept[0]["text"].split()) > 1:
-        kept = [{**kept[0], "text": _without_tail(kept[0]["text"])}]
+    # Behind the full stop of Chinese is no space: a text of a single word may have sentences to leave out.
+    while n_tokens(kept) > limit and (text := _without_tail(kept[0]["text"])) != kept[0]["text"]:
+        kept = [{**kept[0], "text": text}]
     return shown, kept

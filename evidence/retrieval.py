@@ -85,10 +85,13 @@ class BM25:
         column = self._columns.get(term)
         return 0 if column is None else int(self._n_with_term[column])
 
-    def scores(self, query: str) -> np.ndarray:
-        """Score of every text for the query, shape (n_texts,), zero where no term is shared."""
+    def scores(self, query: str | list[str]) -> np.ndarray:
+        """Score of every text for the query, shape (n_texts,), zero where no term is shared.
+
+        A query may be given as the list of its terms, as the texts may.
+        """
         total = np.zeros(self.n_texts, dtype=np.float32)
-        for term in terms_of(query):
+        for term in terms_of(query) if isinstance(query, str) else query:
             column = self._columns.get(term)
             if column is None:
                 continue
@@ -103,7 +106,7 @@ class BM25:
             total[self._weights.indices[start:end]] += self._weights.data[start:end]
         return total
 
-    def top(self, query: str, k: int) -> list[int]:
+    def top(self, query: str | list[str], k: int) -> list[int]:
         """Indices of at most `k` texts that share a term with the query, best first, ties in index order."""
         scores = self.scores(query)
         near = np.flatnonzero(scores >= _floor(scores, k))

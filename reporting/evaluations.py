@@ -1,5 +1,6 @@
 """An evaluation as a report needs it: the results, and each sample with its answers, from files alone."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +26,7 @@ class Evaluation:
 
 def find_input(home: Path, path: str) -> Path:
     """A path of a run's settings: below the home that the run wrote to, or else as the stages find it."""
-    at_home = home / Path(path).expanduser()
+    at_home = home / os.path.expanduser(path)
     return at_home if at_home.exists() else input_path(path)
 
 

@@ -107,10 +107,21 @@ def test_a_folder_is_read_as_far_as_it_can_be(tmp_path):
 def test_missing_and_empty_evidence_is_an_error(tmp_path):
     with pytest.raises(DataError, match="no such file or folder"):
         read_documents([str(tmp_path / "none.txt")])
+    # A user that does not exist, and a text in place of a file.
+    with pytest.raises(DataError, match="--evidence ~nobodyxyz/file: no such file"):
+        read_documents(["~nobodyxyz/file"])
+    with pytest.raises(DataError, match=f"--evidence {'very ' * 12}[.]{{3}}: no such file"):
+        read_documents(["very\n" * 200])
     with pytest.raises(UsageError, match="--evidence is empty"):
         read_documents([""])
     with pytest.raises(DataError, match="no document that can be read"):
         read_documents([str(tmp_path)], lambda line: None)
+
+
+def test_evidence_from_a_closed_stdin_is_an_error(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(DataError, match="standard input is closed"):
+        read_documents(["-"])
 
 
 # A process of its own reads it.
@@ -470,6 +481,30 @@ def test_each_of_several_questions_is_printed_above_its_answer(monkeypatch, caps
     monkeypatch.setattr("sys.stdin", io.StringIO("one\n"))
     ask_in_a_loop(told, as_json=False, piped=questions_of_stdin())
     assert capsys.readouterr().out.startswith("ONE\n")
+
+
+def test_a_question_that_cannot_be_asked_leaves_the_others(capsys):
+    def ask(question: str) -> Reply:
+        if "bad" in question:
+            raise UsageError(f"{question} is too long")
+        return told(question)
+
+    with pytest.raises(UsageError, match="^2 of 4 questions could not be asked"):
+        ask_each(ask, ["bad", "one", "bad two", "two"], as_json=True)
+    captured = capsys.readouterr()
+    rows = [json.loads(line) for line in captured.out.splitlines()]
+    assert [row["question"] for row in rows] == ["bad", "one", "bad two", "two"]
+    assert [row["status"] for row in rows] == ["error", "answered", "error", "answered"]
+    assert rows[0] == {"question": "bad", "status": "error", "reason": "bad is too long"}
+    assert captured.err == "error: bad is too long\nerror: bad two is too long\n"
+    # What a single question raises is said where the run ends.
+    with pytest.raises(UsageError, match="^bad is too long"):
+        ask_each(ask, ["bad"], as_json=True)
+    captured = capsys.readouterr()
+    assert (json.loads(captured.out), captured.err) == (rows[0], "")
+    with pytest.raises(UsageError, match="1 of 2"):
+        ask_each(ask, ["bad", "one"], as_json=False)
+    assert "question: one\nONE\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("text", ["", "\n  \n"])

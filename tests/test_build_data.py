@@ -340,6 +340,9 @@ def test_bm25_by_hand():
     # error.
     assert BM25(["a b", "the"]).top("the", 3) == []
     assert BM25(["x", "x", "y"]).top("x y", 3) == [2, 0, 1]
+    # A query is text, or terms as they are.
+    assert BM25([["may"], ["x"]]).top(["may"], 3) == [0]
+    assert BM25([["may"], ["x"]]).top("may", 3) == []
     assert BM25([]).top("x", 3) == []
     assert BM25(["the", "of"]).top("the x", 3) == []
 

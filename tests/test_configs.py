@@ -9,7 +9,7 @@ import yaml
 import train_sft
 from preferences.reward_config import DEFAULTS as RM_DEFAULTS
 from training.sft_config import OF_OLDER_RUNS
-from utils.config import home_path, input_path, load_config
+from utils.config import home_path, input_path, load_config, portable_path
 from utils.errors import UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,6 +91,9 @@ def test_an_override_changes_one_key_alone():
 def test_inputs_are_looked_for_at_home_first(tmp_path, monkeypatch):
     monkeypatch.setenv("FACTUALITY_HOME", str(tmp_path))
     assert home_path("a/b") == tmp_path / "a/b"
+    # As a shell does, where there is no such user.
+    assert home_path("~nobodyxyz/b") == tmp_path / "~nobodyxyz/b"
+    assert portable_path("~nobodyxyz/b") == "~nobodyxyz/b"
     # Not at home, so the one in the working directory is read, as for a config in the repository.
     assert input_path("README.md") == Path("README.md")
     (tmp_path / "README.md").touch()

@@ -1,6 +1,7 @@
 """What a document shows is in a passage, under its heading, and what says something else is no copy."""
 
 import os
+import re
 
 import pytest
 
@@ -58,6 +59,23 @@ def read(name: str, text: str):
         ("> A quote.\n\n- See [the\n  mill](http://x.y).", ["A quote.", "See the mill."]),
         ("2 > 1 and\n3 > 2.", ["2 > 1 and 3 > 2."]),
         ("Built <!-- in\n\n1784 --> here.", ["Built <!-- in", "1784 --> here."]),
+        # Code within a line may begin with three backticks; only marks like its own end a block of code.
+        ("```pip install x``` installs *it*.\n\n- one", ["pip install x installs it.", "one"]),
+        ("``` `a`\n- *one*\n```", ["a", "one"]),
+        ("~~~ a`b\n*a*\n```\n- b\n~~~~ \n- c", ["*a* ``` - b", "c"]),
+        ("````md\n```\n*a*\n```\n````\n*b*", ["``` *a* ```", "b"]),
+        ("```\n``` sh\n    ```\n```\n*b*", ["``` sh ```", "b"]),
+        ("```\r\n*a*\r\n```\r\n*b*", ["*a*", "b"]),
+        # In a list item, too.
+        ("1. Do:\n2. ```sh\n   *a*\n     ```\n\n- ~~~\n  *b*\n  ~~~\n- *c*", ["Do:", "*a*", "*b*", "c"]),
+        # A table's rule has one dash or more per column; a cell that is empty is none.
+        ("| Name | Year |\n|:--|--:|\n| a | b |", ["Name Year", "a b"]),
+        ("a | b\n- | -\n", ["a b"]),
+        # An address may have parentheses.
+        ("See [Juno](http://x.y/Juno_(craft)) here.", ["See Juno here."]),
+        ('See [Juno](Juno_(craft)_(b) "A title"), ![J](a_(b).png)(it) here.', ["See Juno, (it) here."]),
+        ("See [Juno](Juno_(craft) here.", ["See Juno here."]),
+        ("See ![the mill](its picture.png) here.", ["See here."]),
     ],
 )
 def test_all_that_markdown_shows_is_text(source, visible):
@@ -82,9 +100,43 @@ def test_all_that_markdown_shows_is_text(source, visible):
         ("<section><span hidden>B</section>C", ["C"]),
         ("<div hidden>B</b></i>B<script></div>B</script>B</div>C", ["C"]),
         ("<div hidden><p>B", []),
+        ("<p>A<dialog><p>B</p></dialog><dialog open>C</dialog>D", ["A", "C", "D"]),
     ],
 )
 def test_what_a_page_hides_is_no_text(source, visible):
+    assert [block.words.text for block in html_blocks(source)] == visible
+
+
+@pytest.mark.parametrize(
+    "source, visible",
+    [
+        # A definition is read with its term.
+        ("<dl><dt>Founder</dt>\n<dd>Ann</dd><dt>Year</dt><dd>1784</dd></dl>", ["Founder Ann", "Year 1784"]),
+        (
+            "<dl><dt>Founder<dd>Ann<dt>Year<dd><b>1784</b></dl>It closed.",
+            ["Founder Ann", "Year 1784", "It closed."],
+        ),
+        (
+            "<dl><dt>Founder</dt><dd>\n<p>Ann</p><p>More</p></dd><dd>Bo</dd></dl>",
+            ["Founder Ann", "More", "Bo"],
+        ),
+        ("<dl><div><dt>Founder</dt><dd><div>Ann</div></dd></div></dl><p>A", ["Founder Ann", "A"]),
+        ("<dl><dt>Founder</dt><dd>&amp;<p>Ann</p></dd></dl>", ["Founder &", "Ann"]),
+        ("<dl><dt>Ann</dt><dt>Bo</dt><dd hidden>C</dd></dl><dd>D</dd>", ["Ann", "Bo", "D"]),
+        # Neighbors are no single word.
+        ("A<center>B</center>C<menu><li>D</menu>E<dir>F</dir>G", ["A", "B", "C", "D", "E", "F", "G"]),
+        (
+            "A<search>B</search><hgroup>C</hgroup><select><optgroup label=x>D</optgroup>E",
+            ["A", "B", "C", "D", "E"],
+        ),
+        (
+            "<label>A</label><button>B</button><textarea>C</textarea>D<input>E<select></select>F",
+            ["A B C D E F"],
+        ),
+        ("18<del>24</del><ins>25</ins>", ["182425"]),
+    ],
+)
+def test_elements_of_a_page_are_read_together_or_apart(source, visible):
     assert [block.words.text for block in html_blocks(source)] == visible
 
 
@@ -103,6 +155,8 @@ def test_marks_that_nobody_sees_are_in_no_word():
     (block,) = text_blocks("The pro\xadgram \ufeffran.")
     assert block.words.texts == ["The", "program", "ran."]
     assert text_blocks("\xad") == []
+    (block,) = html_blocks("<p>&shy;<b>It </b>&shy;<i>ran.</i></p>")
+    assert block.words.texts == ["It", "ran."]
 
 
 @pytest.mark.parametrize(
@@ -132,6 +186,15 @@ def test_the_declaration_of_an_xml_page_names_its_encoding():
         ("Most of it was written in C++ then.", "Most of it was written in C# then.", 2),
         ("It rose by 10% in the last year.", "It rose by 10 in the last year.", 2),
         ("The mill – built in 1784 – is “old”.", 'The mill - built in 1784 - is "old".', 1),
+        ("The mill -- built in 1784---was `old`.", "The mill – built in 1784—was *old*.", 1),
+        ("It must be < 5 degrees in there.", "It must be > 5 degrees in there.", 2),
+        ("It must be ≥ 5 degrees in there.", "It must be ≤ 5 degrees in there.", 2),
+        ("Dogs in the old mill: ✅", "Dogs in the old mill: ❌", 2),
+        ("Dogs in the old mill: ✅", "Dogs in the old mill: ✅\ufe0f", 1),
+        ("They counted 10² birds in a year.", "They counted 102 birds in a year.", 2),
+        ("It has a board of 5' by 7 there.", 'It has a board of 5" by 7 there.', 2),
+        # Words of Hindi that differ in the sign of a vowel.
+        ("वह घर की ओर गया था.", "वह घर का ओर गया था.", 2),
     ],
 )
 def test_only_what_says_the_same_is_a_copy(one, other, n):
@@ -153,9 +216,81 @@ def test_headings_without_a_text_are_found():
         assert quote_passage(passage, passage.text, "").text == passage.text
 
 
+@pytest.mark.parametrize("name, mark", [("a.md", "## {}"), ("a.md", "{}\n---"), ("a.html", "<h2>{}</h2>")])
+def test_the_last_words_of_a_long_heading_are_found(name, mark):
+    heading = " ".join(f"word{i}" for i in range(20))
+    document = read(name, mark.format(heading) + "\n\nIt opened.\n")
+    title = " ".join(heading.split()[:12])
+    for text in (heading, "It opened."):
+        (passage,) = PassageIndex([document], 40).nearest(f"Is it {text}", 1)
+        assert passage.text == text
+        assert quote_passage(passage, text, "").text == text
+    assert passage.title == f"a ({title})"
+
+
+def test_a_long_title_is_one_passage():
+    title = " ".join(f"word{i}" for i in range(20))
+    page = read("a.html", f"<title>{title}</title><h1>{title}</h1><p>It opened.</p>")
+    assert [passage.text for passage in PassageIndex([page], 40).passages] == [title, "It opened."]
+
+
+def test_a_word_whose_stem_is_a_stop_word_is_searched_for():
+    for word in ("mayor", "theme", "Andes", "cans", "서울"):
+        parts = ["It was dug by many men.", f"Look at the {word} there.", "It was sold for iron.", "The end."]
+        index = PassageIndex([read("a.md", "\n\n".join(f"- {part}" for part in parts))], 6)
+        assert index.nearest(f"Who is {word}?", 1)[0].text == parts[1]
+
+
 def test_a_name_that_is_not_utf_8_can_be_given_to_a_tokenizer():
     (passage,) = passages_of(read(os.fsdecode(b"caf\xe9.txt"), "It opened."), 40)
     assert passage.title.encode()
+
+
+TOWER = "东京塔建于1958年。它高333米。「他说「好。」」设计者是内藤。｡"
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("a.txt", TOWER),
+        ("a.txt", f"{TOWER}\n\n它是红色的！\n\n- 它在东京。\n"),
+        ("a.txt", "他说「好。」"),
+        ("a.txt", "长" * 99 + "。」" * 99),
+        ("a.md", f"# 东京塔\n\n**{TOWER}**”它高。\n"),
+        ("a.md", "「**东京塔建于1958年。**」它高。\n"),
+        ("a.html", f"<h1>塔</h1><p>{TOWER}<b>它。</b>&quot;</p><p>它高。&nbsp;它<i>红。</i>」」</p>"),
+    ],
+)
+def test_sentences_that_no_space_ends_are_quoted(name, text):
+    for max_words in (1, 2, 40):
+        document = read(name, text)
+        passages = passages_of(document, max_words)
+        assert "".join("".join(passage.text.split()) for passage in passages) == "".join(
+            block.words.text.replace(" ", "") for block in document.pages[0].blocks if block.level == 0
+        )
+        for passage in passages:
+            quote = quote_passage(passage, passage.text, "")
+            # A quote has the marks of Markdown, too.
+            assert re.sub(r"[\s*-]", "", quote.text) == re.sub(r"\s", "", passage.text)
+
+
+def test_a_full_stop_ends_a_sentence_with_its_closing_marks():
+    (block,) = markdown_blocks("「**塔建于1958年。**」它高333米。’設計")
+    assert block.words.texts == ["「塔建于1958年。」", "它高333米。’", "設計"]
+    assert [passage.text for passage in passages_of(read("a.txt", "塔。它高。\n\n他说「好。」"), 40)] == [
+        "塔。 它高。 他说「好。」"
+    ]
+    assert [block.level for block in text_blocks("它是红色的。\n\n它高。")] == [0, 0]
+
+
+def test_a_folder_of_chinese_documents_is_read(tmp_path):
+    (tmp_path / "a.txt").write_text("东京塔建于1958年。它高333米。\n", encoding="utf-8")
+    (tmp_path / "b.html").write_text("<p>设计者是内藤。他说「好。」</p>", encoding="utf-8")
+    index = PassageIndex(read_documents([str(tmp_path)]), 40)
+    assert [passage.text for passage in index.passages] == [
+        "东京塔建于1958年。 它高333米。",
+        "设计者是内藤。 他说「好。」",
+    ]
 
 
 def test_what_a_folder_does_not_give_is_said(tmp_path):

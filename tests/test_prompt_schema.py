@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import prompt_schema
+from evidence.fitting import cut_evidence
 from prompt_schema import SFT_TEMPLATES, PromptBuilder
 from utils import validator_cases
 from utils.errors import DataError
@@ -77,6 +78,21 @@ def test_long_prompts_lose_the_lowest_scored_chunks_and_numbers_stay_consecutive
     # Radium shares no word with the question, Pierre Curie shares "Curie".
     assert cut.shown == [0, 1, 2] and "[2] Warsaw" in tokenizer.decode(cut.suffix)
     assert cut.shows_support(sample)
+
+
+@pytest.mark.parametrize(
+    "text", ["东京塔建于1958年。它高333米。设计者是内藤多仲。", "One  two.\n Three four? Five\tsix. "]
+)
+def test_cut_evidence_is_a_beginning_of_the_text(text):
+    seen = []
+
+    def n_tokens(kept):
+        seen.append(kept[0]["text"])
+        return 2
+
+    cut_evidence("Who?", [{"title": "T", "text": text}], n_tokens, 1)
+    assert all(text.startswith(part) for part in seen) and seen[-1].split()
+    assert seen[1] in ("东京塔建于1958年。它高333米。", "One  two.\n Three four?")
 
 
 def test_then_trailing_sentences_and_words_go_and_lost_support_is_noticed(tokenizer, sample):

@@ -97,6 +97,8 @@ def test_a_name_of_two_characters_is_an_alias():
 def test_sentences_end_without_a_space():
     text = "它是红色的。“真的。”他说。2010年完工。"
     assert split_sentences(text) == ["它是红色的。", "“真的。”", "他说。", "2010年完工。"]
+    # Closing marks at the end are no sentence.
+    assert split_sentences("他说。「好。」") == ["他说。", "「好。」"]
     # An exclamation mark may be a part of a name.
     assert len(split_sentences("Go！プリンセス is a series.")) == 1
 

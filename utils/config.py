@@ -19,7 +19,8 @@ from utils.yaml_files import parse_yaml, read_yaml
 
 def home_path(path: str | Path) -> Path:
     """Resolves an output path: relative paths go under FACTUALITY_HOME (default: the working directory)."""
-    path = Path(path).expanduser()
+    # Not Path.expanduser, which raises for a user that does not exist: that is a name like any other.
+    path = Path(os.path.expanduser(path))
     # The variable is read at each call, so that a notebook or a test can set it after import.
     return path if path.is_absolute() else Path(os.environ.get("FACTUALITY_HOME", ".")) / path
 
@@ -38,12 +39,12 @@ def portable_path(path: str | Path) -> str:
     at the user's home (`~`) or at a folder nearby: manifests travel, and must not tell whose machine it was.
     """
     root = os.path.abspath(home_path(""))
-    absolute = os.path.abspath(Path(path).expanduser())
+    absolute = os.path.abspath(os.path.expanduser(path))
     if absolute.startswith(root + os.sep):
         return os.path.relpath(absolute, root)
     if not Path(path).is_absolute():
         return str(path)
-    own = str(Path.home())
+    own = os.path.expanduser("~")
     if absolute.startswith(own + os.sep):
         return f"~{absolute.removeprefix(own)}"
     return str(path) if os.path.commonpath([root, absolute]) == os.sep else os.path.relpath(absolute, root)

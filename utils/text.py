@@ -10,7 +10,7 @@ import string
 import unicodedata
 
 from utils.numerals import plain_numbers
-from utils.writing_systems import is_unspaced, run_pattern, without_points, words_of
+from utils.writing_systems import FULL_STOP, is_unspaced, run_pattern, without_points, words_of
 
 REFUSAL = "[INSUFFICIENT_EVIDENCE]"
 
@@ -38,9 +38,8 @@ _ABBREVIATIONS = frozenset(
 _MAX_ABBREVIATION_CHARS = 64
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
-# End marks, closing quotes or brackets, white space, and then what can start a sentence. Chinese and
-# Japanese have a full stop of their own, and no space behind it; their other end marks are in names, too.
-_SENTENCE_END = re.compile(r"[.!?][\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])|[。｡][\"'」』”’）】]*\s*(?=\S)")
+# End marks, closing quotes or brackets, white space, and then what can start a sentence.
+_SENTENCE_END = re.compile(rf"[.!?][\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])|{FULL_STOP}\s*(?=\S)")
 _INITIALS = re.compile(r"[a-z](\.[a-z])*")
 # Characters that nobody sees: a title of them alone is none.
 _NO_WIDTH = dict.fromkeys((0x200B, 0x2060, 0xFEFF))

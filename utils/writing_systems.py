@@ -27,7 +27,11 @@ _POINTS = (
     "\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06dc"
 )
 _POINT = re.compile(f"[{_POINTS}]+")
-
+# Chinese and Japanese have a full stop of their own, and no space behind it. Their other end marks are in
+# names, too.
+CLOSING_MARKS = "\"'」』”’）】"
+FULL_STOPS = "。｡"
+FULL_STOP = f"[{FULL_STOPS}][{CLOSING_MARKS}]*(?![{CLOSING_MARKS}])"
 
 # Behind it are Han alone, and selectors of glyphs.
 _LAST_SCRIPT = 0x20000

@@ -95,7 +95,26 @@ def test_a_packed_document_that_would_fill_memory_is_refused(tmp_path, monkeypat
 
 # Each begins something that nothing ends; the parsers looked for the end of each up to the end of the file.
 OPENINGS = ["<a ", "<!--", '<a x="', "<a x='>' ", "<![CDATA[", "<!", "<?", "</", "</a ", "&#", "<script>"]
-MARKS = ["<!--", "![", "![](", "[a](", "[a](b [", '](b "', "[", "*", "> ", "<a", "&", "][", "`", "| "]
+MARKS = [
+    "<!--",
+    "![",
+    "![](",
+    "[a](",
+    "[a](b [",
+    '](b "',
+    "[",
+    "*",
+    "> ",
+    "<a",
+    "&",
+    "][",
+    "`",
+    "| ",
+    "](a(b)",
+    "![a](b(c)",
+    "](a(",
+    "```\n",
+]
 LINES = ["-{}x", "- - -{:s}x", "_ {}x", "# a{:s}b", "# a{:s}#", "={}x", "|{}x", "1. {:s}x"]
 
 
