@@ -27,7 +27,7 @@ def entry_path(entry: dict, raw_dir: Path, root: Path) -> Path:
     """
     if "path" not in entry:
         return raw_dir / download_name(entry)
-    named = Path(os.path.expandvars(entry["path"]).removeprefix("file://")).expanduser()
+    named = Path(os.path.expanduser(os.path.expandvars(entry["path"]).removeprefix("file://")))
     places = [root / named]
     if not named.is_absolute():
         places += [raw_dir / named.name, home_path(named)]
