@@ -3,6 +3,7 @@
 # make loop       behind make demo: one round of a policy on its checkpoint
 # make test       run all tests, in two processes (JOBS=1: in one)
 # make test-fast  run the tests that need no model and start no process (a few minutes on 2 cores)
+# make test-faults  the full form of the tests of faults: every stage, many moments (half an hour on 2 cores)
 # make lint       check style (ruff) and types (mypy)
 # make docs       redraw the picture in docs/architecture.md
 # make audit      check the code with bandit and the pinned packages with pip-audit, which asks pypi.org
@@ -25,7 +26,7 @@ PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reord
 AUDIT := .venv-audit/bin
 LOOP = FACTUALITY_HOME=demo HF_HUB_OFFLINE=1 $(BIN)/python
 
-.PHONY: demo demo-gemma loop test test-fast lint docs install install-gemma install-dev audit sbom lock install-locked clean
+.PHONY: demo demo-gemma loop test test-fast test-faults lint docs install install-gemma install-dev audit sbom lock install-locked clean
 
 demo: MODEL := embedded
 demo: SFT := configs/demo/sft.yaml
@@ -59,6 +60,9 @@ test: install-dev
 
 test-fast: install-dev
 	$(PYTEST) -m "not slow"
+
+test-faults: install-dev
+	FACTUALITY_FAULTS=full $(PYTEST) tests/faults tests/test_kills.py
 
 lint: install-dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

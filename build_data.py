@@ -33,7 +33,8 @@ SOURCES_CONFIG = "configs/sources.yaml"
 # Flags that do not change what a build writes: another value is no reason to build again.
 NO_SETTINGS = (
     *("data_dir", "accept_new_hash", "offline", "workers", "check", "overwrite", "dry_run"),
-    "strict_shortcuts",
+    # `limit` is `max_per_source` by another name.
+    *("strict_shortcuts", "limit"),
 )
 
 

@@ -49,7 +49,7 @@ from utils.templates import (
 # For the training scripts, which import all that concerns prompts from here.
 from utils.templates import template_hash as template_hash
 from utils.text import REFUSAL
-from utils.tokens import ChatFrame
+from utils.tokens import ChatFrame, without_turns
 from utils.validator_cases import SELF_CHECK, failing_cases
 
 # What `judge` compares by default: an answer with a citation, and a refusal.
@@ -260,11 +260,11 @@ def test(args: argparse.Namespace) -> None:
 
 
 def render(args: argparse.Namespace) -> None:
-    template = load_template("sft", args.template, args.prompts_dir)
+    template = without_turns(load_template("sft", args.template, args.prompts_dir))
     for sample in read_samples(input_path(args.data_path))[: args.limit]:
         chunks = sample["evidence_chunks"]
         print(fill_template(template, evidence=render_evidence(chunks), question=sample["question"]))
-        print(gold_completion(sample, list(range(len(chunks)))) + "\n")
+        print(f"\n--- gold completion: {gold_completion(sample, list(range(len(chunks))))}\n")
 
 
 def judge(args: argparse.Namespace) -> None:

@@ -9,11 +9,15 @@ from collections.abc import Callable
 from evidence.retrieval import BM25
 from utils.text import chunk_text, split_sentences
 
+# Characters of a word that may stay alone; no longer one is taken for a word.
+_LONGEST_WORD = 30
+
 
 def _without_tail(text: str) -> str:
     """The text without its last sentence, or without a tenth of its words when it is one sentence.
 
-    Always a beginning of the text as it is, because a quote is looked for in its file; one word stays.
+    Always a beginning of the text as it is, because a quote is looked for in its file. A long run without a
+    space (Thai, an address) loses a tenth of its characters. One word stays.
     """
     sentences = split_sentences(text)
     if len(sentences) > 1:
@@ -21,7 +25,9 @@ def _without_tail(text: str) -> str:
     # A table or a list is one sentence of hundreds of words: a tenth at a time keeps the number of
     # measurements small.
     n_words = len(text.split())
-    return text.rsplit(None, max(1, n_words // 10))[0] if n_words > 1 else text
+    if n_words > 1:
+        return text.rsplit(None, max(1, n_words // 10))[0]
+    return text[: -(len(text) // 10)] if len(text) > _LONGEST_WORD else text
 
 
 def cut_evidence(

@@ -23,7 +23,6 @@ def settle_flags(args: argparse.Namespace, parser: argparse.ArgumentParser, sour
     args.sources_config = args.sources_config or sources_config
     if args.limit is not None:
         args.max_per_source = args.limit
-        args.limit = None
     if args.sources is not None:
         args.sources = ",".join(name.strip() for name in args.sources.split(","))
 

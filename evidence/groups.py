@@ -12,6 +12,7 @@ from collections import Counter, deque
 
 from evidence.duplicates import near_duplicates
 from evidence.support import Support
+from utils.text import tokenize
 
 # A group with more than this share of all rows is too large to be moved between the splits as a whole.
 LARGE_GROUP = 0.05
@@ -120,11 +121,42 @@ def _without_rim(rows: list[int], keys: list[Keys], share: float, rng: random.Ra
     return [core, *pieces]
 
 
+def _loose(title: str) -> str:
+    """A title without regard to case and punctuation: in a user's own files "Old_Mill" is the old mill."""
+    return " ".join(tokenize(title.replace("_", " ")))
+
+
+def _pages_of(supports: list[Support]) -> list[set[tuple[str, str]]]:
+    """Keys of the pages of each row. Of a user's own, spellings of a title are one, and so are texts.
+
+    A text is a key only where it has several titles: one that says the same as the title would tear groups.
+    """
+    ours = [support for support in supports if not support.record.titles_name_pages]
+    theirs = frozenset().union(*(s.pages for s in supports if s.record.titles_name_pages))
+    # The lowest of several, whatever the order of the set.
+    titles: dict[str, str] = {}
+    titles_of: dict[str, set[str]] = {}
+    for page in sorted(theirs) + sorted(frozenset().union(*(support.pages for support in ours))):
+        titles.setdefault(_loose(page), page)
+    for support in ours:
+        for chunk in [chunk for chunks in support.sets for chunk in chunks]:
+            titles_of.setdefault(chunk.words, set()).add(_loose(chunk.title))
+
+    found = []
+    for support in supports:
+        pages = support.pages
+        keys = {("page", page) for page in pages}
+        if not support.record.titles_name_pages:
+            keys = {("page", page if page in theirs else titles[_loose(page)]) for page in pages}
+            words = {chunk.words for chunks in support.sets for chunk in chunks}
+            keys |= {("text", text) for text in words if len(titles_of[text]) > 1}
+        found.append(keys)
+    return found
+
+
 def _keys_of(supports: list[Support]) -> list[Keys]:
     """Keys that connect each row with others: its support pages and its near-duplicate questions."""
-    found: list[set[tuple[str, str]]] = []
-    for support in supports:
-        found.append({("page", page) for page in support.pages})
+    found = _pages_of(supports)
     for i, j in near_duplicates([support.record.query for support in supports]):
         found[i].add(("question", str(i)))
         found[j].add(("question", str(i)))

@@ -72,13 +72,7 @@ class Support:
         pages = {page for pairs in self.record.gold_sets for page, _ in pairs}
         if not self.record.answerable:
             pages |= {passage.leak_page for passage in self.record.passages if passage.is_gold}
-        chunks = [chunk for support_set in self.sets for chunk in support_set]
-        pages = pages.union(*(chunk.leak_pages for chunk in chunks))
-        if not self.record.titles_name_pages:
-            # In a user's own files one page has several titles ("Old_Mill", "old mill"), or none.
-            pages |= {f"title {' '.join(tokenize(page.replace('_', ' ')))}" for page in pages}
-            pages |= {f"text {chunk.words}" for chunk in chunks}
-        return frozenset(pages)
+        return frozenset().union(pages, *(chunk.leak_pages for chunks in self.sets for chunk in chunks))
 
 
 def same_name(title: str, names: tuple[str, ...]) -> bool:

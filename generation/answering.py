@@ -145,7 +145,7 @@ def complete(
 ) -> Iterator[list[tuple[int, Generated]]]:
     """Batches of (index into the prompts, completion) by the engine of this project."""
     drafter = Drafter([encode_completion(tokenizer, text) for text in _EXAMPLES])
-    stop = json_object_end(tokenizer)
+    stop = json_object_end(tokenizer, built[0].suffix)
     schema = Schema(tokenizer, model.device) if constrained else None
 
     def guide(i: int) -> Guide:

@@ -1,12 +1,13 @@
 """Drafts: guesses of the next tokens of a completion, from the completions before it.
 
 Generation checks every guess, so drafts change its speed and nothing else. This module counts tokens and
-knows one thing about their text: where a JSON object ends.
+knows one thing about their text: where the object with the answer ends.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
+from utils.json_search import holds_answer_object, opens_draft
 from utils.tokens import decode
 
 # Context lengths in tokens, longest first: eight reach from the digits of a confidence back to the citations.
@@ -16,6 +17,8 @@ _MIN_PROBABILITY = 0.2
 _MAX_DRAFT = 32
 # Examples count as several completions, so that a first odd completion does not outvote them.
 _EXAMPLE_WEIGHT = 4
+# Tokens at the end of a prompt that tell whether it has opened a draft of the model's thoughts.
+_PROMPT_END = 16
 
 
 class Drafter:
@@ -80,30 +83,20 @@ class FreeGuide:
         return None
 
 
-def json_object_end(tokenizer) -> Callable[[list[int]], bool]:
-    """A stop test: true when the text contains a complete `{...}`; braces inside strings do not count."""
+def json_object_end(tokenizer, prompt: Sequence[int] = ()) -> Callable[[list[int]], bool]:
+    """A stop test: true when the text contains a whole object with an answer, behind any draft.
+
+    `prompt`: the ids in front of the text, which may have opened a draft.
+    """
+    # The mark of a draft may be a control token.
+    opening = tokenizer.decode(list(prompt[-_PROMPT_END:])).rstrip()
+    opened = opening if opens_draft(opening) else ""
 
     def stop(ids: list[int]) -> bool:
         # Only a token with a closing brace can end the object; decoding all ids after every token would be
         # waste.
         if "}" not in tokenizer.decode(ids[-1:]):
             return False
-        depth = 0
-        in_string = False
-        escaped = False
-        for char in decode(tokenizer, ids):
-            if in_string:
-                in_string = escaped or char != '"'
-                escaped = char == "\\" and not escaped
-            elif char == '"':
-                # Quotes in the prose before the object open no string.
-                in_string = depth > 0
-            elif char == "{":
-                depth += 1
-            elif char == "}" and depth:
-                depth -= 1
-                if depth == 0:
-                    return True
-        return False
+        return holds_answer_object(opened + decode(tokenizer, ids))
 
     return stop

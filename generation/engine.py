@@ -91,14 +91,15 @@ def generate_batch(job: Job, suffixes: list[list[int]], rows: list[Row], owners:
     A suffix is read once for all its rows. With a cache of the prefix the batch is `[prefix][pad][suffix]`,
     else `[pad][prefix][suffix]`. Each pass reads a row's last token and its draft, padded on the left.
     Padding and the wrong part of a draft stay in the cache as holes that the mask hides. Finished rows leave
-    the batch.
+    the batch where the cache has rows that can be taken out, and else are read on for nothing.
     """
     model = job.model
     settings = job.settings
     # A sliding window counts holes as positions: where it could move past one, nothing is shared or drafted.
     window = attention_window(model)
     longest = max(map(len, suffixes))
-    drafting = takes_holes(model) and len(job.prefix) + longest + settings.max_new_tokens <= window
+    is_plain = takes_holes(model)
+    drafting = is_plain and len(job.prefix) + longest + settings.max_new_tokens <= window
     ids, mask = _first_pass(job, suffixes, rows, owners, drafting)
     if drafting:
         past = roomy_cache(model, job.cache, len(suffixes))
@@ -117,7 +118,7 @@ def generate_batch(job: Job, suffixes: list[list[int]], rows: list[Row], owners:
             use_cache=True,
             logits_to_keep=last_positions(ids, n_read),
         ).logits  # (n_suffixes in the first pass, then n_rows; n_read; vocab)
-        if len(rows) > len(logits):
+        if source != list(range(len(logits))):
             logits = logits[on_device(source, model.device)]
         choice = Choice(logits, settings.sampling)
         n_kept = settle(rows, choice, settings.max_new_tokens, job.eos_ids, late)
@@ -128,16 +129,22 @@ def generate_batch(job: Job, suffixes: list[list[int]], rows: list[Row], owners:
         alive = list(kept)
 
         # From here on every row has its own row of the cache, and finished rows lose theirs.
-        if len(alive) < len(mask) or len(rows) > len(mask):
-            index = on_device([source[i] for i in alive], model.device)
+        source = [source[i] for i in alive]
+        if is_plain and source != list(range(len(mask))):
+            index = on_device(source, model.device)
             past.batch_select_indices(index)
             mask = mask[index]
-        mask = hide_last(mask, [len(rows[i].draft) - kept[i] for i in alive])
+            source = list(range(len(alive)))
+        n_wrong = [0] * len(mask)
+        for i, place in zip(alive, source):
+            n_wrong[place] = len(rows[i].draft) - kept[i]
+        mask = hide_last(mask, n_wrong)
         rows = [rows[i] for i in alive]
-        source = list(range(len(alive)))
 
         draft_next(rows, settings.max_new_tokens, window - mask.shape[1] if drafting else 0)
-        last_and_draft = [[row.done.ids[-1], *row.draft] for row in rows]
+        last_and_draft = [[job.pad_id]] * len(mask)
+        for row, place in zip(rows, source):
+            last_and_draft[place] = [row.done.ids[-1], *row.draft]
         ids, new_mask = pad_left(last_and_draft, job.pad_id, model.device)
         mask = torch.cat([mask, new_mask], dim=1)
 
@@ -182,7 +189,10 @@ def generate(
     """
     job = _make_job(model, tokenizer, prefix, settings)
     lengths = [len(prefix) + len(suffix) + settings.max_new_tokens for suffix in suffixes]
-    units = share_prompts(suffixes, settings.batch_size)
+    # A state of a recurrent layer cannot be given to several rows.
+    units = [[i] for i in range(len(suffixes))]
+    if takes_holes(model):
+        units = share_prompts(suffixes, settings.batch_size)
     max_tokens = batch_tokens(model, max(lengths, default=1), min(settings.max_new_tokens, LONGEST_DRAFT))
     queue = BatchQueue(units, lengths, settings.batch_size, max_tokens)
 

@@ -114,7 +114,7 @@ class VllmModel:
         one depends on its seed alone, but vLLM draws other tokens from a seed than torch.
         """
         self._check_lengths(prompts)
-        stop = json_object_end(tokenizer)
+        stop = json_object_end(tokenizer, prompts[0] if prompts else ())
         # The opening is in the prompt, as our engine forces it: in the tokens of training.
         opening = encode_plain(tokenizer, OPENING)[: settings.max_new_tokens] if n_chunks else []
         eos_ids = self.eos_ids | {tokenizer.eos_token_id, end_id(tokenizer)}

@@ -11,6 +11,8 @@ from utils.errors import DataError, UsageError
 
 # Their attention bias is by the distance of columns, and takes no position ids.
 _COUNT_PADDING = ("mpt",)
+# They take no cache but one of their own class.
+_OWN_CACHE = ("minimax",)
 
 
 def check_architecture(config: Any, name: str) -> None:
@@ -20,6 +22,11 @@ def check_architecture(config: Any, name: str) -> None:
         raise UsageError(
             f"{name}: the positions of {kind} models in transformers count padding, so a row's answer would "
             "depend on its batch; choose another base model"
+        )
+    if kind in _OWN_CACHE:
+        raise UsageError(
+            f"{name}: {kind} models keep what they read in a cache of their own, which nothing here makes; "
+            "choose another base model"
         )
     if getattr(config, "is_encoder_decoder", False):
         raise UsageError(

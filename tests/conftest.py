@@ -26,6 +26,7 @@ if N_WORKERS > 1:
 
 # Files of tests that take minutes. Begun last, one of them would run alone while the other processes wait.
 LONG_FILES = ["test_printed_commands.py", "test_pipeline.py", "test_sft_runs.py", "test_kills.py"]
+LONG_FILES += ["test_stage_kills.py", "test_places.py", "test_own_files.py"]
 
 
 def pytest_collection_modifyitems(items):

@@ -79,6 +79,20 @@ UNWINDOWED = {
     "gemma3": lambda: gemma3({**GEMMA, "sliding_window": 512}),
 }
 
+# Layers with a state in which all tokens are mixed.
+LINEAR = {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
+LINEAR |= {"linear_key_head_dim": 8, "linear_value_head_dim": 8}
+MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_ssm": 64, "mamba_d_state": 8}
+RECURRENT = {
+    "lfm2": lambda: transformers.Lfm2Config(**TINY, **TOKENS, layer_types=["conv", "full_attention"]),
+    "qwen3_next": lambda: transformers.Qwen3NextConfig(
+        **{**TINY, "num_hidden_layers": 4},
+        **{**TOKENS, **LINEAR, "head_dim": 8, "num_experts": 2, "num_experts_per_tok": 1},
+        **{"moe_intermediate_size": 16, "shared_expert_intermediate_size": 16},
+    ),
+    "falcon_h1": lambda: transformers.FalconH1Config(**TINY, **TOKENS, **MAMBA),
+}
+
 
 def make(kind, configs=CONFIGS):
     torch.manual_seed(0)
@@ -159,6 +173,33 @@ def test_tokens_equal_generate_and_logits_the_plain_pass(kind, configs):
         torch.testing.assert_close(whole[i], logits, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_rows_that_end_apart_and_repeat_a_prompt_equal_generate(kind):
+    class Tokenizer:
+        eos_token_id = 1
+        pad_token_id = 0
+
+    class Guide(FreeGuide):
+        """Ends after a number of tokens."""
+
+        def __init__(self, n_tokens: int):
+            super().__init__(Drafter(), lambda ids: len(ids) == n_tokens)
+
+    model = make(kind, RECURRENT)
+    prefix = list(range(10, 20))
+    suffixes = [list(range(50, 50 + n)) for n in (5, 9, 5, 3)]
+    n_tokens = [2, 8, 6, 4]
+    found = {}
+    settings = GenerationSettings(batch_size=4, max_new_tokens=8)
+    for batch in generate(model, Tokenizer(), suffixes, lambda i: Guide(n_tokens[i]), prefix, settings):
+        found |= {i: generated.ids for i, generated in batch}
+    for i, suffix in enumerate(suffixes):
+        prompt = torch.tensor([prefix + suffix])
+        settings = {"max_new_tokens": n_tokens[i], "do_sample": False}
+        output = model.generate(prompt, attention_mask=torch.ones_like(prompt), **settings)
+        assert found[i] == [token for token in output[0, prompt.shape[1] :].tolist() if token != 1]
+
+
 @pytest.mark.parametrize("kind, configs", ALL)
 def test_reading_a_row_does_not_depend_on_its_neighbors(kind, configs):
     model = make(kind, configs)
@@ -181,10 +222,19 @@ def test_reading_a_row_does_not_depend_on_its_neighbors(kind, configs):
         assert read[i].logps.mean().item() == pytest.approx(logps.mean().item(), abs=1e-4)
 
 
-def test_architectures_that_cannot_be_run_are_refused_in_one_line(tmp_path):
-    config = transformers.MptConfig(d_model=32, n_heads=4, n_layers=2, max_seq_len=64, **TOKENS)
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        (
+            transformers.MptConfig(d_model=32, n_heads=4, n_layers=2),
+            "mpt models in transformers count padding",
+        ),
+        (transformers.MiniMaxConfig(**TINY, **EXPERTS), "minimax models keep .* in a cache of their own"),
+    ],
+)
+def test_architectures_that_cannot_be_run_are_refused_in_one_line(config, message, tmp_path):
     config.save_pretrained(tmp_path)
-    with pytest.raises(UsageError, match="mpt models in transformers count padding"):
+    with pytest.raises(UsageError, match=message):
         load_model(str(tmp_path))
 
 

@@ -110,3 +110,36 @@ def test_generation_stops_at_the_end_of_the_object(tokenizer):
     assert not stop(ids('{"answer": "quoted \\" }'))
     assert not stop(ids("prose } without an object"))
     assert not stop(ids('{"a": {"b": 1}'))
+    # No JSON, and nothing better is to come.
+    assert stop(ids("{answer: 'a', citations: [0]}"))
+
+
+ANSWER = '{"answer": "Paris", "citations": [0], "confidence": 0.9}'
+DRAFT = '{"answer": "Rome", "citations": [1], "confidence": 0.9}'
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        f"<think>\nMaybe {DRAFT}? No, Paris.\n</think>\n",
+        "The set {Paris} is named in [0].\n",
+        "Format: {answer, citations, confidence}\n",
+        '{"thought": "Paris is named"}\n',
+        "A brace { of prose.\n",
+    ],
+)
+def test_generation_goes_on_to_the_object_that_the_parser_takes(before, tokenizer):
+    ids = tokenizer(before + ANSWER, add_special_tokens=False)["input_ids"]
+    stop = json_object_end(tokenizer)
+    n_read = next(n for n in range(1, len(ids) + 1) if stop(ids[:n]))
+    assert parse_completion(tokenizer.decode(ids[:n_read]), 2).answer == "Paris"
+
+
+def test_a_draft_that_the_prompt_has_opened_does_not_end_the_completion(tokenizer):
+    def encode(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    stop = json_object_end(tokenizer, encode("Question: where?\nassistant\n<think>\n"))
+    assert not stop(encode(f"Maybe {DRAFT}"))
+    assert stop(encode(f"Maybe {DRAFT}? No. </think> {ANSWER}"))
+    assert json_object_end(tokenizer, encode("Question: what is <think> for?\n"))(encode(DRAFT))

@@ -54,7 +54,7 @@ POLICY = {
     },
 }
 N_KILLS = count(4, 20)
-N_STOPS = count(1, 10)
+N_STOPS = count(1, 4)
 # What an SFT checkpoint says of itself.
 SFT_FACTS = {"template": "default", "base_model": "tiny", "max_prompt_tokens": 900}
 

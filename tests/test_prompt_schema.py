@@ -131,6 +131,8 @@ def test_render_and_judge_print_prompts(data_home, monkeypatch, capsys):
     prompt_schema.main(["render", "--data-path", "data/processed/train.jsonl", "--limit", "2"])
     prompt_schema.main(["judge", "--data-path", "data/processed/train.jsonl", "--template", "simple"])
     out = capsys.readouterr().out
-    assert out.count("Answer:") == 2 and "A or B?" in out
+    assert out.count("Answer:\n\n--- gold completion: {") == 2 and "A or B?" in out
+    prompt_schema.main(["render", "--data-path", "data/processed/train.jsonl", "--template", "fewshot"])
+    assert "<<" not in capsys.readouterr().out
     # Looking at prompts must not create a folder that later stages would read.
     assert not Path(data_home / "prompts").exists()

@@ -1,6 +1,7 @@
 """Prompts, completions and constrained decoding with every kind of tokenizer and chat template."""
 
 import functools
+import itertools
 import random
 
 import pytest
@@ -176,3 +177,12 @@ def test_any_way_through_the_schema_is_read_as_it_was_judged(kind):
         parsed = parse_completion(decode(tokenizer, ids), 4, strict=True)
         # Such bytes are shown one by one, which no token tells alone: a long answer may become longer.
         assert parsed.answer is not None and set(parsed.errors) <= {"answer longer than 120 characters"}
+
+
+def test_a_judge_template_may_have_its_slots_in_any_order(tokenizer):
+    slots = {"answer_a": "first reply", "answer_b": "second reply", "question": "who?", "evidence": "text"}
+    for names in itertools.permutations(slots):
+        template = "Judge:" + "".join(f" {{{name}}} |" for name in names)
+        builder = JudgePrompts(tokenizer, template)
+        text = tokenizer.decode(builder.build([], "who?", "first reply", "second reply"))
+        assert "first reply" in text and "second reply" in text and "{" not in text, text

@@ -11,6 +11,7 @@ _OBJECT_START = re.compile(r'\{\s*(?:\}|"(?:[^"\\]|\\.)*"\s*:)', re.DOTALL)
 # Reasoning models write drafts between these. A chat template may have written the first one itself.
 _DRAFT_START = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
 _DRAFT_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
+_ANSWER_KEY = re.compile(r"[\"']?answer[\"']?\s*:")
 # Characters that the attempts of one search may read together, about half a second. Each attempt may read the
 # whole text, and a model that repeats itself begins an object everywhere. What fits into a context window is
 # not given up, unless thousands of objects in it nest or do not end.
@@ -60,3 +61,40 @@ def find_object(text: str) -> dict | None:
         if n_left < 0:
             break
     return first
+
+
+def opens_draft(text: str) -> bool:
+    """True for the end of a prompt whose chat template has begun a draft."""
+    return any(match.end() == len(text) for match in _DRAFT_START.finditer(text))
+
+
+def _ends_its_braces(text: str) -> bool:
+    """True if braces open before the key of an answer, and are closed; those inside strings do not count."""
+    start = -1
+    depth = 0
+    in_string = False
+    escaped = False
+    for i, char in enumerate(text):
+        if in_string:
+            in_string = escaped or char != '"'
+            escaped = char == "\\" and not escaped
+        elif char == '"':
+            # Quotes in the prose before the object open no string.
+            in_string = depth > 0
+        elif char == "{":
+            start = i if depth == 0 else start
+            depth += 1
+        elif char == "}" and depth:
+            depth -= 1
+            if depth == 0 and _ANSWER_KEY.search(text, start, i):
+                return True
+    return False
+
+
+def holds_answer_object(text: str) -> bool:
+    """True when a text that is still being written holds all of the object that `find_object` would take.
+
+    Or one that is no JSON, but closes its braces: nothing better is to come.
+    """
+    text = _without_draft(text)
+    return "answer" in (find_object(text) or {}) or _ends_its_braces(text)

@@ -4,6 +4,7 @@ The files in prompts/ are read at import. This module knows slots, not tokens: `
 prompts.
 """
 
+import itertools
 import re
 from pathlib import Path
 
@@ -36,6 +37,7 @@ JUDGE_TEMPLATES = {name: read_template(SHIPPED_DIR / f"judge_{name}.txt") for na
 TEMPLATES = {"sft": SFT_TEMPLATES, "judge": JUDGE_TEMPLATES}
 # The slots that a template of a kind must contain beside {evidence}, and the kind in a message.
 SLOTS = {"sft": ["{question}"], "judge": ["{question}", "{answer_a}", "{answer_b}"]}
+_ALL_SLOTS = sorted({"{evidence}", *itertools.chain(*SLOTS.values())})
 _KIND_IN_WORDS = {"sft": "an SFT", "judge": "a judge"}
 
 
@@ -95,7 +97,7 @@ def template_hash(text: str) -> str:
 
 def split_template(template: str) -> tuple[str, str]:
     """The constant head of a template, which all its prompts share, and the rest from the first slot on."""
-    start = min(template.index(slot) for slot in ("{evidence}", "{question}"))
+    start = min(template.index(slot) for slot in _ALL_SLOTS if slot in template)
     return template[:start], template[start:]
 
 

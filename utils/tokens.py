@@ -78,6 +78,11 @@ def decode(tokenizer, ids: list[int]) -> str:
     return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
+def without_turns(template: str) -> str:
+    """A template as a base model reads it: without the marks around earlier turns of the assistant."""
+    return re.sub(_SHOWN_TURN, r"\1", template)
+
+
 class ChatFrame:
     """The constant ids around a prompt's changing part: `prefix` before it, `closing` after it.
 
@@ -106,7 +111,7 @@ class ChatFrame:
         if self._has_bos():
             self.prefix.append(tokenizer.bos_token_id)
             self.n_bos = 1
-        self._begin("", re.sub(_SHOWN_TURN, r"\1", head), at_start=True)
+        self._begin("", without_turns(head), at_start=True)
 
     def encode(self, text: str) -> list[int]:
         """Ids of the changing part of a prompt, its closing included."""

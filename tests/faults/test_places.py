@@ -15,8 +15,8 @@ from tests.killing import differences
 
 SHORT = ("build", "sft", "evaluate", "generate", "judge", "rm")
 TRIED = tuple(STAGES)[: count(0, len(STAGES))] or SHORT
-MOMENTS = range(count(1, 6))
-N_PAIRS = count(1, 5)
+MOMENTS = range(count(1, 3))
+N_PAIRS = count(1, 4)
 _LARGE = "size=300m"
 
 

@@ -58,7 +58,7 @@ CONFIG = {"base_model": "tiny", "output_dir": "rm", "eval_batch_size": 2, "max_s
 # Of the files that depend on nothing but the settings; cards, logs and Trainer's states have times.
 COMPARED = (".safetensors", ".jsonl", ".txt", ".png")
 N_KILLS = count(2, 20)
-N_STOPS = count(1, 10)
+N_STOPS = count(1, 4)
 # More of those: how long it took, and how much of it was left to do.
 OF_THIS_RUN = {"seconds", "train_seconds", "n_generated", "packages"}
 
