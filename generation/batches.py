@@ -59,6 +59,14 @@ def pad_left(rows: list[list[int]], pad_id: int, device) -> tuple[torch.Tensor, 
     return ids, mask
 
 
+def place_rows(rows: list[list[int]], places: list[int], n_rows: int, pad_id: int) -> list[list[int]]:
+    """`n_rows` rows, those given at their places; the others read a token of padding."""
+    placed = [[pad_id]] * n_rows
+    for row, place in zip(rows, places):
+        placed[place] = row
+    return placed
+
+
 def hide_last(mask: torch.Tensor, n_hidden: list[int]) -> torch.Tensor:
     """A mask (n_rows, width) without the last `n_hidden[i]` columns of row i."""
     if not any(n_hidden):

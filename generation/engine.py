@@ -14,7 +14,14 @@ import torch
 from transformers import DynamicCache
 
 from generation.batch_queue import BatchQueue
-from generation.batches import hide_last, last_positions, pad_left, positions_behind, share_prompts
+from generation.batches import (
+    hide_last,
+    last_positions,
+    pad_left,
+    place_rows,
+    positions_behind,
+    share_prompts,
+)
 from generation.cache import attention_window, prefix_cache, roomy_cache, takes_holes
 from generation.choice import Bias, Choice
 from generation.rows import Generated, Guide, Row, draft_next, settle
@@ -135,17 +142,14 @@ def generate_batch(job: Job, suffixes: list[list[int]], rows: list[Row], owners:
             past.batch_select_indices(index)
             mask = mask[index]
             source = list(range(len(alive)))
-        n_wrong = [0] * len(mask)
-        for i, place in zip(alive, source):
-            n_wrong[place] = len(rows[i].draft) - kept[i]
-        mask = hide_last(mask, n_wrong)
+        # Without plain layers there are no drafts.
+        if is_plain:
+            mask = hide_last(mask, [len(rows[i].draft) - kept[i] for i in alive])
         rows = [rows[i] for i in alive]
 
         draft_next(rows, settings.max_new_tokens, window - mask.shape[1] if drafting else 0)
-        last_and_draft = [[job.pad_id]] * len(mask)
-        for row, place in zip(rows, source):
-            last_and_draft[place] = [row.done.ids[-1], *row.draft]
-        ids, new_mask = pad_left(last_and_draft, job.pad_id, model.device)
+        inputs = place_rows([row.next_ids for row in rows], source, len(mask), job.pad_id)
+        ids, new_mask = pad_left(inputs, job.pad_id, model.device)
         mask = torch.cat([mask, new_mask], dim=1)
 
 

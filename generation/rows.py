@@ -50,6 +50,11 @@ class Row:
     done: Generated = field(default_factory=Generated)
     draft: list[int] = field(default_factory=list)
 
+    @property
+    def next_ids(self) -> list[int]:
+        """What the next pass reads of it, once it has a token."""
+        return [self.done.ids[-1], *self.draft]
+
     def bias_after(self, ids: list[int]) -> Bias | None:
         """The bias on the token after `ids`, which may be a look ahead."""
         return self.bias if self.bias is not None and tuple(ids) == self.bias.after else None
