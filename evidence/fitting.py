@@ -35,16 +35,26 @@ def cut_evidence(
 ) -> tuple[list[int], list[dict]]:
     """(ids of the chunks that are kept, those chunks) such that `n_tokens(kept chunks)` is at most `limit`.
 
-    Chunks go first, the lowest BM25 score to the question before the others. Of the last chunk, trailing
-    sentences go, then trailing words; its first word always stays, so the result may still be over the limit.
+    Chunks go first, the lowest BM25 score to the question before the others; where a long one had to go too,
+    those that fit without it come back. Of the last chunk, trailing sentences go, then trailing words; its
+    first word always stays, so the result may still be over the limit.
     """
     shown = list(range(len(chunks)))
-    kept = list(chunks)
     scores = BM25(map(chunk_text, chunks)).scores(question)
-    while len(shown) > 1 and n_tokens(kept) > limit:
+
+    def fits(ids: list[int]) -> bool:
+        return n_tokens([chunks[i] for i in ids]) <= limit
+
+    dropped: list[int] = []
+    while len(shown) > 1 and not fits(shown):
         # Of equal scores, the later chunk goes first.
-        shown.remove(min(shown, key=lambda i: (scores[i], -i)))
-        kept = [chunks[i] for i in shown]
+        dropped.append(min(shown, key=lambda i: (scores[i], -i)))
+        shown.remove(dropped[-1])
+    # The last one is what was too much; the best of the others first.
+    for i in reversed(dropped[:-1]):
+        if fits(sorted([*shown, i])):
+            shown = sorted([*shown, i])
+    kept = [chunks[i] for i in shown]
 
     # Behind the full stop of Chinese is no space: a text of a single word may have sentences to leave out.
     while n_tokens(kept) > limit and (text := _without_tail(kept[0]["text"])) != kept[0]["text"]:
