@@ -21,10 +21,16 @@ from models.choices import check_engine, load_options
 from models.directories import check_adapter_dir
 from models.revisions import cached_revision, hub_revisions
 from preferences.cache import MODEL_CHOICES
-from preferences.flags import add_exchange_flags, add_generator_flags, check_gold, check_judge_flags
+from preferences.flags import (
+    add_exchange_flags,
+    add_generator_flags,
+    add_pair_flags,
+    check_gold,
+    check_judge_flags,
+)
 from preferences.inputs import check_exchange, check_inputs
 from preferences.judges import JUDGES, Judge, default_judge, judge_candidates, judge_settings
-from utils.arguments import positive_int, sample_limit, seed_number, share, stage_parser
+from utils.arguments import positive_int, sample_limit, seed_number, stage_parser
 from utils.commands import reward_command
 from utils.config import home_path, input_path
 from utils.errors import DataError, UsageError
@@ -56,14 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--max-new-tokens", type=positive_int, help="most tokens per candidate (default: 128)")
     longest = "most tokens per prompt; evidence is cut to fit (default: the checkpoint's, else 2048)"
     add("--max-input-tokens", type=positive_int, help=longest)
-    margin = "keep a pair when its scores differ by at least this (0-1; default: 0.1)"
-    add("--min-margin", type=share, default=0.1, help=margin)
-    hard = "add up to N made rejections per sample, each worse in one known way (without a number: 2)"
-    add("--hard-rejections", type=positive_int, nargs="?", const=2, default=0, metavar="N", help=hard)
-    form = "keep pairs in which form alone (length, citations, confidence, refusal) tells nothing"
-    add("--match-form", action="store_true", help=form)
-    unparsable = "largest share of pairs over an unparsable completion (default: 0.1; 1 with the base's)"
-    add("--max-unparsable", type=share, help=unparsable)
+    add_pair_flags(add)
 
     add = parser.add_argument_group("run").add_argument
     phase = "generate candidates, judge cached ones, or both (default: all)"
@@ -166,7 +165,7 @@ def generate_phase(
 # --- phase 2: judgements and pairs
 
 # Flags that change which pairs are written and how, but no judgement.
-PAIRING = ("min_margin", "output_mode", "hard_rejections", "match_form", "max_unparsable")
+PAIRING = ("min_margin", "output_mode", "hard_rejections", "match_form", "max_unparsable", "gold_chosen")
 
 
 def open_judge(args: argparse.Namespace, judge: Judge, generation: dict) -> JudgeModel | ScoreModel:
@@ -213,13 +212,14 @@ def judge_phase(args: argparse.Namespace, cache: Path, shards: Shards, test_fact
     data_path = input_path(args.data_path)
     generation = read_cached_settings(cache, data_path)
     settings = judge_settings(kind, vars(args), functools.partial(load_template, "judge"))
-    pairing = {name: getattr(args, name) for name in PAIRING}
+    # Without it, pairs are the same as before there was the flag.
+    pairing = {name: getattr(args, name) for name in PAIRING if name != "gold_chosen" or args.gold_chosen}
     if args.max_unparsable is None:
         # Of an untrained base model, hardly anything can be parsed.
         pairing["max_unparsable"] = 1.0 if "base" in generation.get("models", "sft,base") else 0.1
     version = judge_version(judge, args.judge_model)
     judgesig, settings = name_judgements(cache, settings, version, pairing, args.overwrite)
-    jobs, repeated, lost = read_candidates(cache, read_questions(data_path))
+    jobs, repeated, lost = read_candidates(cache, read_questions(data_path), args.gold_chosen)
     log_path = cache / f"judgements_{judgesig}.jsonl"
     same = None if args.overwrite else same_judgements(cache, settings, pairing)
     # With --overwrite, a judge that fails leaves the judgements that were there.

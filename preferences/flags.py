@@ -1,12 +1,13 @@
 """Groups of flags of make_prefs.py. No model library is imported, so that a parser shows them at once."""
 
 import argparse
+from collections.abc import Callable
 
 from models.choices import add_bit_flags, add_model_flags
 from preferences.forms import FORMS
 from preferences.judges import JUDGES, default_judge
 from preferences.label_share import MIN_LABEL_SHARE
-from utils.arguments import share, temperature, whole_number
+from utils.arguments import positive_int, share, temperature, whole_number
 from utils.config import input_path
 from utils.errors import DataError, UsageError
 
@@ -35,11 +36,27 @@ def add_exchange_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--skip-bad", action="store_true", help=bad)
 
 
+def add_pair_flags(add: Callable) -> None:
+    """Flags that change which pairs are written, by a group's `add_argument`."""
+    margin = "keep a pair when its scores differ by at least this (0-1; default: 0.1)"
+    add("--min-margin", type=share, default=0.1, help=margin)
+    gold = "one pair per sample: the gold completion over the likeliest candidate that is worse"
+    add("--gold-chosen", action="store_true", help=gold)
+    hard = "add up to N made rejections per sample, each worse in one known way (without a number: 2)"
+    add("--hard-rejections", type=positive_int, nargs="?", const=2, default=0, metavar="N", help=hard)
+    form = "keep pairs in which form alone (length, citations, confidence, refusal) tells nothing"
+    add("--match-form", action="store_true", help=form)
+    unparsable = "largest share of pairs over an unparsable completion (default: 0.1; 1 with the base's)"
+    add("--max-unparsable", type=share, help=unparsable)
+
+
 def check_judge_flags(args: argparse.Namespace) -> None:
     """UsageError for a flag that the judge of `args` does not read, and for a judge without its model."""
     name = args.judge or default_judge(args.judge_model)
     if JUDGES[name].model and not args.judge_model:
         raise UsageError(f"--judge {name} needs --judge-model")
+    if args.gold_chosen and name != "verifier":
+        raise UsageError(f"--gold-chosen: gold decides its pairs, not --judge {name}; take --judge verifier")
     read = _READS[JUDGES[name].model]
     for flag, default in _OF_JUDGES.items():
         if flag not in read and getattr(args, flag) != default:

@@ -32,11 +32,13 @@ def _why_no_pair(candidates: list[dict], clear: list[dict]) -> str | None:
     return "same text" if clear else NO_CANDIDATE
 
 
-def read_candidates(cache: Path, samples: list[dict]) -> tuple[list[Job], dict[str, int], dict[str, int]]:
+def read_candidates(
+    cache: Path, samples: list[dict], one_is_enough: bool = False
+) -> tuple[list[Job], dict[str, int], dict[str, int]]:
     """The samples with candidates in the cache, each with candidates that differ in meaning, SFT first.
 
     Also returns the numbers of candidates that are left out by reason, and those of samples with fewer than
-    two candidates. Those with none are no jobs (`NO_CANDIDATE`).
+    two candidates. Those with none are no jobs (`NO_CANDIDATE`). `one_is_enough`: gold is compared with them.
     """
     by_id: dict[str, list[dict]] = {}
     meanings: dict[str, list] = {}
@@ -69,7 +71,8 @@ def read_candidates(cache: Path, samples: list[dict]) -> tuple[list[Job], dict[s
         candidates = sorted(by_id[sample["id"]], key=lambda row: (MODELS.index(row["model"]), row["n"]))
         clear = [row for row in candidates if not _is_unclear(row, sample)]
         left_out["right, but not in full"] += len(candidates) - len(clear)
-        if reason := _why_no_pair(candidates, clear):
+        reason = _why_no_pair(candidates, clear)
+        if reason and not (one_is_enough and clear):
             lost[reason] += 1
         if clear:
             jobs.append((sample, clear))

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from preferences.cache import Job
 from preferences.contrasts import contrasts
+from preferences.gold import gold_pairs, shows_support, with_gold
 from preferences.judges import Judge
 from preferences.kinds import form, match_forms
 from preferences.rows import JudgedSample, parse_candidate, preference_row, rich_fields
 from preferences.verifier import verify
-from utils.completions import gold_completion, render_completion
+from utils.completions import render_completion
 from utils.schema import is_label_answer
 
 # A made completion with the outcome of the gold one, such as a padded answer, is half a level below it.
@@ -34,6 +35,8 @@ class Pairing:
     # The largest share of pairs whose rejected side cannot be parsed.
     max_unparsable: float
     seed: int
+    # The gold completion is chosen over a candidate, in place of the best candidate over others.
+    gold_chosen: bool = False
 
 
 def _own_pairs(
@@ -83,18 +86,6 @@ def prompt_outcomes(jobs: list[Job], judgements: dict[str, dict]) -> dict[str, i
     return counts
 
 
-def _with_gold(sample: dict, candidates: list[dict]) -> tuple[list[dict], int]:
-    """The candidates and the gold completion behind them, and the place of the one that made pairs choose.
-
-    Chosen is a candidate of the models that no outcome is better than, else the gold completion.
-    """
-    shown = candidates[0]["shown"]
-    gold = {"completion": gold_completion(sample, shown), "shown": shown, "model": "gold"}
-    everyone = [*candidates, gold]
-    top = 1.0 if sample["answerable"] else 0.75
-    return everyone, next(i for i, one in enumerate(everyone) if verify(one, sample)[1] >= top)
-
-
 def _with_made(sample: dict, everyone: list[dict], best: int, made: dict[str, str]) -> JudgedSample:
     """The sample with made completions behind its candidates and gold, of which `best` is chosen."""
     shown = everyone[best]["shown"]
@@ -124,11 +115,10 @@ def _made_pairs(jobs: list[Job], pairing: Pairing) -> Iterator[tuple[JudgedSampl
     spans = [s["answer"] for s, _ in jobs if s["answerable"] and not is_label_answer(s["answer"])]
     n_made: Counter[str] = Counter()
     for sample, candidates in jobs:
-        shown = candidates[0]["shown"]
-        if sample["answerable"] and not any(set(one) <= set(shown) for one in sample["support_sets"]):
+        if not shows_support(sample, candidates[0]["shown"]):
             continue
         rng = random.Random(f"{pairing.seed}:{sample['id']}")
-        everyone, best = _with_gold(sample, candidates)
+        everyone, best = with_gold(sample, candidates)
         made = _contrasts(sample, everyone[best], rng, spans)
         # The rarest first, so that every contrast has its share.
         names = sorted(made, key=lambda name: (n_made[name], rng.random()))[: pairing.hard_rejections]
@@ -177,7 +167,10 @@ def collect_pairs(
             row |= rich_fields(judged, chosen, rejected)
         rows.append(row)
 
-    for pair in _own_pairs(jobs, judgements, judge, choose, drops):
+    pairs = _own_pairs(jobs, judgements, judge, choose, drops)
+    if pairing.gold_chosen:
+        pairs = gold_pairs(jobs, pairing.min_margin, drops)
+    for pair in pairs:
         add(*pair)
     left_out: dict[str, int] = {}
     parsable = _limit_unparsable(rows, pairing.max_unparsable)

@@ -211,7 +211,7 @@ def rule_for(command: Command) -> tuple[str, str]:
         return "plan", "trains for minutes"
     if "--merge" in words:
         return "plan", "compares the answers of two models for minutes"
-    if value_of(words, "--judge") == "citations":
+    if value_of(words, "--judge") == "citations" or "--gold-chosen" in words:
         return "plan", "judges candidates that the reader has generated"
     if generates(words):
         return "small", "generates for minutes"

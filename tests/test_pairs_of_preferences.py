@@ -9,6 +9,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+import make_prefs
 from evidence.queries import CLAIM_QUESTION
 from make_prefs import choose_pairs
 from preferences.contrasts import CONTRASTS, contrasts
@@ -20,7 +21,7 @@ from preferences.pairs import check_preferences, style_check
 from preferences.verifier import verify
 from preferences.wrong_answers import other_answers, unfounded_answers
 from utils.completions import gold_completion, parse_completion, render_completion
-from utils.errors import DataError
+from utils.errors import DataError, UsageError
 from utils.text import REFUSAL
 
 REFUSE = render_completion(REFUSAL, [], 0.0)
@@ -58,6 +59,40 @@ def test_candidates_with_the_same_answer_and_citations_mean_the_same():
     assert meaning(parsed(answer("Warsaw", 0))) != meaning(parsed(answer("Warsaw", 1)))
     assert meaning(parsed(REFUSE)) == meaning(parsed(render_completion(REFUSAL, [1], 0.2)))
     assert meaning(parsed("prose")) is None
+
+
+def test_gold_is_chosen_over_the_likeliest_mistake(sample):
+    """`sample`: see tests/conftest.py; one candidate is enough, and one that is right makes no pair."""
+    right = gold_completion(sample, [0, 1, 2])
+    jobs = []
+    said = [
+        [(answer("Paris", 0), -0.9), (REFUSE, -0.2), (answer("Lyon", 0), -0.5)],
+        [(answer("Paris", 0), -0.1), (right, -0.3)],
+        [(answer("Paris", 0), -0.4)],
+        [(right, -0.1)],
+    ]
+    for i, candidates in enumerate(said):
+        rows = [
+            {"completion": text, "logp": logp, "shown": [0, 1, 2], "model": "sft"}
+            for text, logp in candidates
+        ]
+        jobs.append(({**sample, "id": f"q{i}"}, rows))
+    pairing = Pairing(0.1, "lite", 0, False, 1.0, 42, gold_chosen=True)
+    rows, drops, _ = collect_pairs(
+        jobs, {}, JUDGES["verifier"], pairing, choose_pairs, lambda judged: "prompt"
+    )
+    assert [row["id"] for row in rows] == ["q0#3-1", "q1#2-0", "q2#1-0"]
+    assert drops == {"no candidate is worse than gold": 1}
+    for row in rows:
+        assert row["chosen"][0]["content"] == right and row["decided_by"] == row["chosen_model"] == "gold"
+        assert row["judge"]["checks_chosen"]["answer"] == 1 and row["margin"] >= 0.5
+    with pytest.raises(UsageError, match="--gold-chosen: gold decides its pairs, not --judge llm"):
+        make_prefs.read_arguments(["--phase", "judge", "--gold-chosen", "--judge-model", "tiny"])
+    hidden = [(jobs[2][0], [{**jobs[2][1][0], "shown": [1]}])]
+    _, drops, _ = collect_pairs(
+        hidden, {}, JUDGES["verifier"], pairing, choose_pairs, lambda judged: "prompt"
+    )
+    assert drops == {"support cut to fit": 1}
 
 
 def test_form_tells_nothing_of_matched_pairs():
