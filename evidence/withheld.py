@@ -56,7 +56,8 @@ def marked_evidence(support: Support, pool: PagePool) -> set[Chunk]:
     """
     record = support.record
     found = {chunk for chunks in support.sets for chunk in chunks}
-    if not record.answerable or record.is_claim:
+    is_marked = bool(record.gold_sets) or any(passage.is_gold for passage in record.passages)
+    if not record.answerable or record.is_claim or not is_marked:
         return found
 
     candidates = cut_all(pool.candidates(record), support.max_words or pool.max_words)
