@@ -178,8 +178,10 @@ def scripted_model(tokenizer, text):
     [
         ('{"answer": "x"} and more', '{"answer": "x"}', 1),
         ('{"answer": "a } b", "citations": [0]} {', '{"answer": "a } b", "citations": [0]}', 2),
-        ('{"a": {"b": {}}} x', '{"a": {"b": {}}}', None),
-        ("a } before {}", "a } before {}", 2),
+        ('{"answer": {"b": {}}} x', '{"answer": {"b": {}}}', None),
+        ('a } before {"answer": "x"}', 'a } before {"answer": "x"}', 2),
+        # Not the one with the answer.
+        ('{"a": 1} {"answer": "x"}', '{"a": 1} {"answer": "x"}', 2),
         ("no object", "no object", 1),
         ('{"answer": "cut', '{"answer": "cut', 1),
     ],
