@@ -196,6 +196,28 @@ def test_the_chosen_side_is_right_unless_any_is_asked_for(samples):
         pick_pairs(rows[1:2], POLICY_DEFAULTS["data"], 0)
 
 
+def test_a_run_that_finds_the_reference_learns_what_the_one_that_wrote_it_did(policy_home):
+    """By its dropout: reading the reference takes no random number of the training."""
+    dropout = ["--set", "training.max_steps=2"]
+    adapter = policy_home / "sft/checkpoint-best/adapter_config.json"
+    adapter.write_text(json.dumps(read_json(adapter) | {"lora_dropout": 0.5}))
+    manifest = adapter.with_name("run.json")
+    run = read_json(manifest)
+    manifest.write_text(json.dumps({name: value for name, value in run.items() if name != "files"}))
+    train_dpo.main(["-c", "dpo.yaml", *dropout])
+    losses = read_json(policy_home / "policy/training_history.json")["train_losses"]
+    for path in sorted((policy_home / "policy").iterdir()):
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in ("run.json", "reference.safetensors"):
+            path.unlink()
+    run = read_json(policy_home / "policy/run.json")
+    (policy_home / "policy/run.json").write_text(json.dumps(run | {"status": "running"}))
+    train_dpo.main(["-c", "dpo.yaml", *dropout])
+    again = read_json(policy_home / "policy/training_history.json")["train_losses"]
+    assert [log["loss"] for log in again] == [log["loss"] for log in losses]
+
+
 def test_a_round_of_an_earlier_version_is_not_taken_for_one_of_right_pairs(policy_home):
     train_dpo.main(["-c", "dpo.yaml"])
     path = policy_home / "policy/run.json"

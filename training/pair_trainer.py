@@ -169,8 +169,13 @@ class PairTrainer(CompletionTrainer):
         model = self.model_wrapped
         was_training = model.training
         model.eval()
+        # A loader draws a number when it begins. Of its own, or the dropout of a run that finds the file
+        # would differ from that of the run that wrote it.
         loader = DataLoader(
-            Dataset.from_list(own), self.args.per_device_eval_batch_size, collate_fn=self.data_collator
+            Dataset.from_list(own),
+            self.args.per_device_eval_batch_size,
+            collate_fn=self.data_collator,
+            generator=torch.Generator(),
         )
         with progress(len(own), "reading the reference", "pair") as bar:
             for batch in loader:

@@ -29,7 +29,7 @@ class Measured:
 
     @property
     def known(self) -> dict[str, float]:
-        return {name: value for name, value in self.metrics.items() if value is not None}
+        return {name: value for name, value in self.metrics.items() if isinstance(value, (int, float))}
 
 
 @dataclass(frozen=True)
