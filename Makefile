@@ -3,7 +3,7 @@
 # make loop       behind make demo: one round of a policy on its checkpoint
 # make test       run all tests, in two processes (JOBS=1: in one)
 # make test-fast  run the tests that need no model and start no process (a few minutes on 2 cores)
-# make test-faults  the full form of the tests of faults: every stage, many moments (half an hour on 2 cores)
+# make test-faults  the full form of the tests of faults: every stage, many moments (17 minutes on 2 idle cores)
 # make lint       check style (ruff) and types (mypy)
 # make docs       redraw the picture in docs/architecture.md
 # make audit      check the code with bandit and the pinned packages with pip-audit, which asks pypi.org
