@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from evaluation.baselines import EVIDENCE_VIEWS
 from evaluation.results import ONE_ORDER
 from evidence.orders import agreed, chunk_orders
-from utils.arguments import order_count, several
+from utils.arguments import given_flag, order_count, several
 from utils.errors import UsageError
 
 # Flags by which a model is asked, which completions of a file are not.
@@ -64,10 +64,8 @@ def check_flags(args: argparse.Namespace, default_of: Callable[[str], Any]) -> N
         raise UsageError("--confidence-threshold and --wanted-precision both set a threshold; give one")
     if bool(args.best_of) != bool(args.reward_model):
         raise UsageError("--best-of N and --reward-model DIR need each other; give both or none")
-    for name in _ASKING if args.predictions else ():
-        if getattr(args, name) != default_of(name):
-            flag = "--" + name.replace("_", "-")
-            raise UsageError(f"{flag} asks a model; give --model-path instead of --predictions")
+    if args.predictions and (flag := given_flag(args, default_of, _ASKING)):
+        raise UsageError(f"{flag} asks a model; give --model-path instead of --predictions")
     if args.decisions and not args.model_path:
         raise UsageError("--decisions names a fit of a checkpoint; name that with --model-path")
     has_threshold = args.confidence_threshold is not None or args.wanted_precision is not None

@@ -15,9 +15,8 @@ from evidence.negatives import ranked_negatives
 from evidence.samples import build_sample, build_twin
 from evidence.splits import SPLITS
 from evidence.support import Support
-from evidence.withheld import NOTHING, Withheld, evidence_by_question
+from evidence.withheld import Withheld, asked_alike, evidence_by_question
 from utils.progress import track
-from utils.text import plain_question
 
 # With fewer negatives than this, pages of the training samples may give some to val and test.
 _FEW = 2
@@ -59,7 +58,7 @@ def _assemble(i: int) -> tuple[dict | str, dict | None]:
     support = job.supports[i]
     # The seed and the id alone decide, so the output does not depend on the order or number of the workers.
     rng = random.Random(f"{job.settings.seed}:{support.record.id}")
-    alike = job.by_question.get(plain_question(support.record.query), NOTHING)
+    alike = asked_alike(support, job.by_question)
     ranked = ranked_negatives(support, job.pool, job.banned_pages[i], rng, alike)
     if len(ranked) < _FEW and job.never_pages[i] != job.banned_pages[i]:
         ranked = ranked_negatives(support, job.pool, job.never_pages[i], rng, alike)

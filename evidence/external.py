@@ -18,9 +18,9 @@ from evidence.records import Record
 from evidence.samples import build_sample
 from evidence.soundness import leaked_answer
 from evidence.support import Support
-from evidence.withheld import NOTHING, Withheld, evidence_by_question
+from evidence.withheld import Withheld, asked_alike, evidence_by_question
 from utils.schema import is_label_answer
-from utils.text import plain_question, usable_aliases
+from utils.text import usable_aliases
 
 # Chunks at random among which those without a word of the question are looked for.
 _N_RANDOM = 50
@@ -82,7 +82,7 @@ def _negatives(
     pool: PagePool,
     banned: frozenset[str],
     rng: random.Random,
-    asked_alike: Withheld,
+    alike: Withheld,
 ) -> list[Chunk]:
     """Chunks that do not answer: what the annotators of a whole passage left, else what passes the checks.
 
@@ -94,7 +94,7 @@ def _negatives(
         for chunk in rng.sample(pool.chunks, min(_N_RANDOM, len(pool.chunks))):
             if not chunk.stems & support.asked and not chunk.leak_pages & (banned | support.pages):
                 unrelated.append(chunk)
-        near = ranked_negatives(support, pool, banned, rng, asked_alike)
+        near = ranked_negatives(support, pool, banned, rng, alike)
         return list(dict.fromkeys(near + unrelated))
     # What an annotator chose whose answer shares nothing with it is no support, and no negative either.
     marked = {chunk for chunk_set in annotated_sets(support.record, chunks) for chunk in chunk_set}
@@ -123,7 +123,7 @@ def external_samples(
     by_question = evidence_by_question(supports, pool)
     for support, chunks, group, banned in zip(supports, chunks_of, groups, _other_evidence(supports, groups)):
         rng = random.Random(f"{settings.seed}:{support.record.id}")
-        alike = by_question.get(plain_question(support.record.query), NOTHING)
+        alike = asked_alike(support, by_question)
         negatives = _negatives(support, chunks, pool, banned, rng, alike)
         sample = build_sample(support, negatives, settings.max_chunks, group, rng, min_negatives=1)
         if isinstance(sample, dict) and leaked_answer(sample):

@@ -14,7 +14,7 @@ def settle_flags(args: argparse.Namespace, parser: argparse.ArgumentParser, sour
     """
     if args.check:
         others = [name for name in vars(args) if name != "check"]
-        refuse_given(args, parser, others, "--check reads one file and builds nothing")
+        refuse_given(args, parser.get_default, others, "--check reads one file and builds nothing")
     parse_shares(args.split)
     if args.unanswerable_fraction > 0.9:
         raise UsageError(f"--unanswerable-fraction {args.unanswerable_fraction}: must be at most 0.9")
@@ -30,4 +30,4 @@ def settle_flags(args: argparse.Namespace, parser: argparse.ArgumentParser, sour
 def refuse_split_flags(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """UsageError for flags that an evaluation-only build would ignore."""
     why = "a build with evaluation_only has test samples alone, all of them as their source has them"
-    refuse_given(args, parser, ("made", "split", "unanswerable_fraction"), why)
+    refuse_given(args, parser.get_default, ("made", "split", "unanswerable_fraction"), why)

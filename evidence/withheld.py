@@ -74,6 +74,11 @@ def marked_evidence(support: Support, pool: PagePool) -> set[Chunk]:
     return found
 
 
+def asked_alike(support: Support, by_question: dict[str, Withheld]) -> Withheld:
+    """The part of `evidence_by_question` that is about the question of a support."""
+    return by_question.get(plain_question(support.record.query), NOTHING)
+
+
 def evidence_by_question(supports: list[Support], pool: PagePool) -> dict[str, Withheld]:
     """Question -> the marked evidence of all rows that ask it, of the user's own rows.
 

@@ -12,6 +12,7 @@ from typing import Any
 from models.base import base_for
 from models.directories import check_adapter_dir, check_model_name
 from models.folders import header_problem
+from utils.arguments import refuse_given
 from utils.config import home_path, input_path, nearest
 from utils.errors import DataError, UsageError
 from utils.input_files import home_hint
@@ -73,10 +74,10 @@ def check_exchange(args: argparse.Namespace, default_of: Callable[[str], Any]) -
         raise UsageError("--skip-bad is about the rows of --import; name a file with --import")
     if args.prefs and not args.export:
         raise UsageError("--prefs names the file of --export; say the form with --export")
-    for name, value in vars(args).items() if args.import_file or args.export else ():
-        if name not in _READ_BY_EXCHANGE and value != default_of(name):
-            way = "--import" if args.import_file else "--export"
-            raise UsageError(f"--{name.replace('_', '-')}: {way} neither generates nor judges; leave it out")
+    if args.import_file or args.export:
+        way = "--import" if args.import_file else "--export"
+        unread = [name for name in vars(args) if name not in _READ_BY_EXCHANGE]
+        refuse_given(args, default_of, unread, f"{way} neither generates nor judges")
     if args.import_file:
         check_kind(input_path(args.import_file), "pairs")
         if not args.dry_run:

@@ -9,6 +9,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from utils.config_values import MAX_SEED
 from utils.errors import UsageError
@@ -188,10 +189,21 @@ def bucket_list(text: str) -> list[int]:
     return sorted(set(buckets))
 
 
+def given_flag(
+    args: argparse.Namespace, default_of: Callable[[str], Any], names: Iterable[str]
+) -> str | None:
+    """The first of the flags `names`, as it is typed, that has another value than its default; None without.
+
+    `default_of`: a flag's name -> what it is where it was not given (`parser.get_default`).
+    """
+    given = (name for name in names if getattr(args, name) != default_of(name))
+    name = next(given, None)
+    return name and f"--{name.replace('_', '-')}"
+
+
 def refuse_given(
-    args: argparse.Namespace, parser: argparse.ArgumentParser, names: Iterable[str], why: str
+    args: argparse.Namespace, default_of: Callable[[str], Any], names: Iterable[str], why: str
 ) -> None:
-    """UsageError for the first of the flags `names` that has another value than its default."""
-    for name in names:
-        if getattr(args, name) != parser.get_default(name):
-            raise UsageError(f"--{name.replace('_', '-')}: {why}; leave it out")
+    """UsageError for the first of the flags `names` that was given."""
+    if flag := given_flag(args, default_of, names):
+        raise UsageError(f"{flag}: {why}; leave it out")
